@@ -1,0 +1,108 @@
+"""Celery's configuration: broker, queues, routes, schedule, reliability.
+
+Read by the workers and by the web process, which only sends. Flower shows task arguments, so they are ids.
+"""
+
+from typing import Any
+
+from kombu.entity import Exchange, Queue
+
+from core.settings import Settings
+
+_settings = Settings()
+
+
+class QueueNames:
+    """The queues. Chat has its own workers, so that long answers never keep a session command waiting."""
+
+    SESSIONS = "sessions"
+    CHAT = "chat"
+    MAINTENANCE = "maintenance"
+    ALL = (SESSIONS, CHAT, MAINTENANCE)
+
+
+class TaskNames:
+    """The tasks, named so that the web process can send them without importing the workers."""
+
+    CREATE_SESSION = "sessions.create"
+    SWITCH_MODEL = "sessions.switch_model"
+    GENERATE = "chat.generate"
+    SWEEP_EXPIRED = "maintenance.sweep_expired"
+    REAP_GENERATIONS = "maintenance.reap_generations"
+
+
+broker_url = _settings.broker_url
+
+# Each with an exchange and a key of its own: with the default ones every queue would get every message.
+task_queues = [Queue(name, Exchange(name), routing_key=name) for name in QueueNames.ALL]
+task_create_missing_queues = False
+task_default_queue = QueueNames.SESSIONS
+task_routes = {
+    "sessions.*": {"queue": QueueNames.SESSIONS},
+    "chat.*": {"queue": QueueNames.CHAT},
+    "maintenance.*": {"queue": QueueNames.MAINTENANCE},
+}
+
+# Replies are our own (core/replies.py): a result backend costs a connection and a poll per waiting request.
+task_ignore_result = True
+task_store_errors_even_if_ignored = False
+task_serializer = "json"
+accept_content = ["json"]
+
+# A task is done when it has run, not when it was taken; chat.generate, which costs money when it runs twice,
+# says otherwise and relies on its lease. Every task is idempotent.
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+worker_cancel_long_running_tasks_on_connection_loss = True
+
+_VISIBILITY = 3600
+"""Seconds before an unacknowledged task is delivered again: longer than the longest task."""
+broker_transport_options: dict[str, Any] = {
+    "visibility_timeout": _VISIBILITY,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 2,
+    "health_check_interval": 25,
+}
+if not broker_url.startswith("redis+socket"):
+    broker_transport_options["socket_keepalive"] = True
+visibility_timeout = _VISIBILITY
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_pool_limit = 50
+broker_pool_acquire_timeout = 2
+broker_connection_timeout = 2
+# A request waits for its send: two quick tries, then it says that the queue is away.
+task_publish_retry_policy = {
+    "max_retries": 1,
+    "interval_start": 0.1,
+    "interval_step": 0.1,
+    "interval_max": 0.2,
+}
+
+# Flower needs the events.
+worker_send_task_events = True
+task_send_sent_event = True
+worker_hijack_root_logger = True
+worker_enable_remote_control = True
+
+beat_schedule_filename = str(_settings.state_dir / "beat-schedule")
+_sweep_every = _settings.sweep_every.total_seconds()
+_reap_every = max(1.0, _settings.lease.total_seconds() / 2)
+# Each entry expires with its period: a worker that comes back late runs the newest, not a hundred old ones.
+beat_schedule = {
+    TaskNames.SWEEP_EXPIRED: {
+        "task": TaskNames.SWEEP_EXPIRED,
+        "schedule": _sweep_every,
+        "options": {"expires": _sweep_every},
+    },
+    TaskNames.REAP_GENERATIONS: {
+        "task": TaskNames.REAP_GENERATIONS,
+        "schedule": _reap_every,
+        "options": {"expires": _reap_every},
+    },
+}
+beat_max_loop_interval = 5
+timezone = "UTC"

@@ -1,0 +1,84 @@
+"""ClientPool: the models on offer and the clients that reach them."""
+
+import os
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+from core.errors import UnknownModel
+from core.model_config import ModelCatalog, ModelConfig
+from core.providers import ChunkStream, Provider, Turn
+
+
+class ClientPool:
+    """Models by name. A client is made when it is first needed, and kept: its connections are reused."""
+
+    def __init__(self, catalog: ModelCatalog, local_url: str) -> None:
+        self._catalog = catalog
+        self._local_url = local_url
+        self._providers: dict[str, Provider] = {}
+        self._lock = Lock()
+
+    @property
+    def default(self) -> str:
+        """The name of the model that a new session begins with."""
+        return self._catalog.default
+
+    @property
+    def system_prompt(self) -> str:
+        """What every conversation begins with, or nothing."""
+        return self._catalog.system_prompt
+
+    def require(self, name: str) -> None:
+        """Raise UnknownModel unless the model is on offer."""
+        if name not in self._catalog.models:
+            raise UnknownModel(field="model")
+
+    def offered(self, name: str) -> str:
+        """The model itself or, when it has been retired, the default one."""
+        return name if name in self._catalog.models else self.default
+
+    def config(self, name: str) -> ModelConfig:
+        """The model's table. Raises UnknownModel."""
+        self.require(name)
+        return self._catalog.models[name]
+
+    def base_url(self, name: str) -> str:
+        """Where the model's server listens."""
+        base_url = self.config(name).base_url
+        return self._local_url if base_url is None else str(base_url).rstrip("/")
+
+    def open(self, name: str, turns: Sequence[Turn]) -> ChunkStream:
+        """Ask a model. Raises UnknownModel or ProviderError."""
+        return self._provider(name).open(turns)
+
+    def warm(self) -> None:
+        """Make every client now, so that the first answer does not wait for it."""
+        for name in self._catalog.models:
+            self._provider(name)
+
+    def describe(self) -> dict[str, Any]:
+        """The models on offer, as the wire has them."""
+        return {
+            "default": self.default,
+            "models": [
+                {
+                    "name": name,
+                    "label": config.label,
+                    "provider": config.provider,
+                    "context_tokens": config.context_tokens,
+                    "available": config.api_key_env is None or bool(os.environ.get(config.api_key_env)),
+                }
+                for name, config in self._catalog.models.items()
+            ],
+        }
+
+    def _provider(self, name: str) -> Provider:
+        config = self.config(name)
+        with self._lock:
+            if name not in self._providers:
+                # Imported here: the SDK takes half a second and 25 MB that the web process need not spend.
+                from core.providers.openai_compatible import OpenAICompatible
+
+                self._providers[name] = OpenAICompatible(config, self.base_url(name))
+            return self._providers[name]

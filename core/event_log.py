@@ -1,0 +1,218 @@
+"""One ordered, replayable log of events per session, in Redis.
+
+Four keys in one hash slot: the log itself (a stream), what is known of it (a hash), the answer being written
+(a string) and, for an anonymous session, its words (a list). An append is one Lua script, so the event, the
+text it carries and its announcement are one step. Announcements have the format of flask-sse's messages: a
+stock flask-sse reader on the same Redis sees the live events too.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from redis import Redis
+from redis.commands.core import Script
+
+MAX_EVENTS = 10_000
+"""Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
+MARGIN = timedelta(minutes=2)
+"""How much longer than its session a log lives: the sweep removes it, this is for when no sweep runs."""
+PAGE = 500
+"""Events read at once."""
+
+APPEND = """
+local log, meta, partial, words = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local kind, data, channel, new_epoch, max_events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local expires, role = tonumber(ARGV[6]), ARGV[7]
+local generation, attempt, seq = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local text, word, answer = ARGV[11], ARGV[12], ARGV[13]
+
+local known = redis.call('HMGET', meta, 'generation', 'attempt', 'seq', 'expires')
+if role == 'begin' then
+  redis.call('HSET', meta, 'generation', generation, 'attempt', attempt, 'seq', seq,
+             'answer', answer, 'start', redis.call('HGET', meta, 'offset') or 0)
+  redis.call('DEL', partial)
+elseif role ~= '' then
+  -- Fencing: another generation, a newer attempt, or a session that has been deleted since.
+  if known[1] ~= generation or tonumber(known[2]) > attempt then return {-1, ''} end
+  -- A producer that did not see its answer sends again; the second time changes nothing.
+  if tonumber(known[2]) == attempt and tonumber(known[3]) >= seq then
+    return {tonumber(redis.call('HGET', meta, 'offset')), redis.call('HGET', meta, 'epoch')}
+  end
+  redis.call('HSET', meta, 'attempt', attempt, 'seq', seq)
+end
+
+redis.call('HSETNX', meta, 'epoch', new_epoch)
+local epoch = redis.call('HGET', meta, 'epoch')
+local offset = redis.call('HINCRBY', meta, 'offset', 1)
+redis.call('XADD', log, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
+if text ~= '' then redis.call('APPEND', partial, text) end
+if word ~= '' then redis.call('RPUSH', words, word) end
+if role == 'end' then
+  redis.call('DEL', partial)
+  redis.call('HDEL', meta, 'answer', 'start')
+end
+
+expires = math.max(expires, tonumber(known[4] or 0))
+redis.call('HSET', meta, 'expires', expires)
+for i = 1, 4 do redis.call('PEXPIREAT', KEYS[i], expires) end
+
+redis.call('PUBLISH', channel, cjson.encode({type = kind, data = data, id = epoch .. '-' .. offset}))
+return {offset, epoch}
+"""
+
+TOUCH = """
+local expires = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'expires') or 0))
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'expires', expires) end
+for i = 1, 4 do redis.call('PEXPIREAT', KEYS[i], expires) end
+"""
+
+
+class Position(NamedTuple):
+    """A place in a log; on the wire `<epoch>-<offset>`. The epoch is another one when Redis lost the log."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Position | None":
+        """The position a client names, or None when it is not one."""
+        epoch, _, offset = text.partition("-")
+        if not (epoch.isalnum() and epoch.isascii() and offset.isdecimal() and offset.isascii() and len(text) <= 40):
+            return None
+        return cls(epoch, int(offset))
+
+
+class Event(NamedTuple):
+    """One event of a log. `data` is JSON text, ASCII only, so no line break can end it early."""
+
+    offset: int
+    type: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a log, read in one step with what is known of the whole."""
+
+    epoch: str
+    """Empty: there is no log (yet)."""
+    top: int
+    """The newest event's offset."""
+    start: int | None
+    """The offset before the live generation's first event, or None when nothing is live."""
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True)
+class Producer:
+    """Who appends an event of a generation. The log refuses an older attempt and drops a repeated `seq`."""
+
+    generation_id: UUID
+    attempt: int
+    seq: int
+
+
+class Fenced(Exception):
+    """The log refused an event: a newer attempt writes this generation, or its session is gone."""
+
+
+def channel(session_id: UUID) -> str:
+    """The pub/sub channel on which a session's events are announced."""
+    return f"sb:{session_id}"
+
+
+def keys(session_id: UUID) -> tuple[str, str, str, str]:
+    """The session's keys: log, meta, partial answer, words. One hash slot."""
+    prefix = f"sb:{{{session_id}}}"
+    return f"{prefix}:log", f"{prefix}:meta", f"{prefix}:partial", f"{prefix}:words"
+
+
+class EventLog:
+    """Appends to and reads from the logs."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._append: Script = redis.register_script(APPEND)
+        self._touch: Script = redis.register_script(TOUCH)
+
+    def append(
+        self,
+        session_id: UUID,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        expires_at: datetime,
+        producer: Producer | None = None,
+        role: str = "",
+        text: str = "",
+        word: str = "",
+        answer: str = "",
+    ) -> Position:
+        """Append one event and announce it.
+
+        `producer` and `role` ("begin", "write" or "end") tie it to a generation; `text` is added to the
+        answer being written, `word` to the words of an anonymous session. `expires_at` is the session's.
+        Raises Fenced.
+        """
+        offset, epoch = cast(
+            "tuple[int, str]",
+            self._append(
+                keys=keys(session_id),
+                args=[
+                    kind,
+                    json.dumps(data, separators=(",", ":")),
+                    channel(session_id),
+                    os.urandom(4).hex(),
+                    MAX_EVENTS,
+                    _milliseconds(expires_at + MARGIN),
+                    role,
+                    str(producer.generation_id) if producer else "",
+                    producer.attempt if producer else 0,
+                    producer.seq if producer else 0,
+                    text,
+                    word,
+                    answer,
+                ],
+            ),
+        )
+        if offset < 0:
+            raise Fenced
+        return Position(epoch, offset)
+
+    def read(self, session_id: UUID, after: int, limit: int = PAGE) -> Page:
+        """The events after an offset, oldest first, at most `limit`."""
+        log, meta, _, _ = keys(session_id)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(meta, ["epoch", "offset", "start"])
+            pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
+            (epoch, top, start), entries = pipe.execute()
+        return Page(
+            epoch or "",
+            int(top or 0),
+            None if start is None else int(start),
+            [Event(int(entry.partition("-")[0]), at["type"], at["data"]) for entry, at in entries],
+        )
+
+    def touch(self, session_id: UUID, expires_at: datetime) -> None:
+        """Let the log live as long as its session, which has been extended."""
+        self._touch(keys=keys(session_id), args=[_milliseconds(expires_at + MARGIN)])
+
+    def close(self, session_id: UUID, reason: str) -> None:
+        """The session is over: tell its readers, and forget the log and the words."""
+        farewell = json.dumps({"type": "expired", "data": json.dumps({"reason": reason})})
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(*keys(session_id))
+            pipe.publish(channel(session_id), farewell)
+            pipe.execute()
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

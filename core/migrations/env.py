@@ -1,0 +1,38 @@
+"""Alembic's entry: runs the migrations over the URL that `core.database.migrate` was given, or the configured one."""
+
+from typing import Any, Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import create_engine, pool, text
+
+from core.models import Base, UtcDateTime
+from core.settings import Settings
+
+MIGRATION_LOCK = 0x5377_6974_6368
+"""PostgreSQL advisory lock ("Switch"), so that two processes that start together migrate one after the other."""
+
+
+def render_item(_kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
+    """Write migrations in SQLAlchemy's own types: they must not change when our code does."""
+    return "sa.DateTime(timezone=True)" if isinstance(item, UtcDateTime) else False
+
+
+def run() -> None:
+    """Run the migrations in one transaction."""
+    url = context.config.attributes.get("url") or Settings().database_url
+    engine = create_engine(url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=True,
+            render_item=render_item,
+        )
+        with context.begin_transaction():
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            context.run_migrations()
+
+
+run()

@@ -1,0 +1,95 @@
+"""`models.toml`: the models on offer, read and checked as a whole before anything starts."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+
+
+class ModelConfigError(Exception):
+    """`models.toml` can't be used. The message names the file, the table and the key."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelConfig(_Table):
+    """One `[models.NAME]` table. Timeouts are in seconds."""
+
+    label: Annotated[str, Field(min_length=1)]
+    provider: Literal["openai"]
+    model: Annotated[str, Field(min_length=1)]
+    """The name the server knows the model by."""
+    base_url: Annotated[HttpUrl, Field(strict=False)] | None = None
+    weights: str | None = None
+    """A Python package that carries a GGUF file, served by the local model server instead of `base_url`."""
+    api_key_env: str | None = None
+    context_tokens: Annotated[int, Field(ge=256)] = 8192
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    """The longest answer; it is set aside from `context_tokens` when the history is fitted."""
+    max_concurrency: Annotated[int, Field(ge=1)] = 8
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    prefill: bool = False
+    fallback: tuple[str, ...] = Field((), strict=False)
+    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
+    first_token_timeout: Annotated[float, Field(gt=0)] = 60.0
+    between_tokens_timeout: Annotated[float, Field(gt=0)] = 30.0
+
+
+class ModelCatalog(_Table):
+    """The whole file."""
+
+    default: str
+    system_prompt: str = ""
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")], ModelConfig]
+
+    @property
+    def weights(self) -> str | None:
+        """The package whose weights the local model server serves, or None when no model asks for one."""
+        return next((model.weights for model in self.models.values() if model.weights), None)
+
+
+def load_catalog(path: Path) -> ModelCatalog:
+    """Read and check `models.toml`.
+
+    Raises ModelConfigError: one line that names the file, the table and the key.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelConfigError(f"{path}: can't be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelConfigError(f"{path}: not valid TOML: {error}") from error
+    try:
+        catalog = ModelCatalog.model_validate(raw)
+    except ValidationError as error:
+        raise ModelConfigError(_first_complaint(path, error)) from error
+    _check_references(path, catalog)
+    return catalog
+
+
+def _first_complaint(path: Path, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    table = ".".join(location[:2]) if location[:1] == ["models"] else ""
+    key = ".".join(location[2:] if table else location)
+    where = f"[{table}] {key}".strip() if table else key
+    return f"{path}: {where}: {first['msg']}"
+
+
+def _check_references(path: Path, catalog: ModelCatalog) -> None:
+    if catalog.default not in catalog.models:
+        raise ModelConfigError(f"{path}: default: there is no table [models.{catalog.default}]")
+    for name, model in catalog.models.items():
+        table = f"{path}: [models.{name}]"
+        if (model.base_url is None) == (model.weights is None):
+            raise ModelConfigError(f"{table} base_url: give either base_url or weights")
+        if model.weights not in (None, catalog.weights):
+            raise ModelConfigError(f"{table} weights: the local server serves one model, {catalog.weights}")
+        for other in model.fallback:
+            if other not in catalog.models or other == name:
+                raise ModelConfigError(f"{table} fallback: {other!r} is not another model of this file")
+        if model.max_tokens >= model.context_tokens:
+            raise ModelConfigError(f"{table} max_tokens: must be less than context_tokens")

@@ -1,0 +1,134 @@
+"""The tables. Words of anonymous sessions never appear here."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    TypeDecorator,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC. SQLite keeps no zone, so it is dropped going in and restored coming out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime was given; every time in the database is aware and in UTC")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return aware datetimes in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations on both databases can refer to it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, UUID: Uuid}
+
+
+class Session(Base):
+    """A chat session. Only SessionService writes this table."""
+
+    __tablename__ = "session"
+    __table_args__ = (
+        # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
+        CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID | None] = mapped_column(index=True)
+    secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """SHA-256 of the secret; the secret itself is kept nowhere."""
+    last_model: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(default=1)
+    """Grows with each switch of the model; the ETag."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ends_at: Mapped[datetime]
+    """The end of the absolute lifetime; `expires_at` never passes it."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody owns the session."""
+        return self.owner_id is None
+
+
+class GenerationState(StrEnum):
+    """The life cycle: queued -> running -> done | failed."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+LIVE = (GenerationState.QUEUED, GenerationState.RUNNING)
+
+
+class Generation(Base):
+    """One answer being written, or written: who works on it and how it ended, without its words."""
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        Index(
+            "uq_generation_live",
+            "session_id",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        # The reaper looks for lapsed leases among the live ones only.
+        Index(
+            "ix_generation_lease",
+            "lease_until",
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
+    model: Mapped[str] = mapped_column(String(64))
+    """The model it was accepted with; a switch holds from the next message on."""
+    state: Mapped[str] = mapped_column(String(16), default=GenerationState.QUEUED)
+    attempt: Mapped[int] = mapped_column(default=0)
+    """How many workers have claimed it so far."""
+    lease_until: Mapped[datetime]
+    """Until when its worker (or, while queued, the queue) is trusted to be alive."""
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    finish_reason: Mapped[str | None] = mapped_column(String(64))
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]

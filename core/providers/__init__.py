@@ -1,0 +1,81 @@
+"""What a provider of models looks like to the rest: one file per wire protocol lies beside this one."""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol
+
+
+class Turn(NamedTuple):
+    """One message as a model gets it."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class Usage(NamedTuple):
+    """Tokens, as the provider counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Chunk(NamedTuple):
+    """A piece of an answer. Text may be empty; the reason and the usage come once, near the end."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class ErrorKind(StrEnum):
+    """Why a provider failed, as far as it matters for what happens next."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    UNAUTHORIZED = "unauthorized"
+    RATE_LIMITED = "rate-limited"
+    REJECTED = "rejected"
+    SERVER_ERROR = "server-error"
+    BROKEN_STREAM = "broken-stream"
+
+
+REASONS = {
+    ErrorKind.UNREACHABLE: "The model's server can't be reached.",
+    ErrorKind.TIMEOUT: "The model's server took too long.",
+    ErrorKind.UNAUTHORIZED: "The model's server refused this service's key.",
+    ErrorKind.RATE_LIMITED: "The model's server is overloaded; try again in a moment.",
+    ErrorKind.REJECTED: "The model's server can't take this conversation; it may be too long for the model.",
+    ErrorKind.SERVER_ERROR: "The model's server had an error of its own.",
+    ErrorKind.BROKEN_STREAM: "The model's server broke off in the middle of the answer.",
+}
+"""In words for the person who asked. Never the provider's own: those may quote keys and prompts."""
+
+
+class ProviderError(Exception):
+    """A provider failed."""
+
+    def __init__(self, kind: ErrorKind, log_detail: str = "") -> None:
+        self.kind = kind
+        self.log_detail = log_detail
+        """For the operator's log: the exception's class and the HTTP status, never a body."""
+        super().__init__(f"{kind} {log_detail}".strip())
+
+
+class ChunkStream(Protocol):
+    """An answer on its way."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks as they arrive. Raises ProviderError."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection now, also from another thread than the one that reads."""
+        ...
+
+
+class Provider(Protocol):
+    """One model on one server."""
+
+    def open(self, turns: Sequence[Turn]) -> ChunkStream:
+        """Ask, and return when the server has begun to answer. Raises ProviderError."""
+        ...

@@ -1,0 +1,78 @@
+"""Pulls an answer out of a provider in a thread of its own, so that its reader can keep deadlines."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition, Thread
+
+from core.providers import Chunk, ChunkStream, ProviderError, Usage
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What has arrived since the last look."""
+
+    text: str
+    ended: bool
+    finish_reason: str | None
+    usage: Usage | None
+    error: ProviderError | None
+
+
+class Pump:
+    """A thread that reads one ChunkStream, and what it has read so far."""
+
+    def __init__(self, open_stream: Callable[[], ChunkStream]) -> None:
+        self._open_stream = open_stream
+        self._changed = Condition()
+        self._texts: list[str] = []
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self._error: ProviderError | None = None
+        self._ended = False
+        self._aborted = False
+        self._stream: ChunkStream | None = None
+        Thread(target=self._run, name="pump", daemon=True).start()
+
+    def take(self, wait: float) -> Batch:
+        """All that has arrived, at once if there is anything, else after at most `wait` seconds."""
+        with self._changed:
+            if not self._texts and not self._ended:
+                self._changed.wait(wait)
+            text = "".join(self._texts)
+            self._texts.clear()
+            return Batch(text, self._ended, self._finish_reason, self._usage, self._error)
+
+    def abort(self) -> None:
+        """Close the connection to the provider; what arrives after this is dropped."""
+        with self._changed:
+            self._aborted = True
+            stream = self._stream
+        if stream is not None:
+            stream.abort()
+
+    def _run(self) -> None:
+        try:
+            stream = self._open_stream()
+            with self._changed:
+                self._stream = stream
+                aborted = self._aborted
+            if aborted:  # it came too late to be closed by abort()
+                stream.abort()
+            for chunk in stream:
+                if self._aborted:
+                    break
+                self._put(chunk)
+        except ProviderError as error:
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+
+    def _put(self, chunk: Chunk) -> None:
+        with self._changed:
+            self._finish_reason = chunk.finish_reason or self._finish_reason
+            self._usage = chunk.usage or self._usage
+            if chunk.text:
+                self._texts.append(chunk.text)
+                self._changed.notify()

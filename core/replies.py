@@ -1,0 +1,69 @@
+"""How a worker answers the request that is waiting for it.
+
+A reply is published after the commit and kept for a while under the task's id, for a request that has
+stopped waiting and answered 202. The row in the database is the truth; the reply only wakes.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from redis import Redis
+
+KEPT = 600
+"""Seconds that a reply is kept for GET /tasks/<id>."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a command: a result, or a problem details object, or (pending) neither."""
+
+    task_id: str
+    session_id: str
+    """Whose holder may read the reply."""
+    result: dict[str, Any] | None = None
+    problem: dict[str, Any] | None = None
+
+    @property
+    def state(self) -> str:
+        """`pending`, `done` or `failed`."""
+        if self.problem is not None:
+            return "failed"
+        return "pending" if self.result is None else "done"
+
+    def dump(self) -> str:
+        """The stored and published form."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> "Reply":
+        """The reverse of `dump`."""
+        return cls(**json.loads(text))
+
+
+class Replies:
+    """Sends and keeps replies."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def send(self, reply: Reply, channel: str | None) -> None:
+        """Keep the reply and, when somebody may be waiting, announce it on their channel."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(_key(reply.task_id), reply.dump(), ex=KEPT)
+            if channel:
+                pipe.publish(channel, reply.dump())
+            pipe.execute()
+
+    def expect(self, reply: Reply) -> None:
+        """Note that a task is pending, unless its reply has come already."""
+        self._redis.set(_key(reply.task_id), reply.dump(), ex=KEPT, nx=True)
+
+    def find(self, task_id: str) -> Reply | None:
+        """The reply, or the note that it is pending, or None for an unknown task."""
+        stored = self._redis.get(_key(task_id))
+        return None if stored is None else Reply.load(str(stored))
+
+
+def _key(task_id: str) -> str:
+    return f"sb:task:{task_id}"

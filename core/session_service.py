@@ -1,0 +1,286 @@
+"""SessionService: creates, validates, extends, switches, reports and ends sessions.
+
+The only code that writes the session table. It takes a database session and leaves the commit to its caller,
+so that one transaction can hold more than one step; nothing in it touches Redis or the network.
+"""
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import exc as sql_exc
+from sqlalchemy.orm import Session as DatabaseSession
+from uuid_utils.compat import uuid7
+
+from core.clock import Clock, rfc3339
+from core.errors import NotOwner, SessionExpired, SessionInvalid, SwitchboardError, VersionConflict
+from core.lifetime import Lifetime
+from core.models import Session
+from core.settings import Settings
+
+SECRET_BYTES = 32
+"""256 random bits: not guessable, so one plain SHA-256 is enough to store (OWASP ASVS 5, 7.2.3)."""
+
+
+class Models(Protocol):
+    """What SessionService needs to know about the models on offer; ClientPool is one."""
+
+    @property
+    def default(self) -> str:
+        """The name of the model that a new session begins with."""
+        ...
+
+    def require(self, name: str) -> None:
+        """Raise UnknownModel unless the model is on offer."""
+        ...
+
+    def offered(self, name: str) -> str:
+        """The model itself, or the fallback when it has been retired."""
+        ...
+
+
+@dataclass(frozen=True)
+class Credential:
+    """The two halves of an anonymous session's credential, `<session_id>.<secret>` on the wire."""
+
+    session_id: UUID
+    secret: str | None = None
+    """None names a session without proving anything: enough for an owner who proves themselves otherwise."""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.session_id})"  # the secret stays out of logs and tracebacks
+
+    def __str__(self) -> str:
+        return f"{self.session_id}.{self.secret}" if self.secret else str(self.session_id)
+
+    @classmethod
+    def issue(cls) -> "Credential":
+        """A new id (UUIDv7) and a new secret."""
+        return cls(uuid7(), secrets.token_urlsafe(SECRET_BYTES))
+
+    @classmethod
+    def parse(cls, text: str) -> "Credential":
+        """Read what a client sent. Raises SessionInvalid when it is malformed."""
+        session_id, _, secret = text.partition(".")
+        # A UUID has one canonical spelling here: others would be other cache keys for the same session.
+        try:
+            parsed = UUID(session_id)
+        except ValueError:
+            raise SessionInvalid from None
+        if str(parsed) != session_id or len(secret) > 128:
+            raise SessionInvalid
+        return cls(parsed, secret or None)
+
+    @property
+    def secret_hash(self) -> bytes | None:
+        """What the database keeps of the secret."""
+        return None if self.secret is None else sha256(self.secret.encode()).digest()
+
+
+class SessionService:
+    """Sessions and the rules about them. An ordinary object, given its collaborators."""
+
+    def __init__(self, settings: Settings, models: Models, clock: Clock) -> None:
+        self._models = models
+        self._clock = clock
+        self._anonymous = Lifetime(settings.anonymous_idle, settings.anonymous_max)
+        self._owned = Lifetime(settings.user_idle, settings.user_max)
+
+    def admit_create(self, model: str | None) -> None:
+        """Check, before anything is queued, that a session may be created. Raises UnknownModel."""
+        if model is not None:
+            self._models.require(model)
+
+    def create_session(
+        self,
+        db_session: DatabaseSession,
+        user_id: UUID | None = None,
+        *,
+        session_id: UUID | None = None,
+        secret_hash: bytes | None = None,
+        model: str | None = None,
+    ) -> Session:
+        """Create a session, owned by `user_id` or, with the hash of its secret, anonymous.
+
+        Idempotent by `session_id`: a second call with the same id and proof returns the first one's row.
+        Raises UnknownModel, or SessionInvalid when the id is taken by a session with another proof.
+        """
+        if (user_id is None) == (secret_hash is None):
+            raise ValueError("a session has an owner or a secret: exactly one")
+        model = model or self._models.default
+        self._models.require(model)
+        now = self._clock.now()
+        lifetime = self._owned if user_id else self._anonymous
+        ends_at = lifetime.ends(now)
+        session = Session(
+            id=session_id or uuid7(),
+            owner_id=user_id,
+            secret_hash=secret_hash,
+            last_model=model,
+            version=1,
+            created_at=now,
+            expires_at=lifetime.expiry(now, ends_at),
+            ends_at=ends_at,
+        )
+        try:
+            with db_session.begin_nested():
+                db_session.add(session)
+        except sql_exc.IntegrityError:
+            existing = db_session.get(Session, session.id)
+            if existing is None or (existing.owner_id, existing.secret_hash) != (user_id, secret_hash):
+                raise SessionInvalid("This session id is taken.") from None
+            return existing
+        return session
+
+    def validate_session(
+        self,
+        session_id: UUID,
+        db_session: DatabaseSession,
+        user_id: UUID | None = None,
+        require_valid: bool = False,
+        *,
+        secret_hash: bytes | None = None,
+    ) -> Session | None:
+        """The session, if it lives and the caller has proved to be its holder; never writes.
+
+        An owned session is proved by `user_id`, an anonymous one by the hash of its secret. Otherwise None,
+        or with `require_valid` the reason: SessionInvalid, NotOwner or SessionExpired.
+        """
+        try:
+            session = self._live(session_id, db_session)
+            self._check_holder(session, user_id, secret_hash)
+            if session.expires_at <= self._clock.now():
+                raise SessionExpired
+        except SwitchboardError:
+            if require_valid:
+                raise
+            return None
+        return session
+
+    def extend_session(self, session_id: UUID, db_session: DatabaseSession) -> datetime:
+        """Count this moment as activity and return when the session expires now.
+
+        Never beyond the absolute lifetime; writes only a noticeable move. The caller has validated the
+        session. Raises SessionInvalid or SessionExpired.
+        """
+        session = self._live(session_id, db_session)
+        now = self._clock.now()
+        if session.expires_at <= now:
+            raise SessionExpired
+        extended = self._lifetime(session).extension(now, session.expires_at, session.ends_at)
+        if extended is not None:
+            session.expires_at = extended
+            db_session.flush()
+        return session.expires_at
+
+    def switch_model(
+        self,
+        session_id: UUID,
+        new_model: str,
+        db_session: DatabaseSession,
+        user_id: UUID | None = None,
+        *,
+        version: int | None = None,
+    ) -> Session:
+        """Make `new_model` the session's model from the next message on.
+
+        With `version`, of any number of callers that hold the same version exactly one succeeds. The holder
+        of an anonymous session has been validated by its secret before; here it must be nobody's.
+        Raises UnknownModel, NotOwner, SessionInvalid, SessionExpired or VersionConflict.
+        """
+        self._models.require(new_model)
+        session = self._live(session_id, db_session)
+        if session.owner_id != user_id:
+            raise NotOwner
+        if session.expires_at <= self._clock.now():
+            raise SessionExpired
+        # Compare and set in one statement: the database decides between racers, not what was read above.
+        # Without a version of the caller's own, whatever is current is meant.
+        expected = Session.version if version is None else version
+        switched: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
+            update(Session)
+            .where(Session.id == session_id, Session.version == expected)
+            .values(last_model=new_model, version=Session.version + 1)
+            .execution_options(synchronize_session=False)
+        )
+        if switched.rowcount != 1:
+            raise VersionConflict
+        db_session.refresh(session)
+        return session
+
+    def get_current_model(self, session_id: UUID, db_session: DatabaseSession) -> str:
+        """The model that the next message goes to: the last one chosen or, when that has been retired, its
+        fallback; the stored choice stays. Raises SessionInvalid."""
+        return self.current_model(self._live(session_id, db_session))
+
+    def current_model(self, session: Session) -> str:
+        """`get_current_model` for a row at hand."""
+        return self._models.offered(session.last_model)
+
+    def delete_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
+        """Delete the row and what hangs on it. The caller has validated the session."""
+        db_session.execute(delete(Session).where(Session.id == session_id))
+
+    def sweep_expired(self, db_session: DatabaseSession, limit: int = 500) -> Sequence[UUID]:
+        """Delete up to `limit` expired sessions and return their ids, so that their words can follow.
+
+        Harmless when two sweeps run at once: each row is deleted, and returned, once.
+        """
+        batch = (
+            select(Session.id)
+            .where(Session.expires_at <= self._clock.now())
+            .order_by(Session.expires_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return db_session.scalars(delete(Session).where(Session.id.in_(batch)).returning(Session.id)).all()
+
+    def describe(self, session: Session) -> dict[str, Any]:
+        """The session as the wire has it."""
+        return {
+            "session_id": str(session.id),
+            "anonymous": session.anonymous,
+            "model": self.current_model(session),
+            "version": session.version,
+            "created_at": rfc3339(session.created_at),
+            "expires_at": rfc3339(session.expires_at),
+        }
+
+    def _lifetime(self, session: Session) -> Lifetime:
+        return self._anonymous if session.anonymous else self._owned
+
+    def _live(self, session_id: UUID, db_session: DatabaseSession) -> Session:
+        session = db_session.get(Session, session_id)
+        if session is None:
+            raise self._missing(session_id)
+        return session
+
+    def _missing(self, session_id: UUID) -> SwitchboardError:
+        """Expired sessions are swept away without a trace, yet their holders deserve to be told apart from
+        forgers: a UUIDv7 carries its birth, and one born so long ago that it must have expired says so."""
+        if session_id.version != 7:
+            return SessionInvalid()
+        age = self._clock.now().timestamp() - _born(session_id)
+        longest = max(self._anonymous.absolute, self._owned.absolute)
+        swept = self._anonymous.idle.total_seconds() <= age <= 2 * longest.total_seconds()
+        return SessionExpired() if swept else SessionInvalid()
+
+    def _check_holder(self, session: Session, user_id: UUID | None, secret_hash: bytes | None) -> None:
+        if session.owner_id is not None:
+            if session.owner_id != user_id:
+                raise NotOwner
+            return
+        # In constant time, so that a wrong secret can't be found digit by digit.
+        if secret_hash is None or not hmac.compare_digest(session.secret_hash or b"", secret_hash):
+            raise SessionInvalid
+
+
+def _born(session_id: UUID) -> float:
+    """The moment in a UUIDv7, in seconds since 1970: its first 48 bits are milliseconds (RFC 9562, 5.7)."""
+    return (session_id.int >> 80) / 1000
