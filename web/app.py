@@ -1,0 +1,37 @@
+"""The Flask application."""
+
+from celery import Celery
+from flask import Flask
+
+from core.runtime import Runtime
+from core.settings import Settings
+from web import chat, config, ops, pages, problems, session, stream, tasks
+from web.bodies import MAX_BODY
+from web.commands import Commands
+from web.hub import Hub
+from web.parts import KEY, Parts
+
+
+def create_app(runtime: Runtime | None = None) -> Flask:
+    """The application over the given parts, or over those that the environment configures."""
+    runtime = runtime or Runtime(Settings(), redis_retries=1)
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    hub = Hub(runtime.redis)
+    app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
+    runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
+    for module in (session, config, chat, tasks, ops):
+        app.register_blueprint(module.blueprint)
+    app.register_blueprint(stream.events)
+    app.register_blueprint(pages.pages)
+    problems.register(app)
+    return app
+
+
+def _sender(settings: Settings) -> Celery:
+    """A Celery application that only sends; the tasks are the workers'."""
+    celery = Celery("switchboard-web", set_as_current=False)
+    celery.config_from_object("celery_config")
+    celery.conf.broker_url = settings.broker_url
+    return celery

@@ -1,0 +1,78 @@
+"""The JSON bodies that clients send, and how they are read."""
+
+from typing import Annotated, TypeVar
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from core.errors import InvalidBody
+
+MAX_BODY = 256 * 1024
+"""Bytes: a message of 32 KiB with every character escaped fits."""
+
+
+class Body(BaseModel):
+    """Unknown fields and other types are refused, not guessed at."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class CreateSession(Body):
+    """POST /session/create."""
+
+    model: ModelName | None = None
+
+
+class SwitchModel(Body):
+    """POST /session/model and /config/models/switch."""
+
+    model: ModelName
+
+
+class Nothing(Body):
+    """A body without fields."""
+
+
+class ChatMessage(Body):
+    """POST /chat and /chat/sse."""
+
+    message: Annotated[str, StringConstraints(pattern=r"\S")]
+    model: ModelName | None = None
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def parse(body_type: type[AnyBody]) -> AnyBody:
+    """Read the request's body. Raises UnsupportedMediaType (415), BadRequest (400) or InvalidBody (422).
+
+    No body at all is the same as `{}`.
+    """
+    raw = request.get_data(cache=False)
+    if raw and request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send the body as application/json.")
+    try:
+        return body_type.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        # A misspelt field is both unknown and missing; the misspelling is what the caller needs to see.
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+        if first["type"] == "json_invalid":
+            raise BadRequest("The body is not valid JSON.") from error
+        raise _complaint(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+
+
+def _complaint(kind: str, field: str, message: str) -> InvalidBody:
+    if kind == "extra_forbidden":
+        return InvalidBody(f"There is no field {field!r} here.", field=field)
+    if kind == "missing":
+        return InvalidBody(f"The field {field!r} is missing.", field=field)
+    if kind == "string_pattern_mismatch":
+        return InvalidBody(f"The field {field!r} is empty.", field=field)
+    if not field:
+        return InvalidBody("The body must be a JSON object.")
+    return InvalidBody(f"{field}: {message}", field=field)

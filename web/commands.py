@@ -1,0 +1,61 @@
+"""Puts a command on a queue and waits for its reply."""
+
+from uuid import UUID
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from uuid_utils.compat import uuid7
+
+from celery_config import TaskNames
+from core.errors import Unavailable
+from core.replies import Replies, Reply
+from core.session_service import Credential
+from web.hub import Hub
+
+STALE = 300
+"""Seconds after which nobody wants a command's effect any more; a worker that comes back late drops it."""
+
+
+class Commands:
+    """The commands that workers carry out, one method each. Arguments are ids and names: Flower shows them."""
+
+    def __init__(self, celery: Celery, hub: Hub, replies: Replies) -> None:
+        self._celery = celery
+        self._hub = hub
+        self._replies = replies
+
+    def create_session(self, credential: Credential, owner_id: UUID | None, model: str | None, wait: float) -> Reply:
+        """Create a session under the credential's id. Without an owner, the credential's secret is its proof."""
+        secret_hash = None if owner_id or not credential.secret_hash else credential.secret_hash.hex()
+        owner = str(owner_id) if owner_id else None
+        return self._call(TaskNames.CREATE_SESSION, credential.session_id, [secret_hash, owner, model], wait)
+
+    def switch_model(
+        self, session_id: UUID, model: str, owner_id: UUID | None, version: int | None, wait: float
+    ) -> Reply:
+        """Switch a session's model, only from `version` if that is given."""
+        owner = str(owner_id) if owner_id else None
+        return self._call(TaskNames.SWITCH_MODEL, session_id, [model, owner, version], wait)
+
+    def generate(self, generation_id: UUID) -> None:
+        """Have an accepted generation written. Raises Unavailable when the broker is away."""
+        self._send(TaskNames.GENERATE, [str(generation_id)])
+
+    def _call(self, name: str, session_id: UUID, args: list[object], wait: float) -> Reply:
+        """Send a command and wait up to `wait` seconds; the reply is pending when that was too short."""
+        task_id = str(uuid7())
+        with self._hub.expect(task_id) as waiter:
+            self._send(name, [str(session_id), *args], task_id=task_id, reply_to=self._hub.reply_channel)
+            reply = waiter.wait(wait)
+        if reply is None:
+            pending = Reply(task_id, str(session_id))
+            self._replies.expect(pending)
+            # It may have come in between, or been announced while the hub was reconnecting.
+            reply = self._replies.find(task_id) or pending
+        return reply
+
+    def _send(self, name: str, args: list[object], **options: object) -> None:
+        try:
+            self._celery.send_task(name, args, expires=STALE, **options)
+        except OperationalError as error:
+            raise Unavailable("The queue is away; try again in a moment.", retry_after=2) from error

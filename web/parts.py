@@ -1,0 +1,26 @@
+"""What the handlers work with: the process's parts, kept by the application."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from core.runtime import Runtime
+from web.commands import Commands
+from web.hub import Hub
+
+KEY = "switchboard"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The domain, and the two ways to the workers: commands out, announcements in."""
+
+    runtime: Runtime
+    hub: Hub
+    commands: Commands
+
+
+def parts() -> Parts:
+    """The current application's parts."""
+    return cast("Parts", current_app.extensions[KEY])

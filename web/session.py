@@ -1,0 +1,130 @@
+"""/session: create, look at, extend, switch and end one's session."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from core.models import Session
+from core.replies import Reply
+from core.session_service import Credential
+from web import admission
+from web.bodies import CreateSession, Nothing, SwitchModel, parse
+from web.credentials import clear_cookie, set_cookie
+from web.markdown import render
+from web.parts import parts
+
+blueprint = Blueprint("session", __name__, url_prefix="/session")
+
+
+@blueprint.post("/create")
+def create() -> Response:
+    """Create an anonymous session."""
+    body = parse(CreateSession)
+    parts().runtime.sessions.admit_create(body.model)
+    credential = Credential.issue()
+    reply = parts().commands.create_session(credential, None, body.model, _wait())
+    response = answer(reply, 201)
+    if reply.problem is None:
+        set_cookie(response, credential)
+    return response
+
+
+@blueprint.get("/current")
+def current() -> Response:
+    """The session, and its live generation."""
+    runtime = parts().runtime
+    session = admission.current_session()
+    with runtime.database.reading() as db:
+        active = runtime.generations.active(session.id, db)
+    return _described(session, active_generation=active)
+
+
+@blueprint.post("/refresh")
+def refresh() -> Response:
+    """Count this as activity."""
+    parse(Nothing)
+    runtime = parts().runtime
+    session = admission.current_session()
+    with runtime.database.writing() as db:
+        session.expires_at = runtime.sessions.extend_session(session.id, db)
+    runtime.log.touch(session.id, session.expires_at)
+    return _described(session)
+
+
+@blueprint.post("/model")
+def switch_model() -> Response:
+    """Switch the model of the next messages."""
+    body = parse(SwitchModel)
+    session = admission.current_session()
+    parts().runtime.models.require(body.model)
+    reply = parts().commands.switch_model(session.id, body.model, session.owner_id, _if_match(), _wait())
+    return answer(reply, 200)
+
+
+@blueprint.get("/messages")
+def messages() -> Response:
+    """The words so far, and the place in the events that they reflect."""
+    session = admission.current_session()
+    conversation = parts().runtime.transcript.read(session.id)
+    response = jsonify(
+        messages=[
+            {**vars(message), "html": render(message.text) if message.role == "assistant" else None}
+            for message in conversation.messages
+        ],
+        cursor=str(conversation.cursor) if conversation.cursor else None,
+    )
+    return personal(response)
+
+
+@blueprint.delete("")
+def delete() -> Response:
+    """End the session and forget it."""
+    session = admission.current_session()
+    parts().runtime.sweeper.delete(session.id)
+    response = Response(status=204)
+    clear_cookie(response)
+    return response
+
+
+def answer(reply: Reply, status: int) -> Response:
+    """A worker's reply about a session as a response; 202 while there is none."""
+    if reply.state == "pending":
+        response = jsonify(state="pending")
+        response.status_code = 202
+        response.headers["Location"] = f"/tasks/{reply.task_id}"
+        if admission.prefers_async():
+            response.headers["Preference-Applied"] = "respond-async"
+        return personal(response)
+    result = admission.result_of(reply).result or {}
+    response = jsonify(result)
+    response.status_code = status
+    response.set_etag(str(result["version"]))
+    return personal(response)
+
+
+def personal(response: Response) -> Response:
+    """Keep an answer about one person out of every cache."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _described(session: Session, **more: Any) -> Response:
+    response = jsonify(**parts().runtime.sessions.describe(session), **more)
+    response.set_etag(str(session.version))
+    return personal(response)
+
+
+def _wait() -> float:
+    return 0.0 if admission.prefers_async() else parts().runtime.settings.reply_wait.total_seconds()
+
+
+def _if_match() -> int | None:
+    """The version that the caller means, from If-Match; None when any will do."""
+    tags = request.if_match
+    if not tags or tags.star_tag:
+        return None
+    version = next(iter(tags.as_set()))
+    if not version.isdecimal():
+        # No version of ours looks like this, so it can't be the current one.
+        return 0
+    return int(version)

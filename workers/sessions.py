@@ -1,0 +1,37 @@
+"""Tasks on the queue `sessions`: commands about one session, each answered with the session or a problem."""
+
+from typing import Any
+from uuid import UUID
+
+from celery_config import TaskNames
+from workers.app import Command, app, runtime
+
+
+@app.task(name=TaskNames.CREATE_SESSION, base=Command)
+def create(session_id: str, secret_hash: str | None, owner_id: str | None, model: str | None) -> dict[str, Any]:
+    """Create the session; the same id twice gives the same session."""
+    with runtime.database.writing() as db:
+        session = runtime.sessions.create_session(
+            db,
+            UUID(owner_id) if owner_id else None,
+            session_id=UUID(session_id),
+            secret_hash=bytes.fromhex(secret_hash) if secret_hash else None,
+            model=model,
+        )
+    return runtime.sessions.describe(session)
+
+
+@app.task(name=TaskNames.SWITCH_MODEL, base=Command)
+def switch_model(session_id: str, model: str, owner_id: str | None, version: int | None) -> dict[str, Any]:
+    """Switch the session's model and tell its readers."""
+    with runtime.database.writing() as db:
+        session = runtime.sessions.switch_model(
+            UUID(session_id), model, db, UUID(owner_id) if owner_id else None, version=version
+        )
+    runtime.log.append(
+        session.id,
+        "model",
+        {"model": session.last_model, "version": session.version},
+        expires_at=session.expires_at,
+    )
+    return runtime.sessions.describe(session)
