@@ -64,10 +64,9 @@ broker_transport_options: dict[str, Any] = {
     "unacked_restore_throttle": 1,
     "socket_timeout": 10,
     "socket_connect_timeout": 2,
+    "socket_keepalive": True,
     "health_check_interval": 25,
 }
-if not broker_url.startswith("redis+socket"):
-    broker_transport_options["socket_keepalive"] = True
 visibility_timeout = _VISIBILITY
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

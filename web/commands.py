@@ -42,17 +42,19 @@ class Commands:
         self._send(TaskNames.GENERATE, [str(generation_id)])
 
     def _call(self, name: str, session_id: UUID, args: list[object], wait: float) -> Reply:
-        """Send a command and wait up to `wait` seconds; the reply is pending when that was too short."""
+        """Send a command and wait up to `wait` seconds; the reply is pending when that was too short, and always
+        when `wait` is 0."""
         task_id = str(uuid7())
         with self._hub.expect(task_id) as waiter:
             self._send(name, [str(session_id), *args], task_id=task_id, reply_to=self._hub.reply_channel)
-            reply = waiter.wait(wait)
-        if reply is None:
-            pending = Reply(task_id, str(session_id))
-            self._replies.expect(pending)
-            # It may have come in between, or been announced while the hub was reconnecting.
-            reply = self._replies.find(task_id) or pending
-        return reply
+            reply = waiter.wait(wait) if wait else None
+        if reply is not None:
+            return reply
+        pending = Reply(task_id, str(session_id))
+        self._replies.expect(pending)
+        # It may have come in between, or been announced while the hub was reconnecting.
+        found = self._replies.find(task_id) if wait else None
+        return found or pending
 
     def _send(self, name: str, args: list[object], **options: object) -> None:
         try:

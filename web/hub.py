@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event as Flag
 from threading import Lock, Thread
@@ -114,6 +114,7 @@ class Hub:
         """Subscribe and unsubscribe commands for the owner, in order."""
         self._pending: dict[str, int] = {}
         """Subscribe commands sent and not yet acknowledged, by channel."""
+        self._closed = False
 
     @contextmanager
     def subscribe(self, channel: str) -> Iterator[Subscription]:
@@ -153,6 +154,14 @@ class Hub:
         finally:
             del self._waiters[task_id]
 
+    def close(self) -> None:
+        """Let the owner end. Waits for it a moment."""
+        self._closed = True
+        if self._owner is not None:
+            with suppress(RedisError):
+                self._wake()
+            self._owner.join(2 * IDLE)
+
     def _start(self) -> None:
         with self._lock:
             if self._owner is None:
@@ -167,11 +176,11 @@ class Hub:
 
     def _own(self) -> None:
         pause = 0.1
-        while True:
+        while not self._closed:
             pubsub = self._redis.pubsub()
             try:
                 pubsub.subscribe(self.reply_channel, *self._channels())
-                while True:
+                while not self._closed:
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=IDLE)
                     while message is not None:

@@ -120,11 +120,8 @@ def _wait() -> float:
 
 def _if_match() -> int | None:
     """The version that the caller means, from If-Match; None when any will do."""
-    tags = request.if_match
-    if not tags or tags.star_tag:
+    if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    version = next(iter(tags.as_set()))
-    if not version.isdecimal():
-        # No version of ours looks like this, so it can't be the current one.
-        return 0
-    return int(version)
+    versions = [int(tag) for tag in request.if_match.as_set() if tag.isdecimal()]
+    # A weak tag never matches here (RFC 9110, 13.1.1), nor does one that is no version of ours; 0 is nobody's.
+    return versions[0] if versions else 0

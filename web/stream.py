@@ -3,11 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Generator, Iterator
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from flask import Response, request, stream_with_context
+from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
@@ -15,8 +13,8 @@ from core.event_log import PAGE, Page, Position, channel
 from core.models import Session
 from web import admission
 from web.credentials import set_cookie
-from web.hub import Announced, Hub
-from web.parts import parts
+from web.hub import Announced
+from web.parts import Parts, parts
 from web.sse import COMMENT, RETRY, frame
 
 HEARTBEAT = 15.0
@@ -63,37 +61,22 @@ class SessionStream(ServerSentEventsBlueprint):
         self, session: Session, cursor: Position | None, first: bytes = b"", *, one_answer: bool = False
     ) -> Response:
         """The event stream of a validated session, after `cursor`; with `one_answer` it ends with the answer."""
-        reader = _Reader(parts().hub, session.id, _expiry(session), one_answer)
-        return Response(stream_with_context(reader.read(cursor, first)), headers=HEADERS, direct_passthrough=True)
-
-
-def _expiry(session: Session) -> Callable[[], datetime | None]:
-    """When the session expires: what is known, or if that has passed, what the database says now."""
-    runtime = parts().runtime
-    known: list[datetime | None] = [session.expires_at]
-
-    def expires_at() -> datetime | None:
-        if known[0] is not None and known[0] <= runtime.clock.now():
-            with runtime.database.reading() as db:
-                row = db.get(Session, session.id)
-                known[0] = row.expires_at if row is not None else None
-        return known[0]
-
-    return expires_at
+        # The reader holds what it needs: it outlives the request's context by hours.
+        reader = _Reader(parts(), session, one_answer)
+        return Response(reader.read(cursor, first), headers=HEADERS, direct_passthrough=True)
 
 
 class _Reader:
     """Reads one session's log for one client: first what is there, then what comes."""
 
-    def __init__(
-        self, hub: Hub, session_id: UUID, expires_at: Callable[[], datetime | None], one_answer: bool
-    ) -> None:
-        self._hub = hub
-        self._session_id = session_id
-        self._expires_at = expires_at
+    def __init__(self, parts: Parts, session: Session, one_answer: bool) -> None:
+        self._hub = parts.hub
+        self._log = parts.runtime.log
+        self._database = parts.runtime.database
+        self._clock = parts.runtime.clock
+        self._session_id = session.id
+        self._expires_at = session.expires_at
         self._one_answer = one_answer
-        self._log = parts().runtime.log
-        self._clock = parts().runtime.clock
         self._at = Position("", 0)
 
     def read(self, cursor: Position | None, first: bytes) -> Iterator[bytes]:
@@ -162,8 +145,14 @@ class _Reader:
                 return True
 
     def _seconds_left(self) -> float:
-        expires_at = self._expires_at()
-        return 0.0 if expires_at is None else (expires_at - self._clock.now()).total_seconds()
+        """Until the session expires. When the time that is known has come, the database may know a later one."""
+        if self._expires_at <= self._clock.now():
+            with self._database.reading() as db:
+                session = db.get(Session, self._session_id)
+            if session is None:
+                return 0.0
+            self._expires_at = session.expires_at
+        return max(0.0, (self._expires_at - self._clock.now()).total_seconds())
 
     def _reset(self, page: Page, reason: str) -> bytes:
         self._at = Position(page.epoch, page.top)

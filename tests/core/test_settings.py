@@ -1,0 +1,70 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from core.settings import Settings, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30m", 1800), ("24h", 86400), ("14d", 1209600), ("10s", 10), ("500ms", 0.5), ("7", 7)]
+)
+def test_durations_are_read_in_their_units(text: str, seconds: float) -> None:
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "0s", "5 weeks", "1h30m"])
+def test_a_duration_that_is_none_is_refused_with_the_right_form(text: str) -> None:
+    with pytest.raises(ValueError, match="write a positive number and ms, s, m, h or d"):
+        parse_duration(text)
+
+
+def test_the_environment_names_are_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        "SWITCHBOARD_HOST": "0.0.0.0",
+        "PORT": "9000",
+        "FLOWER_PORT": "9001",
+        "DATABASE_URL": "postgresql://u:p@db/chat",
+        "REDIS_URL": "redis://cache:6379/1",
+        "BROKER_URL": "amqp://queue//",
+        "SWITCHBOARD_STATE_DIR": "/var/lib/sb",
+        "SWITCHBOARD_MODELS": "/etc/sb/models.toml",
+        "SWITCHBOARD_AUTO_CREATE": "never",
+        "SWITCHBOARD_ANONYMOUS_IDLE": "5m",
+        "SWITCHBOARD_ANONYMOUS_MAX": "1h",
+        "SWITCHBOARD_USER_IDLE": "1d",
+        "SWITCHBOARD_USER_MAX": "2d",
+        "SWITCHBOARD_SWEEP_EVERY": "7s",
+        "SWITCHBOARD_LEASE": "3s",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.host, settings.port, settings.flower_port) == ("0.0.0.0", 9000, 9001)
+    assert settings.database_url == "postgresql+psycopg://u:p@db/chat"
+    assert (settings.redis_url, settings.broker_url) == ("redis://cache:6379/1", "amqp://queue//")
+    assert (settings.state_dir, settings.models_path) == (Path("/var/lib/sb"), Path("/etc/sb/models.toml"))
+    assert settings.auto_create == "never"
+    assert (settings.anonymous_idle, settings.anonymous_max) == (timedelta(minutes=5), timedelta(hours=1))
+    assert (settings.user_idle, settings.user_max) == (timedelta(days=1), timedelta(days=2))
+    assert (settings.sweep_every, settings.lease) == (timedelta(seconds=7), timedelta(seconds=3))
+
+
+def test_without_an_environment_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    assert settings.database_url == f"sqlite:///{tmp_path / '.switchboard' / 'switchboard.db'}"
+    assert settings.broker_url == settings.redis_url
+
+
+def test_a_broken_option_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHBOARD_ANONYMOUS_IDLE", "tomorrow")
+    with pytest.raises(ValidationError, match="SWITCHBOARD_ANONYMOUS_IDLE"):
+        Settings()
+
+
+def test_passwords_in_urls_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@db/chat")
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache")
+    assert "hunter2" not in repr(Settings())

@@ -1,0 +1,194 @@
+"""A real HTTP server that speaks the OpenAI protocol and misbehaves the way a model's name asks for."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ANSWER = "Grüße aus Łódź — 你好, wörld! 🎉🎉 The end."
+
+
+class ProviderServer:
+    """The server. It remembers what it was asked, and can hold an answer back until it is let go on."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.go_on = threading.Event()
+        """What the model `paused` waits for in the middle of its answer."""
+        self.disconnected = threading.Event()
+        """Set when a client has closed the connection in the middle of an answer."""
+        provider = self
+
+        class Handler(_Handler):
+            owner = provider
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self.go_on.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def models_toml(self) -> str:
+        """A models.toml with a table for each manner, and one for a server that is not there."""
+        tables = [_table(name, self.url) for name in MANNERS]
+        return "\n".join(['default = "good"', 'system_prompt = "Be kind."', *tables, _table("away", _nowhere())])
+
+
+def _table(name: str, url: str) -> str:
+    return f"""
+[models.{name}]
+label = "{name}"
+provider = "openai"
+base_url = "{url}"
+model = "{name}"
+context_tokens = 600
+max_tokens = 100
+first_token_timeout = 1.0
+between_tokens_timeout = 0.6
+connect_timeout = 0.5
+"""
+
+
+def _nowhere() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: ProviderServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.owner.requests.append({**body, "authorization": self.headers.get("Authorization")})
+        try:
+            MANNERS[body["model"]](self)
+        except (BrokenPipeError, ConnectionResetError):
+            self.owner.disconnected.set()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+    def begin(self, status: int = 200, content_type: str = "text/event-stream") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Connection", "close")
+        self.end_headers()
+
+    def say(self, line: str) -> None:
+        self.wfile.write(line.encode())
+        self.wfile.flush()
+
+    def chunk(self, **delta: Any) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        self.say(f"data: {json.dumps(_chunk(choices=[choice]))}\n\n")
+
+    def conclude(self, reason: str = "stop") -> None:
+        choice = {"index": 0, "delta": {}, "finish_reason": reason}
+        self.say(f"data: {json.dumps(_chunk(choices=[choice]))}\n\n")
+        usage = {"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 18}
+        self.say(f"data: {json.dumps(_chunk(choices=[], usage=usage))}\n\n")
+        self.say("data: [DONE]\n\n")
+
+    def refuse(self, status: int, message: str) -> None:
+        self.begin(status, "application/json")
+        self.say(json.dumps({"error": {"message": message, "code": status}}))
+
+
+def _chunk(**more: Any) -> dict[str, Any]:
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **more}
+
+
+def pieces(text: str) -> Iterator[str]:
+    """An answer in pieces of one to three characters, as tokens come."""
+    at = 0
+    size = 1
+    while at < len(text):
+        yield text[at : at + size]
+        at += size
+        size = size % 3 + 1
+
+
+def _good(handler: _Handler) -> None:
+    handler.begin()
+    handler.say(": a comment\n\n")
+    handler.chunk(role="assistant", content=None)
+    for piece in pieces(ANSWER):
+        handler.chunk(content=piece)
+    handler.conclude()
+
+
+def _paused(handler: _Handler) -> None:
+    handler.begin()
+    handler.chunk(content="Wait")
+    while not handler.owner.go_on.wait(0.1):
+        handler.chunk(content=".")  # also finds out whether the other side is still there
+    handler.chunk(content=" for it")
+    handler.conclude()
+
+
+def _silent(handler: _Handler) -> None:
+    handler.begin()
+    while not handler.owner.go_on.wait(0.1):
+        if handler.connection.recv(1) == b"":
+            handler.owner.disconnected.set()
+            return
+
+
+def _stalled(handler: _Handler) -> None:
+    handler.begin()
+    handler.chunk(content="Half an ")
+    _silent_rest(handler)
+
+
+def _silent_rest(handler: _Handler) -> None:
+    if handler.connection.recv(1) == b"":
+        handler.owner.disconnected.set()
+
+
+def _cut(handler: _Handler) -> None:
+    handler.begin()
+    handler.chunk(content="Half an ")
+
+
+def _garbled(handler: _Handler) -> None:
+    handler.begin()
+    handler.chunk(content="Half an ")
+    handler.say('data: {"choices": [{"delta": \n\n')
+
+
+def _error_in_stream(handler: _Handler) -> None:
+    handler.begin()
+    handler.chunk(content="Half an ")
+    handler.say('data: {"error": {"message": "sk-secret: out of memory", "code": 500}}\n\n')
+
+
+def _echo_length(handler: _Handler) -> None:
+    handler.begin()
+    handler.chunk(content=str(len(handler.owner.requests[-1]["messages"])))
+    handler.conclude("length")
+
+
+MANNERS: dict[str, Callable[[_Handler], None]] = {
+    "good": _good,
+    "paused": _paused,
+    "silent": _silent,
+    "stalled": _stalled,
+    "cut": _cut,
+    "garbled": _garbled,
+    "error-in-stream": _error_in_stream,
+    "echo-length": _echo_length,
+    "unauthorized": lambda handler: handler.refuse(401, "Incorrect API key provided: sk-secret"),
+    "rate-limited": lambda handler: handler.refuse(429, "slow down"),
+    "rejected": lambda handler: handler.refuse(400, "the context is too long"),
+    "broken": lambda handler: handler.refuse(500, "internal"),
+}

@@ -1,0 +1,19 @@
+"""Waiting for something to become true, with a deadline instead of a sleep that hopes."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def wait_for(look: Callable[[], Value], *, seconds: float = 15.0, what: str = "") -> Value:
+    """The first true value that `look` returns. Fails the test after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = look()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or look}")
+        time.sleep(0.02)

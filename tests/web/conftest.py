@@ -1,0 +1,91 @@
+"""The front end against a real worker process, a real Valkey and a real database."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from celery_config import QueueNames
+from core.database import migrate
+from core.presence import Presence
+from core.runtime import Runtime
+from core.settings import Settings
+from tests.provider import ProviderServer
+from tests.valkey import Valkey
+from tests.waiting import wait_for
+from web.app import create_app
+from web.parts import KEY
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def stack(provider: ProviderServer) -> Iterator[Settings]:
+    """A worker process on all queues, with a Valkey and a database of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="sb-web-"))
+    valkey = Valkey(directory)
+    settings = Settings(
+        configured_redis_url=valkey.url,
+        configured_database_url=f"sqlite:///{directory / 'test.db'}",
+        models_path=directory / "models.toml",
+        state_dir=directory,
+    )
+    settings.models_path.write_text(provider.models_toml())
+    migrate(settings.database_url)
+    environment = {
+        "REDIS_URL": valkey.url,
+        "DATABASE_URL": settings.database_url,
+        "SWITCHBOARD_MODELS": str(settings.models_path),
+        "SWITCHBOARD_STATE_DIR": str(directory),
+    }
+    command = f"celery -A workers.app worker -Q {','.join(QueueNames.ALL)} --pool threads --concurrency 8"
+    with (directory / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", *command.split(), "--without-gossip", "--without-mingle"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+    presence = Presence(valkey.client())
+    wait_for(lambda: not presence.missing(QueueNames.ALL), seconds=30, what="the worker is ready")
+    yield settings
+    worker.terminate()
+    worker.wait(20)
+    valkey.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def web_runtime(stack: Settings) -> Iterator[Runtime]:
+    """The parts of a web process."""
+    parts = Runtime(stack)
+    yield parts
+    parts.close()
+
+
+@pytest.fixture
+def app(web_runtime: Runtime) -> Iterator[Flask]:
+    """The application."""
+    application = create_app(web_runtime)
+    yield application
+    application.extensions[KEY].hub.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser with a cookie jar of its own."""
+    return app.test_client()
+
+
+@pytest.fixture
+def other(app: Flask) -> FlaskClient:
+    """Another person's browser."""
+    return app.test_client()
