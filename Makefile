@@ -1,0 +1,71 @@
+# Every job of the project. `make` lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps
+UV := build/uv/bin/uv
+COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra embedded
+
+.DEFAULT_GOAL := help
+.PHONY: help up test lint format lock venv screenshot clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: .venv/.runtime ## Start the whole system on its embedded defaults
+	@$(BIN)/switchboard up $(ARGS)
+
+test: .venv/.dev ## Run every test (ARGS="-k name" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.dev ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Both sets at once, so that the developers' versions are the servers' versions. setuptools is in
+# them because the project itself is built with it, without isolation and so without a download.
+lock: $(UV) ## Resolve pyproject.toml anew into the two lock files (ARGS=--upgrade for newer versions)
+	echo 'setuptools>=80' | $(COMPILE) $(ARGS) pyproject.toml - --output-file requirements.lock
+	echo 'setuptools>=80' | $(COMPILE) $(ARGS) pyproject.toml - --extra dev \
+		--constraints requirements.lock --output-file requirements-dev.lock
+
+venv: .venv/.dev ## Install the runtime and the development tools into .venv
+
+screenshot: .venv/.dev ## Take docs/screenshot.png of the running page
+	$(BIN)/python -m tests.e2e.screenshot
+
+clean: ## Remove what this file made; sessions in .switchboard stay
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: an install is redone only when what it installs has changed.
+.venv/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Switchboard into .venv"
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Switchboard and its development tools into .venv"
+	@$(PIP) --require-hashes --requirement requirements-dev.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch .venv/.runtime $@
+
+# Debian splits venv off Python into a package of its own; without it `python3 -m venv` leaves half a .venv.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed: apt-get install python3.11 (or name yours: make PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python's venv module is needed: apt-get install python3.11-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+$(UV):
+	@$(PYTHON) -m venv build/uv
+	@build/uv/bin/python -m pip --disable-pip-version-check -qq install 'uv>=0.13,<1'

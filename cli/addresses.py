@@ -1,0 +1,67 @@
+"""Ports and URLs: what is free, what to show, and what answers."""
+
+import errno
+import re
+import socket
+from typing import Any
+
+import httpx2
+
+from cli.console import fail
+
+TIMEOUT = httpx2.Timeout(2.0)
+"""Seconds to wait for a part of the system to connect or answer."""
+
+
+def check_port(host: str, port: int, variable: str) -> None:
+    """Raise CommandError that names the environment variable when nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                fail(f"port {port} on {host} is taken; set {variable} to a free one")
+            fail(f"can't listen on {host} port {port}: {error.strerror}; set {variable} to another")
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def web_url(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server that listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{port}"
+
+
+def masked(url: str) -> str:
+    """The URL without its password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+def local_client() -> httpx2.AsyncClient:
+    """A client for this machine's own servers, which no proxy of the environment stands before."""
+    return httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False)
+
+
+async def problem_at(client: httpx2.AsyncClient, url: str, **options: Any) -> str | None:
+    """Why GET `url` is not answered with 200, in a few words, or None when it is."""
+    try:
+        answer = await client.get(url, **options)
+    except httpx2.TimeoutException:
+        return f"no answer from {url} within {TIMEOUT.read:.0f} s"
+    except httpx2.HTTPError as error:
+        return f"no answer from {url} ({error or type(error).__name__})"
+    if answer.status_code == httpx2.codes.OK:
+        return None
+    detail = ""
+    if "json" in answer.headers.get("content-type", ""):
+        body = answer.json()
+        detail = f": {body['detail']}" if isinstance(body, dict) and body.get("detail") else ""
+    return f"{url} answers {answer.status_code}{detail}"

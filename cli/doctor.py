@@ -1,0 +1,196 @@
+"""`switchboard doctor`: every part of the system, whether it works, and what to do if not."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from cli.addresses import check_port, local_client, masked, problem_at, web_url
+from cli.configuration import read_catalog, read_settings
+from cli.console import CommandError, fail
+from cli.models import local_model_url, problems_of
+from cli.state import StateDirectory
+from core.settings import Settings
+
+BROKER_TIMEOUT = 2.0
+"""Seconds to reach the broker, and to wait for the workers' answers."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. `remedy` says what to do, and is empty when the part works."""
+
+    part: str
+    detail: str
+    remedy: str = ""
+
+
+def doctor() -> None:
+    """Print every finding. Raises CommandError when a part fails."""
+    settings, running = _settings_of_the_running_system()
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        lambda: iter([Finding("settings", "valid")]),
+        lambda: _system(settings, running),
+        lambda: _models(settings),
+        lambda: _database(settings),
+        lambda: _redis(settings),
+        lambda: _broker(settings),
+        lambda: _servers(settings, running),
+    ]
+    failures = 0
+    for check in checks:
+        for finding in check():
+            failures += bool(finding.remedy)
+            _show(finding)
+    if failures:
+        fail(f"{failures} {'part needs' if failures == 1 else 'parts need'} attention")
+
+
+def _settings_of_the_running_system() -> tuple[Settings, bool]:
+    settings = read_settings()
+    running = StateDirectory(settings.state_dir).read_runtime()
+    if running is None:
+        return settings, False
+    overrides = {name: value for name, value in asdict(running).items() if name != "pid" and value is not None}
+    return read_settings(overrides), True
+
+
+def _show(finding: Finding) -> None:
+    mark = click.style("✗", fg="red") if finding.remedy else click.style("✓", fg="green")
+    click.echo(f"{mark} {finding.part:<10} {finding.detail}")
+    if finding.remedy:
+        click.echo(f"             {finding.remedy}")
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    old = sys.version_info < (3, 11)
+    yield Finding("python", version, "Install Python 3.11 or newer." if old else "")
+
+
+def _system(settings: Settings, running: bool) -> Iterator[Finding]:
+    if running:
+        yield Finding("system", f"`switchboard up` runs on {settings.state_dir.absolute()}")
+        return
+    yield Finding("system", f"`switchboard up` does not run on {settings.state_dir.absolute()}")
+    # With a configured Redis the processes may be run by something else, and the ports are rightly taken.
+    if settings.configured_redis_url is None:
+        for host, port, name in (
+            (settings.host, settings.port, "PORT"),
+            ("127.0.0.1", settings.flower_port, "FLOWER_PORT"),
+        ):
+            try:
+                check_port(host, port, name)
+            except CommandError as error:
+                yield Finding("port", error.message, "Stop what listens there, or choose another port.")
+            else:
+                yield Finding("port", f"{port} is free ({name})")
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    try:
+        catalog = read_catalog(settings)
+    except CommandError as error:
+        yield Finding("models", error.message, "Correct the file; its comments show what a table may hold.")
+        return
+    yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
+    for name, problem in asyncio.run(problems_of(catalog, local_model_url(settings))).items():
+        model = catalog.models[name]
+        if problem is None:
+            yield Finding("model", f"{name} answers")
+        elif model.weights:
+            yield Finding("model", f"{name}: {problem}", "Start the system: switchboard up")
+        else:
+            wrong = "base_url" + (f" or {model.api_key_env}" if model.api_key_env else "")
+            yield Finding("model", f"{name}: {problem}", f"Start that server, or correct {wrong}.")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from core.database import current_revision, newest_revision
+
+    shown = masked(settings.database_url)
+    try:
+        url = make_url(settings.database_url)
+        if url.get_backend_name() == "sqlite" and not _exists(url.database):
+            yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
+            return
+        revision, newest = current_revision(settings.database_url), newest_revision()
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        yield Finding("database", f"{shown}: {reason}", "Start the database server, or correct DATABASE_URL.")
+        return
+    behind = revision != newest
+    detail = f"{shown} is at revision {revision}" + (f", not {newest}" if behind else "")
+    yield Finding("database", detail, "Run: switchboard migrate" if behind else "")
+
+
+def _exists(path: str | None) -> bool:
+    return path is not None and Path(path).exists()
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    shown = masked(settings.redis_url)
+    try:
+        with contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2)) as client:
+            info = client.info("server")
+            client.eval("return 1", 0)
+            policy = client.info("memory").get("maxmemory_policy")
+    except (RedisError, ValueError) as error:
+        yield Finding("redis", f"{shown}: {error}", "Start it (switchboard up), or correct REDIS_URL.")
+        return
+    version = info.get("valkey_version") or info.get("redis_version")
+    yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
+    if policy not in (None, "noeviction"):
+        yield Finding(
+            "redis",
+            f"maxmemory-policy is {policy}: queues and conversations may be evicted",
+            "Set it: CONFIG SET maxmemory-policy noeviction",
+        )
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    from celery import Celery
+
+    from celery_config import QueueNames
+
+    app = Celery(broker=settings.broker_url)
+    app.conf.broker_transport_options = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
+    shown = masked(settings.broker_url)
+    try:
+        with app.connection_for_read(connect_timeout=BROKER_TIMEOUT) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
+        queues = app.control.inspect(timeout=BROKER_TIMEOUT).active_queues() or {}
+    except Exception as error:  # every transport has errors of its own
+        yield Finding("broker", f"{shown}: {error}", "Start it (switchboard up), or correct BROKER_URL.")
+        return
+    yield Finding("broker", f"{shown} answers")
+    for name in QueueNames.ALL:
+        workers = sorted(node for node, consumed in queues.items() if name in {queue["name"] for queue in consumed})
+        detail = f"{name} is consumed by {', '.join(workers)}" if workers else f"nobody consumes {name}"
+        yield Finding(
+            "queue", detail, "" if workers else "Start the workers: switchboard up, or their Procfile lines."
+        )
+
+
+def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
+    web = f"{web_url(settings.host, settings.port)}/readyz"
+    flower = f"{web_url('127.0.0.1', settings.flower_port)}/healthcheck"
+    remedy = f"See {settings.state_dir.absolute() / 'logs'}." if running else "Start the system: switchboard up"
+
+    async def ask() -> tuple[str | None, str | None]:
+        async with local_client() as client:
+            return await asyncio.gather(problem_at(client, web), problem_at(client, flower))
+
+    for part, url, problem in zip(("web", "flower"), (web, flower), asyncio.run(ask()), strict=True):
+        yield Finding(part, problem or f"{url} answers", remedy if problem else "")

@@ -1,0 +1,70 @@
+"""The `switchboard` command. What a command does is in the module of its name."""
+
+import importlib.metadata
+
+import click
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(importlib.metadata.version("switchboard"), message="switchboard %(version)s")
+def main() -> None:
+    """A self-hosted chat-session backend for LLM web chat.
+
+    Options come from the environment or from a .env file in the working directory; docs/operations.md lists
+    them all.
+    """
+
+
+@main.command("up")
+@click.option("-v", "--verbose", is_flag=True, help="Show everything the processes write.")
+def up_command(verbose: bool) -> None:
+    """Start the whole system and keep it running.
+
+    Without configuration that is SQLite, an embedded Valkey and a small local model, all in the state
+    directory (.switchboard). DATABASE_URL, REDIS_URL and models.toml name real ones. Ctrl-C stops it.
+    """
+    from cli.up import up
+
+    up(verbose)
+
+
+@main.command("migrate")
+def migrate_command() -> None:
+    """Bring the database to the newest revision."""
+    from cli.configuration import read_settings
+    from cli.migration import migrate_database
+    from cli.state import StateDirectory
+
+    settings = read_settings()
+    if settings.configured_database_url is None:
+        StateDirectory(settings.state_dir).prepare()
+    click.echo(f"database {migrate_database(settings.database_url)}")
+
+
+@main.command("models")
+@click.option("--check", is_flag=True, help="Also ask each model's server whether it answers.")
+def models_command(check: bool) -> None:
+    """Check models.toml and show what it means."""
+    from cli.models import show_models
+
+    show_models(check)
+
+
+@main.command("doctor")
+def doctor_command() -> None:
+    """Check every part of the system, and say what to do about those that fail."""
+    from cli.doctor import doctor
+
+    doctor()
+
+
+@main.command("model")
+def model_command() -> None:
+    """Serve the local model of models.toml; `up` does this by itself."""
+    from cli.configuration import read_catalog, read_settings
+    from cli.model_server import serve
+
+    settings = read_settings()
+    serve(read_catalog(settings), settings.model_url)

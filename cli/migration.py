@@ -1,0 +1,34 @@
+"""The database brought up to date, and what that changed."""
+
+from dataclasses import dataclass
+
+from cli.addresses import masked
+from cli.console import fail
+
+
+@dataclass(frozen=True)
+class Change:
+    """The database's revisions before and after; None before the first migration."""
+
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before == self.after:
+            return f"is at revision {self.after}"
+        return f"migrated from {self.before or 'empty'} to {self.after}"
+
+
+def migrate_database(url: str) -> Change:
+    """Migrate the database at `url`. Raises CommandError in one line, without the password."""
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    from core.database import migrate
+
+    try:
+        return Change(*migrate(url))
+    except (ArgumentError, ImportError) as error:
+        fail(f"DATABASE_URL={masked(url)} can't be used: {error}")
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        fail(f"the database {masked(url)} can't be migrated: {reason}")

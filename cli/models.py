@@ -1,0 +1,71 @@
+"""`switchboard models`: models.toml, checked and shown."""
+
+import asyncio
+import os
+
+import click
+import httpx2
+
+from cli.addresses import TIMEOUT, problem_at
+from cli.configuration import read_catalog, read_settings
+from cli.console import fail, table
+from cli.state import StateDirectory
+from core.model_config import ModelCatalog, ModelConfig
+from core.settings import Settings
+
+
+def show_models(check: bool) -> None:
+    """Print the models on offer and, with `check`, whether each server answers.
+
+    Raises CommandError when the file is wrong, or when a server was asked and did not answer.
+    """
+    settings = read_settings()
+    catalog = read_catalog(settings)
+    local_url = local_model_url(settings)
+    rows: list[tuple[str, ...]] = [("NAME", "LABEL", "PROVIDER", "SERVER", "CONTEXT", "API KEY")]
+    for name, model in catalog.models.items():
+        mark = f"{name} (default)" if name == catalog.default else name
+        server = f"local, {model.weights}" if model.base_url is None else str(model.base_url)
+        rows.append((mark, model.label, model.provider, server, str(model.context_tokens), _api_key(model)))
+    problems = asyncio.run(problems_of(catalog, local_url)) if check else {}
+    if check:
+        rows = [(*rows[0], "ANSWERS")] + [
+            (*row, "no" if problems[name] else "yes") for row, name in zip(rows[1:], catalog.models, strict=True)
+        ]
+    for line in table(rows):
+        click.echo(line)
+    failing = {problem for problem in problems.values() if problem}
+    if failing:
+        fail("; ".join(sorted(failing)))
+
+
+def local_model_url(settings: Settings) -> str:
+    """Where the local model server listens: the running system's, if one runs on this state directory."""
+    running = StateDirectory(settings.state_dir).read_runtime()
+    return running.model_url if running else settings.model_url
+
+
+async def problems_of(catalog: ModelCatalog, local_url: str) -> dict[str, str | None]:
+    """For each model, why its server does not answer, or None. All are asked at once."""
+    async with (
+        httpx2.AsyncClient(timeout=TIMEOUT) as remote,
+        httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as local,
+    ):
+        asked = [
+            problem_at(local, f"{local_url}/models")
+            if model.base_url is None
+            else problem_at(remote, f"{str(model.base_url).rstrip('/')}/models", headers=_headers(model))
+            for model in catalog.models.values()
+        ]
+        return dict(zip(catalog.models, await asyncio.gather(*asked), strict=True))
+
+
+def _headers(model: ModelConfig) -> dict[str, str]:
+    key = os.environ.get(model.api_key_env) if model.api_key_env else None
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _api_key(model: ModelConfig) -> str:
+    if model.api_key_env is None:
+        return "none needed"
+    return f"{model.api_key_env} is {'set' if os.environ.get(model.api_key_env) else 'not set'}"

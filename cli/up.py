@@ -1,0 +1,258 @@
+"""`switchboard up`: the whole system, in order, until it is told to stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+from dotenv import dotenv_values
+
+from cli.addresses import check_port, free_port, local_client, masked, problem_at, web_url
+from cli.configuration import read_catalog, read_settings
+from cli.console import CommandError, Console, fail
+from cli.migration import migrate_database
+from cli.procfile import read_procfile
+from cli.state import RunningSystem, StateDirectory
+from cli.supervisor import Death, GaveUp, Program, Supervisor
+from cli.valkey import socket_path, valkey_answers, valkey_program
+from core.model_config import ModelCatalog
+from core.settings import Settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""Where the Procfile is, and what its commands are relative to."""
+START_LIMIT = 120.0
+"""Seconds after which a start that is not ready is given up."""
+POLL = 0.1
+VALKEY_GRACE = 2.0
+"""Seconds for Valkey, which stops last: with the others' grace, all is over within ten."""
+
+
+def up(verbose: bool) -> None:
+    """Run the system until SIGINT or SIGTERM. Raises CommandError when it can't be started."""
+    began = time.monotonic()
+    console = Console(verbose)
+    os.umask(0o077)  # the database, the logs and Valkey's data are their owner's only
+    settings = read_settings()
+    catalog = read_catalog(settings)
+    commands = read_procfile(PROJECT / "Procfile")
+    if catalog.weights is None:
+        commands.pop("model", None)
+    state = StateDirectory(settings.state_dir)
+    state.prepare()
+    with state.exclusive() as lock, socket_path(state.path) as socket:
+        runtime = _runtime(settings, catalog, socket)
+        _check_ports(settings, runtime, catalog)
+        models = f"{len(catalog.models)} models, default {catalog.default}"
+        console.step("settings", models, time.monotonic() - began)
+        system = _System(settings, runtime, state, commands, socket, console, began)
+        asyncio.run(system.run(lock))
+
+
+def _runtime(settings: Settings, catalog: ModelCatalog, socket: Path) -> RunningSystem:
+    model_url = settings.model_url
+    if catalog.weights and "model_url" not in settings.model_fields_set:
+        model_url = f"http://127.0.0.1:{free_port()}/v1"
+    return RunningSystem(
+        pid=os.getpid(),
+        configured_redis_url=settings.configured_redis_url or f"unix://{socket}",
+        configured_broker_url=settings.configured_broker_url,
+        configured_database_url=settings.database_url,
+        host=settings.host,
+        port=settings.port,
+        flower_port=settings.flower_port,
+        model_url=model_url,
+    )
+
+
+def _check_ports(settings: Settings, runtime: RunningSystem, catalog: ModelCatalog) -> None:
+    if settings.port == settings.flower_port:
+        fail(f"PORT and FLOWER_PORT are both {settings.port}; set one of them to another port")
+    check_port(settings.host, settings.port, "PORT")
+    check_port("127.0.0.1", settings.flower_port, "FLOWER_PORT")
+    if catalog.weights:
+        model = urlsplit(runtime.model_url)
+        check_port(model.hostname or "127.0.0.1", model.port or 80, "SWITCHBOARD_MODEL_URL")
+
+
+class _System:
+    """One run of the system."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: RunningSystem,
+        state: StateDirectory,
+        commands: dict[str, list[str]],
+        socket: Path,
+        console: Console,
+        began: float,
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._state = state
+        self._commands = commands
+        self._socket = socket
+        self._console = console
+        self._began = began
+        self._environment = self._children_environment()
+        self._embedded = settings.configured_redis_url is None
+        self._web = web_url(settings.host, settings.port)
+        self._flower = web_url("127.0.0.1", settings.flower_port)
+        self._waiting_for: dict[str, str] = {}
+
+    def _children_environment(self) -> dict[str, str]:
+        # `.env` is read here once and handed on: the children's working directory may be another.
+        runtime = self._runtime
+        return {
+            **{name: value for name, value in dotenv_values(".env").items() if value is not None},
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PYTHONUNBUFFERED": "1",
+            "REDIS_URL": runtime.configured_redis_url,
+            "DATABASE_URL": runtime.configured_database_url,
+            "SWITCHBOARD_HOST": runtime.host,
+            "PORT": str(runtime.port),
+            "FLOWER_PORT": str(runtime.flower_port),
+            "SWITCHBOARD_MODEL_URL": runtime.model_url,
+            "SWITCHBOARD_MODELS": str(self._settings.models_path.absolute()),
+            "SWITCHBOARD_STATE_DIR": str(self._state.path),
+        }
+
+    async def run(self, lock: int) -> None:
+        """Start, wait for a signal, stop. Raises CommandError when the start fails."""
+        supervisor = Supervisor(self._state.logs, self._console.child_output, self._report, lock)
+        stop_asked = self._on_signals(supervisor)
+        starting = asyncio.create_task(self._start(supervisor))
+        try:
+            await _first_of(starting, stop_asked, supervisor.gave_up)
+            if supervisor.gave_up.done():
+                supervisor.gave_up.result()
+            if starting.done():
+                starting.result()
+                supervisor.settle()
+                await stop_asked
+        except GaveUp as error:
+            raise CommandError(f"{error}; the rest of its output: {self._state.logs}") from None
+        finally:
+            starting.cancel()
+            supervisor.gave_up.cancel()
+            await asyncio.wait({starting, supervisor.gave_up})
+            await self._stop(supervisor)
+
+    def _on_signals(self, supervisor: Supervisor) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[None] = loop.create_future()
+
+        def stop() -> None:
+            if asked.done():
+                self._console.warn("stopping at once")
+                supervisor.kill()
+            else:
+                asked.set_result(None)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop)
+        return asked
+
+    async def _start(self, supervisor: Supervisor) -> None:
+        try:
+            async with asyncio.timeout(START_LIMIT), local_client() as client:
+                await self._start_parts(supervisor, client)
+        except TimeoutError:
+            missing = "; ".join(f"{name}: {problem}" for name, problem in self._waiting_for.items())
+            fail(f"not ready after {START_LIMIT:.0f} s: {missing or 'the database'}; see {self._state.logs}")
+
+    async def _start_parts(self, supervisor: Supervisor, client: httpx2.AsyncClient) -> None:
+        # Valkey and the model load while the database is migrated; the rest needs both stores.
+        waits: list[Awaitable[None]] = []
+        if self._embedded:
+            supervisor.start(valkey_program(self._socket, self._state.valkey, self._environment))
+            waits.append(self._valkey_ready())
+        if "model" in self._commands:
+            supervisor.start(self._program("model"))
+            health = self._runtime.model_url.removesuffix("/v1") + "/health"
+            model = asyncio.create_task(self._ready("model", lambda: problem_at(client, health), "loaded"))
+        else:
+            model = None
+        try:
+            await asyncio.gather(self._migrate(), *waits)
+            for name in self._commands:
+                if name != "model":
+                    supervisor.start(self._program(name))
+            self._state.write_runtime(self._runtime)
+            await asyncio.gather(
+                self._ready("web", lambda: problem_at(client, f"{self._web}/healthz"), "answers"),
+                self._ready("workers", lambda: problem_at(client, f"{self._web}/readyz"), "on every queue"),
+                self._ready("flower", lambda: problem_at(client, f"{self._flower}/healthcheck"), "answers"),
+                *([model] if model else []),
+            )
+        finally:
+            if model:
+                model.cancel()
+        self._announce()
+
+    async def _migrate(self) -> None:
+        began = time.monotonic()
+        change = await asyncio.to_thread(migrate_database, self._runtime.configured_database_url)
+        self._console.step("database", str(change), time.monotonic() - began)
+
+    async def _valkey_ready(self) -> None:
+        async def problem() -> str | None:
+            return None if await valkey_answers(self._socket) else f"no answer at {self._socket}"
+
+        await self._ready("valkey", problem, "answers")
+
+    async def _ready(self, name: str, problem: Callable[[], Awaitable[str | None]], result: str) -> None:
+        began = time.monotonic()
+        while found := await problem():
+            self._waiting_for[name] = found
+            await asyncio.sleep(POLL)
+        self._waiting_for.pop(name, None)
+        self._console.step(name, result, time.monotonic() - began)
+
+    def _program(self, name: str) -> Program:
+        return Program(name, self._commands[name], self._environment, PROJECT)
+
+    def _announce(self) -> None:
+        rows = [
+            ("chat page", f"{self._web}/"),
+            ("flower", f"{self._flower}/"),
+            *([("model", self._runtime.model_url)] if "model" in self._commands else []),
+            ("redis", masked(self._runtime.configured_redis_url)),
+            ("database", masked(self._runtime.configured_database_url)),
+            ("logs", str(self._state.logs)),
+        ]
+        self._console.line()
+        for name, value in rows:
+            self._console.line(f"  {name:<10} {value}")
+        self._console.line()
+        self._console.line(f"Ready in {time.monotonic() - self._began:.1f} s. Ctrl-C stops it.")
+
+    def _report(self, death: Death) -> None:
+        self._console.warn(
+            f"{death.name} ended ({death.reason}, after {death.lived:.1f} s); "
+            f"starting it again in {death.restart_in:g} s"
+        )
+        if not self._console.verbose:
+            for line in death.last_lines:
+                self._console.child(death.name, line)
+
+    async def _stop(self, supervisor: Supervisor) -> None:
+        began = time.monotonic()
+        # Valkey last: the workers hand their tasks back, and end their streams, through it.
+        await supervisor.stop(self._commands)
+        await supervisor.stop(grace=VALKEY_GRACE)
+        supervisor.close()
+        self._state.remove_runtime()
+        self._console.line(f"Stopped in {time.monotonic() - began:.1f} s.")
+
+
+async def _first_of(*futures: asyncio.Future[None]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,14 @@
+"""One running system for all end-to-end tests that don't break it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.system import System, running
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The whole system, with its local model, on free ports and a temporary state directory."""
+    with running(tmp_path_factory.mktemp("system") / "state") as started:
+        yield started
