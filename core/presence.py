@@ -21,6 +21,10 @@ class Presence:
                 pipe.set(_key(queue), node, ex=HEARD)
             pipe.execute()
 
+    def withdraw(self, queues: Iterable[str]) -> None:
+        """This node stops; another on the same queue says so with its next heartbeat."""
+        self._redis.delete(*[_key(queue) for queue in queues])
+
     def missing(self, queues: Iterable[str]) -> list[str]:
         """Those of the queues that nobody has consumed from lately."""
         names = list(queues)

@@ -85,4 +85,4 @@ class Settings(BaseSettings):
     def broker_url(self) -> str:
         """The configured broker, or Redis, in the spelling that kombu wants for a Unix socket."""
         url = self.configured_broker_url or self.redis_url
-        return re.sub(r"^unix://", "redis+socket://", url)
+        return re.sub(r"^unix://", "redis+socket://", url).replace("?db=", "?virtual_host=")

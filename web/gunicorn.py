@@ -9,7 +9,7 @@ from core.settings import Settings  # noqa: E402
 
 _settings = Settings()
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "gevent"
 # Each open stream is a connection; gunicorn's default of 1,000 would be its limit.
 worker_connections = 12_000

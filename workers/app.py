@@ -39,14 +39,24 @@ class Command(Task):
 @signals.heartbeat_sent.connect
 def announce_queues(sender: Any, **_: Any) -> None:
     """With every heartbeat, tell /readyz which queues this worker serves."""
-    queues = app.amqp.queues.consume_from or {}
-    runtime.presence.announce(set(queues) & set(QueueNames.ALL), sender.eventer.hostname)
+    runtime.presence.announce(_queues(), sender.eventer.hostname)
+
+
+@signals.worker_shutdown.connect
+def withdraw_queues(**_: Any) -> None:
+    """Tell /readyz that this worker serves no more."""
+    if queues := _queues():
+        runtime.presence.withdraw(queues)
+
+
+def _queues() -> set[str]:
+    return set(app.amqp.queues.consume_from or {}) & set(QueueNames.ALL)
 
 
 @signals.celeryd_after_setup.connect
 def warm_models(**_: Any) -> None:
     """Make the models' clients before the first question comes, where questions are answered."""
-    if QueueNames.CHAT in (app.amqp.queues.consume_from or {}):
+    if QueueNames.CHAT in _queues():
         runtime.models.warm()
 
 

@@ -26,6 +26,8 @@ class OpenAICompatible:
             base_url=base_url,
             api_key=api_key or "none",
             max_retries=0,
+            # A proxy of the environment is for the servers out there, not for the one on this machine.
+            http_client=openai.DefaultHttpx2Client(trust_env=config.weights is None),
             timeout=httpx2.Timeout(
                 connect=config.connect_timeout,
                 # Between two reads of the socket; the pump watches the finer deadlines.

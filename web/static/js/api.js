@@ -1,0 +1,121 @@
+// @ts-check
+/** The calls this page makes, and what goes wrong with them. */
+
+/**
+ * @typedef {{session_id: string, anonymous: boolean, model: string, version: number,
+ *   created_at: string, expires_at: string, active_generation?: any}} Session
+ * @typedef {{id: string, role: "user" | "assistant", text: string, html?: string | null,
+ *   model?: string | null, state?: string, created_at?: string}} Message
+ * @typedef {{messages: Message[], cursor: string | null}} Transcript
+ * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model
+ * @typedef {{type?: string, title?: string, status?: number, detail?: string}} ProblemDetails
+ * @typedef {{session_id: string, generation_id: string, state: string, position: number}} Accepted
+ */
+
+/** An answer that is not a success; status 0 means that no answer came. */
+export class Problem extends Error {
+  /** @param {ProblemDetails} details @param {number | null} retryAfter in seconds */
+  constructor(details, retryAfter = null) {
+    super(details.detail || details.title || "Something went wrong.");
+    this.status = details.status ?? 0;
+    this.slug = slugOf(details);
+    this.retryAfter = retryAfter;
+  }
+
+  /** The server says that the session this page holds does not exist (any more). */
+  get sessionLost() {
+    return this.status === 401 || this.slug === "not-owner";
+  }
+}
+
+/** @param {ProblemDetails} details */
+const slugOf = (details) => (details.type ?? "").split("/").pop() ?? "";
+
+/** What to tell a person about a failed request. @param {unknown} error */
+export function plainWords(error) {
+  if (!(error instanceof Problem)) return "Something went wrong in this page. Reload it and try again.";
+  const later = error.retryAfter ? ` Try again in ${seconds(error.retryAfter)}.` : " Try again in a moment.";
+  switch (error.status) {
+    case 0: return "The server can’t be reached. Check your connection and try again.";
+    case 409:
+      return error.slug === "generation-in-progress"
+        ? "An answer to this conversation is still coming, perhaps in another tab. Wait for its end, then send this."
+        : error.message;
+    case 412: return "The model was switched somewhere else in the meantime.";
+    case 413: return "That message is too long. Shorten it and try again.";
+    case 429: return `That was a lot in a short time.${later}`;
+    case 502:
+    case 503:
+    case 504: return `The service is busy or restarting.${later}`;
+    default: return error.status >= 500 ? `The server made a mistake.${later}` : error.message;
+  }
+}
+
+/** @param {number} count */
+const seconds = (count) => (count < 90 ? `${count} s` : `${Math.ceil(count / 60)} min`);
+
+// How far the server's clock is ahead of this one, so that lifetimes don't depend on the visitor's clock.
+let clockAhead = 0;
+
+/** The server's time in milliseconds since 1970. */
+export const serverNow = () => Date.now() + clockAhead;
+
+/**
+ * @param {string} method @param {string} path
+ * @param {{body?: object, headers?: Record<string, string>}} [options]
+ */
+async function call(method, path, { body, headers = {} } = {}) {
+  /** @type {Response} */
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: body ? { ...headers, "Content-Type": "application/json" } : headers,
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      signal: AbortSignal.timeout(20_000),
+    });
+  } catch {
+    throw new Problem({ status: 0 });
+  }
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  if (date) clockAhead = date + 500 - Date.now(); // the header is cut off to whole seconds
+  if (!response.ok) {
+    const details = await response.json().catch(() => ({}));
+    throw new Problem({ ...details, status: response.status }, Number(response.headers.get("Retry-After")) || null);
+  }
+  if (response.status === 202 && response.headers.has("Location")) {
+    throw new Problem({ status: 202, detail: "The service is busy. This will be done as soon as it can be." });
+  }
+  const data = response.status === 204 ? null : await response.json();
+  return { data, etag: response.headers.get("ETag") };
+}
+
+/** Takes `Idempotency-Key`s; crypto.randomUUID exists on secure origins only, and plain http on a LAN is not one. */
+export const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** @returns {Promise<{data: Session, etag: string | null}>} */
+export const currentSession = () => call("GET", "/session/current");
+
+/** @param {string} model */
+export const createSession = (model) => call("POST", "/session/create", { body: model ? { model } : {} });
+
+/** @returns {Promise<{data: Session, etag: string | null}>} */
+export const refreshSession = () => call("POST", "/session/refresh", { body: {} });
+
+export const deleteSession = () => call("DELETE", "/session");
+
+/** @returns {Promise<Transcript>} */
+export const transcript = async () => (await call("GET", "/session/messages")).data;
+
+/** @returns {Promise<{default: string, models: Model[]}>} */
+export const models = async () => (await call("GET", "/config/models")).data;
+
+/** @param {string} model @param {string | null} etag @returns {Promise<{data: Session, etag: string | null}>} */
+export const switchModel = (model, etag) =>
+  call("POST", "/session/model", { body: { model }, headers: etag ? { "If-Match": etag } : {} });
+
+/** @param {string} message @param {string | null} model @param {string} key @returns {Promise<Accepted>} */
+export const ask = async (message, model, key) =>
+  (await call("POST", "/chat", { body: model ? { message, model } : { message }, headers: { "Idempotency-Key": key } })).data;

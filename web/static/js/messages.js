@@ -1,0 +1,139 @@
+// @ts-check
+/** Draws the conversation. Only ever appends, so an item's place is its identity, and nodes stay as they are. */
+
+/** @typedef {ReturnType<typeof import("./conversation.js").items>[number]} Item */
+
+export class Messages {
+  /** @type {{node: HTMLElement, shown: string}[]} */ #drawn = [];
+
+  /**
+   * @param {HTMLElement} log
+   * @param {{retry: () => void, copied: (ok: boolean) => void, label: (model: string) => string}} on
+   */
+  constructor(log, on) {
+    this.log = log;
+    this.on = on;
+  }
+
+  /** @param {Item[]} items @param {boolean} busy more of it is on the way */
+  show(items, busy) {
+    // A screen reader hears an answer once it is whole, and not token by token.
+    this.log.ariaBusy = String(busy);
+    for (const [index, item] of items.entries()) {
+      let drawn = this.#drawn[index];
+      if (drawn?.node.dataset.role !== item.role) {
+        this.#truncate(index);
+        drawn = { node: skeleton(item.role), shown: "" };
+        this.#drawn.push(drawn);
+        this.log.append(drawn.node);
+      }
+      const isLast = index === items.length - 1;
+      const shown = JSON.stringify([item, isLast, item.model && this.on.label(item.model)]);
+      if (drawn.shown !== shown) {
+        drawn.shown = shown;
+        if (item.role === "user") drawUser(drawn.node, item);
+        else this.#drawAnswer(drawn.node, item, isLast);
+      }
+    }
+    this.#truncate(items.length);
+  }
+
+  /** @param {number} length */
+  #truncate(length) {
+    for (const { node } of this.#drawn.splice(length)) node.remove();
+  }
+
+  /** @param {HTMLElement} node @param {Item} item @param {boolean} isLast */
+  #drawAnswer(node, item, isLast) {
+    node.dataset.state = item.state;
+    const [body, foot] = [part(node, ".body"), part(node, ".foot")];
+    if (item.html && item.state !== "streaming") {
+      body.innerHTML = item.html; // the server made it from Markdown and sanitised it
+      body.classList.remove("plain");
+    } else {
+      body.textContent = item.text;
+      body.classList.add("plain");
+    }
+    body.hidden = !item.text;
+
+    const told = document.createElement("span");
+    told.className = "told";
+    told.textContent = this.#tell(item);
+    const parts = [told];
+    if (item.text && item.state !== "streaming") parts.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
+    if (item.state === "failed" && isLast) parts.push(button("Try again", "Try again", this.on.retry));
+    // Replacing a focused button would throw the focus away; the words beside it change without it.
+    if (foot.children.length === parts.length) part(foot, ".told").textContent = told.textContent;
+    else foot.replaceChildren(...parts);
+  }
+
+  /** @param {Item} item */
+  #tell({ state, model, live, reason }) {
+    const who = model ? this.on.label(model) : "";
+    if (live) {
+      if (live.phase === "queued") return live.position > 0 ? `Waiting in line, ${live.position} ahead` : "Waiting in line";
+      if (live.note === "fallback") return `The chosen model didn’t answer; ${who} is answering`;
+      if (live.note === "resumed") return `Interrupted for a moment; ${who || "the model"} carries on`;
+      return live.phase === "connecting" ? `Connecting to ${who || "the model"}` : `${who || "The model"} is answering`;
+    }
+    if (state === "failed") return reason || "This question was not answered to the end.";
+    if (state === "stopped") return who ? `${who}, stopped` : "Stopped";
+    return who;
+  }
+
+  /** @param {string} text */
+  async #copy(text) {
+    this.on.copied(await copy(text));
+  }
+}
+
+/** @param {HTMLElement} node @param {Item} item */
+function drawUser(node, item) {
+  node.dataset.state = item.state;
+  part(node, ".body").textContent = item.text;
+}
+
+/** @param {Item["role"]} role */
+function skeleton(role) {
+  const node = document.createElement("article");
+  node.dataset.role = role;
+  node.ariaLabel = role === "user" ? "You asked" : "Answer";
+  const body = document.createElement("div");
+  body.className = "body";
+  node.append(body);
+  if (role === "assistant") {
+    const foot = document.createElement("p");
+    foot.className = "foot";
+    node.append(foot);
+  }
+  return node;
+}
+
+/** @param {ParentNode} node @param {string} selector */
+const part = (node, selector) => /** @type {HTMLElement} */ (node.querySelector(selector));
+
+/** @param {string} text @param {string} label @param {() => void} press */
+function button(text, label, press) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "link";
+  made.textContent = text;
+  made.ariaLabel = label;
+  made.addEventListener("click", press);
+  return made;
+}
+
+/** The clipboard API exists on secure origins only; a chat server on a LAN is often plain http. @param {string} text */
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const field = document.createElement("textarea");
+  field.className = "unseen";
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  return done;
+}

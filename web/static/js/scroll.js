@@ -1,0 +1,42 @@
+// @ts-check
+/** Follows the end of the conversation while the reader is there, and leaves a reader elsewhere alone. */
+
+export class Follow {
+  #following = true;
+  #top = 0;
+
+  /** @param {HTMLElement} scroller @param {HTMLElement} content @param {HTMLButtonElement} button */
+  constructor(scroller, content, button) {
+    this.scroller = scroller;
+    this.button = button;
+    scroller.addEventListener("scroll", () => {
+      const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+      // Any move upwards means "let me read", however small; it takes coming near the end to follow again.
+      if (scroller.scrollTop < this.#top && below > 2) this.#following = false;
+      else if (below < 32) this.#following = true;
+      this.#top = scroller.scrollTop;
+      this.#draw();
+    }, { passive: true });
+    button.addEventListener("click", () => {
+      this.toEnd();
+      scroller.focus({ preventScroll: true });
+    });
+    const observer = new ResizeObserver(() => this.#keep());
+    observer.observe(content);
+    observer.observe(scroller);
+  }
+
+  toEnd() {
+    this.#following = true;
+    this.#keep();
+  }
+
+  #keep() {
+    if (this.#following) this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.#draw();
+  }
+
+  #draw() {
+    this.button.hidden = this.#following;
+  }
+}

@@ -1,0 +1,67 @@
+// @ts-check
+/** How long the session still lives, and the button that keeps it. */
+
+import { serverNow } from "./api.js";
+
+const WARN_BELOW = 5 * 60;
+
+/** "29 min", in words for people: days, hours, minutes; seconds only at the very end. @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.ceil(seconds))} s`;
+  if (seconds < 2 * 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 2 * 86400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} days`;
+}
+
+export class SessionBar {
+  /** @type {number | null} */ #expiresAt = null;
+  #warned = false;
+  #reported = false;
+
+  /**
+   * @param {{bar: HTMLElement, expiry: HTMLElement, keep: HTMLButtonElement}} parts
+   * @param {{keep: () => void, due: () => void, warn: (left: string) => void}} on
+   *   `due`: by the clock, the session has run out
+   */
+  constructor(parts, on) {
+    this.parts = parts;
+    this.on = on;
+    this.connected = true;
+    parts.keep.addEventListener("click", on.keep);
+    setInterval(() => this.#draw(), 1_000);
+  }
+
+  /** @param {string | null} expiresAt */
+  set expiresAt(/** @type {string | null} */ expiresAt) {
+    const moment = expiresAt ? Date.parse(expiresAt) : null;
+    if (moment === this.#expiresAt) return;
+    this.#expiresAt = moment;
+    this.#reported = false;
+    this.#draw();
+  }
+
+  #draw() {
+    const { bar, expiry, keep } = this.parts;
+    keep.hidden = this.#expiresAt === null;
+    if (this.#expiresAt === null) {
+      write(expiry, "");
+      bar.classList.remove("soon");
+      return;
+    }
+    const left = (this.#expiresAt - serverNow()) / 1000;
+    const soon = left < WARN_BELOW;
+    write(expiry, this.connected ? `Expires in ${duration(left)}` : "Reconnecting");
+    bar.classList.toggle("soon", soon);
+    if (soon && !this.#warned) this.on.warn(duration(left));
+    this.#warned = soon;
+    if (left <= -1 && !this.#reported) {
+      this.#reported = true;
+      this.on.due();
+    }
+  }
+}
+
+/** Writing the same words again would still be a change to whoever watches. @param {HTMLElement} node @param {string} text */
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
