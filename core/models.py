@@ -13,7 +13,9 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    Text,
     TypeDecorator,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -57,6 +59,50 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, UUID: Uuid}
 
 
+class User(Base):
+    """A person with an account: by e-mail and password, or by an OIDC issuer's subject."""
+
+    __tablename__ = "user"
+    __table_args__ = (UniqueConstraint("oidc_issuer", "oidc_subject"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str | None] = mapped_column(String(254), unique=True)
+    """Case-folded. None for people who only ever come through an issuer."""
+    password_hash: Mapped[str | None] = mapped_column(String(256))
+    """argon2id, with its parameters and salt."""
+    oidc_issuer: Mapped[str | None] = mapped_column(String(255))
+    oidc_subject: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+
+
+class Login(Base):
+    """One browser that a user is logged in with."""
+
+    __tablename__ = "login"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """SHA-256 of the cookie's secret."""
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ends_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A key for programs, shown once."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
 class Session(Base):
     """A chat session. Only SessionService writes this table."""
 
@@ -67,9 +113,11 @@ class Session(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    owner_id: Mapped[UUID | None] = mapped_column(index=True)
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
     secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """SHA-256 of the secret; the secret itself is kept nowhere."""
+    title: Mapped[str | None] = mapped_column(String(200))
+    """What its owner calls it. Always None for anonymous sessions: a title is words."""
     last_model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(default=1)
     """Grows with each switch of the model; the ETag."""
@@ -132,3 +180,34 @@ class Generation(Base):
     finish_reason: Mapped[str | None] = mapped_column(String(64))
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
+
+
+class Message(Base):
+    """One turn of an owned session. The words of anonymous ones are in Redis only."""
+
+    __tablename__ = "message"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    """An answer has its generation's id."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class AuditEvent(Base):
+    """Something that an operator may have to account for. Append-only: no code changes or deletes a row.
+
+    No foreign keys: the rows outlive what they tell of. No secrets, no words, no address of an anonymous person.
+    """
+
+    __tablename__ = "audit_event"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[UUID | None]
+    session_id: Mapped[UUID | None]
+    detail: Mapped[str | None] = mapped_column(String(255))

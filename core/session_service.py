@@ -133,7 +133,9 @@ class SessionService:
                 db_session.add(session)
         except sql_exc.IntegrityError:
             existing = db_session.get(Session, session.id)
-            if existing is None or (existing.owner_id, existing.secret_hash) != (user_id, secret_hash):
+            if existing is None:
+                raise NotOwner("This account has been deleted.") from None
+            if (existing.owner_id, existing.secret_hash) != (user_id, secret_hash):
                 raise SessionInvalid("This session id is taken.") from None
             return existing
         return session

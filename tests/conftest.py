@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from redis import Redis
 from sqlalchemy import create_engine, make_url, text
+from uuid_utils.compat import uuid7
 
 from core.database import Database, migrate
+from core.models import User
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.provider import ProviderServer
@@ -124,6 +126,14 @@ def _execute(url: str, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(statement))
     engine.dispose()
+
+
+def new_user(database: Database) -> UUID:
+    """Somebody who can own a session."""
+    user = User(id=uuid7(), email=f"{uuid7()}@example.org", created_at=datetime.now(UTC))
+    with database.writing() as db:
+        db.add(user)
+    return user.id
 
 
 class TurnableClock:

@@ -16,7 +16,7 @@ from core.model_config import load_catalog
 from core.models import Session
 from core.session_service import Credential, SessionService
 from core.settings import Settings
-from tests.conftest import TurnableClock
+from tests.conftest import TurnableClock, new_user
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_new_anonymous_session_has_the_default_model_and_the_short_lifetimes(
 def test_an_owned_session_lives_longer_and_has_no_secret(
     database: Database, service: SessionService, clock: TurnableClock
 ) -> None:
-    owner = uuid4()
+    owner = new_user(database)
     session, credential = _create(database, service, owner)
     assert session.expires_at == clock.moment + timedelta(days=14)
     assert session.secret_hash is None
@@ -96,17 +96,24 @@ def test_a_taken_id_is_not_given_to_somebody_else(database: Database, service: S
     _, credential = _create(database, service)
     with database.writing() as db, pytest.raises(SessionInvalid):
         service.create_session(db, session_id=credential.session_id, secret_hash=b"y" * 32)
+    somebody = new_user(database)
     with database.writing() as db, pytest.raises(SessionInvalid):
-        service.create_session(db, uuid4(), session_id=credential.session_id)
+        service.create_session(db, somebody, session_id=credential.session_id)
+
+
+def test_nobody_creates_a_session_for_an_account_that_is_gone(database: Database, service: SessionService) -> None:
+    with database.writing() as db, pytest.raises(NotOwner):
+        service.create_session(db, uuid4())
 
 
 def test_a_session_can_begin_on_another_model_but_not_on_an_unknown_one(
     database: Database, service: SessionService
 ) -> None:
+    owner = new_user(database)
     with database.writing() as db:
-        assert service.create_session(db, uuid4(), model="paused").last_model == "paused"
+        assert service.create_session(db, owner, model="paused").last_model == "paused"
         with pytest.raises(UnknownModel):
-            service.create_session(db, uuid4(), model="gpt-9")
+            service.create_session(db, owner, model="gpt-9")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,7 @@ def test_who_may_hold_a_session(
     right_secret: bool,
     error: type[SwitchboardError] | None,
 ) -> None:
-    people = {"owner": uuid4(), "other": uuid4()}
+    people = {"owner": new_user(database), "other": new_user(database)}
     _, credential = _create(database, service, people["owner"] if owned else None)
     proof = credential if right_secret else Credential(credential.session_id, "wrong")
     user = people[as_owner] if as_owner else None
@@ -207,7 +214,7 @@ def test_a_switch_holds_and_grows_the_version(database: Database, service: Sessi
 
 
 def test_a_switch_needs_a_known_model_the_owner_and_the_version(database: Database, service: SessionService) -> None:
-    owner = uuid4()
+    owner = new_user(database)
     _, credential = _create(database, service, owner)
     with database.writing() as db, pytest.raises(UnknownModel):
         service.switch_model(credential.session_id, "gpt-9", db, owner)
