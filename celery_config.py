@@ -56,8 +56,9 @@ task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True
 
-_VISIBILITY = 3600
-"""Seconds before an unacknowledged task is delivered again: longer than the longest task."""
+_VISIBILITY = 120
+"""Seconds before an unacknowledged task is delivered again: longer than the longest task that is acknowledged late,
+and shorter than a command stays wanted (web/commands.py), or its second delivery would come to nothing."""
 broker_transport_options: dict[str, Any] = {
     "visibility_timeout": _VISIBILITY,
     "unacked_restore_interval": 5,

@@ -129,6 +129,11 @@ def channel(session_id: UUID) -> str:
     return f"sb:{session_id}"
 
 
+def session_of(name: str) -> UUID:
+    """The reverse of `channel`."""
+    return UUID(name.removeprefix("sb:"))
+
+
 def keys(session_id: UUID) -> tuple[str, str, str, str]:
     """The session's keys: log, meta, partial answer, words. One hash slot."""
     prefix = f"sb:{{{session_id}}}"
@@ -200,6 +205,13 @@ class EventLog:
             None if start is None else int(start),
             [Event(int(entry.partition("-")[0]), at["type"], at["data"]) for entry, at in entries],
         )
+
+    def tops(self, session_ids: Sequence[UUID]) -> list[int]:
+        """The newest offsets of many logs, in one round trip; 0 where there is no log."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for session_id in session_ids:
+                pipe.hget(keys(session_id)[1], "offset")
+            return [int(top or 0) for top in pipe.execute()]
 
     def touch(self, session_id: UUID, expires_at: datetime) -> None:
         """Let the log live as long as its session, which has been extended."""

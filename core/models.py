@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    JSON,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -180,6 +182,8 @@ class Generation(Base):
     finish_reason: Mapped[str | None] = mapped_column(String(64))
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
+    untold: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The data of the terminal event until the log has it: Redis may be away when an answer ends."""
 
 
 class Message(Base):

@@ -1,7 +1,8 @@
 """SessionService: creates, validates, extends, switches, reports and ends sessions.
 
 The only code that writes the session table. It takes a database session and leaves the commit to its caller,
-so that one transaction can hold more than one step; nothing in it touches Redis or the network.
+so that one transaction can hold more than one step. Nothing in it touches Redis or the network but
+`admit_create`, which is called before there is a transaction.
 """
 
 import hmac
@@ -18,10 +19,12 @@ from sqlalchemy import exc as sql_exc
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
+from core.buckets import creation_buckets
 from core.clock import Clock, rfc3339
-from core.errors import NotOwner, SessionExpired, SessionInvalid, SwitchboardError, VersionConflict
+from core.errors import NotOwner, SessionExpired, SessionInvalid, SwitchboardError, Unavailable, VersionConflict
 from core.lifetime import Lifetime
 from core.models import Session
+from core.rate_limit import Decision, RateLimiter
 from core.settings import Settings
 
 SECRET_BYTES = 32
@@ -86,16 +89,30 @@ class Credential:
 class SessionService:
     """Sessions and the rules about them. An ordinary object, given its collaborators."""
 
-    def __init__(self, settings: Settings, models: Models, clock: Clock) -> None:
+    def __init__(self, settings: Settings, models: Models, clock: Clock, limiter: RateLimiter | None = None) -> None:
+        """Without a limiter, anonymous creations can't be admitted; all else can be done."""
+        self._settings = settings
+        self._limiter = limiter
         self._models = models
         self._clock = clock
         self._anonymous = Lifetime(settings.anonymous_idle, settings.anonymous_max)
         self._owned = Lifetime(settings.user_idle, settings.user_max)
 
-    def admit_create(self, model: str | None) -> None:
-        """Check, before anything is queued, that a session may be created. Raises UnknownModel."""
+    def admit_create(self, model: str | None, user_id: UUID | None = None, *, address: str | None = None) -> Decision:
+        """Check, before anything is queued, that a session may be created, by a user or from an address.
+
+        Anonymous creations are charged; users have limits on what they do with their sessions.
+        Raises UnknownModel, RateLimited or Unavailable.
+        """
         if model is not None:
             self._models.require(model)
+        if user_id is not None:
+            return Decision(admitted=True)
+        if self._limiter is None:
+            raise Unavailable("Anonymous sessions can't be created here.")
+        return self._limiter.require(
+            creation_buckets(address, self._settings.limit_create, self._settings.limit_create_global)
+        )
 
     def create_session(
         self,
@@ -171,7 +188,8 @@ class SessionService:
         Never beyond the absolute lifetime; writes only a noticeable move. The caller has validated the
         session. Raises SessionInvalid or SessionExpired.
         """
-        session = self._live(session_id, db_session)
+        # Locked, so that a claim of the same session goes before or after, never in between.
+        session = self._live(session_id, db_session, for_update=True)
         now = self._clock.now()
         if session.expires_at <= now:
             raise SessionExpired
@@ -225,6 +243,55 @@ class SessionService:
         """`get_current_model` for a row at hand."""
         return self._models.offered(session.last_model)
 
+    def claim_session(
+        self, session_id: UUID, db_session: DatabaseSession, user_id: UUID, *, secret_hash: bytes
+    ) -> Session:
+        """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after.
+
+        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired or NotOwner.
+        """
+        now = self._clock.now()
+        ends_at = self._owned.ends(now)
+        claimed: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
+            update(Session)
+            .where(
+                Session.id == session_id,
+                Session.owner_id.is_(None),
+                Session.secret_hash == secret_hash,
+                Session.expires_at > now,
+            )
+            .values(
+                owner_id=user_id,
+                secret_hash=None,
+                version=Session.version + 1,
+                expires_at=self._owned.expiry(now, ends_at),
+                ends_at=ends_at,
+            )
+            .execution_options(synchronize_session=False)
+        )
+        if claimed.rowcount != 1:
+            self.validate_session(session_id, db_session, require_valid=True, secret_hash=secret_hash)
+            raise SessionInvalid
+        return db_session.get_one(Session, session_id, populate_existing=True)
+
+    def list_sessions(
+        self, user_id: UUID, db_session: DatabaseSession, *, before: UUID | None = None, limit: int = 50
+    ) -> Sequence[Session]:
+        """A user's living sessions, newest first; with `before`, those older than that one."""
+        query = select(Session).where(Session.owner_id == user_id, Session.expires_at > self._clock.now())
+        if before is not None:
+            query = query.where(Session.id < before)
+        return db_session.scalars(query.order_by(Session.id.desc()).limit(limit)).all()
+
+    def rename_session(self, session_id: UUID, title: str, db_session: DatabaseSession) -> Session:
+        """Call an owned session something else. The caller has validated it. Raises NotOwner for an anonymous
+        one: its title would be words in the database."""
+        session = self._live(session_id, db_session)
+        if session.anonymous:
+            raise NotOwner("An anonymous session has no title; claim it first.")
+        session.title = title
+        return session
+
     def delete_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
         """Delete the row and what hangs on it. The caller has validated the session."""
         db_session.execute(delete(Session).where(Session.id == session_id))
@@ -257,8 +324,8 @@ class SessionService:
     def _lifetime(self, session: Session) -> Lifetime:
         return self._anonymous if session.anonymous else self._owned
 
-    def _live(self, session_id: UUID, db_session: DatabaseSession) -> Session:
-        session = db_session.get(Session, session_id)
+    def _live(self, session_id: UUID, db_session: DatabaseSession, *, for_update: bool = False) -> Session:
+        session = db_session.get(Session, session_id, with_for_update=for_update)
         if session is None:
             raise self._missing(session_id)
         return session

@@ -2,8 +2,12 @@
 
 from uuid import UUID
 
+from sqlalchemy import select
+
 from core.database import Database
 from core.event_log import EventLog
+from core.message_limits import MessageLimits, owner_of
+from core.models import LIVE, Generation, Session
 from core.session_service import SessionService
 
 BATCH = 500
@@ -15,10 +19,11 @@ MAX_BATCHES = 200
 class Sweeper:
     """Ends sessions, one by one or all that have expired."""
 
-    def __init__(self, database: Database, sessions: SessionService, log: EventLog) -> None:
+    def __init__(self, database: Database, sessions: SessionService, log: EventLog, limits: MessageLimits) -> None:
         self._database = database
         self._sessions = sessions
         self._log = log
+        self._limits = limits
 
     def sweep_expired(self, batch: int = BATCH) -> int:
         """Delete expired sessions in bounded batches; returns how many."""
@@ -36,5 +41,19 @@ class Sweeper:
     def delete(self, session_id: UUID) -> None:
         """End one session now. The caller has validated it."""
         with self._database.writing() as db:
+            session = db.get(Session, session_id)
+            live = db.scalar(
+                select(Generation.id).where(Generation.session_id == session_id, Generation.state.in_(LIVE))
+            )
             self._sessions.delete_session(session_id, db)
+        # The worker finds its row gone and stops, but can't know any more whose lease it was.
+        if session is not None and live is not None:
+            self._limits.release(owner_of(session), live)
         self._log.close(session_id, "deleted")
+
+    def end_sessions_of(self, user_id: UUID) -> None:
+        """End all of a user's sessions, one by one: when a part is away half-way, asking again goes on."""
+        with self._database.reading() as db:
+            ids = db.scalars(select(Session.id).where(Session.owner_id == user_id)).all()
+        for session_id in ids:
+            self.delete(session_id)

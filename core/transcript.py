@@ -1,13 +1,19 @@
-"""The words of a conversation. Those of anonymous sessions live in Redis only, as long as the session."""
+"""The words of a conversation: in SQL for owned sessions; in Redis only, as long as the session, for others."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from redis import Redis
+from sqlalchemy import select
+from sqlalchemy.orm import Session as DatabaseSession
 
+from core import models
+from core.clock import rfc3339
+from core.database import Database
 from core.event_log import Position, keys
 
 MessageState = Literal["complete", "streaming", "failed"]
@@ -34,6 +40,12 @@ class Message:
         """The reverse of `dump`."""
         return cls(**json.loads(stored))
 
+    @classmethod
+    def of(cls, row: models.Message) -> "Message":
+        """The message in a row."""
+        values = (str(row.id), row.role, row.text, row.model, row.state, rfc3339(row.created_at))
+        return cls(*values)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -45,13 +57,55 @@ class Conversation:
 
 
 class Transcript:
-    """Reads conversations. They are written by the log's append, in one step with the event that tells of it."""
+    """Reads and keeps conversations."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self._database = database
         self._redis = redis
 
-    def read(self, session_id: UUID) -> Conversation:
+    def read(self, session: models.Session) -> Conversation:
         """The conversation at one moment, so that going on from its cursor repeats and misses nothing."""
+        live = self._read_redis(session.id)
+        if session.anonymous:
+            return live
+        # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
+        # both; the unfinished one goes with the cursor.
+        unfinished = {message.id for message in live.messages}
+        with self._database.reading() as db:
+            rows = db.scalars(
+                select(models.Message)
+                .where(models.Message.session_id == session.id)
+                .order_by(models.Message.id)  # UUIDv7: the order of their birth
+            )
+            kept = [Message.of(row) for row in rows if str(row.id) not in unfinished]
+        return Conversation([*kept, *live.messages], live.cursor)
+
+    def keep(self, message: "Message", session_id: UUID, db_session: DatabaseSession) -> None:
+        """Keep a message of an owned session, in the caller's transaction.
+
+        Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
+        """
+        db_session.add(
+            models.Message(
+                id=UUID(message.id),
+                session_id=session_id,
+                role=message.role,
+                text=message.text,
+                model=message.model,
+                state=message.state,
+                created_at=datetime.fromisoformat(message.created_at),
+            )
+        )
+
+    def anonymous_words(self, session_id: UUID) -> list["Message"]:
+        """The finished messages of an anonymous session."""
+        return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id)[3], 0, -1)]
+
+    def forget_words(self, session_id: UUID) -> None:
+        """Drop the words in Redis: the session has an owner now, and SQL has them."""
+        self._redis.delete(keys(session_id)[3])
+
+    def _read_redis(self, session_id: UUID) -> Conversation:
         _, meta, partial, words = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.lrange(words, 0, -1)

@@ -138,19 +138,16 @@ def _paused(handler: _Handler) -> None:
 
 def _silent(handler: _Handler) -> None:
     handler.begin()
-    while not handler.owner.go_on.wait(0.1):
-        if handler.connection.recv(1) == b"":
-            handler.owner.disconnected.set()
-            return
+    _say_nothing_more(handler)
 
 
 def _stalled(handler: _Handler) -> None:
     handler.begin()
     handler.chunk(content="Half an ")
-    _silent_rest(handler)
+    _say_nothing_more(handler)
 
 
-def _silent_rest(handler: _Handler) -> None:
+def _say_nothing_more(handler: _Handler) -> None:
     if handler.connection.recv(1) == b"":
         handler.owner.disconnected.set()
 

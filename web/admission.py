@@ -1,13 +1,19 @@
 """Which session a request speaks for: the one it proves to hold, or one that is made for it."""
 
+from uuid import UUID
+
 from flask import request
 
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.models import Session
+from core.principal import Principal
 from core.replies import Reply
 from core.session_service import Credential
+from web import limits
+from web.address import client_address
 from web.credentials import session_credential
 from web.parts import parts
+from web.principal import current_principal
 
 PATIENCE = 10.0
 """Seconds to wait for a worker where the request can't be answered without it."""
@@ -19,13 +25,33 @@ def current_session() -> Session:
     credential = session_credential()
     if credential is None:
         raise SessionRequired
+    return _validated(credential, current_principal())
+
+
+def _validated(credential: Credential, principal: Principal | None) -> Session:
     runtime = parts().runtime
     with runtime.database.reading() as db:
         session = runtime.sessions.validate_session(
-            credential.session_id, db, require_valid=True, secret_hash=credential.secret_hash
+            credential.session_id,
+            db,
+            principal.user_id if principal else None,
+            require_valid=True,
+            secret_hash=credential.secret_hash,
         )
     assert session is not None
     return session
+
+
+def new_credential() -> Credential:
+    """What a session that is about to be created will be known by: a user's session by its id alone."""
+    issued = Credential.issue()
+    return issued if current_principal() is None else Credential(issued.session_id)
+
+
+def owner_id() -> UUID | None:
+    """The user whom a session that is about to be created will belong to, if the request has one."""
+    principal = current_principal()
+    return principal.user_id if principal else None
 
 
 def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
@@ -69,19 +95,23 @@ class CommandFailed(SwitchboardError):
         return self._problem
 
 
+def admit_create(model: str | None) -> None:
+    """Check, before anything is queued, that the request may create a session.
+
+    Raises UnknownModel, RateLimited or Unavailable.
+    """
+    decision = parts().runtime.sessions.admit_create(model, owner_id(), address=client_address())
+    limits.note(decision.standings)
+
+
 def _created(model: str | None, allowed: tuple[str, ...]) -> tuple[Session, Credential]:
     runtime, commands = parts().runtime, parts().commands
     if runtime.settings.auto_create not in allowed:
         raise SessionRequired
-    runtime.sessions.admit_create(model)
-    credential = Credential.issue()
-    result_of(commands.create_session(credential, None, model, PATIENCE))
-    with runtime.database.reading() as db:
-        session = runtime.sessions.validate_session(
-            credential.session_id, db, require_valid=True, secret_hash=credential.secret_hash
-        )
-    assert session is not None
-    return session, credential
+    admit_create(model)
+    credential = new_credential()
+    result_of(commands.create_session(credential, owner_id(), model, PATIENCE))
+    return _validated(credential, current_principal()), credential
 
 
 def prefers_async() -> bool:

@@ -3,7 +3,8 @@
 from typing import Annotated, TypeVar
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from core.errors import InvalidBody
@@ -16,6 +17,13 @@ class Body(BaseModel):
     """Unknown fields and other types are refused, not guessed at."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _printable(text: str) -> str:
+    # PostgreSQL has no room for U+0000, and terminals obey the rest.
+    if not text.isprintable():
+        raise PydanticCustomError("unprintable", "control characters are not allowed")
+    return text
 
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -31,6 +39,43 @@ class SwitchModel(Body):
     """POST /session/model and /config/models/switch."""
 
     model: ModelName
+
+
+class RenameSession(Body):
+    """PATCH /session."""
+
+    title: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+    ]
+
+
+class Credentials(Body):
+    """POST /auth/register and /auth/login."""
+
+    email: str
+    password: str
+
+
+class ChangePassword(Body):
+    """POST /auth/password."""
+
+    current_password: str
+    new_password: str
+    end_other_logins: bool = True
+
+
+class DeleteAccount(Body):
+    """DELETE /auth/me. Accounts that have a password need it again."""
+
+    password: str | None = None
+
+
+class CreateKey(Body):
+    """POST /auth/keys."""
+
+    name: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_printable)
+    ]
 
 
 class Nothing(Body):

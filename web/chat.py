@@ -6,7 +6,7 @@ from core.errors import Unavailable
 from core.generation import Accepted, check_size
 from core.models import Session
 from core.session_service import Credential
-from web import admission
+from web import admission, limits
 from web.bodies import ChatMessage, parse
 from web.credentials import set_cookie
 from web.parts import parts
@@ -30,7 +30,7 @@ def chat_sse() -> Response:
     """Take a message, and answer with the events until the answer ends."""
     accepted, session, issued = _accept()
     described = parts().runtime.sessions.describe(session)
-    response = events.respond(session, accepted.before, first_event(described), one_answer=True)
+    response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))
     return _with_cookie(response, issued)
 
 
@@ -40,6 +40,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
     session, issued = admission.session_for_message(body.model)
     generations = parts().runtime.generations
     accepted = generations.accept(session, body.message)
+    limits.note(accepted.standings)
     try:
         parts().commands.generate(accepted.generation_id)
     except Unavailable:

@@ -5,7 +5,12 @@ from gevent import monkey
 # Before anything else is imported: sockets, locks and threads become cooperative in the whole process.
 monkey.patch_all()
 
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+
 from core.settings import Settings  # noqa: E402
+from web.parts import KEY  # noqa: E402
 
 _settings = Settings()
 
@@ -14,10 +19,27 @@ worker_class = "gevent"
 # Each open stream is a connection; gunicorn's default of 1,000 would be its limit.
 worker_connections = 12_000
 # Streams go on after a restart where they were, so there is no reason to wait long for them.
-graceful_timeout = 3
+graceful_timeout = 5
 timeout = 30
 keepalive = 15
 # No access log: it would hold the addresses of people whose sessions are to leave no trace.
 accesslog = None
 loglevel = "warning"
 control_socket_disable = True
+# Nobody is believed here, whom gunicorn would believe by default: whoever comes from this machine or through a
+# Unix socket. The application reads the proxies' headers (web/address.py), if there are proxies.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+
+
+def post_worker_init(worker: Any) -> None:
+    """When the process is told to stop, let its streams end by themselves, between two events and not all at
+    once: gunicorn would cut them at the end of the grace period, in the middle of whatever they were sending."""
+
+    def watch() -> None:
+        while worker.alive:
+            gevent.sleep(0.1)
+        worker.wsgi.extensions[KEY].hub.drain(graceful_timeout - 2)
+
+    gevent.spawn(watch)

@@ -7,78 +7,35 @@ One thread (a greenlet under gevent) owns the connection: it alone subscribes, u
 import json
 import logging
 import os
+import random
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from threading import Event as Flag
 from threading import Lock, Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis import Redis
 from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
-from core.event_log import Position
+from core.event_log import EventLog, Position, session_of
 from core.replies import Reply
 from web.sse import frame
+from web.subscription import Announced, Subscription
 
 logger = logging.getLogger(__name__)
 
 ACKNOWLEDGED = 0.4
 """Seconds to wait for Redis to acknowledge a subscription."""
-IDLE = 1.0
+COMPARE = 5.0
+"""Seconds within which every reader's place is compared with its log's top, so that a lost last event is found."""
+SLICES = 10
+"""Parts in which that is done, so that no event waits behind it for long."""
+IDLE = COMPARE / SLICES
 """Seconds after which the owner looks around although nothing came."""
-BUFFER = 256
-"""Announcements kept for a reader that is busy; beyond that it reads the log instead."""
-
-
-class Announced(NamedTuple):
-    """An event as it is sent to browsers, encoded once for all readers of this process."""
-
-    position: Position | None
-    """None: not part of the log, and the last thing that is said (the session is over)."""
-    type: str
-    data: str
-    frame: bytes
-
-
-@dataclass(eq=False)
-class Subscription:
-    """One reader's view of a channel."""
-
-    channel: str
-    ready: Flag = field(default_factory=Flag)
-    _arrived: Flag = field(default_factory=Flag)
-    _items: deque[Announced] = field(default_factory=deque)
-    _gap: bool = False
-
-    def take(self, wait: float) -> Announced | None:
-        """The next announcement, or None when none came within `wait` seconds or some were missed: read the log."""
-        if not self._items and not self._gap:
-            self._arrived.wait(wait)
-        self._arrived.clear()
-        if self._gap:
-            self._gap = False
-            self._items.clear()
-            return None
-        return self._items.popleft() if self._items else None
-
-    def put(self, item: Announced) -> None:
-        """Hand over an announcement. Called by the hub's owner only."""
-        if len(self._items) >= BUFFER:
-            self.miss()
-            return
-        self._items.append(item)
-        self._arrived.set()
-
-    def miss(self) -> None:
-        """Something may have been missed. Called by the hub's owner only."""
-        self._gap = True
-        self._items.clear()
-        self._arrived.set()
 
 
 class Waiter:
@@ -115,33 +72,33 @@ class Hub:
         self._pending: dict[str, int] = {}
         """Subscribe commands sent and not yet acknowledged, by channel."""
         self._closed = False
+        self._log = EventLog(redis)
+        self._compare_at = 0.0
+        self._to_compare: list[str] = []
+        self._slice = 0
 
     @contextmanager
     def subscribe(self, channel: str) -> Iterator[Subscription]:
         """Everything announced on the channel from now on. Raises Unavailable when Redis does not acknowledge."""
         self._start()
         subscription = Subscription(channel)
-        with self._lock:
-            readers = self._subscriptions.setdefault(channel, set())
-            first = not readers
-            readers.add(subscription)
-            if first:
-                self._wanted.append(("subscribe", channel))
-                self._pending[channel] = self._pending.get(channel, 0) + 1
-            elif not self._pending.get(channel):
-                subscription.ready.set()
+        first = self._add(subscription)
         try:
             if first:
                 self._wake()
-            if not subscription.ready.wait(ACKNOWLEDGED):
+            if not subscription.wait_ready(ACKNOWLEDGED):
                 raise Unavailable(retry_after=2)
             yield subscription
         finally:
-            with self._lock:
-                readers.discard(subscription)
-                if not readers and self._subscriptions.get(channel) is readers:
-                    del self._subscriptions[channel]
-                    self._wanted.append(("unsubscribe", channel))
+            self._remove(subscription)
+
+    def drain(self, seconds: float) -> None:
+        """The process is about to stop: ask all readers to leave, spread over some seconds."""
+        with self._lock:
+            leaving = [reader for readers in self._subscriptions.values() for reader in readers]
+        now = time.monotonic()
+        for reader in leaving:
+            reader.leave(now + random.uniform(0, seconds))  # noqa: S311
 
     @contextmanager
     def expect(self, task_id: str) -> Iterator[Waiter]:
@@ -174,6 +131,29 @@ class Hub:
         # The owner is waiting for messages; so it is sent one.
         self._redis.publish(self.reply_channel, "")
 
+    def _add(self, subscription: Subscription) -> bool:
+        """Register a reader; whether it is the channel's first, so that Redis must be told."""
+        channel = subscription.channel
+        with self._lock:
+            readers = self._subscriptions.setdefault(channel, set())
+            first = not readers
+            readers.add(subscription)
+            if first:
+                self._wanted.append(("subscribe", channel))
+                self._pending[channel] = self._pending.get(channel, 0) + 1
+            elif not self._pending.get(channel):
+                subscription.acknowledge()
+        return first
+
+    def _remove(self, subscription: Subscription) -> None:
+        channel = subscription.channel
+        with self._lock:
+            readers = self._subscriptions[channel]
+            readers.discard(subscription)
+            if not readers:
+                del self._subscriptions[channel]
+                self._wanted.append(("unsubscribe", channel))
+
     def _own(self) -> None:
         pause = 0.1
         while not self._closed:
@@ -183,9 +163,9 @@ class Hub:
                 while not self._closed:
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=IDLE)
-                    while message is not None:
+                    if message is not None:
                         self._dispatch(message)
-                        message = pubsub.get_message(timeout=0)
+                    self._compare()
                     pause = 0.1
             except RedisError as error:
                 logger.warning("the connection to Redis is lost: %s", type(error).__name__)
@@ -194,8 +174,27 @@ class Hub:
             finally:
                 self._connected.clear()
                 pubsub.close()
-            time.sleep(pause)
-            pause = min(pause * 2, 2.0)
+            if not self._closed:
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+    def _compare(self) -> None:
+        """Compare readers' places with their logs' tops, a slice at a time so that no event waits for long."""
+        now = time.monotonic()
+        if now < self._compare_at:
+            return
+        self._compare_at = now + COMPARE / SLICES
+        if not self._to_compare:
+            with self._lock:
+                self._to_compare = list(self._subscriptions)
+            self._slice = -(-len(self._to_compare) // SLICES)
+        names = self._to_compare[: self._slice]
+        del self._to_compare[: self._slice]
+        tops = self._log.tops([session_of(name) for name in names]) if names else []
+        for name, top in zip(names, tops, strict=True):
+            for reader in self._readers(name):
+                if reader.behind(top):
+                    reader.miss()
 
     def _channels(self) -> list[str]:
         """All channels that have readers; what was wanted before is contained in it."""
@@ -235,9 +234,9 @@ class Hub:
         self._pending.pop(channel, None)
         for subscription in self._readers(channel):
             # An acknowledgement that nobody asked for follows a reconnect: something may have been missed.
-            if subscription.ready.is_set():
+            if subscription.ready:
                 subscription.miss()
-            subscription.ready.set()
+            subscription.acknowledge()
 
     def _reply(self, data: str) -> None:
         if data:

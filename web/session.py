@@ -7,22 +7,24 @@ from flask import Blueprint, Response, jsonify, request
 from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
+from core.transcript import Conversation
 from web import admission
-from web.bodies import CreateSession, Nothing, SwitchModel, parse
+from web.bodies import CreateSession, Nothing, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, set_cookie
 from web.markdown import render
 from web.parts import parts
+from web.principal import required_principal
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
 
 @blueprint.post("/create")
 def create() -> Response:
-    """Create an anonymous session."""
+    """Create a session: the user's who sends this, or an anonymous one."""
     body = parse(CreateSession)
-    parts().runtime.sessions.admit_create(body.model)
-    credential = Credential.issue()
-    reply = parts().commands.create_session(credential, None, body.model, _wait())
+    admission.admit_create(body.model)
+    credential = admission.new_credential()
+    reply = parts().commands.create_session(credential, admission.owner_id(), body.model, _wait())
     response = answer(reply, 201)
     if reply.problem is None:
         set_cookie(response, credential)
@@ -36,7 +38,7 @@ def current() -> Response:
     session = admission.current_session()
     with runtime.database.reading() as db:
         active = runtime.generations.active(session.id, db)
-    return _described(session, active_generation=active)
+    return described(session, active_generation=active)
 
 
 @blueprint.post("/refresh")
@@ -48,7 +50,7 @@ def refresh() -> Response:
     with runtime.database.writing() as db:
         session.expires_at = runtime.sessions.extend_session(session.id, db)
     runtime.log.touch(session.id, session.expires_at)
-    return _described(session)
+    return described(session)
 
 
 @blueprint.post("/model")
@@ -65,15 +67,46 @@ def switch_model() -> Response:
 def messages() -> Response:
     """The words so far, and the place in the events that they reflect."""
     session = admission.current_session()
-    conversation = parts().runtime.transcript.read(session.id)
-    response = jsonify(
-        messages=[
-            {**vars(message), "html": render(message.text) if message.role == "assistant" else None}
-            for message in conversation.messages
-        ],
-        cursor=str(conversation.cursor) if conversation.cursor else None,
-    )
-    return personal(response)
+    conversation = parts().runtime.transcript.read(session)
+    return personal(jsonify(messages=_messages(conversation), cursor=str(conversation.cursor or "") or None))
+
+
+@blueprint.get("/export")
+def export() -> Response:
+    """Everything that is stored about the session."""
+    session = admission.current_session()
+    conversation = parts().runtime.transcript.read(session)
+    stored = parts().runtime.sessions.describe(session) | {
+        "title": session.title,
+        "messages": _messages(conversation),
+    }
+    response = personal(jsonify(stored))
+    response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
+    return response
+
+
+@blueprint.post("/claim")
+def claim() -> Response:
+    """Take over the anonymous session whose secret the logged-in user also presents."""
+    parse(Nothing)
+    principal = required_principal()
+    session = admission.current_session()
+    if session.anonymous:
+        session = parts().runtime.claims.claim(session, principal.user_id)
+    response = described(session)
+    set_cookie(response, Credential(session.id))
+    return response
+
+
+@blueprint.patch("")
+def rename() -> Response:
+    """Call an owned session something else."""
+    body = parse(RenameSession)
+    runtime = parts().runtime
+    session = admission.current_session()
+    with runtime.database.writing() as db:
+        renamed = runtime.sessions.rename_session(session.id, body.title, db)
+    return described(renamed, title=renamed.title)
 
 
 @blueprint.delete("")
@@ -108,10 +141,18 @@ def personal(response: Response) -> Response:
     return response
 
 
-def _described(session: Session, **more: Any) -> Response:
+def described(session: Session, **more: Any) -> Response:
+    """The session as an answer, with its version as the ETag."""
     response = jsonify(**parts().runtime.sessions.describe(session), **more)
     response.set_etag(str(session.version))
     return personal(response)
+
+
+def _messages(conversation: Conversation) -> list[dict[str, Any]]:
+    return [
+        {**vars(message), "html": render(message.text) if message.role == "assistant" else None}
+        for message in conversation.messages
+    ]
 
 
 def _wait() -> float:

@@ -1,25 +1,24 @@
 """SessionStream: flask-sse's blueprint over the event log, so that a reader can go on where it left off."""
 
 import json
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
-from core.event_log import PAGE, Page, Position, channel
+from core.event_log import Position
 from core.models import Session
 from web import admission
 from web.credentials import set_cookie
-from web.hub import Announced
-from web.parts import Parts, parts
-from web.sse import COMMENT, RETRY, frame
+from web.parts import parts
+from web.principal import current_principal
+from web.reader import HEARTBEAT, Reader
+from web.sse import frame
 
-HEARTBEAT = 15.0
-"""Seconds between two signs of life."""
-TERMINAL = ("done", "failed", "stopped")
+WRITE_LIMIT = 20.0
+"""Seconds that a reader may take to accept a write; one that is stalled longer is cut, and can resume."""
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
@@ -45,122 +44,36 @@ class SessionStream(ServerSentEventsBlueprint):
                     yield Message(announced.data, type=announced.type, id=event_id)
 
     def stream(self) -> Response:
-        """GET: the session's events, from where the client left off."""
+        """GET: the session's events, from where the client left off; with `generation_id` up to its end."""
         session, issued = admission.session_to_stream()
         wanted = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
         cursor = None
         if wanted:
             # What can't be read as a position can't be honoured: it is none of this log's.
             cursor = Position.parse(wanted) or Position("unreadable", 0)
-        response = self.respond(session, cursor)
+        until = request.args.get("generation_id")
+        if until is not None and cursor is not None and _nothing_left(session, cursor):
+            return Response(status=204)  # tells an EventSource not to come back (WHATWG HTML, 9.2.3)
+        response = self.respond(session, cursor, until=until)
         if issued is not None:
             set_cookie(response, issued)
         return response
 
     def respond(
-        self, session: Session, cursor: Position | None, first: bytes = b"", *, one_answer: bool = False
+        self, session: Session, cursor: Position | None, first: bytes = b"", *, until: str | None = None
     ) -> Response:
-        """The event stream of a validated session, after `cursor`; with `one_answer` it ends with the answer."""
-        # The reader holds what it needs: it outlives the request's context by hours.
-        reader = _Reader(parts(), session, one_answer)
+        """The event stream of a validated session, after `cursor`; up to the end of generation `until`."""
+        connection = request.environ.get("gunicorn.socket")
+        if connection is not None:
+            connection.settimeout(WRITE_LIMIT)
+        reader = Reader(parts(), session, current_principal(), until)
         return Response(reader.read(cursor, first), headers=HEADERS, direct_passthrough=True)
 
 
-class _Reader:
-    """Reads one session's log for one client: first what is there, then what comes."""
-
-    def __init__(self, parts: Parts, session: Session, one_answer: bool) -> None:
-        self._hub = parts.hub
-        self._log = parts.runtime.log
-        self._database = parts.runtime.database
-        self._clock = parts.runtime.clock
-        self._session_id = session.id
-        self._expires_at = session.expires_at
-        self._one_answer = one_answer
-        self._at = Position("", 0)
-
-    def read(self, cursor: Position | None, first: bytes) -> Iterator[bytes]:
-        """The response's body."""
-        yield COMMENT + RETRY + first
-        with self._hub.subscribe(channel(self._session_id)) as subscription:
-            yield from self._join(cursor)
-            while True:
-                ended = yield from self._catch_up()
-                if ended:
-                    return
-                ended = yield from self._follow(subscription.take)
-                if ended:
-                    return
-
-    def _join(self, cursor: Position | None) -> Iterator[bytes]:
-        """Find the place to begin at; say `reset` when it is not the one that was asked for."""
-        tip = self._log.read(self._session_id, after=0, limit=1)
-        if cursor is None:
-            self._at = Position(tip.epoch, tip.top if tip.start is None else tip.start)
-        elif cursor.epoch == tip.epoch and cursor.offset <= tip.top:
-            self._at = cursor
-        else:
-            yield self._reset(tip, "unknown-cursor")
-
-    def _catch_up(self) -> Generator[bytes, None, bool]:
-        """Page through the log up to its top. Returns whether the stream has ended."""
-        while True:
-            page = self._log.read(self._session_id, self._at.offset)
-            if page.epoch != self._at.epoch and self._at != Position("", 0):
-                yield self._reset(page, "log-lost")
-                return False
-            if page.top > self._at.offset and (not page.events or page.events[0].offset != self._at.offset + 1):
-                yield self._reset(page, "log-trimmed")
-                return False
-            for event in page.events:
-                self._at = Position(page.epoch, event.offset)
-                yield frame(event.type, event.data, str(self._at))
-                if self._one_answer and event.type in TERMINAL:
-                    return True
-            if len(page.events) < PAGE:
-                return False
-
-    def _follow(self, take: Callable[[float], Announced | None]) -> Generator[bytes, None, bool]:
-        """Pass on what is announced, until the log must be read again. Returns whether the stream has ended."""
-        beat = time.monotonic() + HEARTBEAT
-        while True:
-            announced = take(max(0.0, min(beat - time.monotonic(), self._seconds_left())))
-            if announced is None:
-                if self._seconds_left() <= 0:
-                    yield _farewell("expired")
-                    return True
-                if time.monotonic() >= beat:
-                    yield COMMENT
-                return False
-            if announced.position is None:
-                yield announced.frame
-                return True
-            if announced.position.epoch == self._at.epoch and announced.position.offset <= self._at.offset:
-                continue
-            if announced.position != Position(self._at.epoch, self._at.offset + 1):
-                return False
-            self._at = announced.position
-            yield announced.frame
-            if self._one_answer and announced.type in TERMINAL:
-                return True
-
-    def _seconds_left(self) -> float:
-        """Until the session expires. When the time that is known has come, the database may know a later one."""
-        if self._expires_at <= self._clock.now():
-            with self._database.reading() as db:
-                session = db.get(Session, self._session_id)
-            if session is None:
-                return 0.0
-            self._expires_at = session.expires_at
-        return max(0.0, (self._expires_at - self._clock.now()).total_seconds())
-
-    def _reset(self, page: Page, reason: str) -> bytes:
-        self._at = Position(page.epoch, page.top)
-        return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
-
-
-def _farewell(reason: str) -> bytes:
-    return frame("expired", json.dumps({"reason": reason}))
+def _nothing_left(session: Session, cursor: Position) -> bool:
+    """Whether nothing is live and the client has seen all there is."""
+    tip = parts().runtime.log.read(session.id, after=0, limit=1)
+    return tip.start is None and cursor == Position(tip.epoch, tip.top)
 
 
 def first_event(session: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from core.errors import GenerationInProgress, MessageTooLarge
 from core.event_log import Event
 from core.generation import Accepted
 from core.models import Generation, Session
+from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.conftest import TurnableClock
@@ -85,7 +86,7 @@ def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: P
     }
     row = _row(runtime, accepted.generation_id)
     assert (row.state, row.attempt, row.prompt_tokens, row.completion_tokens) == ("done", 1, 7, 11)
-    conversation = runtime.transcript.read(session.id)
+    conversation = runtime.transcript.read(session)
     assert [(message.role, message.text, message.model, message.state) for message in conversation.messages] == [
         ("user", "Wo — 你好?", None, "complete"),
         ("assistant", ANSWER, "good", "complete"),
@@ -113,7 +114,7 @@ def test_a_long_conversation_is_cut_to_the_models_context(runtime: Runtime, prov
     for _ in range(8):
         accepted = runtime.generations.accept(session, "x" * 600)
         runtime.generations.run(accepted.generation_id)
-    messages = runtime.transcript.read(session.id).messages
+    messages = runtime.transcript.read(session).messages
     answers = [message.text for message in messages if message.role == "assistant"]
     assert answers == ["2", "4", "4", "4", "4", "4", "4", "4"]
     assert provider.requests[-1]["messages"][0] == {"role": "system", "content": "Be kind."}
@@ -125,7 +126,7 @@ def test_one_live_generation_per_session(runtime: Runtime) -> None:
         runtime.generations.accept(session, "And?")
     runtime.generations.run(accepted.generation_id)
     runtime.generations.accept(session, "And?")
-    assert [message.text for message in runtime.transcript.read(session.id).messages] == ["Why?", ANSWER, "And?", ""]
+    assert [message.text for message in runtime.transcript.read(session).messages] == ["Why?", ANSWER, "And?", ""]
 
 
 def test_of_racing_messages_one_is_taken_and_the_others_leave_nothing(runtime: Runtime) -> None:
@@ -192,7 +193,7 @@ def test_a_provider_that_fails_ends_the_answer_with_a_plain_reason(
     assert words in data["problem"]["detail"]
     assert (data["problem"]["model"], data["length"]) == (model, len(kept))
     assert "sk-secret" not in json.dumps(events) + caplog.text
-    answer = runtime.transcript.read(session.id).messages[-1]
+    answer = runtime.transcript.read(session).messages[-1]
     assert (answer.text, answer.state) == (kept, "failed")
     # ... and the session is usable again at once.
     runtime.generations.accept(session, "Again?")
@@ -210,7 +211,7 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
     wait_for(lambda: runtime.transcript.partial(session.id).startswith("Wait."))
-    answer = runtime.transcript.read(session.id).messages[-1]
+    answer = runtime.transcript.read(session).messages[-1]
     assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
     assert answer.text.startswith("Wait.")
     with runtime.database.reading() as db:
@@ -218,7 +219,7 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
         assert active == {"generation_id": str(accepted.generation_id), "state": "running", "model": "paused"}
     provider.go_on.set()
     thread.join()
-    assert runtime.transcript.read(session.id).messages[-1].text.endswith(". for it")
+    assert runtime.transcript.read(session).messages[-1].text.endswith(". for it")
 
 
 def test_a_live_worker_keeps_its_lease(quick: Runtime, provider: ProviderServer) -> None:
@@ -252,7 +253,7 @@ def test_a_silent_workers_generation_is_ended_and_its_late_words_are_refused(
     assert _events(runtime, session.id) == ended
     assert ended[-1][0] == "failed"
     assert "interrupted" in ended[-1][1]["problem"]["title"]
-    answer = runtime.transcript.read(session.id).messages[-1]
+    answer = runtime.transcript.read(session).messages[-1]
     assert answer.state == "failed"
     assert answer.text.startswith("Wait.")
     runtime.generations.accept(session, "Again?")

@@ -93,11 +93,12 @@ def upgrade() -> None:
         sa.Column("finish_reason", sa.String(length=64), nullable=True),
         sa.Column("prompt_tokens", sa.Integer(), nullable=True),
         sa.Column("completion_tokens", sa.Integer(), nullable=True),
+        sa.Column("untold", sa.JSON(), nullable=True),
         _belongs_to("generation", "session", "session_id"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_generation")),
     )
     op.create_index(op.f("ix_generation_session_id"), "generation", ["session_id"])
-    live = {"sqlite_where": LIVE, "postgresql_where": LIVE}
+    live: dict[str, Any] = {"sqlite_where": LIVE, "postgresql_where": LIVE}
     op.create_index("uq_generation_live", "generation", ["session_id"], unique=True, **live)
     op.create_index("ix_generation_lease", "generation", ["lease_until"], **live)
     op.create_table(

@@ -1,0 +1,65 @@
+"""A user takes over the anonymous session that they also hold the secret of, words and all."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+
+from core.database import Database
+from core.errors import GenerationInProgress
+from core.models import LIVE, Generation, Session
+from core.session_service import SessionService
+from core.transcript import Message, Transcript
+
+ATTEMPTS = 3
+"""An answer may end between reading its words and taking the session; then they are read again."""
+
+
+class _WordsBehind(Exception):
+    """The newest answer has ended, and its last words are not in Redis yet."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Moves sessions from nobody to somebody."""
+
+    database: Database
+    sessions: SessionService
+    transcript: Transcript
+
+    def claim(self, session: Session, user_id: UUID) -> Session:
+        """Make a validated anonymous session the user's.
+
+        Raises GenerationInProgress while an answer is being written, SessionInvalid when somebody else was
+        faster.
+        """
+        assert session.secret_hash is not None
+        for _ in range(ATTEMPTS):
+            try:
+                claimed = self._try(session.id, user_id, session.secret_hash)
+            except _WordsBehind:
+                continue
+            self.transcript.forget_words(session.id)
+            return claimed
+        raise GenerationInProgress
+
+    def _try(self, session_id: UUID, user_id: UUID, secret_hash: bytes) -> Session:
+        messages = self.transcript.anonymous_words(session_id)
+        with self.database.writing() as db:
+            # From here on no message is accepted for the session: acceptance takes the same row's lock.
+            session = self.sessions.claim_session(session_id, db, user_id, secret_hash=secret_hash)
+            newest = db.scalar(
+                select(Generation).where(Generation.session_id == session_id).order_by(Generation.id.desc()).limit(1)
+            )
+            if newest is not None and newest.state in LIVE:
+                raise GenerationInProgress
+            if newest is not None and not _complete(messages, newest.id):
+                raise _WordsBehind
+            for message in messages:
+                self.transcript.keep(message, session_id, db)
+        return session
+
+
+def _complete(messages: list[Message], newest: UUID) -> bool:
+    """Whether the words include the newest answer. A log that Redis has lost has no words left to wait for."""
+    return not messages or messages[-1].id == str(newest)

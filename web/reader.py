@@ -1,0 +1,136 @@
+"""Reads one session's log for one client: first what is there, then what comes."""
+
+import json
+import random
+import time
+from collections.abc import Generator, Iterator
+
+from core.event_log import PAGE, Page, Position, channel
+from core.join import NOWHERE, Step, begin, broken, step
+from core.models import Session
+from core.principal import Principal
+from web.parts import Parts
+from web.sse import COMMENT, RETRY, frame
+from web.subscription import Subscription
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life. A client that is gone is noticed at the latest with the next."""
+ROTATE = 3600.0
+"""Seconds after which a stream ends and its client comes back, give or take a fifth, so that readers spread over
+new processes after a deploy and no connection is for ever."""
+TERMINAL = ("done", "failed", "stopped")
+
+
+class Reader:
+    """The body of an event stream. It is a cursor, not a queue: what it has not told yet is in the log."""
+
+    __slots__ = ("_at", "_beat_at", "_expires_at", "_parts", "_principal", "_rotate_at", "_session_id", "_until")
+
+    def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
+        """With `until`, a generation's id, the stream ends with that generation."""
+        self._parts = parts
+        self._session_id = session.id
+        self._expires_at = session.expires_at
+        self._principal = principal
+        # An event's data begins with its generation's id: so its end can be told without parsing it.
+        self._until = None if until is None else f'{{"generation_id":"{until}"'
+        self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311
+        self._beat_at = time.monotonic() + HEARTBEAT
+        self._at = NOWHERE
+
+    def read(self, cursor: Position | None, first: bytes) -> Iterator[bytes]:
+        """The response's body: what comes after `cursor`, with `first` before it."""
+        yield COMMENT + RETRY + first
+        with self._parts.hub.subscribe(channel(self._session_id)) as subscription:
+            tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
+            begun = begin(cursor, tip)
+            if begun is None:
+                yield self._reset(tip, "unknown-cursor")
+            else:
+                self._at = begun
+            while True:
+                if (yield from self._catch_up()):
+                    return
+                subscription.at = self._at.offset
+                if (yield from self._follow(subscription)):
+                    return
+
+    def _catch_up(self) -> Generator[bytes, None, bool]:
+        """Page through the log up to its top. Returns whether the stream has ended."""
+        while True:
+            page = self._parts.runtime.log.read(self._session_id, self._at.offset)
+            reason = broken(self._at, page)
+            if reason is not None:
+                yield self._reset(page, reason)
+                return False
+            for event in page.events:
+                self._at = Position(page.epoch, event.offset)
+                yield frame(event.type, event.data, str(self._at))
+                if self._is_end(event.type, event.data):
+                    return True
+            if len(page.events) < PAGE:
+                return False
+
+    def _follow(self, subscription: Subscription) -> Generator[bytes, None, bool]:
+        """Pass on what is announced, until the log must be read again. Returns whether the stream has ended."""
+        while True:
+            announced = subscription.take(self._patience(subscription))
+            if announced is None:
+                if self._leaves(subscription):
+                    return True
+                if self._seconds_left() <= 0 or (self._beat_is_due() and not self._still_allowed()):
+                    yield frame("expired", json.dumps({"reason": "expired"}))
+                    return True
+                if not self._beat_is_due():
+                    return False
+                self._beat_at = time.monotonic() + HEARTBEAT
+                yield COMMENT
+                continue
+            if announced.position is None:
+                yield announced.frame
+                return True
+            match step(self._at, announced.position):
+                case Step.DROP:
+                    continue
+                case Step.READ:
+                    return False
+            self._at = announced.position
+            subscription.at = self._at.offset
+            yield announced.frame
+            if self._is_end(announced.type, announced.data):
+                return True
+
+    def _is_end(self, kind: str, data: str) -> bool:
+        return self._until is not None and kind in TERMINAL and data.startswith(self._until)
+
+    def _patience(self, subscription: Subscription) -> float:
+        """How long to wait for the next event before something else is due."""
+        due = min(self._beat_at, self._rotate_at, subscription.leave_at or self._beat_at)
+        return max(0.0, min(due - time.monotonic(), self._seconds_left()))
+
+    def _beat_is_due(self) -> bool:
+        return time.monotonic() >= self._beat_at
+
+    def _leaves(self, subscription: Subscription) -> bool:
+        """Whether it is time to end, between two events, and let the client come back."""
+        now = time.monotonic()
+        return now >= self._rotate_at or (subscription.leave_at is not None and now >= subscription.leave_at)
+
+    def _still_allowed(self) -> bool:
+        """Whether the login that opened this stream still lives."""
+        return self._principal is None or self._parts.runtime.identity.still_valid(self._principal)
+
+    def _seconds_left(self) -> float:
+        """Until the session expires. When the time that is known has come, the database may know a later one."""
+        runtime = self._parts.runtime
+        if self._expires_at <= runtime.clock.now():
+            with runtime.database.reading() as db:
+                session = db.get(Session, self._session_id)
+            if session is None:
+                return 0.0
+            self._expires_at = session.expires_at
+        return max(0.0, (self._expires_at - runtime.clock.now()).total_seconds())
+
+    def _reset(self, page: Page, reason: str) -> bytes:
+        self._at = Position(page.epoch, page.top)
+        return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
