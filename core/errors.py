@@ -3,7 +3,11 @@
 Each error knows its problem type, title and HTTP status (RFC 9457), so that a router only has to pass it on.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from core.rate_limit import Standing
 
 
 class SwitchboardError(Exception):
@@ -13,6 +17,8 @@ class SwitchboardError(Exception):
     title: ClassVar[str] = "Something went wrong"
     status: ClassVar[int] = 500
     detail: str = "The server met an unexpected condition."
+    challenge: ClassVar[str] = "Session"
+    """What a 401 asks for in WWW-Authenticate (RFC 9110, 11.6.1)."""
 
     def __init__(self, detail: str | None = None, *, retry_after: int | None = None, **extra: Any) -> None:
         self.detail = detail or type(self).detail
@@ -53,11 +59,103 @@ class SessionExpired(SwitchboardError):
     detail = "This session has expired; create a new one."
 
 
+class LoginRequired(SwitchboardError):
+    """Only a user may do this, and the request speaks for none."""
+
+    slug, title, status = "login-required", "A login is required", 401
+    detail = "Log in, or send an API key or token as Authorization: Bearer."
+    challenge = "Bearer"
+
+
+class LoginOnly(SwitchboardError):
+    """Only a person at a browser may do this, not a program with a key."""
+
+    slug, title, status = "login-required", "A login is required", 403
+    detail = "Log in in a browser to do this; keys and tokens may not."
+
+
+class LoginInvalid(SwitchboardError):
+    """The login cookie is malformed or forged, or its login has ended or expired."""
+
+    slug, title, status = "login-invalid", "You are logged out", 401
+    detail = "This login has ended; log in again."
+
+
+class LoginFailed(SwitchboardError):
+    """Nobody has this e-mail address and this password; which of the two is wrong is not said."""
+
+    slug, title, status = "login-failed", "The login failed", 401
+    detail = "The e-mail address or the password is wrong."
+
+
+class TokenInvalid(SwitchboardError):
+    """The bearer token is no API key of ours and no token of the issuer's, or no longer one."""
+
+    slug, title, status = "token-invalid", "The token is not valid", 401
+    detail = "This API key or token is unknown, revoked or expired."
+    challenge = 'Bearer error="invalid_token"'
+
+
+class RegistrationClosed(SwitchboardError):
+    """The operator makes the accounts here."""
+
+    slug, title, status = "registration-closed", "Registration is closed", 403
+    detail = "New accounts can't be made here; ask the operator."
+
+
+class EmailTaken(SwitchboardError):
+    """There is an account with this e-mail address."""
+
+    slug, title, status = "email-taken", "There is such an account", 409
+    detail = "There is an account with this e-mail address; log in instead."
+
+
+class PasswordRefused(SwitchboardError):
+    """The password is too short, too long or too common. `detail` says which."""
+
+    slug, title, status = "password-refused", "Choose another password", 422
+
+
+class NoPassword(SwitchboardError):
+    """The account has no password to change."""
+
+    slug, title, status = "no-password", "There is no password", 409
+    detail = "This account logs in through its identity provider; change the password there."
+
+
+class UnknownLogin(SwitchboardError):
+    """The user has no such login."""
+
+    slug, title, status = "unknown-login", "Unknown login", 404
+    detail = "You have no such login; it may have ended."
+
+
+class UnknownKey(SwitchboardError):
+    """The user has no such API key."""
+
+    slug, title, status = "unknown-key", "Unknown API key", 404
+    detail = "You have no such API key; it may have been revoked."
+
+
+class TooManyKeys(SwitchboardError):
+    """The user has as many API keys as one may have."""
+
+    slug, title, status = "too-many-keys", "Too many API keys", 409
+    detail = "Revoke a key that you no longer need first."
+
+
 class NotOwner(SwitchboardError):
     """The session belongs to somebody else."""
 
     slug, title, status = "not-owner", "Not your session", 403
     detail = "This session belongs to somebody else."
+
+
+class CrossSite(SwitchboardError):
+    """A page of another site made the browser send this."""
+
+    slug, title, status = "cross-site", "Sent by another site", 403
+    detail = "This request comes from a page of another site."
 
 
 class UnknownModel(SwitchboardError):
@@ -91,6 +189,17 @@ class MessageTooLarge(SwitchboardError):
     """The message is longer than the limit."""
 
     slug, title, status = "message-too-large", "The message is too large", 413
+
+
+class RateLimited(SwitchboardError):
+    """A limit refused the request; nothing was done. `limit` names its policy."""
+
+    slug, title, status = "rate-limited", "Too many requests", 429
+
+    def __init__(self, detail: str | None = None, *, retry_after: int, limit: str, standings: Sequence["Standing"]):
+        detail = detail or f"This is more often than the limit {limit!r} allows; try again in {retry_after} s."
+        super().__init__(detail, retry_after=retry_after, limit=limit)
+        self.standings = standings
 
 
 class UnknownTask(SwitchboardError):

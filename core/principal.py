@@ -1,6 +1,7 @@
 """Who a request speaks for, once that has been proved."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -13,3 +14,7 @@ class Principal:
     method: Literal["login", "api-key", "oidc"]
     login_id: UUID | None = None
     """The browser's login that was used, so that it can be told from the user's others."""
+    key_id: UUID | None = None
+    """The API key that was used."""
+    expires_at: datetime | None = None
+    """When the issuer's token ends, leeway included. Logins and keys end in the database."""

@@ -6,13 +6,25 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from core.accounts import Accounts
+from core.api_keys import ApiKeys
+from core.audit import Audit
+from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
 from core.database import Database
 from core.event_log import EventLog
 from core.generation import GenerationService
+from core.identity import Identity
+from core.leases import Leases
+from core.lifetime import Lifetime
+from core.logins import Logins
+from core.message_limits import MessageLimits
 from core.model_config import load_catalog
+from core.oidc import Issuer, Tokens
+from core.passwords import Passwords
 from core.presence import Presence
+from core.rate_limit import RateLimiter
 from core.replies import Replies
 from core.session_service import SessionService
 from core.settings import Settings
@@ -23,33 +35,51 @@ SOCKET_TIMEOUT = 2.0
 """Seconds that one answer of Redis may take."""
 CONNECT_TIMEOUT = 0.4
 """Seconds to reach Redis."""
+LIMITS_TIMEOUT = 0.2
+"""Seconds to reach Redis, and again for its answer, where a limit is checked: a request that can't be counted is
+to be answered within half a second. One try: the next one would be the client's."""
 
 
 class Runtime:
     """The parts, each made when it is first asked for."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, pool_size: int = 10, redis_retries: int = 3
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        pool_size: int = 10,
+        redis_retries: int = 3,
+        redis_timeout: float = SOCKET_TIMEOUT,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self._pool_size = pool_size
         self._redis_retries = redis_retries
+        self._redis_timeout = redis_timeout
 
     @cached_property
     def redis(self) -> Redis:
         """One pool of connections, made to fail soon rather than hang."""
+        return self._client(self._redis_timeout, min(CONNECT_TIMEOUT, self._redis_timeout), self._redis_retries)
+
+    @cached_property
+    def limits_redis(self) -> Redis:
+        """Another one, for limits, made to fail at once."""
+        return self._client(LIMITS_TIMEOUT, LIMITS_TIMEOUT, retries=0)
+
+    def _client(self, timeout: float, connect_timeout: float, retries: int) -> Redis:
         url = self.settings.redis_url
         over_tcp = {} if url.startswith("unix://") else {"socket_keepalive": True}
         return Redis.from_url(
             url,
             **over_tcp,
             decode_responses=True,
-            socket_timeout=SOCKET_TIMEOUT,
-            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_timeout=timeout,
+            socket_connect_timeout=connect_timeout,
             health_check_interval=25,
             max_connections=1000,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=self._redis_retries),
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
         )
 
     @cached_property
@@ -63,9 +93,61 @@ class Runtime:
         return ClientPool(load_catalog(self.settings.models_path), self.settings.model_url)
 
     @cached_property
+    def identity(self) -> Identity:
+        """Whom a credential speaks for."""
+        audience = self.settings.oidc_audience
+        tokens = Tokens(self.issuer, audience) if self.issuer and audience else None
+        return Identity(self.database, self.logins, self.api_keys, tokens, self.clock)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """What people do with their accounts."""
+        return Accounts(
+            self.database,
+            Passwords(),
+            self.logins,
+            self.api_keys,
+            self.sweeper,
+            self.audit,
+            self.clock,
+            registration_open=self.settings.registration == "open",
+        )
+
+    @cached_property
+    def logins(self) -> Logins:
+        """The browsers that people are logged in with."""
+        return Logins(Lifetime(self.settings.user_idle, self.settings.user_max), self.clock)
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        """The keys of programs."""
+        return ApiKeys(self.clock)
+
+    @cached_property
+    def issuer(self) -> Issuer | None:
+        """The identity provider, if one is configured."""
+        url = self.settings.oidc_issuer
+        return Issuer(url, self.settings.oidc_jwks_url) if url else None
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What an operator may have to account for."""
+        return Audit(self.database, self.clock)
+
+    @cached_property
     def sessions(self) -> SessionService:
         """The rules about sessions."""
-        return SessionService(self.settings, self.models, self.clock)
+        return SessionService(self.settings, self.models, self.clock, self.limiter)
+
+    @cached_property
+    def limiter(self) -> RateLimiter:
+        """How often is too often."""
+        return RateLimiter(self.limits_redis)
+
+    @cached_property
+    def message_limits(self) -> MessageLimits:
+        """How much one owner may ask for."""
+        return MessageLimits(self.settings, self.limiter, Leases(self.limits_redis, "concurrent"))
 
     @cached_property
     def log(self) -> EventLog:
@@ -75,7 +157,7 @@ class Runtime:
     @cached_property
     def transcript(self) -> Transcript:
         """The words."""
-        return Transcript(self.redis)
+        return Transcript(self.database, self.redis)
 
     @cached_property
     def generations(self) -> GenerationService:
@@ -88,12 +170,18 @@ class Runtime:
             self.transcript,
             self.clock,
             self.settings.lease,
+            self.message_limits,
         )
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Taking over anonymous sessions."""
+        return Claims(self.database, self.sessions, self.transcript)
 
     @cached_property
     def sweeper(self) -> Sweeper:
         """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.log)
+        return Sweeper(self.database, self.sessions, self.log, self.message_limits)
 
     @cached_property
     def replies(self) -> Replies:
@@ -109,5 +197,6 @@ class Runtime:
         """Give back every connection."""
         if "database" in self.__dict__:
             self.database.dispose()
-        if "redis" in self.__dict__:
-            self.redis.close()
+        for client in ("redis", "limits_redis"):
+            if client in self.__dict__:
+                self.__dict__[client].close()

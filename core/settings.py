@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.rate import Rate, parse_rate
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -29,6 +31,34 @@ def parse_duration(value: object) -> timedelta:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+# NoDecode: the environment's text is for parse_rate, not JSON. None, written `off`: no limit.
+Limit = Annotated[Rate | None, NoDecode, BeforeValidator(parse_rate)]
+
+
+def parse_origins(value: object) -> object:
+    """`"https://a.example, https://b.example"` -> both, as browsers write them in `Origin`.
+
+    Raises ValueError for anything else, `*` above all: whoever may send credentials is named.
+    """
+    if not isinstance(value, str):
+        return value
+    origins = tuple(origin.strip() for origin in value.split(",") if origin.strip())
+    for origin in origins:
+        if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?", origin):
+            raise ValueError(
+                f"{origin!r} is not an origin; write scheme and host without a path: https://chat.example"
+            )
+    return origins
+
+
+def parse_server(value: object) -> object:
+    """The URL of a server whose word is taken on who people are. Raises ValueError when others could speak for it."""
+    if isinstance(value, str) and not re.match(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]", value):
+        raise ValueError(f"{value!r} is not safe to ask who people are; write an https:// address")
+    return value
+
+
+Server = Annotated[str | None, BeforeValidator(parse_server)]
 
 
 def _named(name: str) -> AliasChoices:
@@ -55,6 +85,11 @@ class Settings(BaseSettings):
     model_url: str = Field("http://127.0.0.1:8081/v1", validation_alias=_named("SWITCHBOARD_MODEL_URL"))
     """Where the local model server listens; `switchboard up` picks a free port and sets it."""
 
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)] = Field(
+        (), validation_alias=_named("SWITCHBOARD_CORS_ORIGINS")
+    )
+    """Other sites whose pages may use the API with their visitors' cookies, separated by commas. None by default."""
+
     auto_create: Literal["on_message", "on_stream", "never"] = Field(
         "on_message", validation_alias=_named("SWITCHBOARD_AUTO_CREATE")
     )
@@ -63,11 +98,41 @@ class Settings(BaseSettings):
     user_idle: Duration = Field(timedelta(days=14), validation_alias=_named("SWITCHBOARD_USER_IDLE"))
     user_max: Duration = Field(timedelta(days=90), validation_alias=_named("SWITCHBOARD_USER_MAX"))
 
+    registration: Literal["open", "closed"] = Field("open", validation_alias=_named("SWITCHBOARD_REGISTRATION"))
+    """Whether people may make accounts for themselves. Those whom the OIDC issuer names may in any case."""
+    oidc_issuer: Server = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_ISSUER"))
+    """The identity provider, in the spelling of its tokens' `iss`."""
+    oidc_audience: str | None = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_AUDIENCE"))
+    """What the `aud` of bearer tokens must name; without it none is taken."""
+    oidc_jwks_url: Server = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_JWKS_URL"))
+    """Where the issuer's keys are; otherwise its metadata says."""
+    oidc_client_id: str | None = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_CLIENT_ID"))
+    """What the issuer calls us; with it, browsers can log in through the issuer."""
+    oidc_client_secret: SecretStr | None = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_CLIENT_SECRET"))
+
     sweep_every: Duration = Field(timedelta(seconds=60), validation_alias=_named("SWITCHBOARD_SWEEP_EVERY"))
     lease: Duration = Field(timedelta(seconds=10), validation_alias=_named("SWITCHBOARD_LEASE"))
     """How long a silent worker keeps a generation."""
     reply_wait: Duration = Field(timedelta(seconds=2), validation_alias=_named("SWITCHBOARD_REPLY_WAIT"))
     """How long a request waits for a worker's reply before it answers 202."""
+
+    limit_create: Limit = Field(parse_rate("20/h:5"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE"))
+    """Creations of anonymous sessions per address, IPv6 by /64; wider networks get 4 and 16 times as many."""
+    limit_create_global: Limit = Field(
+        parse_rate("5000/h:500"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE_GLOBAL")
+    )
+    """The same for all addresses together."""
+    limit_messages_anonymous: Limit = Field(
+        parse_rate("15/m"), validation_alias=_named("SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS")
+    )
+    limit_messages_user: Limit = Field(parse_rate("60/m"), validation_alias=_named("SWITCHBOARD_LIMIT_MESSAGES_USER"))
+    limit_login: Limit = Field(parse_rate("10/5m"), validation_alias=_named("SWITCHBOARD_LIMIT_LOGIN"))
+    """Attempts to log in, per account and per address."""
+    concurrent_anonymous: int = Field(1, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_ANONYMOUS"))
+    """Live generations of one owner; an anonymous session is its own."""
+    concurrent_user: int = Field(2, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_USER"))
+    trusted_proxies: int = Field(0, ge=0, le=16, validation_alias=_named("SWITCHBOARD_TRUSTED_PROXIES"))
+    """How many proxies, all the operator's own, stand one behind the other before the server."""
 
     @cached_property
     def database_url(self) -> str:

@@ -90,16 +90,19 @@ def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def any_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def any_database_url(request: pytest.FixtureRequest) -> str:
     """A migrated, empty database, once on SQLite and once on PostgreSQL."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("database_url")
-        return
-    url = request.getfixturevalue("postgres")
+    fixture = "database_url" if request.param == "sqlite" else "postgres_url"
+    return str(request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """A migrated, empty PostgreSQL database."""
     name = f"test_{uuid4().hex}"
-    _execute(url, f"CREATE DATABASE {name} TEMPLATE migrated")
-    yield _named(url, name)
-    _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield _named(postgres, name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

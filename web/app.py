@@ -5,7 +5,8 @@ from flask import Flask
 
 from core.runtime import Runtime
 from core.settings import Settings
-from web import chat, config, ops, pages, problems, session, stream, tasks
+from web import auth, chat, config, limits, ops, pages, problems, security, session, sessions, stream, tasks
+from web.address import trust_proxies
 from web.bodies import MAX_BODY
 from web.commands import Commands
 from web.hub import Hub
@@ -21,7 +22,10 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     hub = Hub(runtime.redis)
     app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
-    for module in (session, config, chat, tasks, ops):
+    trust_proxies(app, runtime.settings.trusted_proxies)
+    security.register(app)
+    limits.register(app)
+    for module in (auth, session, sessions, config, chat, tasks, ops):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(stream.events)
     app.register_blueprint(pages.pages)

@@ -8,7 +8,9 @@ from flask import Flask, Response, json, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from core.errors import SwitchboardError, Unavailable
+from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
+from web import limits, refusals
+from web.credentials import clear_login_cookie
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,12 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Session"
+        response.headers["WWW-Authenticate"] = error.challenge
+    if isinstance(error, RateLimited):
+        limits.note(error.standings)
+    refusals.note(error)
+    if isinstance(error, LoginInvalid):
+        clear_login_cookie(response)  # so that the next request is an anonymous one
     return response
 
 

@@ -68,3 +68,17 @@ def test_passwords_in_urls_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@db/chat")
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache")
     assert "hunter2" not in repr(Settings())
+
+
+def test_origins_are_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHBOARD_CORS_ORIGINS", "https://a.example, http://[::1]:81,")
+    assert Settings().cors_origins == ("https://a.example", "http://[::1]:81")
+    monkeypatch.setenv("SWITCHBOARD_CORS_ORIGINS", "")
+    assert Settings().cors_origins == ()
+
+
+@pytest.mark.parametrize("text", ["*", "a.example", "https://a.example/", "https://*.example", "null", "file://x"])
+def test_an_origin_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHBOARD_CORS_ORIGINS", text)
+    with pytest.raises(ValidationError, match="write scheme and host without a path"):
+        Settings()

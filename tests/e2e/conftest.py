@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.e2e.browser import MISSING, find_chromium, launch
 from tests.e2e.system import System, running
 
 
@@ -11,4 +13,14 @@ from tests.e2e.system import System, running
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The whole system, with its local model, on free ports and a temporary state directory."""
     with running(tmp_path_factory.mktemp("system") / "state") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium; each test opens contexts of its own in it."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip(MISSING)
+    with launch(path) as started:
         yield started

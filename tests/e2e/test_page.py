@@ -8,20 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Route, expect
 
-from tests.e2e.browser import MISSING, find_chromium, launch
-
 ANSWER_TIME = 60_000
 """Milliseconds in which the local model ends any answer, on a slow machine too."""
 LONG_QUESTION = "Write a long story about a telephone operator and a lighthouse keeper."
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = find_chromium()
-    if path is None:
-        pytest.skip(MISSING)
-    with launch(path) as started:
-        yield started
 
 
 class Visitor:

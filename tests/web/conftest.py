@@ -36,6 +36,12 @@ def stack(provider: ProviderServer) -> Iterator[Settings]:
         configured_database_url=f"sqlite:///{directory / 'test.db'}",
         models_path=directory / "models.toml",
         state_dir=directory,
+        # Every test comes from one address; tests/web/test_limits.py has limits of its own.
+        limit_create=None,
+        limit_create_global=None,
+        limit_messages_anonymous=None,
+        limit_messages_user=None,
+        limit_login=None,
     )
     settings.models_path.write_text(provider.models_toml())
     migrate(settings.database_url)

@@ -1,0 +1,48 @@
+"""The generic cell rate algorithm (ITU-T I.371, as a virtual scheduler) over several buckets: pure arithmetic.
+
+Of a bucket one number is kept: the moment at which it will be as if nobody had ever come, its theoretical
+arrival time (TAT). How far that lies ahead is the bucket's backlog. All in whole microseconds. The script in
+rate_limit.py does the same inside Redis; a test holds the two together.
+"""
+
+from collections.abc import Sequence
+
+from core.rate import SECOND, Rate
+
+
+def charge(now: int, arrivals: Sequence[int | None], rates: Sequence[Rate]) -> tuple[bool, list[int]]:
+    """Take one unit from every bucket, or from none of them.
+
+    `arrivals` are the kept TATs, None for a bucket that nobody has used. Returns whether all admit, and the
+    buckets' backlogs after it.
+    """
+    backlogs = [_backlog(now, arrival, rate) for arrival, rate in zip(arrivals, rates, strict=True)]
+    admitted = all(missing(backlog, rate) == 0 for backlog, rate in zip(backlogs, rates, strict=True))
+    if admitted:
+        backlogs = [backlog + rate.interval for backlog, rate in zip(backlogs, rates, strict=True)]
+    return admitted, backlogs
+
+
+def _backlog(now: int, arrival: int | None, rate: Rate) -> int:
+    # No more than full: a clock that was set back, or an option that was changed, must not lock anybody out.
+    return 0 if arrival is None else min(max(arrival - now, 0), rate.capacity)
+
+
+def missing(backlog: int, rate: Rate) -> int:
+    """Microseconds until the bucket admits one unit; 0 when it does now."""
+    return max(0, backlog + rate.interval - rate.capacity)
+
+
+def remaining(backlog: int, rate: Rate) -> int:
+    """How many units the bucket admits at once."""
+    return (rate.capacity - backlog) // rate.interval
+
+
+def restores(backlog: int, rate: Rate) -> int:
+    """Microseconds until one more unit than `remaining` can have been admitted."""
+    return backlog % rate.interval or rate.interval
+
+
+def seconds(microseconds: int) -> int:
+    """Whole seconds, rounded up: who waits that long does not come too early."""
+    return -(-microseconds // SECOND)

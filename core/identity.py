@@ -1,0 +1,96 @@
+"""Identity: whom a credential speaks for. What people do with their accounts is in accounts.py."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from uuid_utils.compat import uuid7
+
+from core.api_keys import PREFIX, ApiKeys, KeyCredential
+from core.clock import Clock
+from core.database import Database
+from core.errors import TokenInvalid
+from core.logins import LoginCredential, Logins
+from core.models import User
+from core.oidc import Subject, Tokens
+from core.principal import Principal
+
+
+class Identity:
+    """Turns proofs into principals."""
+
+    def __init__(
+        self, database: Database, logins: Logins, keys: ApiKeys, tokens: Tokens | None, clock: Clock
+    ) -> None:
+        self._database = database
+        self._logins = logins
+        self._keys = keys
+        self._tokens = tokens
+        """None: no issuer is configured."""
+        self._clock = clock
+
+    def of_login(self, credential: LoginCredential) -> Principal:
+        """The user of a login cookie. Counts as use of the login; writes only what is noticeable.
+
+        Raises LoginInvalid.
+        """
+        with self._database.reading() as db:
+            login = self._logins.find(credential, db)
+        extended = self._logins.extension(login)
+        if extended is not None:
+            with self._database.writing() as db:
+                self._logins.extend(login.id, extended, db)
+        return Principal(login.user_id, "login", login_id=login.id)
+
+    def of_bearer(self, token: str) -> Principal:
+        """The user of an API key or of an issuer's token. Raises TokenInvalid."""
+        if token.startswith(PREFIX):
+            return self._of_key(KeyCredential.parse(token))
+        if self._tokens is None:
+            raise TokenInvalid
+        subject = self._tokens.verify(token)
+        return Principal(self.user_of(subject), "oidc", expires_at=subject.expires_at)
+
+    def user_of(self, subject: Subject) -> UUID:
+        """The user that an issuer's subject is; made on first sight.
+
+        The two together are the identity (OpenID Connect Core 1.0, 5.7). An e-mail address in the token is not:
+        whoever can have it written there must not get the account of that name.
+        """
+        known = select(User.id).where(User.oidc_issuer == subject.issuer, User.oidc_subject == subject.subject)
+        with self._database.reading() as db:
+            user_id = db.scalar(known)
+        if user_id is not None:
+            return user_id
+        user = User(
+            id=uuid7(), oidc_issuer=subject.issuer, oidc_subject=subject.subject, created_at=self._clock.now()
+        )
+        try:
+            with self._database.writing() as db:
+                db.add(user)
+            return user.id
+        except IntegrityError:  # another request was first
+            with self._database.reading() as db:
+                return db.scalars(known).one()
+
+    def still_valid(self, principal: Principal) -> bool:
+        """Whether what proved this principal still would: for whoever holds one for long, such as a stream.
+
+        One read by primary key. Raises Unavailable when the database is away.
+        """
+        with self._database.reading() as db:
+            if principal.login_id is not None:
+                return self._logins.lives(principal.login_id, db)
+            if principal.key_id is not None:
+                return self._keys.lives(principal.key_id, db)
+            if principal.expires_at is not None and principal.expires_at <= self._clock.now():
+                return False
+            return db.get(User, principal.user_id) is not None
+
+    def _of_key(self, credential: KeyCredential) -> Principal:
+        with self._database.reading() as db:
+            key = self._keys.find(credential, db)
+        if self._keys.use_is_noticeable(key):
+            with self._database.writing() as db:
+                self._keys.note_use(key.id, db)
+        return Principal(key.user_id, "api-key", key_id=key.id)

@@ -1,0 +1,77 @@
+"""Leases for what may only be under way so many times at once, in Redis: they heal when a holder dies."""
+
+from datetime import timedelta
+from typing import cast
+from uuid import UUID
+
+from redis import Redis
+from redis.commands.core import Script
+
+from core.errors import RateLimited
+from core.rate_limit import NOW, PREFIX, Standing, answering
+
+# A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
+# the moment at which it counts no longer, unless it says before that it is alive.
+TAKE = """
+local holder, limit, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+local held = redis.call('ZCARD', KEYS[1])
+if held >= limit then return {0, held} end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
+if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
+return {1, held + 1}
+"""
+
+REFRESH = """
+local holder, lease = ARGV[1], tonumber(ARGV[2])
+redis.call('ZADD', KEYS[1], 'XX', string.format('%.0f', now + lease), holder)
+if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
+"""
+
+ASK_AGAIN = 2
+"""Seconds after which trying again makes sense: nobody knows when what is under way will end."""
+
+
+class Leases:
+    """Leases of one kind, counted by owner. All methods raise Unavailable when Redis does not answer."""
+
+    def __init__(self, redis: Redis, policy: str) -> None:
+        self._redis = redis
+        self._policy = policy
+        self._take: Script = redis.register_script(NOW + TAKE)
+        self._refresh: Script = redis.register_script(NOW + REFRESH)
+
+    def take(self, owner: UUID, holder: UUID, limit: int, lease: timedelta) -> Standing:
+        """Let `holder` be one of at most `limit` of the owner's, for as long as the lease. Raises RateLimited."""
+        with answering():
+            taken, held = cast(
+                "tuple[int, int]",
+                self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
+            )
+        # More than the limit are held after an operator has lowered it.
+        standing = Standing(self._policy, limit, max(0, limit - held))
+        if not taken:
+            raise RateLimited(
+                f"At most {limit} may be under way at once; wait until one has ended.",
+                retry_after=ASK_AGAIN,
+                limit=self._policy,
+                standings=[standing],
+            )
+        return standing
+
+    def refresh(self, owner: UUID, holder: UUID, lease: timedelta) -> None:
+        """The holder lives: its lease runs from now. Nothing happens when it holds none any more."""
+        with answering():
+            self._refresh(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
+
+    def release(self, owner: UUID, holder: UUID) -> None:
+        """The holder is done. Harmless when it holds none."""
+        with answering():
+            self._redis.zrem(self._key(owner), str(holder))
+
+    def _key(self, owner: UUID) -> str:
+        return f"{PREFIX}{self._policy}:{owner}"
+
+
+def _microseconds(lease: timedelta) -> int:
+    return lease // timedelta(microseconds=1)

@@ -1,0 +1,185 @@
+"""Tokens of an OpenID Connect issuer: are they its, are they for us, and whose are they.
+
+What a token says of how to check it (jwk, jku, x5u, x5c) is never followed: the keys come from the configured
+issuer alone, and only asymmetric algorithms count (RFC 8725, 3.1 and 3.10).
+"""
+
+import json
+import logging
+import time
+import urllib.error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+import jwt
+from jwt import PyJWK, PyJWKClient, PyJWKSet
+from jwt.exceptions import PyJWTError
+
+from core.errors import TokenInvalid, Unavailable
+
+logger = logging.getLogger(__name__)
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
+"""What `typ` may be (RFC 9068, 2.1): others, such as logout+jwt, are issued for something else."""
+LEEWAY = 30
+"""Seconds by which the issuer's clock and ours may differ."""
+LONGEST = 8192
+"""Characters of a token that are looked at."""
+LONGEST_SUBJECT = 255
+"""Characters (OpenID Connect Core 1.0, 2: at most 255, ASCII)."""
+
+COOL_DOWN = 60.0
+"""Seconds after a fetch of the keys in which no key, however unknown, causes another."""
+RETRY = 5.0
+"""The same after a fetch that failed."""
+REFRESH = 300.0
+"""Seconds after which keys are fetched anew, so that one the issuer withdrew is forgotten."""
+KEPT = 3600.0
+"""Seconds that keys are still believed when the issuer can't be reached."""
+TIMEOUT = 3.0
+"""Seconds to reach the issuer, and between two parts of its answer."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom a token speaks of."""
+
+    issuer: str
+    subject: str
+    expires_at: datetime
+
+
+class Issuer:
+    """The identity provider: its public keys, fetched seldom and kept, and what else its metadata say."""
+
+    def __init__(
+        self, url: str, jwks_url: str | None = None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.url = url
+        self._jwks_url = jwks_url
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._keys: Mapping[str, PyJWK] = {}
+        self._fetched_at = 0.0
+        self._not_before = float("-inf")
+
+    def metadata(self) -> Mapping[str, Any]:
+        """What the issuer says of itself (OpenID Connect Discovery 1.0, 4). Raises PyJWTError when it does not."""
+        metadata = fetch_json(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
+        if metadata.get("issuer") != self.url:
+            raise PyJWTError("the metadata is another issuer's")
+        return metadata
+
+    def key(self, key_id: str) -> PyJWK:
+        """The key of this id. Raises TokenInvalid, or Unavailable when no keys are known at all."""
+        known = key_id in self._keys
+        # Only one fetches, and whoever has a key already does not wait for it.
+        if (not known or self._age() > REFRESH) and self._lock.acquire(blocking=not known):
+            try:
+                if key_id not in self._keys or self._age() > REFRESH:
+                    self._fetch()
+            finally:
+                self._lock.release()
+        if not self._keys:
+            raise Unavailable("The identity provider is away; try again in a moment.", retry_after=int(RETRY))
+        key = self._keys.get(key_id)
+        if key is None:
+            raise TokenInvalid
+        return key
+
+    def _age(self) -> float:
+        return self._monotonic() - self._fetched_at
+
+    def _fetch(self) -> None:
+        if self._monotonic() < self._not_before:
+            return
+        try:
+            fetched = fetch_json(self._jwks_url or self.metadata()["jwks_uri"])
+            self._keys = {
+                key.key_id: key
+                for key in PyJWKSet.from_dict(fetched).keys
+                if key.key_id and key.public_key_use in ("sig", None) and key.algorithm_name in ALGORITHMS
+            }
+            self._fetched_at = self._monotonic()
+            self._not_before = self._fetched_at + COOL_DOWN
+        except (PyJWTError, KeyError) as error:
+            logger.warning("the keys of the OIDC issuer can't be fetched: %s", type(error).__name__)
+            self._not_before = self._monotonic() + RETRY
+            if self._age() > KEPT:
+                self._keys = {}
+
+
+class Tokens:
+    """Verifies the tokens that the issuer makes for one audience."""
+
+    def __init__(self, issuer: Issuer, audience: str) -> None:
+        self._issuer = issuer
+        self._audience = audience
+
+    def verify(self, token: str) -> Subject:
+        """Whom the token speaks of. Raises TokenInvalid, or Unavailable while the issuer's keys are unknown."""
+        header = _header(token)
+        if str(header.get("typ", "")).lower() not in TYPES:
+            raise TokenInvalid
+        return self._subject(self._claims(token, header))
+
+    def verify_id_token(self, token: str, nonce: str) -> Subject:
+        """The same for the ID token that answers one browser's login, which must repeat its nonce.
+
+        It comes from the issuer itself, whose ID tokens need not say their type.
+        """
+        claims = self._claims(token, _header(token))
+        if claims.get("nonce") != nonce:
+            raise TokenInvalid
+        return self._subject(claims)
+
+    def _claims(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:
+        key_id = header.get("kid")
+        # Checked before the keys are looked at: a token that can't be good causes no fetch.
+        if header.get("alg") not in ALGORITHMS or not isinstance(key_id, str):
+            raise TokenInvalid
+        try:
+            return jwt.decode(
+                token,
+                self._issuer.key(key_id),
+                algorithms=ALGORITHMS,
+                issuer=self._issuer.url,
+                audience=self._audience,
+                leeway=LEEWAY,
+                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+            )
+        except (PyJWTError, ValueError, TypeError, OverflowError) as error:
+            raise TokenInvalid from error
+
+    def _subject(self, claims: Mapping[str, Any]) -> Subject:
+        subject = claims["sub"]
+        if not (0 < len(subject) <= LONGEST_SUBJECT and subject.isascii() and subject.isprintable()):
+            raise TokenInvalid
+        try:
+            expires_at = datetime.fromtimestamp(int(claims["exp"]) + LEEWAY, UTC)
+        except (ValueError, OverflowError, OSError):
+            expires_at = datetime.max.replace(tzinfo=UTC)
+        return Subject(self._issuer.url, subject, expires_at)
+
+
+def fetch_json(url: str) -> dict[str, Any]:
+    """The JSON object at the URL. Redirects are not followed. Raises PyJWTError."""
+    try:
+        # PyJWT's client only fetches here; what it would keep, Issuer keeps through the issuer's outages.
+        fetched: dict[str, Any] = PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT).fetch_data()
+    except (OSError, urllib.error.URLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PyJWTError("the issuer's answer can't be read") from error
+    return fetched
+
+
+def _header(token: str) -> Mapping[str, Any]:
+    if len(token) > LONGEST:
+        raise TokenInvalid
+    try:
+        return jwt.get_unverified_header(token)
+    except (PyJWTError, ValueError) as error:
+        raise TokenInvalid from error

@@ -1,0 +1,155 @@
+"""A real OpenID Connect issuer: an HTTP server with metadata, keys, an authorization and a token endpoint."""
+
+import base64
+import hashlib
+import json
+import secrets
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+AUDIENCE = "https://switchboard.example"
+CLIENT_ID = "switchboard"
+CLIENT_SECRET = "what only the client knows"  # noqa: S105
+
+
+class Issuer:
+    """The server. Whoever comes to its authorization endpoint is `subject`, and agrees."""
+
+    def __init__(self) -> None:
+        self.subject = "248289761001"
+        self.fetches = 0
+        """How often the keys were asked for."""
+        self.down = False
+        """Whether everything is answered with 503."""
+        self.broken_nonce = False
+        self._codes: dict[str, dict[str, str]] = {}
+        rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.private_keys: dict[str, tuple[str, Any]] = {
+            "rsa": ("RS256", rsa_key),
+            "ec": ("ES256", ec.generate_private_key(ec.SECP256R1())),
+            "ed": ("EdDSA", ed25519.Ed25519PrivateKey.generate()),
+        }
+        issuer = self
+
+        class Handler(_Handler):
+            owner = issuer
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def rotate(self, key_id: str) -> None:
+        """Sign with another key from now on; the old ones are gone."""
+        self.private_keys = {key_id: ("ES256", ec.generate_private_key(ec.SECP256R1()))}
+
+    def claims(self, **other: Any) -> dict[str, Any]:
+        """What a good access token says; None takes a claim away."""
+        now = int(time.time())
+        claims = {"iss": self.url, "aud": AUDIENCE, "sub": self.subject, "iat": now, "exp": now + 300, **other}
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, key_id: str = "rsa", headers: dict[str, Any] | None = None, **other: Any) -> str:
+        """A token signed by the issuer, good unless the caller says otherwise."""
+        algorithm, key = self.private_keys[key_id]
+        said = {"kid": key_id, "typ": "at+jwt", **(headers or {})}
+        return jwt.encode(self.claims(**other), key, algorithm=algorithm, headers=said)
+
+    def public_keys(self) -> dict[str, Any]:
+        """The JWK set."""
+        return {"keys": [_public(key_id, *pair) for key_id, pair in self.private_keys.items()]}
+
+    def metadata(self) -> dict[str, Any]:
+        """The discovery document."""
+        return {
+            "issuer": self.url,
+            "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token",
+            "jwks_uri": f"{self.url}/keys",
+            "code_challenge_methods_supported": ["S256"],
+        }
+
+    def authorize(self, asked: dict[str, str]) -> str:
+        """Where the browser is sent back to."""
+        assert asked["response_type"] == "code"
+        assert asked["client_id"] == CLIENT_ID
+        assert "openid" in asked["scope"].split()
+        assert asked["code_challenge_method"] == "S256"
+        code = secrets.token_urlsafe(16)
+        self._codes[code] = asked
+        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+
+    def redeem(self, asked: dict[str, str], authorization: str) -> dict[str, Any] | None:
+        """The tokens for a code, or None when anything about the request is wrong."""
+        begun = self._codes.pop(asked.get("code", ""), None)
+        verifier = hashlib.sha256(asked.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(verifier).rstrip(b"=").decode()
+        # RFC 6749, 2.3.1: both halves are form-encoded before they are put together.
+        credentials = f"{CLIENT_ID}:{CLIENT_SECRET}".replace(" ", "+")
+        if (
+            begun is None
+            or challenge != begun["code_challenge"]
+            or asked.get("redirect_uri") != begun["redirect_uri"]
+            or authorization not in _basic(credentials, f"{CLIENT_ID}:{CLIENT_SECRET}")
+        ):
+            return None
+        nonce = "another's" if self.broken_nonce else begun["nonce"]
+        id_token = self.token(headers={"typ": "JWT"}, aud=CLIENT_ID, nonce=nonce)
+        return {"access_token": self.token(), "token_type": "Bearer", "expires_in": 300, "id_token": id_token}
+
+
+def _basic(*credentials: str) -> list[str]:
+    return [f"Basic {base64.b64encode(each.encode()).decode()}" for each in credentials]
+
+
+def _public(key_id: str, algorithm: str, key: Any) -> dict[str, Any]:
+    maker = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}[algorithm]
+    return {**maker.to_jwk(key.public_key(), as_dict=True), "kid": key_id, "use": "sig", "alg": algorithm}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: Issuer
+
+    def do_GET(self) -> None:
+        at = urlsplit(self.path)
+        if self.owner.down:
+            self._answer(503, {})
+        elif at.path == "/.well-known/openid-configuration":
+            self._answer(200, self.owner.metadata())
+        elif at.path == "/keys":
+            self.owner.fetches += 1
+            self._answer(200, self.owner.public_keys())
+        elif at.path == "/authorize":
+            self.send_response(302)
+            self.send_header("Location", self.owner.authorize(dict(parse_qsl(at.query))))
+            self.end_headers()
+        else:
+            self._answer(404, {})
+
+    def do_POST(self) -> None:
+        asked = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        tokens = None if self.owner.down else self.owner.redeem(asked, self.headers.get("Authorization", ""))
+        self._answer(200 if tokens else 400, tokens or {"error": "invalid_grant"})
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        encoded = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)

@@ -1,0 +1,201 @@
+"""/auth: accounts, logins and API keys."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Response, jsonify
+
+from core.accounts import LoggedIn
+from core.buckets import login_buckets
+from core.clock import rfc3339
+from core.email_address import account_key
+from core.errors import LoginOnly, LoginRequired
+from core.models import ApiKey, Login, Session, User
+from core.principal import Principal
+from web import limits
+from web.address import client_address
+from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
+from web.credentials import (
+    clear_cookie,
+    clear_login_cookie,
+    login_before,
+    session_cookie,
+    set_login_cookie,
+)
+from web.parts import parts
+from web.principal import current_principal, person_at_browser, required_principal
+from web.session import personal
+
+blueprint = Blueprint("auth", __name__, url_prefix="/auth")
+
+
+@blueprint.post("/register")
+def register() -> Response:
+    """Make an account and log in."""
+    body = parse(Credentials)
+    _admit(body.email)
+    return _logged_in(parts().runtime.accounts.register(body.email, body.password, login_before()), 201)
+
+
+@blueprint.post("/login")
+def login() -> Response:
+    """Log in."""
+    body = parse(Credentials)
+    _admit(body.email)
+    return _logged_in(parts().runtime.accounts.log_in(body.email, body.password, login_before()), 200)
+
+
+@blueprint.post("/logout")
+def logout() -> Response:
+    """End this browser's login."""
+    parse(Nothing)
+    credential = login_before()
+    if credential is not None:
+        parts().runtime.accounts.log_out(credential)
+    return _logged_out()
+
+
+@blueprint.get("/me")
+def me() -> Response:
+    """Who the request speaks for, and what can be done here to become somebody."""
+    principal = current_principal()
+    if principal is None:
+        raise LoginRequired(**_ways_in())
+    user = parts().runtime.accounts.user(principal)
+    return personal(jsonify(**_described(user), method=principal.method, **_ways_in()))
+
+
+@blueprint.delete("/me")
+def delete_me() -> Response:
+    """Delete the account and all that belongs to it."""
+    body = parse(DeleteAccount)
+    principal = required_principal()
+    if principal.method == "api-key":
+        raise LoginOnly
+    if body.password is not None:
+        _admit_again(principal)
+    parts().runtime.accounts.delete(principal, body.password)
+    return _logged_out()
+
+
+@blueprint.post("/password")
+def change_password() -> Response:
+    """Change the password. The cookie is a new one after that."""
+    body = parse(ChangePassword)
+    principal = person_at_browser()
+    _admit_again(principal)
+    credential = parts().runtime.accounts.change_password(
+        principal, body.current_password, body.new_password, end_other_logins=body.end_other_logins
+    )
+    response = Response(status=204)
+    set_login_cookie(response, credential)
+    return personal(response)
+
+
+@blueprint.get("/logins")
+def logins() -> Response:
+    """The browsers that the user is logged in with."""
+    principal = required_principal()
+    found = parts().runtime.accounts.logins(principal)
+    return personal(jsonify(logins=[_described_login(login, principal) for login in found]))
+
+
+@blueprint.delete("/logins/<uuid:login_id>")
+def end_login(login_id: UUID) -> Response:
+    """End one of them, from the next request on."""
+    principal = person_at_browser()
+    parts().runtime.accounts.end_login(principal, login_id)
+    return _logged_out() if login_id == principal.login_id else personal(Response(status=204))
+
+
+@blueprint.post("/keys")
+def create_key() -> Response:
+    """Make an API key. This answer is the only one that holds it."""
+    body = parse(CreateKey)
+    principal = person_at_browser()
+    key, credential = parts().runtime.accounts.create_key(principal, body.name)
+    created_at = rfc3339(key.created_at)
+    response = jsonify(id=str(key.id), name=key.name, key=str(credential), created_at=created_at)
+    response.status_code = 201
+    return personal(response)
+
+
+@blueprint.get("/keys")
+def keys() -> Response:
+    """The user's API keys, without their secrets."""
+    found = parts().runtime.accounts.keys(required_principal())
+    return personal(jsonify(keys=[_described_key(key) for key in found]))
+
+
+@blueprint.delete("/keys/<uuid:key_id>")
+def revoke_key(key_id: UUID) -> Response:
+    """Revoke one of them, from the next request on."""
+    parts().runtime.accounts.revoke_key(person_at_browser(), key_id)
+    return personal(Response(status=204))
+
+
+def _admit(email: str) -> None:
+    """Charge an attempt to prove a password, before any is hashed. Raises RateLimited or Unavailable."""
+    runtime = parts().runtime
+    buckets = login_buckets(client_address(), account_key(email), runtime.settings.limit_login)
+    limits.note(runtime.limiter.require(buckets).standings)
+
+
+def _admit_again(principal: Principal) -> None:
+    """The same for somebody who is logged in: whoever has stolen a login could otherwise try passwords freely."""
+    _admit(parts().runtime.accounts.user(principal).email or str(principal.user_id))
+
+
+def _logged_in(logged_in: LoggedIn, status: int) -> Response:
+    response = jsonify(_described(logged_in.user))
+    response.status_code = status
+    set_login_cookie(response, logged_in.credential)
+    _clear_cookie_of_others(response, logged_in.user.id)
+    return personal(response)
+
+
+def _logged_out() -> Response:
+    response = Response(status=204)
+    clear_login_cookie(response)
+    _clear_cookie_of_others(response, None)
+    return personal(response)
+
+
+def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
+    """Take the session cookie back when it names a session that the browser's user can't open any more."""
+    credential = session_cookie()
+    if credential is None:
+        return
+    with parts().runtime.database.reading() as db:
+        session = db.get(Session, credential.session_id)
+    proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
+    if not proved:
+        clear_cookie(response)
+
+
+def _ways_in() -> dict[str, Any]:
+    settings = parts().runtime.settings
+    return {"registration": settings.registration, "oidc": bool(settings.oidc_issuer and settings.oidc_client_id)}
+
+
+def _described(user: User) -> dict[str, Any]:
+    return {"user_id": str(user.id), "email": user.email}
+
+
+def _described_login(login: Login, principal: Principal) -> dict[str, Any]:
+    return {
+        "id": str(login.id),
+        "created_at": rfc3339(login.created_at),
+        "last_used_at": rfc3339(login.last_used_at),
+        "expires_at": rfc3339(login.expires_at),
+        "current": login.id == principal.login_id,
+    }
+
+
+def _described_key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "created_at": rfc3339(key.created_at),
+        "last_used_at": None if key.last_used_at is None else rfc3339(key.last_used_at),
+    }

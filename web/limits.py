@@ -1,0 +1,41 @@
+"""Tells clients how they stand with the limits: `RateLimit-Policy` and `RateLimit`.
+
+The fields and their parameters are those of draft-ietf-httpapi-ratelimit-headers-11.
+"""
+
+from collections.abc import Iterable
+
+from flask import Flask, Response, g
+
+from core.rate_limit import Standing
+
+_NOTED = "limit_standings"
+
+
+def note(standings: Iterable[Standing]) -> None:
+    """Have the answer to this request tell how its sender stands."""
+    g.setdefault(_NOTED, []).extend(standings)
+
+
+def register(app: Flask) -> None:
+    """Put what was noted into every answer."""
+    app.after_request(_announce)
+
+
+def _announce(response: Response) -> Response:
+    standings: list[Standing] = g.get(_NOTED, [])
+    if standings:
+        response.headers["RateLimit-Policy"] = ", ".join(_policy(standing) for standing in standings)
+        response.headers["RateLimit"] = ", ".join(_limit(standing) for standing in standings)
+    return response
+
+
+def _policy(standing: Standing) -> str:
+    if standing.window is None:
+        return f'"{standing.policy}";q={standing.quota};qu="concurrent-requests"'
+    return f'"{standing.policy}";q={standing.quota};w={standing.window}'
+
+
+def _limit(standing: Standing) -> str:
+    reset = "" if standing.reset is None else f";t={standing.reset}"
+    return f'"{standing.policy}";r={standing.remaining}{reset}'
