@@ -75,7 +75,7 @@ class Transcript:
             rows = db.scalars(
                 select(models.Message)
                 .where(models.Message.session_id == session.id)
-                .order_by(models.Message.id)  # UUIDv7: the order of their birth
+                .order_by(models.Message.created_at, models.Message.id)
             )
             kept = [Message.of(row) for row in rows if str(row.id) not in unfinished]
         return Conversation([*kept, *live.messages], live.cursor)

@@ -13,6 +13,7 @@ from web import limits
 from web.address import client_address
 from web.credentials import session_credential
 from web.parts import parts
+from web.plan import planned
 from web.principal import current_principal
 
 PATIENCE = 10.0
@@ -26,6 +27,11 @@ def current_session() -> Session:
     if credential is None:
         raise SessionRequired
     return _validated(credential, current_principal())
+
+
+def owned_session(session_id: UUID, principal: Principal) -> Session:
+    """One of the user's sessions, by its id. Raises NotOwner, SessionInvalid or SessionExpired."""
+    return _validated(Credential(session_id), principal)
 
 
 def _validated(credential: Credential, principal: Principal | None) -> Session:
@@ -44,7 +50,7 @@ def _validated(credential: Credential, principal: Principal | None) -> Session:
 
 def new_credential() -> Credential:
     """What a session that is about to be created will be known by: a user's session by its id alone."""
-    issued = Credential.issue()
+    issued = planned().session
     return issued if current_principal() is None else Credential(issued.session_id)
 
 

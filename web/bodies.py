@@ -1,9 +1,10 @@
 """The JSON bodies that clients send, and how they are read."""
 
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
@@ -39,6 +40,12 @@ class SwitchModel(Body):
     """POST /session/model and /config/models/switch."""
 
     model: ModelName
+
+
+class OpenSession(Body):
+    """POST /session/open."""
+
+    session_id: Annotated[UUID, Field(strict=False)]
 
 
 class RenameSession(Body):

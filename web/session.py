@@ -4,13 +4,15 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from core.audit import Kind
 from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
 from core.transcript import Conversation
 from web import admission
-from web.bodies import CreateSession, Nothing, RenameSession, SwitchModel, parse
+from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, set_cookie
+from web.idempotency import idempotent
 from web.markdown import render
 from web.parts import parts
 from web.principal import required_principal
@@ -19,6 +21,7 @@ blueprint = Blueprint("session", __name__, url_prefix="/session")
 
 
 @blueprint.post("/create")
+@idempotent(in_session=False)
 def create() -> Response:
     """Create a session: the user's who sends this, or an anonymous one."""
     body = parse(CreateSession)
@@ -39,6 +42,17 @@ def current() -> Response:
     with runtime.database.reading() as db:
         active = runtime.generations.active(session.id, db)
     return described(session, active_generation=active)
+
+
+@blueprint.post("/open")
+def open_session() -> Response:
+    """Make one of the user's sessions the browser's current one: a stream can only name it by the cookie."""
+    body = parse(OpenSession)
+    principal = required_principal()
+    session = admission.owned_session(body.session_id, principal)
+    response = described(session)
+    set_cookie(response, Credential(session.id))
+    return response
 
 
 @blueprint.post("/refresh")
@@ -93,6 +107,7 @@ def claim() -> Response:
     session = admission.current_session()
     if session.anonymous:
         session = parts().runtime.claims.claim(session, principal.user_id)
+        parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
     response = described(session)
     set_cookie(response, Credential(session.id))
     return response
@@ -114,6 +129,8 @@ def delete() -> Response:
     """End the session and forget it."""
     session = admission.current_session()
     parts().runtime.sweeper.delete(session.id)
+    if session.owner_id is not None:
+        parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     response = Response(status=204)
     clear_cookie(response)
     return response

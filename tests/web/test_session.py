@@ -1,5 +1,6 @@
 """The session's part of the contract, over HTTP, through the queue."""
 
+import itertools
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -220,12 +221,19 @@ def test_deleting_leaves_nothing(client: FlaskClient, web_runtime: Runtime) -> N
     assert web_runtime.redis.keys(f"*{{{session['session_id']}}}*") == []
 
 
-def test_looking_creates_nothing(client: FlaskClient, web_runtime: Runtime) -> None:
-    def rows() -> int:
+def test_a_visitor_who_only_looks_leaves_no_rows_and_no_keys(client: FlaskClient, web_runtime: Runtime) -> None:
+    def left() -> tuple[int, set[str]]:
         with web_runtime.database.reading() as db:
-            return len(db.scalars(select(Session.id)).all())
+            rows = len(db.scalars(select(Session.id)).all())
+        keys = set(map(str, web_runtime.redis.scan_iter()))
+        return rows, {key for key in keys if key.startswith("sb:") and not key.startswith("sb:consumer:")}
 
-    before = rows(), web_runtime.redis.dbsize()
-    for path in ("/", "/config/models", "/session/current", "/session/messages", "/chat/sse", "/nowhere", "/healthz"):
-        assert "Set-Cookie" not in client.get(path).headers
-    assert (rows(), web_runtime.redis.dbsize()) == before
+    pages = ("/", "/docs", "/openapi.json", "/static/style.css", "/static/nothing.css", "/favicon.ico")
+    reads = ("/config/models", "/session/current", "/session/messages", "/chat/sse", "/sessions", "/auth/me")
+    others = ("/healthz", "/readyz", "/metrics", "/nowhere", "/tasks/1", "/wp-login.php", "/.env", "/chat")
+    before = left()
+    for number, path in zip(range(10_000), itertools.cycle(pages + reads + others), strict=False):
+        response = client.get(f"{path}?{number}")
+        assert "Set-Cookie" not in response.headers
+        response.close()
+    assert left() == before
