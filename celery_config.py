@@ -74,7 +74,7 @@ broker_connection_max_retries = None
 broker_pool_limit = 50
 broker_pool_acquire_timeout = 2
 broker_connection_timeout = 2
-# A request waits for its send: two quick tries, then it says that the queue is away.
+# Two quick tries, then whoever sends is told that the queue is away. Requests have less time: see web/app.py.
 task_publish_retry_policy = {
     "max_retries": 1,
     "interval_start": 0.1,

@@ -1,7 +1,7 @@
 """ClientPool: the models on offer and the clients that reach them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Lock
 from typing import Any
 
@@ -57,8 +57,13 @@ class ClientPool:
         for name in self._catalog.models:
             self._provider(name)
 
-    def describe(self) -> dict[str, Any]:
-        """The models on offer, as the wire has them."""
+    @property
+    def names(self) -> list[str]:
+        """The models on offer."""
+        return list(self._catalog.models)
+
+    def describe(self, unwell: Collection[str] = ()) -> dict[str, Any]:
+        """The models on offer, as the wire has them; those that are unwell are not available."""
         return {
             "default": self.default,
             "models": [
@@ -67,7 +72,7 @@ class ClientPool:
                     "label": config.label,
                     "provider": config.provider,
                     "context_tokens": config.context_tokens,
-                    "available": config.api_key_env is None or bool(os.environ.get(config.api_key_env)),
+                    "available": name not in unwell and _has_key(config),
                 }
                 for name, config in self._catalog.models.items()
             ],
@@ -82,3 +87,7 @@ class ClientPool:
 
                 self._providers[name] = OpenAICompatible(config, self.base_url(name))
             return self._providers[name]
+
+
+def _has_key(config: ModelConfig) -> bool:
+    return config.api_key_env is None or bool(os.environ.get(config.api_key_env))

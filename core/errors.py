@@ -179,6 +179,34 @@ class GenerationInProgress(SwitchboardError):
     detail = "Wait for the answer to end before sending the next message."
 
 
+class IdempotencyKeyInvalid(SwitchboardError):
+    """The header Idempotency-Key holds no key."""
+
+    slug, title, status = "idempotency-key-invalid", "Not an idempotency key", 400
+    detail = "Idempotency-Key takes 1 to 255 printable ASCII characters, in quotes or without, such as a UUID."
+
+
+class IdempotencyMismatch(SwitchboardError):
+    """The key was used before, for another request."""
+
+    slug, title, status = "idempotency-mismatch", "This key belongs to another request", 422
+    detail = "This Idempotency-Key was used with another body; use a new key for a new request."
+
+
+class IdempotencyInFlight(SwitchboardError):
+    """The first request with this key has not been answered yet."""
+
+    slug, title, status = "idempotency-in-flight", "The first try is still under way", 409
+    detail = "A request with this Idempotency-Key is being carried out; ask again in a moment."
+
+
+class NothingToStop(SwitchboardError):
+    """No answer is being written."""
+
+    slug, title, status = "nothing-to-stop", "No answer is being written", 409
+    detail = "The answer has ended already."
+
+
 class InvalidBody(SwitchboardError):
     """A field of the body is missing, unknown, of the wrong type or out of range."""
 

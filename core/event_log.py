@@ -65,6 +65,17 @@ redis.call('PUBLISH', channel, cjson.encode({type = kind, data = data, id = epoc
 return {offset, epoch}
 """
 
+TAKE_OVER = """
+local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt')
+if known[1] ~= ARGV[1] or tonumber(known[2]) > tonumber(ARGV[2]) then return false end
+redis.call('HSET', KEYS[2], 'attempt', ARGV[2], 'seq', 0)
+return redis.call('GET', KEYS[3]) or ''
+"""
+
+REQUEST_STOP = """
+if redis.call('HGET', KEYS[2], 'generation') == ARGV[1] then redis.call('HSET', KEYS[2], 'stop', ARGV[1]) end
+"""
+
 TOUCH = """
 local expires = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'expires') or 0))
 if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'expires', expires) end
@@ -147,6 +158,8 @@ class EventLog:
         self._redis = redis
         self._append: Script = redis.register_script(APPEND)
         self._touch: Script = redis.register_script(TOUCH)
+        self._take_over: Script = redis.register_script(TAKE_OVER)
+        self._request_stop: Script = redis.register_script(REQUEST_STOP)
 
     def append(
         self,
@@ -191,6 +204,21 @@ class EventLog:
         if offset < 0:
             raise Fenced
         return Position(epoch, offset)
+
+    def take_over(self, session_id: UUID, generation_id: UUID, attempt: int) -> str:
+        """Refuse all earlier attempts from now on, and return the text that they have left. Raises Fenced."""
+        text = self._take_over(keys=keys(session_id), args=[str(generation_id), attempt])
+        if text is None:
+            raise Fenced
+        return str(text)
+
+    def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
+        """Let the generation's worker know soon that it is to stop; the row is what holds."""
+        self._request_stop(keys=keys(session_id), args=[str(generation_id)])
+
+    def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
+        """Whether the generation's worker is to stop."""
+        return self._redis.hget(keys(session_id)[1], "stop") == str(generation_id)
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE) -> Page:
         """The events after an offset, oldest first, at most `limit`."""

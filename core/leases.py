@@ -22,9 +22,9 @@ if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1]
 return {1, held + 1}
 """
 
-REFRESH = """
-local holder, lease = ARGV[1], tonumber(ARGV[2])
-redis.call('ZADD', KEYS[1], 'XX', string.format('%.0f', now + lease), holder)
+KEEP = """
+local holder, lease, whether = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+redis.call('ZADD', KEYS[1], whether, string.format('%.0f', now + lease), holder)
 if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
 """
 
@@ -39,9 +39,9 @@ class Leases:
         self._redis = redis
         self._policy = policy
         self._take: Script = redis.register_script(NOW + TAKE)
-        self._refresh: Script = redis.register_script(NOW + REFRESH)
+        self._keep: Script = redis.register_script(NOW + KEEP)
 
-    def take(self, owner: UUID, holder: UUID, limit: int, lease: timedelta) -> Standing:
+    def take(self, owner: UUID | str, holder: UUID, limit: int, lease: timedelta) -> Standing:
         """Let `holder` be one of at most `limit` of the owner's, for as long as the lease. Raises RateLimited."""
         with answering():
             taken, held = cast(
@@ -59,17 +59,23 @@ class Leases:
             )
         return standing
 
-    def refresh(self, owner: UUID, holder: UUID, lease: timedelta) -> None:
+    def hold(self, owner: UUID | str, holder: UUID, lease: timedelta) -> None:
+        """The holder, which was let in before, lives: it counts for a lease from now, if others came meanwhile or
+        not."""
+        with answering():
+            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease), "CH"])
+
+    def refresh(self, owner: UUID | str, holder: UUID, lease: timedelta) -> None:
         """The holder lives: its lease runs from now. Nothing happens when it holds none any more."""
         with answering():
-            self._refresh(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
+            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease), "XX"])
 
-    def release(self, owner: UUID, holder: UUID) -> None:
+    def release(self, owner: UUID | str, holder: UUID) -> None:
         """The holder is done. Harmless when it holds none."""
         with answering():
             self._redis.zrem(self._key(owner), str(holder))
 
-    def _key(self, owner: UUID) -> str:
+    def _key(self, owner: UUID | str) -> str:
         return f"{PREFIX}{self._policy}:{owner}"
 
 

@@ -47,6 +47,11 @@ class MessageLimits:
             raise
         return [*charged.standings, held]
 
+    def hold(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
+        """A worker begins with the generation or carries it on: its lease may have run out on the way there."""
+        with _healing():
+            self._leases.hold(owner, generation_id, lease)
+
     def refresh(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
         """The generation is alive."""
         with _healing():

@@ -135,11 +135,12 @@ class Session(Base):
 
 
 class GenerationState(StrEnum):
-    """The life cycle: queued -> running -> done | failed."""
+    """The life cycle: queued -> running -> done | stopped | failed, and back to queued when a worker hands it on."""
 
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
+    STOPPED = "stopped"
     FAILED = "failed"
 
 
@@ -177,6 +178,8 @@ class Generation(Base):
     lease_until: Mapped[datetime]
     """Until when its worker (or, while queued, the queue) is trusted to be alive."""
     created_at: Mapped[datetime]
+    stop_requested: Mapped[bool] = mapped_column(default=False)
+    """Somebody wants it to end; holds whoever writes it."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     finish_reason: Mapped[str | None] = mapped_column(String(64))

@@ -66,12 +66,20 @@ class Issuer:
         self._keys: Mapping[str, PyJWK] = {}
         self._fetched_at = 0.0
         self._not_before = float("-inf")
+        self._metadata: tuple[Mapping[str, Any], float] = {}, float("-inf")
 
     def metadata(self) -> Mapping[str, Any]:
-        """What the issuer says of itself (OpenID Connect Discovery 1.0, 4). Raises PyJWTError when it does not."""
+        """What the issuer says of itself (OpenID Connect Discovery 1.0, 4), kept for a while.
+
+        Raises PyJWTError when it says nothing, or speaks for another.
+        """
+        known, until = self._metadata
+        if self._monotonic() < until:
+            return known
         metadata = fetch_json(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
         if metadata.get("issuer") != self.url:
             raise PyJWTError("the metadata is another issuer's")
+        self._metadata = metadata, self._monotonic() + REFRESH
         return metadata
 
     def key(self, key_id: str) -> PyJWK:

@@ -1,6 +1,7 @@
 """What one process works with, built once from its settings: the only place where the parts are put together."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -8,13 +9,17 @@ from redis.retry import Retry
 
 from core.accounts import Accounts
 from core.api_keys import ApiKeys
+from core.attempt import Attempts
 from core.audit import Audit
 from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
+from core.cooldown import Cooldowns
 from core.database import Database
+from core.ending import Endings
 from core.event_log import EventLog
 from core.generation import GenerationService
+from core.idempotency import Idempotency
 from core.identity import Identity
 from core.leases import Leases
 from core.lifetime import Lifetime
@@ -25,11 +30,16 @@ from core.oidc import Issuer, Tokens
 from core.passwords import Passwords
 from core.presence import Presence
 from core.rate_limit import RateLimiter
+from core.reaper import Reaper
 from core.replies import Replies
 from core.session_service import SessionService
 from core.settings import Settings
 from core.sweep import Sweeper
 from core.transcript import Transcript
+from core.writer import Writer
+
+if TYPE_CHECKING:
+    from core.oidc_login import IssuerLogin
 
 SOCKET_TIMEOUT = 2.0
 """Seconds that one answer of Redis may take."""
@@ -130,6 +140,17 @@ class Runtime:
         return Issuer(url, self.settings.oidc_jwks_url) if url else None
 
     @cached_property
+    def issuer_login(self) -> "IssuerLogin":
+        """Browsers' logins through the identity provider. Only where one is configured for them."""
+        from core.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+
+        settings = self.settings
+        assert self.issuer is not None
+        assert settings.oidc_client_id is not None
+        secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
+        return IssuerLogin(self.issuer, settings.oidc_client_id, secret, self.redis)
+
+    @cached_property
     def audit(self) -> Audit:
         """What an operator may have to account for."""
         return Audit(self.database, self.clock)
@@ -161,17 +182,52 @@ class Runtime:
 
     @cached_property
     def generations(self) -> GenerationService:
-        """The answers."""
+        """The answers, as the front end sees them."""
         return GenerationService(
             self.database,
             self.sessions,
-            self.models,
+            self.endings,
             self.log,
             self.transcript,
-            self.clock,
-            self.settings.lease,
             self.message_limits,
+            self.clock,
         )
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """Who writes what."""
+        return Attempts(self.database, self.clock, self.settings.lease)
+
+    @cached_property
+    def endings(self) -> Endings:
+        """The ends of answers."""
+        return Endings(self.database, self.attempts, self.log, self.transcript, self.message_limits, self.clock)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """Writes answers."""
+        return Writer(
+            self.database,
+            self.attempts,
+            self.endings,
+            self.models,
+            self.cooldowns,
+            Leases(self.redis, "slots"),
+            self.log,
+            self.transcript,
+            self.message_limits,
+            self.clock,
+        )
+
+    @cached_property
+    def reaper(self) -> Reaper:
+        """Looks after answers whose worker is gone."""
+        return Reaper(self.database, self.attempts, self.endings, self.clock)
+
+    @cached_property
+    def cooldowns(self) -> Cooldowns:
+        """What is known of the models' health."""
+        return Cooldowns(self.redis)
 
     @cached_property
     def claims(self) -> Claims:
@@ -187,6 +243,11 @@ class Runtime:
     def replies(self) -> Replies:
         """Answers of workers to waiting requests."""
         return Replies(self.redis)
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        """Requests that are sent twice."""
+        return Idempotency(self.limits_redis)
 
     @cached_property
     def presence(self) -> Presence:

@@ -134,6 +134,11 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(0, ge=0, le=16, validation_alias=_named("SWITCHBOARD_TRUSTED_PROXIES"))
     """How many proxies, all the operator's own, stand one behind the other before the server."""
 
+    @property
+    def oidc_login(self) -> bool:
+        """Whether browsers can log in through the issuer."""
+        return self.oidc_issuer is not None and self.oidc_client_id is not None
+
     @cached_property
     def database_url(self) -> str:
         """The configured database, or SQLite in the state directory."""

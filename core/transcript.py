@@ -16,7 +16,7 @@ from core.clock import rfc3339
 from core.database import Database
 from core.event_log import Position, keys
 
-MessageState = Literal["complete", "streaming", "failed"]
+MessageState = Literal["complete", "streaming", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class Transcript:
         return Conversation([*kept, *live.messages], live.cursor)
 
     def keep(self, message: "Message", session_id: UUID, db_session: DatabaseSession) -> None:
-        """Keep a message of an owned session, in the caller's transaction.
+        """Keep a message of an owned session, in the caller's transaction; a later state of it replaces an earlier.
 
         Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
         """
-        db_session.add(
+        db_session.merge(
             models.Message(
                 id=UUID(message.id),
                 session_id=session_id,
@@ -117,6 +117,11 @@ class Transcript:
             messages.append(replace(Message.load(answer), text=text or ""))
         return Conversation(messages, None if epoch is None else Position(epoch, int(offset)))
 
-    def partial(self, session_id: UUID) -> str:
-        """The text of the answer being written, so far."""
-        return str(self._redis.get(keys(session_id)[2]) or "")
+    def partial(self, session_id: UUID, generation_id: UUID) -> str:
+        """The text that a generation has written so far."""
+        _, meta, partial, _ = keys(session_id)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hget(meta, "generation")
+            pipe.get(partial)
+            current, text = pipe.execute()
+        return text or "" if current == str(generation_id) else ""

@@ -57,6 +57,17 @@ def valkey(short_directory: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A Valkey of this test's own, to stop, freeze or fill."""
+    directory = Path(tempfile.mkdtemp(prefix="sb-"))
+    server = Valkey(directory)
+    yield server
+    server.thaw()
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
 def redis(valkey: Valkey) -> Iterator[Redis]:
     """A client of an empty Valkey."""
     client = valkey.client()

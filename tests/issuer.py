@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -16,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 AUDIENCE = "https://switchboard.example"
 CLIENT_ID = "switchboard"
-CLIENT_SECRET = "what only the client knows"  # noqa: S105
+CLIENT_SECRET = "what only the client knows"
 
 
 class Issuer:
@@ -30,12 +31,7 @@ class Issuer:
         """Whether everything is answered with 503."""
         self.broken_nonce = False
         self._codes: dict[str, dict[str, str]] = {}
-        rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.private_keys: dict[str, tuple[str, Any]] = {
-            "rsa": ("RS256", rsa_key),
-            "ec": ("ES256", ec.generate_private_key(ec.SECP256R1())),
-            "ed": ("EdDSA", ed25519.Ed25519PrivateKey.generate()),
-        }
+        self.private_keys = _first_keys()
         issuer = self
 
         class Handler(_Handler):
@@ -44,7 +40,7 @@ class Issuer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop serving."""
@@ -108,6 +104,16 @@ class Issuer:
         nonce = "another's" if self.broken_nonce else begun["nonce"]
         id_token = self.token(headers={"typ": "JWT"}, aud=CLIENT_ID, nonce=nonce)
         return {"access_token": self.token(), "token_type": "Bearer", "expires_in": 300, "id_token": id_token}
+
+
+@cache
+def _first_keys() -> dict[str, tuple[str, Any]]:
+    """The same for all issuers of a run: an RSA key takes long to make."""
+    return {
+        "rsa": ("RS256", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+        "ec": ("ES256", ec.generate_private_key(ec.SECP256R1())),
+        "ed": ("EdDSA", ed25519.Ed25519PrivateKey.generate()),
+    }
 
 
 def _basic(*credentials: str) -> list[str]:

@@ -37,7 +37,7 @@ class ProviderServer:
 
     def models_toml(self) -> str:
         """A models.toml with a table for each manner, and one for a server that is not there."""
-        tables = [_table(name, self.url) for name in MANNERS]
+        tables = [_table(name, self.url) + EXTRAS.get(name, "") for name in MANNERS]
         return "\n".join(['default = "good"', 'system_prompt = "Be kind."', *tables, _table("away", _nowhere())])
 
 
@@ -175,6 +175,61 @@ def _echo_length(handler: _Handler) -> None:
     handler.conclude("length")
 
 
+HALF = 20
+"""Characters of the answer that come before a model breaks off."""
+
+
+def _said(handler: _Handler) -> str:
+    """What the conversation says that the model has answered so far."""
+    turns = handler.owner.requests[-1]["messages"]
+    if turns[-1]["role"] == "assistant":
+        return str(turns[-1]["content"])
+    asked_to_go_on = len(turns) > 1 and turns[-2]["role"] == "assistant" and "broke off" in turns[-1]["content"]
+    return str(turns[-2]["content"]) if asked_to_go_on else ""
+
+
+def _say_from(handler: _Handler, start: int, end: int | None = None) -> None:
+    handler.begin()
+    for piece in pieces(ANSWER[start:end]):
+        handler.chunk(content=piece)
+
+
+def _breaks_off(handler: _Handler, repeat: int, then: Callable[[_Handler], None]) -> None:
+    """Half the answer, then trouble; asked to go on, the rest, after a repetition."""
+    said = _said(handler)
+    if not said:
+        _say_from(handler, 0, HALF)
+        then(handler)
+        return
+    _say_from(handler, len(said) - repeat)
+    handler.conclude()
+
+
+def _only_begins(handler: _Handler) -> None:
+    """Half the answer, and after that nothing but errors."""
+    if _said(handler):
+        handler.refuse(500, "internal")
+    else:
+        _say_from(handler, 0, HALF)
+
+
+def _goes_on(handler: _Handler) -> None:
+    _say_from(handler, len(_said(handler)))
+    handler.conclude()
+
+
+def _nothing(_: _Handler) -> None:
+    """The connection just ends."""
+
+
+EXTRAS = {
+    "prefilled-cut": "prefill = true",
+    "prefilled-stalled": "prefill = true",
+    "falls-back": 'fallback = ["unauthorized", "good"]',
+    "falls-back-midway": 'fallback = ["goes-on"]',
+    "one-at-a-time": "max_concurrency = 1",
+}
+
 MANNERS: dict[str, Callable[[_Handler], None]] = {
     "good": _good,
     "paused": _paused,
@@ -184,6 +239,13 @@ MANNERS: dict[str, Callable[[_Handler], None]] = {
     "garbled": _garbled,
     "error-in-stream": _error_in_stream,
     "echo-length": _echo_length,
+    "goes-on": _goes_on,
+    "prefilled-cut": lambda handler: _breaks_off(handler, 0, _nothing),
+    "prefilled-stalled": lambda handler: _breaks_off(handler, 0, _say_nothing_more),
+    "repeating-cut": lambda handler: _breaks_off(handler, 12, _nothing),
+    "falls-back": lambda handler: handler.refuse(503, "overloaded"),
+    "falls-back-midway": _only_begins,
+    "one-at-a-time": _paused,
     "unauthorized": lambda handler: handler.refuse(401, "Incorrect API key provided: sk-secret"),
     "rate-limited": lambda handler: handler.refuse(429, "slow down"),
     "rejected": lambda handler: handler.refuse(400, "the context is too long"),

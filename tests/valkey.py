@@ -1,5 +1,6 @@
 """A real Valkey for tests, from the wheel: one process, on a Unix socket in a directory of its own."""
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,24 @@ class Valkey:
         assert self.process is not None
         self.process.terminate()
         self.process.wait(10)
+
+    def freeze(self) -> None:
+        """Let it hold its connections and answer nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def fill(self) -> None:
+        """Leave it without memory: it answers, but keeps nothing new."""
+        self.client().config_set("maxmemory", 1)
+
+    def empty(self) -> None:
+        """Give it its memory back."""
+        self.client().config_set("maxmemory", 0)
 
     def _answers(self) -> bool:
         try:

@@ -62,5 +62,5 @@ def warm_models(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def stop_generations(**_: Any) -> None:
-    """Let the answers being written end between two tokens, so that the worker can."""
-    runtime.generations.stopping.set()
+    """Hand on the answers being written, between two tokens."""
+    runtime.writer.stopping.set()

@@ -10,5 +10,6 @@ from workers.app import app, runtime
 # the generation's row runs out and the reaper decides, not the queue.
 @app.task(name=TaskNames.GENERATE, acks_late=False)
 def generate(generation_id: str) -> None:
-    """Write the answer."""
-    runtime.generations.run(UUID(generation_id))
+    """Write the answer, or as much of it as this worker has time for."""
+    if runtime.writer.run(UUID(generation_id)):
+        generate.delay(generation_id)

@@ -10,8 +10,10 @@ logger = get_task_logger(__name__)
 
 @app.task(name=TaskNames.SWEEP_EXPIRED)
 def sweep_expired() -> int:
-    """Delete expired sessions with all that hangs on them; returns how many."""
+    """Delete expired sessions with all that hangs on them, and expired logins; returns how many sessions."""
     swept = runtime.sweeper.sweep_expired()
+    with runtime.database.writing() as db:
+        runtime.logins.sweep_expired(db)
     if swept:
         logger.info("swept %d expired sessions", swept)
     return swept
@@ -19,8 +21,10 @@ def sweep_expired() -> int:
 
 @app.task(name=TaskNames.REAP_GENERATIONS)
 def reap_generations() -> int:
-    """End the generations whose worker is gone; returns how many."""
-    reaped = runtime.generations.reap()
-    if reaped:
-        logger.warning("%d generations had lost their worker", reaped)
-    return reaped
+    """Hand on the generations whose worker is gone, or end them; returns how many."""
+    reaped = runtime.reaper.reap()
+    for generation_id in reaped.handed_on:
+        app.send_task(TaskNames.GENERATE, [str(generation_id)])
+    if reaped.handed_on or reaped.ended:
+        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
+    return len(reaped.handed_on) + reaped.ended + reaped.told

@@ -54,8 +54,10 @@ REASONS = {
 class ProviderError(Exception):
     """A provider failed."""
 
-    def __init__(self, kind: ErrorKind, log_detail: str = "") -> None:
+    def __init__(self, kind: ErrorKind, log_detail: str = "", retry_after: float | None = None) -> None:
         self.kind = kind
+        self.retry_after = retry_after
+        """Seconds after which the provider wants to be asked again, if it said so."""
         self.log_detail = log_detail
         """For the operator's log: the exception's class and the HTTP status, never a body."""
         super().__init__(f"{kind} {log_detail}".strip())

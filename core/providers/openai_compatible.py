@@ -98,11 +98,17 @@ def _translated() -> Iterator[None]:
         kind = ErrorKind.BROKEN_STREAM if dropped else ErrorKind.UNREACHABLE
         raise ProviderError(kind, type(cause).__name__) from error
     except openai.APIStatusError as error:
-        raise ProviderError(_kind_of(error.status_code), f"HTTP {error.status_code}") from error
+        wait = _seconds(error.response.headers.get("Retry-After"))
+        raise ProviderError(_kind_of(error.status_code), f"HTTP {error.status_code}", wait) from error
     except openai.APIError as error:
         raise ProviderError(ErrorKind.SERVER_ERROR, "error in the stream") from error
     except json.JSONDecodeError as error:
         raise ProviderError(ErrorKind.BROKEN_STREAM, "not JSON") from error
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After in seconds; its other form, a date, is as good as nothing said."""
+    return float(retry_after) if retry_after and retry_after.isdecimal() else None
 
 
 def _kind_of(status: int) -> ErrorKind:

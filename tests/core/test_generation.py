@@ -58,14 +58,14 @@ def _row(runtime: Runtime, generation_id: UUID) -> Generation:
 
 
 def _in_thread(runtime: Runtime, accepted: Accepted) -> threading.Thread:
-    thread = threading.Thread(target=runtime.generations.run, args=(accepted.generation_id,))
+    thread = threading.Thread(target=runtime.writer.run, args=(accepted.generation_id,))
     thread.start()
     return thread
 
 
 def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: ProviderServer) -> None:
     session, accepted = _ask(runtime, "good", "Wo — 你好?")
-    runtime.generations.run(accepted.generation_id)
+    runtime.writer.run(accepted.generation_id)
 
     events = _events(runtime, session.id)
     kinds = [kind for kind, _ in events]
@@ -97,8 +97,8 @@ def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: P
 
 def test_the_provider_gets_the_system_prompt_and_the_history(runtime: Runtime, provider: ProviderServer) -> None:
     session, accepted = _ask(runtime, "good", "First?")
-    runtime.generations.run(accepted.generation_id)
-    runtime.generations.run(runtime.generations.accept(session, "Second?").generation_id)
+    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run(runtime.generations.accept(session, "Second?").generation_id)
     assert [(turn["role"], turn["content"]) for turn in provider.requests[-1]["messages"]] == [
         ("system", "Be kind."),
         ("user", "First?"),
@@ -113,7 +113,7 @@ def test_a_long_conversation_is_cut_to_the_models_context(runtime: Runtime, prov
     session = _session(runtime, "echo-length")
     for _ in range(8):
         accepted = runtime.generations.accept(session, "x" * 600)
-        runtime.generations.run(accepted.generation_id)
+        runtime.writer.run(accepted.generation_id)
     messages = runtime.transcript.read(session).messages
     answers = [message.text for message in messages if message.role == "assistant"]
     assert answers == ["2", "4", "4", "4", "4", "4", "4", "4"]
@@ -124,7 +124,7 @@ def test_one_live_generation_per_session(runtime: Runtime) -> None:
     session, accepted = _ask(runtime, "good")
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(session, "And?")
-    runtime.generations.run(accepted.generation_id)
+    runtime.writer.run(accepted.generation_id)
     runtime.generations.accept(session, "And?")
     assert [message.text for message in runtime.transcript.read(session).messages] == ["Why?", ANSWER, "And?", ""]
 
@@ -157,13 +157,13 @@ def test_a_doubled_task_runs_once(runtime: Runtime, provider: ProviderServer) ->
     threads = [_in_thread(runtime, accepted) for _ in range(4)]
     for thread in threads:
         thread.join()
-    runtime.generations.run(accepted.generation_id)
+    runtime.writer.run(accepted.generation_id)
     assert len(provider.requests) == before + 1
     assert [kind for kind, _ in _events(runtime, session.id)].count("done") == 1
 
 
 def test_a_generation_that_does_not_exist_is_nothing(runtime: Runtime) -> None:
-    runtime.generations.run(uuid7())
+    runtime.writer.run(uuid7())
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_provider_that_fails_ends_the_answer_with_a_plain_reason(
     runtime: Runtime, model: str, kept: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     session, accepted = _ask(runtime, model)
-    runtime.generations.run(accepted.generation_id)
+    runtime.writer.run(accepted.generation_id)
 
     events = _events(runtime, session.id)
     kind, data = events[-1]
@@ -202,7 +202,7 @@ def test_a_provider_that_fails_ends_the_answer_with_a_plain_reason(
 def test_a_provider_that_goes_silent_is_hung_up_on(runtime: Runtime, provider: ProviderServer) -> None:
     provider.disconnected.clear()
     _, accepted = _ask(runtime, "stalled")
-    runtime.generations.run(accepted.generation_id)
+    runtime.writer.run(accepted.generation_id)
     assert provider.disconnected.wait(5)
 
 
@@ -210,7 +210,7 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
     provider.go_on.clear()
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.partial(session.id).startswith("Wait."))
+    wait_for(lambda: runtime.transcript.partial(session.id, accepted.generation_id).startswith("Wait."))
     answer = runtime.transcript.read(session).messages[-1]
     assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
     assert answer.text.startswith("Wait.")
@@ -225,48 +225,23 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
 def test_a_live_worker_keeps_its_lease(quick: Runtime, provider: ProviderServer) -> None:
     provider.go_on.clear()
     session, accepted = _ask(quick, "paused")
-    claimed_until = None
     thread = _in_thread(quick, accepted)
     wait_for(lambda: _row(quick, accepted.generation_id).state == "running")
     claimed_until = _row(quick, accepted.generation_id).lease_until
     wait_for(lambda: _row(quick, accepted.generation_id).lease_until > claimed_until)
-    assert quick.generations.reap() == 0
+    assert quick.reaper.reap().handed_on == ()
     provider.go_on.set()
     thread.join()
     assert _events(quick, session.id)[-1][0] == "done"
 
 
-def test_a_silent_workers_generation_is_ended_and_its_late_words_are_refused(
-    settings: Any, clock: TurnableClock, provider: ProviderServer
-) -> None:
-    provider.go_on.clear()
-    runtime = Runtime(settings, clock=clock)
-    session, accepted = _ask(runtime, "paused")
-    thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.partial(session.id).startswith("Wait."))
-    clock.turn(timedelta(seconds=11))
-    assert runtime.generations.reap() == 1
-    ended = _events(runtime, session.id)
-    provider.go_on.set()
-    thread.join()
-
-    assert _events(runtime, session.id) == ended
-    assert ended[-1][0] == "failed"
-    assert "interrupted" in ended[-1][1]["problem"]["title"]
-    answer = runtime.transcript.read(session).messages[-1]
-    assert answer.state == "failed"
-    assert answer.text.startswith("Wait.")
-    runtime.generations.accept(session, "Again?")
-    runtime.close()
-
-
 def test_a_generation_that_nobody_picks_up_fails(settings: Any, clock: TurnableClock) -> None:
     runtime = Runtime(settings, clock=clock)
     session, accepted = _ask(runtime, "good")
-    assert runtime.generations.reap() == 0
+    assert runtime.reaper.reap().ended == 0
     clock.turn(timedelta(seconds=61))
-    assert runtime.generations.reap() == 1
-    runtime.generations.run(accepted.generation_id)
+    assert runtime.reaper.reap().ended == 1
+    runtime.writer.run(accepted.generation_id)
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed"]
     runtime.close()
 
@@ -278,24 +253,12 @@ def test_a_withdrawn_generation_frees_its_session(runtime: Runtime) -> None:
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed", "queued"]
 
 
-def test_a_worker_that_is_told_to_stop_ends_its_answers(runtime: Runtime, provider: ProviderServer) -> None:
-    provider.go_on.clear()
-    provider.disconnected.clear()
-    session, accepted = _ask(runtime, "paused")
-    thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.partial(session.id))
-    runtime.generations.stopping.set()
-    thread.join(5)
-    assert _events(runtime, session.id)[-1][0] == "failed"
-    assert provider.disconnected.wait(5)
-
-
 def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provider: ProviderServer) -> None:
     provider.go_on.clear()
     provider.disconnected.clear()
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.partial(session.id))
+    wait_for(lambda: runtime.transcript.partial(session.id, accepted.generation_id))
     runtime.sweeper.delete(session.id)
     thread.join(5)
     assert not thread.is_alive()
@@ -324,7 +287,7 @@ def test_accepting_a_message_extends_the_session(settings: Any, clock: TurnableC
 
 def test_the_words_of_a_guest_are_not_in_the_database(runtime: Runtime, settings: Any) -> None:
     _, accepted = _ask(runtime, "good", "canary-7f3a")
-    runtime.generations.run(accepted.generation_id)
+    runtime.writer.run(accepted.generation_id)
     runtime.database.dispose()
     for path in settings.state_dir.glob("test.db*"):
         assert b"canary-7f3a" not in path.read_bytes()

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from core.rate import SECOND, Rate, parse_rate
 from core.settings import Settings, parse_duration
 
 
@@ -37,6 +38,14 @@ def test_the_environment_names_are_the_contract(monkeypatch: pytest.MonkeyPatch)
         "SWITCHBOARD_USER_MAX": "2d",
         "SWITCHBOARD_SWEEP_EVERY": "7s",
         "SWITCHBOARD_LEASE": "3s",
+        "SWITCHBOARD_LIMIT_CREATE": "7/m:2",
+        "SWITCHBOARD_LIMIT_CREATE_GLOBAL": "off",
+        "SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS": "1/s",
+        "SWITCHBOARD_LIMIT_MESSAGES_USER": "2/s",
+        "SWITCHBOARD_LIMIT_LOGIN": "3/30m",
+        "SWITCHBOARD_CONCURRENT_ANONYMOUS": "3",
+        "SWITCHBOARD_CONCURRENT_USER": "4",
+        "SWITCHBOARD_TRUSTED_PROXIES": "2",
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -48,6 +57,13 @@ def test_the_environment_names_are_the_contract(monkeypatch: pytest.MonkeyPatch)
     assert settings.auto_create == "never"
     assert (settings.anonymous_idle, settings.anonymous_max) == (timedelta(minutes=5), timedelta(hours=1))
     assert (settings.user_idle, settings.user_max) == (timedelta(days=1), timedelta(days=2))
+    assert (settings.limit_create, settings.limit_create_global) == (Rate(7, 60 * SECOND, 2), None)
+    assert (settings.limit_messages_anonymous, settings.limit_messages_user) == (
+        Rate(1, SECOND, 1),
+        Rate(2, SECOND, 2),
+    )
+    assert settings.limit_login == Rate(3, 1800 * SECOND, 3)
+    assert (settings.concurrent_anonymous, settings.concurrent_user, settings.trusted_proxies) == (3, 4, 2)
     assert (settings.sweep_every, settings.lease) == (timedelta(seconds=7), timedelta(seconds=3))
 
 
@@ -56,6 +72,31 @@ def test_without_an_environment_everything_has_a_default(tmp_path: Path, monkeyp
     settings = Settings()
     assert settings.database_url == f"sqlite:///{tmp_path / '.switchboard' / 'switchboard.db'}"
     assert settings.broker_url == settings.redis_url
+
+
+def test_the_limits_have_their_documented_defaults() -> None:
+    settings = Settings()
+    assert settings.limit_create == parse_rate("20/h:5")
+    assert settings.limit_create_global == parse_rate("5000/h:500")
+    assert settings.limit_messages_anonymous == parse_rate("15/m")
+    assert settings.limit_messages_user == parse_rate("60/m")
+    assert settings.limit_login == parse_rate("10/5m")
+    assert (settings.concurrent_anonymous, settings.concurrent_user, settings.trusted_proxies) == (1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("SWITCHBOARD_LIMIT_LOGIN", "often", "'often' is not a rate; write COUNT/PERIOD"),
+        ("SWITCHBOARD_LIMIT_CREATE", "0/h", "COUNT is 0"),
+        ("SWITCHBOARD_CONCURRENT_USER", "0", "greater than or equal to 1"),
+        ("SWITCHBOARD_TRUSTED_PROXIES", "-1", "greater than or equal to 0"),
+    ],
+)
+def test_a_broken_limit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str, words: str) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValidationError, match=f"(?s){name}.*{words}"):
+        Settings()
 
 
 def test_a_broken_option_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,4 +122,25 @@ def test_origins_are_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_origin_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWITCHBOARD_CORS_ORIGINS", text)
     with pytest.raises(ValidationError, match="write scheme and host without a path"):
+        Settings()
+
+
+def test_the_identity_provider_is_configured_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings().oidc_login
+    monkeypatch.setenv("SWITCHBOARD_REGISTRATION", "closed")
+    monkeypatch.setenv("SWITCHBOARD_OIDC_ISSUER", "https://id.example/realm")
+    monkeypatch.setenv("SWITCHBOARD_OIDC_AUDIENCE", "https://chat.example")
+    monkeypatch.setenv("SWITCHBOARD_OIDC_JWKS_URL", "http://127.0.0.1:8080/keys")
+    monkeypatch.setenv("SWITCHBOARD_OIDC_CLIENT_ID", "chat")
+    monkeypatch.setenv("SWITCHBOARD_OIDC_CLIENT_SECRET", "hunter2")
+    settings = Settings()
+    assert settings.oidc_login
+    assert (settings.registration, settings.oidc_audience) == ("closed", "https://chat.example")
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("url", ["http://id.example", "http://127.0.0.1.evil.example/", "file:///etc/passwd", "id"])
+def test_an_identity_provider_that_anybody_could_play_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("SWITCHBOARD_OIDC_ISSUER", url)
+    with pytest.raises(ValidationError, match="not safe to ask who people are"):
         Settings()

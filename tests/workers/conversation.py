@@ -17,7 +17,7 @@ from core.transcript import Message
 from tests.waiting import wait_for
 from web.commands import Commands
 
-TERMINAL = ("done", "failed")
+TERMINAL = ("done", "stopped", "failed")
 
 
 @contextmanager

@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         _time("lease_until"),
         _time("created_at"),
+        sa.Column("stop_requested", sa.Boolean(), nullable=False),
         _time("started_at", nullable=True),
         _time("finished_at", nullable=True),
         sa.Column("finish_reason", sa.String(length=64), nullable=True),
