@@ -52,9 +52,28 @@ def models_command(check: bool) -> None:
     show_models(check)
 
 
+@main.command("audit")
+@click.option("--since", metavar="AGE", help="Only what is younger than this: 24h, 7d.")
+@click.option("--kind", help="Only events of this kind: login-failed, not-owner, ...")
+@click.option("--user", metavar="ID", help="Only what this user did.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only the newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def audit_command(since: str | None, kind: str | None, user: str | None, limit: int | None, as_json: bool) -> None:
+    """Print the audit log, newest last."""
+    from cli.audit import show_audit
+
+    show_audit(since, kind, user, limit, as_json)
+
+
 @main.command("doctor")
-def doctor_command() -> None:
+@click.option("--stream", metavar="URL", help="Only see whether a proxy between here and that server gathers events.")
+def doctor_command(stream: str | None) -> None:
     """Check every part of the system, and say what to do about those that fail."""
+    if stream is not None:
+        from cli.stream_check import check_stream
+
+        check_stream(stream)
+        return
     from cli.doctor import doctor
 
     doctor()

@@ -5,17 +5,38 @@ from flask import Flask
 
 from core.runtime import Runtime
 from core.settings import Settings
-from web import auth, chat, config, limits, ops, pages, problems, security, session, sessions, stream, tasks
+from web import (
+    auth,
+    chat,
+    config,
+    docs,
+    limits,
+    ops,
+    pages,
+    probe,
+    problems,
+    security,
+    session,
+    sessions,
+    stream,
+    tasks,
+)
 from web.address import trust_proxies
 from web.bodies import MAX_BODY
 from web.commands import Commands
 from web.hub import Hub
 from web.parts import KEY, Parts
 
+REDIS_TIMEOUT = 0.4
+"""Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
+SEND_TIMEOUT = 0.3
+"""Seconds to reach the broker, and that each of its answers may take: a request that can't be queued is to be
+answered within half a second, which leaves no time for a second try."""
+
 
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given parts, or over those that the environment configures."""
-    runtime = runtime or Runtime(Settings(), redis_retries=1)
+    runtime = runtime or Runtime(Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -25,8 +46,12 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     trust_proxies(app, runtime.settings.trusted_proxies)
     security.register(app)
     limits.register(app)
-    for module in (auth, session, sessions, config, chat, tasks, ops):
+    for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
+    if runtime.settings.oidc_login:
+        from web import oidc_login  # Authlib takes time and memory, where nobody else needs it
+
+        app.register_blueprint(oidc_login.blueprint)
     app.register_blueprint(stream.events)
     app.register_blueprint(pages.pages)
     problems.register(app)
@@ -38,4 +63,10 @@ def _sender(settings: Settings) -> Celery:
     celery = Celery("switchboard-web", set_as_current=False)
     celery.config_from_object("celery_config")
     celery.conf.broker_url = settings.broker_url
+    celery.conf.task_publish_retry_policy = {"max_retries": 0}
+    celery.conf.broker_transport_options |= {
+        "max_retries": 0,
+        "socket_timeout": SEND_TIMEOUT,
+        "socket_connect_timeout": SEND_TIMEOUT,
+    }
     return celery

@@ -9,10 +9,22 @@ from core.accounts import LoggedIn
 from core.buckets import login_buckets
 from core.clock import rfc3339
 from core.email_address import account_key
-from core.errors import LoginOnly, LoginRequired
+from core.errors import (
+    EmailTaken,
+    LoginFailed,
+    LoginOnly,
+    LoginRequired,
+    NoPassword,
+    PasswordRefused,
+    RateLimited,
+    RegistrationClosed,
+    TooManyKeys,
+    UnknownKey,
+    UnknownLogin,
+)
 from core.models import ApiKey, Login, Session, User
 from core.principal import Principal
-from web import limits
+from web import answers, limits
 from web.address import client_address
 from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 from web.credentials import (
@@ -22,6 +34,7 @@ from web.credentials import (
     session_cookie,
     set_login_cookie,
 )
+from web.documented import documented
 from web.parts import parts
 from web.principal import current_principal, person_at_browser, required_principal
 from web.session import personal
@@ -30,6 +43,12 @@ blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
 
 @blueprint.post("/register")
+@documented(
+    {201: answers.User},
+    access="open",
+    body=Credentials,
+    raises=(RegistrationClosed, EmailTaken, PasswordRefused, RateLimited),
+)
 def register() -> Response:
     """Make an account and log in."""
     body = parse(Credentials)
@@ -38,6 +57,7 @@ def register() -> Response:
 
 
 @blueprint.post("/login")
+@documented({200: answers.User}, access="open", body=Credentials, raises=(LoginFailed, RateLimited))
 def login() -> Response:
     """Log in."""
     body = parse(Credentials)
@@ -46,6 +66,7 @@ def login() -> Response:
 
 
 @blueprint.post("/logout")
+@documented({204: None}, access="open", body=Nothing)
 def logout() -> Response:
     """End this browser's login."""
     parse(Nothing)
@@ -56,6 +77,7 @@ def logout() -> Response:
 
 
 @blueprint.get("/me")
+@documented({200: answers.Me}, access="user")
 def me() -> Response:
     """Who the request speaks for, and what can be done here to become somebody."""
     principal = current_principal()
@@ -66,6 +88,7 @@ def me() -> Response:
 
 
 @blueprint.delete("/me")
+@documented({204: None}, access="user", body=DeleteAccount, raises=(LoginOnly, LoginFailed, RateLimited))
 def delete_me() -> Response:
     """Delete the account and all that belongs to it."""
     body = parse(DeleteAccount)
@@ -79,6 +102,12 @@ def delete_me() -> Response:
 
 
 @blueprint.post("/password")
+@documented(
+    {204: None},
+    access="user",
+    body=ChangePassword,
+    raises=(LoginOnly, LoginFailed, NoPassword, PasswordRefused, RateLimited),
+)
 def change_password() -> Response:
     """Change the password. The cookie is a new one after that."""
     body = parse(ChangePassword)
@@ -93,6 +122,7 @@ def change_password() -> Response:
 
 
 @blueprint.get("/logins")
+@documented({200: answers.Logins}, access="user")
 def logins() -> Response:
     """The browsers that the user is logged in with."""
     principal = required_principal()
@@ -101,6 +131,7 @@ def logins() -> Response:
 
 
 @blueprint.delete("/logins/<uuid:login_id>")
+@documented({204: None}, access="user", raises=(LoginOnly, UnknownLogin))
 def end_login(login_id: UUID) -> Response:
     """End one of them, from the next request on."""
     principal = person_at_browser()
@@ -109,6 +140,7 @@ def end_login(login_id: UUID) -> Response:
 
 
 @blueprint.post("/keys")
+@documented({201: answers.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys))
 def create_key() -> Response:
     """Make an API key. This answer is the only one that holds it."""
     body = parse(CreateKey)
@@ -121,6 +153,7 @@ def create_key() -> Response:
 
 
 @blueprint.get("/keys")
+@documented({200: answers.ApiKeys}, access="user")
 def keys() -> Response:
     """The user's API keys, without their secrets."""
     found = parts().runtime.accounts.keys(required_principal())
@@ -128,6 +161,7 @@ def keys() -> Response:
 
 
 @blueprint.delete("/keys/<uuid:key_id>")
+@documented({204: None}, access="user", raises=(LoginOnly, UnknownKey))
 def revoke_key(key_id: UUID) -> Response:
     """Revoke one of them, from the next request on."""
     parts().runtime.accounts.revoke_key(person_at_browser(), key_id)
@@ -175,7 +209,7 @@ def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
 
 def _ways_in() -> dict[str, Any]:
     settings = parts().runtime.settings
-    return {"registration": settings.registration, "oidc": bool(settings.oidc_issuer and settings.oidc_client_id)}
+    return {"registration": settings.registration, "oidc": settings.oidc_login}
 
 
 def _described(user: User) -> dict[str, Any]:

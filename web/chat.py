@@ -2,21 +2,36 @@
 
 from flask import Blueprint, Response, jsonify
 
-from core.errors import Unavailable
+from core.errors import (
+    GenerationInProgress,
+    MessageTooLarge,
+    NothingToStop,
+    RateLimited,
+    SessionRequired,
+    Unavailable,
+    UnknownModel,
+)
 from core.generation import Accepted, check_size
 from core.models import Session
 from core.session_service import Credential
-from web import admission, limits
-from web.bodies import ChatMessage, parse
+from web import admission, answers, limits
+from web.bodies import ChatMessage, Nothing, parse
 from web.credentials import set_cookie
+from web.documented import IDEMPOTENCY_KEY, Stream, documented
+from web.idempotency import idempotent
 from web.parts import parts
+from web.plan import planned
 from web.session import personal
 from web.stream import events, first_event
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
 
+REFUSALS = (SessionRequired, GenerationInProgress, MessageTooLarge, UnknownModel, RateLimited)
+
 
 @blueprint.post("")
+@idempotent(in_session=True)
+@documented({202: answers.Accepted}, access="anybody", body=ChatMessage, raises=REFUSALS, takes=(IDEMPOTENCY_KEY,))
 def chat() -> Response:
     """Take a message; its answer goes to the session's events."""
     accepted, _, issued = _accept()
@@ -26,6 +41,7 @@ def chat() -> Response:
 
 
 @blueprint.post("/sse")
+@documented({200: Stream}, access="anybody", body=ChatMessage, raises=REFUSALS)
 def chat_sse() -> Response:
     """Take a message, and answer with the events until the answer ends."""
     accepted, session, issued = _accept()
@@ -34,12 +50,24 @@ def chat_sse() -> Response:
     return _with_cookie(response, issued)
 
 
+@blueprint.post("/stop")
+@documented({202: answers.Stopped}, access="session", body=Nothing, raises=(NothingToStop,))
+def stop() -> Response:
+    """Stop the answer; what has been shown of it is kept."""
+    parse(Nothing)
+    session = admission.current_session()
+    stopped = parts().runtime.generations.stop(session)
+    response = jsonify(session_id=str(session.id), generation_id=str(stopped))
+    response.status_code = 202
+    return personal(response)
+
+
 def _accept() -> tuple[Accepted, Session, Credential | None]:
     body = parse(ChatMessage)
     check_size(body.message)
     session, issued = admission.session_for_message(body.model)
     generations = parts().runtime.generations
-    accepted = generations.accept(session, body.message)
+    accepted = generations.accept(session, body.message, planned().generation_id)
     limits.note(accepted.standings)
     try:
         parts().commands.generate(accepted.generation_id)

@@ -1,5 +1,6 @@
 """Puts a command on a queue and waits for its reply."""
 
+import time
 from uuid import UUID
 
 from celery import Celery
@@ -14,6 +15,8 @@ from web.hub import Hub
 
 STALE = 300
 """Seconds after which nobody wants a command's effect any more; a worker that comes back late drops it."""
+QUICK = 0.1
+"""Seconds within which a broken connection shows."""
 
 
 class Commands:
@@ -57,7 +60,13 @@ class Commands:
         return found or pending
 
     def _send(self, name: str, args: list[object], **options: object) -> None:
-        try:
-            self._celery.send_task(name, args, expires=STALE, **options)
-        except OperationalError as error:
-            raise Unavailable("The queue is away; try again in a moment.", retry_after=2) from error
+        began = time.monotonic()
+        for last in (False, True):
+            try:
+                self._celery.send_task(name, args, expires=STALE, **options)
+                return
+            except OperationalError as error:
+                # A kept connection that the broker has closed since shows at once, and a new one may work. A
+                # broker that is silent is not asked twice: the request has no time left.
+                if last or time.monotonic() - began > QUICK:
+                    raise Unavailable("The queue is away; try again in a moment.", retry_after=2) from error

@@ -1,7 +1,10 @@
 """/config: the models on offer."""
 
 from flask import Blueprint, Response, jsonify
+from redis.exceptions import RedisError
 
+from web import answers
+from web.documented import documented
 from web.parts import parts
 from web.session import switch_model
 
@@ -9,9 +12,15 @@ blueprint = Blueprint("config", __name__, url_prefix="/config")
 
 
 @blueprint.get("/models")
+@documented({200: answers.Models}, access="open")
 def models() -> Response:
     """The models on offer."""
-    return jsonify(parts().runtime.models.describe())
+    runtime = parts().runtime
+    try:
+        unwell = runtime.cooldowns.unwell(runtime.models.names)
+    except RedisError:  # nothing is known of anybody's health: then all are offered
+        unwell = set()
+    return jsonify(runtime.models.describe(unwell))
 
 
 # The same service call and answers under the older URL.

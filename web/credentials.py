@@ -102,3 +102,30 @@ def clear_login_cookie(response: Response) -> None:
 
 def _login_cookie_name() -> str:
     return "__Host-switchboard_login" if request.is_secure else "switchboard_login"
+
+
+def oidc_binding() -> str:
+    """What this browser was given when it went to the identity provider; empty when it never did."""
+    return request.cookies.get(_oidc_cookie_name(), "")
+
+
+def set_oidc_cookie(response: Response, binding: str, max_age: int) -> None:
+    """Know the browser again when it comes back within so many seconds. Lax: it comes back from another site."""
+    response.set_cookie(
+        _oidc_cookie_name(),
+        binding,
+        max_age=max_age,
+        httponly=True,
+        secure=request.is_secure,
+        samesite="Lax",
+        path="/",
+    )
+
+
+def clear_oidc_cookie(response: Response) -> None:
+    """It has served."""
+    response.delete_cookie(_oidc_cookie_name(), path="/", httponly=True, secure=request.is_secure, samesite="Lax")
+
+
+def _oidc_cookie_name() -> str:
+    return "__Host-switchboard_oidc" if request.is_secure else "switchboard_oidc"

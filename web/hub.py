@@ -12,6 +12,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
@@ -28,13 +30,15 @@ from web.subscription import Announced, Subscription
 
 logger = logging.getLogger(__name__)
 
-ACKNOWLEDGED = 0.4
-"""Seconds to wait for Redis to acknowledge a subscription."""
+CONNECTED = 0.4
+"""Seconds to wait for the connection to Redis."""
+ACKNOWLEDGED = 5.0
+"""Seconds to wait for Redis to acknowledge a subscription: many readers may come at once, after a deploy."""
 COMPARE = 5.0
-"""Seconds within which every reader's place is compared with its log's top, so that a lost last event is found."""
-SLICES = 10
-"""Parts in which that is done, so that no event waits behind it for long."""
-IDLE = COMPARE / SLICES
+"""Seconds within which every reader's place is compared with its log's top."""
+SLICE = 100
+"""How many are compared at once, so that no event waits behind it for long."""
+IDLE = 0.5
 """Seconds after which the owner looks around although nothing came."""
 
 
@@ -69,22 +73,21 @@ class Hub:
         self._waiters: dict[str, Waiter] = {}
         self._wanted: deque[tuple[str, str]] = deque()
         """Subscribe and unsubscribe commands for the owner, in order."""
+        self._woken = False
+        """Whether the owner has been sent a message that makes it look at them."""
         self._pending: dict[str, int] = {}
         """Subscribe commands sent and not yet acknowledged, by channel."""
-        self._closed = False
+        self._closed = Flag()
         self._log = EventLog(redis)
-        self._compare_at = 0.0
-        self._to_compare: list[str] = []
-        self._slice = 0
 
     @contextmanager
     def subscribe(self, channel: str) -> Iterator[Subscription]:
         """Everything announced on the channel from now on. Raises Unavailable when Redis does not acknowledge."""
         self._start()
         subscription = Subscription(channel)
-        first = self._add(subscription)
+        wake = self._add(subscription)
         try:
-            if first:
+            if wake:
                 self._wake()
             if not subscription.wait_ready(ACKNOWLEDGED):
                 raise Unavailable(retry_after=2)
@@ -113,7 +116,7 @@ class Hub:
 
     def close(self) -> None:
         """Let the owner end. Waits for it a moment."""
-        self._closed = True
+        self._closed.set()
         if self._owner is not None:
             with suppress(RedisError):
                 self._wake()
@@ -124,7 +127,8 @@ class Hub:
             if self._owner is None:
                 self._owner = Thread(target=self._own, name="hub", daemon=True)
                 self._owner.start()
-        if not self._connected.wait(ACKNOWLEDGED):
+                Thread(target=self._compare, name="hub-compare", daemon=True).start()
+        if not self._connected.wait(CONNECTED):
             raise Unavailable(retry_after=2)
 
     def _wake(self) -> None:
@@ -132,7 +136,7 @@ class Hub:
         self._redis.publish(self.reply_channel, "")
 
     def _add(self, subscription: Subscription) -> bool:
-        """Register a reader; whether it is the channel's first, so that Redis must be told."""
+        """Register a reader; whether Redis must be told, and the owner be woken to do that."""
         channel = subscription.channel
         with self._lock:
             readers = self._subscriptions.setdefault(channel, set())
@@ -141,9 +145,11 @@ class Hub:
             if first:
                 self._wanted.append(("subscribe", channel))
                 self._pending[channel] = self._pending.get(channel, 0) + 1
-            elif not self._pending.get(channel):
+                wake, self._woken = not self._woken, True
+                return wake
+            if not self._pending.get(channel):
                 subscription.acknowledge()
-        return first
+        return False
 
     def _remove(self, subscription: Subscription) -> None:
         channel = subscription.channel
@@ -156,16 +162,15 @@ class Hub:
 
     def _own(self) -> None:
         pause = 0.1
-        while not self._closed:
+        while not self._closed.is_set():
             pubsub = self._redis.pubsub()
             try:
                 pubsub.subscribe(self.reply_channel, *self._channels())
-                while not self._closed:
+                while not self._closed.is_set():
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=IDLE)
                     if message is not None:
                         self._dispatch(message)
-                    self._compare()
                     pause = 0.1
             except RedisError as error:
                 logger.warning("the connection to Redis is lost: %s", type(error).__name__)
@@ -174,27 +179,28 @@ class Hub:
             finally:
                 self._connected.clear()
                 pubsub.close()
-            if not self._closed:
+            if not self._closed.is_set():
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
     def _compare(self) -> None:
-        """Compare readers' places with their logs' tops, a slice at a time so that no event waits for long."""
-        now = time.monotonic()
-        if now < self._compare_at:
-            return
-        self._compare_at = now + COMPARE / SLICES
-        if not self._to_compare:
-            with self._lock:
-                self._to_compare = list(self._subscriptions)
-            self._slice = -(-len(self._to_compare) // SLICES)
-        names = self._to_compare[: self._slice]
-        del self._to_compare[: self._slice]
-        tops = self._log.tops([session_of(name) for name in names]) if names else []
-        for name, top in zip(names, tops, strict=True):
-            for reader in self._readers(name):
-                if reader.behind(top):
-                    reader.miss()
+        """Now and then compare all readers' places with their logs' tops, so that a lost last event is found."""
+        names: list[str] = []
+        pause = COMPARE
+        while not self._closed.wait(pause):
+            if not names:
+                with self._lock:
+                    names = list(self._subscriptions)
+                pause = COMPARE / max(1, -(-len(names) // SLICE))
+            compared, names = names[:SLICE], names[SLICE:]
+            try:
+                tops = self._log.tops([session_of(name) for name in compared]) if compared else []
+            except RedisError:
+                continue  # the owner's connection is lost as well: after it, all logs are read again
+            for name, top in zip(compared, tops, strict=True):
+                for reader in self._readers(name):
+                    if reader.behind(top):
+                        reader.miss()
 
     def _channels(self) -> list[str]:
         """All channels that have readers; what was wanted before is contained in it."""
@@ -204,12 +210,15 @@ class Hub:
             return list(self._subscriptions)
 
     def _obey(self, pubsub: PubSub) -> None:
-        while self._wanted:
-            verb, channel = self._wanted.popleft()
+        with self._lock:
+            self._woken = False
+            wanted, self._wanted = self._wanted, deque()
+        for verb, commands in groupby(wanted, key=itemgetter(0)):
+            channels = [channel for _, channel in commands]
             if verb == "subscribe":
-                pubsub.subscribe(channel)
+                pubsub.subscribe(*channels)
             else:
-                pubsub.unsubscribe(channel)
+                pubsub.unsubscribe(*channels)
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         channel = message["channel"]

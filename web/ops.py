@@ -7,18 +7,22 @@ from redis.exceptions import RedisError
 
 from celery_config import QueueNames
 from core.errors import Unavailable
+from web import answers
+from web.documented import documented
 from web.parts import parts
 
 blueprint = Blueprint("ops", __name__)
 
 
 @blueprint.get("/healthz")
+@documented({200: answers.Health}, access="open")
 def healthz() -> Response:
     """The process is alive."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
+@documented({200: answers.Ready}, access="open")
 def readyz() -> Response:
     """The database and Redis answer, and every queue has a consumer; 503 names what is missing."""
     runtime = parts().runtime

@@ -4,7 +4,11 @@ import json
 import random
 import time
 from collections.abc import Generator, Iterator
+from threading import Semaphore
 
+from redis.exceptions import RedisError
+
+from core.errors import Unavailable
 from core.event_log import PAGE, Page, Position, channel
 from core.join import NOWHERE, Step, begin, broken, step
 from core.models import Session
@@ -18,6 +22,9 @@ HEARTBEAT = 15.0
 ROTATE = 3600.0
 """Seconds after which a stream ends and its client comes back, give or take a fifth, so that readers spread over
 new processes after a deploy and no connection is for ever."""
+READING = Semaphore(8)
+"""How many logs are read at once: when a lost connection sends ten thousand readers to their logs, they take turns
+instead of opening ten thousand connections."""
 TERMINAL = ("done", "failed", "stopped")
 
 
@@ -41,8 +48,15 @@ class Reader:
     def read(self, cursor: Position | None, first: bytes) -> Iterator[bytes]:
         """The response's body: what comes after `cursor`, with `first` before it."""
         yield COMMENT + RETRY + first
+        try:
+            yield from self._tell(cursor)
+        except (Unavailable, RedisError):
+            return  # an end between two events: the client comes back, and goes on from there
+
+    def _tell(self, cursor: Position | None) -> Iterator[bytes]:
         with self._parts.hub.subscribe(channel(self._session_id)) as subscription:
-            tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
+            with READING:
+                tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
             begun = begin(cursor, tip)
             if begun is None:
                 yield self._reset(tip, "unknown-cursor")
@@ -58,7 +72,8 @@ class Reader:
     def _catch_up(self) -> Generator[bytes, None, bool]:
         """Page through the log up to its top. Returns whether the stream has ended."""
         while True:
-            page = self._parts.runtime.log.read(self._session_id, self._at.offset)
+            with READING:
+                page = self._parts.runtime.log.read(self._session_id, self._at.offset)
             reason = broken(self._at, page)
             if reason is not None:
                 yield self._reset(page, reason)

@@ -5,13 +5,24 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from core.audit import Kind
+from core.errors import (
+    GenerationInProgress,
+    NotOwner,
+    RateLimited,
+    SessionExpired,
+    SessionInvalid,
+    SessionRequired,
+    UnknownModel,
+    VersionConflict,
+)
 from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
 from core.transcript import Conversation
-from web import admission
+from web import admission, answers
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, set_cookie
+from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.idempotency import idempotent
 from web.markdown import render
 from web.parts import parts
@@ -19,9 +30,19 @@ from web.principal import required_principal
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
+MAX_DIGITS = 10
+
 
 @blueprint.post("/create")
 @idempotent(in_session=False)
+@documented(
+    {201: answers.Session, 202: answers.Pending},
+    access="anybody",
+    body=CreateSession,
+    raises=(UnknownModel, RateLimited),
+    takes=(PREFER, IDEMPOTENCY_KEY),
+    etag=True,
+)
 def create() -> Response:
     """Create a session: the user's who sends this, or an anonymous one."""
     body = parse(CreateSession)
@@ -35,6 +56,7 @@ def create() -> Response:
 
 
 @blueprint.get("/current")
+@documented({200: answers.CurrentSession}, access="session", etag=True)
 def current() -> Response:
     """The session, and its live generation."""
     runtime = parts().runtime
@@ -45,6 +67,13 @@ def current() -> Response:
 
 
 @blueprint.post("/open")
+@documented(
+    {200: answers.Session},
+    access="user",
+    body=OpenSession,
+    raises=(NotOwner, SessionInvalid, SessionExpired),
+    etag=True,
+)
 def open_session() -> Response:
     """Make one of the user's sessions the browser's current one: a stream can only name it by the cookie."""
     body = parse(OpenSession)
@@ -56,6 +85,7 @@ def open_session() -> Response:
 
 
 @blueprint.post("/refresh")
+@documented({200: answers.Session}, access="session", body=Nothing, etag=True)
 def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
@@ -68,6 +98,14 @@ def refresh() -> Response:
 
 
 @blueprint.post("/model")
+@documented(
+    {200: answers.Session, 202: answers.Pending},
+    access="session",
+    body=SwitchModel,
+    raises=(UnknownModel, VersionConflict),
+    takes=(PREFER, IF_MATCH),
+    etag=True,
+)
 def switch_model() -> Response:
     """Switch the model of the next messages."""
     body = parse(SwitchModel)
@@ -78,6 +116,7 @@ def switch_model() -> Response:
 
 
 @blueprint.get("/messages")
+@documented({200: answers.Messages}, access="session")
 def messages() -> Response:
     """The words so far, and the place in the events that they reflect."""
     session = admission.current_session()
@@ -86,6 +125,7 @@ def messages() -> Response:
 
 
 @blueprint.get("/export")
+@documented({200: answers.Export}, access="session")
 def export() -> Response:
     """Everything that is stored about the session."""
     session = admission.current_session()
@@ -100,6 +140,13 @@ def export() -> Response:
 
 
 @blueprint.post("/claim")
+@documented(
+    {200: answers.Session},
+    access="user",
+    body=Nothing,
+    raises=(SessionRequired, SessionInvalid, SessionExpired, NotOwner, GenerationInProgress),
+    etag=True,
+)
 def claim() -> Response:
     """Take over the anonymous session whose secret the logged-in user also presents."""
     parse(Nothing)
@@ -114,6 +161,7 @@ def claim() -> Response:
 
 
 @blueprint.patch("")
+@documented({200: answers.TitledSession}, access="session", body=RenameSession, etag=True)
 def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)
@@ -125,6 +173,7 @@ def rename() -> Response:
 
 
 @blueprint.delete("")
+@documented({204: None}, access="session")
 def delete() -> Response:
     """End the session and forget it."""
     session = admission.current_session()
@@ -180,6 +229,7 @@ def _if_match() -> int | None:
     """The version that the caller means, from If-Match; None when any will do."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    versions = [int(tag) for tag in request.if_match.as_set() if tag.isdecimal()]
+    # Longer ones are no versions either, and neither Python nor the database would read them.
+    versions = [int(tag) for tag in request.if_match.as_set() if tag.isdecimal() and len(tag) < MAX_DIGITS]
     # A weak tag never matches here (RFC 9110, 13.1.1), nor does one that is no version of ours; 0 is nobody's.
     return versions[0] if versions else 0

@@ -8,10 +8,12 @@ from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
+from core.errors import RateLimited, SessionRequired
 from core.event_log import Position
 from core.models import Session
 from web import admission
 from web.credentials import set_cookie
+from web.documented import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
 from web.parts import parts
 from web.principal import current_principal
 from web.reader import HEARTBEAT, Reader
@@ -43,6 +45,12 @@ class SessionStream(ServerSentEventsBlueprint):
                     event_id = str(announced.position) if announced.position else None
                     yield Message(announced.data, type=announced.type, id=event_id)
 
+    @documented(
+        {200: Stream, 204: None},
+        access="anybody",
+        raises=(SessionRequired, RateLimited),
+        takes=(LAST_EVENT_ID, LAST_EVENT_ID_QUERY, GENERATION_ID),
+    )
     def stream(self) -> Response:
         """GET: the session's events, from where the client left off; with `generation_id` up to its end."""
         session, issued = admission.session_to_stream()

@@ -1,5 +1,6 @@
 """One reader's view of a channel: a small buffer that would rather say "read the log" than grow or lose."""
 
+import time
 from collections import deque
 from threading import Event as Flag
 from typing import NamedTuple
@@ -39,8 +40,9 @@ class Subscription:
 
     def wait_ready(self, seconds: float) -> bool:
         """Wait for the acknowledgement; whether it came."""
-        if not self.ready:
-            self._news.wait(seconds)
+        deadline = time.monotonic() + seconds
+        # Other news may come first, of a gap or that the process stops; they are not lost.
+        while not self.ready and self._news.wait(deadline - time.monotonic()):
             self._news.clear()
         return self.ready
 
@@ -78,7 +80,7 @@ class Subscription:
 
     def behind(self, top: int) -> bool:
         """Whether the log goes further than the reader, and nothing is on its way to it."""
-        return not self._items and not self._gap and self.at < top
+        return self.ready and not self._items and not self._gap and self.at < top
 
     def leave(self, at: float) -> None:
         """Ask the reader to end at a moment (monotonic seconds)."""

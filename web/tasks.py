@@ -6,8 +6,9 @@ from flask import Blueprint, Response, jsonify
 
 from core.errors import NotOwner, SessionRequired, UnknownTask
 from core.replies import Reply
-from web import admission
+from web import admission, answers
 from web.credentials import session_credential
+from web.documented import documented
 from web.parts import parts
 from web.session import personal
 
@@ -15,6 +16,7 @@ blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 
 
 @blueprint.get("/<task_id>")
+@documented({200: answers.Task}, access="session", raises=(UnknownTask,))
 def task(task_id: str) -> Response:
     """The task's state, and its result or problem, for the holder of the session it is about."""
     reply = parts().runtime.replies.find(task_id)

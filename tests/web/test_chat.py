@@ -13,7 +13,7 @@ from core.runtime import Runtime
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for
 from tests.web.sse import ServerEvent, events
-from tests.web.test_session import _create, _problem
+from tests.web.test_session import _answered, _create, _problem
 from web.app import create_app
 
 TERMINAL = ("done", "failed", "stopped")
@@ -64,7 +64,7 @@ def test_a_message_is_accepted_and_its_events_come_on_the_stream(client: FlaskCl
     assert response.status_code == 202
     assert set(accepted) == {"session_id", "generation_id", "state", "position", "events"}
     assert accepted["events"] == "/chat/sse"
-    wait_for(lambda: client.get("/session/current").get_json()["active_generation"] is None)
+    _answered(client)
     messages = client.get("/session/messages").get_json()
     assert [(message["role"], message["text"], message["state"]) for message in messages["messages"]] == [
         ("user", "Why?", "complete"),
@@ -159,7 +159,7 @@ def test_a_log_that_was_lost_is_reset(client: FlaskClient, web_runtime: Runtime)
 
 def test_a_trimmed_log_is_reset_not_told_in_part(client: FlaskClient, web_runtime: Runtime) -> None:
     session_id = client.post("/chat", json={"message": "Why?"}).get_json()["session_id"]
-    wait_for(lambda: client.get("/session/current").get_json()["active_generation"] is None)
+    _answered(client)
     now: str = client.get("/session/messages").get_json()["cursor"]
     web_runtime.redis.xtrim(f"sb:{{{session_id}}}:log", maxlen=2, approximate=False)
     epoch, _, top = now.partition("-")
@@ -195,7 +195,7 @@ def test_a_second_message_waits_for_the_first_answer(client: FlaskClient, provid
     for path in ("/chat", "/chat/sse"):
         _problem(client.post(path, json={"message": "And?"}), 409, "generation-in-progress")
     provider.go_on.set()
-    wait_for(lambda: client.get("/session/current").get_json()["active_generation"] is None)
+    _answered(client)
     assert client.post("/chat", json={"message": "And?", "model": "good"}).status_code == 202
 
 
@@ -301,3 +301,32 @@ def test_flasks_own_errors_are_problems_too(
     response = client.open(path, method=method)
     _problem(response, status, slug)
     assert ("Allow" in response.headers) == (status == 405)
+
+
+def test_a_stop_keeps_what_was_shown(client: FlaskClient, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    _create(client)
+    _problem(client.post("/chat/stop"), 409, "nothing-to-stop")
+    generation_id = client.post("/chat", json={"message": "Why?", "model": "paused"}).get_json()["generation_id"]
+    wait_for(lambda: client.get("/session/messages").get_json()["messages"][-1]["text"].startswith("Wait."))
+    stream = _stream(client)
+    response = client.post("/chat/stop")
+    assert (response.status_code, response.get_json()["generation_id"]) == (202, generation_id)
+    got = _until_end(stream)
+    answer = client.get("/session/messages").get_json()["messages"][-1]
+    assert (got[-1].type, answer["state"], answer["text"]) == ("stopped", "stopped", _text(got))
+    _problem(client.post("/chat/stop"), 409, "nothing-to-stop")
+    assert client.post("/chat", json={"message": "And?", "model": "good"}).status_code == 202
+
+
+def test_a_model_that_fails_is_not_available_for_a_while(client: FlaskClient, web_runtime: Runtime) -> None:
+    def available(name: str) -> bool:
+        models = client.get("/config/models").get_json()["models"]
+        return bool(next(model["available"] for model in models if model["name"] == name))
+
+    web_runtime.cooldowns.well("broken")
+    assert available("broken")
+    client.post("/chat/sse", json={"message": "Why?", "model": "broken"}).get_data()
+    assert not available("broken")
+    web_runtime.cooldowns.well("broken")
+    assert available("broken")

@@ -9,8 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
-from tests.waiting import wait_for
-from tests.web.test_session import _create, _problem
+from tests.web.test_session import _answered, _create, _problem
 
 PASSWORD = "correct horse battery"
 
@@ -27,6 +26,7 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat"): {"message": "Why?"},
     ("POST", "/chat/sse"): {"message": "Why?"},
     ("GET", "/chat/sse"): None,
+    ("POST", "/chat/stop"): {},
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 
@@ -127,7 +127,7 @@ def test_a_users_session_is_named_by_its_id_alone(owner: FlaskClient, app: Flask
 
 def test_a_first_message_makes_a_session_of_the_user_who_sent_it(owner: FlaskClient, web_runtime: Runtime) -> None:
     session_id = owner.post("/chat", json={"message": "Why is the sky blue?"}).get_json()["session_id"]
-    wait_for(lambda: owner.get("/session/current").get_json()["active_generation"] is None)
+    _answered(owner)
     listed = owner.get("/sessions").get_json()["sessions"]
     assert [(each["session_id"], each["title"]) for each in listed] == [(session_id, "Why is the sky blue?")]
 
@@ -170,7 +170,7 @@ def test_a_claim_takes_the_words_along_and_the_old_secret_dies(app: Flask, stran
     browser = app.test_client()
     session_id = _create(browser)["session_id"]
     browser.post("/chat", json={"message": "Why?"})
-    wait_for(lambda: browser.get("/session/current").get_json()["active_generation"] is None)
+    _answered(browser)
     before = browser.get("/session/messages").get_json()
     old = browser.get_cookie("switchboard")
     assert old is not None
@@ -196,7 +196,7 @@ def test_logging_in_does_not_take_the_guests_session_by_itself(app: Flask) -> No
 
 def test_an_export_holds_everything_about_the_session(owner: FlaskClient) -> None:
     session_id = owner.post("/chat", json={"message": "Why?"}).get_json()["session_id"]
-    wait_for(lambda: owner.get("/session/current").get_json()["active_generation"] is None)
+    _answered(owner)
     response = owner.get("/session/export")
     assert "attachment" in response.headers["Content-Disposition"]
     exported = response.get_json()

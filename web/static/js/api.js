@@ -8,7 +8,8 @@
  *   model?: string | null, state?: string, created_at?: string}} Message
  * @typedef {{messages: Message[], cursor: string | null}} Transcript
  * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model
- * @typedef {{type?: string, title?: string, status?: number, detail?: string}} ProblemDetails
+ * @typedef {{session_id: string, title: string | null, created_at: string, expires_at: string}} Listed
+ * @typedef {{type?: string, title?: string, status?: number, detail?: string, field?: string}} ProblemDetails
  * @typedef {{session_id: string, generation_id: string, state: string, position: number}} Accepted
  */
 
@@ -19,6 +20,7 @@ export class Problem extends Error {
     super(details.detail || details.title || "Something went wrong.");
     this.status = details.status ?? 0;
     this.slug = slugOf(details);
+    this.field = details.field ?? null;
     this.retryAfter = retryAfter;
   }
 
@@ -34,7 +36,7 @@ const slugOf = (details) => (details.type ?? "").split("/").pop() ?? "";
 /** What to tell a person about a failed request. @param {unknown} error */
 export function plainWords(error) {
   if (!(error instanceof Problem)) return "Something went wrong in this page. Reload it and try again.";
-  const later = error.retryAfter ? ` Try again in ${seconds(error.retryAfter)}.` : " Try again in a moment.";
+  const later = ` ${tryAgain(error)}`;
   switch (error.status) {
     case 0: return "The server can’t be reached. Check your connection and try again.";
     case 409:
@@ -51,6 +53,9 @@ export function plainWords(error) {
   }
 }
 
+/** @param {Problem} error */
+export const tryAgain = ({ retryAfter }) => `Try again in ${retryAfter ? seconds(retryAfter) : "a moment"}.`;
+
 /** @param {number} count */
 const seconds = (count) => (count < 90 ? `${count} s` : `${Math.ceil(count / 60)} min`);
 
@@ -60,11 +65,26 @@ let clockAhead = 0;
 /** The server's time in milliseconds since 1970. */
 export const serverNow = () => Date.now() + clockAhead;
 
+// An owned session is named by its id, so that two tabs can show two of them; an anonymous one by its cookie alone.
+/** @type {string | null} */ let named = null;
+
+/** The session that calls are about from now on; null: the cookie's. @param {Session | null} session */
+export function speakOf(session) {
+  named = session && !session.anonymous ? session.session_id : null;
+}
+
+/** @returns {Record<string, string>} */
+export const sessionHeaders = () => (named ? about(named) : {});
+
+/** @param {string} sessionId @returns {Record<string, string>} */
+const about = (sessionId) => ({ "X-Session-ID": sessionId });
+
 /**
  * @param {string} method @param {string} path
  * @param {{body?: object, headers?: Record<string, string>}} [options]
  */
-async function call(method, path, { body, headers = {} } = {}) {
+export async function call(method, path, { body, headers } = {}) {
+  headers = { ...sessionHeaders(), ...headers };
   /** @type {Response} */
   let response;
   try {
@@ -98,13 +118,30 @@ export const newKey = () =>
 /** @returns {Promise<{data: Session, etag: string | null}>} */
 export const currentSession = () => call("GET", "/session/current");
 
-/** @param {string} model */
+/** @param {string} model @returns {Promise<{data: Session, etag: string | null}>} */
 export const createSession = (model) => call("POST", "/session/create", { body: model ? { model } : {} });
 
 /** @returns {Promise<{data: Session, etag: string | null}>} */
 export const refreshSession = () => call("POST", "/session/refresh", { body: {} });
 
 export const deleteSession = () => call("DELETE", "/session");
+
+/** Make one of the user's sessions the browser's, also after a reload. @param {string} sessionId */
+export const openSession = (sessionId) => call("POST", "/session/open", { body: { session_id: sessionId } });
+
+/** Put the anonymous session into the user's account. @returns {Promise<{data: Session, etag: string | null}>} */
+export const claimSession = () => call("POST", "/session/claim", { body: {} });
+
+/** @param {string | null} before @returns {Promise<{sessions: Listed[], next: string | null}>} */
+export const sessions = async (before) =>
+  (await call("GET", `/sessions?limit=30${before ? `&before=${encodeURIComponent(before)}` : ""}`)).data;
+
+/** @param {string} sessionId @param {string} title @returns {Promise<Listed>} */
+export const renameSession = async (sessionId, title) =>
+  (await call("PATCH", "/session", { body: { title }, headers: about(sessionId) })).data;
+
+/** @param {string} sessionId */
+export const deleteListed = (sessionId) => call("DELETE", "/session", { headers: about(sessionId) });
 
 /** @returns {Promise<Transcript>} */
 export const transcript = async () => (await call("GET", "/session/messages")).data;

@@ -1,6 +1,7 @@
 // @ts-check
 /** The page: what happens (clicks, events, answers) goes into the conversation, and the conversation is drawn. */
 
+import { Accounts } from "./accounts.js";
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation.js";
@@ -8,7 +9,9 @@ import { Messages } from "./messages.js";
 import { ModelPicker } from "./model-picker.js";
 import { Follow } from "./scroll.js";
 import { SessionBar } from "./session-bar.js";
+import { Shelf } from "./shelf.js";
 import { Stream } from "./stream.js";
+import { Strip } from "./strip.js";
 
 /** A hidden tab gives up its connection after a while: over HTTP/1.1 a browser has six for the whole site. */
 const HIDDEN_PAUSE = 10_000;
@@ -30,14 +33,21 @@ function dispatch(action) {
   state = reduce(state, action);
   announceChange(before, state);
   draw();
+  if (isQuiet()) for (const go of waiting.splice(0)) go();
   if (state.stale && !before.stale && !sending) void sync();
 }
 
+/** @type {(() => void)[]} */ const waiting = [];
+const isQuiet = () => !sending && state.live === null;
+
+/** @returns {Promise<void>} when no answer is being written */
+const quiet = () => (isQuiet() ? Promise.resolve() : new Promise((go) => waiting.push(go)));
+
 // ---- The server's account of the conversation -------------------------------------------------------------
 
-const stream = new Stream("/chat/sse", {
+const stream = new Stream("/chat/sse", api.sessionHeaders, {
   event({ type, data }) {
-    if (type === "expired") return end(data.reason ?? "expired");
+    if (type === "expired") return void ended(data.reason ?? "expired");
     if (type === "reset") stream.close(); // what it sends from here on doesn't follow from what we have
     dispatch(type === "reset" ? { type: "stale" } : { type: "event", event: type, data });
   },
@@ -64,12 +74,15 @@ async function sync() {
     try {
       const [{ data: session, etag }, { messages, cursor }] = await Promise.all([api.currentSession(), api.transcript()]);
       if (asked !== conversation) continue;
+      api.speakOf(session);
       dispatch({ type: "snapshot", session, etag, messages, sending });
       stream.releaseAfter(cursor);
+      accounts.noticed();
+      if (accounts.user) shelf.notice(messages.length > 0);
     } catch (error) {
       if (asked !== conversation) continue;
       stream.release();
-      if (isLost(error)) forget(error);
+      if (isLost(error)) await forget(error);
       else syncTimer = setTimeout(sync, 1_000 + Math.random() * 4_000);
     }
   } while (syncAgain);
@@ -80,9 +93,28 @@ async function sync() {
 const isLost = (error) => error instanceof api.Problem && error.sessionLost;
 
 /** The session is gone. That is news only to a reader who has seen it. @param {api.Problem} error */
-function forget(error) {
-  if (state.session) end(error.slug);
-  else clear();
+async function forget(error) {
+  const asked = conversation;
+  if (await accounts.explains(error)) {
+    // What was an anonymous visitor's is one's still.
+    if (asked === conversation && state.session) void sync();
+  } else if (asked === conversation) {
+    if (state.session) end(error.slug);
+    else clear();
+  }
+}
+
+/** The stream is at its end. For a user, that may also be the end of the login. @param {string} reason */
+async function ended(reason) {
+  stream.close();
+  if (accounts.user && reason === "expired") {
+    const asked = conversation;
+    const { user } = accounts;
+    await accounts.find();
+    if (asked !== conversation) return;
+    if (accounts.user === null || user?.user_id !== accounts.user.user_id) return void sync();
+  }
+  end(reason);
 }
 
 /** @param {string} reason */
@@ -97,6 +129,7 @@ function end(reason) {
 function clear() {
   conversation++;
   stream.close();
+  api.speakOf(null);
   dispatch({ type: "clear" });
 }
 
@@ -123,7 +156,7 @@ async function send(text) {
     composer.restore(text);
     dispatch({ type: "unsent" });
     if (error instanceof api.Problem && error.status === 0) unanswered = { text, key };
-    if (isLost(error) && state.session) return forget(error);
+    if (isLost(error) && (state.session || error.slug.startsWith("login-"))) return forget(error);
     say(api.plainWords(error));
     // Somebody else's answer is coming, or news came in while this was on its way.
     if (state.stale || (error instanceof api.Problem && error.status === 409)) void sync();
@@ -136,14 +169,23 @@ async function send(text) {
  * @param {string} text @param {string} key
  */
 async function askOrBegin(text, key) {
+  if (accounts.user && !state.session) await createOwned(); // the cookie may be that of the conversation before
   const model = state.session ? null : picker.current || null;
   try {
     return await api.ask(text, model, key);
   } catch (error) {
-    if (state.session || !(error instanceof api.Problem) || error.status !== 401) throw error;
+    if (state.session || !isLost(error) || error.slug === "login-invalid") throw error;
     await api.createSession(picker.current);
     return api.ask(text, null, key);
   }
+}
+
+async function createOwned() {
+  const { data: session, etag } = await api.createSession(picker.current);
+  // Nobody's, though somebody sits here: they have signed out in another tab.
+  if (session.anonymous) throw new api.Problem({ status: 401, type: "/problems/login-required" });
+  api.speakOf(session);
+  dispatch({ type: "session", session, etag });
 }
 
 /** @param {string} model */
@@ -173,7 +215,7 @@ async function keep() {
   try {
     const { data, etag } = await api.refreshSession();
     dispatch({ type: "session", session: data, etag });
-    const until = new Date(data.expires_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const until = untilWhen(data.expires_at);
     const moved = Date.parse(data.expires_at) - Date.parse(before) > 0;
     announce(moved ? `Kept until ${until}` : `This conversation ends at ${until}`);
   } catch (error) {
@@ -182,8 +224,23 @@ async function keep() {
   }
 }
 
-async function startOver() {
-  askBeforeDeleting(false);
+/** @param {string} at */
+function untilWhen(at) {
+  const far = Date.parse(at) - api.serverNow() > 86_400_000;
+  return far ? new Date(at).toLocaleDateString("en", { day: "numeric", month: "long" })
+    : new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
+
+/** A user's conversation stays in the list; anybody else's is gone when a new one begins. */
+async function startNew() {
+  if (state.session && !state.session.anonymous) return begin();
+  if (deletion.asking) return deletion.withdraw();
+  if (items(state).length > 0) {
+    byId("new").ariaExpanded = "true";
+    const answer = await deletion.ask(byId("confirm-keep"));
+    byId("new").ariaExpanded = "false";
+    if (!answer) return byId("new").focus();
+  }
   try {
     await api.deleteSession();
   } catch (error) {
@@ -191,6 +248,39 @@ async function startOver() {
   }
   begin();
 }
+
+/** Put another of the user's conversations on screen. @param {string} id */
+async function turnTo(id) {
+  const { data: session } = await api.openSession(id);
+  say("");
+  loading = true;
+  clear();
+  api.speakOf(session);
+  focusComposer();
+  await sync();
+  loading = false;
+  draw();
+  follow.toEnd();
+}
+
+/** Delete one of them, on screen or not. @param {string} id */
+async function remove(id) {
+  const shown = ownSession();
+  if (id === shown) stream.close(); // this page need not hear that it is over
+  try {
+    await api.deleteListed(id);
+  } catch (error) {
+    if (!(error instanceof api.Problem) || !/^session-(invalid|expired)$/.test(error.slug)) {
+      if (id === shown) void sync();
+      throw error;
+    }
+  }
+  if (id === shown) begin();
+  else if (shown) await api.openSession(shown).catch(() => {}); // its cookie went with the other
+}
+
+/** The id of the user's session on screen, if it is a user's. */
+const ownSession = () => (state.session && !state.session.anonymous && !state.over ? state.session.session_id : null);
 
 /** On a phone, focus would raise the keyboard over half of the page. */
 function focusComposer() {
@@ -203,13 +293,6 @@ function begin() {
   clear();
   announce("New conversation");
   focusComposer();
-}
-
-/** @param {boolean} ask */
-function askBeforeDeleting(ask) {
-  byId("confirm").hidden = !ask;
-  byId("new").ariaExpanded = String(ask);
-  if (ask) byId("confirm-keep").focus();
 }
 
 // ---- What the page shows -----------------------------------------------------------------------------------
@@ -229,6 +312,38 @@ const messages = new Messages(byId("log"), {
   label: (model) => picker.label(model),
 });
 const follow = new Follow(byId("scroller"), byId("log"), byId("latest"));
+const deletion = new Strip(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
+const accounts = new Accounts({
+  session: () => state.session,
+  hasWords: () => items(state).length > 0 && !state.over,
+  quiet,
+  claimed(session, etag) {
+    api.speakOf(session);
+    dispatch({ type: "session", session, etag });
+    stream.reopen(); // after the last event seen, and as the user
+    void sync();
+  },
+  changed() {
+    deletion.withdraw();
+    if (accounts.user) void shelf.refresh();
+    else shelf.clear();
+    draw();
+  },
+  leave: clear,
+  say,
+  announce,
+  focus: focusComposer,
+});
+const shelf = new Shelf({
+  current: ownSession,
+  mayLeave: () => accounts.mayLeave(),
+  open: turnTo,
+  remove,
+  failed(error) {
+    if (!accounts.ended(error)) say(api.plainWords(error));
+  },
+  announce,
+});
 
 function draw() {
   const shown = items(state);
@@ -240,6 +355,7 @@ function draw() {
   byId("new").hidden = state.over !== null || (shown.length === 0 && !state.session);
   byId("ended").hidden = state.over === null;
   byId("composer").hidden = state.over !== null;
+  shelf.mark();
   byId("ended-reason").textContent = `${state.over ?? ""} ${
     composer.text.trim() ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
 }
@@ -289,18 +405,8 @@ function showConnection(connected) {
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => send(example.textContent ?? ""));
 }
-byId("new").addEventListener("click", () => (items(state).length > 0 ? askBeforeDeleting(true) : startOver()));
-byId("confirm-delete").addEventListener("click", startOver);
-byId("confirm-keep").addEventListener("click", cancelDelete);
-byId("confirm").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") cancelDelete();
-});
+byId("new").addEventListener("click", startNew);
 byId("restart").addEventListener("click", begin);
-
-function cancelDelete() {
-  askBeforeDeleting(false);
-  byId("new").focus();
-}
 
 /** @type {number | undefined} */ let hiddenTimer;
 document.addEventListener("visibilitychange", () => {
@@ -324,6 +430,7 @@ async function loadModels() {
 }
 
 void loadModels();
+if ("hasLogin" in document.body.dataset) await accounts.find();
 if ("hasSession" in document.body.dataset) await sync();
 loading = false;
 draw();

@@ -4,6 +4,7 @@
 import { serverNow } from "./api.js";
 
 const WARN_BELOW = 5 * 60;
+const KEEP_BELOW = 2 * 86_400;
 
 /** "29 min", in words for people: days, hours, minutes; seconds only at the very end. @param {number} seconds */
 export function duration(seconds) {
@@ -42,14 +43,15 @@ export class SessionBar {
 
   #draw() {
     const { bar, expiry, keep } = this.parts;
-    keep.hidden = this.#expiresAt === null;
     if (this.#expiresAt === null) {
+      keep.hidden = true;
       write(expiry, "");
       bar.classList.remove("soon");
       return;
     }
     const left = (this.#expiresAt - serverNow()) / 1000;
     const soon = left < WARN_BELOW;
+    keep.hidden = left > KEEP_BELOW;
     write(expiry, this.connected ? `Expires in ${duration(left)}` : "Reconnecting");
     bar.classList.toggle("soon", soon);
     if (soon && !this.#warned) this.on.warn(duration(left));

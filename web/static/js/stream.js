@@ -1,17 +1,15 @@
 // @ts-check
 /**
- * The session's events, live, over one EventSource.
+ * The session's events, live, over one connection.
  *
- * EventSource gives up for good on any answer but 200, and otherwise retries at a fixed pace. So each
- * break is followed by a reopening of our own, after the last event seen, at a random moment within a
- * growing window, lest all pages of a restarted server return in the same second.
+ * Not an EventSource: that names its session by the cookie alone, which all tabs share, while a user's tabs
+ * may each show another conversation. Each break is followed by a reopening after the last event seen, at a
+ * random moment within a growing window, lest all pages of a restarted server return in the same second.
  */
 
-const TYPES = [
-  "session", "queued", "started", "delta", "fallback", "resumed",
-  "done", "stopped", "failed", "model", "reset", "expired",
-];
-/** These are no entries of the log. They come without an id, and EventSource then repeats the last one it saw. */
+import { readEvents } from "./event-stream.js";
+
+/** These are no entries of the log, so an id of theirs is no place in it. */
 const OUTSIDE_LOG = new Set(["session", "reset", "expired"]);
 const FIRST_WINDOW = 1_000;
 const WIDEST_WINDOW = 20_000;
@@ -34,7 +32,7 @@ export function isCovered(id, cursor) {
 }
 
 export class Stream {
-  /** @type {EventSource | null} */ #source = null;
+  /** @type {AbortController | null} */ #line = null;
   /** @type {number | undefined} */ #timer;
   /** @type {string | null} */ #lastId = null;
   /** @type {StreamEvent[] | null} */ #held = null;
@@ -43,11 +41,13 @@ export class Stream {
 
   /**
    * @param {string} url
+   * @param {() => Record<string, string>} headers what names the session, besides the cookie
    * @param {{event: (event: StreamEvent) => void, refused: () => void, state: (connected: boolean) => void}} tell
    *   `refused`: the stream could not even be opened, which may mean that the session is over
    */
-  constructor(url, tell) {
+  constructor(url, headers, tell) {
     this.url = url;
+    this.headers = headers;
     this.tell = tell;
   }
 
@@ -56,7 +56,7 @@ export class Stream {
   }
 
   get connecting() {
-    return this.#source !== null;
+    return this.#line !== null;
   }
 
   /** Keep what arrives until `release`, so that a snapshot fetched meanwhile can go first. */
@@ -89,30 +89,54 @@ export class Stream {
     this.#disconnect();
     this.#wanted = true;
     const after = this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : "";
-    const source = new EventSource(this.url + after);
-    this.#source = source;
+    const line = new AbortController();
+    this.#line = line;
+    void this.#listen(line, this.url + after);
+  }
+
+  /** @param {AbortController} line @param {string} url */
+  async #listen(line, url) {
     let openedAt = 0;
-    source.onopen = () => {
-      openedAt = performance.now();
-      this.tell.state(true);
-    };
-    source.onerror = () => {
-      if (openedAt && performance.now() - openedAt > GOOD_LIFE) this.#breaks = 0;
-      this.#disconnect();
-      const window = Math.min(WIDEST_WINDOW, FIRST_WINDOW * 2 ** this.#breaks++);
-      this.#timer = setTimeout(() => this.reopen(), Math.random() * window);
-      this.tell.state(false);
-      if (!openedAt) this.tell.refused();
-    };
-    for (const type of TYPES) {
-      source.addEventListener(type, (message) => {
-        const id = OUTSIDE_LOG.has(type) ? "" : message.lastEventId;
-        if (isCovered(id, this.#lastId)) return;
-        if (id) this.#lastId = id;
-        const event = { type, id, data: JSON.parse(message.data || "{}") };
-        if (this.#held) this.#held.push(event);
-        else this.tell.event(event);
-      });
+    try {
+      const headers = { ...this.headers(), Accept: "text/event-stream" };
+      const response = await fetch(url, { headers, cache: "no-store", signal: line.signal });
+      if (line.signal.aborted) return;
+      if (response.ok && response.body) {
+        openedAt = performance.now();
+        this.tell.state(true);
+        for await (const event of readEvents(response.body)) {
+          if (line.signal.aborted) return;
+          this.#take(event);
+        }
+      }
+    } catch {
+      // a break like any other
+    }
+    if (line.signal.aborted) return;
+    this.#disconnect();
+    if (openedAt && performance.now() - openedAt > GOOD_LIFE) this.#breaks = 0;
+    const window = Math.min(WIDEST_WINDOW, FIRST_WINDOW * 2 ** this.#breaks++);
+    this.#timer = setTimeout(() => this.reopen(), Math.random() * window);
+    this.tell.state(false);
+    if (!openedAt) this.tell.refused();
+  }
+
+  /** @param {{type: string, id: string, data: string}} told */
+  #take({ type, id: told, data }) {
+    const id = OUTSIDE_LOG.has(type) ? "" : told;
+    if (isCovered(id, this.#lastId)) return;
+    if (id) this.#lastId = id;
+    const event = { type, id, data: JSON.parse(data) };
+    if (this.#held) this.#held.push(event);
+    else this.#tell(event);
+  }
+
+  /** A mistake in what is done about an event is no break of the line. @param {StreamEvent} event */
+  #tell(event) {
+    try {
+      this.tell.event(event);
+    } catch (error) {
+      reportError(error);
     }
   }
 
@@ -132,7 +156,7 @@ export class Stream {
 
   #disconnect() {
     clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = null;
+    this.#line?.abort();
+    this.#line = null;
   }
 }

@@ -1,0 +1,75 @@
+"""`switchboard audit`: the audit log, printed."""
+
+import json
+from datetime import UTC, datetime
+from uuid import UUID
+
+import click
+
+from cli.addresses import masked
+from cli.configuration import read_settings
+from cli.console import fail, table
+from core.clock import rfc3339
+from core.models import AuditEvent
+from core.settings import parse_duration
+
+
+def show_audit(since: str | None, kind: str | None, user: str | None, limit: int | None, as_json: bool) -> None:
+    """Print the events, newest last: as a table, or as one JSON object a line. Raises CommandError."""
+    events = _read(_moment(since), kind, _user(user), limit)
+    if as_json:
+        for event in events:
+            click.echo(json.dumps(_described(event)))
+        return
+    if not events:
+        click.echo("no such events")
+        return
+    rows = [tuple(value or "-" for value in _described(event).values()) for event in events]
+    for line in table([("AT", "KIND", "USER", "SESSION", "DETAIL"), *rows]):
+        click.echo(line)
+
+
+def _read(since: datetime | None, kind: str | None, user_id: UUID | None, limit: int | None) -> list[AuditEvent]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from core.audit import Audit
+    from core.clock import SystemClock
+    from core.database import Database
+    from core.errors import Unavailable
+
+    url = read_settings().database_url
+    try:
+        database = Database(url)
+        found = Audit(database, SystemClock()).read(since=since, kind=kind, user_id=user_id, limit=limit)
+        database.dispose()
+    except (SQLAlchemyError, ImportError, Unavailable) as error:
+        cause = error.__cause__ if isinstance(error, Unavailable) else error
+        reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
+        fail(f"the database {masked(url)} can't be read: {reason}")
+    return list(found)
+
+
+def _moment(since: str | None) -> datetime | None:
+    if since is None:
+        return None
+    try:
+        return datetime.now(UTC) - parse_duration(since)
+    except (ValueError, OverflowError) as error:
+        fail(f"--since: {error}")
+
+
+def _user(user: str | None) -> UUID | None:
+    try:
+        return UUID(user) if user else None
+    except ValueError:
+        fail(f"--user: {user!r} is not a user's id")
+
+
+def _described(event: AuditEvent) -> dict[str, str | None]:
+    return {
+        "at": rfc3339(event.at),
+        "kind": event.kind,
+        "user_id": str(event.user_id) if event.user_id else None,
+        "session_id": str(event.session_id) if event.session_id else None,
+        "detail": event.detail,
+    }

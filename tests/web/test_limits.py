@@ -1,0 +1,235 @@
+"""Limits over HTTP: what clients are told, what is refused, and what happens without Redis."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+from werkzeug.test import TestResponse
+
+from core.database import migrate
+from core.models import Session
+from core.rate import parse_rate
+from core.runtime import Runtime
+from core.session_service import Credential
+from core.settings import Settings
+from tests.provider import ProviderServer
+from tests.valkey import Valkey
+from tests.waiting import wait_for
+from tests.web.test_session import _answered
+from web.app import create_app
+from web.parts import KEY
+
+DEADLINE = 0.5
+"""Seconds in which a request must be answered that can't be counted."""
+
+Limited = Callable[..., Flask]
+
+
+@pytest.fixture
+def limited(stack: Settings) -> Iterator[Limited]:
+    """Makes applications over the stack whose limits are the given ones, as options say them."""
+    made: list[tuple[Flask, Runtime]] = []
+
+    def make(**limits: Any) -> Flask:
+        runtime = Runtime(stack.model_copy(update={name: _option(value) for name, value in limits.items()}))
+        runtime.limits_redis.delete(*runtime.limits_redis.keys("sb:{limit}:*"), "nothing")
+        app = create_app(runtime)
+        made.append((app, runtime))
+        return app
+
+    yield make
+    for app, runtime in made:
+        app.extensions[KEY].hub.close()
+        runtime.close()
+
+
+def _option(value: object) -> object:
+    return parse_rate(value) if isinstance(value, str) else value
+
+
+def _from(client: FlaskClient, address: str, path: str, **body: Any) -> TestResponse:
+    return client.post(path, json=body, environ_base={"REMOTE_ADDR": address})
+
+
+def _rows(runtime: Runtime) -> int:
+    with runtime.database.reading() as db:
+        return db.scalar(select(func.count()).select_from(Session)) or 0
+
+
+def test_admitted_and_refused_creations_tell_how_the_client_stands(limited: Limited) -> None:
+    app = limited(limit_create="20/h:2", limit_create_global="5000/h:500")
+    told = [_from(app.test_client(), "192.0.2.1", "/session/create") for _ in range(3)]
+    assert [response.status_code for response in told] == [201, 201, 429]
+    assert {response.headers["RateLimit-Policy"] for response in told} == {'"create";q=2;w=360'}
+    assert told[0].headers["RateLimit"] in ('"create";r=1;t=180', '"create";r=1;t=179')
+    assert told[1].headers["RateLimit"].startswith('"create";r=0;t=')
+    refused = told[2]
+    assert refused.headers["RateLimit"].startswith('"create";r=0;t=')
+    assert refused.content_type == "application/problem+json"
+    problem = refused.get_json(force=True)
+    assert (problem["type"], problem["limit"]) == ("/problems/rate-limited", "create")
+    # The draft, 6: never earlier than the end of the effective window.
+    window = int(refused.headers["RateLimit"].rpartition("=")[2])
+    assert window <= int(refused.headers["Retry-After"]) <= 180
+    assert "Set-Cookie" not in refused.headers
+
+
+def test_a_refused_creation_touches_nothing(limited: Limited, web_runtime: Runtime) -> None:
+    app = limited(limit_create="20/h:1")
+    assert _from(app.test_client(), "192.0.2.1", "/session/create").status_code == 201
+    before = _rows(web_runtime), web_runtime.redis.dbsize()
+    for path, body in (("/session/create", {}), ("/chat", {"message": "x"}), ("/chat/sse", {"message": "x"})):
+        response = _from(app.test_client(), "192.0.2.1", path, **body)
+        assert (response.status_code, response.get_json(force=True)["limit"]) == (429, "create")
+    assert (_rows(web_runtime), web_runtime.redis.dbsize()) == before
+
+
+def test_a_first_message_tells_of_every_limit_it_was_counted_by(limited: Limited) -> None:
+    app = limited(limit_create="20/h:5", limit_messages_anonymous="15/m")
+    for path in ("/chat", "/chat/sse"):
+        response = _from(app.test_client(), "192.0.2.1", path, message="Why?")
+        policies, limits = response.headers["RateLimit-Policy"], response.headers["RateLimit"]
+        assert policies == '"create";q=5;w=900, "messages";q=15;w=60, "concurrent";q=1;qu="concurrent-requests"'
+        assert re.fullmatch(r'"create";r=[34];t=1\d\d, "messages";r=14;t=[34], "concurrent";r=0', limits)
+        response.close()
+
+
+def test_messages_are_refused_by_rate_but_not_before_a_live_answer(
+    limited: Limited, provider: ProviderServer
+) -> None:
+    client = limited(limit_messages_anonymous="2/h").test_client()
+    provider.go_on.clear()
+    assert client.post("/chat", json={"message": "Why?", "model": "paused"}).status_code == 202
+    for _ in range(3):
+        busy = client.post("/chat", json={"message": "And?"})
+        assert (busy.status_code, "RateLimit" in busy.headers) == (409, False)
+    provider.go_on.set()
+    _answered(client)
+    assert client.post("/chat", json={"message": "And?", "model": "good"}).status_code == 202
+    _answered(client)
+    refused = client.post("/chat", json={"message": "And?"})
+    assert (refused.status_code, refused.get_json(force=True)["limit"]) == (429, "messages")
+    assert refused.headers["RateLimit"].startswith('"messages";r=0;t=')
+    assert int(refused.headers["Retry-After"]) > 1700
+
+
+def test_what_is_not_limited_tells_of_no_limits(client: FlaskClient) -> None:
+    for path in ("/", "/healthz", "/config/models", "/session/current", "/nowhere"):
+        assert not {"RateLimit", "RateLimit-Policy"} & set(client.get(path).headers.keys())
+
+
+def test_of_parallel_creations_a_burst_is_admitted(limited: Limited, web_runtime: Runtime) -> None:
+    apps = [limited(limit_create="20/h:5") for _ in range(2)]
+    before = _rows(web_runtime)
+    start = threading.Barrier(40)
+    statuses: list[int] = []
+
+    def create(app: Flask) -> None:
+        start.wait()
+        statuses.append(_from(app.test_client(), "192.0.2.1", "/session/create").status_code)
+
+    senders = [threading.Thread(target=create, args=(app,)) for app in apps * 20]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert statuses.count(429) == 35
+    assert set(statuses) <= {201, 202, 429}
+    wait_for(lambda: _rows(web_runtime) == before + 5)
+
+
+def test_addresses_count_by_themselves(limited: Limited) -> None:
+    app = limited(limit_create="20/h:1")
+    assert _from(app.test_client(), "2001:db8:1:1::1", "/session/create").status_code == 201
+    assert _from(app.test_client(), "2001:db8:1:1:ffff::2", "/session/create").status_code == 429
+    assert _from(app.test_client(), "2001:db8:1:2::1", "/session/create").status_code == 201
+
+
+def test_a_made_up_forwarding_counts_for_nothing(limited: Limited) -> None:
+    app = limited(limit_create="20/h:1")
+    statuses = [
+        app.test_client().post("/session/create", headers={"X-Forwarded-For": f"203.0.113.{last}"}).status_code
+        for last in (1, 2)
+    ]
+    assert statuses == [201, 429]
+
+
+def test_behind_a_proxy_the_client_counts_and_not_the_proxy(limited: Limited) -> None:
+    app = limited(limit_create="20/h:1", trusted_proxies=1)
+    statuses = [
+        app.test_client().post("/session/create", headers={"X-Forwarded-For": forwarded}).status_code
+        for forwarded in ("203.0.113.1", "203.0.113.2", "6.6.6.6, 203.0.113.1")
+    ]
+    assert statuses == [201, 201, 429]
+
+
+@pytest.fixture
+def fragile(
+    own_valkey: Valkey, tmp_path: Path, database_url: str, models_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Flask]:
+    """The application as a web process makes it for itself, without workers, over a Valkey of its own."""
+    settings = Settings(
+        configured_redis_url=own_valkey.url,
+        configured_database_url=database_url,
+        models_path=models_path,
+        state_dir=tmp_path,
+        reply_wait="0.1s",  # type: ignore[arg-type]
+    )
+    migrate(database_url)
+    monkeypatch.setattr("web.app.Settings", lambda: settings)
+    app = create_app()
+    yield app
+    own_valkey.thaw()
+    app.extensions[KEY].hub.close()
+    app.extensions[KEY].runtime.close()
+
+
+def _credential(app: Flask) -> dict[str, str]:
+    runtime, credential = app.extensions[KEY].runtime, Credential.issue()
+    with runtime.database.writing() as db:
+        runtime.sessions.create_session(db, session_id=credential.session_id, secret_hash=credential.secret_hash)
+    return {"X-Session-ID": str(credential)}
+
+
+UNSAFE: list[tuple[str, bool, dict[str, str]]] = [
+    ("/session/create", False, {}),
+    ("/chat", False, {"message": "Why?"}),
+    ("/chat", True, {"message": "Why?"}),
+    ("/chat", True, {"message": "Why?", "model": "paused"}),
+    ("/chat/sse", True, {"message": "Why?"}),
+    ("/session/model", True, {"model": "paused"}),
+    ("/auth/login", False, {"email": "ann@example.org", "password": "correct horse battery staple"}),
+]
+"""Path, with a session or without, body."""
+
+
+@pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze, Valkey.fill], ids=["stopped", "frozen", "full"])
+def test_without_redis_everything_is_answered_within_half_a_second(
+    fragile: Flask, own_valkey: Valkey, lose: Callable[[Valkey], None]
+) -> None:
+    mine = _credential(fragile)
+
+    def send(path: str, headers: dict[str, str], body: dict[str, str] | None) -> tuple[int, bool]:
+        client = fragile.test_client()
+        began = time.monotonic()
+        response = client.open(path, method="GET" if body is None else "POST", json=body, headers=headers)
+        assert time.monotonic() - began < DEADLINE, path
+        return response.status_code, "Retry-After" in response.headers
+
+    # Connections are made and kept.
+    assert send("/session/create", {}, {})[0] == 202
+    assert send("/chat", _credential(fragile), {"message": "Why?"})[0] == 202
+    lose(own_valkey)
+    for path, with_session, body in UNSAFE * 2:
+        assert (path, send(path, mine if with_session else {}, body)) == (path, (503, True))
+    for path in ("/session/current", "/config/models", "/healthz", "/"):
+        assert (path, send(path, mine, None)) == (path, (200, False))
+    current = fragile.test_client().get("/session/current", headers=mine).get_json()
+    assert current["active_generation"] is None

@@ -1,0 +1,65 @@
+"""/auth/oidc: logging in through the identity provider. Only there when one is configured."""
+
+from flask import Blueprint, Response, request, url_for
+
+from core.buckets import address_buckets
+from core.errors import LoginFailed, RateLimited
+from core.oidc_login import WAITS
+from web import limits
+from web.address import client_address
+from web.credentials import (
+    clear_oidc_cookie,
+    login_before,
+    oidc_binding,
+    set_login_cookie,
+    set_oidc_cookie,
+)
+from web.documented import TEXT, Parameter, documented
+from web.parts import parts
+from web.session import personal
+
+blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")
+
+STATE = Parameter("state", "query", "What the identity provider was given.", TEXT)
+CODE = Parameter("code", "query", "What it gives in return.", TEXT)
+
+
+@blueprint.get("/login")
+@documented({303: None}, access="open", raises=(RateLimited,))
+def login() -> Response:
+    """Send the browser to the identity provider."""
+    runtime = parts().runtime
+    limits.note(
+        runtime.limiter.require(address_buckets("login", client_address(), runtime.settings.limit_login)).standings
+    )
+    begun = runtime.issuer_login.begin(_redirect_uri())
+    response = _to(begun.url)
+    set_oidc_cookie(response, begun.binding, WAITS)
+    return personal(response)
+
+
+@blueprint.get("/callback")
+@documented({303: None}, access="open", raises=(LoginFailed,), takes=(STATE, CODE))
+def callback() -> Response:
+    """Take the browser back from there, logged in."""
+    state, code = request.args.get("state"), request.args.get("code")
+    if not state or not code:
+        raise LoginFailed("The identity provider did not log you in.")
+    runtime = parts().runtime
+    subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
+    user_id = runtime.identity.user_of(subject)
+    response = _to("/")
+    set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
+    clear_oidc_cookie(response)
+    return personal(response)
+
+
+def _redirect_uri() -> str:
+    # From the Host header; but the issuer takes only the one that it was told at our registration.
+    return url_for("oidc_login.callback", _external=True)
+
+
+def _to(url: str) -> Response:
+    response = Response(status=303)
+    response.headers["Location"] = url
+    return response

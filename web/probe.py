@@ -1,0 +1,34 @@
+"""A short stream without a session, by which `switchboard doctor --stream` tells whether a proxy gathers events.
+
+It lives below /chat/sse, so that what a proxy does to streams by their path, it does to this one.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+
+from flask import Blueprint, Response
+
+from web.documented import documented
+from web.sse import COMMENT, frame
+from web.stream import HEADERS
+
+EVENTS = 5
+PAUSE = 0.2
+"""Seconds between two events."""
+
+blueprint = Blueprint("probe", __name__)
+
+
+@blueprint.get("/chat/sse/probe")
+@documented({200: "text/event-stream"}, access="open")
+def probe() -> Response:
+    """A few events, one after the other within a second, to see whether they arrive like that."""
+    return Response(_events(), headers=HEADERS, direct_passthrough=True)
+
+
+def _events() -> Iterator[bytes]:
+    yield COMMENT
+    for number in range(1, EVENTS + 1):
+        time.sleep(PAUSE)
+        yield frame("probe", json.dumps({"number": number, "of": EVENTS, "pause": PAUSE}))

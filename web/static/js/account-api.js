@@ -1,0 +1,35 @@
+// @ts-check
+/** The calls about people: who they are, how they prove it, and where else they have. */
+
+import { call } from "./api.js";
+
+/**
+ * @typedef {{user_id: string, email: string | null}} User
+ * @typedef {{id: string, created_at: string, last_used_at: string, expires_at: string, current: boolean}} Login
+ */
+
+/** @param {string} email @param {string} password @returns {Promise<User>} */
+export const register = async (email, password) => (await call("POST", "/auth/register", { body: { email, password } })).data;
+
+/** @param {string} email @param {string} password @returns {Promise<User>} */
+export const signIn = async (email, password) => (await call("POST", "/auth/login", { body: { email, password } })).data;
+
+export const signOut = () => call("POST", "/auth/logout", { body: {} });
+
+/** @returns {Promise<User>} */
+export const whoAmI = async () => (await call("GET", "/auth/me")).data;
+
+/** @param {string} current @param {string} fresh @param {boolean} endOthers */
+export const changePassword = (current, fresh, endOthers) =>
+  call("POST", "/auth/password", {
+    body: { current_password: current, new_password: fresh, end_other_logins: endOthers },
+  });
+
+/** @returns {Promise<Login[]>} */
+export const logins = async () => (await call("GET", "/auth/logins")).data.logins;
+
+/** @param {string} id */
+export const endLogin = (id) => call("DELETE", `/auth/logins/${id}`);
+
+/** An account that signs in elsewhere has no password to give. @param {string} password */
+export const deleteAccount = (password) => call("DELETE", "/auth/me", { body: password ? { password } : {} });

@@ -1,0 +1,164 @@
+// @ts-check
+/** What people do with their accounts, apart from signing in and out: the password, the logins, the end. */
+
+import * as accountApi from "./account-api.js";
+import { plainWords, Problem, tryAgain } from "./api.js";
+import { closesOutside, FormDialog, slugOf } from "./form-dialog.js";
+import { exactly, relative } from "./time.js";
+
+/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
+const byId = (id) => /** @type {T} */ (document.getElementById(id));
+
+/**
+ * @typedef {{failed: (error: unknown) => boolean, told: (words: string) => void}} Page
+ *   `failed`: whether the page itself knows what to do about an error; `told`: news of a success
+ */
+
+/** @param {Page} page */
+export function passwordDialog(page) {
+  const dialog = new FormDialog(byId("change-password"), {
+    async send(form) {
+      try {
+        await accountApi.changePassword(
+          String(form.get("current_password")), String(form.get("new_password")), form.has("end_other_logins"));
+      } catch (error) {
+        if (!page.failed(error)) throw error;
+        return;
+      }
+      dialog.close();
+      page.told("Password changed");
+    },
+    explain(error) {
+      switch (slugOf(error)) {
+        case "login-failed": return { field: "current_password", words: "This is not your current password." };
+        case "password-refused": return { field: "new_password", words: /** @type {Problem} */ (error).message };
+        default: return attempts(error);
+      }
+    },
+  });
+  return dialog;
+}
+
+/** @param {Page} page @param {() => void} deleted */
+export function deleteDialog(page, deleted) {
+  const dialog = new FormDialog(byId("delete-account"), {
+    async send(form) {
+      try {
+        await accountApi.deleteAccount(String(form.get("password")));
+      } catch (error) {
+        if (!page.failed(error)) throw error;
+        return;
+      }
+      dialog.close();
+      deleted();
+    },
+    explain(error) {
+      if (slugOf(error) === "login-failed") return { field: "password", words: "This is not your password." };
+      if (error instanceof Problem && error.field === "password") return { field: "password", words: "Enter your password." };
+      return attempts(error);
+    },
+  });
+  return dialog;
+}
+
+/** @param {unknown} error */
+const attempts = (error) =>
+  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${tryAgain(error)}` } : null;
+
+/** The browsers one is signed in with, and an end to each of the others. */
+export class LoginsDialog {
+  #dialog = /** @type {HTMLDialogElement} */ (byId("logins"));
+  #list = byId("logins-list");
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    closesOutside(this.#dialog);
+    for (const closer of this.#dialog.querySelectorAll("[data-close]")) {
+      closer.addEventListener("click", () => this.close());
+    }
+  }
+
+  open() {
+    this.#list.replaceChildren();
+    this.#complain("");
+    this.#dialog.showModal();
+    void this.#load();
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  async #load() {
+    this.#list.ariaBusy = "true";
+    await this.#trying(async () => {
+      const logins = await accountApi.logins();
+      logins.sort((a, b) => Number(b.current) - Number(a.current));
+      this.#list.replaceChildren(...logins.map((login) => this.#row(login)));
+    });
+    this.#list.ariaBusy = "false";
+  }
+
+  /** @param {accountApi.Login} login */
+  #row(login) {
+    const row = document.createElement("li");
+    const words = document.createElement("div");
+    const name = document.createElement("strong");
+    name.textContent = login.current ? "This browser" : "Another browser";
+    const used = document.createElement("span");
+    used.append("Last used ", moment(login.last_used_at));
+    const since = document.createElement("span");
+    since.append("Signed in ", moment(login.created_at));
+    words.append(name, used, since);
+    row.append(words);
+    if (!login.current) {
+      const end = document.createElement("button");
+      end.type = "button";
+      end.className = "quiet";
+      end.textContent = "Sign out";
+      end.ariaLabel = `Sign out the browser that signed in ${relative(login.created_at)}`;
+      end.addEventListener("click", () => void this.#end(login.id, row));
+      row.append(end);
+    }
+    return row;
+  }
+
+  /** @param {string} id @param {HTMLElement} row */
+  async #end(id, row) {
+    const ended = await this.#trying(() => accountApi.endLogin(id));
+    if (!ended) return;
+    row.remove();
+    this.page.told("That browser is signed out");
+    /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-close]")).focus();
+  }
+
+  /** @param {() => Promise<unknown>} work */
+  async #trying(work) {
+    this.#complain("");
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      if (slugOf(error) === "unknown-login") return true; // gone is gone
+      if (!this.page.failed(error)) this.#complain(plainWords(error));
+      return false;
+    }
+  }
+
+  /** @param {string} words */
+  #complain(words) {
+    const wrong = /** @type {HTMLElement} */ (this.#dialog.querySelector(".wrong"));
+    wrong.textContent = words;
+    wrong.hidden = !words;
+  }
+}
+
+/** @param {string} at */
+function moment(at) {
+  const time = document.createElement("time");
+  time.dateTime = at;
+  time.textContent = relative(at);
+  time.title = exactly(at);
+  return time;
+}

@@ -1,0 +1,121 @@
+// @ts-check
+/** Keeps the list of the user's conversations what the server says it is. */
+
+import * as api from "./api.js";
+import { SessionList } from "./session-list.js";
+import { SessionPanel } from "./session-panel.js";
+
+/**
+ * @typedef {object} Page
+ * @property {() => string | null} current the user's session on screen
+ * @property {() => Promise<boolean>} mayLeave whether what is on screen may go
+ * @property {(id: string) => Promise<void>} open
+ * @property {(id: string) => Promise<void>} remove
+ * @property {(error: unknown) => void} failed
+ * @property {(words: string) => void} announce
+ */
+
+/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
+const byId = (id) => /** @type {T} */ (document.getElementById(id));
+
+export class Shelf {
+  /** @type {api.Listed[]} */ #sessions = [];
+  /** @type {string | null} */ #next = null;
+  /** Counts the readings, so that an old one does not come after a newer one. */
+  #reading = 0;
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    this.list = new SessionList(
+      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions") },
+      {
+        open: (id) => void this.#open(id),
+        rename: (id, title) => this.#rename(id, title),
+        remove: (id) => this.#remove(id),
+        more: () => void this.#read(this.#sessions.length + 1),
+        failed: page.failed,
+      },
+    );
+    this.panel = new SessionPanel(
+      { panel: byId("panel"), column: byId("column"), drawer: byId("drawer"), opener: byId("panel-open") },
+      () => void this.refresh(),
+    );
+  }
+
+  /** Read the list again, as far as it was read before. */
+  refresh() {
+    return this.#read(this.#sessions.length);
+  }
+
+  /** Mark what is on screen. */
+  mark() {
+    this.list.current = this.page.current();
+  }
+
+  /** The server has told what is on screen: read the list if it can't know that yet. @param {boolean} hasWords */
+  notice(hasWords) {
+    const id = this.page.current();
+    const listed = this.#sessions.find(({ session_id }) => session_id === id);
+    if (id && (!listed || (!listed.title && hasWords))) void this.refresh();
+  }
+
+  /** There is nobody whose list it could be. */
+  clear() {
+    this.#reading++;
+    this.panel.close();
+    this.#put([], null);
+  }
+
+  /** @param {number} wanted how many, at least */
+  async #read(wanted) {
+    const reading = ++this.#reading;
+    /** @type {api.Listed[]} */ const found = [];
+    /** @type {string | null} */ let next = null;
+    try {
+      do {
+        const page = await api.sessions(next);
+        if (reading !== this.#reading) return;
+        found.push(...page.sessions);
+        next = page.next;
+      } while (next && found.length < wanted);
+      this.#put(found, next);
+    } catch (error) {
+      if (reading === this.#reading) this.page.failed(error);
+    }
+  }
+
+  /** @param {api.Listed[]} sessions @param {string | null} next */
+  #put(sessions, next) {
+    this.#sessions = sessions;
+    this.#next = next;
+    this.list.show(sessions, next !== null);
+  }
+
+  /** @param {string} id */
+  async #open(id) {
+    this.panel.close();
+    if (id === this.page.current() || !(await this.page.mayLeave())) return;
+    try {
+      await this.page.open(id);
+    } catch (error) {
+      this.page.failed(error);
+      void this.refresh();
+    }
+  }
+
+  /** @param {string} id @param {string} title */
+  async #rename(id, title) {
+    const { title: kept } = await api.renameSession(id, title);
+    this.#put(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
+    this.page.announce("Renamed");
+  }
+
+  /** @param {string} id */
+  async #remove(id) {
+    await this.page.remove(id);
+    this.#reading++; // one that is under way may still have it
+    this.#put(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
+    this.page.announce("Conversation deleted");
+  }
+}
