@@ -228,7 +228,7 @@ def test_a_switch_needs_a_known_model_the_owner_and_the_version(database: Databa
 
 def test_of_racing_switches_with_one_version_exactly_one_wins(database: Database, service: SessionService) -> None:
     _, credential = _create(database, service)
-    start = threading.Barrier(8)
+    start = threading.Barrier(50)
     won: list[str] = []
     lost: list[str] = []
 
@@ -241,12 +241,12 @@ def test_of_racing_switches_with_one_version_exactly_one_wins(database: Database
         except VersionConflict:
             lost.append(model)
 
-    racers = [threading.Thread(target=race, args=(model,)) for model in ["paused", "silent"] * 4]
+    racers = [threading.Thread(target=race, args=(model,)) for model in ["paused", "silent"] * 25]
     for racer in racers:
         racer.start()
     for racer in racers:
         racer.join()
-    assert (len(won), len(lost)) == (1, 7)
+    assert (len(won), len(lost)) == (1, 49)
     session = _validate(database, service, credential)
     assert (session.last_model, session.version) == (won[0], 2)
 

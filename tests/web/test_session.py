@@ -192,19 +192,19 @@ def test_of_racing_switches_one_wins(client: FlaskClient, app: Flask) -> None:
     cookie = client.get_cookie("switchboard")
     assert cookie is not None
     statuses: list[int] = []
-    start = threading.Barrier(8)
+    start = threading.Barrier(50)
 
     def race(model: str) -> None:
         start.wait()
         headers = {"X-Session-ID": cookie.value, "If-Match": '"1"'}
         statuses.append(app.test_client().post("/session/model", json={"model": model}, headers=headers).status_code)
 
-    racers = [threading.Thread(target=race, args=(model,)) for model in ["paused", "silent"] * 4]
+    racers = [threading.Thread(target=race, args=(model,)) for model in ["paused", "silent"] * 25]
     for racer in racers:
         racer.start()
     for racer in racers:
         racer.join()
-    assert sorted(statuses) == [200] + [412] * 7
+    assert sorted(statuses) == [200] + [412] * 49
 
 
 def test_an_unknown_model_is_422_and_nothing_is_queued(client: FlaskClient) -> None:
