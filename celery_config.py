@@ -90,7 +90,7 @@ worker_enable_remote_control = True
 
 beat_schedule_filename = str(_settings.state_dir / "beat-schedule")
 _sweep_every = _settings.sweep_every.total_seconds()
-_reap_every = max(1.0, _settings.lease.total_seconds() / 2)
+_reap_every = _settings.reap_every.total_seconds()
 # Each entry expires with its period: a worker that comes back late runs the newest, not a hundred old ones.
 beat_schedule = {
     TaskNames.SWEEP_EXPIRED: {

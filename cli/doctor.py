@@ -31,7 +31,7 @@ class Finding:
 
 def doctor() -> None:
     """Print every finding. Raises CommandError when a part fails."""
-    settings, running = _settings_of_the_running_system()
+    settings, running = settings_of_the_running_system()
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         lambda: iter([Finding("settings", "valid")]),
@@ -51,7 +51,8 @@ def doctor() -> None:
         fail(f"{failures} {'part needs' if failures == 1 else 'parts need'} attention")
 
 
-def _settings_of_the_running_system() -> tuple[Settings, bool]:
+def settings_of_the_running_system() -> tuple[Settings, bool]:
+    """The settings, with those of a running `switchboard up` before them, and whether there is one."""
     settings = read_settings()
     running = StateDirectory(settings.state_dir).read_runtime()
     if running is None:

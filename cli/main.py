@@ -79,6 +79,17 @@ def doctor_command(stream: str | None) -> None:
     doctor()
 
 
+@main.command("invariants")
+def invariants_command() -> None:
+    """Look for what must never be: lost answers, leaked leases, words kept too long.
+
+    Reads only. The exit status is 1 when something is broken.
+    """
+    from cli.invariants import show_invariants
+
+    show_invariants()
+
+
 @main.command("model")
 def model_command() -> None:
     """Serve the local model of models.toml; `up` does this by itself."""

@@ -44,6 +44,11 @@ class Attempt:
     """The answer so far, as the log has it."""
     seq: int = 0
 
+    @property
+    def holder(self) -> str:
+        """Who holds a provider's slot: the attempt, so that a lost one gives away none but its own."""
+        return f"{self.generation_id}:{self.number}"
+
     def next(self) -> Producer:
         """Who appends the next event."""
         self.seq += 1

@@ -41,7 +41,7 @@ class Leases:
         self._take: Script = redis.register_script(NOW + TAKE)
         self._keep: Script = redis.register_script(NOW + KEEP)
 
-    def take(self, owner: UUID | str, holder: UUID, limit: int, lease: timedelta) -> Standing:
+    def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> Standing:
         """Let `holder` be one of at most `limit` of the owner's, for as long as the lease. Raises RateLimited."""
         with answering():
             taken, held = cast(
@@ -59,18 +59,18 @@ class Leases:
             )
         return standing
 
-    def hold(self, owner: UUID | str, holder: UUID, lease: timedelta) -> None:
+    def hold(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder, which was let in before, lives: it counts for a lease from now, if others came meanwhile or
         not."""
         with answering():
             self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease), "CH"])
 
-    def refresh(self, owner: UUID | str, holder: UUID, lease: timedelta) -> None:
+    def refresh(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder lives: its lease runs from now. Nothing happens when it holds none any more."""
         with answering():
             self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease), "XX"])
 
-    def release(self, owner: UUID | str, holder: UUID) -> None:
+    def release(self, owner: UUID | str, holder: UUID | str) -> None:
         """The holder is done. Harmless when it holds none."""
         with answering():
             self._redis.zrem(self._key(owner), str(holder))

@@ -21,6 +21,7 @@ from core.event_log import EventLog
 from core.generation import GenerationService
 from core.idempotency import Idempotency
 from core.identity import Identity
+from core.invariants import Invariants
 from core.leases import Leases
 from core.lifetime import Lifetime
 from core.logins import Logins
@@ -204,6 +205,11 @@ class Runtime:
         return Endings(self.database, self.attempts, self.log, self.transcript, self.message_limits, self.clock)
 
     @cached_property
+    def slots(self) -> Leases:
+        """How many requests each provider gets at once."""
+        return Leases(self.redis, "slots")
+
+    @cached_property
     def writer(self) -> Writer:
         """Writes answers."""
         return Writer(
@@ -212,7 +218,7 @@ class Runtime:
             self.endings,
             self.models,
             self.cooldowns,
-            Leases(self.redis, "slots"),
+            self.slots,
             self.log,
             self.transcript,
             self.message_limits,
@@ -223,6 +229,11 @@ class Runtime:
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
         return Reaper(self.database, self.attempts, self.endings, self.clock)
+
+    @cached_property
+    def invariants(self) -> Invariants:
+        """What must hold whatever has died."""
+        return Invariants(self.settings, self.database, self.redis, self.log, self.clock)
 
     @cached_property
     def cooldowns(self) -> Cooldowns:

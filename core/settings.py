@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         """Whether browsers can log in through the issuer."""
         return self.oidc_issuer is not None and self.oidc_client_id is not None
 
+    @property
+    def reap_every(self) -> timedelta:
+        """The period of the reaper: a takeover is to wait for little more than the lease."""
+        return max(timedelta(seconds=1), self.lease / 2)
+
     @cached_property
     def database_url(self) -> str:
         """The configured database, or SQLite in the state directory."""

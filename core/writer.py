@@ -191,7 +191,7 @@ class Writer:
             return self._stream(attempt, model, total)
         finally:
             with suppress(Unavailable):  # a slot that is not given back heals
-                self._slots.release(model, attempt.generation_id)
+                self._slots.release(model, attempt.holder)
 
     def _wait_for_slot(self, attempt: Attempt, model: str) -> None:
         limit = self._pool.config(model).max_concurrency
@@ -199,7 +199,7 @@ class Writer:
         keeper = _Keeper(self, attempt, model)
         while True:
             try:
-                self._slots.take(model, attempt.generation_id, limit, self._attempts.lease)
+                self._slots.take(model, attempt.holder, limit, self._attempts.lease)
                 return
             except RateLimited:
                 if time.monotonic() > patience:
@@ -270,7 +270,7 @@ class Writer:
         """Renew all that this attempt holds. Raises Lost."""
         self._attempts.renew(attempt)
         self._limits.refresh(attempt.owner, attempt.generation_id, self._attempts.lease)
-        self._slots.refresh(model, attempt.generation_id, self._attempts.lease)
+        self._slots.refresh(model, attempt.holder, self._attempts.lease)
 
     def keep_snapshot(self, attempt: Attempt) -> None:
         """Keep what there is of an owned session's answer in SQL."""

@@ -1,0 +1,47 @@
+"""`switchboard invariants`: what must hold whatever has died, and what breaks it."""
+
+import click
+
+from cli.addresses import masked
+from cli.console import fail
+from cli.doctor import settings_of_the_running_system
+from core.invariants import Finding
+
+SHOWN = 20
+"""Ids printed for each invariant; the rest is a number."""
+
+
+def show_invariants() -> None:
+    """Print every invariant, and the ids of what breaks it. Raises CommandError when one is broken."""
+    findings = _find()
+    for finding in findings:
+        mark = click.style("✗", fg="red") if finding.ids else click.style("✓", fg="green")
+        click.echo(f"{mark} {finding.name:<10} {finding.meaning}")
+        for each in finding.ids[:SHOWN]:
+            click.echo(f"             {each}")
+        if len(finding.ids) > SHOWN:
+            click.echo(f"             and {len(finding.ids) - SHOWN} more")
+    broken = sum(bool(finding.ids) for finding in findings)
+    if broken:
+        fail(f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken")
+
+
+def _find() -> list[Finding]:
+    from redis.exceptions import RedisError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from core.errors import Unavailable
+    from core.runtime import Runtime
+
+    settings, _ = settings_of_the_running_system()
+    runtime = Runtime(settings, redis_retries=0)
+    try:
+        return runtime.invariants.check()
+    except RedisError as error:
+        fail(f"Redis at {masked(settings.redis_url)} can't be read: {error}")
+    except (SQLAlchemyError, ImportError, Unavailable) as error:
+        cause = error.__cause__ if isinstance(error, Unavailable) else error
+        reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
+        fail(f"the database {masked(settings.database_url)} can't be read: {reason}")
+    finally:
+        runtime.close()

@@ -1,0 +1,176 @@
+"""What must hold whatever has died: looked at from outside, changing nothing."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from redis import Redis
+from sqlalchemy import ColumnElement, select
+
+from core.clock import Clock
+from core.database import Database
+from core.event_log import PAGE, EventLog, keys
+from core.models import LIVE, Generation, GenerationState, Session
+from core.rate_limit import PREFIX
+from core.settings import Settings
+
+BATCH = 500
+"""Ids in one SQL statement, or findings of one kind."""
+RECENT = 1000
+"""Answers whose logs are read, the newest first: reading all of them could take minutes."""
+SLACK = timedelta(seconds=1)
+"""How long what runs on a schedule may itself take."""
+SETTLE = 1.0
+"""Seconds between two looks: what is only in the middle of a step at the first has taken it at the second."""
+TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One invariant, and what breaks it."""
+
+    name: str
+    meaning: str
+    ids: tuple[str, ...] = ()
+    """Of generations or sessions. Empty: it holds."""
+
+
+class Invariants:
+    """The checks. They read; two at once, or beside a running system, do no harm."""
+
+    def __init__(self, settings: Settings, database: Database, redis: Redis, log: EventLog, clock: Clock) -> None:
+        self._settings = settings
+        self._database = database
+        self._redis = redis
+        self._log = log
+        self._clock = clock
+        self._checks: list[tuple[str, str, Callable[[], Iterator[str]]]] = [
+            (
+                "owned",
+                "no generation is live without a live lease for longer than the reaper's period",
+                self._abandoned,
+            ),
+            ("leases", "no lease of an owner's without its live generation", lambda: self._ownerless("concurrent")),
+            ("slots", "no slot of a provider's without its live generation", lambda: self._ownerless("slots")),
+            (
+                "one-end",
+                "an ended generation has exactly one end in its log, and is not said to be written there",
+                self._badly_ended,
+            ),
+            ("told", "no end waits longer than a lease and the reaper's period to be told", self._untold),
+            (
+                "forgotten",
+                "no words in Redis of a session that is gone, or expired for longer than the sweep's period",
+                self._unforgotten,
+            ),
+        ]
+
+    def check(self) -> list[Finding]:
+        """All invariants. One is broken by what breaks it at two looks, a moment apart.
+
+        Raises RedisError or Unavailable.
+        """
+        first = [self._look(*check) for check in self._checks]
+        if not any(finding.ids for finding in first):
+            return first
+        time.sleep(SETTLE)
+        return [
+            replace(before, ids=tuple(sorted({*before.ids} & {*self._look(*check).ids}))) if before.ids else before
+            for before, check in zip(first, self._checks, strict=True)
+        ]
+
+    def _look(self, name: str, meaning: str, find: Callable[[], Iterator[str]]) -> Finding:
+        return Finding(name, meaning, tuple(sorted(set(find()))))
+
+    def _abandoned(self) -> Iterator[str]:
+        until = self._clock.now() - self._settings.reap_every - SLACK
+        return self._generations(Generation.state.in_(LIVE), Generation.lease_until < until)
+
+    def _untold(self) -> Iterator[str]:
+        until = self._clock.now() - self._settings.lease - self._settings.reap_every - SLACK
+        return self._generations(Generation.untold.is_not(None), Generation.finished_at < until)
+
+    def _generations(self, *conditions: ColumnElement[bool]) -> Iterator[str]:
+        with self._database.reading() as db:
+            found = db.scalars(select(Generation.id).where(*conditions).limit(BATCH)).all()
+        return map(str, found)
+
+    def _ownerless(self, policy: str) -> Iterator[str]:
+        """Leases that still count, and whose generation is not live, for longer than a lease: a lease whose holder
+        has died heals within one."""
+        held = self._held(policy)
+        healed = self._clock.now() - self._settings.lease - SLACK
+        with self._database.reading() as db:
+            excused: set[UUID] = set()
+            for some in _batches(held):
+                excused.update(
+                    db.scalars(
+                        select(Generation.id).where(
+                            Generation.id.in_(some),
+                            Generation.state.in_(LIVE) | (Generation.finished_at >= healed),
+                        )
+                    )
+                )
+        return map(str, held - excused)
+
+    def _held(self, policy: str) -> set[UUID]:
+        seconds, microseconds = self._redis.time()
+        now = seconds * 1_000_000 + microseconds
+        held: set[UUID] = set()
+        for key in self._redis.scan_iter(f"{PREFIX}{policy}:*", count=BATCH):
+            # A slot's holder is an attempt: the generation's id, and its number.
+            held.update(UUID(str(holder)[:36]) for holder in self._redis.zrangebyscore(key, f"({now}", "+inf"))
+        return held
+
+    def _badly_ended(self) -> Iterator[str]:
+        with self._database.reading() as db:
+            rows = db.execute(
+                select(Generation.session_id, Generation.id)
+                .where(Generation.state.in_(TERMINAL), Generation.untold.is_(None))
+                .order_by(Generation.id.desc())
+                .limit(RECENT)
+            ).all()
+        ended: dict[UUID, set[str]] = {}
+        for session_id, generation_id in rows:
+            ended.setdefault(session_id, set()).add(str(generation_id))
+        for session_id, ids in ended.items():
+            generation, answer = self._redis.hmget(keys(session_id)[1], ["generation", "answer"])
+            if answer is not None and generation in ids:
+                yield str(generation)
+            begun, ends = self._begun_and_ends(session_id)
+            # Where the beginning has been trimmed, or lost by Redis, the end may rightly be missing too.
+            yield from (each for each in ids if ends[each] > 1 or (each in begun and ends[each] == 0))
+
+    def _begun_and_ends(self, session_id: UUID) -> tuple[set[str], Counter[str]]:
+        begun, ends = set(), Counter[str]()
+        after = 0
+        while page := self._log.read(session_id, after).events:
+            for event in page:
+                if event.type == "queued":
+                    begun.add(str(json.loads(event.data)["generation_id"]))
+                elif event.type in TERMINAL:
+                    ends[str(json.loads(event.data)["generation_id"])] += 1
+            after = page[-1].offset
+            if len(page) < PAGE:
+                break
+        return begun, ends
+
+    def _unforgotten(self) -> Iterator[str]:
+        kept = set()
+        for key in self._redis.scan_iter("sb:{*-*}:*", count=BATCH):
+            kept.add(UUID(str(key)[4:40]))
+        swept = self._clock.now() - self._settings.sweep_every - SLACK
+        with self._database.reading() as db:
+            living: set[UUID] = set()
+            for some in _batches(kept):
+                living.update(db.scalars(select(Session.id).where(Session.id.in_(some), Session.expires_at >= swept)))
+        return map(str, kept - living)
+
+
+def _batches(ids: Collection[UUID]) -> Iterator[list[UUID]]:
+    every = list(ids)
+    return (every[at : at + BATCH] for at in range(0, len(every), BATCH))
