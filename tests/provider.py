@@ -1,13 +1,17 @@
 """A real HTTP server that speaks the OpenAI protocol and misbehaves the way a model's name asks for."""
 
 import json
+import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 ANSWER = "Grüße aus Łódź — 你好, wörld! 🎉🎉 The end."
+STORY = " ".join(f"{number}. Grüße Nr {number * 7919 % 1000:03} 🎉." for number in range(1, 41))
+"""A longer answer, in which no part that is long enough to be taken for a repetition is one."""
 
 
 class ProviderServer:
@@ -17,6 +21,8 @@ class ProviderServer:
         self.requests: list[dict[str, Any]] = []
         self.go_on = threading.Event()
         """What the model `paused` waits for in the middle of its answer."""
+        self.chance = random.Random(0)
+        """What decides when a story is told badly."""
         self.disconnected = threading.Event()
         """Set when a client has closed the connection in the middle of an answer."""
         provider = self
@@ -108,14 +114,14 @@ def _chunk(**more: Any) -> dict[str, Any]:
     return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **more}
 
 
-def pieces(text: str) -> Iterator[str]:
-    """An answer in pieces of one to three characters, as tokens come."""
+def pieces(text: str, least: int = 1) -> Iterator[str]:
+    """An answer in pieces of one to three characters (or from `least` on), as tokens come."""
     at = 0
-    size = 1
+    size = 0
     while at < len(text):
-        yield text[at : at + size]
-        at += size
-        size = size % 3 + 1
+        yield text[at : at + least + size]
+        at += least + size
+        size = (size + 1) % 3
 
 
 def _good(handler: _Handler) -> None:
@@ -218,6 +224,36 @@ def _goes_on(handler: _Handler) -> None:
     handler.conclude()
 
 
+PAUSE = 0.015
+"""Seconds between two pieces of a story."""
+REPEATED = 25
+"""Characters that a story repeats when it is asked to go on, if there are as many."""
+
+
+def _tell(handler: _Handler, repeat: int = 0, cuts: float = 0.0) -> None:
+    """The story, slowly, from wherever it broke off, with a chance that it breaks off once."""
+    said = _said(handler)
+    repeat = repeat if len(said) >= repeat else 0
+    end = len(STORY)
+    if not said and handler.owner.chance.random() < cuts:
+        end = handler.owner.chance.randrange(len(STORY))
+    handler.begin()
+    handler.chunk(role="assistant", content="")
+    for piece in pieces(STORY[len(said) - repeat : end], least=4):
+        handler.chunk(content=piece)
+        time.sleep(PAUSE)
+    if end == len(STORY):
+        handler.conclude()
+
+
+def _tell_or_fail(handler: _Handler) -> None:
+    """The story, if the server feels like it."""
+    if handler.owner.chance.random() < 0.4:
+        handler.refuse(503, "overloaded")
+    else:
+        _tell(handler, cuts=0.3)
+
+
 def _nothing(_: _Handler) -> None:
     """The connection just ends."""
 
@@ -228,6 +264,8 @@ EXTRAS = {
     "falls-back": 'fallback = ["unauthorized", "good"]',
     "falls-back-midway": 'fallback = ["goes-on"]',
     "one-at-a-time": "max_concurrency = 1",
+    "story": "prefill = true",
+    "unreliable-story": 'prefill = true\nfallback = ["story", "repeated-story"]',
 }
 
 MANNERS: dict[str, Callable[[_Handler], None]] = {
@@ -246,6 +284,9 @@ MANNERS: dict[str, Callable[[_Handler], None]] = {
     "falls-back": lambda handler: handler.refuse(503, "overloaded"),
     "falls-back-midway": _only_begins,
     "one-at-a-time": _paused,
+    "story": lambda handler: _tell(handler, cuts=0.2),
+    "repeated-story": lambda handler: _tell(handler, repeat=REPEATED, cuts=0.2),
+    "unreliable-story": _tell_or_fail,
     "unauthorized": lambda handler: handler.refuse(401, "Incorrect API key provided: sk-secret"),
     "rate-limited": lambda handler: handler.refuse(429, "slow down"),
     "rejected": lambda handler: handler.refuse(400, "the context is too long"),

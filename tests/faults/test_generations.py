@@ -1,0 +1,298 @@
+"""Answers, while at random moments what writes them is killed, stopped, frozen, restarted, doubled or told to stop.
+
+The seeds are printed. SWITCHBOARD_FAULT_SEED=17 begins with that one, SWITCHBOARD_FAULT_RUNS=200 makes more runs.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from core.attempt import MAX_ATTEMPTS
+from core.errors import NothingToStop
+from core.models import Generation, GenerationState, Session
+from core.rate_limit import PREFIX
+from tests.conftest import new_user
+from tests.faults.fleet import AWAY, LEASE, Fleet
+from tests.provider import STORY, ProviderServer
+from tests.waiting import wait_for
+
+RUNS = int(os.environ.get("SWITCHBOARD_FAULT_RUNS", "3"))
+FIRST = int(os.environ.get("SWITCHBOARD_FAULT_SEED", str(random.SystemRandom().randrange(10**6))))
+MODELS = ("story", "repeated-story", "unreliable-story")
+ANSWERS = 6
+"""Generations in one run."""
+LASTS = 3.0
+"""Seconds over which a run's faults are spread."""
+ENDED = 25.0
+"""Seconds after the last fault within which every answer must have ended."""
+TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
+
+pytestmark = pytest.mark.timeout(120 + 40 * RUNS)
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ProviderServer]:
+    """A model server of this module's own, whose stories are told badly by its own dice."""
+    server = ProviderServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    _migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer
+) -> Iterator[Fleet]:
+    """The installation over SQLite, shared by the runs: a worker's start costs more than a run."""
+    path = tmp_path_factory.mktemp("faults") / "test.db"
+    shutil.copy(_migrated_sqlite, path)
+    installation = Fleet(f"sqlite:///{path}", provider)
+    yield installation
+    installation.close()
+
+
+@dataclass
+class Asked:
+    """A question, and what a reader has seen of its answer so far."""
+
+    session: Session
+    generation_id: UUID
+    task_id: str
+    stop: bool = False
+    """Whether somebody has asked for its end."""
+    text: str = ""
+    cursor: int = 0
+    kinds: list[str] = field(default_factory=list)
+
+    def read(self, fleet: Fleet) -> None:
+        """Go on reading the log, as a stream's reader does."""
+        for event in fleet.runtime.log.read(self.session.id, self.cursor).events:
+            assert event.offset == self.cursor + 1, f"{self.generation_id}: a gap before {event}"
+            self.cursor = event.offset
+            self.kinds.append(event.type)
+            if event.type == "delta":
+                data = json.loads(event.data)
+                assert data["at"] == len(self.text), f"{self.generation_id}: {data} does not follow {self.text!r}"
+                self.text += data["text"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the reader has seen the end."""
+        return any(kind in TERMINAL for kind in self.kinds)
+
+
+def ask(fleet: Fleet, model: str, owned: bool) -> Asked:
+    """What the web process does with a question."""
+    owner = new_user(fleet.runtime.database) if owned else None
+    with fleet.runtime.database.writing() as db:
+        secret_hash = None if owned else os.urandom(32)
+        session = fleet.runtime.sessions.create_session(db, owner, secret_hash=secret_hash, model=model)
+    generation_id = fleet.runtime.generations.accept(session, "Tell me the story.").generation_id
+    return Asked(session, generation_id, fleet.generate(generation_id))
+
+
+class Run:
+    """One seed: its answers, and what is done to them when."""
+
+    def __init__(self, fleet: Fleet, seed: int) -> None:
+        self.fleet = fleet
+        self.dice = random.Random(seed)
+        self.asked: list[Asked] = []
+        self.plan: list[tuple[float, str, Callable[[], object]]] = []
+        for number in range(ANSWERS):
+            model, owned = MODELS[number % len(MODELS)], self.dice.random() < 0.5
+            self._at(self.dice.uniform(0, 1), f"ask {model}", lambda m=model, o=owned: self._ask(m, o))  # type: ignore[misc]
+        # At most two, so that no answer can lose more workers than it may.
+        disasters = [self._kill, self._terminate, self._freeze_for_long, self._restart_valkey]
+        for disaster in self.dice.choices(disasters, k=self.dice.choice([1, 2, 2])):
+            disaster(self.dice.uniform(0.3, LASTS))
+        for nuisance in self.dice.choices([self._double, self._double, self._stop, self._freeze], k=4):
+            nuisance(self.dice.uniform(0.3, LASTS))
+        self.plan.sort(key=lambda step: step[0])
+
+    def __str__(self) -> str:
+        return ", ".join(f"{at:.2f} {what}" for at, what, _ in self.plan)
+
+    def go(self) -> None:
+        """Do it all, each at its time, and wait for the ends."""
+        began = time.monotonic()
+        for at, _, step in self.plan:
+            while time.monotonic() < began + at:
+                self._read()
+                time.sleep(0.02)
+            step()
+        for worker in self.fleet.workers:
+            worker.send(signal.SIGCONT)
+            worker.start()
+        deadline = time.monotonic() + ENDED
+        while not all(asked.ended for asked in self.asked):
+            assert time.monotonic() < deadline, f"no end of {[each for each in self.asked if not each.ended]}"
+            self._read()
+            time.sleep(0.05)
+
+    def _at(self, moment: float, what: str, step: Callable[[], object]) -> None:
+        self.plan.append((moment, what, step))
+
+    def _read(self) -> None:
+        for asked in self.asked:
+            try:
+                asked.read(self.fleet)
+            except AWAY:
+                return
+
+    def _ask(self, model: str, owned: bool) -> None:
+        self.asked.append(ask(self.fleet, model, owned))
+
+    def _kill(self, at: float) -> None:
+        worker = self.dice.choice(self.fleet.workers)
+        self._at(at, f"kill {worker.name}", lambda: worker.send(signal.SIGKILL))
+        self._at(at + self.dice.uniform(0, 1), f"start {worker.name}", worker.start)
+
+    def _terminate(self, at: float) -> None:
+        worker = self.dice.choice(self.fleet.workers)
+        self._at(at, f"terminate {worker.name}", lambda: worker.send(signal.SIGTERM))
+        self._at(at + self.dice.uniform(0.5, 1.5), f"start {worker.name}", worker.start)
+
+    def _freeze(self, at: float) -> None:
+        self._freeze_for(at, self.dice.uniform(0.05, LEASE / 3))
+
+    def _freeze_for_long(self, at: float) -> None:
+        self._freeze_for(at, LEASE + self.dice.uniform(0, 2.5))
+
+    def _freeze_for(self, at: float, seconds: float) -> None:
+        worker = self.dice.choice(self.fleet.workers)
+        self._at(at, f"freeze {worker.name}", lambda: worker.send(signal.SIGSTOP))
+        self._at(at + seconds, f"thaw {worker.name}", lambda: worker.send(signal.SIGCONT))
+
+    def _restart_valkey(self, at: float) -> None:
+        self._at(at, "restart Valkey", self.fleet.restart_valkey)
+
+    def _double(self, at: float) -> None:
+        number = self.dice.randrange(ANSWERS)
+        self._at(at, f"double {number}", lambda: self._with(number, self.fleet.generate))
+
+    def _stop(self, at: float) -> None:
+        number = self.dice.randrange(ANSWERS)
+        # Twice at once, as two tabs do.
+        self._at(at, f"stop {number}", lambda: [self._with(number, self._stop_both) for _ in range(1)])
+
+    def _stop_both(self, generation_id: UUID) -> None:
+        asked = next(each for each in self.asked if each.generation_id == generation_id)
+
+        def stop() -> None:
+            try:
+                self.fleet.runtime.generations.stop(asked.session)
+            except (NothingToStop, *AWAY):
+                return
+
+        asked.stop = True
+        racers = [threading.Thread(target=stop) for _ in range(2)]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+
+    def _with(self, number: int, do: Callable[[UUID], object]) -> None:
+        if number < len(self.asked):
+            do(self.asked[number].generation_id)
+
+
+def verify(fleet: Fleet, asked: Asked) -> str:
+    """Everything that must be true of one answer; how it ended."""
+    asked.read(fleet)
+    ends = [kind for kind in asked.kinds if kind in TERMINAL]
+    assert len(ends) == 1, asked
+    assert asked.kinds[-1] == ends[0], asked
+    assert asked.kinds.count("started") <= 1, asked
+    with fleet.runtime.database.reading() as db:
+        row = db.get_one(Generation, asked.generation_id)
+    assert row.state == ends[0], asked
+    words = fleet.runtime.transcript.read(asked.session).messages
+    assert [word.role for word in words] == ["user", "assistant"], words
+    assert words[-1].text == asked.text, asked
+    if row.state == GenerationState.DONE:
+        assert asked.text == STORY, asked
+    elif row.state == GenerationState.STOPPED:
+        assert asked.stop, asked
+        assert STORY.startswith(asked.text), asked
+    else:
+        assert row.attempt > MAX_ATTEMPTS, asked
+        assert STORY.startswith(asked.text), asked
+    return row.state
+
+
+def held(fleet: Fleet) -> int:
+    """Leases and slots that count."""
+    seconds, microseconds = fleet.runtime.redis.time()
+    keys = [
+        *fleet.runtime.redis.scan_iter(f"{PREFIX}concurrent:*"),
+        *fleet.runtime.redis.scan_iter(f"{PREFIX}slots:*"),
+    ]
+    now = f"({seconds * 1_000_000 + microseconds}"
+    return sum(int(fleet.runtime.redis.zcount(key, now, "+inf")) for key in keys)
+
+
+def run(fleet: Fleet, seed: int) -> Counter[str]:
+    """One run, and all that must be true after it; how its answers ended."""
+    fleet.start()
+    one = Run(fleet, seed)
+    print(f"seed {seed}: {one}")
+    one.go()
+    ends: Counter[str] = Counter(verify(fleet, asked) for asked in one.asked)
+    wait_for(lambda: held(fleet) == 0, seconds=LEASE + 1, what="leases and slots are given back")
+    assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
+    for asked in one.asked:
+        fleet.runtime.sweeper.delete(asked.session.id)
+    return ends
+
+
+def test_every_answer_has_one_end_and_every_character_once(fleet: Fleet, provider: ProviderServer) -> None:
+    ends: Counter[str] = Counter()
+    began = time.monotonic()
+    for seed in range(FIRST, FIRST + RUNS):
+        provider.chance.seed(seed)
+        ends += run(fleet, seed)
+    print(f"{RUNS} runs in {time.monotonic() - began:.0f} s: {dict(ends)}")
+
+
+def test_the_same_over_postgresql(postgres_url: str, provider: ProviderServer) -> None:
+    fleet = Fleet(postgres_url, provider)
+    try:
+        run(fleet, FIRST)
+    finally:
+        fleet.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "within"), [(signal.SIGKILL, LEASE + 5), (signal.SIGTERM, 2.0)], ids=["killed", "terminated"]
+)
+def test_the_other_worker_carries_on_in_time(fleet: Fleet, number: signal.Signals, within: float) -> None:
+    fleet.start()
+    asked = ask(fleet, "repeated-story", owned=False)
+    worker = fleet.owner_of(asked.task_id)
+    wait_for(lambda: _seen(fleet, asked, "delta"), what="it begins")
+
+    worker.send(number)
+    began = time.monotonic()
+    wait_for(lambda: _seen(fleet, asked, "resumed"), what="the other one carries on")
+    took = time.monotonic() - began
+
+    print(f"carried on {took:.2f} s after {number.name} (lease {LEASE} s)")
+    assert took < within
+    wait_for(lambda: _seen(fleet, asked, "done"), seconds=30, what="it ends")
+    assert verify(fleet, asked) == "done"
+
+
+def _seen(fleet: Fleet, asked: Asked, kind: str) -> bool:
+    asked.read(fleet)
+    return kind in asked.kinds
