@@ -21,7 +21,7 @@ from core.session_service import Credential
 from core.transcript import Conversation
 from web import admission, answers
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
-from web.credentials import clear_cookie, set_cookie
+from web.credentials import clear_cookie, session_cookie, set_cookie
 from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.idempotency import idempotent
 from web.markdown import render
@@ -181,7 +181,9 @@ def delete() -> Response:
     if session.owner_id is not None:
         parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     response = Response(status=204)
-    clear_cookie(response)
+    named = session_cookie()
+    if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
+        clear_cookie(response)
     return response
 
 

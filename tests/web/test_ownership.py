@@ -32,7 +32,7 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
 
 OTHER_ROUTES = {
     *[("GET", path) for path in ("/", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")],
-    *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/streamz")],
+    *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/streamz", "/chat/sse/probe")],
     ("POST", "/session/create"),
     # Named by their own arguments; tested below and in test_session.py.
     ("GET", "/tasks/<task_id>"),
@@ -147,6 +147,8 @@ def test_sessions_are_listed_in_pages_renamed_opened_and_deleted(owner: FlaskCli
     assert owner.get("/session/current").get_json()["session_id"] == made[0]
     assert owner.delete("/session", headers={"X-Session-ID": made[1]}).status_code == 204
     assert made[1] not in [each["session_id"] for each in owner.get("/sessions").get_json()["sessions"]]
+
+    assert owner.get("/session/current").get_json()["session_id"] == made[0]  # deleting another left the cookie alone
 
     _problem(stranger.post("/session/open", json={"session_id": made[0]}), 403, "not-owner")
     assert stranger.get("/sessions").get_json() == {"sessions": [], "next": None}

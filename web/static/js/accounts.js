@@ -168,7 +168,9 @@ export class Accounts {
     byId("menu-name").textContent = name;
     byId("account-initial").textContent = [...name][0].toUpperCase();
     byId("account-open").ariaLabel = `Account: ${name}`;
-    /** @type {HTMLInputElement} */ (byId("change-username")).defaultValue = user?.email ?? "";
+    for (const field of document.querySelectorAll("input[name=username]")) {
+      /** @type {HTMLInputElement} */ (field).defaultValue = user?.email ?? ""; // password managers look for it
+    }
     if (before?.user_id === user?.user_id) return;
     if (before) {
       this.strip.withdraw();

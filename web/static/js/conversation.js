@@ -88,9 +88,9 @@ function event(state, type, data) {
   if (data.generation_id && state.messages.some(({ id }) => id === data.generation_id)) return state;
   switch (type) {
     case "model":
-      // The version is not the ETag: after another tab's switch, ours has to be fetched.
       if (!state.session || state.session.version === data.version) return state;
-      return { ...state, session: { ...state.session, model: data.model, version: data.version }, stale: true };
+      // A session's ETag is its version: with it, this tab may switch at once after another one did.
+      return { ...state, session: { ...state.session, model: data.model, version: data.version }, etag: `"${data.version}"` };
     case "queued": return begun(state, data, { phase: "queued", position: data.position ?? 0 });
     case "started": return begun(state, data, { phase: "connecting", position: 0, model: data.model });
     case "delta":
