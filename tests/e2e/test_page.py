@@ -347,6 +347,24 @@ def test_a_stream_that_cannot_be_opened_is_opened_later(visit: Visit) -> None:
     visitor.complaints.clear()
 
 
+def test_an_answer_is_stopped_and_what_was_shown_stays(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    ask(page, "Tell me a long story about a lighthouse.")
+    expect(answers(page).last).to_contain_text(re.compile(r"\w+ \w+"))
+    page.get_by_role("button", name="Stop the answer").click()
+    expect(answers(page).last).to_have_attribute("data-state", "stopped")
+    expect(page.get_by_role("button", name="Stop the answer")).to_be_hidden()
+    stopped = visitor.get("/session/messages")["messages"][-1]
+    assert stopped["state"] == "stopped"
+    assert stopped["text"]
+    page.reload()
+    expect(answers(page).last).to_have_attribute("data-state", "stopped")
+    expect(answers(page).last).to_contain_text(stopped["text"].split()[0])
+    ask(page, "In one sentence: what is a bell?")
+    expect_answered(page, 2)
+
+
 def test_an_unanswered_question_can_be_asked_again(visit: Visit) -> None:
     """The model's server can't be made to fail from here, so the API is played."""
     visitor = visit()

@@ -153,6 +153,9 @@ export const models = async () => (await call("GET", "/config/models")).data;
 export const switchModel = (model, etag) =>
   call("POST", "/session/model", { body: { model }, headers: etag ? { "If-Match": etag } : {} });
 
+/** Stop the answer that is being written. */
+export const stop = () => call("POST", "/chat/stop", { body: {} });
+
 /** @param {string} message @param {string | null} model @param {string} key @returns {Promise<Accepted>} */
 export const ask = async (message, model, key) =>
   (await call("POST", "/chat", { body: model ? { message, model } : { message }, headers: { "Idempotency-Key": key } })).data;

@@ -163,6 +163,17 @@ async function send(text) {
   }
 }
 
+/** Stop the answer; the event `stopped` then says where it ended. */
+async function stop() {
+  try {
+    await api.stop();
+  } catch (error) {
+    // It has ended by itself meanwhile, or the request failed: either way the server knows how things are.
+    if (!(error instanceof api.Problem && error.status === 409)) say(api.plainWords(error));
+    void sync();
+  }
+}
+
 /**
  * A page without a session may still carry the cookie of one that ran out, or meet a server that makes
  * no session unasked. Sending a message is asking.
@@ -298,8 +309,8 @@ function begin() {
 // ---- What the page shows -----------------------------------------------------------------------------------
 
 const composer = new Composer(
-  { form: byId("composer"), field: byId("message"), send: byId("send"), count: byId("count") },
-  { send, wait: () => say("An answer is still coming. Wait for its end, then send this.") },
+  { form: byId("composer"), field: byId("message"), send: byId("send"), stop: byId("stop"), count: byId("count") },
+  { send, stop, wait: () => say("An answer is still coming. Wait for its end, then send this.") },
 );
 const picker = new ModelPicker(byId("model"), chooseModel);
 const bar = new SessionBar(
@@ -349,6 +360,7 @@ function draw() {
   const shown = items(state);
   messages.show(shown, state.live !== null || state.stale);
   composer.busy = sending || state.live !== null;
+  composer.stoppable = !sending && state.live !== null;
   if (state.session && !state.over) picker.current = state.session.model;
   bar.expiresAt = state.over ? null : state.session?.expires_at ?? null;
   byId("empty").hidden = loading || shown.length > 0 || state.over !== null;

@@ -12,8 +12,8 @@ export class Composer {
 
   /**
    * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, send: HTMLButtonElement,
-   *   count: HTMLElement}} parts
-   * @param {{send: (text: string) => void, wait: () => void}} on
+   *   stop: HTMLButtonElement, count: HTMLElement}} parts
+   * @param {{send: (text: string) => void, stop: () => void, wait: () => void}} on
    *   `wait`: someone tried to send while an answer is coming
    */
   constructor(parts, on) {
@@ -26,6 +26,11 @@ export class Composer {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
       event.preventDefault();
       this.#send();
+    });
+    parts.stop.addEventListener("click", () => {
+      parts.stop.disabled = true; // once is enough; the answer's end brings it back
+      this.focus();
+      this.on.stop();
     });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -57,6 +62,15 @@ export class Composer {
   set busy(/** @type {boolean} */ busy) {
     this.#busy = busy;
     this.#draw();
+  }
+
+  /** Whether there is an answer that can be stopped: then the button for it is where Send is. */
+  set stoppable(/** @type {boolean} */ stoppable) {
+    const { send, stop } = this.parts;
+    if (stop.hidden === !stoppable) return;
+    stop.disabled = false;
+    stop.hidden = !stoppable;
+    send.hidden = stoppable;
   }
 
   #send() {
