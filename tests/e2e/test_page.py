@@ -351,7 +351,7 @@ def test_an_answer_is_stopped_and_what_was_shown_stays(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     ask(page, "Tell me a long story about a lighthouse.")
-    expect(answers(page).last).to_contain_text(re.compile(r"\w+ \w+"))
+    expect(answers(page).last.locator(".body")).to_contain_text(re.compile(r"\w+ \w+"))
     page.get_by_role("button", name="Stop the answer").click()
     expect(answers(page).last).to_have_attribute("data-state", "stopped")
     expect(page.get_by_role("button", name="Stop the answer")).to_be_hidden()
