@@ -232,6 +232,7 @@ def test_conversations_are_opened_renamed_and_deleted(visit: Visit) -> None:
     expect(titles(page)).to_have_text(["Say two.", "The first"])
     row_button(page, "Say two.", "Delete").click()
     page.get_by_role("button", name="Delete", exact=True).click()
+    expect(rows(page)).to_have_count(1)
     expect(titles(page)).to_have_text(["The first"])
     expect(questions(page)).to_have_text(["Say one."])
     page.reload()

@@ -55,18 +55,19 @@ const stream = new Stream("/chat/sse", api.sessionHeaders, {
   state: showConnection,
 });
 
-let syncing = false;
+/** @type {Promise<void> | null} */ let syncing = null;
 let syncAgain = false;
 /** @type {number | undefined} */ let syncTimer;
 
-/** Fetch the session and its messages, and let the events go on from there. */
-async function sync() {
-  if (syncing) {
-    syncAgain = true;
-    return;
-  }
+/** Fetch the session and its messages, and let the events go on from there. @returns {Promise<void>} */
+function sync() {
+  if (syncing) syncAgain = true;
+  syncing ??= catchUp();
+  return syncing;
+}
+
+async function catchUp() {
   clearTimeout(syncTimer);
-  syncing = true;
   do {
     syncAgain = false;
     const asked = conversation;
@@ -86,7 +87,7 @@ async function sync() {
       else syncTimer = setTimeout(sync, 1_000 + Math.random() * 4_000);
     }
   } while (syncAgain);
-  syncing = false;
+  syncing = null;
 }
 
 /** @param {unknown} error @returns {error is api.Problem} */
@@ -287,7 +288,6 @@ async function remove(id) {
     }
   }
   if (id === shown) begin();
-  else if (shown) await api.openSession(shown).catch(() => {}); // its cookie went with the other
 }
 
 /** The id of the user's session on screen, if it is a user's. */
