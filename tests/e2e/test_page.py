@@ -2,11 +2,14 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Route, expect
+
+from tests.e2e.system import System
 
 ANSWER_TIME = 60_000
 """Milliseconds in which the local model ends any answer, on a slow machine too."""
@@ -363,6 +366,24 @@ def test_an_answer_is_stopped_and_what_was_shown_stays(visit: Visit) -> None:
     expect(answers(page).last).to_contain_text(stopped["text"].split()[0])
     ask(page, "In one sentence: what is a bell?")
     expect_answered(page, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_web_server_that_is_replaced_in_mid_answer_costs_nothing(
+    visit: Visit, system: System, number: signal.Signals
+) -> None:
+    visitor = visit()
+    page = visitor.page
+    ask(page, "Tell me a story about a lighthouse and a ship.")
+    expect(answers(page).last.locator(".body")).to_contain_text(re.compile(r"\w+ \w+"))
+    web = system.child("gunicorn")
+    assert web is not None
+    web.send_signal(number)
+    web.wait(15)
+    system.until(system.ready)
+    expect_answered(page)
+    expect_same_as_server(visitor, page)
+    visitor.complaints.clear()  # the browser tells of the connections that were refused
 
 
 def test_an_unanswered_question_can_be_asked_again(visit: Visit) -> None:
