@@ -62,9 +62,12 @@ class Reader:
                 yield self._reset(tip, "unknown-cursor")
             else:
                 self._at = begun
+            # The top was read after Redis had the subscription: from there on everything is announced.
+            behind = self._at != Position(tip.epoch, tip.top)
             while True:
-                if (yield from self._catch_up()):
+                if behind and (yield from self._catch_up()):
                     return
+                behind = True
                 subscription.at = self._at.offset
                 if (yield from self._follow(subscription)):
                     return
