@@ -33,8 +33,9 @@ SPARE_FILES = 500
 """Descriptors that a process needs beside its readers'."""
 ARRIVAL = 10.0
 """Seconds that the last events may take."""
-SETTLE = 2.0
-"""Seconds between the last reader's arrival and the first event."""
+SETTLE = 8.0
+"""Seconds between the last reader's arrival and the first event: what is measured is readers that are open, and ten
+thousand that have just come still read their logs for some seconds."""
 HEADINGS = "             p50 ms  p90 ms  p99 ms  max ms  web CPU  kB/reader  Redis connections  arrived"
 
 Serving = Callable[[Path, Valkey, int], AbstractContextManager[Server]]
