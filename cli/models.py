@@ -11,6 +11,8 @@ from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.state import StateDirectory
 from core.model_config import ModelCatalog, ModelConfig
+from core.providers import ProviderError
+from core.providers.wire import api_key
 from core.settings import Settings
 
 
@@ -52,17 +54,22 @@ async def problems_of(catalog: ModelCatalog, local_url: str) -> dict[str, str | 
         httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as local,
     ):
         asked = [
-            problem_at(local, f"{local_url}/models")
-            if model.base_url is None
-            else problem_at(remote, f"{str(model.base_url).rstrip('/')}/models", headers=_headers(model))
+            problem_at(local, f"{local_url}/models") if model.base_url is None else _problem_of(remote, model)
             for model in catalog.models.values()
         ]
         return dict(zip(catalog.models, await asyncio.gather(*asked), strict=True))
 
 
-def _headers(model: ModelConfig) -> dict[str, str]:
-    key = os.environ.get(model.api_key_env) if model.api_key_env else None
-    return {"Authorization": f"Bearer {key}"} if key else {}
+async def _problem_of(client: httpx2.AsyncClient, model: ModelConfig) -> str | None:
+    try:
+        key = api_key(model)
+    except ProviderError as error:
+        return error.log_detail
+    url, headers = f"{str(model.base_url).rstrip('/')}/models", {"Authorization": f"Bearer {key}"}
+    if model.provider == "anthropic":
+        url = url.removesuffix("/models") + "/v1/models"
+        headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
+    return await problem_at(client, url, headers=headers)
 
 
 def _api_key(model: ModelConfig) -> str:

@@ -2,9 +2,12 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+
+ANTHROPIC = HttpUrl("https://api.anthropic.com")
+"""Where Anthropic's own API is, for tables that name no other server."""
 
 
 class ModelConfigError(Exception):
@@ -19,7 +22,7 @@ class ModelConfig(_Table):
     """One `[models.NAME]` table. Timeouts are in seconds."""
 
     label: Annotated[str, Field(min_length=1)]
-    provider: Literal["openai"]
+    provider: Literal["openai", "anthropic"]
     model: Annotated[str, Field(min_length=1)]
     """The name the server knows the model by."""
     base_url: Annotated[HttpUrl, Field(strict=False)] | None = None
@@ -36,6 +39,12 @@ class ModelConfig(_Table):
     connect_timeout: Annotated[float, Field(gt=0)] = 5.0
     first_token_timeout: Annotated[float, Field(gt=0)] = 60.0
     between_tokens_timeout: Annotated[float, Field(gt=0)] = 30.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_address(cls, table: Any) -> Any:
+        at_home = isinstance(table, dict) and table.get("provider") == "anthropic" and "weights" not in table
+        return {"base_url": str(ANTHROPIC), **table} if at_home else table
 
 
 class ModelCatalog(_Table):
@@ -84,10 +93,14 @@ def _check_references(path: Path, catalog: ModelCatalog) -> None:
         raise ModelConfigError(f"{path}: default: there is no table [models.{catalog.default}]")
     for name, model in catalog.models.items():
         table = f"{path}: [models.{name}]"
+        if model.provider == "anthropic" and model.weights:
+            raise ModelConfigError(f'{table} weights: the local server is asked as provider = "openai"')
         if (model.base_url is None) == (model.weights is None):
             raise ModelConfigError(f"{table} base_url: give either base_url or weights")
         if model.weights not in (None, catalog.weights):
             raise ModelConfigError(f"{table} weights: the local server serves one model, {catalog.weights}")
+        if model.base_url and model.base_url.host == ANTHROPIC.host and model.temperature is not None:
+            raise ModelConfigError(f"{table} temperature: Anthropic's own API takes none")
         for other in model.fallback:
             if other not in catalog.models or other == name:
                 raise ModelConfigError(f"{table} fallback: {other!r} is not another model of this file")

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition, Thread
 
-from core.providers import Chunk, ChunkStream, ProviderError, Usage
+from core.providers import Chunk, ChunkStream, ErrorKind, ProviderError, Usage
+
+BUFFER = 256 * 1024
+"""Characters that wait to be taken; then the provider is read no further until some have been."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Pump:
         self._open_stream = open_stream
         self._changed = Condition()
         self._texts: list[str] = []
+        self._waiting = 0
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._error: ProviderError | None = None
@@ -40,12 +44,15 @@ class Pump:
                 self._changed.wait(wait)
             text = "".join(self._texts)
             self._texts.clear()
+            self._waiting = 0
+            self._changed.notify()
             return Batch(text, self._ended, self._finish_reason, self._usage, self._error)
 
     def abort(self) -> None:
         """Close the connection to the provider; what arrives after this is dropped."""
         with self._changed:
             self._aborted = True
+            self._changed.notify()
             stream = self._stream
         if stream is not None:
             stream.abort()
@@ -64,6 +71,8 @@ class Pump:
                 self._put(chunk)
         except ProviderError as error:
             self._error = error
+        except Exception as error:  # whatever a server sends, and whatever the SDK makes of it
+            self._error = ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__)
         finally:
             with self._changed:
                 self._ended = True
@@ -75,4 +84,7 @@ class Pump:
             self._usage = chunk.usage or self._usage
             if chunk.text:
                 self._texts.append(chunk.text)
+                self._waiting += len(chunk.text)
                 self._changed.notify()
+            while self._waiting > BUFFER and not self._aborted:
+                self._changed.wait()

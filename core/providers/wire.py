@@ -1,0 +1,145 @@
+"""What the wire protocols have in common: the HTTP client, its errors in our words, and an answer that can be cut."""
+
+import codecs
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+from core.model_config import ModelConfig
+from core.providers import Chunk, ErrorKind, ProviderError
+
+
+def http_client(config: ModelConfig) -> httpx2.Client:
+    """For one model's requests. It raises ProviderError for every answer that is not a success."""
+    return httpx2.Client(
+        # A proxy of the environment is for the servers out there, not for the one on this machine.
+        trust_env=config.weights is None,
+        # No connection is used twice: abort() must never hit the next answer on it.
+        limits=httpx2.Limits(max_keepalive_connections=0),
+        timeout=httpx2.Timeout(
+            connect=config.connect_timeout,
+            # Between two reads of the socket; the writer watches the finer deadlines.
+            read=max(config.first_token_timeout, config.between_tokens_timeout),
+            write=10.0,
+            pool=config.connect_timeout,
+        ),
+        event_hooks={"response": [_refuse]},
+    )
+
+
+def api_key(config: ModelConfig) -> str:
+    """The model's key. Raises ProviderError for one that no header can carry."""
+    key = os.environ.get(config.api_key_env, "").strip() if config.api_key_env else ""
+    if not (key.isascii() and key.isprintable()):
+        raise ProviderError(ErrorKind.UNAUTHORIZED, f"{config.api_key_env} holds characters that no key has")
+    # The SDKs want some key; servers without authentication ignore it.
+    return key or "none"
+
+
+class WireStream:
+    """A ChunkStream over one response."""
+
+    def __init__(self, response: httpx2.Response, chunks: Iterator[Chunk]) -> None:
+        self._response = response
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[Chunk]:
+        finished = False
+        characters = _Characters()
+        with translated(), contextlib.closing(self._response):
+            for chunk in self._chunks:
+                finished = finished or chunk.finish_reason is not None
+                yield chunk._replace(text=characters.feed(chunk.text))
+        if not finished:
+            # A connection that just ends looks like the end of the answer.
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without a finish reason")
+
+    def abort(self) -> None:
+        network = self._response.extensions["network_stream"]
+        # Closing a socket does not wake a thread that reads from it; shutting it down does.
+        with contextlib.suppress(OSError):
+            network.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+class _Characters:
+    """Makes whole characters of what came as JSON.
+
+    A server that cuts its text by UTF-16 can send the halves of a character in two chunks. Half a character that
+    stays alone could not be encoded later on, and NUL not be stored.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
+
+    def feed(self, text: str) -> str:
+        whole: str = self._decoder.decode(text.encode("utf-16-le", "surrogatepass"))
+        return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Whatever goes wrong with a server, as a ProviderError without anything that the server wrote."""
+    try:
+        yield
+    except Exception as error:
+        # Not `from error`: the SDKs' messages quote the server, and a traceback would quote them.
+        raise _in_our_words(error) from None
+
+
+def _in_our_words(error: BaseException | None) -> ProviderError:
+    name = type(error).__name__
+    while error is not None:
+        match error:
+            case ProviderError():
+                return error
+            case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
+                return ProviderError(ErrorKind.UNREACHABLE, type(error).__name__)
+            case httpx2.TimeoutException():
+                return ProviderError(ErrorKind.TIMEOUT, type(error).__name__)
+            case httpx2.HTTPError():
+                return ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__)
+        # The SDKs wrap what httpx2 raises.
+        error = error.__cause__
+    # What remains is a server that does not speak the protocol.
+    return ProviderError(ErrorKind.BROKEN_STREAM, name)
+
+
+def _refuse(response: httpx2.Response) -> None:
+    """Before its body is read: that might be endless, and says nothing that we may repeat. A redirect is refused too:
+    a conversation and a key go to the address that was configured."""
+    if not response.is_success:
+        status = response.status_code
+        raise ProviderError(kind_of(status), f"HTTP {status}", _seconds(response.headers.get("Retry-After", "")))
+
+
+def kind_of(status: int) -> ErrorKind:
+    """What an HTTP status means for what happens next."""
+    match status:
+        case 401 | 402 | 403:
+            return ErrorKind.UNAUTHORIZED
+        case 408 | 504:
+            return ErrorKind.TIMEOUT
+        case 429 | 529:  # 529 is Anthropic's, for a server that is overloaded
+            return ErrorKind.RATE_LIMITED
+        case 404 | 405 | 410:  # this address has no such model, or is none of a model server
+            return ErrorKind.UNREACHABLE
+        case _ if status < 400:
+            return ErrorKind.UNREACHABLE
+        case _ if status < 500:
+            return ErrorKind.REJECTED
+    return ErrorKind.SERVER_ERROR
+
+
+def _seconds(retry_after: str) -> float | None:
+    """Retry-After, which is a number of seconds or a date, in seconds from now."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
