@@ -29,6 +29,7 @@ class TaskNames:
     GENERATE = "chat.generate"
     SWEEP_EXPIRED = "maintenance.sweep_expired"
     REAP_GENERATIONS = "maintenance.reap_generations"
+    CHECK_INVARIANTS = "maintenance.check_invariants"
 
 
 broker_url = _settings.broker_url
@@ -91,6 +92,7 @@ worker_enable_remote_control = True
 beat_schedule_filename = str(_settings.state_dir / "beat-schedule")
 _sweep_every = _settings.sweep_every.total_seconds()
 _reap_every = _settings.reap_every.total_seconds()
+_check_every = 60.0
 # Each entry expires with its period: a worker that comes back late runs the newest, not a hundred old ones.
 beat_schedule = {
     TaskNames.SWEEP_EXPIRED: {
@@ -102,6 +104,11 @@ beat_schedule = {
         "task": TaskNames.REAP_GENERATIONS,
         "schedule": _reap_every,
         "options": {"expires": _reap_every},
+    },
+    TaskNames.CHECK_INVARIANTS: {
+        "task": TaskNames.CHECK_INVARIANTS,
+        "schedule": _check_every,
+        "options": {"expires": _check_every},
     },
 }
 beat_max_loop_interval = 5

@@ -13,11 +13,13 @@ from core.database import Database
 from core.event_log import Producer
 from core.message_limits import owner_of
 from core.models import Generation, GenerationState, Session
+from core.providers import Usage
+from core.usage import shown
 
 MAX_ATTEMPTS = 3
 """Workers that may try; a generation that outlives none of them is not tried for ever."""
 QUEUE_PATIENCE = timedelta(seconds=60)
-"""How long a generation may wait for a worker."""
+"""How long a generation may wait while nobody else's turn comes either: then no worker is there."""
 OWNED_LOG = timedelta(hours=24)
 
 
@@ -43,11 +45,22 @@ class Attempt:
     text: str = ""
     """The answer so far, as the log has it."""
     seq: int = 0
+    slot: str | None = None
+    """The model of whose provider's slots it holds one."""
+    prompt_tokens: int = 0
+    """What the conversation counts for that the model was asked with; see core/usage.py."""
+    reported: Usage | None = None
+    """What the provider counted, if one request wrote the whole answer."""
 
     @property
     def holder(self) -> str:
         """Who holds a provider's slot: the attempt, so that a lost one gives away none but its own."""
-        return f"{self.generation_id}:{self.number}"
+        return holder(self.generation_id, self.number)
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer counts for."""
+        return self.reported or shown(self.prompt_tokens, self.text)
 
     def next(self) -> Producer:
         """Who appends the next event."""
@@ -122,6 +135,11 @@ class Attempts:
                 state=GenerationState.QUEUED,
                 lease_until=now + QUEUE_PATIENCE,
             )
+
+
+def holder(generation_id: UUID, number: int) -> str:
+    """Who holds a provider's slot."""
+    return f"{generation_id}:{number}"
 
 
 def change(db_session: DatabaseSession, attempt: Attempt, **values: Any) -> bool:

@@ -44,18 +44,25 @@ class Cooldowns:
         """The model has just answered."""
         self._redis.delete(_key("resting", model), _key("suspect", model), _key("probe", model))
 
+    def resting(self, models: Sequence[str]) -> set[str]:
+        """Those that are not to be asked now."""
+        return self._known("resting", models)
+
     def unwell(self, models: Sequence[str]) -> set[str]:
         """Those that rest or are suspect."""
-        found = self._redis.mget([_key("suspect", model) for model in models]) if models else []
-        return {model for model, kind in zip(models, found, strict=True) if kind is not None}
+        return self._known("suspect", models)
 
     def may_try(self, model: str) -> bool:
         """Whether to ask the model now: it is well, or this request is the probe."""
         if not self.unwell([model]):
             return True
-        if self._redis.exists(_key("resting", model)):
+        if self.resting([model]):
             return False
         return bool(self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE))
+
+    def _known(self, what: str, models: Sequence[str]) -> set[str]:
+        found = self._redis.mget([_key(what, model) for model in models]) if models else []
+        return {model for model, kind in zip(models, found, strict=True) if kind is not None}
 
 
 def _key(what: str, model: str) -> str:

@@ -158,6 +158,13 @@ class CrossSite(SwitchboardError):
     detail = "This request comes from a page of another site."
 
 
+class OperatorOnly(SwitchboardError):
+    """Only whoever runs the server may see this."""
+
+    slug, title, status = "operator-only", "For the operator only", 403
+    detail = "Ask from the server's own machine, not through a proxy, or send the operator's token."
+
+
 class UnknownModel(SwitchboardError):
     """The model is not on offer."""
 

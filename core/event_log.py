@@ -23,13 +23,15 @@ MARGIN = timedelta(minutes=2)
 """How much longer than its session a log lives: the sweep removes it, this is for when no sweep runs."""
 PAGE = 500
 """Events read at once."""
+LAST = 2**31
+"""The sequence number of every generation's terminal event, so that the log takes one."""
 
 APPEND = """
 local log, meta, partial, words = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local kind, data, channel, new_epoch, max_events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local expires, role = tonumber(ARGV[6]), ARGV[7]
 local generation, attempt, seq = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local text, word, answer = ARGV[11], ARGV[12], ARGV[13]
+local text, word, answer, written = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
 
 local known = redis.call('HMGET', meta, 'generation', 'attempt', 'seq', 'expires')
 if role == 'begin' then
@@ -37,12 +39,15 @@ if role == 'begin' then
              'answer', answer, 'start', redis.call('HGET', meta, 'offset') or 0)
   redis.call('DEL', partial)
 elseif role ~= '' then
-  -- Fencing: another generation, a newer attempt, or a session that has been deleted since.
-  if known[1] ~= generation or tonumber(known[2]) > attempt then return {-1, ''} end
+  if known[1] ~= generation then return {-2, ''} end
+  -- Fencing: a newer attempt writes now.
+  if tonumber(known[2]) > attempt then return {-1, ''} end
   -- A producer that did not see its answer sends again; the second time changes nothing.
   if tonumber(known[2]) == attempt and tonumber(known[3]) >= seq then
     return {tonumber(redis.call('HGET', meta, 'offset')), redis.call('HGET', meta, 'epoch')}
   end
+  -- A Redis that came back with an older state has forgotten what readers have seen.
+  if redis.call('STRLEN', partial) ~= written then return {-2, ''} end
   redis.call('HSET', meta, 'attempt', attempt, 'seq', seq)
 end
 
@@ -67,9 +72,24 @@ return {offset, epoch}
 
 TAKE_OVER = """
 local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt')
-if known[1] ~= ARGV[1] or tonumber(known[2]) > tonumber(ARGV[2]) then return false end
+if known[1] ~= ARGV[1] then return {-2, ''} end
+if tonumber(known[2]) > tonumber(ARGV[2]) then return {-1, ''} end
 redis.call('HSET', KEYS[2], 'attempt', ARGV[2], 'seq', 0)
-return redis.call('GET', KEYS[3]) or ''
+return {0, redis.call('GET', KEYS[3]) or ''}
+"""
+
+# Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the words
+# of an anonymous session stays.
+BEGIN_ANEW = """
+local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt', 'expires')
+-- Ids of generations grow with time: a greater one is the session's next.
+if known[1] and known[1] > ARGV[1] then return -1 end
+if known[1] == ARGV[1] and tonumber(known[2]) > tonumber(ARGV[2]) then return -1 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'attempt', ARGV[2], 'seq', 0, 'answer', ARGV[3], 'start', 0,
+           'epoch', ARGV[4], 'offset', 0, 'expires', math.max(tonumber(ARGV[5]), tonumber(known[3] or 0)))
+redis.call('PEXPIREAT', KEYS[2], redis.call('HGET', KEYS[2], 'expires'))
+return 0
 """
 
 REQUEST_STOP = """
@@ -132,7 +152,11 @@ class Producer:
 
 
 class Fenced(Exception):
-    """The log refused an event: a newer attempt writes this generation, or its session is gone."""
+    """The log refused an event: a newer attempt writes this generation."""
+
+
+class LogLost(Exception):
+    """The log refused an event: Redis has lost it, or its newest part, or its session is gone."""
 
 
 def channel(session_id: UUID) -> str:
@@ -159,6 +183,7 @@ class EventLog:
         self._append: Script = redis.register_script(APPEND)
         self._touch: Script = redis.register_script(TOUCH)
         self._take_over: Script = redis.register_script(TAKE_OVER)
+        self._begin_anew: Script = redis.register_script(BEGIN_ANEW)
         self._request_stop: Script = redis.register_script(REQUEST_STOP)
 
     def append(
@@ -173,12 +198,13 @@ class EventLog:
         text: str = "",
         word: str = "",
         answer: str = "",
+        written: int = 0,
     ) -> Position:
         """Append one event and announce it.
 
         `producer` and `role` ("begin", "write" or "end") tie it to a generation; `text` is added to the
-        answer being written, `word` to the words of an anonymous session. `expires_at` is the session's.
-        Raises Fenced.
+        answer being written, of which there are `written` bytes of UTF-8, `word` to the words of an anonymous
+        session. `expires_at` is the session's. Raises Fenced or LogLost.
         """
         offset, epoch = cast(
             "tuple[int, str]",
@@ -188,7 +214,7 @@ class EventLog:
                     kind,
                     json.dumps(data, separators=(",", ":")),
                     channel(session_id),
-                    os.urandom(4).hex(),
+                    _new_epoch(),
                     MAX_EVENTS,
                     _milliseconds(expires_at + MARGIN),
                     role,
@@ -198,19 +224,31 @@ class EventLog:
                     text,
                     word,
                     answer,
+                    written,
                 ],
             ),
         )
-        if offset < 0:
-            raise Fenced
+        _check(offset)
         return Position(epoch, offset)
 
     def take_over(self, session_id: UUID, generation_id: UUID, attempt: int) -> str:
-        """Refuse all earlier attempts from now on, and return the text that they have left. Raises Fenced."""
-        text = self._take_over(keys=keys(session_id), args=[str(generation_id), attempt])
-        if text is None:
-            raise Fenced
-        return str(text)
+        """Refuse all earlier attempts from now on, and return the text that they have left.
+
+        Raises Fenced or LogLost.
+        """
+        code, text = cast(
+            "tuple[int, str]", self._take_over(keys=keys(session_id), args=[str(generation_id), attempt])
+        )
+        _check(code)
+        return text
+
+    def begin_anew(
+        self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
+    ) -> None:
+        """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
+        expires = _milliseconds(expires_at + MARGIN)
+        arguments: list[str | int] = [str(generation_id), attempt, answer, _new_epoch(), expires]
+        _check(cast("int", self._begin_anew(keys=keys(session_id), args=arguments)))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
         """Let the generation's worker know soon that it is to stop; the row is what holds."""
@@ -252,6 +290,17 @@ class EventLog:
             pipe.delete(*keys(session_id))
             pipe.publish(channel(session_id), farewell)
             pipe.execute()
+
+
+def _check(code: int) -> None:
+    if code == -1:
+        raise Fenced
+    if code == -2:
+        raise LogLost
+
+
+def _new_epoch() -> str:
+    return os.urandom(4).hex()
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -6,21 +6,38 @@ rate_limit.py does the same inside Redis; a test holds the two together.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from core.rate import SECOND, Rate
 
 
-def charge(now: int, arrivals: Sequence[int | None], rates: Sequence[Rate]) -> tuple[bool, list[int]]:
-    """Take one unit from every bucket, or from none of them.
+class Charge(NamedTuple):
+    """What is taken from one bucket."""
+
+    rate: Rate
+    cost: int = 1
+    """Units."""
+
+
+def charge(now: int, arrivals: Sequence[int | None], charges: Sequence[Charge]) -> tuple[bool, list[int]]:
+    """Take its cost from every bucket, or nothing from any of them.
 
     `arrivals` are the kept TATs, None for a bucket that nobody has used. Returns whether all admit, and the
     buckets' backlogs after it.
     """
-    backlogs = [_backlog(now, arrival, rate) for arrival, rate in zip(arrivals, rates, strict=True)]
-    admitted = all(missing(backlog, rate) == 0 for backlog, rate in zip(backlogs, rates, strict=True))
+    backlogs = [_backlog(now, arrival, one.rate) for arrival, one in zip(arrivals, charges, strict=True)]
+    admitted = all(missing(backlog, *one) == 0 for backlog, one in zip(backlogs, charges, strict=True))
     if admitted:
-        backlogs = [backlog + rate.interval for backlog, rate in zip(backlogs, rates, strict=True)]
+        backlogs = [backlog + one.rate.interval * one.cost for backlog, one in zip(backlogs, charges, strict=True)]
     return admitted, backlogs
+
+
+def settle(now: int, arrival: int | None, rate: Rate, more: int) -> int:
+    """The backlog of a bucket from which `more` units (or, below 0, fewer) turn out to have been taken.
+
+    Never refused, and never more than an empty bucket: what has happened has happened.
+    """
+    return min(max(0, _backlog(now, arrival, rate) + more * rate.interval), rate.capacity)
 
 
 def _backlog(now: int, arrival: int | None, rate: Rate) -> int:
@@ -28,9 +45,9 @@ def _backlog(now: int, arrival: int | None, rate: Rate) -> int:
     return 0 if arrival is None else min(max(arrival - now, 0), rate.capacity)
 
 
-def missing(backlog: int, rate: Rate) -> int:
-    """Microseconds until the bucket admits one unit; 0 when it does now."""
-    return max(0, backlog + rate.interval - rate.capacity)
+def missing(backlog: int, rate: Rate, cost: int = 1) -> int:
+    """Microseconds until the bucket admits so many units; 0 when it does now."""
+    return max(0, backlog + rate.interval * cost - rate.capacity)
 
 
 def remaining(backlog: int, rate: Rate) -> int:

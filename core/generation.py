@@ -13,18 +13,21 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 from sqlalchemy import exc as sql_exc
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
+from core import usage
 from core.attempt import QUEUE_PATIENCE, keep_log_until
+from core.client_pool import ClientPool
 from core.clock import Clock, rfc3339
 from core.database import Database
-from core.ending import Endings
+from core.ending import End, Endings
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
-from core.event_log import EventLog, Fenced, Position, Producer
+from core.event_log import EventLog, Position
+from core.line import LONGEST_WAIT, Line, place
 from core.message_limits import MessageLimits, owner_of
-from core.models import LIVE, Generation, GenerationState, Session
+from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.rate_limit import Standing
 from core.session_service import SessionService
 from core.transcript import Message, Transcript
@@ -67,17 +70,21 @@ class GenerationService:
         database: Database,
         sessions: SessionService,
         endings: Endings,
+        line: Line,
         log: EventLog,
         transcript: Transcript,
         limits: MessageLimits,
+        pool: ClientPool,
         clock: Clock,
     ) -> None:
         self._database = database
         self._sessions = sessions
         self._endings = endings
+        self._line = line
         self._log = log
         self._transcript = transcript
         self._limits = limits
+        self._pool = pool
         self._clock = clock
 
     def accept(self, session: Session, message: str, generation_id: UUID | None = None) -> Accepted:
@@ -99,6 +106,7 @@ class GenerationService:
             stop_requested=False,
             lease_until=now + QUEUE_PATIENCE,
             created_at=now,
+            turn=now,
         )
         # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
         with self._database.reading() as db:
@@ -106,13 +114,15 @@ class GenerationService:
                 return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
             if self.active(session.id, db) is not None:
                 raise GenerationInProgress
-        standings = self._limits.admit(session, generation.id, QUEUE_PATIENCE)
+        reserved = usage.tokens(message) + self._pool.config(generation.model).max_tokens
+        standings = self._limits.admit(session, generation.id, LONGEST_WAIT, reserved)
         try:
             current, position = self._insert(generation, session, question)
         except Exception:
             self._limits.release(owner_of(session), generation.id)
             raise
         try:
+            self._endings.tell_all(session.id)
             before = self._announce(generation, current, question, position)
         except Exception:
             self.withdraw(generation.id)
@@ -121,12 +131,10 @@ class GenerationService:
 
     def withdraw(self, generation_id: UUID) -> None:
         """Take back an accepted generation that could not be queued, so that the session is usable at once."""
-        problem = {"problem": GenerationLost().problem()}
+        failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem()})
         # With Redis away there is nobody to tell; the row, which decides, is free all the same.
-        with suppress(RedisError, Fenced):
-            self._endings.end_from_outside(
-                generation_id, GenerationState.FAILED, problem, Generation.state == GenerationState.QUEUED
-            )
+        with suppress(RedisError):
+            self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
     def stop(self, session: Session) -> UUID:
         """Stop the live generation of a validated session, before or after its first word; returns its id.
@@ -137,7 +145,7 @@ class GenerationService:
         with self._database.writing() as db:
             stopped: UUID | None = db.scalar(
                 update(Generation)
-                .where(Generation.session_id == session.id, Generation.state.in_(LIVE))
+                .where(Generation.session_id == session.id, IS_LIVE)
                 .values(stop_requested=True)
                 .returning(Generation.id)
             )
@@ -145,16 +153,14 @@ class GenerationService:
             raise NothingToStop
         # Nobody writes it yet: then nobody but us can end it.
         if not self._endings.end_from_outside(
-            stopped, GenerationState.STOPPED, {}, Generation.state == GenerationState.QUEUED
+            stopped, End(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
         ):
             self._log.request_stop(session.id, stopped)
         return stopped
 
     def active(self, session_id: UUID, db_session: DatabaseSession) -> dict[str, Any] | None:
         """The session's live generation as the wire has it, or None."""
-        row = db_session.scalar(
-            select(Generation).where(Generation.session_id == session_id, Generation.state.in_(LIVE))
-        )
+        row = db_session.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
         if row is None:
             return None
         return {"generation_id": str(row.id), "state": row.state, "model": row.model}
@@ -170,7 +176,8 @@ class GenerationService:
             current = db.get_one(Session, session.id)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
-            position = _waiting(db)
+            generation.turn = self._line.turn(current, db)
+            position = self._line.position(generation, db)
             try:
                 with db.begin_nested():
                     db.add(generation)
@@ -189,7 +196,7 @@ class GenerationService:
             "queued",
             {"generation_id": str(generation.id), "position": position},
             expires_at=keep_log_until(session, self._clock.now()),
-            producer=Producer(generation.id, 0, 0),
+            producer=place(generation.id, position),
             role="begin",
             word=question.dump() if session.anonymous else "",
             answer=answer.dump(),
@@ -208,8 +215,3 @@ def _title(message: str) -> str:
     """What a session is called until its owner says otherwise: how it began."""
     line = " ".join(message.split())
     return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
-
-
-def _waiting(db_session: DatabaseSession) -> int:
-    query = select(func.count()).where(Generation.state == GenerationState.QUEUED)
-    return db_session.scalar(query) or 0

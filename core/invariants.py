@@ -9,19 +9,19 @@ from datetime import timedelta
 from uuid import UUID
 
 from redis import Redis
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
 from core.database import Database
 from core.event_log import PAGE, EventLog, keys
-from core.models import LIVE, Generation, GenerationState, Session
+from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.rate_limit import PREFIX
 from core.settings import Settings
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
 RECENT = 1000
-"""Answers whose logs are read, the newest first: reading all of them could take minutes."""
+"""Answers whose logs and settlements are looked at, the newest ones: looking at all of them could take minutes."""
 SLACK = timedelta(seconds=1)
 """How long what runs on a schedule may itself take."""
 SETTLE = 1.0
@@ -54,14 +54,24 @@ class Invariants:
                 "no generation is live without a live lease for longer than the reaper's period",
                 self._abandoned,
             ),
-            ("leases", "no lease of an owner's without its live generation", lambda: self._ownerless("concurrent")),
-            ("slots", "no slot of a provider's without its live generation", lambda: self._ownerless("slots")),
+            (
+                "leases",
+                "no lease of an owner's without its live generation",
+                lambda: self._idle(self._held("concurrent")),
+            ),
+            ("slots", "no slot of a provider's without its live generation", lambda: self._idle(self._held("slots"))),
+            (
+                "reserved",
+                "no tokens are reserved without their live generation",
+                lambda: self._idle(self._reserved()),
+            ),
+            ("settled", "an owner's budget was charged what an ended generation has used", self._badly_settled),
             (
                 "one-end",
                 "an ended generation has exactly one end in its log, and is not said to be written there",
                 self._badly_ended,
             ),
-            ("told", "no end waits longer than a lease and the reaper's period to be told", self._untold),
+            ("told", "no end waits longer than a lease and the reaper's period to be told and settled", self._untold),
             (
                 "forgotten",
                 "no words in Redis of a session that is gone, or expired for longer than the sweep's period",
@@ -88,7 +98,7 @@ class Invariants:
 
     def _abandoned(self) -> Iterator[str]:
         until = self._clock.now() - self._settings.reap_every - SLACK
-        return self._generations(Generation.state.in_(LIVE), Generation.lease_until < until)
+        return self._generations(IS_LIVE, Generation.lease_until < until)
 
     def _untold(self) -> Iterator[str]:
         until = self._clock.now() - self._settings.lease - self._settings.reap_every - SLACK
@@ -99,10 +109,19 @@ class Invariants:
             found = db.scalars(select(Generation.id).where(*conditions).limit(BATCH)).all()
         return map(str, found)
 
-    def _ownerless(self, policy: str) -> Iterator[str]:
-        """Leases that still count, and whose generation is not live, for longer than a lease: a lease whose holder
-        has died heals within one."""
-        held = self._held(policy)
+    def _badly_settled(self) -> Iterator[str]:
+        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT)
+        used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
+        return self._generations(
+            Generation.id.in_(recent),
+            Generation.state.in_(TERMINAL),
+            Generation.untold.is_(None),
+            Generation.settled_tokens.is_distinct_from(used),
+        )
+
+    def _idle(self, held: set[UUID]) -> Iterator[str]:
+        """Those that hold something although they are not live, for longer than a lease: what is held by somebody
+        who has died heals within one."""
         healed = self._clock.now() - self._settings.lease - SLACK
         with self._database.reading() as db:
             excused: set[UUID] = set()
@@ -111,7 +130,11 @@ class Invariants:
                     db.scalars(
                         select(Generation.id).where(
                             Generation.id.in_(some),
-                            Generation.state.in_(LIVE) | (Generation.finished_at >= healed),
+                            or_(
+                                IS_LIVE,
+                                Generation.finished_at >= healed,
+                                Generation.untold.is_not(None),
+                            ),
                         )
                     )
                 )
@@ -125,6 +148,10 @@ class Invariants:
             # A slot's holder is an attempt: the generation's id, and its number.
             held.update(UUID(str(holder)[:36]) for holder in self._redis.zrangebyscore(key, f"({now}", "+inf"))
         return held
+
+    def _reserved(self) -> set[UUID]:
+        keys_of_owners = self._redis.scan_iter(f"{PREFIX}reserved:*", count=BATCH)
+        return {UUID(str(item)) for key in keys_of_owners for item in self._redis.hkeys(key)}
 
     def _badly_ended(self) -> Iterator[str]:
         with self._database.reading() as db:

@@ -15,11 +15,12 @@ from core.rate_limit import NOW, PREFIX, Standing, answering
 TAKE = """
 local holder, limit, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
-local held = redis.call('ZCARD', KEYS[1])
-if held >= limit then return {0, held} end
+if redis.call('ZCARD', KEYS[1]) >= limit and not redis.call('ZSCORE', KEYS[1], holder) then
+  return {0, redis.call('ZCARD', KEYS[1])}
+end
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
 if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
-return {1, held + 1}
+return {1, redis.call('ZCARD', KEYS[1])}
 """
 
 KEEP = """
@@ -42,14 +43,17 @@ class Leases:
         self._keep: Script = redis.register_script(NOW + KEEP)
 
     def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> Standing:
-        """Let `holder` be one of at most `limit` of the owner's, for as long as the lease. Raises RateLimited."""
+        """Let `holder` be one of at most `limit` of the owner's, for as long as the lease; one that is stays one.
+
+        Raises RateLimited.
+        """
         with answering():
             taken, held = cast(
                 "tuple[int, int]",
                 self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
             )
         # More than the limit are held after an operator has lowered it.
-        standing = Standing(self._policy, limit, max(0, limit - held))
+        standing = Standing(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
         if not taken:
             raise RateLimited(
                 f"At most {limit} may be under way at once; wait until one has ended.",
@@ -74,6 +78,11 @@ class Leases:
         """The holder is done. Harmless when it holds none."""
         with answering():
             self._redis.zrem(self._key(owner), str(holder))
+
+    def clear(self, owner: UUID | str) -> None:
+        """The owner is gone, with all holders."""
+        with answering():
+            self._redis.delete(self._key(owner))
 
     def _key(self, owner: UUID | str) -> str:
         return f"{PREFIX}{self._policy}:{owner}"

@@ -1,4 +1,4 @@
-"""How much one owner may ask for: messages by rate, and answers at the same time."""
+"""How much one owner may ask for: messages and tokens by rate, and answers at the same time."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 class MessageLimits:
-    """Checked before anything else is touched; the generation holds the owner's lease until it ends."""
+    """Checked before anything else is touched; the generation holds the owner's lease, and what is reserved for it
+    of the owner's tokens, until it ends."""
 
     def __init__(self, settings: Settings, limiter: RateLimiter, leases: Leases) -> None:
         self._settings = settings
         self._limiter = limiter
         self._leases = leases
 
-    def admit(self, session: Session, generation_id: UUID, lease: timedelta) -> Sequence[Standing]:
-        """Take a lease for the generation and charge its message: both, or neither.
+    def admit(self, session: Session, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[Standing]:
+        """Take a lease for the generation, charge its message, and reserve so many tokens: all, or none of it.
 
         Raises RateLimited, GenerationInProgress or Unavailable.
         """
@@ -32,6 +33,8 @@ class MessageLimits:
         anonymous = session.anonymous
         limit = settings.concurrent_anonymous if anonymous else settings.concurrent_user
         rate = settings.limit_messages_anonymous if anonymous else settings.limit_messages_user
+        messages = [Bucket("messages", str(owner), rate)] if rate else []
+        budget = self._budget(owner, anonymous, tokens)
         try:
             held = self._leases.take(owner, generation_id, limit, lease)
         except RateLimited:
@@ -41,11 +44,38 @@ class MessageLimits:
                 raise GenerationInProgress from None
             raise
         try:
-            charged = self._limiter.require([Bucket("messages", str(owner), rate)] if rate else [])
+            charged = self._limiter.require([*messages, *budget])
+            for bucket in budget:
+                self._limiter.reserve(bucket, str(owner), str(generation_id))
         except SwitchboardError:
             self.release(owner, generation_id)
             raise
         return [*charged.standings, held]
+
+    def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
+        """Charge what the generation's answer has come to in place of what was reserved. Safe to repeat.
+
+        Raises Unavailable.
+        """
+        for bucket in self._budget(owner, anonymous, tokens):
+            self._limiter.settle(bucket, str(owner), str(generation_id))
+
+    def forget(self, owner: UUID, generation_id: UUID) -> None:
+        """The generation is deleted, and nobody will end it: it holds nothing more, and what it reserved is spent."""
+        self.release(owner, generation_id)
+        with _healing():
+            self._limiter.forget(str(owner), str(generation_id))
+
+    def forget_owner(self, owner: UUID) -> None:
+        """The owner is gone, with all its generations."""
+        with _healing():
+            self._leases.clear(owner)
+            self._limiter.forget(str(owner))
+
+    def _budget(self, owner: UUID, anonymous: bool, tokens: int) -> list[Bucket]:
+        settings = self._settings
+        rate = settings.limit_tokens_anonymous if anonymous else settings.limit_tokens_user
+        return [Bucket("tokens", str(owner), rate, cost=tokens, unit="tokens")] if rate else []
 
     def hold(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
         """A worker begins with the generation or carries it on: its lease may have run out on the way there."""

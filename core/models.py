@@ -19,6 +19,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    bindparam,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -166,6 +167,20 @@ class Generation(Base):
             sqlite_where=text("state IN ('queued', 'running')"),
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
+        # What the reaper has still to tell of.
+        Index(
+            "ix_generation_untold",
+            "finished_at",
+            sqlite_where=text("untold IS NOT NULL"),
+            postgresql_where=text("untold IS NOT NULL"),
+        ),
+        # The line: whose turn is next.
+        Index(
+            "ix_generation_turn",
+            "turn",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -178,15 +193,29 @@ class Generation(Base):
     lease_until: Mapped[datetime]
     """Until when its worker (or, while queued, the queue) is trusted to be alive."""
     created_at: Mapped[datetime]
+    turn: Mapped[datetime]
+    """Its place in the line: the earlier, the sooner; see core/line.py."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
     """Somebody wants it to end; holds whoever writes it."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     finish_reason: Mapped[str | None] = mapped_column(String(64))
     prompt_tokens: Mapped[int | None]
+    """What the answer counts for, once it has ended; see core/usage.py."""
     completion_tokens: Mapped[int | None]
+    settled_tokens: Mapped[int | None]
+    """What its owner's budget has been charged, once it has been."""
     untold: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """The data of the terminal event until the log has it: Redis may be away when an answer ends."""
+    """The data of the terminal event until the log has it and the budget is settled: Redis may be away when an
+    answer ends."""
+
+
+# In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
+# that is asked for, and leave the ended ones alone.
+IS_QUEUED = Generation.state == bindparam("queued", GenerationState.QUEUED.value, literal_execute=True)
+IS_LIVE = Generation.state.in_(
+    bindparam("live", [state.value for state in LIVE], expanding=True, literal_execute=True)
+)
 
 
 class Message(Base):

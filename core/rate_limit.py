@@ -26,10 +26,10 @@ local now = clock[1] * 1000000 + clock[2]
 CHARGE = """
 local admitted, backlogs = 1, {}
 for i = 1, #KEYS do
-  local interval, capacity = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local taken, capacity = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local arrival = tonumber(redis.call('GET', KEYS[i]) or now)
   backlogs[i] = math.min(math.max(arrival - now, 0), capacity)
-  if backlogs[i] + interval > capacity then admitted = 0 end
+  if backlogs[i] + taken > capacity then admitted = 0 end
 end
 if admitted == 1 then
   for i = 1, #KEYS do
@@ -39,6 +39,23 @@ if admitted == 1 then
   end
 end
 return {admitted, unpack(backlogs)}
+"""
+
+# What was reserved is forgotten with its settlement, so that a second one changes nothing.
+SETTLE = """
+local reserved = redis.call('HGET', KEYS[2], ARGV[1])
+if not reserved then return 0 end
+redis.call('HDEL', KEYS[2], ARGV[1])
+local used, interval, capacity = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local arrival = tonumber(redis.call('GET', KEYS[1]) or now)
+local backlog = math.min(math.max(arrival - now, 0), capacity) + (used - reserved) * interval
+backlog = math.min(math.max(backlog, 0), capacity)
+if backlog == 0 then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], string.format('%.0f', now + backlog), 'PX', math.ceil(backlog / 1000))
+end
+return 1
 """
 
 PREFIX = "sb:{limit}:"
@@ -58,6 +75,14 @@ class Bucket:
     rate: Rate
     public: bool = True
     """Whether the client is told how full it is: not of what it shares with strangers."""
+    cost: int = 1
+    """How many units are taken. More than there can ever be are taken as all there can be."""
+    unit: str = "requests"
+
+    @property
+    def charge(self) -> gcra.Charge:
+        """As the arithmetic has it."""
+        return gcra.Charge(self.rate, min(self.cost, self.rate.burst))
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,7 @@ class Standing:
     """Seconds in which the whole quota comes back; None when it counts what is under way."""
     reset: int | None = None
     """Seconds for which no more than `remaining` is to be had."""
+    unit: str = "requests"
 
 
 @dataclass(frozen=True)
@@ -92,11 +118,12 @@ class RateLimiter:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._charge: Script = redis.register_script(NOW + CHARGE)
+        self._settle: Script = redis.register_script(NOW + SETTLE)
         self._salt = b""
         self._salt_until = 0.0
 
     def charge(self, buckets: Sequence[Bucket]) -> Decision:
-        """Take one unit from every bucket or, when one of them is empty, from none. Raises Unavailable."""
+        """Take its cost from every bucket or, when one of them has too little, from none. Raises Unavailable."""
         if not buckets:
             return Decision(admitted=True)
         with answering():
@@ -104,7 +131,7 @@ class RateLimiter:
                 "list[int]",
                 self._charge(
                     keys=[self._key(bucket) for bucket in buckets],
-                    args=[number for bucket in buckets for number in (bucket.rate.interval, bucket.rate.capacity)],
+                    args=[number for bucket in buckets for number in _taken_and_capacity(bucket.charge)],
                 ),
             )
         return _decision(bool(admitted), buckets, backlogs)
@@ -115,6 +142,32 @@ class RateLimiter:
         if decision.tripped is not None:
             raise RateLimited(retry_after=decision.retry_after, limit=decision.tripped, standings=decision.standings)
         return decision
+
+    def reserve(self, bucket: Bucket, account: str, item: str) -> None:
+        """Note in the account what has been charged for an item whose price is not known yet. Raises Unavailable."""
+        key = _account_key(account)
+        with answering(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, item, str(bucket.charge.cost))
+            # Once the bucket is full again, there is nothing to give back.
+            pipe.pexpire(key, -(-bucket.rate.capacity // 1000))
+            pipe.execute()
+
+    def settle(self, bucket: Bucket, account: str, item: str) -> None:
+        """The item's price is known, it is the bucket's cost: take the difference to what was reserved, or give it
+        back. Once: an item that has nothing reserved is settled. Raises Unavailable."""
+        with answering():
+            self._settle(
+                keys=[self._key(bucket), _account_key(account)],
+                args=[item, bucket.cost, bucket.rate.interval, bucket.rate.capacity],
+            )
+
+    def forget(self, account: str, item: str | None = None) -> None:
+        """The item, or every item of the account, is settled with what was reserved for it. Raises Unavailable."""
+        with answering():
+            if item is None:
+                self._redis.delete(_account_key(account))
+            else:
+                self._redis.hdel(_account_key(account), item)
 
     def _key(self, bucket: Bucket) -> str:
         # A keyed hash, because a bucket's subject may be the address of somebody who is to leave no trace. The
@@ -143,6 +196,14 @@ def answering() -> Iterator[None]:
         raise Unavailable(retry_after=2) from error
 
 
+def _taken_and_capacity(charge: gcra.Charge) -> tuple[int, int]:
+    return charge.rate.interval * charge.cost, charge.rate.capacity
+
+
+def _account_key(account: str) -> str:
+    return f"{PREFIX}reserved:{account}"
+
+
 def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
     pairs = list(zip(buckets, backlogs, strict=True))
     standings = [
@@ -152,11 +213,12 @@ def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]
             gcra.remaining(backlog, bucket.rate),
             gcra.seconds(bucket.rate.capacity),
             gcra.seconds(gcra.restores(backlog, bucket.rate)),
+            bucket.unit,
         )
         for bucket, backlog in pairs
         if bucket.public
     ]
     if admitted:
         return Decision(True, standings)
-    wait, policy = max((gcra.missing(backlog, bucket.rate), bucket.policy) for bucket, backlog in pairs)
+    wait, policy = max((gcra.missing(backlog, *bucket.charge), bucket.policy) for bucket, backlog in pairs)
     return Decision(False, standings, gcra.seconds(wait), policy)

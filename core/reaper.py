@@ -9,11 +9,13 @@ from sqlalchemy import select
 from core.attempt import MAX_ATTEMPTS, Attempts
 from core.clock import Clock
 from core.database import Database
-from core.ending import Endings
+from core.ending import End, Endings
 from core.errors import GenerationLost
-from core.models import LIVE, Generation, GenerationState
+from core.line import Line
+from core.models import IS_LIVE, Generation, GenerationState
 
 BATCH = 500
+NOBODY_CAME = GenerationLost("No worker was free to answer in time. Please ask again.")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Reaped:
 
     handed_on: tuple[UUID, ...]
     """Generations that are queued again; the caller sends their tasks."""
+    waiting: tuple[UUID, ...]
+    """Others that wait. The caller sends tasks for them too, which are not wanted for longer than until the next
+    look: their own may have been lost, or have come when there was no slot for them."""
     ended: int
     told: int
 
@@ -29,9 +34,10 @@ class Reaped:
 class Reaper:
     """Runs on a schedule. Two at once do no harm: every transition has one winner."""
 
-    def __init__(self, database: Database, attempts: Attempts, endings: Endings, clock: Clock) -> None:
+    def __init__(self, database: Database, attempts: Attempts, line: Line, endings: Endings, clock: Clock) -> None:
         self._database = database
         self._attempts = attempts
+        self._line = line
         self._endings = endings
         self._clock = clock
 
@@ -39,6 +45,7 @@ class Reaper:
         """Hand on what has lapsed, end what has been tried often enough or nobody picked up, and tell of ends
         that came while Redis was away."""
         lapsed, untold = self._find(self._attempts.lease)
+        waiting = self._line.waiting()
         handed_on = []
         ended = 0
         for generation_id in lapsed:
@@ -48,24 +55,25 @@ class Reaper:
                 ended += self._end(generation_id)
         for generation_id in untold:
             self._endings.tell(generation_id)
-        return Reaped(tuple(handed_on), ended, len(untold))
+        self._line.tell()
+        return Reaped(tuple(handed_on), tuple(waiting), ended, len(untold))
 
     def _find(self, lease: timedelta) -> tuple[list[UUID], list[UUID]]:
         now = self._clock.now()
         with self._database.reading() as db:
-            lapsed = select(Generation.id).where(Generation.state.in_(LIVE), Generation.lease_until < now)
+            lapsed = select(Generation.id).where(IS_LIVE, Generation.lease_until < now)
             untold = select(Generation.id).where(Generation.untold.is_not(None), Generation.finished_at < now - lease)
             return list(db.scalars(lapsed.limit(BATCH))), list(db.scalars(untold.limit(BATCH)))
 
     def _end(self, generation_id: UUID) -> bool:
         lapsed = Generation.lease_until < self._clock.now()
-        stopped = self._endings.end_from_outside(
-            generation_id, GenerationState.STOPPED, {}, lapsed, Generation.stop_requested.is_(True)
+        ways = (
+            (End(GenerationState.STOPPED), Generation.stop_requested.is_(True)),
+            (_failed(NOBODY_CAME), Generation.state == GenerationState.QUEUED),
+            (_failed(GenerationLost()), Generation.attempt >= MAX_ATTEMPTS),
         )
-        return stopped or self._endings.end_from_outside(
-            generation_id,
-            GenerationState.FAILED,
-            {"problem": GenerationLost().problem()},
-            lapsed,
-            (Generation.state == GenerationState.QUEUED) | (Generation.attempt >= MAX_ATTEMPTS),
-        )
+        return any(self._endings.end_from_outside(generation_id, end, lapsed, when) for end, when in ways)
+
+
+def _failed(error: GenerationLost) -> End:
+    return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)

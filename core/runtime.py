@@ -8,6 +8,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from core.accounts import Accounts
+from core.answer_log import AnswerLog
 from core.api_keys import ApiKeys
 from core.attempt import Attempts
 from core.audit import Audit
@@ -22,8 +23,12 @@ from core.generation import GenerationService
 from core.idempotency import Idempotency
 from core.identity import Identity
 from core.invariants import Invariants
+from core.keeper import Upkeep
+from core.last_check import LastCheck
 from core.leases import Leases
 from core.lifetime import Lifetime
+from core.line import Line
+from core.load import Load
 from core.logins import Logins
 from core.message_limits import MessageLimits
 from core.model_config import load_catalog
@@ -35,6 +40,7 @@ from core.reaper import Reaper
 from core.replies import Replies
 from core.session_service import SessionService
 from core.settings import Settings
+from core.slots import Slots
 from core.sweep import Sweeper
 from core.transcript import Transcript
 from core.writer import Writer
@@ -188,9 +194,11 @@ class Runtime:
             self.database,
             self.sessions,
             self.endings,
+            self.line,
             self.log,
             self.transcript,
             self.message_limits,
+            self.models,
             self.clock,
         )
 
@@ -202,38 +210,59 @@ class Runtime:
     @cached_property
     def endings(self) -> Endings:
         """The ends of answers."""
-        return Endings(self.database, self.attempts, self.log, self.transcript, self.message_limits, self.clock)
+        return Endings(self.database, self.attempts, self.answers, self.transcript, self.message_limits, self.clock)
 
     @cached_property
-    def slots(self) -> Leases:
+    def answers(self) -> AnswerLog:
+        """The events of answers."""
+        return AnswerLog(self.database, self.attempts, self.log, self.transcript, self.clock)
+
+    @cached_property
+    def line(self) -> Line:
+        """Whose turn it is."""
+        return Line(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
+
+    @cached_property
+    def slots(self) -> Slots:
         """How many requests each provider gets at once."""
-        return Leases(self.redis, "slots")
+        return Slots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
 
     @cached_property
     def writer(self) -> Writer:
         """Writes answers."""
         return Writer(
             self.database,
+            self.line,
             self.attempts,
             self.endings,
             self.models,
             self.cooldowns,
             self.slots,
-            self.log,
+            self.answers,
+            Upkeep(self.attempts, self.slots, self.log, self.answers, self.message_limits),
             self.transcript,
             self.message_limits,
-            self.clock,
         )
 
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.endings, self.clock)
+        return Reaper(self.database, self.attempts, self.line, self.endings, self.clock)
 
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
         return Invariants(self.settings, self.database, self.redis, self.log, self.clock)
+
+    @cached_property
+    def last_check(self) -> LastCheck:
+        """What the last check of that found."""
+        return LastCheck(self.redis, self.clock)
+
+    @cached_property
+    def load(self) -> Load:
+        """What is under way."""
+        return Load(self.database, self.clock)
 
     @cached_property
     def cooldowns(self) -> Cooldowns:

@@ -126,6 +126,13 @@ class Settings(BaseSettings):
         parse_rate("15/m"), validation_alias=_named("SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS")
     )
     limit_messages_user: Limit = Field(parse_rate("60/m"), validation_alias=_named("SWITCHBOARD_LIMIT_MESSAGES_USER"))
+    limit_tokens_anonymous: Limit = Field(
+        parse_rate("500000/d"), validation_alias=_named("SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS")
+    )
+    """Tokens per session owner, of questions with their history and of answers."""
+    limit_tokens_user: Limit = Field(
+        parse_rate("5000000/d"), validation_alias=_named("SWITCHBOARD_LIMIT_TOKENS_USER")
+    )
     limit_login: Limit = Field(parse_rate("10/5m"), validation_alias=_named("SWITCHBOARD_LIMIT_LOGIN"))
     """Attempts to log in, per account and per address."""
     concurrent_anonymous: int = Field(1, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_ANONYMOUS"))
@@ -133,6 +140,8 @@ class Settings(BaseSettings):
     concurrent_user: int = Field(2, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_USER"))
     trusted_proxies: int = Field(0, ge=0, le=16, validation_alias=_named("SWITCHBOARD_TRUSTED_PROXIES"))
     """How many proxies, all the operator's own, stand one behind the other before the server."""
+    metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))
+    """What opens /metrics to those who don't ask from the server's own machine."""
 
     @property
     def oidc_login(self) -> bool:

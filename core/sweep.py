@@ -7,7 +7,7 @@ from sqlalchemy import select
 from core.database import Database
 from core.event_log import EventLog
 from core.message_limits import MessageLimits, owner_of
-from core.models import LIVE, Generation, Session
+from core.models import IS_LIVE, Generation, Session
 from core.session_service import SessionService
 
 BATCH = 500
@@ -32,6 +32,7 @@ class Sweeper:
             with self._database.writing() as db:
                 ids = self._sessions.sweep_expired(db, batch)
             for session_id in ids:
+                self._limits.forget_owner(session_id)  # an anonymous session is its own
                 self._log.close(session_id, "expired")
             swept += len(ids)
             if len(ids) < batch:
@@ -42,13 +43,11 @@ class Sweeper:
         """End one session now. The caller has validated it."""
         with self._database.writing() as db:
             session = db.get(Session, session_id)
-            live = db.scalar(
-                select(Generation.id).where(Generation.session_id == session_id, Generation.state.in_(LIVE))
-            )
+            live = db.scalar(select(Generation.id).where(Generation.session_id == session_id, IS_LIVE))
             self._sessions.delete_session(session_id, db)
         # The worker finds its row gone and stops, but can't know any more whose lease it was.
         if session is not None and live is not None:
-            self._limits.release(owner_of(session), live)
+            self._limits.forget(owner_of(session), live)
         self._log.close(session_id, "deleted")
 
     def end_sessions_of(self, user_id: UUID) -> None:

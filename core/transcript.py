@@ -117,11 +117,17 @@ class Transcript:
             messages.append(replace(Message.load(answer), text=text or ""))
         return Conversation(messages, None if epoch is None else Position(epoch, int(offset)))
 
-    def partial(self, session_id: UUID, generation_id: UUID) -> str:
-        """The text that a generation has written so far."""
+    def written(self, session_id: UUID, generation_id: UUID) -> str:
+        """The text that a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
         _, meta, partial, _ = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hget(meta, "generation")
             pipe.get(partial)
             current, text = pipe.execute()
-        return text or "" if current == str(generation_id) else ""
+        return text or "" if current == str(generation_id) else self.snapshot(generation_id)
+
+    def snapshot(self, generation_id: UUID) -> str:
+        """What SQL has of an answer: of an owned session's, what it was a moment ago."""
+        with self._database.reading() as db:
+            message = db.get(models.Message, generation_id)
+        return "" if message is None else message.text

@@ -31,9 +31,9 @@ def _announce(response: Response) -> Response:
 
 
 def _policy(standing: Standing) -> str:
-    if standing.window is None:
-        return f'"{standing.policy}";q={standing.quota};qu="concurrent-requests"'
-    return f'"{standing.policy}";q={standing.quota};w={standing.window}'
+    unit = "" if standing.unit == "requests" else f';qu="{standing.unit}"'
+    window = "" if standing.window is None else f";w={standing.window}"
+    return f'"{standing.policy}";q={standing.quota}{unit}{window}'
 
 
 def _limit(standing: Standing) -> str:

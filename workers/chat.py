@@ -1,7 +1,5 @@
 """The task on the queue `chat`."""
 
-from uuid import UUID
-
 from celery_config import TaskNames
 from workers.app import app, runtime
 
@@ -10,6 +8,7 @@ from workers.app import app, runtime
 # the generation's row runs out and the reaper decides, not the queue.
 @app.task(name=TaskNames.GENERATE, acks_late=False)
 def generate(generation_id: str) -> None:
-    """Write the answer, or as much of it as this worker has time for."""
-    if runtime.writer.run(UUID(generation_id)):
-        generate.delay(generation_id)
+    """Write the answer whose turn it is: `generation_id`'s, or another that has come for it in the line."""
+    following = runtime.writer.run()
+    if following is not None:
+        generate.delay(str(following))

@@ -7,6 +7,9 @@ from workers.app import app, runtime
 
 logger = get_task_logger(__name__)
 
+SHOWN = 20
+"""Ids logged for each broken invariant; `switchboard invariants` shows them too."""
+
 
 @app.task(name=TaskNames.SWEEP_EXPIRED)
 def sweep_expired() -> int:
@@ -25,6 +28,20 @@ def reap_generations() -> int:
     reaped = runtime.reaper.reap()
     for generation_id in reaped.handed_on:
         app.send_task(TaskNames.GENERATE, [str(generation_id)])
+    for generation_id in reaped.waiting:
+        app.send_task(TaskNames.GENERATE, [str(generation_id)], expires=runtime.settings.reap_every.total_seconds())
     if reaped.handed_on or reaped.ended:
         logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
     return len(reaped.handed_on) + reaped.ended + reaped.told
+
+
+@app.task(name=TaskNames.CHECK_INVARIANTS, acks_late=False)  # it may take long, and one that is lost is made up for
+def check_invariants() -> int:
+    """Look for what must never be, and keep what was found for /metrics; returns how many invariants are broken."""
+    findings = runtime.invariants.check()
+    runtime.last_check.keep(findings)
+    broken = [finding for finding in findings if finding.ids]
+    for finding in broken:
+        shown = ", ".join(finding.ids[:SHOWN])
+        logger.warning("broken by %d: %s (%s): %s", len(finding.ids), finding.meaning, finding.name, shown)
+    return len(broken)

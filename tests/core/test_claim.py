@@ -40,7 +40,8 @@ def _create(runtime: Runtime, owner: UUID | None = None) -> tuple[models.Session
 
 
 def _talk(runtime: Runtime, session: models.Session, message: str) -> None:
-    runtime.writer.run(runtime.generations.accept(session, message).generation_id)
+    runtime.generations.accept(session, message)
+    runtime.writer.run()
 
 
 def _words(runtime: Runtime, session: models.Session) -> list[tuple[str, str, str]]:
@@ -82,9 +83,9 @@ def test_an_unfinished_answer_of_an_owned_session_goes_with_its_cursor(
     with runtime.database.writing() as db:
         session = runtime.sessions.switch_model(session.id, "paused", db, session.owner_id)
     accepted = runtime.generations.accept(session, "Why?")
-    writer = threading.Thread(target=runtime.writer.run, args=(accepted.generation_id,))
+    writer = threading.Thread(target=runtime.writer.run)
     writer.start()
-    wait_for(lambda: runtime.transcript.partial(session.id, accepted.generation_id).startswith("Wait."))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).startswith("Wait."))
     assert _words(runtime, session)[-1][2] == "streaming"
     provider.go_on.set()
     writer.join()
@@ -163,10 +164,10 @@ def test_of_racing_claimants_one_wins(runtime: Runtime) -> None:
 def test_a_session_is_not_claimed_in_mid_answer(runtime: Runtime, provider: ProviderServer) -> None:
     user = new_user(runtime.database)
     session, _ = _create(runtime)
-    accepted = runtime.generations.accept(session, "Why?")
+    runtime.generations.accept(session, "Why?")
     with pytest.raises(GenerationInProgress):
         runtime.claims.claim(session, user)
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     claimed = runtime.claims.claim(session, user)
     assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from core.event_log import EventLog, Fenced, Position, Producer, channel, keys
+from core.event_log import EventLog, Fenced, LogLost, Position, Producer, channel, keys
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 
@@ -55,10 +55,10 @@ def test_an_older_attempt_is_refused(log: EventLog) -> None:
 def test_another_generation_and_a_deleted_session_are_refused(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
     log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
-    with pytest.raises(Fenced):
+    with pytest.raises(LogLost):
         log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(uuid7(), 1, 1), role="write")
     log.close(session_id, "deleted")
-    with pytest.raises(Fenced):
+    with pytest.raises(LogLost):
         log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write")
     assert redis.keys() == []
 
@@ -72,6 +72,37 @@ def test_a_repeated_append_changes_nothing(log: EventLog, redis: Redis) -> None:
         )
     assert log.read(session_id, after=0).top == 2
     assert redis.get(keys(session_id)[2]) == "once"
+
+
+def test_a_log_that_has_lost_its_newest_words_takes_no_more(log: EventLog, redis: Redis) -> None:
+    session_id, generation = uuid7(), uuid7()
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    log.append(
+        session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write", text="Grüße"
+    )
+    redis.set(keys(session_id)[2], "Gr")
+    for role in ("write", "end"):
+        with pytest.raises(LogLost):
+            log.append(
+                session_id, "e", {}, expires_at=LATER, producer=Producer(generation, 1, 2), role=role, written=7
+            )
+    assert log.read(session_id, after=0).top == 2
+
+
+def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and_answers(
+    log: EventLog, redis: Redis
+) -> None:
+    session_id, generation = uuid7(), uuid7()
+    before = log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 2, 0), role="begin")
+    with pytest.raises(Fenced):
+        log.begin_anew(session_id, generation, 1, expires_at=LATER, answer="{}")
+    log.begin_anew(session_id, generation, 2, expires_at=LATER, answer="{}")
+    after = log.append(session_id, "e", {}, expires_at=LATER, producer=Producer(generation, 2, 1), role="write")
+    assert (after.epoch != before.epoch, after.offset) == (True, 1)
+    assert all(redis.pttl(str(key)) > 0 for key in redis.scan_iter())
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(uuid7(), 0, 0), role="begin")
+    with pytest.raises(Fenced):
+        log.begin_anew(session_id, generation, 2, expires_at=LATER, answer="{}")
 
 
 def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) -> None:

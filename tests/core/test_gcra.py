@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.gcra import charge, missing, remaining, restores
+from core.gcra import Charge, charge, missing, remaining, restores, settle
 from core.rate import SECOND, Rate
 
 rates = st.builds(
@@ -18,7 +18,7 @@ def _admitted(rate: Rate, waits: list[int]) -> list[int]:
     now, arrival, moments = START, None, []
     for wait in waits:
         now += wait
-        admitted, (backlog,) = charge(now, [arrival], [rate])
+        admitted, (backlog,) = charge(now, [arrival], [Charge(rate)])
         if admitted:
             moments.append(now)
             arrival = now + backlog
@@ -43,17 +43,17 @@ def test_what_is_told_is_true(rate: Rate, waits: list[int]) -> None:
     now, arrival = START, None
     for wait in waits:
         now += wait
-        admitted, (backlog,) = charge(now, [arrival], [rate])
+        admitted, (backlog,) = charge(now, [arrival], [Charge(rate)])
         arrival = now + backlog if admitted else arrival
         left = remaining(backlog, rate)
         assert 0 <= left <= rate.burst
         assert len(_from(rate, now, arrival, left + 1)) == left
         # One microsecond before its time is too early; at its time it is not.
         if not left:
-            early, _ = charge(now + missing(backlog, rate) - 1, [arrival], [rate])
-            in_time, _ = charge(now + missing(backlog, rate), [arrival], [rate])
+            early, _ = charge(now + missing(backlog, rate) - 1, [arrival], [Charge(rate)])
+            in_time, _ = charge(now + missing(backlog, rate), [arrival], [Charge(rate)])
             assert (early, in_time) == (False, True)
-        _, (later,) = charge(now + restores(backlog, rate), [arrival], [rate])
+        _, (later,) = charge(now + restores(backlog, rate), [arrival], [Charge(rate)])
         assert 0 < restores(backlog, rate) <= rate.interval
         assert remaining(later, rate) == min(left, rate.burst - 1)
 
@@ -62,7 +62,7 @@ def _from(rate: Rate, now: int, arrival: int | None, tries: int) -> list[bool]:
     """The admissions of so many tries at one moment."""
     admissions = []
     for _ in range(tries):
-        admitted, (backlog,) = charge(now, [arrival], [rate])
+        admitted, (backlog,) = charge(now, [arrival], [Charge(rate)])
         if admitted:
             admissions.append(admitted)
             arrival = now + backlog
@@ -73,13 +73,44 @@ def _from(rate: Rate, now: int, arrival: int | None, tries: int) -> list[bool]:
 def test_one_empty_bucket_keeps_all_from_being_charged(several: list[Rate], data: st.DataObject) -> None:
     empty = data.draw(st.integers(0, len(several) - 1))
     arrivals = [START + rate.capacity if at == empty else None for at, rate in enumerate(several)]
-    admitted, backlogs = charge(START, arrivals, several)
+    admitted, backlogs = charge(START, arrivals, [Charge(rate) for rate in several])
     assert not admitted
     assert backlogs == [rate.capacity if at == empty else 0 for at, rate in enumerate(several)]
 
 
 def test_a_clock_that_was_set_back_locks_nobody_out() -> None:
     rate = Rate(10, 60 * SECOND, 10)
-    _, (backlog,) = charge(START, [START + 365 * 86_400 * SECOND], [rate])
+    _, (backlog,) = charge(START, [START + 365 * 86_400 * SECOND], [Charge(rate)])
     assert backlog == rate.capacity
     assert missing(backlog, rate) == rate.interval
+
+
+@given(rates, pauses, st.integers(1, 20))
+def test_what_costs_several_units_is_as_good_as_several_that_cost_one(
+    rate: Rate, waits: list[int], cost: int
+) -> None:
+    cost = min(cost, rate.burst)
+    now, at_once, one_by_one = START, None, None
+    for wait in waits:
+        now += wait
+        admitted, (backlog,) = charge(now, [at_once], [Charge(rate, cost)])
+        if admitted:
+            at_once = now + backlog
+            for _ in range(cost):
+                all_of_them, (backlog,) = charge(now, [one_by_one], [Charge(rate)])
+                assert all_of_them
+                one_by_one = now + backlog
+        assert at_once == one_by_one
+        if not admitted:
+            in_time, _ = charge(now + missing(backlog, rate, cost), [at_once], [Charge(rate, cost)])
+            assert in_time
+
+
+@given(rates, st.integers(1, 20), st.integers(0, 40), st.integers(0, 7200 * SECOND))
+def test_a_settled_charge_is_as_if_its_price_had_been_known(rate: Rate, reserved: int, used: int, later: int) -> None:
+    reserved = min(reserved, rate.burst)
+    _, (backlog,) = charge(START, [None], [Charge(rate, reserved)])
+    settled = settle(START, START + backlog, rate, used - reserved)
+    assert settled == min(used * rate.interval, rate.capacity)
+    # Later the part that has come back by itself is not given back a second time.
+    assert 0 <= settle(START + later, START + backlog, rate, used - reserved) <= rate.capacity

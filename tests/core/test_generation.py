@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import select
-from uuid_utils.compat import uuid7
 
 from core.errors import GenerationInProgress, MessageTooLarge
 from core.event_log import Event
@@ -58,14 +57,14 @@ def _row(runtime: Runtime, generation_id: UUID) -> Generation:
 
 
 def _in_thread(runtime: Runtime, accepted: Accepted) -> threading.Thread:
-    thread = threading.Thread(target=runtime.writer.run, args=(accepted.generation_id,))
+    thread = threading.Thread(target=runtime.writer.run)
     thread.start()
     return thread
 
 
 def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: ProviderServer) -> None:
     session, accepted = _ask(runtime, "good", "Wo — 你好?")
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
 
     events = _events(runtime, session.id)
     kinds = [kind for kind, _ in events]
@@ -96,9 +95,10 @@ def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: P
 
 
 def test_the_provider_gets_the_system_prompt_and_the_history(runtime: Runtime, provider: ProviderServer) -> None:
-    session, accepted = _ask(runtime, "good", "First?")
-    runtime.writer.run(accepted.generation_id)
-    runtime.writer.run(runtime.generations.accept(session, "Second?").generation_id)
+    session, _accepted = _ask(runtime, "good", "First?")
+    runtime.writer.run()
+    runtime.generations.accept(session, "Second?")
+    runtime.writer.run()
     assert [(turn["role"], turn["content"]) for turn in provider.requests[-1]["messages"]] == [
         ("system", "Be kind."),
         ("user", "First?"),
@@ -112,8 +112,8 @@ def test_the_provider_gets_the_system_prompt_and_the_history(runtime: Runtime, p
 def test_a_long_conversation_is_cut_to_the_models_context(runtime: Runtime, provider: ProviderServer) -> None:
     session = _session(runtime, "echo-length")
     for _ in range(8):
-        accepted = runtime.generations.accept(session, "x" * 600)
-        runtime.writer.run(accepted.generation_id)
+        runtime.generations.accept(session, "x" * 600)
+        runtime.writer.run()
     messages = runtime.transcript.read(session).messages
     answers = [message.text for message in messages if message.role == "assistant"]
     assert answers == ["2", "4", "4", "4", "4", "4", "4", "4"]
@@ -121,10 +121,10 @@ def test_a_long_conversation_is_cut_to_the_models_context(runtime: Runtime, prov
 
 
 def test_one_live_generation_per_session(runtime: Runtime) -> None:
-    session, accepted = _ask(runtime, "good")
+    session, _accepted = _ask(runtime, "good")
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(session, "And?")
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     runtime.generations.accept(session, "And?")
     assert [message.text for message in runtime.transcript.read(session).messages] == ["Why?", ANSWER, "And?", ""]
 
@@ -157,13 +157,13 @@ def test_a_doubled_task_runs_once(runtime: Runtime, provider: ProviderServer) ->
     threads = [_in_thread(runtime, accepted) for _ in range(4)]
     for thread in threads:
         thread.join()
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     assert len(provider.requests) == before + 1
     assert [kind for kind, _ in _events(runtime, session.id)].count("done") == 1
 
 
 def test_a_generation_that_does_not_exist_is_nothing(runtime: Runtime) -> None:
-    runtime.writer.run(uuid7())
+    runtime.writer.run()
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_a_generation_that_does_not_exist_is_nothing(runtime: Runtime) -> None:
 def test_a_provider_that_fails_ends_the_answer_with_a_plain_reason(
     runtime: Runtime, model: str, kept: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session, accepted = _ask(runtime, model)
-    runtime.writer.run(accepted.generation_id)
+    session, _accepted = _ask(runtime, model)
+    runtime.writer.run()
 
     events = _events(runtime, session.id)
     kind, data = events[-1]
@@ -201,8 +201,8 @@ def test_a_provider_that_fails_ends_the_answer_with_a_plain_reason(
 
 def test_a_provider_that_goes_silent_is_hung_up_on(runtime: Runtime, provider: ProviderServer) -> None:
     provider.disconnected.clear()
-    _, accepted = _ask(runtime, "stalled")
-    runtime.writer.run(accepted.generation_id)
+    _, _accepted = _ask(runtime, "stalled")
+    runtime.writer.run()
     assert provider.disconnected.wait(5)
 
 
@@ -210,7 +210,7 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
     provider.go_on.clear()
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.partial(session.id, accepted.generation_id).startswith("Wait."))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).startswith("Wait."))
     answer = runtime.transcript.read(session).messages[-1]
     assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
     assert answer.text.startswith("Wait.")
@@ -237,11 +237,11 @@ def test_a_live_worker_keeps_its_lease(quick: Runtime, provider: ProviderServer)
 
 def test_a_generation_that_nobody_picks_up_fails(settings: Any, clock: TurnableClock) -> None:
     runtime = Runtime(settings, clock=clock)
-    session, accepted = _ask(runtime, "good")
+    session, _accepted = _ask(runtime, "good")
     assert runtime.reaper.reap().ended == 0
     clock.turn(timedelta(seconds=61))
     assert runtime.reaper.reap().ended == 1
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed"]
     runtime.close()
 
@@ -258,7 +258,7 @@ def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provide
     provider.disconnected.clear()
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.partial(session.id, accepted.generation_id))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id))
     runtime.sweeper.delete(session.id)
     thread.join(5)
     assert not thread.is_alive()
@@ -286,8 +286,8 @@ def test_accepting_a_message_extends_the_session(settings: Any, clock: TurnableC
 
 
 def test_the_words_of_a_guest_are_not_in_the_database(runtime: Runtime, settings: Any) -> None:
-    _, accepted = _ask(runtime, "good", "canary-7f3a")
-    runtime.writer.run(accepted.generation_id)
+    _, _accepted = _ask(runtime, "good", "canary-7f3a")
+    runtime.writer.run()
     runtime.database.dispose()
     for path in settings.state_dir.glob("test.db*"):
         assert b"canary-7f3a" not in path.read_bytes()

@@ -465,7 +465,8 @@ def test_a_deleted_account_leaves_nothing_but_its_audit_events(runtime: Runtime)
     with runtime.database.writing() as db:
         sessions = [runtime.sessions.create_session(db, principal.user_id) for _ in range(2)]
     for session in sessions:
-        runtime.writer.run(runtime.generations.accept(session, "Why?").generation_id)
+        runtime.generations.accept(session, "Why?")
+        runtime.writer.run()
     stranger = runtime.accounts.register("eve@example.org", PASSWORD)
     with runtime.database.writing() as db:
         theirs = runtime.sessions.create_session(db, stranger.user.id)

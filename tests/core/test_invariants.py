@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from core.event_log import keys
+from core.leases import Leases
 from core.models import Generation, GenerationState, Session
+from core.rate import SECOND, Rate
+from core.rate_limit import Bucket
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.conftest import TurnableClock
@@ -41,7 +44,7 @@ def _asked(runtime: Runtime) -> tuple[Session, UUID]:
 
 def _answered(runtime: Runtime) -> tuple[Session, UUID]:
     session, generation_id = _asked(runtime)
-    runtime.writer.run(generation_id)
+    runtime.writer.run()
     return session, generation_id
 
 
@@ -79,12 +82,17 @@ def _owner(runtime: Runtime, holder: UUID) -> None:
     runtime.message_limits.hold(uuid4(), holder, timedelta(minutes=5))
 
 
+def _tokens(runtime: Runtime, holder: UUID) -> None:
+    bucket = Bucket("tokens", "somebody", Rate(1000, 3600 * SECOND, 1000), cost=100)
+    runtime.limiter.reserve(bucket, "somebody", str(holder))
+
+
 def _slot(runtime: Runtime, holder: UUID) -> None:
-    runtime.slots.take("good", f"{holder}:1", 8, timedelta(minutes=5))
+    Leases(runtime.redis, "slots").take("good", f"{holder}:1", 8, timedelta(minutes=5))
 
 
-@pytest.mark.parametrize(("name", "take"), [("leases", _owner), ("slots", _slot)])
-def test_a_lease_or_slot_without_a_live_generation(
+@pytest.mark.parametrize(("name", "take"), [("leases", _owner), ("slots", _slot), ("reserved", _tokens)])
+def test_what_is_held_without_a_live_generation(
     runtime: Runtime, clock: TurnableClock, name: str, take: Callable[[Runtime, UUID], None]
 ) -> None:
     _, ended = _answered(runtime)
@@ -99,8 +107,8 @@ def test_a_lease_or_slot_without_a_live_generation(
 
 def test_an_ended_generation_without_an_end_in_its_log(runtime: Runtime, clock: TurnableClock) -> None:
     _, generation_id = _asked(runtime)
-    runtime.redis.delete(*runtime.redis.keys("sb:{limit}:concurrent:*"))
-    _set(runtime, generation_id, state=GenerationState.FAILED, finished_at=clock.now())
+    runtime.redis.delete(*runtime.redis.keys("sb:{limit}:*"))
+    _set(runtime, generation_id, state=GenerationState.FAILED, finished_at=clock.now(), settled_tokens=0)
     assert _broken(runtime) == {"one-end": (str(generation_id),)}
 
 
@@ -143,3 +151,10 @@ def test_words_that_have_outlived_their_session(runtime: Runtime, clock: Turnabl
     assert _broken(runtime) == {"forgotten": (str(gone.id),)}
     clock.moment = expired.expires_at + timedelta(seconds=62)
     assert _broken(runtime) == {"forgotten": tuple(sorted(map(str, (gone.id, expired.id))))}
+
+
+@pytest.mark.parametrize("charged", [None, 17])
+def test_a_budget_that_was_not_charged_what_was_used(runtime: Runtime, charged: int | None) -> None:
+    _, generation_id = _answered(runtime)
+    _set(runtime, generation_id, settled_tokens=charged)
+    assert _broken(runtime) == {"settled": (str(generation_id),)}

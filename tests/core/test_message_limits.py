@@ -52,8 +52,9 @@ def _generations(runtime: Runtime) -> int:
 
 def test_an_accepted_message_tells_how_its_owner_stands(runtime: Runtime) -> None:
     accepted = runtime.generations.accept(_session(runtime), "Why?")
-    messages, concurrent = accepted.standings
+    messages, tokens, concurrent = accepted.standings
     assert (messages.policy, messages.quota, messages.remaining, messages.window) == ("messages", 15, 14, 60)
+    assert (tokens.policy, tokens.quota, tokens.remaining) == ("tokens", 500_000, 500_000 - 101)
     assert (concurrent.policy, concurrent.quota, concurrent.remaining) == ("concurrent", 1, 0)
     assert _leases(runtime) == [str(accepted.generation_id)]
 
@@ -61,11 +62,11 @@ def test_an_accepted_message_tells_how_its_owner_stands(runtime: Runtime) -> Non
 def test_a_live_answer_comes_before_every_limit(settings: Any) -> None:
     runtime = _with(settings, limit_messages_anonymous=Rate(1, 3600 * SECOND, 1))
     session = _session(runtime)
-    accepted = runtime.generations.accept(session, "Why?")
+    runtime.generations.accept(session, "Why?")
     for _ in range(3):
         with pytest.raises(GenerationInProgress):
             runtime.generations.accept(session, "And?")
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     with pytest.raises(RateLimited, match="messages"):
         runtime.generations.accept(session, "And?")
     runtime.close()
@@ -73,18 +74,19 @@ def test_a_live_answer_comes_before_every_limit(settings: Any) -> None:
 
 def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime) -> None:
     session = _session(runtime)
-    runtime.writer.run(runtime.generations.accept(session, "Why?").generation_id)
-    accepted = runtime.generations.accept(session, "And?")
+    runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    runtime.generations.accept(session, "And?")
     for _ in range(5):
         with pytest.raises(GenerationInProgress):
             runtime.generations.accept(session, "And?")
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     assert runtime.generations.accept(session, "So?").standings[0].remaining == 12
 
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
     session = _session(runtime)
-    runtime.message_limits.admit(session, UUID(int=1), timedelta(seconds=60))
+    runtime.message_limits.admit(session, UUID(int=1), timedelta(seconds=60), tokens=100)
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(session, "Why?")
 
@@ -93,7 +95,8 @@ def test_too_many_messages_are_refused_and_leave_nothing(settings: Any) -> None:
     runtime = _with(settings, limit_messages_anonymous=Rate(2, 3600 * SECOND, 2))
     session = _session(runtime)
     for _ in range(2):
-        runtime.writer.run(runtime.generations.accept(session, "Why?").generation_id)
+        runtime.generations.accept(session, "Why?")
+        runtime.writer.run()
     with pytest.raises(RateLimited) as refused:
         runtime.generations.accept(session, "canary-91d2")
     assert refused.value.problem()["limit"] == "messages"
@@ -107,14 +110,15 @@ def test_a_users_sessions_share_the_users_limits(settings: Any) -> None:
     runtime = _with(settings, limit_messages_user=Rate(3, 3600 * SECOND, 3))
     owner = new_user(runtime.database)
     sessions = [_session(runtime, owner) for _ in range(3)]
-    first, _ = (runtime.generations.accept(session, "Why?") for session in sessions[:2])
+    _first, _ = (runtime.generations.accept(session, "Why?") for session in sessions[:2])
     with pytest.raises(RateLimited) as refused:
         runtime.generations.accept(sessions[2], "canary-4a11")
     assert refused.value.problem()["limit"] == "concurrent"
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(sessions[0], "And?")
-    runtime.writer.run(first.generation_id)
-    assert [standing.remaining for standing in runtime.generations.accept(sessions[2], "Now?").standings] == [0, 0]
+    runtime.writer.run()
+    messages, _, concurrent = runtime.generations.accept(sessions[2], "Now?").standings
+    assert (messages.remaining, concurrent.remaining) == (0, 0)
     with pytest.raises(RateLimited) as refused:
         runtime.generations.accept(sessions[0], "And?")
     # Two are under way: that is looked at first, and the message is not charged.
@@ -125,7 +129,7 @@ def test_a_users_sessions_share_the_users_limits(settings: Any) -> None:
 
 
 def _run(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
 
 
 def _reap(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
@@ -161,7 +165,7 @@ def test_every_end_gives_the_lease_back(
 
 
 def test_whoever_sees_the_end_may_ask_again_at_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    accepted = runtime.generations.accept(_session(runtime), "Why?")
+    runtime.generations.accept(_session(runtime), "Why?")
     append = runtime.log.append
     held: list[list[str]] = []
 
@@ -171,7 +175,7 @@ def test_whoever_sees_the_end_may_ask_again_at_once(runtime: Runtime, monkeypatc
         return append(session_id, kind, *args, **options)
 
     monkeypatch.setattr(runtime.log, "append", looking)
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     assert held == [[]]
 
 
@@ -228,9 +232,9 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _session(runtime)
-    accepted = runtime.generations.accept(session, "Why?")
+    runtime.generations.accept(session, "Why?")
     monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
     monkeypatch.setattr(runtime.message_limits._leases, "hold", _raises(Unavailable))
     monkeypatch.setattr(runtime.message_limits._leases, "refresh", _raises(Unavailable))
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"

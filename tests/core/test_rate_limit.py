@@ -15,7 +15,7 @@ from core import gcra
 from core.buckets import creation_buckets
 from core.errors import RateLimited, Unavailable
 from core.rate import SECOND, Rate
-from core.rate_limit import CHARGE, PREFIX, Bucket, Decision, RateLimiter
+from core.rate_limit import CHARGE, PREFIX, SETTLE, Bucket, Decision, RateLimiter
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.valkey import Valkey
@@ -139,30 +139,42 @@ TEST_CLOCK = "local now = tonumber(ARGV[#ARGV])\n"
 rates = st.builds(
     Rate, st.integers(1, 12), st.integers(3600, 86_400).map(lambda seconds: seconds * SECOND + 7), st.integers(1, 4)
 )
-steps = st.tuples(st.integers(-600, 7200), st.sets(st.integers(0, 3), min_size=1))
+steps = st.tuples(
+    st.integers(-600, 7200), st.sets(st.integers(0, 3), min_size=1), st.integers(1, 3), st.integers(0, 9)
+)
 
 
 # The keys' lifetimes are still the server's to count, but are minutes and more at these rates.
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rates, min_size=4, max_size=4), st.lists(steps, min_size=1, max_size=40))
 def test_the_script_agrees_with_the_arithmetic(
-    redis: Redis, buckets: list[Rate], requests: list[tuple[int, set[int]]]
+    redis: Redis, buckets: list[Rate], requests: list[tuple[int, set[int], int, int]]
 ) -> None:
     redis.flushall()
     script = redis.register_script(TEST_CLOCK + CHARGE)
+    settle = redis.register_script(TEST_CLOCK + SETTLE)
     now = 1_900_000_000 * SECOND + 13
     arrivals: dict[int, int] = {}
-    for pause, chosen in requests:
+    for pause, chosen, cost, used in requests:
         now += pause * SECOND + 1
         order = sorted(chosen)
-        picked = [buckets[index] for index in order]
+        picked = [gcra.Charge(buckets[index], cost) for index in order]
         admitted, backlogs = gcra.charge(now, [arrivals.get(index) for index in order], picked)
-        numbers = [number for rate in picked for number in (rate.interval, rate.capacity)]
+        numbers = [number for one in picked for number in (one.rate.interval * cost, one.rate.capacity)]
         said = script(keys=[f"bucket:{index}" for index in order], args=[*numbers, now])
         assert said == [int(admitted), *backlogs]
         if admitted:
             arrivals |= {index: now + backlog for index, backlog in zip(order, backlogs, strict=True)}
             assert {index: int(str(redis.get(f"bucket:{index}"))) for index in arrivals} == arrivals
+            first, rate = order[0], buckets[order[0]]
+            redis.hset("reserved", "item", str(cost))
+            for once in (1, 0):
+                arguments = ["item", used, rate.interval, rate.capacity, now]
+                assert settle(keys=[f"bucket:{first}", "reserved"], args=arguments) == once
+            arrivals[first] = now + gcra.settle(now, arrivals[first], rate, used - cost)
+            assert int(str(redis.get(f"bucket:{first}") or now)) == arrivals[first]
+            if arrivals[first] == now:
+                del arrivals[first]
 
 
 @pytest.mark.parametrize("warm", [True, False])

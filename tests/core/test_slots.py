@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.leases import Leases
 from core.models import Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
@@ -35,14 +36,15 @@ def test_a_takeover_gets_the_only_slot_when_the_dead_attempts_lease_on_it_lapses
     generation_id = runtime.generations.accept(_ask(runtime), "Why?").generation_id
     dead = runtime.attempts.claim(generation_id)
     assert dead is not None
-    runtime.slots.take("one-at-a-time", dead.holder, 1, timedelta(seconds=3))
+    Leases(runtime.redis, "slots").take("one-at-a-time", dead.holder, 1, timedelta(seconds=3))
     wait_for(lambda: runtime.reaper.reap().handed_on == (generation_id,), what="the lease lapses")
 
-    runtime.writer.run(generation_id)
+    def ended() -> bool:
+        runtime.writer.run()
+        return runtime.log.read(dead.session_id, after=0).events[-1].type == "done"
 
-    with runtime.database.reading() as db:
-        assert runtime.generations.active(dead.session_id, db) is None
-    assert runtime.log.read(dead.session_id, after=0).events[-1].type == "done"
+    assert not ended()
+    wait_for(ended, what="the slot's lease lapses too")
 
 
 def test_an_attempt_that_comes_back_does_not_give_its_successors_slot_away(runtime: Runtime) -> None:
@@ -52,8 +54,9 @@ def test_an_attempt_that_comes_back_does_not_give_its_successors_slot_away(runti
     runtime.attempts.hand_on(first)
     second = runtime.attempts.claim(generation_id)
     assert second is not None
-    runtime.slots.take("one-at-a-time", second.holder, 1, timedelta(minutes=1))
+    assert runtime.slots.move(second, "one-at-a-time")
 
-    runtime.slots.release("one-at-a-time", first.holder)
+    first.slot = "one-at-a-time"
+    runtime.slots.release(first)
 
     assert runtime.redis.zcard(SLOTS) == 1

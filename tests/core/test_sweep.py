@@ -21,10 +21,12 @@ def test_the_sweep_takes_rows_and_words_and_leaves_the_living(settings: Any, clo
     runtime = Runtime(settings, clock=clock)
     old = [_create(runtime) for _ in range(7)]
     for session in old:
-        runtime.writer.run(runtime.generations.accept(session, "Why?").generation_id)
+        runtime.generations.accept(session, "Why?")
+        runtime.writer.run()
     clock.turn(timedelta(minutes=20))
     young = _create(runtime)
-    runtime.writer.run(runtime.generations.accept(young, "Why?").generation_id)
+    runtime.generations.accept(young, "Why?")
+    runtime.writer.run()
     clock.turn(timedelta(minutes=15))
 
     assert runtime.sweeper.sweep_expired(batch=3) == 7

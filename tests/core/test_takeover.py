@@ -13,7 +13,11 @@ from core import models
 from core.errors import NothingToStop
 from core.event_log import keys
 from core.generation import Accepted
-from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.providers import (
+    ErrorKind,
+    ProviderError,
+    openai_compatible,  # noqa: F401  half a second that no first token should wait for
+)
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.conftest import TurnableClock, new_user
@@ -50,15 +54,15 @@ def _ask(runtime: Runtime, model: str, owner: UUID | None = None) -> tuple[model
     return session, runtime.generations.accept(session, "Why?")
 
 
-def _start(runtime: Runtime, accepted: Accepted) -> tuple[threading.Thread, list[bool]]:
-    handed_on: list[bool] = []
-    thread = threading.Thread(target=lambda: handed_on.append(runtime.writer.run(accepted.generation_id)))
+def _start(runtime: Runtime, accepted: Accepted) -> tuple[threading.Thread, list[UUID | None]]:
+    handed_on: list[UUID | None] = []
+    thread = threading.Thread(target=lambda: handed_on.append(runtime.writer.run()))
     thread.start()
     return thread, handed_on
 
 
 def _partial(runtime: Runtime, accepted: Accepted) -> str:
-    return runtime.transcript.partial(accepted.session_id, accepted.generation_id)
+    return runtime.transcript.written(accepted.session_id, accepted.generation_id)
 
 
 def _events(runtime: Runtime, session_id: UUID) -> list[tuple[str, dict[str, Any]]]:
@@ -93,10 +97,10 @@ def test_a_dead_workers_answer_is_carried_on_from_its_text(
     clock.turn(timedelta(seconds=11))
     assert second.reaper.reap().handed_on == (accepted.generation_id,)
     assert second.reaper.reap().handed_on == ()
-    second.writer.run(accepted.generation_id)
+    second.writer.run()
     thread.join()
 
-    assert handed_on == [False]
+    assert handed_on == [None]
     assert _kinds(second, session.id) == ["queued", "started", "resumed", "done"]
     resumed = next(data for kind, data in _events(second, session.id) if kind == "resumed")
     assert resumed == {"generation_id": str(accepted.generation_id), "attempt": 2, "at": HALF}
@@ -130,7 +134,7 @@ def test_after_three_attempts_it_fails_and_what_there_is_is_kept(runtime: Runtim
         assert attempt is not None
         assert attempt.number == number
         attempt.text = runtime.log.take_over(session.id, accepted.generation_id, number)
-        runtime.writer._append_delta(attempt, f"<{number}>")
+        runtime.answers.append_delta(attempt, f"<{number}>")
         clock.turn(timedelta(seconds=11))
         reaped = runtime.reaper.reap()
         assert (len(reaped.handed_on), reaped.ended) == ((1, 0) if number < 3 else (0, 1))
@@ -148,24 +152,24 @@ def test_a_worker_that_is_told_to_stop_hands_its_answer_on(
     wait_for(lambda: len(_partial(runtime, accepted)) == HALF)
     runtime.writer.stopping.set()
     thread.join(5)
-    assert handed_on == [True]
+    assert handed_on == [accepted.generation_id]
     assert provider.disconnected.wait(5)
-    second.writer.run(accepted.generation_id)
+    second.writer.run()
     assert _kinds(second, session.id) == ["queued", "started", "resumed", "done"]
     assert _answer(second, session) == (ANSWER, "complete")
 
 
 @pytest.mark.parametrize("model", ["prefilled-cut", "repeating-cut"])
 def test_a_cut_stream_is_gone_on_with_by_the_same_model(runtime: Runtime, model: str) -> None:
-    session, accepted = _ask(runtime, model)
-    runtime.writer.run(accepted.generation_id)
+    session, _accepted = _ask(runtime, model)
+    runtime.writer.run()
     assert _kinds(runtime, session.id) == ["queued", "started", "done"]
     assert _answer(runtime, session) == (ANSWER, "complete")
 
 
 def test_a_dead_provider_costs_a_fallback_and_not_an_answer(runtime: Runtime) -> None:
-    session, accepted = _ask(runtime, "falls-back")
-    runtime.writer.run(accepted.generation_id)
+    session, _accepted = _ask(runtime, "falls-back")
+    runtime.writer.run()
     events = _events(runtime, session.id)
     assert [(data["from"], data["to"], data["reason"]) for kind, data in events if kind == "fallback"] == [
         ("falls-back", "unauthorized", "server-error"),
@@ -177,20 +181,30 @@ def test_a_dead_provider_costs_a_fallback_and_not_an_answer(runtime: Runtime) ->
 
 
 def test_a_provider_that_dies_in_the_middle_is_gone_on_with_by_the_next(runtime: Runtime) -> None:
-    session, accepted = _ask(runtime, "falls-back-midway")
-    runtime.writer.run(accepted.generation_id)
+    session, _accepted = _ask(runtime, "falls-back-midway")
+    runtime.writer.run()
     assert _kinds(runtime, session.id) == ["queued", "started", "fallback", "done"]
+    assert _answer(runtime, session) == (ANSWER, "complete")
+
+
+@pytest.mark.parametrize("model", ["falls-back-midway", "falls-back"])
+def test_no_answer_fails_while_a_resting_model_has_not_been_asked(runtime: Runtime, model: str) -> None:
+    for other in ("goes-on", "good", "unauthorized"):
+        runtime.cooldowns.rest(other, ProviderError(ErrorKind.BROKEN_STREAM))
+    session, _accepted = _ask(runtime, model)
+    runtime.writer.run()
+    assert _kinds(runtime, session.id)[-2:] == ["fallback", "done"]
     assert _answer(runtime, session) == (ANSWER, "complete")
 
 
 def test_a_failing_model_rests_for_all_workers_and_is_probed(
     runtime: Runtime, second: Runtime, provider: ProviderServer
 ) -> None:
-    _, accepted = _ask(runtime, "falls-back")
-    runtime.writer.run(accepted.generation_id)
+    _ask(runtime, "falls-back")
+    runtime.writer.run()
     before = [request["model"] for request in provider.requests].count("falls-back")
-    _, accepted = _ask(second, "falls-back")
-    second.writer.run(accepted.generation_id)
+    _ask(second, "falls-back")
+    second.writer.run()
     assert [request["model"] for request in provider.requests].count("falls-back") == before
     assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
     # Rested, it is suspect still: one request at a time tries it.
@@ -203,7 +217,7 @@ def test_a_failing_model_rests_for_all_workers_and_is_probed(
 def test_a_stop_before_anybody_writes_ends_it_at_once(runtime: Runtime) -> None:
     session, accepted = _ask(runtime, "good")
     assert runtime.generations.stop(session) == accepted.generation_id
-    runtime.writer.run(accepted.generation_id)
+    runtime.writer.run()
     assert _kinds(runtime, session.id) == ["queued", "stopped"]
     with pytest.raises(NothingToStop):
         runtime.generations.stop(session)
@@ -236,7 +250,7 @@ def test_a_stop_that_comes_during_a_takeover_holds(runtime: Runtime, second: Run
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
     runtime.log.take_over(session.id, accepted.generation_id, 1)
-    runtime.writer._append_delta(attempt, "Half")
+    runtime.answers.append_delta(attempt, "Half")
     runtime.generations.stop(session)
     clock.turn(timedelta(seconds=11))
     assert second.reaper.reap().ended == 1
@@ -247,9 +261,9 @@ def test_a_stop_that_comes_during_a_takeover_holds(runtime: Runtime, second: Run
 def test_a_stop_is_seen_by_the_row_when_redis_forgot_it(
     runtime: Runtime, second: Runtime, provider: ProviderServer
 ) -> None:
-    session, accepted = _ask(runtime, "paused")
+    session, _accepted = _ask(runtime, "paused")
     runtime.generations.stop(session)
-    assert runtime.writer.run(accepted.generation_id) is False
+    assert runtime.writer.run() is None
     assert _kinds(runtime, session.id) == ["queued", "stopped"]
 
 
@@ -260,14 +274,14 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
     first, accepted = _ask(runtime, "one-at-a-time")
     other, waiting = _ask(second, "one-at-a-time")
     before = len(provider.requests)
-    thread, _ = _start(runtime, accepted)
+    thread, handed_on = _start(runtime, accepted)
     wait_for(lambda: _partial(runtime, accepted).startswith("Wait."))
-    second_thread, _ = _start(second, waiting)
-    wait_for(lambda: "started" in _kinds(second, other.id))
-    assert len(provider.requests) == before + 1
+    assert second.writer.run() is None
+    assert "started" not in _kinds(second, other.id)
     provider.go_on.set()
     thread.join()
-    second_thread.join()
+    assert handed_on == [waiting.generation_id]  # whoever gives a slot back calls the next one
+    second.writer.run()
     assert len(provider.requests) == before + 2
     assert _kinds(second, first.id)[-1] == _kinds(second, other.id)[-1] == "done"
     assert runtime.redis.zcard("sb:{limit}:slots:one-at-a-time") == 0
@@ -276,7 +290,7 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
 def test_an_owned_answer_is_kept_in_sql_while_it_is_written(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.writer.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.keeper.SNAPSHOT", 0.05)
     provider.go_on.clear()
     session, accepted = _ask(runtime, "paused", new_user(runtime.database))
     thread, _ = _start(runtime, accepted)

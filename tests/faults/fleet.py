@@ -178,7 +178,8 @@ class Fleet:
         """What beat has a worker do on its schedule."""
         while not self._closing.wait(self.settings.reap_every.total_seconds()):
             try:
-                for generation_id in self.runtime.reaper.reap().handed_on:
+                reaped = self.runtime.reaper.reap()
+                for generation_id in (*reaped.handed_on, *reaped.waiting):
                     self.generate(generation_id)
             except AWAY:
                 time.sleep(0.1)  # the next one does it

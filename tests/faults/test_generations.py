@@ -232,14 +232,15 @@ def verify(fleet: Fleet, asked: Asked) -> str:
 
 
 def held(fleet: Fleet) -> int:
-    """Leases and slots that count."""
+    """Leases and slots that count, and reservations of tokens."""
     seconds, microseconds = fleet.runtime.redis.time()
     keys = [
         *fleet.runtime.redis.scan_iter(f"{PREFIX}concurrent:*"),
         *fleet.runtime.redis.scan_iter(f"{PREFIX}slots:*"),
     ]
     now = f"({seconds * 1_000_000 + microseconds}"
-    return sum(int(fleet.runtime.redis.zcount(key, now, "+inf")) for key in keys)
+    reserved = len(list(fleet.runtime.redis.scan_iter(f"{PREFIX}reserved:*")))
+    return reserved + sum(int(fleet.runtime.redis.zcount(key, now, "+inf")) for key in keys)
 
 
 def run(fleet: Fleet, seed: int) -> Counter[str]:
@@ -249,7 +250,7 @@ def run(fleet: Fleet, seed: int) -> Counter[str]:
     print(f"seed {seed}: {one}")
     one.go()
     ends: Counter[str] = Counter(verify(fleet, asked) for asked in one.asked)
-    wait_for(lambda: held(fleet) == 0, seconds=LEASE + 1, what="leases and slots are given back")
+    wait_for(lambda: held(fleet) == 0, seconds=LEASE + 1, what="leases, slots and tokens are given back")
     assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
     for asked in one.asked:
         fleet.runtime.sweeper.delete(asked.session.id)

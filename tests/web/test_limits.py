@@ -96,8 +96,12 @@ def test_a_first_message_tells_of_every_limit_it_was_counted_by(limited: Limited
     for path in ("/chat", "/chat/sse"):
         response = _from(app.test_client(), "192.0.2.1", path, message="Why?")
         policies, limits = response.headers["RateLimit-Policy"], response.headers["RateLimit"]
-        assert policies == '"create";q=5;w=900, "messages";q=15;w=60, "concurrent";q=1;qu="concurrent-requests"'
-        assert re.fullmatch(r'"create";r=[34];t=1\d\d, "messages";r=14;t=[34], "concurrent";r=0', limits)
+        assert policies == (
+            '"create";q=5;w=900, "messages";q=15;w=60, "tokens";q=500000;qu="tokens";w=86400,'
+            ' "concurrent";q=1;qu="concurrent-requests"'
+        )
+        told = r'"create";r=[34];t=1\d\d, "messages";r=14;t=[34], "tokens";r=499899;t=1, "concurrent";r=0'
+        assert re.fullmatch(told, limits)
         response.close()
 
 
