@@ -190,7 +190,8 @@ def _success(status: int, answer: type[BaseModel] | type[Stream] | str | None, t
         return {"description": "Done."}
     described: Json
     if isinstance(answer, str):
-        described = {"description": answer, "content": {answer: {"schema": {"type": "object"}}}}
+        kind = "string" if answer.startswith("text/plain") else "object"
+        described = {"description": answer, "content": {answer: {"schema": {"type": kind}}}}
     elif issubclass(answer, BaseModel):
         described = _content(answer, "application/json")
     else:

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from redis.exceptions import RedisError
 
 from celery_config import QueueNames
-from core.errors import Unavailable
+from core.errors import OperatorOnly, Unavailable
 from web import answers
 from web.documented import documented
+from web.metrics import registry
+from web.operators import require_operator
 from web.parts import parts
 
 blueprint = Blueprint("ops", __name__)
@@ -34,6 +37,18 @@ def readyz() -> Response:
     if missing:
         raise Unavailable(f"Missing: {', '.join(missing)}.", retry_after=2, missing=missing)
     return jsonify(status="ready")
+
+
+@blueprint.get("/metrics")
+@documented({200: "text/plain"}, access="open", raises=(OperatorOnly,))
+def metrics() -> Response:
+    """How the system is doing, for Prometheus.
+
+    For whoever runs the server: asked from its own machine without a proxy in between, or with
+    `Authorization: Bearer` and the token that the operator has set. It does not look at anybody's session.
+    """
+    require_operator()
+    return Response(generate_latest(registry()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _failing(name: str, check: Callable[[], object]) -> list[str]:

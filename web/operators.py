@@ -1,0 +1,59 @@
+"""Whether whoever runs the server is asking: from its own machine, or with their token."""
+
+import hmac
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from flask import request
+
+from core.errors import OperatorOnly
+from web.credentials import bearer_token
+from web.parts import parts
+
+FORWARDING = ("Forwarded", "Via", "X-Real-IP")
+"""What proxies add, beside all that begins with X-Forwarded-: then the peer is a proxy, and speaks for others."""
+
+
+def require_operator() -> None:
+    """Raise OperatorOnly for everybody else. Nothing is looked up, and nothing written down."""
+    if not (_has_token() or _is_here()):
+        raise OperatorOnly
+
+
+def _has_token() -> bool:
+    wanted, sent = parts().runtime.settings.metrics_token, bearer_token()
+    if wanted is None or sent is None:
+        return False
+    return hmac.compare_digest(sent.encode(), wanted.get_secret_value().encode())
+
+
+def _is_here() -> bool:
+    # Whom the connection comes from, and not whom the proxies name (web/address.py). Nor does it do to have reached
+    # this machine: a page that gives its own name the address 127.0.0.1 makes a visitor's browser do that, and then
+    # reads the answer. But it can't have the browser leave that name out.
+    return not _forwarded() and _is_loopback(request.remote_addr or "") and _is_loopback(_host())
+
+
+def _forwarded() -> bool:
+    return any(name in request.headers for name in FORWARDING) or any(
+        name.lower().startswith("x-forwarded-") for name, _ in request.headers
+    )
+
+
+def _host() -> str:
+    try:
+        return urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    # Who speaks IPv4 to a socket for both is seen as ::ffff:127.0.0.1.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
