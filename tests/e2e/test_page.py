@@ -52,9 +52,9 @@ def visit(browser: Browser, system: Any) -> Iterator[Visit]:
     """Opens the page as a new visitor; at the end, no page may have complained."""
     visitors: list[Visitor] = []
 
-    def visit(**options: Any) -> Visitor:
+    def visit(url: str | None = None, **options: Any) -> Visitor:
         context = browser.new_context(**options)
-        visitor = Visitor(context, str(system.base_url).rstrip("/"))
+        visitor = Visitor(context, (url or str(system.base_url)).rstrip("/"))
         visitors.append(visitor)
         return visitor
 
@@ -402,7 +402,7 @@ def test_an_unanswered_question_can_be_asked_again(visit: Visit) -> None:
     page.route("**/chat/sse*", lambda route: route.fulfill(content_type="text/event-stream", body=": \n\n"))
     page.route("**/chat", fails(429, {"type": "/problems/rate-limited"}))
     page.reload()
-    expect(answers(page)).to_contain_text("not answered to the end")
+    expect(answers(page)).to_contain_text("This question was not answered")
     with page.expect_request("**/chat") as asked:
         page.get_by_role("button", name="Try again").click()
     assert asked.value.post_data_json == {"message": "Are you there?"}

@@ -2,8 +2,9 @@
 /** What people do with their accounts, apart from signing in and out: the password, the logins, the end. */
 
 import * as accountApi from "./account-api.js";
-import { plainWords, Problem, tryAgain } from "./api.js";
+import { Problem } from "./api.js";
 import { closesOutside, FormDialog, slugOf } from "./form-dialog.js";
+import { plainWords, tryAgain } from "./problems.js";
 import { exactly, relative } from "./time.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
@@ -63,7 +64,7 @@ export function deleteDialog(page, deleted) {
 
 /** @param {unknown} error */
 const attempts = (error) =>
-  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${tryAgain(error)}` } : null;
+  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${tryAgain(error.retryAfter)}` } : null;
 
 /** The browsers one is signed in with, and an end to each of the others. */
 export class LoginsDialog {

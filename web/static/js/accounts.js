@@ -3,7 +3,8 @@
 
 import * as accountApi from "./account-api.js";
 import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js";
-import { claimSession, plainWords, Problem } from "./api.js";
+import { claimSession, Problem } from "./api.js";
+import { plainWords } from "./problems.js";
 import { SignIn } from "./sign-in.js";
 import { Strip } from "./strip.js";
 

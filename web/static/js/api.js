@@ -1,5 +1,5 @@
 // @ts-check
-/** The calls this page makes, and what goes wrong with them. */
+/** The calls this page makes. What to say when one fails: problems.js. */
 
 /**
  * @typedef {{session_id: string, anonymous: boolean, model: string, version: number,
@@ -9,7 +9,8 @@
  * @typedef {{messages: Message[], cursor: string | null}} Transcript
  * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model
  * @typedef {{session_id: string, title: string | null, created_at: string, expires_at: string}} Listed
- * @typedef {{type?: string, title?: string, status?: number, detail?: string, field?: string}} ProblemDetails
+ * @typedef {{type?: string, title?: string, status?: number, detail?: string, field?: string,
+ *   limit?: string}} ProblemDetails
  * @typedef {{session_id: string, generation_id: string, state: string, position: number}} Accepted
  */
 
@@ -21,6 +22,7 @@ export class Problem extends Error {
     this.status = details.status ?? 0;
     this.slug = slugOf(details);
     this.field = details.field ?? null;
+    this.limit = details.limit ?? null;
     this.retryAfter = retryAfter;
   }
 
@@ -32,32 +34,6 @@ export class Problem extends Error {
 
 /** @param {ProblemDetails} details */
 const slugOf = (details) => (details.type ?? "").split("/").pop() ?? "";
-
-/** What to tell a person about a failed request. @param {unknown} error */
-export function plainWords(error) {
-  if (!(error instanceof Problem)) return "Something went wrong in this page. Reload it and try again.";
-  const later = ` ${tryAgain(error)}`;
-  switch (error.status) {
-    case 0: return "The server can’t be reached. Check your connection and try again.";
-    case 409:
-      return error.slug === "generation-in-progress"
-        ? "An answer to this conversation is still coming, perhaps in another tab. Wait for its end, then send this."
-        : error.message;
-    case 412: return "The model was switched somewhere else in the meantime.";
-    case 413: return "That message is too long. Shorten it and try again.";
-    case 429: return `That was a lot in a short time.${later}`;
-    case 502:
-    case 503:
-    case 504: return `The service is busy or restarting.${later}`;
-    default: return error.status >= 500 ? `The server made a mistake.${later}` : error.message;
-  }
-}
-
-/** @param {Problem} error */
-export const tryAgain = ({ retryAfter }) => `Try again in ${retryAfter ? seconds(retryAfter) : "a moment"}.`;
-
-/** @param {number} count */
-const seconds = (count) => (count < 90 ? `${count} s` : `${Math.ceil(count / 60)} min`);
 
 // How far the server's clock is ahead of this one, so that lifetimes don't depend on the visitor's clock.
 let clockAhead = 0;

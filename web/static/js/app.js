@@ -2,11 +2,17 @@
 /** The page: what happens (clicks, events, answers) goes into the conversation, and the conversation is drawn. */
 
 import { Accounts } from "./accounts.js";
+import { coming, underAnswer } from "./answer-words.js";
+import { Announcer } from "./announcer.js";
 import * as api from "./api.js";
+import { Backoff } from "./backoff.js";
 import { Composer } from "./composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation.js";
 import { Messages } from "./messages.js";
 import { ModelPicker } from "./model-picker.js";
+import { Notice } from "./notice.js";
+import { past } from "./past.js";
+import { mayPass, plainWords, whatHappened } from "./problems.js";
 import { Follow } from "./scroll.js";
 import { SessionBar } from "./session-bar.js";
 import { Shelf } from "./shelf.js";
@@ -17,6 +23,9 @@ import { Strip } from "./strip.js";
 const HIDDEN_PAUSE = 10_000;
 /** Most breaks mend sooner than anyone needs to hear of them. */
 const BREAK_SHOWN_AFTER = 2_000;
+/** Most answers begin sooner than anyone could read that there is a queue. */
+const WAIT_SHOWN_AFTER = 800;
+const EVENTS = "/chat/sse";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
@@ -31,6 +40,7 @@ let conversation = 0;
 function dispatch(action) {
   const before = state;
   state = reduce(state, action);
+  if (state.live?.phase !== before.live?.phase || state.live?.generation !== before.live?.generation) watchQueue();
   announceChange(before, state);
   draw();
   if (isQuiet()) for (const go of waiting.splice(0)) go();
@@ -45,19 +55,25 @@ const quiet = () => (isQuiet() ? Promise.resolve() : new Promise((go) => waiting
 
 // ---- The server's account of the conversation -------------------------------------------------------------
 
-const stream = new Stream("/chat/sse", api.sessionHeaders, {
+const stream = new Stream(EVENTS, api.sessionHeaders, {
   event({ type, data }) {
     if (type === "expired") return void ended(data.reason ?? "expired");
     if (type === "reset") stream.close(); // what it sends from here on doesn't follow from what we have
     dispatch(type === "reset" ? { type: "stale" } : { type: "event", event: type, data });
   },
-  refused: () => void sync(),
-  state: showConnection,
+  refused() {
+    if (!syncTimer) void sync();
+  },
+  state(connected) {
+    showConnection(connected);
+    if (connected && syncTimer) void sync();
+  },
 });
 
 /** @type {Promise<void> | null} */ let syncing = null;
 let syncAgain = false;
 /** @type {number | undefined} */ let syncTimer;
+const syncBackoff = new Backoff();
 
 /** Fetch the session and its messages, and let the events go on from there. @returns {Promise<void>} */
 function sync() {
@@ -68,6 +84,7 @@ function sync() {
 
 async function catchUp() {
   clearTimeout(syncTimer);
+  syncTimer = undefined;
   do {
     syncAgain = false;
     const asked = conversation;
@@ -76,18 +93,34 @@ async function catchUp() {
       const [{ data: session, etag }, { messages, cursor }] = await Promise.all([api.currentSession(), api.transcript()]);
       if (asked !== conversation) continue;
       api.speakOf(session);
-      dispatch({ type: "snapshot", session, etag, messages, sending });
-      stream.releaseAfter(cursor);
+      const followed = await stream.upTo(cursor);
+      const heard = followed ?? (cursor ? await missed(cursor, messages.at(-1)) : []);
+      if (asked !== conversation) continue;
+      stream.goOnAfter(cursor);
+      dispatch({ type: "snapshot", session, etag, messages, sending, heard, anew: followed === null });
+      stream.release();
+      syncBackoff.reset();
       accounts.noticed();
       if (accounts.user) shelf.notice(messages.length > 0);
     } catch (error) {
       if (asked !== conversation) continue;
       stream.release();
       if (isLost(error)) await forget(error);
-      else syncTimer = setTimeout(sync, 1_000 + Math.random() * 4_000);
+      else syncTimer = setTimeout(sync, syncBackoff.next());
     }
   } while (syncAgain);
   syncing = null;
+}
+
+/**
+ * The events that this page has missed of an answer that is coming, or of whose end it should tell the reader.
+ * @param {string} cursor @param {api.Message | undefined} last @returns {Promise<{type: string, data: any}[]>}
+ */
+async function missed(cursor, last) {
+  const live = last?.state === "streaming";
+  const asked = state.pending !== null; // so it has only just begun, and may have ended since
+  if (!live && !asked && last?.state !== "failed" && state.live?.generation !== last?.id) return [];
+  return past(EVENTS, api.sessionHeaders(), cursor, live && !asked);
 }
 
 /** @param {unknown} error @returns {error is api.Problem} */
@@ -147,7 +180,7 @@ async function send(text) {
   say("");
   dispatch({ type: "sending", text });
   follow.toEnd();
-  focusComposer(); // the button that was pressed is of no use now
+  composer.focus(); // the button that was pressed is of no use now
   try {
     await askOrBegin(text, key);
     sending = false;
@@ -156,13 +189,19 @@ async function send(text) {
     sending = false;
     composer.restore(text);
     dispatch({ type: "unsent" });
-    if (error instanceof api.Problem && error.status === 0) unanswered = { text, key };
+    if (error instanceof api.Problem && mayHaveArrived(error)) unanswered = { text, key };
     if (isLost(error) && (state.session || error.slug.startsWith("login-"))) return forget(error);
-    say(api.plainWords(error));
+    complain(error);
     // Somebody else's answer is coming, or news came in while this was on its way.
     if (state.stale || (error instanceof api.Problem && error.status === 409)) void sync();
   }
 }
+
+/**
+ * Whether the server may have done it all the same: it has not answered, or a proxy did in its place.
+ * @param {api.Problem} error
+ */
+const mayHaveArrived = ({ status, slug }) => status === 0 || (status >= 500 && !slug) || slug === "idempotency-in-flight";
 
 /** Stop the answer; the event `stopped` then says where it ended. */
 async function stop() {
@@ -170,7 +209,7 @@ async function stop() {
     await api.stop();
   } catch (error) {
     // It has ended by itself meanwhile, or the request failed: either way the server knows how things are.
-    if (!(error instanceof api.Problem && error.status === 409)) say(api.plainWords(error));
+    if (!(error instanceof api.Problem && error.status === 409)) complain(error);
     void sync();
   }
 }
@@ -215,9 +254,9 @@ async function chooseModel(model) {
     if (isLost(error)) return forget(error);
     if (error instanceof api.Problem && error.status === 412) {
       await sync();
-      say(`${api.plainWords(error)} It is ${picker.label(state.session.model)} now; choose again if you want another.`);
+      say(`${plainWords(error)} It is ${picker.label(state.session.model)} now; choose again if you want another.`);
     } else {
-      say(api.plainWords(error));
+      complain(error);
     }
   }
 }
@@ -232,7 +271,7 @@ async function keep() {
     announce(moved ? `Kept until ${until}` : `This conversation ends at ${until}`);
   } catch (error) {
     if (isLost(error)) forget(error);
-    else say(api.plainWords(error));
+    else complain(error);
   }
 }
 
@@ -256,7 +295,7 @@ async function startNew() {
   try {
     await api.deleteSession();
   } catch (error) {
-    if (!isLost(error)) return say(api.plainWords(error));
+    if (!isLost(error)) return complain(error);
   }
   begin();
 }
@@ -268,7 +307,7 @@ async function turnTo(id) {
   loading = true;
   clear();
   api.speakOf(session);
-  focusComposer();
+  composer.focus();
   await sync();
   loading = false;
   draw();
@@ -293,17 +332,12 @@ async function remove(id) {
 /** The id of the user's session on screen, if it is a user's. */
 const ownSession = () => (state.session && !state.session.anonymous && !state.over ? state.session.session_id : null);
 
-/** On a phone, focus would raise the keyboard over half of the page. */
-function focusComposer() {
-  if (matchMedia("(pointer: fine)").matches) composer.focus();
-}
-
 /** An empty page; the next message makes a session. */
 function begin() {
   say("");
   clear();
   announce("New conversation");
-  focusComposer();
+  composer.focus();
 }
 
 // ---- What the page shows -----------------------------------------------------------------------------------
@@ -312,6 +346,10 @@ const composer = new Composer(
   { form: byId("composer"), field: byId("message"), send: byId("send"), stop: byId("stop"), count: byId("count") },
   { send, stop, wait: () => say("An answer is still coming. Wait for its end, then send this.") },
 );
+const announcer = new Announcer(byId("announcer"));
+const notice = new Notice(byId("notice"), () => announce("You can try again now"));
+/** @param {string} model */
+const label = (model) => picker.label(model);
 const picker = new ModelPicker(byId("model"), chooseModel);
 const bar = new SessionBar(
   { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep") },
@@ -320,7 +358,7 @@ const bar = new SessionBar(
 const messages = new Messages(byId("log"), {
   retry: () => send(lastQuestion(state)),
   copied: (ok) => (ok ? announce("Copied", "Copied") : say("This browser didn’t allow copying.")),
-  label: (model) => picker.label(model),
+  label,
 });
 const follow = new Follow(byId("scroller"), byId("log"), byId("latest"));
 const deletion = new Strip(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
@@ -343,7 +381,7 @@ const accounts = new Accounts({
   leave: clear,
   say,
   announce,
-  focus: focusComposer,
+  focus: () => composer.focus(),
 });
 const shelf = new Shelf({
   current: ownSession,
@@ -351,7 +389,7 @@ const shelf = new Shelf({
   open: turnTo,
   remove,
   failed(error) {
-    if (!accounts.ended(error)) say(api.plainWords(error));
+    if (!accounts.ended(error)) complain(error);
   },
   announce,
 });
@@ -374,16 +412,20 @@ function draw() {
 
 /** A failed request, beside the message box. @param {string} words */
 function say(words) {
-  const notice = byId("notice");
-  notice.hidden = !words;
-  notice.textContent = words;
+  notice.show(words);
+}
+
+/** @param {unknown} error */
+function complain(error) {
+  if (mayPass(error) && error.retryAfter) notice.show(whatHappened(error), error.retryAfter);
+  else notice.show(plainWords(error));
 }
 
 /** @type {number | undefined} */ let toastTimer;
 
 /** For those who listen, and with `toast` also for those who look. @param {string} words @param {string} [toast] */
 function announce(words, toast = "") {
-  byId("announcer").textContent = words;
+  announcer.say(words);
   if (!toast) return;
   clearTimeout(toastTimer);
   byId("toast").textContent = toast;
@@ -394,22 +436,43 @@ function announce(words, toast = "") {
 /** @param {import("./conversation.js").State} before @param {import("./conversation.js").State} now */
 function announceChange(before, now) {
   if (now.over && !before.over) announce("This conversation is over");
-  else if (now.live?.phase === "answering" && before.live?.phase !== "answering") announce("Answering");
-  else if (before.live && !now.live) {
-    const last = items(now).at(-1);
-    if (last?.state === "failed") announce(`The answer failed. ${last.reason ?? ""}`);
-    else if (last?.state === "stopped") announce("Answer stopped");
-    else if (last?.role === "assistant") announce("Answer complete");
+  else if (now.live) announceLive(before.live, now.live);
+  else if (before.live || before.pending !== null) {
+    const last = items(now)[now.messages.length - 1];
+    if (last?.role !== "assistant" || last.id === before.messages.at(-1)?.id) return;
+    if (last.state === "failed") announce(`The answer failed. ${underAnswer(last, label)}`);
+    else announce(last.state === "stopped" ? "Answer stopped" : "Answer complete");
   }
+}
+
+/** @param {import("./conversation.js").Live | null} before @param {import("./conversation.js").Live} now */
+function announceLive(before, now) {
+  const words = coming(now, label);
+  if (now.phase === "queued") {
+    if (now.waits && (!before || words !== coming(before, label))) announcer.update(words);
+  } else if (now.fallback && !before?.fallback) announce(words);
+  else if (now.phase === "answering" && before?.phase !== "answering") announce("Answering");
+}
+
+/** @type {number | undefined} */ let queueTimer;
+
+/** A wait that has just begun is only shown when it is more than a moment. */
+function watchQueue() {
+  clearTimeout(queueTimer);
+  if (state.live?.phase === "queued") queueTimer = setTimeout(() => dispatch({ type: "waits" }), WAIT_SHOWN_AFTER);
 }
 
 /** @type {number | undefined} */ let breakTimer;
 
 /** @param {boolean} connected */
 function showConnection(connected) {
+  if (!connected) {
+    breakTimer ??= setTimeout(() => { bar.connected = false; }, BREAK_SHOWN_AFTER);
+    return;
+  }
   clearTimeout(breakTimer);
-  if (connected) bar.connected = true;
-  else breakTimer = setTimeout(() => { bar.connected = false; }, BREAK_SHOWN_AFTER);
+  breakTimer = undefined;
+  bar.connected = true;
 }
 
 // ---- Wires -------------------------------------------------------------------------------------------------
@@ -446,4 +509,4 @@ if ("hasLogin" in document.body.dataset) await accounts.find();
 if ("hasSession" in document.body.dataset) await sync();
 loading = false;
 draw();
-focusComposer();
+composer.focus();

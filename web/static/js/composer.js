@@ -13,7 +13,7 @@ export class Composer {
   /**
    * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, send: HTMLButtonElement,
    *   stop: HTMLButtonElement, count: HTMLElement}} parts
-   * @param {{send: (text: string) => void, stop: () => void, wait: () => void}} on
+   * @param {{send: (text: string) => void, stop: () => Promise<void>, wait: () => void}} on
    *   `wait`: someone tried to send while an answer is coming
    */
   constructor(parts, on) {
@@ -27,10 +27,11 @@ export class Composer {
       event.preventDefault();
       this.#send();
     });
-    parts.stop.addEventListener("click", () => {
-      parts.stop.disabled = true; // once is enough; the answer's end brings it back
+    parts.stop.addEventListener("click", async () => {
+      parts.stop.disabled = true; // once is enough
       this.focus();
-      this.on.stop();
+      await this.on.stop();
+      parts.stop.disabled = false;
     });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -54,8 +55,9 @@ export class Composer {
     this.text = this.text.trim() ? `${text}\n${this.text}` : text;
   }
 
+  /** On a phone, focus would raise the keyboard over half of the page. */
   focus() {
-    this.parts.field.focus();
+    if (matchMedia("(pointer: fine)").matches) this.parts.field.focus();
   }
 
   /** Whether an answer is on its way: writing goes on, sending has to wait. */
@@ -68,7 +70,7 @@ export class Composer {
   set stoppable(/** @type {boolean} */ stoppable) {
     const { send, stop } = this.parts;
     if (stop.hidden === !stoppable) return;
-    stop.disabled = false;
+    if (document.activeElement === stop) this.focus(); // it is about to go
     stop.hidden = !stoppable;
     send.hidden = stoppable;
   }

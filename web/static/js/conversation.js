@@ -5,14 +5,26 @@
  * @typedef {import("./api.js").Message} Message
  * @typedef {import("./api.js").Session} Session
  *
+ * @typedef {object} Fallback Another model answers than the one that was chosen.
+ * @property {string} from
+ * @property {string} to
+ * @property {string} reason what was wrong with `from`: one of core/providers' kinds of errors, or nothing known
+ * @property {boolean} midway whether there were words of `from` by then
+ *
  * @typedef {object} Live The answer that is coming.
  * @property {string} generation its id, which is also that of the message it becomes
  * @property {"queued" | "connecting" | "answering"} phase
  * @property {number} position how many wait before it
+ * @property {boolean} waits whether it has been in the queue for so long that the reader should know
  * @property {string} text
  * @property {number} length of the text in Unicode code points, the unit of a delta's `at`
  * @property {string | null} model
- * @property {string} note what the reader should know about how it is coming
+ * @property {Fallback | null} fallback
+ * @property {boolean} whole whether its events are known from the first on, and not only its text
+ *
+ * @typedef {object} Told What events told of an answer, and the server does not store.
+ * @property {Fallback | null} [fallback]
+ * @property {import("./api.js").ProblemDetails} [problem] why it failed
  *
  * @typedef {object} State
  * @property {Session | null} session
@@ -20,7 +32,7 @@
  * @property {Message[]} messages those that are complete
  * @property {string | null} pending a question on its way to the server
  * @property {Live | null} live
- * @property {Record<string, string>} reasons why answers failed, by message id; told once, and not stored
+ * @property {Record<string, Told>} told by message id
  * @property {string | null} over why the conversation ended, if it did
  * @property {boolean} stale this state can't be continued from events alone: fetch it
  *
@@ -29,7 +41,7 @@
 
 /** @type {State} */
 export const nothing = {
-  session: null, etag: null, messages: [], pending: null, live: null, reasons: {}, over: null, stale: false,
+  session: null, etag: null, messages: [], pending: null, live: null, told: {}, over: null, stale: false,
 };
 
 /** Not `text.length`: that counts UTF-16 units. @param {string} text */
@@ -41,7 +53,8 @@ export const codePoints = (text) => {
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
 const newLive = (generation, fields) => ({
-  generation, phase: "connecting", position: 0, text: "", length: 0, model: null, note: "", ...fields,
+  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, model: null, fallback: null,
+  whole: false, ...fields,
 });
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -51,6 +64,7 @@ export function reduce(state, action) {
     case "unsent": return { ...state, pending: null };
     case "session": return { ...state, session: { ...state.session, ...action.session }, etag: action.etag ?? state.etag };
     case "snapshot": return snapshot(state, action);
+    case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
     case "stale": return { ...state, stale: true };
     case "over": return { ...state, over: action.reason, live: null, stale: false };
     case "event": return state.over ? state : event(state, action.event, action.data);
@@ -59,23 +73,32 @@ export function reduce(state, action) {
   }
 }
 
-/** The server's own account replaces ours. @param {State} state @param {Action} action @returns {State} */
-function snapshot(state, { session, etag, messages, sending }) {
+/**
+ * The server's own account replaces ours. `heard` are the events on the way there, for what it does not say: those
+ * since ours or, with `anew`, those since the answer's first.
+ * @param {State} state @param {Action} action @returns {State}
+ */
+function snapshot(state, { session, etag, messages, sending, heard, anew }) {
   const last = messages.at(-1);
   const streaming = last?.state === "streaming" ? last : null;
-  const known = state.live?.generation === streaming?.id ? state.live : null;
+  const { live, told } = heard.reduce(
+    (/** @type {State} */ before, /** @type {Action} */ { type, data }) => event(before, type, data),
+    anew ? { ...state, messages: [], live: null } : state,
+  );
+  const known = live?.generation === streaming?.id ? live : null;
   return {
     ...state,
+    told,
     session,
     etag,
     messages: streaming ? messages.slice(0, -1) : messages,
     pending: sending ? state.pending : null,
     live: streaming && {
-      ...(known ?? newLive(streaming.id, { phase: "queued" })),
+      ...(known ?? newLive(streaming.id, {})),
       ...(streaming.text && { phase: "answering" }),
       text: streaming.text,
       length: codePoints(streaming.text),
-      model: streaming.model,
+      model: known?.fallback?.to ?? streaming.model,
     },
     over: null,
     stale: false,
@@ -101,7 +124,7 @@ function event(state, type, data) {
       if (!live || live.generation !== data.generation_id) return { ...state, stale: true };
       if (type === "delta") return delta(state, live, data);
       if (type === "resumed") return resumed(state, live, data);
-      return { ...state, live: { ...live, model: data.to, note: "fallback" } };
+      return { ...state, live: { ...live, model: data.to, fallback: fallback(live, data) } };
     }
     case "done": return finished(state, data, { state: "complete", model: data.model });
     case "stopped": return finished(state, data, { state: "stopped" });
@@ -119,7 +142,7 @@ function begun(state, { generation_id: generation }, news) {
   if (state.live?.generation === generation) {
     return { ...state, live: { ...state.live, ...news, ...(state.live.text && { phase: "answering" }) } };
   }
-  return { ...state, live: newLive(generation, news), stale: true };
+  return { ...state, live: newLive(generation, { model: state.session?.model ?? null, whole: news.phase === "queued", ...news }), stale: true };
 }
 
 /** @param {State} state @param {Live} live @param {{at: number, text: string}} data @returns {State} */
@@ -139,31 +162,41 @@ function delta(state, live, { at, text }) {
  */
 function resumed(state, live, { at }) {
   if (at > live.length) return { ...state, stale: true };
-  return { ...state, live: { ...live, text: [...live.text].slice(0, at).join(""), length: at, note: "resumed" } };
+  return { ...state, live: { ...live, text: [...live.text].slice(0, at).join(""), length: at } };
 }
+
+/** Of several in a row the reader wants to know the first reason and the last model. @param {Live} live @param {any} data @returns {Fallback} */
+const fallback = ({ fallback: before, length }, { from, to, reason }) =>
+  before ? { ...before, to } : { from, to, reason, midway: length > 0 };
 
 /** @param {State} state @param {any} data @param {Partial<Message>} fields @returns {State} */
 function finished(state, data, fields) {
-  const { live, messages } = state;
-  const reasons = data.problem
-    ? { ...state.reasons, [data.generation_id]: data.problem.detail || data.problem.title }
-    : state.reasons;
+  const { generation_id: id, model, problem } = data;
+  const live = state.live?.generation === id ? state.live : null;
+  const told = { ...state.told, [id]: { fallback: live?.fallback, problem } };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
-  if (!live || live.generation !== data.generation_id) return { ...state, reasons, stale: true };
+  if (!live) return { ...state, told, stale: true };
+  // A model that rests after a failure is passed over without a word.
+  if (live.whole && model && live.model && model !== live.model) {
+    told[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
+  }
   /** @type {Message} */
-  const message = { id: live.generation, role: "assistant", text: live.text, model: live.model, ...fields };
-  return { ...state, reasons, live: null, stale: true, messages: [...messages, message] };
+  const message = { id, role: "assistant", text: live.text, model: live.model, ...fields };
+  return { ...state, told, live: null, stale: true, messages: [...state.messages, message] };
 }
 
 /**
  * What the page shows, in order.
  * @param {State} state
- * @returns {{role: "user" | "assistant", text: string, html?: string | null, model?: string | null,
- *   state: string, live?: Live, reason?: string}[]}
+ * @returns {{id?: string, role: "user" | "assistant", text: string, html?: string | null, model?: string | null,
+ *   state: string, live?: Live, told?: Told}[]}
  */
 export function items(state) {
   /** @type {ReturnType<typeof items>} */
-  const shown = state.messages.map((message) => ({ ...message, state: message.state ?? "complete", reason: state.reasons[message.id] }));
+  const shown = state.messages.map((message) => {
+    const told = state.told[message.id];
+    return { ...message, state: message.state ?? "complete", model: told?.fallback?.to ?? message.model, told };
+  });
   if (state.pending !== null) shown.push({ role: "user", text: state.pending, state: "pending" });
   if (state.live) {
     shown.push({ role: "assistant", text: state.live.text, model: state.live.model, state: "streaming", live: state.live });

@@ -3,15 +3,17 @@
 
 /**
  * @param {ReadableStream<any>} body
+ * @param {() => void} [heard] whenever anything comes, be it a comment
  * @returns {AsyncGenerator<{type: string, id: string, data: string}>} `id` is empty for an event that came without one
  */
-export async function* readEvents(body) {
+export async function* readEvents(body, heard = () => {}) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let event = { type: "message", id: "", data: /** @type {string[]} */ ([]) };
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return; // an event without its empty line is not whole
+    heard();
     const lines = (rest + value).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {

@@ -1,6 +1,8 @@
 // @ts-check
 /** Draws the conversation. Only ever appends, so an item's place is its identity, and nodes stay as they are. */
 
+import { underAnswer } from "./answer-words.js";
+
 /** @typedef {ReturnType<typeof import("./conversation.js").items>[number]} Item */
 
 export class Messages {
@@ -28,11 +30,12 @@ export class Messages {
         this.log.append(drawn.node);
       }
       const isLast = index === items.length - 1;
-      const shown = JSON.stringify([item, isLast, item.model && this.on.label(item.model)]);
+      const words = item.role === "user" ? "" : underAnswer(item, this.on.label);
+      const shown = JSON.stringify([item, isLast, words]);
       if (drawn.shown !== shown) {
         drawn.shown = shown;
         if (item.role === "user") drawUser(drawn.node, item);
-        else this.#drawAnswer(drawn.node, item, isLast);
+        else this.#drawAnswer(drawn.node, item, isLast, words);
       }
     }
     this.#truncate(items.length);
@@ -43,8 +46,8 @@ export class Messages {
     for (const { node } of this.#drawn.splice(length)) node.remove();
   }
 
-  /** @param {HTMLElement} node @param {Item} item @param {boolean} isLast */
-  #drawAnswer(node, item, isLast) {
+  /** @param {HTMLElement} node @param {Item} item @param {boolean} isLast @param {string} words what stands under it */
+  #drawAnswer(node, item, isLast, words) {
     node.dataset.state = item.state;
     const [body, foot] = [part(node, ".body"), part(node, ".foot")];
     if (item.html && item.state !== "streaming") {
@@ -56,29 +59,14 @@ export class Messages {
     }
     body.hidden = !item.text;
 
-    const told = document.createElement("span");
-    told.className = "told";
-    told.textContent = this.#tell(item);
-    const parts = [told];
-    if (item.text && item.state !== "streaming") parts.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
-    if (item.state === "failed" && isLast) parts.push(button("Try again", "Try again", this.on.retry));
-    // Replacing a focused button would throw the focus away; the words beside it change without it.
-    if (foot.children.length === parts.length) part(foot, ".told").textContent = told.textContent;
-    else foot.replaceChildren(...parts);
-  }
+    part(foot, ".told").textContent = words;
 
-  /** @param {Item} item */
-  #tell({ state, model, live, reason }) {
-    const who = model ? this.on.label(model) : "";
-    if (live) {
-      if (live.phase === "queued") return live.position > 0 ? `Waiting in line, ${live.position} ahead` : "Waiting in line";
-      if (live.note === "fallback") return `The chosen model didn’t answer; ${who} is answering`;
-      if (live.note === "resumed") return `Interrupted for a moment; ${who || "the model"} carries on`;
-      return live.phase === "connecting" ? `Connecting to ${who || "the model"}` : `${who || "The model"} is answering`;
-    }
-    if (state === "failed") return reason || "This question was not answered to the end.";
-    if (state === "stopped") return who ? `${who}, stopped` : "Stopped";
-    return who;
+    const actions = [];
+    if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
+    if (item.state === "failed" && isLast) actions.push(button("Try again", "Try again", this.on.retry));
+    // Replacing a focused button would throw the focus away.
+    const shown = part(foot, ".actions");
+    if (shown.textContent !== actions.map(({ textContent }) => textContent).join("")) shown.replaceChildren(...actions);
   }
 
   /** @param {string} text */
@@ -104,6 +92,11 @@ function skeleton(role) {
   if (role === "assistant") {
     const foot = document.createElement("p");
     foot.className = "foot";
+    for (const name of ["told", "actions"]) {
+      const span = document.createElement("span");
+      span.className = name;
+      foot.append(span);
+    }
     node.append(foot);
   }
   return node;

@@ -2,8 +2,9 @@
 /** The dialog in which people sign in or create an account. */
 
 import * as accountApi from "./account-api.js";
-import { Problem, tryAgain } from "./api.js";
+import { Problem } from "./api.js";
 import { FormDialog, slugOf } from "./form-dialog.js";
+import { tryAgain } from "./problems.js";
 
 const SHORTEST = 8;
 const WORDS = {
@@ -87,7 +88,7 @@ function explain(error) {
     case "login-failed": return { field: "password", words: "The e-mail address or the password is wrong." };
     case "email-taken": return { field: "email", words: "This e-mail address has an account already. Sign in instead." };
     case "password-refused": return { field: "password", words: /** @type {Problem} */ (error).message };
-    case "rate-limited": return { words: `Too many attempts. ${tryAgain(/** @type {Problem} */ (error))}` };
+    case "rate-limited": return { words: `Too many attempts. ${tryAgain(/** @type {Problem} */ (error).retryAfter)}` };
     default: return null;
   }
 }

@@ -3,18 +3,22 @@
  * The session's events, live, over one connection.
  *
  * Not an EventSource: that names its session by the cookie alone, which all tabs share, while a user's tabs
- * may each show another conversation. Each break is followed by a reopening after the last event seen, at a
- * random moment within a growing window, lest all pages of a restarted server return in the same second.
+ * may each show another conversation. Each break is followed by a reopening after the last event seen.
  */
 
+import { Backoff } from "./backoff.js";
 import { readEvents } from "./event-stream.js";
 
 /** These are no entries of the log, so an id of theirs is no place in it. */
 const OUTSIDE_LOG = new Set(["session", "reset", "expired"]);
-const FIRST_WINDOW = 1_000;
-const WIDEST_WINDOW = 20_000;
-/** A connection that lived this long was a good one: the next break starts again with a narrow window. */
+/** A connection that lived this long was a good one: the next break is the first again. */
 const GOOD_LIFE = 5_000;
+/** The server gives a sign of life every 15 s. A line that is silent for longer than this is dead, and may never
+ * say so: that of a computer which has slept, or gone to another network. */
+const LONGEST_SILENCE = 40_000;
+const LOOK = 2_000;
+/** How long events may take that the server has written already. */
+const PATIENCE = 1_000;
 
 /** @typedef {{type: string, id: string, data: any}} StreamEvent */
 
@@ -36,8 +40,10 @@ export class Stream {
   /** @type {number | undefined} */ #timer;
   /** @type {string | null} */ #lastId = null;
   /** @type {StreamEvent[] | null} */ #held = null;
+  /** @type {{cursor: string, go: () => void} | null} */ #awaited = null;
   #wanted = false;
-  #breaks = 0;
+  #heardAt = 0;
+  #backoff = new Backoff();
 
   /**
    * @param {string} url
@@ -49,6 +55,7 @@ export class Stream {
     this.url = url;
     this.headers = headers;
     this.tell = tell;
+    setInterval(() => this.#watch(), LOOK);
   }
 
   get wanted() {
@@ -64,6 +71,28 @@ export class Stream {
     this.#held ??= [];
   }
 
+  /**
+   * What of that a snapshot has already, as soon as all of it is here; null: this line does not lead there.
+   * @param {string | null} cursor @returns {Promise<StreamEvent[] | null>}
+   */
+  async upTo(cursor) {
+    if (!cursor) return [];
+    if (!this.#line || !this.#isOf(cursor)) return null;
+    if (!isCovered(cursor, this.#lastId)) {
+      await new Promise((/** @type {(value: null) => void} */ go) => {
+        this.#awaited = { cursor, go: () => go(null) };
+        setTimeout(go, PATIENCE);
+      });
+      if (!isCovered(cursor, this.#lastId)) return null;
+    }
+    return (this.#held ?? []).filter(({ id }) => isCovered(id, cursor));
+  }
+
+  /** @param {string | null} cursor */
+  #isOf(cursor) {
+    return this.#wanted && parseId(cursor).epoch === parseId(this.#lastId).epoch;
+  }
+
   /** Let what was held through. */
   release() {
     const held = this.#held ?? [];
@@ -71,17 +100,16 @@ export class Stream {
     for (const event of held) this.tell.event(event);
   }
 
-  /** Go on from a snapshot's cursor; null: the log was still empty. @param {string | null} cursor */
-  releaseAfter(cursor) {
-    if (!this.#wanted || parseId(cursor).epoch !== parseId(this.#lastId).epoch) {
-      this.#held = null;
+  /** Go on from a snapshot's cursor, and still hold. Null: the log was still empty. @param {string | null} cursor */
+  goOnAfter(cursor) {
+    if (!this.#isOf(cursor)) {
+      this.#held = [];
       this.#lastId = cursor;
       this.reopen();
       return;
     }
     if (isCovered(this.#lastId, cursor)) this.#lastId = cursor;
     this.#held = (this.#held ?? []).filter(({ id }) => !isCovered(id, cursor));
-    this.release();
   }
 
   /** Connect now, after the last event seen. */
@@ -97,6 +125,7 @@ export class Stream {
   /** @param {AbortController} line @param {string} url */
   async #listen(line, url) {
     let openedAt = 0;
+    this.#heardAt = Date.now();
     try {
       const headers = { ...this.headers(), Accept: "text/event-stream" };
       const response = await fetch(url, { headers, cache: "no-store", signal: line.signal });
@@ -104,7 +133,7 @@ export class Stream {
       if (response.ok && response.body) {
         openedAt = performance.now();
         this.tell.state(true);
-        for await (const event of readEvents(response.body)) {
+        for await (const event of readEvents(response.body, () => { this.#heardAt = Date.now(); })) {
           if (line.signal.aborted) return;
           this.#take(event);
         }
@@ -114,11 +143,17 @@ export class Stream {
     }
     if (line.signal.aborted) return;
     this.#disconnect();
-    if (openedAt && performance.now() - openedAt > GOOD_LIFE) this.#breaks = 0;
-    const window = Math.min(WIDEST_WINDOW, FIRST_WINDOW * 2 ** this.#breaks++);
-    this.#timer = setTimeout(() => this.reopen(), Math.random() * window);
+    if (openedAt && performance.now() - openedAt > GOOD_LIFE) this.#backoff.reset();
+    this.#timer = setTimeout(() => this.reopen(), this.#backoff.next());
     this.tell.state(false);
     if (!openedAt) this.tell.refused();
+  }
+
+  /** By the clock on the wall: others stand still while a computer sleeps. */
+  #watch() {
+    if (!this.#line || Date.now() - this.#heardAt < LONGEST_SILENCE) return;
+    this.tell.state(false);
+    this.reopen();
   }
 
   /** @param {{type: string, id: string, data: string}} told */
@@ -129,6 +164,7 @@ export class Stream {
     const event = { type, id, data: JSON.parse(data) };
     if (this.#held) this.#held.push(event);
     else this.#tell(event);
+    if (this.#awaited && isCovered(this.#awaited.cursor, this.#lastId)) this.#awaited.go();
   }
 
   /** A mistake in what is done about an event is no break of the line. @param {StreamEvent} event */
@@ -151,12 +187,14 @@ export class Stream {
     this.#wanted = false;
     this.#lastId = null;
     this.#held = null;
-    this.#breaks = 0;
+    this.#backoff.reset();
   }
 
   #disconnect() {
     clearTimeout(this.#timer);
     this.#line?.abort();
     this.#line = null;
+    this.#awaited?.go();
+    this.#awaited = null;
   }
 }
