@@ -12,8 +12,9 @@ PATIENCE = 300.0
 class Child:
     """The near end of the pipe."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, pid: int) -> None:
         self._connection = connection
+        self.pid = pid
 
     def send(self, message: object) -> None:
         """Tell it something."""
@@ -35,7 +36,8 @@ def child(target: Callable[..., None], *arguments: object) -> Iterator[Child]:
     process.start()
     far.close()
     try:
-        yield Child(near)
+        assert process.pid is not None
+        yield Child(near, process.pid)
     finally:
         process.kill()
         process.join()

@@ -1,0 +1,196 @@
+"""The real application with a provider: Valkey, SQLite, one web process, one chat worker."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+import psutil
+from celery import Celery
+
+from bench.provider import Manner
+from celery_config import QueueNames, TaskNames
+from core.event_log import PAGE
+from core.models import GenerationState, Session
+from core.presence import Presence
+from core.runtime import Runtime
+from core.session_service import Credential
+from core.settings import Settings
+from tests.conftest import new_user
+from tests.valkey import Valkey
+from tests.waiting import wait_for
+from tests.web_process import OPTIONS, ROOT, WebProcess
+
+PATIENCE = 60.0
+"""Seconds in which all answers must have ended."""
+LOOK = 0.01
+"""Seconds between two looks at whether an answer has ended."""
+
+
+class Asked(NamedTuple):
+    """A question, accepted and not queued yet."""
+
+    session: Session
+    generation_id: UUID
+    manner: Manner
+
+
+@dataclass(frozen=True)
+class Chat:
+    """What is measured. This process does a web process's part, where no web process is asked."""
+
+    runtime: Runtime
+    queue: Celery
+    valkey: psutil.Process
+    worker: psutil.Process
+    web: WebProcess
+    models: Path
+    """models.toml, with a model for each manner."""
+
+    def accept(self, manner: Manner, count: int) -> list[Asked]:
+        """Questions of as many users, each in a session of their own."""
+        return [self._accept(manner) for _ in range(count)]
+
+    def queue_all(self, questions: Sequence[Asked]) -> None:
+        """Have them answered."""
+        for asked in questions:
+            self.queue.send_task(TaskNames.GENERATE, [str(asked.generation_id)])
+
+    def await_ends(self, questions: Sequence[Asked]) -> None:
+        """Wait until every log tells of its answer's end. Cheap: looks at one log at a time, and not at its words."""
+        deadline = time.monotonic() + PATIENCE
+        for asked in questions:
+            # A log whose answer has ended has no start of a live one.
+            while self.runtime.log.read(asked.session.id, after=0, limit=1).start is not None:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not all of {len(questions)} answers have ended within {PATIENCE:.0f} s")
+                time.sleep(LOOK)
+
+    def await_beginnings(self, questions: Sequence[Asked]) -> None:
+        """Wait until every answer has words."""
+        for asked in questions:
+            wait_for(lambda each=asked: "delta" in self._told(each), seconds=30, what="an answer has begun")  # type: ignore[misc]
+
+    def check(self, questions: Sequence[Asked]) -> None:
+        """Fail unless each answer is whole."""
+        for asked in questions:
+            told = self._told(asked)
+            if GenerationState.DONE not in told or not asked.manner.is_whole("".join(told.get("delta", []))):
+                raise RuntimeError(f"an answer is not what the provider sent: {list(told)}, {told.get('failed')}")
+
+    def credential(self, manner: Manner) -> Credential:
+        """A new anonymous session's."""
+        issued = Credential.issue()
+        with self.runtime.database.writing() as db:
+            self.runtime.sessions.create_session(
+                db, session_id=issued.session_id, secret_hash=issued.secret_hash, model=str(manner)
+            )
+        return issued
+
+    def _accept(self, manner: Manner) -> Asked:
+        owner = new_user(self.runtime.database)
+        with self.runtime.database.writing() as db:
+            session = self.runtime.sessions.create_session(db, owner, model=str(manner))
+        return Asked(session, self.runtime.generations.accept(session, "Count.").generation_id, manner)
+
+    def _told(self, asked: Asked) -> dict[str, list[str]]:
+        """What the log has: by kind of event, the pieces of text in them."""
+        told: dict[str, list[str]] = {}
+        cursor = 0
+        while events := self.runtime.log.read(asked.session.id, cursor).events:
+            for event in events:
+                told.setdefault(event.type, []).append(json.loads(event.data).get("text", event.data))
+            cursor = events[-1].offset
+            if len(events) < PAGE:
+                break
+        return told
+
+
+@contextmanager
+def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Iterator[Chat]:
+    """The application, with a worker for as many answers at once, for as long as the block lasts."""
+    with ExitStack() as stack:
+        directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        models = directory / "models.toml"
+        models.write_text("\n".join([f'default = "{manners[0]}"', *(_table(each, provider_url) for each in manners)]))
+        valkey = Valkey(directory)
+        stack.callback(valkey.stop)
+        environment = {
+            "SWITCHBOARD_MODELS": str(models),
+            "SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS": "off",
+            "SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS": "off",
+        }
+        web = WebProcess(directory, valkey, **environment)
+        stack.callback(web.close)
+        settings = Settings(
+            _env_file=None,
+            configured_redis_url=valkey.url,
+            configured_database_url=web.database.engine.url.render_as_string(),
+            models_path=models,
+            state_dir=directory,
+            limit_messages_user=None,
+            limit_tokens_user=None,
+        )
+        environment |= {
+            "REDIS_URL": settings.redis_url,
+            "DATABASE_URL": settings.database_url,
+            "SWITCHBOARD_STATE_DIR": str(directory),
+            "SWITCHBOARD_LIMIT_TOKENS_USER": "off",
+        }
+        queue = stack.enter_context(closing(Celery("bench", set_as_current=False)))
+        queue.config_from_object("celery_config")
+        queue.conf.broker_url = settings.broker_url
+        runtime = stack.enter_context(closing(Runtime(settings)))
+        worker = stack.enter_context(_worker(directory, environment, streams))
+        assert valkey.process is not None
+        try:
+            wait_for(lambda: not Presence(runtime.redis).missing([QueueNames.CHAT]), seconds=30, what="it consumes")
+            yield Chat(runtime, queue, psutil.Process(valkey.process.pid), worker, web, models)
+        except Exception:
+            for log in ("worker.log", "web.log"):
+                print((directory / log).read_text()[-3000:], file=sys.stderr)
+            raise
+
+
+def _table(manner: Manner, url: str) -> str:
+    return f"""
+[models."{manner}"]
+label = "{manner}"
+provider = "openai"
+base_url = "{url}"
+model = "{manner}"
+context_tokens = 1000000
+max_tokens = 100000
+max_concurrency = 10000
+"""
+
+
+@contextmanager
+def _worker(directory: Path, environment: dict[str, str], streams: int) -> Iterator[psutil.Process]:
+    """The chat worker as the Procfile starts it, but for the number of its threads."""
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    _, *options = shlex.split(lines["chat"])
+    inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
+    with (directory / "worker.log").open("wb") as log:
+        process = psutil.Popen(
+            [sys.executable, "-m", "celery", *options, "--concurrency", str(streams)],
+            cwd=directory,  # not in the project's, whose .env is the developer's
+            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
