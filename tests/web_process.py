@@ -25,14 +25,16 @@ LIFETIME = timedelta(hours=2)
 class WebProcess:
     """One gunicorn on a loopback port. It may be stopped, killed and started again."""
 
-    def __init__(self, directory: Path, valkey: Valkey, **environment: str) -> None:
+    def __init__(self, directory: Path, valkey: Valkey, database_url: str = "", **environment: str) -> None:
+        """Without a `database_url`, which must be migrated, it gets a SQLite database of its own."""
         self.directory = directory
         self.valkey = valkey
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.expires_at = datetime.now(UTC) + LIFETIME
-        database_url = f"sqlite:///{directory / 'web.db'}"
-        migrate(database_url)
+        if not database_url:
+            database_url = f"sqlite:///{directory / 'web.db'}"
+            migrate(database_url)
         self.database = Database(database_url)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not OPTIONS.match(name)},

@@ -1,4 +1,5 @@
-"""A small installation of real processes to break: chat workers, Valkey, a database, a provider, and beat's part."""
+"""A small installation of real processes to break: a web server, chat workers, Valkey, a database, a provider, and
+beat's part."""
 
 import os
 import shlex
@@ -21,9 +22,11 @@ from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
 from core.runtime import Runtime
 from core.settings import Settings
+from tests.postgres import Postgres
 from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for
+from tests.web_process import WebProcess
 from tests.workers.local_process import OPTIONS, ROOT
 
 LEASE = 2.0
@@ -96,9 +99,12 @@ class ChatWorker:
 
 
 class Fleet:
-    """The installation. The test process is its web server, and does what beat and its worker do."""
+    """The installation. The test process asks and stops as its web server does, and does what beat and its worker
+    do."""
 
-    def __init__(self, database_url: str, provider: ProviderServer) -> None:
+    def __init__(self, database_url: str, provider: ProviderServer, postgres: Postgres | None = None) -> None:
+        """`postgres` is the database's server, if it may be broken."""
+        self.postgres = postgres
         self.directory = Path(tempfile.mkdtemp(prefix="sb-"))
         self.valkey = Valkey(self.directory)
         models = self.directory / "models.toml"
@@ -123,16 +129,17 @@ class Fleet:
         self.app = Celery("faults", set_as_current=False)
         self.app.config_from_object("celery_config")
         self.app.conf.broker_url = self.settings.broker_url
+        options = {"SWITCHBOARD_MODELS": str(models), "SWITCHBOARD_LEASE": f"{LEASE}s"}
         environment = {
             "REDIS_URL": self.settings.redis_url,
             "DATABASE_URL": database_url,
-            "SWITCHBOARD_MODELS": str(models),
             "SWITCHBOARD_STATE_DIR": str(self.directory),
-            "SWITCHBOARD_LEASE": f"{LEASE}s",
+            **options,
         }
         self.workers: Sequence[ChatWorker] = [
             ChatWorker(name, self.directory, environment) for name in ("first", "second")
         ]
+        self.web = WebProcess(self.directory, self.valkey, database_url, **options)
         self._closing = threading.Event()
         self._beat = threading.Thread(target=self._reap, name="beat", daemon=True)
         self._beat.start()
@@ -158,6 +165,11 @@ class Fleet:
             lambda: next((worker for worker in self.workers if received in worker.log), None), what=received
         )
 
+    def replace_web(self) -> None:
+        """Kill the web server and start another."""
+        self.web.kill()
+        self.web.start()
+
     def restart_valkey(self) -> None:
         """Stop it as an operator would, and start it over its data."""
         self.valkey.stop()
@@ -166,6 +178,7 @@ class Fleet:
     def close(self) -> None:
         """Leave nothing behind."""
         self._closing.set()
+        self.web.close()
         for worker in self.workers:
             worker.close()
         self._beat.join(10)

@@ -5,11 +5,10 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from core.event_log import Position
-from core.session_service import Credential
 from tests.web.sse import events
 
 BLOCK = 4096
@@ -22,23 +21,30 @@ class Told(NamedTuple):
     """One event of the log, or with `reset` the news that the client's place in it is lost."""
 
     position: Position | None
-    number: int = 0
-    reset: str = ""
+    type: str
+    data: dict[str, Any]
+
+    @property
+    def reset(self) -> bool:
+        """Whether it is that news."""
+        return self.type == "reset"
 
 
 class Reader(threading.Thread):
     """Reads until it is closed, and comes back whenever the stream ends, as a browser does."""
 
-    def __init__(self, port: int, session: Credential, start: Position, *, longest: int | None, seed: int) -> None:
-        """With `longest` it cuts its connections itself, each after at most so many bytes, or twice as many as the
-        last time if that was not enough for one event."""
+    def __init__(
+        self, port: int, headers: Mapping[str, str], start: Position, *, longest: int | None, seed: int
+    ) -> None:
+        """`headers` name and prove the session. With `longest` it cuts its connections itself, each after at most so
+        many bytes, or twice as many as the last time if that was not enough for one event."""
         super().__init__(daemon=True)
-        self.session = session
         self.start_at = start
         self.told: list[Told] = []
         self.connections = 0
         self.failures: list[str] = []
         self._port = port
+        self._headers = headers
         self._longest = longest
         self._limit = longest
         self._random = random.Random(seed)
@@ -87,9 +93,7 @@ class Reader(threading.Thread):
         connection.sock.settimeout(SILENCE)
         try:
             connection.sock.connect(("127.0.0.1", self._port))
-            connection.request(
-                "GET", "/chat/sse", headers={"X-Session-ID": str(self.session), "Last-Event-ID": self._last_id}
-            )
+            connection.request("GET", "/chat/sse", headers={**self._headers, "Last-Event-ID": self._last_id})
             answer = connection.getresponse()
             if answer.status == 503:
                 return
@@ -102,10 +106,10 @@ class Reader(threading.Thread):
                 if event.type == "reset":
                     moved = event.id not in ("", self._last_id)
                     self._last_id = event.id or self._last_id
-                    self.told.append(Told(Position.parse(event.id) if moved else None, reset=event.data["reason"]))
+                    self.told.append(Told(Position.parse(event.id) if moved else None, event.type, event.data))
                 else:
                     self._last_id = event.id
-                    self.told.append(Told(Position.parse(event.id), event.data["n"]))
+                    self.told.append(Told(Position.parse(event.id), event.type, event.data))
             if self._limit is not None:
                 self._limit = self._longest if len(self.told) > before else self._limit * 2
         finally:
@@ -136,7 +140,7 @@ def check(reader: Reader, log: dict[Position, int], end: Position) -> int:
             assert told.position is not None
             follows = Position(told.position.epoch, 1) if at is None else Position(at.epoch, at.offset + 1)
             assert told.position == follows, f"{told} after {at}"
-            assert log[told.position] == told.number
+            assert log[told.position] == told.data["n"]
         at = told.position
     assert at == end, f"ended at {at}, the log at {end}; {reader.failures}"
     return resets

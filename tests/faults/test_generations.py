@@ -13,7 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -22,8 +24,11 @@ from core.attempt import MAX_ATTEMPTS
 from core.errors import NothingToStop
 from core.models import Generation, GenerationState, Session
 from core.rate_limit import PREFIX
+from core.session_service import Credential
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
+from tests.faults.reader import Reader
+from tests.postgres import Postgres
 from tests.provider import STORY, ProviderServer
 from tests.waiting import wait_for
 
@@ -61,6 +66,14 @@ def fleet(
     installation.close()
 
 
+@pytest.fixture
+def fleet_over_postgresql(postgres: Postgres, postgres_url: str, provider: ProviderServer) -> Iterator[Fleet]:
+    """Another one, whose database is restarted too."""
+    installation = Fleet(postgres_url, provider, postgres)
+    yield installation
+    installation.close()
+
+
 @dataclass
 class Asked:
     """A question, and what a reader has seen of its answer so far."""
@@ -68,20 +81,27 @@ class Asked:
     session: Session
     generation_id: UUID
     task_id: str
+    reader: Reader
+    """Somebody who reads the same over the web."""
     stop: bool = False
     """Whether somebody has asked for its end."""
     text: str = ""
     cursor: int = 0
-    kinds: list[str] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The events' names."""
+        return [kind for kind, _ in self.events]
 
     def read(self, fleet: Fleet) -> None:
         """Go on reading the log, as a stream's reader does."""
         for event in fleet.runtime.log.read(self.session.id, self.cursor).events:
             assert event.offset == self.cursor + 1, f"{self.generation_id}: a gap before {event}"
             self.cursor = event.offset
-            self.kinds.append(event.type)
+            data = json.loads(event.data)
+            self.events.append((event.type, data))
             if event.type == "delta":
-                data = json.loads(event.data)
                 assert data["at"] == len(self.text), f"{self.generation_id}: {data} does not follow {self.text!r}"
                 self.text += data["text"]
 
@@ -91,14 +111,24 @@ class Asked:
         return any(kind in TERMINAL for kind in self.kinds)
 
 
-def ask(fleet: Fleet, model: str, owned: bool) -> Asked:
-    """What the web process does with a question."""
+def ask(fleet: Fleet, model: str, owned: bool, seed: int = 0) -> Asked:
+    """What the web process does with a question, and somebody who reads the answer."""
     owner = new_user(fleet.runtime.database) if owned else None
+    guest = Credential.issue()
     with fleet.runtime.database.writing() as db:
-        secret_hash = None if owned else os.urandom(32)
-        session = fleet.runtime.sessions.create_session(db, owner, secret_hash=secret_hash, model=model)
-    generation_id = fleet.runtime.generations.accept(session, "Tell me the story.").generation_id
-    return Asked(session, generation_id, fleet.generate(generation_id))
+        session = fleet.runtime.sessions.create_session(
+            db, owner, session_id=guest.session_id, secret_hash=None if owned else guest.secret_hash, model=model
+        )
+        if owner:
+            _, key = fleet.runtime.api_keys.create(owner, "reader", db)
+            proof = {"Authorization": f"Bearer {key}", "X-Session-ID": str(session.id)}
+        else:
+            proof = {"X-Session-ID": str(guest)}
+    accepted = fleet.runtime.generations.accept(session, "Tell me the story.")
+    # Every other one loses its connection all the time.
+    reader = Reader(fleet.web.port, proof, accepted.before, longest=(None, 2000)[seed % 2], seed=seed)
+    reader.start()
+    return Asked(session, accepted.generation_id, fleet.generate(accepted.generation_id), reader)
 
 
 class Run:
@@ -111,12 +141,24 @@ class Run:
         self.plan: list[tuple[float, str, Callable[[], object]]] = []
         for number in range(ANSWERS):
             model, owned = MODELS[number % len(MODELS)], self.dice.random() < 0.5
-            self._at(self.dice.uniform(0, 1), f"ask {model}", lambda m=model, o=owned: self._ask(m, o))  # type: ignore[misc]
+            ask = partial(self._ask, model, owned, self.dice.getrandbits(32))
+            self._at(self.dice.uniform(0, 1), f"ask {model}", ask)
         # At most two, so that no answer can lose more workers than it may.
         disasters = [self._kill, self._terminate, self._freeze_for_long, self._restart_valkey]
+        if fleet.postgres:
+            disasters += [self._restart_database, self._crash_database]
         for disaster in self.dice.choices(disasters, k=self.dice.choice([1, 2, 2])):
             disaster(self.dice.uniform(0.3, LASTS))
-        for nuisance in self.dice.choices([self._double, self._double, self._stop, self._freeze], k=4):
+        nuisances = [
+            self._double,
+            self._double,
+            self._stop,
+            self._stop,
+            self._freeze,
+            self._freeze,
+            self._replace_web,
+        ]
+        for nuisance in self.dice.choices(nuisances, k=4):
             nuisance(self.dice.uniform(0.3, LASTS))
         self.plan.sort(key=lambda step: step[0])
 
@@ -150,8 +192,8 @@ class Run:
             except AWAY:
                 return
 
-    def _ask(self, model: str, owned: bool) -> None:
-        self.asked.append(ask(self.fleet, model, owned))
+    def _ask(self, model: str, owned: bool, seed: int) -> None:
+        self.asked.append(ask(self.fleet, model, owned, seed))
 
     def _kill(self, at: float) -> None:
         worker = self.dice.choice(self.fleet.workers)
@@ -177,16 +219,27 @@ class Run:
     def _restart_valkey(self, at: float) -> None:
         self._at(at, "restart Valkey", self.fleet.restart_valkey)
 
+    def _restart_database(self, at: float) -> None:
+        assert self.fleet.postgres is not None
+        self._at(at, "restart PostgreSQL", self.fleet.postgres.restart)
+
+    def _crash_database(self, at: float) -> None:
+        assert self.fleet.postgres is not None
+        self._at(at, "crash PostgreSQL", self.fleet.postgres.crash)
+
+    def _replace_web(self, at: float) -> None:
+        self._at(at, "replace web", self.fleet.replace_web)
+
     def _double(self, at: float) -> None:
         number = self.dice.randrange(ANSWERS)
         self._at(at, f"double {number}", lambda: self._with(number, self.fleet.generate))
 
     def _stop(self, at: float) -> None:
         number = self.dice.randrange(ANSWERS)
-        # Twice at once, as two tabs do.
-        self._at(at, f"stop {number}", lambda: [self._with(number, self._stop_both) for _ in range(1)])
+        self._at(at, f"stop {number}", lambda: self._with(number, self._stop_twice))
 
-    def _stop_both(self, generation_id: UUID) -> None:
+    def _stop_twice(self, generation_id: UUID) -> None:
+        """At once, as two tabs do."""
         asked = next(each for each in self.asked if each.generation_id == generation_id)
 
         def stop() -> None:
@@ -210,6 +263,10 @@ class Run:
 def verify(fleet: Fleet, asked: Asked) -> str:
     """Everything that must be true of one answer; how it ended."""
     asked.read(fleet)
+    asked.reader.calm()
+    wait_for(lambda: len(asked.reader.told) >= len(asked.events), what=f"the reader hears all of {asked}")
+    assert [(told.type, told.data) for told in asked.reader.told] == asked.events, asked
+    assert not asked.reader.failures
     ends = [kind for kind in asked.kinds if kind in TERMINAL]
     assert len(ends) == 1, asked
     assert asked.kinds[-1] == ends[0], asked
@@ -253,25 +310,22 @@ def run(fleet: Fleet, seed: int) -> Counter[str]:
     wait_for(lambda: held(fleet) == 0, seconds=LEASE + 1, what="leases, slots and tokens are given back")
     assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
     for asked in one.asked:
+        asked.reader.close()
         fleet.runtime.sweeper.delete(asked.session.id)
     return ends
 
 
-def test_every_answer_has_one_end_and_every_character_once(fleet: Fleet, provider: ProviderServer) -> None:
+@pytest.mark.parametrize("installation", ["fleet", "fleet_over_postgresql"])
+def test_every_answer_has_one_end_and_every_character_once(
+    request: pytest.FixtureRequest, installation: str, provider: ProviderServer
+) -> None:
+    fleet = request.getfixturevalue(installation)
     ends: Counter[str] = Counter()
     began = time.monotonic()
     for seed in range(FIRST, FIRST + RUNS):
         provider.chance.seed(seed)
         ends += run(fleet, seed)
     print(f"{RUNS} runs in {time.monotonic() - began:.0f} s: {dict(ends)}")
-
-
-def test_the_same_over_postgresql(postgres_url: str, provider: ProviderServer) -> None:
-    fleet = Fleet(postgres_url, provider)
-    try:
-        run(fleet, FIRST)
-    finally:
-        fleet.close()
 
 
 @pytest.mark.parametrize(

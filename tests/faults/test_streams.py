@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.event_log import keys
+from core.session_service import Credential
 from tests.faults.reader import Reader, check
 from tests.faults.writer import Writer
 from tests.valkey import Valkey
@@ -43,6 +44,10 @@ def web(valkey: Valkey) -> Iterator[WebProcess]:
     process.close()
 
 
+def _proof(session: Credential) -> dict[str, str]:
+    return {"X-Session-ID": str(session)}
+
+
 class Scene:
     """Some sessions, a writer for each, and several readers of each: patient ones and such that cut their streams."""
 
@@ -53,15 +58,17 @@ class Scene:
         self.random = random.Random(seed)
         self.writers = []
         self.readers = []
+        self._read_by: dict[Reader, Writer] = {}
         for session in web.new_sessions(sessions):
             writer = Writer(
                 web.valkey, session.session_id, web.expires_at, pause=0.02, seed=self.random.getrandbits(32)
             )
             self.writers.append(writer)
             for longest in (None, None, 300, 20_000):
-                self.readers.append(
-                    Reader(web.port, session, writer.start_at, longest=longest, seed=self.random.getrandbits(32))
-                )
+                seed = self.random.getrandbits(32)
+                reader = Reader(web.port, _proof(session), writer.start_at, longest=longest, seed=seed)
+                self.readers.append(reader)
+                self._read_by[reader] = writer
         for thread in (*self.writers, *self.readers):
             thread.start()
 
@@ -74,11 +81,11 @@ class Scene:
         for writer in self.writers:
             writer.stop()
         # Whoever was told of nothing since the log was lost learns of it with the next event, as people would.
-        ends = {writer.session_id: writer.append("the end") for writer in self.writers}
+        ends = {writer: writer.append("the end") for writer in self.writers}
         for reader in self.readers:
             reader.calm()
         for reader in self.readers:
-            end = ends[reader.session.session_id]
+            end = ends[self._read_by[reader]]
             wait_for(
                 lambda reader=reader, end=end: reader.at() == end, seconds=ARRIVAL, what=f"{reader.at()} is {end}"
             )
@@ -86,11 +93,10 @@ class Scene:
 
     def check(self) -> int:
         """Compare what each reader was told with its log. Returns how many resets there were."""
-        logs = {writer.session_id: writer for writer in self.writers}
         resets = 0
         for reader in self.readers:
             assert reader.failures == []
-            writer = logs[reader.session.session_id]
+            writer = self._read_by[reader]
             resets += check(reader, writer.entries, writer.end)
         return resets
 
@@ -241,7 +247,7 @@ def test_a_stopping_server_ends_its_streams_between_two_events(web: WebProcess) 
 def test_a_stalled_reader_is_cut_and_goes_on_later(web: WebProcess) -> None:
     (session,) = web.new_sessions(1)
     writer = Writer(web.valkey, session.session_id, web.expires_at, pause=0.02, seed=SEED)
-    reader = Reader(web.port, session, writer.start_at, longest=None, seed=SEED)
+    reader = Reader(web.port, _proof(session), writer.start_at, longest=None, seed=SEED)
     reader.start()
     wait_for(lambda: reader.connections, what="the reader is connected")
     reader.freeze()
