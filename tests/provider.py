@@ -265,7 +265,7 @@ def _tell(handler: Handler, repeat: int = 0, cuts: float = 0.0) -> None:
     repeat = repeat if len(said) >= repeat else 0
     end = len(STORY)
     if not said and handler.owner.chance.random() < cuts:
-        end = handler.owner.chance.randrange(len(STORY))
+        end = handler.owner.chance.randrange(1, len(STORY))
     handler.begin()
     for piece in pieces(STORY[len(said) - repeat : end], least=4):
         handler.chunk(piece)
