@@ -54,7 +54,7 @@ class ClientPool:
         return self._local_url if base_url is None else str(base_url).rstrip("/")
 
     def open(self, name: str, turns: Sequence[Turn]) -> ChunkStream:
-        """Ask a model. Raises UnknownModel or ProviderError."""
+        """A model's answer to be. Raises UnknownModel, or ProviderError when its key can't be one."""
         return self._provider(name).open(turns)
 
     def warm(self) -> None:

@@ -1,6 +1,5 @@
 """Pulls an answer out of a provider in a thread of its own, so that its reader can keep deadlines."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition, Thread
 
@@ -24,8 +23,8 @@ class Batch:
 class Pump:
     """A thread that reads one ChunkStream, and what it has read so far."""
 
-    def __init__(self, open_stream: Callable[[], ChunkStream]) -> None:
-        self._open_stream = open_stream
+    def __init__(self, stream: ChunkStream) -> None:
+        self._stream = stream
         self._changed = Condition()
         self._texts: list[str] = []
         self._waiting = 0
@@ -34,7 +33,6 @@ class Pump:
         self._error: ProviderError | None = None
         self._ended = False
         self._aborted = False
-        self._stream: ChunkStream | None = None
         Thread(target=self._run, name="pump", daemon=True).start()
 
     def take(self, wait: float) -> Batch:
@@ -53,19 +51,11 @@ class Pump:
         with self._changed:
             self._aborted = True
             self._changed.notify()
-            stream = self._stream
-        if stream is not None:
-            stream.abort()
+        self._stream.abort()
 
     def _run(self) -> None:
         try:
-            stream = self._open_stream()
-            with self._changed:
-                self._stream = stream
-                aborted = self._aborted
-            if aborted:  # it came too late to be closed by abort()
-                stream.abort()
-            for chunk in stream:
+            for chunk in self._stream:
                 if self._aborted:
                     break
                 self._put(chunk)

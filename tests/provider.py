@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -253,6 +254,21 @@ def _goes_on(handler: Handler) -> None:
     handler.conclude()
 
 
+def _end_and(handler: Handler, then: Manner) -> None:
+    """The whole answer and its reason, but not the stream's last event; and something else."""
+    _say_from(handler, 0)
+    handler.say(handler.dialect.closing("stop", usage=True).rsplit("\n\n", 2)[0] + "\n\n")
+    then(handler)
+
+
+def _lingers(handler: Handler) -> None:
+    _end_and(handler, _say_nothing_more)
+
+
+def _reset(handler: Handler) -> None:
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 PAUSE = 0.015
 """Seconds between two pieces of a story."""
 REPEATED = 25
@@ -291,6 +307,7 @@ EXTRAS = {
     "prefilled-stalled": "prefill = true",
     "falls-back": 'fallback = ["unauthorized", "good"]',
     "falls-back-midway": 'fallback = ["goes-on"]',
+    "falls-back-to-busy": 'fallback = ["one-at-a-time"]',
     "one-at-a-time": "max_concurrency = 1",
     "story": "prefill = true",
     "unreliable-story": 'prefill = true\nfallback = ["story", "repeated-story"]',
@@ -306,6 +323,10 @@ MANNERS: dict[str, Manner] = {
     "error-in-stream": _error_in_stream,
     "echo-length": _echo_length,
     "goes-on": _goes_on,
+    "lingers": _lingers,
+    "cut-after-its-end": lambda handler: _end_and(handler, _reset),
+    "no-head": _say_nothing_more,
+    "falls-back-to-busy": lambda handler: handler.refuse(503, "overloaded"),
     "prefilled-cut": lambda handler: _breaks_off(handler, 0, _nothing),
     "prefilled-stalled": lambda handler: _breaks_off(handler, 0, _say_nothing_more),
     "repeating-cut": lambda handler: _breaks_off(handler, 12, _nothing),

@@ -19,6 +19,16 @@ class Usage(NamedTuple):
     completion_tokens: int
 
 
+LARGEST_COUNT = 2**31 - 1
+"""Of an answer's tokens altogether; more than the database takes, or a model ever wrote."""
+
+
+def believable(prompt_tokens: object, completion_tokens: object) -> Usage | None:
+    """What a provider says it has counted, unless no answer can have taken that."""
+    counts = [count for count in (prompt_tokens, completion_tokens) if type(count) is int and count >= 0]
+    return Usage(*counts) if len(counts) == 2 and sum(counts) <= LARGEST_COUNT else None
+
+
 FinishReason = Literal["stop", "length", "content_filter", "other"]
 """Why an answer ended, in our words: the model has said all; it may say no more (`max_tokens`, or its context is
 full); the provider does not let it go on; anything else."""
@@ -69,14 +79,14 @@ class ProviderError(Exception):
 
 
 class ChunkStream(Protocol):
-    """An answer on its way."""
+    """An answer, which is asked for when its first chunk is wanted."""
 
     def __iter__(self) -> Iterator[Chunk]:
-        """The chunks as they arrive. Raises ProviderError."""
+        """Ask, once, and give the chunks as they arrive. Raises ProviderError."""
         ...
 
     def abort(self) -> None:
-        """Close the connection now, also from another thread than the one that reads."""
+        """Close the connection now, whatever it waits for, also from another thread than the one that reads."""
         ...
 
 
@@ -84,5 +94,5 @@ class Provider(Protocol):
     """One model on one server."""
 
     def open(self, turns: Sequence[Turn]) -> ChunkStream:
-        """Ask, and return when the server has begun to answer. Raises ProviderError."""
+        """An answer to be. Nothing is sent yet."""
         ...

@@ -7,10 +7,11 @@ from operator import attrgetter
 from typing import Any
 
 import anthropic
+import httpx2
 
 from core.model_config import ModelConfig
-from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, Usage
-from core.providers.wire import WireStream, api_key, http_client, translated
+from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
+from core.providers.wire import WireStream, api_key, http_client
 
 
 class Anthropic:
@@ -34,18 +35,16 @@ class Anthropic:
             self._options["temperature"] = config.temperature
 
     def open(self, turns: Sequence[Turn]) -> ChunkStream:
-        """Ask, and return when the server has begun to answer. Raises ProviderError."""
+        """An answer to be."""
         conversation, left_out = _conversation(turns)
-        with translated():
-            # Events as plain JSON: the SDK's own classes take time to build, and are not checked all the same.
-            stream = self._client.post(
-                "/v1/messages",
-                body={**self._options, **conversation},
-                cast_to=object,
-                stream=True,
-                stream_cls=anthropic.Stream[object],
-            )
-        return WireStream(stream.response, _chunks(stream, _Repeated(left_out)))
+        return WireStream(lambda: self._ask({**self._options, **conversation}, left_out))
+
+    def _ask(self, body: dict[str, Any], left_out: str) -> tuple[httpx2.Response, Iterator[Chunk]]:
+        # Events as plain JSON: the SDK's own classes take time to build, and are not checked all the same.
+        stream = self._client.post(
+            "/v1/messages", body=body, cast_to=object, stream=True, stream_cls=anthropic.Stream[object]
+        )
+        return stream.response, _chunks(stream, _Repeated(left_out))
 
 
 def _conversation(turns: Sequence[Turn]) -> tuple[dict[str, Any], str]:
@@ -136,5 +135,4 @@ def _numbers(usage: dict[str, Any]) -> Counter[str]:
 
 
 def _usage(counted: Counter[str]) -> Usage | None:
-    prompt = sum(counted[name] for name in PROMPT)
-    return Usage(prompt, counted["output_tokens"]) if counted else None
+    return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"]) if counted else None

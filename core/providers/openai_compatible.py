@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import httpx2
 import openai
 
 from core.model_config import ModelConfig
-from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, Usage
-from core.providers.wire import WireStream, api_key, http_client, kind_of, translated
+from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, believable
+from core.providers.wire import WireStream, api_key, http_client, kind_of
 
 
 class OpenAICompatible:
@@ -30,18 +31,16 @@ class OpenAICompatible:
             self._options["temperature"] = config.temperature
 
     def open(self, turns: Sequence[Turn]) -> ChunkStream:
-        """Ask, and return when the server has begun to answer. Raises ProviderError."""
+        """An answer to be."""
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        with translated():
-            # Events as plain JSON: the SDK's own classes take 0.1 ms each to build, and are not checked all the same.
-            stream = self._client.post(
-                "/chat/completions",
-                body={**self._options, "messages": messages},
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.Stream[object],
-            )
-        return WireStream(stream.response, _chunks(stream))
+        return WireStream(lambda: self._ask({**self._options, "messages": messages}))
+
+    def _ask(self, body: dict[str, Any]) -> tuple[httpx2.Response, Iterator[Chunk]]:
+        # Events as plain JSON: the SDK's own classes take 0.1 ms each to build, and are not checked all the same.
+        stream = self._client.post(
+            "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=openai.Stream[object]
+        )
+        return stream.response, _chunks(stream)
 
 
 FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
@@ -52,8 +51,8 @@ def _chunks(events: Iterable[Any]) -> Iterator[Chunk]:
     try:
         for event in events:
             match event.get("usage"):
-                case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}:
-                    yield Chunk(usage=Usage(prompt, completion))
+                case {"prompt_tokens": prompt, "completion_tokens": completion}:
+                    yield Chunk(usage=believable(prompt, completion))
             for choice in event.get("choices") or ():
                 if choice.get("index"):  # one answer was asked for
                     continue

@@ -5,8 +5,10 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx2
 
@@ -28,7 +30,7 @@ def http_client(config: ModelConfig) -> httpx2.Client:
             write=10.0,
             pool=config.connect_timeout,
         ),
-        event_hooks={"response": [_refuse]},
+        event_hooks={"request": [_watch], "response": [_refuse]},
     )
 
 
@@ -42,28 +44,61 @@ def api_key(config: ModelConfig) -> str:
 
 
 class WireStream:
-    """A ChunkStream over one response."""
+    """A ChunkStream over one request, which is sent when the first chunk is wanted."""
 
-    def __init__(self, response: httpx2.Response, chunks: Iterator[Chunk]) -> None:
-        self._response = response
-        self._chunks = chunks
+    def __init__(self, ask: Callable[[], tuple[httpx2.Response, Iterator[Chunk]]]) -> None:
+        self._ask = ask
+        self._socket: socket.socket | None = None
+        self._aborted = False
 
     def __iter__(self) -> Iterator[Chunk]:
         finished = False
         characters = _Characters()
-        with translated(), contextlib.closing(self._response):
-            for chunk in self._chunks:
-                finished = finished or chunk.finish_reason is not None
-                yield chunk._replace(text=characters.feed(chunk.text))
+        try:
+            with translated(), contextlib.ExitStack() as stack:
+                response, chunks = self._send()
+                stack.callback(response.close)
+                for chunk in chunks:
+                    finished = finished or chunk.finish_reason is not None
+                    yield chunk._replace(text=characters.feed(chunk.text))
+        except ProviderError:
+            if not finished:  # all has been said: what goes wrong after that is only the parting
+                raise
         if not finished:
             # A connection that just ends looks like the end of the answer.
             raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without a finish reason")
 
     def abort(self) -> None:
-        network = self._response.extensions["network_stream"]
+        self._aborted = True
         # Closing a socket does not wake a thread that reads from it; shutting it down does.
-        with contextlib.suppress(OSError):
-            network.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _send(self) -> tuple[httpx2.Response, Iterator[Chunk]]:
+        if self._aborted:
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
+        asking = _asking.set(self)
+        try:
+            return self._ask()
+        finally:
+            _asking.reset(asking)
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """What the HTTP client does. A server may take its time before the head of its response, so the connection
+        is known from the moment at which it stands."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._aborted:
+                self.abort()
+
+
+_asking: ContextVar[WireStream] = ContextVar("asking")
+"""Whose request is being sent in this thread: the SDKs have no way to hand it on."""
+
+
+def _watch(request: httpx2.Request) -> None:
+    request.extensions["trace"] = _asking.get().trace
 
 
 class _Characters:

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from itertools import pairwise
 from pathlib import Path
@@ -22,10 +23,11 @@ from hypothesis import strategies as st
 
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
-from core.providers import ChunkStream, ErrorKind, ProviderError, Turn, Usage
+from core.providers import ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
 from tests.certificate import certify
 from tests.dialects import DIALECTS
 from tests.provider import ANSWER, Handler, Manner, ProviderServer, nowhere, pieces
+from tests.waiting import wait_for
 
 PROTOCOLS = list(DIALECTS)
 SECRET = "sk-secret"
@@ -113,6 +115,14 @@ def _without_usage(handler: Handler) -> None:
     handler.conclude(usage=False)
 
 
+def _counting(tokens: int) -> Manner:
+    def manner(handler: Handler) -> None:
+        handler.head()
+        handler.say(_whole(handler).replace(": 11", f": {tokens}"))
+
+    return manner
+
+
 LONG = "Grüße 🎉 " * 100_000
 """More than a megabyte."""
 
@@ -129,6 +139,8 @@ RIGHT: dict[str, tuple[Manner, str, str, Usage | None]] = {
     "no end of the connection": (_lingering, ANSWER, "stop", USAGE),
     "no opening": (_without_opening, ANSWER, "stop", Usage(0, 11)),
     "no usage": (_without_usage, ANSWER, "stop", None),
+    "more tokens than there are": (_counting(10**20), ANSWER, "stop", None),
+    "reset after the end": (lambda handler: (_told(ANSWER)(handler), _reset(handler))[-1], ANSWER, "stop", USAGE),
     "a megabyte at once": (_told(LONG), LONG, "stop", USAGE),
     "single bytes": (_in_single_bytes, ANSWER, "stop", USAGE),
     "CRLF": (_with_line_ends("\r\n"), ANSWER, "stop", USAGE),
@@ -331,6 +343,12 @@ def _hear(ask: Callable[[], ChunkStream], tell: Callable[[str], None] = lambda t
     return Heard(text, reason, usage, error)
 
 
+@pytest.mark.parametrize("counts", [(-1, 5), (5, -1), (True, 5), ("7", 5), (None, 5), (5.0, 5), (2**30, 2**30)])
+def test_counts_that_can_not_be_are_none(counts: tuple[Any, Any]) -> None:
+    assert believable(*counts) is None
+    assert believable(2**30, 2**30 - 1) == Usage(2**30, 2**30 - 1)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("manner", RIGHT)
 def test_an_answer_is_understood_whatever_else_comes(server: ProviderServer, protocol: str, manner: str) -> None:
@@ -444,7 +462,7 @@ def any_server(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("manner", ["silent", "stalled"])
+@pytest.mark.parametrize("manner", ["no-head", "silent", "stalled"])
 def test_an_abort_wakes_who_listens_and_is_noticed_by_the_server(
     any_server: ProviderServer, protocol: str, manner: str
 ) -> None:
@@ -452,6 +470,7 @@ def test_an_abort_wakes_who_listens_and_is_noticed_by_the_server(
     stream = _open(any_server, protocol, manner)
     words: Queue[str] = Queue()
     ends: Queue[ProviderError | None] = Queue()
+    before = len(any_server.requests)
 
     def listen() -> None:
         heard = _hear(lambda: stream, words.put)
@@ -461,6 +480,7 @@ def test_an_abort_wakes_who_listens_and_is_noticed_by_the_server(
     if manner == "stalled":
         while words.get(timeout=5) != "Half an ":
             pass
+    wait_for(lambda: len(any_server.requests) > before, what="it is asked")
     stream.abort()
     error = ends.get(timeout=1)
     assert error is not None
@@ -475,10 +495,22 @@ def test_an_abort_that_comes_too_late_hits_no_other_answer(server: ProviderServe
     pool = _pool(protocol, server.base_url(protocol), "kept open")
     first = pool.open("m", QUESTION)
     assert _hear(lambda: first).text == ANSWER
-    second = pool.open("m", [Turn("user", "Wait!")])
-    first.abort()
-    server.go_on.set()
-    assert _hear(lambda: second) == Heard(ANSWER, "stop", USAGE, None)
+    before = len(server.requests)
+    with ThreadPoolExecutor(1) as threads:
+        second = threads.submit(_hear, lambda: pool.open("m", [Turn("user", "Wait!")]))
+        wait_for(lambda: len(server.requests) > before, what="it is asked")
+        first.abort()
+        server.go_on.set()
+        assert second.result(5) == Heard(ANSWER, "stop", USAGE, None)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_aborted_before_it_is_asked_is_not_asked(server: ProviderServer, protocol: str) -> None:
+    before = len(server.requests)
+    stream = _open(server, protocol, "whole")
+    stream.abort()
+    _check_error(_hear(lambda: stream), "", BROKEN)
+    assert len(server.requests) == before
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
