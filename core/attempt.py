@@ -1,5 +1,6 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from core.usage import shown
 
 MAX_ATTEMPTS = 3
 """Workers that may try; a generation that outlives none of them is not tried for ever."""
+ENTRY = timedelta(seconds=30)
+"""How long the front end may take from a generation's row to its place in the line; then it has died."""
 QUEUE_PATIENCE = timedelta(seconds=60)
 """How long a generation may wait while nobody else's turn comes either: then no worker is there."""
 OWNED_LOG = timedelta(hours=24)
@@ -47,15 +50,12 @@ class Attempt:
     seq: int = 0
     slot: str | None = None
     """The model of whose provider's slots it holds one."""
+    holder: str = ""
+    """As what it holds the slot."""
     prompt_tokens: int = 0
     """What the conversation counts for that the model was asked with; see core/usage.py."""
     reported: Usage | None = None
     """What the provider counted, if one request wrote the whole answer."""
-
-    @property
-    def holder(self) -> str:
-        """Who holds a provider's slot: the attempt, so that a lost one gives away none but its own."""
-        return holder(self.generation_id, self.number)
 
     @property
     def usage(self) -> Usage:
@@ -106,6 +106,7 @@ class Attempts:
             session.anonymous,
             keep_log_until(session, self._clock.now()),
             row.stop_requested,
+            holder=new_holder(row.id),
         )
 
     def renew(self, attempt: Attempt) -> None:
@@ -137,9 +138,10 @@ class Attempts:
             )
 
 
-def holder(generation_id: UUID, number: int) -> str:
-    """Who holds a provider's slot."""
-    return f"{generation_id}:{number}"
+def new_holder(generation_id: UUID) -> str:
+    """As what a provider's slot is held, for a generation: one that nobody else has, so that whoever loses a race for
+    it, or has been lost, gives away no slot but its own."""
+    return f"{generation_id}:{secrets.token_hex(4)}"
 
 
 def change(db_session: DatabaseSession, attempt: Attempt, **values: Any) -> bool:

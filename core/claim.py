@@ -16,7 +16,12 @@ ATTEMPTS = 3
 
 
 class _WordsBehind(Exception):
-    """The newest answer has ended, and its last words are not in Redis yet."""
+    """The newest answer has ended, and its last words had not been in Redis when they were read."""
+
+    def __init__(self, told: UUID | None) -> None:
+        super().__init__()
+        self.told = told
+        """The answer, if its end has been told by now: then who reads again has all the words that there are."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,18 @@ class Claims:
         faster.
         """
         assert session.secret_hash is not None
+        told: UUID | None = None
         for _ in range(ATTEMPTS):
             try:
-                claimed = self._try(session.id, user_id, session.secret_hash)
-            except _WordsBehind:
+                claimed = self._try(session.id, user_id, session.secret_hash, told)
+            except _WordsBehind as behind:
+                told = behind.told
                 continue
             self.transcript.forget_words(session.id)
             return claimed
         raise GenerationInProgress
 
-    def _try(self, session_id: UUID, user_id: UUID, secret_hash: bytes) -> Session:
+    def _try(self, session_id: UUID, user_id: UUID, secret_hash: bytes, told: UUID | None) -> Session:
         messages = self.transcript.anonymous_words(session_id)
         with self.database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
@@ -53,8 +60,8 @@ class Claims:
             )
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
-            if newest is not None and not _complete(messages, newest.id):
-                raise _WordsBehind
+            if newest is not None and newest.id != told and not _complete(messages, newest.id):
+                raise _WordsBehind(newest.id if newest.untold is None else None)
             for message in messages:
                 self.transcript.keep(message, session_id, db)
         return session

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import Unavailable
@@ -62,6 +63,8 @@ class Database:
 def _reachable() -> Iterator[None]:
     try:
         yield
+    except PoolTimeout as error:
+        raise Unavailable("The database is busy; try again in a moment.", retry_after=2) from error
     except DBAPIError as error:
         if error.connection_invalidated or type(error).__name__ == "OperationalError":
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from error
@@ -75,6 +78,7 @@ def _engine(url: str, pool_size: int) -> Engine:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=POOL_TIMEOUT,
+            hide_parameters=True,  # or errors would quote words and hashes into logs
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT,
@@ -86,6 +90,7 @@ def _engine(url: str, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_TIMEOUT,
+        hide_parameters=True,
         connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
     )
     event.listen(engine, "connect", _sqlite_connected)

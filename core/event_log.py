@@ -35,6 +35,10 @@ local text, word, answer, written = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[
 
 local known = redis.call('HMGET', meta, 'generation', 'attempt', 'seq', 'expires')
 if role == 'begin' then
+  -- A front end that did not see its answer begins again; the second time changes nothing.
+  if known[1] == generation then
+    return {(redis.call('HGET', meta, 'start') or 0) + 1, redis.call('HGET', meta, 'epoch')}
+  end
   redis.call('HSET', meta, 'generation', generation, 'attempt', attempt, 'seq', seq,
              'answer', answer, 'start', redis.call('HGET', meta, 'offset') or 0)
   redis.call('DEL', partial)

@@ -8,6 +8,7 @@ core/ending.py's, and core/reaper.py looks after those whose worker is gone.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core import usage
-from core.attempt import QUEUE_PATIENCE, keep_log_until
+from core.attempt import ENTRY, keep_log_until
 from core.client_pool import ClientPool
 from core.clock import Clock, rfc3339
 from core.database import Database
@@ -26,7 +27,7 @@ from core.ending import End, Endings
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
 from core.event_log import EventLog, Position
 from core.line import LONGEST_WAIT, Line, place
-from core.message_limits import MessageLimits, owner_of
+from core.message_limits import MessageLimits
 from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.rate_limit import Standing
 from core.session_service import SessionService
@@ -90,9 +91,9 @@ class GenerationService:
     def accept(self, session: Session, message: str, generation_id: UUID | None = None) -> Accepted:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
-        Idempotent by `generation_id`: a second call with the same one takes nothing more.
-        Raises MessageTooLarge, GenerationInProgress, RateLimited, SessionExpired or Unavailable. The caller
-        queues the generation, and calls `withdraw` when it can't.
+        Idempotent by `generation_id`: a second call with the same one takes nothing more. Raises MessageTooLarge,
+        GenerationInProgress, RateLimited, SessionExpired or Unavailable, or GenerationLost when what the first call
+        took will never be answered. The caller queues the generation, and calls `withdraw` when it can't.
         """
         check_size(message)
         now = self._clock.now()
@@ -104,26 +105,28 @@ class GenerationService:
             state=GenerationState.QUEUED,
             attempt=0,
             stop_requested=False,
-            lease_until=now + QUEUE_PATIENCE,
+            lease_until=now + ENTRY,
             created_at=now,
-            turn=now,
         )
         # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
         with self._database.reading() as db:
-            if db.get(Generation, generation.id) is not None:
+            if (known := db.get(Generation, generation.id)) is not None:
+                if _never_begun(known):
+                    raise GenerationLost("The message was taken but could not be answered. Please send it again.")
                 return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
             if self.active(session.id, db) is not None:
                 raise GenerationInProgress
         reserved = usage.tokens(message) + self._pool.config(generation.model).max_tokens
         standings = self._limits.admit(session, generation.id, LONGEST_WAIT, reserved)
         try:
-            current, position = self._insert(generation, session, question)
+            current, turn, position = self._insert(generation, session, question)
         except Exception:
-            self._limits.release(owner_of(session), generation.id)
+            self._limits.cancel(session, generation.id)
             raise
         try:
             self._endings.tell_all(session.id)
             before = self._announce(generation, current, question, position)
+            self._line.enter(generation.id, turn)
         except Exception:
             self.withdraw(generation.id)
             raise
@@ -169,15 +172,16 @@ class GenerationService:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
-    def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, int]:
-        """The row, and an owned session's words; returns the session as it is now, and how many wait before."""
+    def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, datetime, int]:
+        """The row, and an owned session's words; returns the session as it is now, and the generation's turn to be,
+        with how many wait before."""
         with self._database.writing() as db:
             self._sessions.extend_session(session.id, db)
             current = db.get_one(Session, session.id)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
-            generation.turn = self._line.turn(current, db)
-            position = self._line.position(generation, db)
+            turn = self._line.turn(current, db)
+            position = self._line.position(turn, generation.id, db)
             try:
                 with db.begin_nested():
                     db.add(generation)
@@ -186,7 +190,7 @@ class GenerationService:
             if not current.anonymous:
                 self._transcript.keep(question, session.id, db)
                 current.title = current.title or _title(question.text)
-        return current, position
+        return current, turn, position
 
     def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
         at = rfc3339(generation.created_at)
@@ -202,6 +206,10 @@ class GenerationService:
             answer=answer.dump(),
         )
         return Position(queued.epoch, queued.offset - 1)
+
+
+def _never_begun(generation: Generation) -> bool:
+    return generation.state == GenerationState.FAILED and generation.started_at is None
 
 
 def check_size(message: str) -> None:

@@ -145,7 +145,7 @@ class Invariants:
         now = seconds * 1_000_000 + microseconds
         held: set[UUID] = set()
         for key in self._redis.scan_iter(f"{PREFIX}{policy}:*", count=BATCH):
-            # A slot's holder is an attempt: the generation's id, and its number.
+            # A slot's holder is the generation's id, and more.
             held.update(UUID(str(holder)[:36]) for holder in self._redis.zrangebyscore(key, f"({now}", "+inf"))
         return held
 

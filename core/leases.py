@@ -24,8 +24,8 @@ return {1, redis.call('ZCARD', KEYS[1])}
 """
 
 KEEP = """
-local holder, lease, whether = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-redis.call('ZADD', KEYS[1], whether, string.format('%.0f', now + lease), holder)
+local holder, lease = ARGV[1], tonumber(ARGV[2])
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
 if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
 """
 
@@ -64,15 +64,10 @@ class Leases:
         return standing
 
     def hold(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
-        """The holder, which was let in before, lives: it counts for a lease from now, if others came meanwhile or
-        not."""
+        """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost
+        and others came meanwhile or not."""
         with answering():
-            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease), "CH"])
-
-    def refresh(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
-        """The holder lives: its lease runs from now. Nothing happens when it holds none any more."""
-        with answering():
-            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease), "XX"])
+            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
 
     def release(self, owner: UUID | str, holder: UUID | str) -> None:
         """The holder is done. Harmless when it holds none."""

@@ -3,7 +3,8 @@
 The line is in SQL; a task on the queue only wakes a worker, which then takes whoever's turn it is. A generation's
 turn is the moment at which it came or, when its owner has others under way, a step after the last of them: who
 sends many messages gets their answers between other people's, and a newcomer never waits for all of them. (It is
-Zhang's virtual clock of 1990, for answers instead of packets.) The turn never changes, so everybody's comes.
+Zhang's virtual clock of 1990, for answers instead of packets.) The turn never changes, so everybody's comes. It is
+given to a generation once its log tells of it: until then nobody may take it.
 """
 
 import logging
@@ -13,15 +14,15 @@ from uuid import UUID
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.attempt import QUEUE_PATIENCE, Attempt, Attempts, holder
+from core.attempt import QUEUE_PATIENCE, Attempt, Attempts, matched, new_holder
 from core.clock import Clock
 from core.database import Database
 from core.errors import Unavailable
 from core.event_log import LAST, EventLog, Fenced, LogLost, Producer
-from core.models import IS_LIVE, IS_QUEUED, Generation, Session
+from core.models import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 from core.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,16 @@ class Line:
         )
         return now if last is None else max(now, last + STEP)
 
-    def position(self, generation: Generation, db_session: DatabaseSession) -> int:
-        """How many wait before it."""
-        return db_session.scalar(select(func.count()).where(IS_QUEUED, _before(generation))) or 0
+    def position(self, turn: datetime, generation_id: UUID, db_session: DatabaseSession) -> int:
+        """How many wait before one with this turn."""
+        same = and_(Generation.turn == turn, Generation.id < generation_id)
+        return db_session.scalar(select(func.count()).where(IN_LINE, or_(Generation.turn < turn, same))) or 0
+
+    def enter(self, generation_id: UUID, turn: datetime) -> None:
+        """Let it wait for its turn; nothing happens to one that has ended meanwhile."""
+        patience = self._clock.now() + QUEUE_PATIENCE
+        with self._database.writing() as db:
+            matched(db, generation_id, IS_QUEUED, turn=turn, lease_until=patience)
 
     def first(self) -> UUID | None:
         """Who is at the front, if anybody waits."""
@@ -75,7 +83,7 @@ class Line:
     def waiting(self, limit: int = CALLED) -> list[UUID]:
         """Who waits, those at the front first."""
         with self._database.reading() as db:
-            return list(db.scalars(select(Generation.id).where(IS_QUEUED).order_by(*ORDER).limit(limit)))
+            return list(db.scalars(select(Generation.id).where(IN_LINE).order_by(*ORDER).limit(limit)))
 
     def next(self) -> Attempt | None:
         """Take the first generation whose provider has a slot for it; None when there is none (any more).
@@ -94,7 +102,7 @@ class Line:
         with self._database.reading() as db:
             front = db.execute(
                 select(Generation.id, Generation.session_id, Generation.attempt)
-                .where(IS_QUEUED)
+                .where(IN_LINE)
                 .order_by(*ORDER)
                 .limit(TOLD)
             ).all()
@@ -118,30 +126,27 @@ class Line:
     def _take(self) -> Attempt | None:
         full: set[str] = set()
         while (row := self._first_outside(full)) is not None:
-            generation_id, model, number = row
-            slot = self._slots.first_choice(model)
-            mine = holder(generation_id, number + 1)
-            if not self._slots.take(slot, mine):
+            generation_id, model = row
+            slot, holder = self._slots.first_choice(model), new_holder(generation_id)
+            if not self._slots.take(slot, holder):
                 full.add(model)
                 continue
             attempt = self._attempts.claim(generation_id)
-            if attempt is not None and attempt.number == number + 1:
-                attempt.slot = slot
+            if attempt is not None:
+                attempt.slot, attempt.holder = slot, holder
                 return attempt
-            self._slots.give_back(slot, mine)
-            if attempt is not None:  # handed on in between: the slot is another's, and is taken when it is needed
-                return attempt
+            self._slots.give_back(slot, holder)
         return None
 
-    def _first_outside(self, full: set[str]) -> tuple[UUID, str, int] | None:
+    def _first_outside(self, full: set[str]) -> tuple[UUID, str] | None:
         with self._database.reading() as db:
             row = db.execute(
-                select(Generation.id, Generation.model, Generation.attempt)
-                .where(IS_QUEUED, Generation.model.not_in(full))
+                select(Generation.id, Generation.model)
+                .where(IN_LINE, Generation.model.not_in(full))
                 .order_by(*ORDER)
                 .limit(1)
             ).one_or_none()
-        return None if row is None else (row[0], row[1], row[2])
+        return None if row is None else (row[0], row[1])
 
     def _move_up(self) -> None:
         """The line has moved: those who wait have reason to go on waiting, and are told, once in a while."""
@@ -152,7 +157,7 @@ class Line:
             with self._database.writing() as db:
                 db.execute(
                     update(Generation)
-                    .where(IS_QUEUED, Generation.created_at > now - LONGEST_WAIT)
+                    .where(IN_LINE, Generation.created_at > now - LONGEST_WAIT)
                     .values(lease_until=now + QUEUE_PATIENCE)
                 )
             self.tell()
@@ -167,9 +172,3 @@ def place(generation_id: UUID, position: int) -> Producer:
     """Who tells of a place in the line. The log takes only growing numbers, so whoever stands where they stood, or
     further back, is told nothing."""
     return Producer(generation_id, 0, LAST - 1 - position)
-
-
-def _before(generation: Generation) -> ColumnElement[bool]:
-    return or_(
-        Generation.turn < generation.turn, and_(Generation.turn == generation.turn, Generation.id < generation.id)
-    )

@@ -48,9 +48,15 @@ class MessageLimits:
             for bucket in budget:
                 self._limiter.reserve(bucket, str(owner), str(generation_id))
         except SwitchboardError:
-            self.release(owner, generation_id)
+            self.cancel(session, generation_id)
             raise
         return [*charged.standings, held]
+
+    def cancel(self, session: Session, generation_id: UUID) -> None:
+        """The generation that was admitted has not come about: it holds nothing, and costs no tokens."""
+        self.release(owner_of(session), generation_id)
+        with _healing():
+            self.settle(owner_of(session), session.anonymous, generation_id, 0)
 
     def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
         """Charge what the generation's answer has come to in place of what was reserved. Safe to repeat.
@@ -78,14 +84,9 @@ class MessageLimits:
         return [Bucket("tokens", str(owner), rate, cost=tokens, unit="tokens")] if rate else []
 
     def hold(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
-        """A worker begins with the generation or carries it on: its lease may have run out on the way there."""
+        """A worker writes the generation: its lease runs from now, even if it ran out before, or Redis lost it."""
         with _healing():
             self._leases.hold(owner, generation_id, lease)
-
-    def refresh(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
-        """The generation is alive."""
-        with _healing():
-            self._leases.refresh(owner, generation_id, lease)
 
     def release(self, owner: UUID, generation_id: UUID) -> None:
         """The generation has ended."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    and_,
     bindparam,
     text,
 )
@@ -193,8 +194,8 @@ class Generation(Base):
     lease_until: Mapped[datetime]
     """Until when its worker (or, while queued, the queue) is trusted to be alive."""
     created_at: Mapped[datetime]
-    turn: Mapped[datetime]
-    """Its place in the line: the earlier, the sooner; see core/line.py."""
+    turn: Mapped[datetime | None]
+    """Its place in the line: the earlier, the sooner; see core/line.py. None until its log tells of it."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
     """Somebody wants it to end; holds whoever writes it."""
     started_at: Mapped[datetime | None]
@@ -213,6 +214,7 @@ class Generation(Base):
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
 # that is asked for, and leave the ended ones alone.
 IS_QUEUED = Generation.state == bindparam("queued", GenerationState.QUEUED.value, literal_execute=True)
+IN_LINE = and_(IS_QUEUED, Generation.turn.is_not(None))
 IS_LIVE = Generation.state.in_(
     bindparam("live", [state.value for state in LIVE], expanding=True, literal_execute=True)
 )

@@ -239,10 +239,15 @@ class Runtime:
             self.cooldowns,
             self.slots,
             self.answers,
-            Upkeep(self.attempts, self.slots, self.log, self.answers, self.message_limits),
+            self.upkeep,
             self.transcript,
             self.message_limits,
         )
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """What keeps an answer being written."""
+        return Upkeep(self.attempts, self.slots, self.log, self.answers, self.message_limits)
 
     @cached_property
     def reaper(self) -> Reaper:
@@ -277,7 +282,7 @@ class Runtime:
     @cached_property
     def sweeper(self) -> Sweeper:
         """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.log, self.message_limits)
+        return Sweeper(self.database, self.sessions, self.log, self.message_limits, self.clock)
 
     @cached_property
     def replies(self) -> Replies:

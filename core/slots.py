@@ -44,10 +44,10 @@ class Slots:
             attempt.slot = model
         return attempt.slot == model
 
-    def refresh(self, attempt: Attempt) -> None:
+    def hold(self, attempt: Attempt) -> None:
         """The attempt is alive. Raises Unavailable."""
         if attempt.slot is not None:
-            self._leases.refresh(attempt.slot, attempt.holder, self._lease)
+            self._leases.hold(attempt.slot, attempt.holder, self._lease)
 
     def release(self, attempt: Attempt) -> None:
         """The attempt needs it no more."""

@@ -3,7 +3,9 @@
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session as DatabaseSession
 
+from core.clock import Clock
 from core.database import Database
 from core.event_log import EventLog
 from core.message_limits import MessageLimits, owner_of
@@ -19,25 +21,40 @@ MAX_BATCHES = 200
 class Sweeper:
     """Ends sessions, one by one or all that have expired."""
 
-    def __init__(self, database: Database, sessions: SessionService, log: EventLog, limits: MessageLimits) -> None:
+    def __init__(
+        self, database: Database, sessions: SessionService, log: EventLog, limits: MessageLimits, clock: Clock
+    ) -> None:
         self._database = database
         self._sessions = sessions
         self._log = log
         self._limits = limits
+        self._clock = clock
 
     def sweep_expired(self, batch: int = BATCH) -> int:
         """Delete expired sessions in bounded batches; returns how many."""
         swept = 0
         for _ in range(MAX_BATCHES):
             with self._database.writing() as db:
+                under_way = self._under_way(db)
                 ids = self._sessions.sweep_expired(db, batch)
             for session_id in ids:
                 self._limits.forget_owner(session_id)  # an anonymous session is its own
+                if session_id in under_way:
+                    self._limits.forget(*under_way[session_id])
                 self._log.close(session_id, "expired")
             swept += len(ids)
             if len(ids) < batch:
                 break
         return swept
+
+    def _under_way(self, db_session: DatabaseSession) -> dict[UUID, tuple[UUID, UUID]]:
+        """By session, the owner and the generation of those that expire in the middle of an owned answer."""
+        rows = db_session.execute(
+            select(Session.id, Session.owner_id, Generation.id)
+            .join(Generation, Generation.session_id == Session.id)
+            .where(IS_LIVE, Session.owner_id.is_not(None), Session.expires_at <= self._clock.now())
+        )
+        return {session_id: (owner_id, generation_id) for session_id, owner_id, generation_id in rows if owner_id}
 
     def delete(self, session_id: UUID) -> None:
         """End one session now. The caller has validated it."""

@@ -22,12 +22,13 @@ from core.history import fit
 from core.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.line import Line
 from core.message_limits import MessageLimits
+from core.model_config import ModelConfig
 from core.models import GenerationState, Session
 from core.overlap import Overlap
 from core.providers import REASONS, ErrorKind, ProviderError, Turn
 from core.pump import Pump
 from core.slots import Slots
-from core.transcript import Transcript
+from core.transcript import Message, Transcript
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
+PARTING = 2.0
+"""Seconds that a server has after the end of its answer, to tell what it has counted and to close."""
 LONGEST = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`."""
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
@@ -158,8 +161,10 @@ class Writer:
             if failed is not None and failed[0] != model:
                 told = {"from": failed[0], "to": model, "reason": failed[1].kind}
                 self._answers.append(attempt, "fallback", told)
+            if not self._wait_for_slot(attempt, model, keeper):
+                failed = (model, ProviderError(ErrorKind.RATE_LIMITED, "no slot"))
+                continue
             try:
-                self._wait_for_slot(attempt, model, keeper)
                 finish_reason = self._stream(attempt, model, keeper)
             except ProviderError as error:
                 logger.warning("%s failed: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
@@ -187,24 +192,24 @@ class Writer:
         for name in resting:
             yield from _once_or_twice(attempt, name)
 
-    def _wait_for_slot(self, attempt: Attempt, model: str, keeper: Keeper) -> None:
-        """One of the model's slots; of the first one's, the attempt has come with it. Raises ProviderError."""
+    def _wait_for_slot(self, attempt: Attempt, model: str, keeper: Keeper) -> bool:
+        """Whether one of the model's slots has been got; of the first one's, the attempt has come with it."""
         patience = time.monotonic() + SLOT_PATIENCE
         while not self._slots.move(attempt, model):
             if time.monotonic() > patience:
-                raise ProviderError(ErrorKind.RATE_LIMITED, "no slot")
+                return False
             keeper.look()
             self.stopping.wait(LOOK)
+        return True
 
     def _stream(self, attempt: Attempt, model: str, keeper: Keeper) -> str:
         """Stream one model's answer, or the rest of it, into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
-        turns = self._turns(attempt, model)
-        attempt.prompt_tokens = attempt.prompt_tokens or usage.prompt(turns)
+        turns = self._turns(attempt, config)
         whole = not attempt.text
         overlap = Overlap("" if config.prefill else attempt.text)
-        pump = Pump(lambda: self._pool.open(model, turns))
-        heard_at, heard = time.monotonic(), False
+        pump = Pump(self._pool.open(model, turns))
+        heard_at, patience = time.monotonic(), config.first_token_timeout
         try:
             while True:
                 batch = pump.take(wait=LOOK)
@@ -214,16 +219,18 @@ class Writer:
                 if text:
                     self._answers.append_delta(attempt, text)
                 if batch.text:
-                    heard_at, heard = time.monotonic(), True
+                    heard_at, patience = time.monotonic(), config.between_tokens_timeout
                 if batch.error is not None:
                     raise batch.error
                 if len(attempt.text) > LONGEST:
                     return "length"
-                if batch.ended:
+                if batch.finish_reason and patience > PARTING:
+                    heard_at, patience = time.monotonic(), PARTING
+                silent = time.monotonic() - heard_at > patience
+                if batch.ended or (silent and batch.finish_reason):
                     attempt.reported = batch.usage if whole else None
                     return batch.finish_reason or "stop"
-                limit = config.between_tokens_timeout if heard else config.first_token_timeout
-                if time.monotonic() - heard_at > limit:
+                if silent:
                     raise ProviderError(ErrorKind.TIMEOUT, "silent")
                 keeper.look()
                 if text:
@@ -231,21 +238,29 @@ class Writer:
         finally:
             pump.abort()
 
-    def _turns(self, attempt: Attempt, model: str) -> list[Turn]:
-        config = self._pool.config(model)
+    def _turns(self, attempt: Attempt, config: ModelConfig) -> list[Turn]:
+        """What the model is asked with: the conversation, and what there is of the answer."""
+        before = self._conversation(attempt)
+        budget = config.context_tokens - config.max_tokens
+        question = fit(self._pool.system_prompt, before, budget)
+        attempt.prompt_tokens = attempt.prompt_tokens or usage.prompt(question)
+        if not attempt.text:
+            return question
+        turns = fit(self._pool.system_prompt, [*before, self._answers.message(attempt, "streaming")], budget)
+        return turns if config.prefill else [*turns, Turn("user", CONTINUE)]
+
+    def _conversation(self, attempt: Attempt) -> list[Message]:
+        """Up to the question. Raises GenerationLost when that is not known any more."""
         with self._database.reading() as db:
             session = db.get(Session, attempt.session_id)
         if session is None:
             raise Lost
-        # The last message is the answer to be written.
-        messages = list(self._transcript.read(session).messages[:-1])
-        if not any(message.role == "user" for message in messages):
+        answer = str(attempt.generation_id)
+        before = [message for message in self._transcript.read(session).messages if message.id != answer]
+        # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
+        if not before or (session.anonymous and before[-1].role != "user"):
             raise GenerationLost("The conversation has been lost. Please ask again.")
-        budget = config.context_tokens - config.max_tokens
-        if not attempt.text:
-            return fit(self._pool.system_prompt, messages, budget)
-        turns = fit(self._pool.system_prompt, [*messages, self._answers.message(attempt, "streaming")], budget)
-        return turns if config.prefill else [*turns, Turn("user", CONTINUE)]
+        return before
 
 
 def _once_or_twice(attempt: Attempt, model: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, jsonify
 
 from core.errors import (
     GenerationInProgress,
+    GenerationLost,
     MessageTooLarge,
     NothingToStop,
     RateLimited,
@@ -26,7 +27,7 @@ from web.stream import events, first_event
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
 
-REFUSALS = (SessionRequired, GenerationInProgress, MessageTooLarge, UnknownModel, RateLimited)
+REFUSALS = (SessionRequired, GenerationInProgress, MessageTooLarge, UnknownModel, RateLimited, GenerationLost)
 
 
 @blueprint.post("")

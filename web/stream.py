@@ -60,7 +60,7 @@ class SessionStream(ServerSentEventsBlueprint):
             # What can't be read as a position can't be honoured: it is none of this log's.
             cursor = Position.parse(wanted) or Position("unreadable", 0)
         until = request.args.get("generation_id")
-        if until is not None and cursor is not None and _nothing_left(session, cursor):
+        if until is not None and _nothing_left(session, cursor):
             return Response(status=204)  # tells an EventSource not to come back (WHATWG HTML, 9.2.3)
         response = self.respond(session, cursor, until=until)
         if issued is not None:
@@ -78,10 +78,10 @@ class SessionStream(ServerSentEventsBlueprint):
         return Response(reader.read(cursor, first), headers=HEADERS, direct_passthrough=True)
 
 
-def _nothing_left(session: Session, cursor: Position) -> bool:
-    """Whether nothing is live and the client has seen all there is."""
+def _nothing_left(session: Session, cursor: Position | None) -> bool:
+    """Whether nothing is live and the client has seen all there is, or does not ask for what was before."""
     tip = parts().runtime.log.read(session.id, after=0, limit=1)
-    return tip.start is None and cursor == Position(tip.epoch, tip.top)
+    return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
 
 def first_event(session: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisGone
 
 from core import usage
-from core.errors import RateLimited, Unavailable
+from core.errors import RateLimited, SessionInvalid, Unavailable
 from core.models import Generation, Session
 from core.providers import Turn
 from core.rate import SECOND, Rate
@@ -221,3 +221,37 @@ def test_without_a_budget_nothing_is_counted_but_usage_is_known(settings: Any) -
     runtime.writer.run()
     assert _row(runtime, accepted.generation_id).settled_tokens == REPORTED
     runtime.close()
+
+
+def test_a_message_that_is_refused_late_leaves_no_reservation(runtime: Runtime) -> None:
+    session = _session(runtime)
+    runtime.sweeper.delete(session.id)
+    with pytest.raises(SessionInvalid):
+        runtime.generations.accept(session, "Why?")
+    assert _left(runtime, session.id) == 1000
+    assert _reserved(runtime) == []
+
+
+def test_an_owned_session_that_expires_in_mid_answer_leaves_its_owner_no_reservation(
+    runtime: Runtime, clock: TurnableClock
+) -> None:
+    runtime.generations.accept(_session(runtime, new_user(runtime.database)), "Why?")
+    clock.turn(timedelta(days=15))
+    runtime.sweeper.sweep_expired()
+    assert (_reserved(runtime), runtime.redis.keys(f"{PREFIX}concurrent:*")) == ([], [])
+
+
+def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
+    runtime: Runtime, provider: ProviderServer
+) -> None:
+    session = _session(runtime, model="prefilled-cut")
+    accepted = runtime.generations.accept(session, "Why?")
+    attempt = runtime.attempts.claim(accepted.generation_id)
+    assert attempt is not None
+    runtime.answers.take_over(attempt)
+    runtime.answers.append_delta(attempt, ANSWER[:30])
+    runtime.attempts.hand_on(attempt)
+    runtime.writer.run()
+    row = _row(runtime, accepted.generation_id)
+    asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])
+    assert (row.state, row.prompt_tokens, row.completion_tokens) == ("done", asked, usage.tokens(ANSWER))

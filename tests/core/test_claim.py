@@ -172,6 +172,18 @@ def test_a_session_is_not_claimed_in_mid_answer(runtime: Runtime, provider: Prov
     assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
 
 
+def test_an_answer_whose_end_nobody_could_tell_does_not_keep_a_session_from_being_claimed(runtime: Runtime) -> None:
+    user = new_user(runtime.database)
+    session, _ = _create(runtime)
+    _talk(runtime, session, "Why?")
+    accepted = runtime.generations.accept(session, "And why that?")
+    runtime.redis.delete(*keys(session.id)[:3])  # Redis has lost the log, but not the words before
+    runtime.redis.rpop(keys(session.id)[3])
+    runtime.generations.withdraw(accepted.generation_id)
+    claimed = runtime.claims.claim(session, user)
+    assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
+
+
 def test_a_message_that_races_a_claim_is_refused_or_kept_never_lost(runtime: Runtime) -> None:
     for _ in range(5):
         user = new_user(runtime.database)

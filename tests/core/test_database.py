@@ -1,11 +1,13 @@
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, select
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from core.database import Database, current_revision, migrate, newest_revision
@@ -65,3 +67,27 @@ def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     database = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
     with pytest.raises(Unavailable, match="database is away"):
         database.ping()
+
+
+def test_errors_quote_no_values(any_database: Database) -> None:
+    words = f"private {uuid7()}"
+    first, second = _session(datetime.now(UTC)), _session(datetime.now(UTC))
+    second.id, second.last_model = first.id, words
+    with any_database.writing() as db:
+        db.add(first)
+    with pytest.raises(IntegrityError) as caught, any_database.writing() as db:
+        db.add(second)
+    assert words not in "".join(format_exception(caught.value))
+
+
+def test_a_pool_without_a_free_connection_is_unavailable(
+    any_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.database.POOL_TIMEOUT", 0.05)
+    database = Database(any_database_url, pool_size=1)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(database.reading()).execute(select(1))
+        with pytest.raises(Unavailable, match="busy"):
+            database.ping()
+    database.dispose()

@@ -157,3 +157,17 @@ def test_what_is_no_position_is_none(text: str) -> None:
 @given(offset=st.integers(min_value=0, max_value=2**53))
 def test_a_position_survives_its_wire_form(offset: int) -> None:
     assert Position.parse(str(Position("a1b2c3d4", offset))) == Position("a1b2c3d4", offset)
+
+
+def test_a_generation_that_is_begun_twice_has_begun_once(log: EventLog, redis: Redis) -> None:
+    session_id, generation = uuid7(), uuid7()
+    begin = {"expires_at": LATER, "producer": Producer(generation, 0, 1), "role": "begin", "word": "Why?"}
+    log.append(session_id, "model", {}, expires_at=LATER)
+    first = log.append(session_id, "queued", {}, **begin)
+    log.append(
+        session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write", text="Because"
+    )
+    assert log.append(session_id, "queued", {}, **begin) == first
+    assert redis.lrange(keys(session_id)[3], 0, -1) == ["Why?"]
+    assert log.take_over(session_id, generation, 2) == "Because"
+    assert log.read(session_id, after=0).top == 3

@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from core.errors import GenerationInProgress, MessageTooLarge
-from core.event_log import Event
+from core.attempt import ENTRY
+from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
+from core.event_log import Event, keys
 from core.generation import Accepted
 from core.models import Generation, Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
@@ -292,3 +293,79 @@ def test_the_words_of_a_guest_are_not_in_the_database(runtime: Runtime, settings
     for path in settings.state_dir.glob("test.db*"):
         assert b"canary-7f3a" not in path.read_bytes()
         assert ANSWER.encode() not in path.read_bytes()
+
+
+def test_nobody_takes_a_question_before_its_log_tells_of_it(
+    runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = _session(runtime, "good")
+    append = runtime.log.append
+
+    def append_late(session_id: UUID, kind: str, *arguments: Any, **more: Any) -> Any:
+        if kind == "queued":  # another's task, or the reaper's, wakes a worker just now
+            runtime.writer.run()
+        return append(session_id, kind, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.log, "append", append_late)
+        accepted = runtime.generations.accept(session, "Why?")
+    assert [kind for kind, _ in _events(runtime, session.id)] == ["queued"]
+    runtime.writer.run()
+    words = runtime.transcript.read(session).messages
+    assert [(word.role, word.text) for word in words] == [("user", "Why?"), ("assistant", ANSWER)]
+    assert _row(runtime, accepted.generation_id).attempt == 1
+
+
+def test_a_question_whose_front_end_died_does_not_block_its_session_for_long(
+    settings: Any, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Runtime(settings, clock=clock)
+    session = _session(parts, "good")
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(parts.log, "append", die)
+        parts.generations.accept(session, "Why?")
+    with pytest.raises(GenerationInProgress):
+        parts.generations.accept(session, "Why?")
+    clock.turn(ENTRY + timedelta(seconds=1))
+    assert parts.writer.run() is None
+    assert parts.reaper.reap().ended == 1
+    parts.generations.accept(session, "Why?")
+    parts.close()
+
+
+def test_a_repeat_of_what_was_withdrawn_is_not_told_that_all_is_well(runtime: Runtime) -> None:
+    session, accepted = _ask(runtime, "good")
+    runtime.generations.withdraw(accepted.generation_id)
+    with pytest.raises(GenerationLost):
+        runtime.generations.accept(session, "Why?", accepted.generation_id)
+
+
+def test_a_question_that_redis_has_lost_is_not_answered_with_the_one_before(
+    runtime: Runtime, provider: ProviderServer
+) -> None:
+    session, _ = _ask(runtime, "good", "First?")
+    runtime.writer.run()
+    accepted = runtime.generations.accept(session, "Second?")
+    runtime.redis.rpop(keys(session.id)[3])
+    before = len(provider.requests)
+    runtime.writer.run()
+    assert len(provider.requests) == before
+    assert _row(runtime, accepted.generation_id).finish_reason == "generation-lost"
+
+
+@pytest.mark.parametrize("model", ["lingers", "cut-after-its-end"])
+def test_what_goes_wrong_after_the_end_does_not_spoil_the_answer(
+    runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setattr("core.writer.PARTING", 0.2)
+    session, accepted = _ask(runtime, model)
+    before = len(provider.requests)
+    runtime.writer.run()
+    assert len(provider.requests) == before + 1
+    assert _row(runtime, accepted.generation_id).state == "done"
+    assert runtime.transcript.read(session).messages[-1].text == ANSWER
+    assert runtime.cooldowns.unwell([model]) == set()

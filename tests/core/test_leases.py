@@ -68,10 +68,10 @@ def test_the_lease_of_a_holder_that_died_runs_out(leases: Leases, owner: UUID) -
     wait_for(lambda: _taken(leases, owner, uuid7(), limit=2), seconds=5)
 
 
-def test_a_lease_that_is_refreshed_goes_on(leases: Leases, owner: UUID, redis: Redis) -> None:
+def test_a_lease_that_is_held_goes_on(leases: Leases, owner: UUID, redis: Redis) -> None:
     holder = uuid7()
     leases.take(owner, holder, 1, SHORT)
-    leases.refresh(owner, holder, LONG)
+    leases.hold(owner, holder, LONG)
     assert redis.pttl(redis.keys("*")[0]) > 30_000
     over = _now(redis) + SHORT.total_seconds()
     wait_for(lambda: _now(redis) > over)
@@ -81,13 +81,8 @@ def test_a_lease_that_is_refreshed_goes_on(leases: Leases, owner: UUID, redis: R
 def test_a_lease_can_be_shortened(leases: Leases, owner: UUID) -> None:
     holder = uuid7()
     leases.take(owner, holder, 1, LONG)
-    leases.refresh(owner, holder, SHORT)
+    leases.hold(owner, holder, SHORT)
     wait_for(lambda: _taken(leases, owner, uuid7()), seconds=5)
-
-
-def test_refreshing_brings_no_lease_back(leases: Leases, owner: UUID, redis: Redis) -> None:
-    leases.refresh(owner, uuid7(), LONG)
-    assert redis.keys("*") == []
 
 
 def test_a_holder_that_is_carried_on_counts_again(leases: Leases, owner: UUID) -> None:
@@ -109,7 +104,6 @@ def test_without_redis_there_are_no_leases(owner: UUID) -> None:
     for call in (
         lambda: leases.take(owner, uuid7(), 1, LONG),
         lambda: leases.hold(owner, uuid7(), LONG),
-        lambda: leases.refresh(owner, uuid7(), LONG),
         lambda: leases.release(owner, uuid7()),
     ):
         with pytest.raises(Unavailable):

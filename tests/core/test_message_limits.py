@@ -235,6 +235,5 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
     runtime.generations.accept(session, "Why?")
     monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
     monkeypatch.setattr(runtime.message_limits._leases, "hold", _raises(Unavailable))
-    monkeypatch.setattr(runtime.message_limits._leases, "refresh", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"

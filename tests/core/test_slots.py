@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
+from core.attempt import Attempt
 from core.leases import Leases
 from core.models import Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
@@ -24,9 +26,9 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
     parts.close()
 
 
-def _ask(runtime: Runtime) -> Session:
+def _ask(runtime: Runtime, model: str = "one-at-a-time") -> Session:
     with runtime.database.writing() as db:
-        return runtime.sessions.create_session(db, secret_hash=bytes(32), model="one-at-a-time")
+        return runtime.sessions.create_session(db, secret_hash=bytes(32), model=model)
 
 
 def test_a_takeover_gets_the_only_slot_when_the_dead_attempts_lease_on_it_lapses(
@@ -60,3 +62,41 @@ def test_an_attempt_that_comes_back_does_not_give_its_successors_slot_away(runti
     runtime.slots.release(first)
 
     assert runtime.redis.zcard(SLOTS) == 1
+
+
+def test_who_loses_a_race_for_a_generation_does_not_give_the_winners_slot_away(
+    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.generations.accept(_ask(runtime, "good"), "Why?")
+    other = Runtime(settings)
+    claim = other.attempts.claim
+    winners: list[Attempt | None] = []
+
+    def claim_too_late(generation_id: UUID) -> Attempt | None:
+        winners.append(runtime.line.next())
+        return claim(generation_id)
+
+    monkeypatch.setattr(other.attempts, "claim", claim_too_late)
+    assert other.line.next() is None
+    assert [winner and winner.slot for winner in winners] == ["good"]
+    assert runtime.redis.zcard("sb:{limit}:slots:good") == 1
+    other.close()
+
+
+def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
+    runtime.generations.accept(_ask(runtime), "Why?")
+    attempt = runtime.line.next()
+    assert attempt is not None
+    runtime.redis.delete(SLOTS)
+    runtime.upkeep.renew(attempt)
+    assert runtime.redis.zcard(SLOTS) == 1
+
+
+def test_a_model_that_is_only_busy_does_not_rest(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.writer.SLOT_PATIENCE", 0)
+    runtime.slots.take("one-at-a-time", "somebody else")
+    session = _ask(runtime, "falls-back-to-busy")
+    runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    assert runtime.log.read(session.id, after=0).events[-1].type == "failed"
+    assert runtime.cooldowns.unwell(["one-at-a-time", "falls-back-to-busy"]) == {"falls-back-to-busy"}

@@ -101,6 +101,8 @@ def test_a_stream_up_to_the_end_of_an_answer_ends_with_it(client: FlaskClient) -
     # ... and who has seen all of it need not come back.
     response = client.get(path, headers={"Last-Event-ID": cursor})
     assert (response.status_code, response.data) == (204, b"")
+    # Nor does one who asks for no past wait for an end that has been.
+    assert client.get(path).status_code == 204
 
 
 def test_a_lost_last_announcement_is_found(

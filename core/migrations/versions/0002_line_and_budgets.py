@@ -14,9 +14,7 @@ UNTOLD = sa.text("untold IS NOT NULL")
 
 def upgrade() -> None:
     """Apply."""
-    # SQLite can't add a column without a default that is not null; every row gets its own value at once.
-    turn = sa.Column("turn", sa.DateTime(timezone=True), nullable=False, server_default="1970-01-01 00:00:00")
-    op.add_column("generation", turn)
+    op.add_column("generation", sa.Column("turn", sa.DateTime(timezone=True), nullable=True))
     op.execute("UPDATE generation SET turn = created_at")
     op.create_index(op.f("ix_generation_turn"), "generation", ["turn"], sqlite_where=QUEUED, postgresql_where=QUEUED)
     op.create_index(
