@@ -506,8 +506,9 @@ def test_a_phone_has_the_list_in_a_drawer(visit: Visit) -> None:
         small = page.locator(
             "button:visible, select:visible, textarea:visible, input:visible:not(.unseen)"
         ).evaluate_all(
-            "found => found.filter(e => e.type !== 'checkbox' && (e.offsetHeight < 44 || e.offsetWidth < 44))"
-            ".map(e => e.outerHTML)"
+            # A list may just have been drawn anew: what is gone has no size.
+            "found => found.filter(e => e.isConnected && e.type !== 'checkbox')"
+            ".filter(e => e.offsetHeight < 44 || e.offsetWidth < 44).map(e => e.outerHTML)"
         )
         assert small == [], "too small for a finger"
 

@@ -146,7 +146,7 @@ class Scene:
         """It falls behind by more than all buffers on the way hold."""
         reader = self.random.choice(self.readers)
         reader.freeze()
-        writer = next(writer for writer in self.writers if writer.session_id == reader.session.session_id)
+        writer = self._read_by[reader]
         with writer.lock:
             for _ in range(400):
                 writer.append("y" * 10_000)
