@@ -21,8 +21,8 @@ from pathlib import Path
 
 from redis import Redis
 
-from core.rate import SECOND, Rate
-from core.rate_limit import Bucket, RateLimiter
+from core.limits.rate import SECOND, Rate
+from core.limits.rate_limit import Bucket, RateLimiter
 from tests.valkey import Valkey
 
 ROUND = 1.0

@@ -1,8 +1,8 @@
 """GenerationService: accepts a message, stops its answer, tells what is live.
 
 A generation is a row with one owner at a time and exactly one end. Every transition is a compare-and-set in SQL;
-who wins it, and nobody else, writes the event that tells of it. Writing the answer is core/writer.py's, ending it
-core/ending.py's, and core/reaper.py looks after those whose worker is gone.
+who wins it, and nobody else, writes the event that tells of it. Below, in core/answers/, the answer is written
+(writer.py) and ended (ending.py), and those whose worker is gone are looked after (reaper.py).
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core import usage
-from core.attempt import ENTRY, keep_log_until
+from core.answers import usage
+from core.answers.attempt import ENTRY, keep_log_until
+from core.answers.ending import End, Endings
+from core.answers.line import LONGEST_WAIT, Line, place
 from core.client_pool import ClientPool
 from core.clock import Clock, rfc3339
 from core.database import Database
-from core.ending import End, Endings
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
 from core.event_log import EventLog, Position
-from core.line import LONGEST_WAIT, Line, place
-from core.message_limits import MessageLimits
+from core.limits.message_limits import MessageLimits
+from core.limits.standing import Standing
 from core.models import IS_LIVE, Generation, GenerationState, Session
-from core.rate_limit import Standing
 from core.session_service import SessionService
 from core.transcript import Message, Transcript
 

@@ -22,7 +22,7 @@ from redis.commands.core import Script
 from uuid_utils.compat import uuid7
 
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
-from core.rate_limit import NOW, answering
+from core.limits.rate_limit import NOW, answering
 from core.session_service import Credential
 
 HOLD = timedelta(seconds=60)

@@ -6,14 +6,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from core.api_keys import PREFIX, ApiKeys, KeyCredential
 from core.clock import Clock
 from core.database import Database
 from core.errors import TokenInvalid
-from core.logins import LoginCredential, Logins
 from core.models import User
-from core.oidc import Subject, Tokens
-from core.principal import Principal
+from core.people.api_keys import PREFIX, ApiKeys, KeyCredential
+from core.people.logins import LoginCredential, Logins
+from core.people.oidc import Subject, Tokens
+from core.people.principal import Principal
 
 
 class Identity:

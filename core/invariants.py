@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, func, or_, select
 from core.clock import Clock
 from core.database import Database
 from core.event_log import PAGE, EventLog, keys
+from core.limits.rate_limit import PREFIX
 from core.models import IS_LIVE, Generation, GenerationState, Session
-from core.rate_limit import PREFIX
 from core.settings import Settings
 
 BATCH = 500

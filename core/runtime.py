@@ -7,46 +7,46 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from core.accounts import Accounts
-from core.answer_log import AnswerLog
-from core.api_keys import ApiKeys
-from core.attempt import Attempts
+from core.answers.answer_log import AnswerLog
+from core.answers.attempt import Attempts
+from core.answers.ending import Endings
+from core.answers.keeper import Upkeep
+from core.answers.line import Line
+from core.answers.load import Load
+from core.answers.reaper import Reaper
+from core.answers.slots import Slots
+from core.answers.writer import Writer
 from core.audit import Audit
 from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
 from core.cooldown import Cooldowns
 from core.database import Database
-from core.ending import Endings
 from core.event_log import EventLog
 from core.generation import GenerationService
 from core.idempotency import Idempotency
 from core.identity import Identity
 from core.invariants import Invariants
-from core.keeper import Upkeep
 from core.last_check import LastCheck
-from core.leases import Leases
 from core.lifetime import Lifetime
-from core.line import Line
-from core.load import Load
-from core.logins import Logins
-from core.message_limits import MessageLimits
+from core.limits.leases import Leases
+from core.limits.message_limits import MessageLimits
+from core.limits.rate_limit import RateLimiter
 from core.model_config import load_catalog
-from core.oidc import Issuer, Tokens
-from core.passwords import Passwords
+from core.people.accounts import Accounts
+from core.people.api_keys import ApiKeys
+from core.people.logins import Logins
+from core.people.oidc import Issuer, Tokens
+from core.people.passwords import Passwords
 from core.presence import Presence
-from core.rate_limit import RateLimiter
-from core.reaper import Reaper
 from core.replies import Replies
 from core.session_service import SessionService
 from core.settings import Settings
-from core.slots import Slots
 from core.sweep import Sweeper
 from core.transcript import Transcript
-from core.writer import Writer
 
 if TYPE_CHECKING:
-    from core.oidc_login import IssuerLogin
+    from core.people.oidc_login import IssuerLogin
 
 SOCKET_TIMEOUT = 2.0
 """Seconds that one answer of Redis may take."""
@@ -149,7 +149,7 @@ class Runtime:
     @cached_property
     def issuer_login(self) -> "IssuerLogin":
         """Browsers' logins through the identity provider. Only where one is configured for them."""
-        from core.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+        from core.people.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
 
         settings = self.settings
         assert self.issuer is not None

@@ -19,12 +19,12 @@ from sqlalchemy import exc as sql_exc
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.buckets import creation_buckets
 from core.clock import Clock, rfc3339
 from core.errors import NotOwner, SessionExpired, SessionInvalid, SwitchboardError, Unavailable, VersionConflict
 from core.lifetime import Lifetime
+from core.limits.buckets import creation_buckets
+from core.limits.rate_limit import Decision, RateLimiter
 from core.models import Session
-from core.rate_limit import Decision, RateLimiter
 from core.settings import Settings
 
 SECRET_BYTES = 32

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from core.clock import Clock
 from core.database import Database
 from core.event_log import EventLog
-from core.message_limits import MessageLimits, owner_of
+from core.limits.message_limits import MessageLimits, owner_of
 from core.models import IS_LIVE, Generation, Session
 from core.session_service import SessionService
 

@@ -6,7 +6,7 @@ from flask import request
 
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.models import Session
-from core.principal import Principal
+from core.people.principal import Principal
 from core.replies import Reply
 from core.session_service import Credential
 from web import limits

@@ -5,10 +5,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response, jsonify
 
-from core.accounts import LoggedIn
-from core.buckets import login_buckets
 from core.clock import rfc3339
-from core.email_address import account_key
 from core.errors import (
     EmailTaken,
     LoginFailed,
@@ -22,8 +19,11 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
+from core.limits.buckets import login_buckets
 from core.models import ApiKey, Login, Session, User
-from core.principal import Principal
+from core.people.accounts import LoggedIn
+from core.people.email_address import account_key
+from core.people.principal import Principal
 from web import answers, limits
 from web.address import client_address
 from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse

@@ -5,7 +5,7 @@ from uuid import UUID
 from flask import Response, request
 
 from core.errors import LoginInvalid, SessionInvalid
-from core.logins import LoginCredential
+from core.people.logins import LoginCredential
 from core.session_service import Credential
 from web.parts import parts
 

@@ -20,7 +20,7 @@ from flask import Response, request
 
 from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.idempotency import KEPT, Answered, Begun, Request
-from core.principal import Principal
+from core.people.principal import Principal
 from core.replies import KEPT as TASK_KEPT
 from core.session_service import Credential
 from web.address import client_address

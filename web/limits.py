@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from flask import Flask, Response, g
 
-from core.rate_limit import Standing
+from core.limits.standing import Standing
 
 _NOTED = "limit_standings"
 

@@ -2,9 +2,9 @@
 
 from flask import Blueprint, Response, request, url_for
 
-from core.buckets import address_buckets
 from core.errors import LoginFailed, RateLimited
-from core.oidc_login import WAITS
+from core.limits.buckets import address_buckets
+from core.people.oidc_login import WAITS
 from web import limits
 from web.address import client_address
 from web.credentials import (

@@ -5,7 +5,7 @@ from typing import cast
 from flask import g
 
 from core.errors import LoginOnly, LoginRequired
-from core.principal import Principal
+from core.people.principal import Principal
 from web.credentials import bearer_token, login_credential
 from web.parts import parts
 

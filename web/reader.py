@@ -12,7 +12,7 @@ from core.errors import Unavailable
 from core.event_log import PAGE, Page, Position, channel
 from core.join import NOWHERE, Step, begin, broken, step
 from core.models import Session
-from core.principal import Principal
+from core.people.principal import Principal
 from web.parts import Parts
 from web.sse import COMMENT, RETRY, frame
 from web.subscription import Subscription

@@ -6,7 +6,7 @@ from flask import g
 
 from core.audit import Kind
 from core.errors import NotOwner, RateLimited, SwitchboardError
-from core.principal import Principal
+from core.people.principal import Principal
 from web.credentials import named_session
 from web.parts import parts
 

@@ -12,8 +12,6 @@ from redis import Redis
 from sqlalchemy import func, select, text, update
 from uuid_utils.compat import uuid7
 
-from core import api_keys
-from core.api_keys import KeyCredential
 from core.audit import Kind
 from core.errors import (
     EmailTaken,
@@ -28,11 +26,13 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.logins import LoginCredential
 from core.models import ApiKey, AuditEvent, Base, Login, Session, User
-from core.oidc import Subject
-from core.passwords import Passwords
-from core.principal import Principal
+from core.people import api_keys
+from core.people.api_keys import KeyCredential
+from core.people.logins import LoginCredential
+from core.people.oidc import Subject
+from core.people.passwords import Passwords
+from core.people.principal import Principal
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.conftest import TurnableClock

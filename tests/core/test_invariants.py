@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from core.event_log import keys
-from core.leases import Leases
+from core.limits.leases import Leases
+from core.limits.rate import SECOND, Rate
+from core.limits.rate_limit import Bucket
 from core.models import Generation, GenerationState, Session
-from core.rate import SECOND, Rate
-from core.rate_limit import Bucket
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.conftest import TurnableClock

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.rate import SECOND, Rate, parse_rate
+from core.limits.rate import SECOND, Rate, parse_rate
 from core.settings import Settings, parse_duration
 
 

@@ -20,10 +20,10 @@ from uuid import UUID
 
 import pytest
 
-from core.attempt import MAX_ATTEMPTS
+from core.answers.attempt import MAX_ATTEMPTS
 from core.errors import NothingToStop
+from core.limits.rate_limit import PREFIX
 from core.models import Generation, GenerationState, Session
-from core.rate_limit import PREFIX
 from core.session_service import Credential
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet

@@ -15,8 +15,8 @@ from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from core.audit import Kind
+from core.limits.rate import parse_rate
 from core.models import Login, Session
-from core.rate import parse_rate
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
@@ -421,7 +421,9 @@ def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch
     registered = _registered(strict, email)
     for _ in range(2):
         _problem(strict.post("/auth/login", json={"email": email, "password": "wrong"}), 401, "login-failed")
-    monkeypatch.setattr("core.passwords.Passwords.verify", lambda *_: pytest.fail("hashed before it was charged"))
+    monkeypatch.setattr(
+        "core.people.passwords.Passwords.verify", lambda *_: pytest.fail("hashed before it was charged")
+    )
     strict.environ_base["REMOTE_ADDR"] = "2001:db8:2::1"  # the account has a limit too, wherever they come from
     body = {"email": f" {email.upper()}", "password": PASSWORD}
     response = strict.post("/auth/login", json=body)

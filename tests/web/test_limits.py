@@ -14,8 +14,8 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from core.database import migrate
+from core.limits.rate import parse_rate
 from core.models import Session
-from core.rate import parse_rate
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings

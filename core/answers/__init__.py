@@ -1,0 +1,1 @@
+"""How an answer is written: whose turn it is, who writes it, what happens when they die, and how it ends."""

@@ -1,0 +1,60 @@
+"""Which buckets a request is charged to: pure functions of who sends it and of the configured rates."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from core.limits.rate import Rate
+from core.limits.rate_limit import Bucket
+
+# One household or server has a /64 of IPv6 as it has one address of IPv4, and can have more: a provider's
+# customers get a /56 or /48. So the networks around an address have limits too, wide enough for neighbours.
+PREFIXES = {4: ((32, 1), (24, 4), (16, 16)), 6: ((64, 1), (56, 4), (48, 16))}
+"""By IP version: the lengths of the limited prefixes, and how many times the rate each gets."""
+
+
+def address_buckets(policy: str, address: str | None, rate: Rate | None) -> list[Bucket]:
+    """Those of a client's address, and of the networks that it is in. None when the rate is off.
+
+    Who has no readable address shares the buckets of all who have none.
+    """
+    if rate is None:
+        return []
+    parsed = _address(address)
+    if parsed is None:
+        return [Bucket(policy, "nowhere", rate)]
+    return [
+        Bucket(
+            policy if factor == 1 else f"{policy}-network",
+            str(ip_network((parsed.packed, prefix), strict=False)),
+            rate.times(factor),
+            public=factor == 1,
+        )
+        for prefix, factor in PREFIXES[parsed.version]
+    ]
+
+
+def creation_buckets(address: str | None, rate: Rate | None, global_rate: Rate | None) -> list[Bucket]:
+    """Those of an anonymous session's creation: of the address, and of all the world."""
+    everybody = [] if global_rate is None else [Bucket("create-global", "all", global_rate, public=False)]
+    return [*address_buckets("create", address, rate), *everybody]
+
+
+def login_buckets(address: str | None, account_key: str, rate: Rate | None) -> list[Bucket]:
+    """Those of an attempt to log in: of the address, and of the account that it names, existing or not.
+
+    Charge them before the password is looked at. How the account stands is not told: others' attempts count too.
+    """
+    if rate is None:
+        return []
+    return [
+        *address_buckets("login", address, rate),
+        Bucket("login-account", account_key, rate, public=False),
+    ]
+
+
+def _address(text: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text or "")
+    except ValueError:
+        return None
+    # The same machine, whether the server listens on IPv4 or on both.
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,88 @@
+"""Leases for what may only be under way so many times at once, in Redis: they heal when a holder dies."""
+
+from datetime import timedelta
+from typing import cast
+from uuid import UUID
+
+from redis import Redis
+from redis.commands.core import Script
+
+from core.errors import RateLimited
+from core.limits.rate_limit import NOW, PREFIX, answering
+from core.limits.standing import Standing
+
+# A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
+# the moment at which it counts no longer, unless it says before that it is alive.
+TAKE = """
+local holder, limit, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+if redis.call('ZCARD', KEYS[1]) >= limit and not redis.call('ZSCORE', KEYS[1], holder) then
+  return {0, redis.call('ZCARD', KEYS[1])}
+end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
+if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
+return {1, redis.call('ZCARD', KEYS[1])}
+"""
+
+KEEP = """
+local holder, lease = ARGV[1], tonumber(ARGV[2])
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
+if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
+"""
+
+ASK_AGAIN = 2
+"""Seconds after which trying again makes sense: nobody knows when what is under way will end."""
+
+
+class Leases:
+    """Leases of one kind, counted by owner. All methods raise Unavailable when Redis does not answer."""
+
+    def __init__(self, redis: Redis, policy: str) -> None:
+        self._redis = redis
+        self._policy = policy
+        self._take: Script = redis.register_script(NOW + TAKE)
+        self._keep: Script = redis.register_script(NOW + KEEP)
+
+    def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> Standing:
+        """Let `holder` be one of at most `limit` of the owner's, for as long as the lease; one that is stays one.
+
+        Raises RateLimited.
+        """
+        with answering():
+            taken, held = cast(
+                "tuple[int, int]",
+                self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
+            )
+        # More than the limit are held after an operator has lowered it.
+        standing = Standing(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
+        if not taken:
+            raise RateLimited(
+                f"At most {limit} may be under way at once; wait until one has ended.",
+                retry_after=ASK_AGAIN,
+                limit=self._policy,
+                standings=[standing],
+            )
+        return standing
+
+    def hold(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
+        """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost
+        and others came meanwhile or not."""
+        with answering():
+            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
+
+    def release(self, owner: UUID | str, holder: UUID | str) -> None:
+        """The holder is done. Harmless when it holds none."""
+        with answering():
+            self._redis.zrem(self._key(owner), str(holder))
+
+    def clear(self, owner: UUID | str) -> None:
+        """The owner is gone, with all holders."""
+        with answering():
+            self._redis.delete(self._key(owner))
+
+    def _key(self, owner: UUID | str) -> str:
+        return f"{PREFIX}{self._policy}:{owner}"
+
+
+def _microseconds(lease: timedelta) -> int:
+    return lease // timedelta(microseconds=1)

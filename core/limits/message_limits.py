@@ -1,0 +1,109 @@
+"""How much one owner may ask for: messages and tokens by rate, and answers at the same time."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from core.errors import GenerationInProgress, RateLimited, SwitchboardError, Unavailable
+from core.limits.leases import Leases
+from core.limits.rate_limit import Bucket, RateLimiter
+from core.limits.standing import Standing
+from core.models import Session
+from core.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class MessageLimits:
+    """Checked before anything else is touched; the generation holds the owner's lease, and what is reserved for it
+    of the owner's tokens, until it ends."""
+
+    def __init__(self, settings: Settings, limiter: RateLimiter, leases: Leases) -> None:
+        self._settings = settings
+        self._limiter = limiter
+        self._leases = leases
+
+    def admit(self, session: Session, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[Standing]:
+        """Take a lease for the generation, charge its message, and reserve so many tokens: all, or none of it.
+
+        Raises RateLimited, GenerationInProgress or Unavailable.
+        """
+        owner, settings = owner_of(session), self._settings
+        anonymous = session.anonymous
+        limit = settings.concurrent_anonymous if anonymous else settings.concurrent_user
+        rate = settings.limit_messages_anonymous if anonymous else settings.limit_messages_user
+        messages = [Bucket("messages", str(owner), rate)] if rate else []
+        budget = self._budget(owner, anonymous, tokens)
+        try:
+            held = self._leases.take(owner, generation_id, limit, lease)
+        except RateLimited:
+            # An anonymous session is its own owner: the other lease is of its own other message, which has been
+            # taken so lately that the database does not know of it yet.
+            if anonymous:
+                raise GenerationInProgress from None
+            raise
+        try:
+            charged = self._limiter.require([*messages, *budget])
+            for bucket in budget:
+                self._limiter.reserve(bucket, str(owner), str(generation_id))
+        except SwitchboardError:
+            self.cancel(session, generation_id)
+            raise
+        return [*charged.standings, held]
+
+    def cancel(self, session: Session, generation_id: UUID) -> None:
+        """The generation that was admitted has not come about: it holds nothing, and costs no tokens."""
+        self.release(owner_of(session), generation_id)
+        with _healing():
+            self.settle(owner_of(session), session.anonymous, generation_id, 0)
+
+    def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
+        """Charge what the generation's answer has come to in place of what was reserved. Safe to repeat.
+
+        Raises Unavailable.
+        """
+        for bucket in self._budget(owner, anonymous, tokens):
+            self._limiter.settle(bucket, str(owner), str(generation_id))
+
+    def forget(self, owner: UUID, generation_id: UUID) -> None:
+        """The generation is deleted, and nobody will end it: it holds nothing more, and what it reserved is spent."""
+        self.release(owner, generation_id)
+        with _healing():
+            self._limiter.forget(str(owner), str(generation_id))
+
+    def forget_owner(self, owner: UUID) -> None:
+        """The owner is gone, with all its generations."""
+        with _healing():
+            self._leases.clear(owner)
+            self._limiter.forget(str(owner))
+
+    def _budget(self, owner: UUID, anonymous: bool, tokens: int) -> list[Bucket]:
+        settings = self._settings
+        rate = settings.limit_tokens_anonymous if anonymous else settings.limit_tokens_user
+        return [Bucket("tokens", str(owner), rate, cost=tokens, unit="tokens")] if rate else []
+
+    def hold(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
+        """A worker writes the generation: its lease runs from now, even if it ran out before, or Redis lost it."""
+        with _healing():
+            self._leases.hold(owner, generation_id, lease)
+
+    def release(self, owner: UUID, generation_id: UUID) -> None:
+        """The generation has ended."""
+        with _healing():
+            self._leases.release(owner, generation_id)
+
+
+@contextmanager
+def _healing() -> Iterator[None]:
+    """Without Redis a lease is neither longer nor shorter than it is: it runs out by itself."""
+    try:
+        yield
+    except Unavailable:
+        logger.warning("a generation's lease could not be changed: Redis is away")
+
+
+def owner_of(session: Session) -> UUID:
+    """Whose limits count: the user's, or the anonymous session's own."""
+    return session.owner_id or session.id

@@ -1,0 +1,1 @@
+"""Accounts, and the ways in which people and programs prove who they are."""
