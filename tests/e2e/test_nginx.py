@@ -6,18 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.event_log import EventLog
 from core.session_service import Credential
+from tests.certificate import certify
 from tests.nginx import MISSING, Nginx, find_nginx
 from tests.valkey import Valkey
 from tests.waiting import wait_for
@@ -85,7 +81,7 @@ def web(short_directory: Path) -> Iterator[WebProcess]:
 def behind(web: WebProcess, short_directory: Path) -> Iterator[Behind]:
     """The file itself, with other ports, another name and a certificate for it."""
     key, certificate = short_directory / "key.pem", short_directory / "certificate.pem"
-    _certify(key, certificate)
+    certify(key, certificate)
     port, plain_port, directory = free_port(), free_port(), short_directory / "nginx"
     text = (ROOT / "deploy" / "nginx.conf").read_text()
     for old, new in {
@@ -112,27 +108,6 @@ def _answers(client: httpx2.Client) -> bool:
         return client.get("/healthz").status_code == 200
     except httpx2.ConnectError:
         return False
-
-
-def _certify(key_path: Path, certificate_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    key_path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    certificate_path.write_bytes(certificate.public_bytes(pem))
 
 
 def test_events_arrive_one_by_one(behind: Behind) -> None:
