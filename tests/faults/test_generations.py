@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -193,7 +194,8 @@ class Run:
                 return
 
     def _ask(self, model: str, owned: bool, seed: int) -> None:
-        self.asked.append(ask(self.fleet, model, owned, seed))
+        with suppress(*AWAY):  # then whoever asks is told so
+            self.asked.append(ask(self.fleet, model, owned, seed))
 
     def _kill(self, at: float) -> None:
         worker = self.dice.choice(self.fleet.workers)
@@ -213,8 +215,13 @@ class Run:
 
     def _freeze_for(self, at: float, seconds: float) -> None:
         worker = self.dice.choice(self.fleet.workers)
-        self._at(at, f"freeze {worker.name}", lambda: worker.send(signal.SIGSTOP))
-        self._at(at + seconds, f"thaw {worker.name}", lambda: worker.send(signal.SIGCONT))
+
+        def freeze() -> None:
+            worker.send(signal.SIGSTOP)
+            # Not a step of its own: the next ones may have to wait for a lock that the frozen worker holds.
+            threading.Timer(seconds, worker.send, [signal.SIGCONT]).start()
+
+        self._at(at, f"freeze {worker.name} for {seconds:.2f}", freeze)
 
     def _restart_valkey(self, at: float) -> None:
         self._at(at, "restart Valkey", self.fleet.restart_valkey)
