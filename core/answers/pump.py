@@ -1,7 +1,7 @@
 """Pulls an answer out of a provider in a thread of its own, so that its reader can keep deadlines."""
 
-from dataclasses import dataclass
 from threading import Condition, Thread
+from typing import NamedTuple
 
 from core.providers import Chunk, ChunkStream, ErrorKind, ProviderError, Usage
 
@@ -9,8 +9,7 @@ BUFFER = 256 * 1024
 """Characters that wait to be taken; then the provider is read no further until some have been."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """What has arrived since the last look."""
 
     text: str

@@ -17,6 +17,7 @@ from core.answers.history import fit
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
 from core.answers.overlap import Overlap
+from core.answers.patience import Patience
 from core.answers.pump import Pump
 from core.answers.slots import Slots
 from core.client_pool import ClientPool
@@ -40,8 +41,6 @@ SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
-PARTING = 2.0
-"""Seconds that a server has after the end of its answer, to tell what it has counted and to close."""
 LONGEST = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`."""
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
@@ -209,29 +208,20 @@ class Writer:
         whole = not attempt.text
         overlap = Overlap("" if config.prefill else attempt.text)
         pump = Pump(self._pool.open(model, turns))
-        heard_at, patience = time.monotonic(), config.first_token_timeout
+        patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
         try:
             while True:
                 batch = pump.take(wait=LOOK)
                 text = overlap.feed(batch.text) if batch.text else ""
-                if batch.ended:
+                if batch.ended or batch.finish_reason:
                     text += overlap.flush()
                 if text:
                     self._answers.append_delta(attempt, text)
-                if batch.text:
-                    heard_at, patience = time.monotonic(), config.between_tokens_timeout
                 if batch.error is not None:
                     raise batch.error
-                if len(attempt.text) > LONGEST:
-                    return "length"
-                if batch.finish_reason and patience > PARTING:
-                    heard_at, patience = time.monotonic(), PARTING
-                silent = time.monotonic() - heard_at > patience
-                if batch.ended or (silent and batch.finish_reason):
-                    attempt.reported = batch.usage if whole else None
-                    return batch.finish_reason or "stop"
-                if silent:
-                    raise ProviderError(ErrorKind.TIMEOUT, "silent")
+                if patience.has_had_enough(batch, time.monotonic()) or len(attempt.text) > LONGEST:
+                    attempt.reported = batch.usage if whole and batch.finish_reason else None
+                    return batch.finish_reason or "length"
                 keeper.look()
                 if text:
                     self.stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))

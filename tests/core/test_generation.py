@@ -361,7 +361,7 @@ def test_a_question_that_redis_has_lost_is_not_answered_with_the_one_before(
 def test_what_goes_wrong_after_the_end_does_not_spoil_the_answer(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    monkeypatch.setattr("core.answers.writer.PARTING", 0.2)
+    monkeypatch.setattr("core.answers.patience.PARTING", 0.2)
     session, accepted = _ask(runtime, model)
     before = len(provider.requests)
     runtime.writer.run()
