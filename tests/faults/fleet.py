@@ -44,6 +44,8 @@ class ChatWorker:
         inherited = {variable: value for variable, value in os.environ.items() if not OPTIONS.match(variable)}
         self._environment = {**inherited, "PYTHONPATH": str(ROOT), **environment}
         self._process: subprocess.Popen[bytes] | None = None
+        self._before: list[subprocess.Popen[bytes]] = []
+        """Those that were on their way out when they were replaced."""
         self._starts = 0
         self._log = directory / f"{name}.log"
 
@@ -51,6 +53,8 @@ class ChatWorker:
         """Start it unless it runs; see `ready`. One that is on its way out is replaced at once."""
         if self.alive and not self._leaving:
             return
+        if self._process is not None:
+            self._before.append(self._process)
         self._starts += 1
         self._leaving = False
         with self._log.open("wb") as log:
@@ -77,6 +81,9 @@ class ChatWorker:
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there."""
+        if number == signal.SIGCONT:  # whoever was frozen on its way out can go on, too
+            for process in self._before:
+                process.send_signal(number)
         if not self.alive:
             return
         assert self._process is not None
@@ -89,6 +96,9 @@ class ChatWorker:
     def close(self) -> None:
         """Leave no process behind."""
         self.send(signal.SIGKILL)
+        for process in self._before:
+            process.kill()
+            process.wait(10)
 
     def _command(self) -> list[str]:
         lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
