@@ -18,6 +18,9 @@ from core.errors import Unavailable
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a statement waits for SQLite's write lock, or PostgreSQL may work on one statement."""
+IDLE_TIMEOUT = 5.0
+"""Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
+has been frozen in the middle of it is ended, and its locks are given back."""
 CONNECT_TIMEOUT = 3
 """Seconds to reach PostgreSQL."""
 POOL_TIMEOUT = 5.0
@@ -82,7 +85,7 @@ def _engine(url: str, pool_size: int) -> Engine:
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT,
-                "options": f"-c statement_timeout={int(BUSY_TIMEOUT * 1000)} -c timezone=UTC",
+                "options": " ".join(f"-c {name}={value}" for name, value in _postgres_options().items()),
             },
         )
     engine = create_engine(
@@ -96,6 +99,14 @@ def _engine(url: str, pool_size: int) -> Engine:
     event.listen(engine, "connect", _sqlite_connected)
     event.listen(engine, "begin", _sqlite_begin)
     return engine
+
+
+def _postgres_options() -> dict[str, str | int]:
+    return {
+        "statement_timeout": int(BUSY_TIMEOUT * 1000),
+        "idle_in_transaction_session_timeout": int(IDLE_TIMEOUT * 1000),
+        "timezone": "UTC",
+    }
 
 
 def _sqlite_connected(connection: Any, _record: object) -> None:

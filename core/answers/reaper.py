@@ -61,7 +61,10 @@ class Reaper:
     def _find(self, lease: timedelta) -> tuple[list[UUID], list[UUID]]:
         now = self._clock.now()
         with self._database.reading() as db:
-            lapsed = select(Generation.id).where(IS_LIVE, Generation.lease_until < now)
+            # What somebody holds a lock on is left for the next look: one frozen worker must not hold up the others'.
+            lapsed = (
+                select(Generation.id).where(IS_LIVE, Generation.lease_until < now).with_for_update(skip_locked=True)
+            )
             untold = select(Generation.id).where(Generation.untold.is_not(None), Generation.finished_at < now - lease)
             return list(db.scalars(lapsed.limit(BATCH))), list(db.scalars(untold.limit(BATCH)))
 

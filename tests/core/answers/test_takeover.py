@@ -3,14 +3,17 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from core import models
-from core.errors import NothingToStop
+from core.database import Database
+from core.errors import NothingToStop, Unavailable
 from core.event_log import keys
 from core.generation import Accepted
 from core.providers import (
@@ -157,6 +160,26 @@ def test_a_worker_that_is_told_to_stop_hands_its_answer_on(
     second.writer.run()
     assert _kinds(second, session.id) == ["queued", "started", "resumed", "done"]
     assert _answer(second, session) == (ANSWER, "complete")
+
+
+def test_a_worker_that_is_frozen_in_a_transaction_holds_up_nobody(
+    settings: Any, postgres_url: str, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime(settings.model_copy(update={"configured_database_url": postgres_url}), clock=clock)
+    monkeypatch.setattr("core.database.IDLE_TIMEOUT", 0.5)
+    frozen = Database(postgres_url)
+    one, other = (_ask(runtime, "good")[1].generation_id for _ in range(2))
+    for generation_id in (one, other):
+        assert runtime.attempts.claim(generation_id) is not None
+    clock.turn(timedelta(seconds=11))
+    with ExitStack() as stack:
+        stack.enter_context(suppress(Unavailable))  # its connection is gone when it thaws
+        db = stack.enter_context(frozen.writing())
+        db.execute(select(models.Generation).where(models.Generation.id == one).with_for_update())
+        assert runtime.reaper.reap().handed_on == (other,)
+        wait_for(lambda: one in runtime.reaper.reap().handed_on, seconds=5, what="its lock is taken from it")
+    frozen.dispose()
+    runtime.close()
 
 
 @pytest.mark.parametrize("model", ["prefilled-cut", "repeating-cut"])
