@@ -111,6 +111,9 @@ def test_a_lost_last_announcement_is_found(
     session_id = _create(client)["session_id"]
     listener = Listener(client, web_runtime, session_id)
     hub = app.extensions[KEY].hub
+    # Redis has acknowledged; the hub may not have heard it yet.
+    name = channel(UUID(session_id))
+    wait_for(lambda: [reader.ready for reader in hub._readers(name)] == [True], what="the hub listens")
     monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches nobody
     client.post("/session/model", json={"model": "paused"})
     wait_for(lambda: web_runtime.log.tops([UUID(session_id)]) == [1])
