@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -172,12 +172,13 @@ def test_a_worker_that_is_frozen_in_a_transaction_holds_up_nobody(
     for generation_id in (one, other):
         assert runtime.attempts.claim(generation_id) is not None
     clock.turn(timedelta(seconds=11))
-    with ExitStack() as stack:
-        stack.enter_context(suppress(Unavailable))  # its connection is gone when it thaws
-        db = stack.enter_context(frozen.writing())
-        db.execute(select(models.Generation).where(models.Generation.id == one).with_for_update())
-        assert runtime.reaper.reap().handed_on == (other,)
-        wait_for(lambda: one in runtime.reaper.reap().handed_on, seconds=5, what="its lock is taken from it")
+    transaction = ExitStack()
+    db = transaction.enter_context(frozen.writing())
+    db.execute(select(models.Generation).where(models.Generation.id == one).with_for_update())
+    assert runtime.reaper.reap().handed_on == (other,)
+    wait_for(lambda: one in runtime.reaper.reap().handed_on, seconds=5, what="its lock is taken from it")
+    with pytest.raises(Unavailable):  # its connection is gone when it thaws
+        transaction.close()
     frozen.dispose()
     runtime.close()
 
