@@ -1,7 +1,6 @@
 """Ports and URLs: what is free, what to show, and what answers."""
 
 import errno
-import re
 import socket
 from typing import Any
 
@@ -38,11 +37,6 @@ def web_url(host: str, port: int) -> str:
     """Where a browser on this machine finds a server that listens on `host`."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reachable}:{port}"
-
-
-def masked(url: str) -> str:
-    """The URL without its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def local_client() -> httpx2.AsyncClient:

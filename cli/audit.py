@@ -6,10 +6,10 @@ from uuid import UUID
 
 import click
 
-from cli.addresses import masked
 from cli.configuration import read_settings
 from cli.console import fail, table
 from core.clock import rfc3339
+from core.masking import masked, without_secrets
 from core.models import AuditEvent
 from core.settings import parse_duration
 
@@ -42,10 +42,10 @@ def _read(since: datetime | None, kind: str | None, user_id: UUID | None, limit:
         database = Database(url)
         found = Audit(database, SystemClock()).read(since=since, kind=kind, user_id=user_id, limit=limit)
         database.dispose()
-    except (SQLAlchemyError, ImportError, Unavailable) as error:
+    except (SQLAlchemyError, ImportError, ValueError, Unavailable) as error:
         cause = error.__cause__ if isinstance(error, Unavailable) else error
         reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
-        fail(f"the database {masked(url)} can't be read: {reason}")
+        fail(f"the database {masked(url)} can't be read: {without_secrets(reason, url)}")
     return list(found)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import AliasChoices, ValidationError
 
 from cli.console import fail
+from core.masking import masked, without_secrets
 from core.model_config import ModelCatalog, ModelConfigError, load_catalog
 from core.settings import Settings
 
@@ -19,8 +20,9 @@ def read_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**(overrides or {}))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        reason = first["msg"].removeprefix("Value error, ")
-        fail(f"{variable_of(str(first['loc'][0]))}={first['input']}: {reason}")
+        value = str(first["input"])
+        reason = without_secrets(first["msg"].removeprefix("Value error, "), value)
+        fail(f"{variable_of(str(first['loc'][0]))}={masked(value)}: {reason}")
 
 
 def read_catalog(settings: Settings) -> ModelCatalog:

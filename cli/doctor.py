@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from cli.addresses import check_port, local_client, masked, problem_at, web_url
+from cli.addresses import check_port, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
 from cli.models import local_model_url, problems_of
 from cli.state import StateDirectory
+from core.masking import masked, without_secrets
 from core.settings import Settings
 
 BROKER_TIMEOUT = 2.0
@@ -124,8 +125,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
             yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
             return
         revision, newest = current_revision(settings.database_url), newest_revision()
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ImportError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        reason = without_secrets(reason, settings.database_url)
         yield Finding("database", f"{shown}: {reason}", "Start the database server, or correct DATABASE_URL.")
         return
     behind = revision != newest
@@ -148,7 +150,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             client.eval("return 1", 0)
             policy = client.info("memory").get("maxmemory_policy")
     except (RedisError, ValueError) as error:
-        yield Finding("redis", f"{shown}: {error}", "Start it (switchboard up), or correct REDIS_URL.")
+        reason = without_secrets(error, settings.redis_url)
+        yield Finding("redis", f"{shown}: {reason}", "Start it (switchboard up), or correct REDIS_URL.")
         return
     version = info.get("valkey_version") or info.get("redis_version")
     yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
@@ -173,7 +176,8 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
         queues = app.control.inspect(timeout=BROKER_TIMEOUT).active_queues() or {}
     except Exception as error:  # every transport has errors of its own
-        yield Finding("broker", f"{shown}: {error}", "Start it (switchboard up), or correct BROKER_URL.")
+        reason = without_secrets(error, settings.broker_url)
+        yield Finding("broker", f"{shown}: {reason}", "Start it (switchboard up), or correct BROKER_URL.")
         return
     yield Finding("broker", f"{shown} answers")
     for name in QueueNames.ALL:

@@ -2,10 +2,10 @@
 
 import click
 
-from cli.addresses import masked
 from cli.console import fail
 from cli.doctor import settings_of_the_running_system
 from core.invariants import Finding
+from core.masking import masked, without_secrets
 
 SHOWN = 20
 """Ids printed for each invariant; the rest is a number."""
@@ -38,10 +38,12 @@ def _find() -> list[Finding]:
     try:
         return runtime.invariants.check()
     except RedisError as error:
-        fail(f"Redis at {masked(settings.redis_url)} can't be read: {error}")
-    except (SQLAlchemyError, ImportError, Unavailable) as error:
+        reason = without_secrets(error, settings.redis_url)
+        fail(f"Redis at {masked(settings.redis_url)} can't be read: {reason}")
+    except (SQLAlchemyError, ImportError, ValueError, Unavailable) as error:
         cause = error.__cause__ if isinstance(error, Unavailable) else error
         reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
-        fail(f"the database {masked(settings.database_url)} can't be read: {reason}")
+        url = settings.database_url
+        fail(f"the database {masked(url)} can't be read: {without_secrets(reason, url)}")
     finally:
         runtime.close()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from cli.addresses import masked
 from cli.console import fail
+from core.masking import masked, without_secrets
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def migrate_database(url: str) -> Change:
 
     try:
         return Change(*migrate(url))
-    except (ArgumentError, ImportError) as error:
-        fail(f"DATABASE_URL={masked(url)} can't be used: {error}")
+    except (ArgumentError, ImportError, ValueError) as error:
+        fail(f"DATABASE_URL={masked(url)} can't be used: {without_secrets(error, url)}")
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        fail(f"the database {masked(url)} can't be migrated: {reason}")
+        fail(f"the database {masked(url)} can't be migrated: {without_secrets(reason, url)}")

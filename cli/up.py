@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 from dotenv import dotenv_values
 
-from cli.addresses import check_port, free_port, local_client, masked, problem_at, web_url
+from cli.addresses import check_port, free_port, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
@@ -21,7 +21,9 @@ from cli.procfile import read_procfile
 from cli.state import RunningSystem, StateDirectory
 from cli.supervisor import Death, GaveUp, Program, Supervisor
 from cli.valkey import socket_path, valkey_answers, valkey_program
+from core.masking import masked
 from core.model_config import ModelCatalog
+from core.redis_url import socket_url
 from core.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -60,7 +62,7 @@ def _runtime(settings: Settings, catalog: ModelCatalog, socket: Path) -> Running
         model_url = f"http://127.0.0.1:{free_port()}/v1"
     return RunningSystem(
         pid=os.getpid(),
-        configured_redis_url=settings.configured_redis_url or f"unix://{socket}",
+        configured_redis_url=settings.configured_redis_url or socket_url(str(socket)),
         configured_broker_url=settings.configured_broker_url,
         configured_database_url=settings.database_url,
         host=settings.host,

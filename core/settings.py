@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL
 
 from core.limits.rate import Rate, parse_rate
+from core.redis_url import RedisServer, is_redis
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -61,6 +63,29 @@ def parse_server(value: object) -> object:
 Server = Annotated[str | None, BeforeValidator(parse_server)]
 
 
+def parse_hosts(value: object) -> object:
+    """`"chat.example, 192.0.2.7"` -> both, in lower case. Raises ValueError for what is no host's name or address."""
+    if not isinstance(value, str):
+        return value
+    hosts = tuple(host.strip().lower().rstrip(".") for host in value.split(",") if host.strip())
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", host):
+            raise ValueError(f"{host!r} is not a host; write its name without scheme, port and path: chat.example")
+    return hosts
+
+
+def checked_redis(url: object) -> object:
+    """The URL, if it is one of a Redis server. Raises ValueError with what is wrong, and without its password."""
+    if isinstance(url, str):
+        RedisServer.parse(url)
+    return url
+
+
+def checked_broker(url: object) -> object:
+    """The same for a broker, of which only Redis is looked at."""
+    return checked_redis(url) if isinstance(url, str) and is_redis(url) else url
+
+
 def _named(name: str) -> AliasChoices:
     """The option's name in the environment, beside its field name in code."""
     return AliasChoices(name, name.lower())
@@ -70,7 +95,12 @@ class Settings(BaseSettings):
     """One process's options. Frozen: a process that wants others makes another object."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # URLs with passwords among them
     )
 
     host: str = Field("127.0.0.1", validation_alias=_named("SWITCHBOARD_HOST"))
@@ -79,11 +109,22 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(Path(".switchboard"), validation_alias=_named("SWITCHBOARD_STATE_DIR"))
     configured_database_url: str | None = Field(None, repr=False, validation_alias=_named("DATABASE_URL"))
-    configured_redis_url: str | None = Field(None, repr=False, validation_alias=_named("REDIS_URL"))
-    configured_broker_url: str | None = Field(None, repr=False, validation_alias=_named("BROKER_URL"))
+    configured_redis_url: Annotated[str | None, BeforeValidator(checked_redis)] = Field(
+        None, repr=False, validation_alias=_named("REDIS_URL")
+    )
+    configured_broker_url: Annotated[str | None, BeforeValidator(checked_broker)] = Field(
+        None, repr=False, validation_alias=_named("BROKER_URL")
+    )
     models_path: Path = Field(Path("models.toml"), validation_alias=_named("SWITCHBOARD_MODELS"))
     model_url: str = Field("http://127.0.0.1:8081/v1", validation_alias=_named("SWITCHBOARD_MODEL_URL"))
     """Where the local model server listens; `switchboard up` picks a free port and sets it."""
+    model_key: SecretStr | None = Field(None, validation_alias=_named("SWITCHBOARD_MODEL_KEY"))
+    """What the local model server wants to be shown; `switchboard up` makes another one for each run."""
+
+    hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_hosts)] = Field(
+        (), validation_alias=_named("SWITCHBOARD_HOSTS")
+    )
+    """The names under which people reach the server, separated by commas, beside this machine's own."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)] = Field(
         (), validation_alias=_named("SWITCHBOARD_CORS_ORIGINS")
@@ -156,17 +197,23 @@ class Settings(BaseSettings):
     @cached_property
     def database_url(self) -> str:
         """The configured database, or SQLite in the state directory."""
-        url = self.configured_database_url or f"sqlite:///{self.state_dir.absolute() / 'switchboard.db'}"
+        url = self.configured_database_url or _sqlite_url(self.state_dir / "switchboard.db")
         # Hosting platforms hand out the bare scheme, which SQLAlchemy would read as psycopg2.
         return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
     @cached_property
     def redis_url(self) -> str:
-        """The configured Redis, or the usual local one. `switchboard up` sets it for its children."""
-        return self.configured_redis_url or "redis://127.0.0.1:6379/0"
+        """The configured Redis, or the usual local one, in redis-py's spelling. `switchboard up` sets it for its
+        children."""
+        return RedisServer.parse(self.configured_redis_url or "redis://").redis_url
 
     @cached_property
     def broker_url(self) -> str:
-        """The configured broker, or Redis, in the spelling that kombu wants for a Unix socket."""
-        url = self.configured_broker_url or self.redis_url
-        return re.sub(r"^unix://", "redis+socket://", url).replace("?db=", "?virtual_host=")
+        """The configured broker, or Redis, in kombu's spelling."""
+        url = self.configured_broker_url or self.configured_redis_url or "redis://"
+        return RedisServer.parse(url).broker_url if is_redis(url) else url
+
+
+def _sqlite_url(path: Path) -> str:
+    # Quoted: a directory may be called what in a URL means something else.
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
