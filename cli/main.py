@@ -90,6 +90,15 @@ def invariants_command() -> None:
     show_invariants()
 
 
+@main.command("flower")
+def flower_command() -> None:
+    """Serve Flower, which shows tasks and workers; `up` does this by itself."""
+    from cli.configuration import read_settings
+    from cli.flower import serve
+
+    serve(read_settings())
+
+
 @main.command("model")
 def model_command() -> None:
     """Serve the local model of models.toml; `up` does this by itself."""
@@ -97,4 +106,4 @@ def model_command() -> None:
     from cli.model_server import serve
 
     settings = read_settings()
-    serve(read_catalog(settings), settings.model_url)
+    serve(read_catalog(settings), settings.model_url, settings.model_key)

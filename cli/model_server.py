@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from cli.console import fail
 from core.model_config import ModelCatalog
 
@@ -28,13 +30,18 @@ def weights_file(package: str) -> Path:
     return Path(str(weights.locate()))
 
 
-def serve(catalog: ModelCatalog, url: str) -> NoReturn:
-    """Serve the catalog's weights at `url` until SIGTERM or SIGINT ends the process.
+def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> NoReturn:
+    """Serve the catalog's weights at `url`, to those who show the key, until SIGTERM or SIGINT ends the process.
 
     Raises CommandError when it can't.
     """
     if catalog.weights is None:
         fail("no model of models.toml has weights: there is nothing to serve")
+    if key is None:
+        fail(
+            "SWITCHBOARD_MODEL_KEY is not set: any page could have the model work; "
+            "set it to the same secret for this server and for the workers (`switchboard up` does so by itself)"
+        )
     weights = weights_file(catalog.weights)
     try:
         import xllamacpp
@@ -62,7 +69,9 @@ def serve(catalog: ModelCatalog, url: str) -> NoReturn:
     parameters.verbosity = WARNINGS
     parameters.endpoint_slots = False  # it shows what others are asking
     parameters.ui = False
-    parameters.cors_origins = ""  # pages may not use a server that asks for no key
+    # A page whose name points to this machine reaches the server as if it were its own, but has no key.
+    parameters.api_keys = [key.get_secret_value()]
+    parameters.cors_origins = ""
 
     # The kernel ends the process: llama.cpp's own way out waits for ever when the server has only just begun,
     # and there is nothing to save.

@@ -158,6 +158,17 @@ class CrossSite(SwitchboardError):
     detail = "This request comes from a page of another site."
 
 
+class WrongHost(SwitchboardError):
+    """The request is for a server of another name."""
+
+    slug, title, status = "wrong-host", "Not this server's name", 421
+    detail = (
+        "This server answers to the names of its own machine only, such as localhost. If people reach it under "
+        "another, its operator sets SWITCHBOARD_HOSTS to that name, or SWITCHBOARD_TRUSTED_PROXIES to the number "
+        "of proxies before it."
+    )
+
+
 class OperatorOnly(SwitchboardError):
     """Only whoever runs the server may see this."""
 

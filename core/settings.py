@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
+from core.hosts import host_name
 from core.limits.rate import Rate, parse_rate
 from core.redis_url import RedisServer, is_redis
 
@@ -67,11 +68,12 @@ def parse_hosts(value: object) -> object:
     """`"chat.example, 192.0.2.7"` -> both, in lower case. Raises ValueError for what is no host's name or address."""
     if not isinstance(value, str):
         return value
-    hosts = tuple(host.strip().lower().rstrip(".") for host in value.split(",") if host.strip())
-    for host in hosts:
-        if not re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", host):
+    written = [host.strip() for host in value.split(",") if host.strip()]
+    names = [host_name(host) for host in written]
+    for host, name in zip(written, names, strict=True):
+        if name is None or re.search(r":\d*$", host.rpartition("]")[2]):
             raise ValueError(f"{host!r} is not a host; write its name without scheme, port and path: chat.example")
-    return hosts
+    return tuple(names)
 
 
 def checked_redis(url: object) -> object:

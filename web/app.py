@@ -44,7 +44,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
-    security.register(app)
+    security.register(app, runtime.settings)
     limits.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)

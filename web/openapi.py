@@ -27,6 +27,7 @@ from core.errors import (
     SwitchboardError,
     TokenInvalid,
     Unavailable,
+    WrongHost,
 )
 from web.answers import Event, Problem
 from web.cross_site import SAFE, STREAM
@@ -212,7 +213,7 @@ def _content(model: type[BaseModel], media_type: str) -> Json:
 
 
 def _problems(rule: Rule, method: str, told: Documentation) -> dict[int, list[str]]:
-    raised: list[type[SwitchboardError]] = [*told.raises, *BY_ACCESS[told.access], Unavailable]
+    raised: list[type[SwitchboardError]] = [*told.raises, *BY_ACCESS[told.access], Unavailable, WrongHost]
     words: dict[int, list[str]] = {}
     if method not in SAFE or rule.endpoint == STREAM:
         raised.append(CrossSite)

@@ -1,12 +1,11 @@
 """Whether whoever runs the server is asking: from its own machine, or with their token."""
 
 import hmac
-from ipaddress import IPv6Address, ip_address
-from urllib.parse import urlsplit
 
 from flask import request
 
 from core.errors import OperatorOnly
+from core.hosts import host_name, is_loopback
 from web.credentials import bearer_token
 from web.parts import parts
 
@@ -31,29 +30,11 @@ def _is_here() -> bool:
     # Whom the connection comes from, and not whom the proxies name (web/address.py). Nor does it do to have reached
     # this machine: a page that gives its own name the address 127.0.0.1 makes a visitor's browser do that, and then
     # reads the answer. But it can't have the browser leave that name out.
-    return not _forwarded() and _is_loopback(request.remote_addr or "") and _is_loopback(_host())
+    host = host_name(request.headers.get("Host", ""))
+    return not _forwarded() and is_loopback(request.remote_addr or "") and host is not None and is_loopback(host)
 
 
 def _forwarded() -> bool:
     return any(name in request.headers for name in FORWARDING) or any(
         name.lower().startswith("x-forwarded-") for name, _ in request.headers
     )
-
-
-def _host() -> str:
-    try:
-        return urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    # Who speaks IPv4 to a socket for both is seen as ::ffff:127.0.0.1.
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -2,7 +2,8 @@
 
 from flask import Flask, Response, request
 
-from web import cors, cross_site
+from core.settings import Settings
+from web import cors, cross_site, hosts
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -31,8 +32,9 @@ HTTPS_ONLY = "max-age=31536000"
 """A year. Not for subdomains: those may be somebody else's to promise."""
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, settings: Settings) -> None:
     """Add the headers, and the checks that come before everything else. Call it first."""
+    hosts.register(app, settings)
     cors.register(app)
     cross_site.register(app)
     app.after_request(_add_headers)
