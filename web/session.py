@@ -111,7 +111,9 @@ def switch_model() -> Response:
     body = parse(SwitchModel)
     session = admission.current_session()
     parts().runtime.models.require(body.model)
-    reply = parts().commands.switch_model(session.id, body.model, session.owner_id, _if_match(), _wait())
+    reply = parts().commands.switch_model(
+        session.id, body.model, session.owner_id, _if_match(), _wait(), secret_hash=session.secret_hash
+    )
     return answer(reply, 200)
 
 
@@ -177,7 +179,7 @@ def rename() -> Response:
 def delete() -> Response:
     """End the session and forget it."""
     session = admission.current_session()
-    parts().runtime.sweeper.delete(session.id)
+    parts().runtime.sweeper.delete(session)
     if session.owner_id is not None:
         parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     response = Response(status=204)
