@@ -92,7 +92,9 @@ task_send_sent_event = True
 worker_hijack_root_logger = True
 worker_enable_remote_control = True
 
-beat_schedule_filename = str(_settings.state_dir / "beat-schedule")
+# The schedule is only the periods below: nothing of it needs to be kept. A file of it, emptied by a full disk or a
+# power cut, would keep Celery's usual scheduler from ever starting again.
+beat_scheduler = "celery.beat:Scheduler"
 _sweep_every = _settings.sweep_every.total_seconds()
 _reap_every = _settings.reap_every.total_seconds()
 _check_every = 60.0

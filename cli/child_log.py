@@ -1,5 +1,7 @@
 """A child's output on disk: `<state>/logs/<name>.log`, with the previous part beside it."""
 
+import contextlib
+import io
 from pathlib import Path
 
 LIMIT = 5 * 1024 * 1024
@@ -7,25 +9,54 @@ LIMIT = 5 * 1024 * 1024
 
 
 class ChildLog:
-    """An append-only file that turns over at its limit."""
+    """An append-only file that turns over at its limit.
+
+    Its methods raise nothing: on a full disk lines are lost, and the log says how many when it takes some again. A
+    child whose output nobody reads any more would stand still at its next line.
+    """
 
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
         self._path = path
         self._limit = limit
-        self._open()
+        self._file: io.FileIO | None = None
+        self._size = 0
+        self._torn = False
+        """The file ends with a part of a line."""
+        self.lost = 0
+        """Lines that could not be written since the last that could."""
 
     def write(self, line: str) -> None:
         """Append a line, at once: whoever follows the file sees it."""
-        self._size += self._file.write(line.encode(errors="replace") + b"\n")
-        if self._size >= self._limit:
-            self.close()
-            self._path.replace(self._path.with_suffix(".log.1"))
-            self._open()
+        try:
+            if self.lost:
+                self._append(f"({self.lost} lines are missing here: they could not be written)")
+                self.lost = 0
+            self._append(line)
+        except OSError:
+            self.lost += 1
+            self.close()  # what is wrong may be this file alone
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
 
-    def _open(self) -> None:
-        self._file = self._path.open("ab", buffering=0)
-        self._size = self._path.stat().st_size
+    def _append(self, line: str) -> None:
+        if self._file is None:
+            self._file = io.FileIO(self._path, "a")
+            self._size = self._path.stat().st_size
+        if self._size >= self._limit:
+            # Never beyond the limit, also where the file can't be renamed: then its lines are lost.
+            self._path.replace(self._path.with_suffix(".log.1"))
+            self.close()
+            self._torn = False
+            self._append(line)
+            return
+        data = b"\n" * self._torn + line.encode(errors="replace") + b"\n"
+        written = self._file.write(data) or 0
+        self._size += written
+        self._torn = self._torn if written == 0 else written < len(data)
+        if written < len(data):
+            raise OSError(f"{self._path} takes no more")

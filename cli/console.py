@@ -1,13 +1,19 @@
 """How `switchboard` speaks at the terminal: steps as they are done, warnings, and its children's output."""
 
 import contextlib
+import os
+import queue
 import sys
+import threading
 from collections.abc import Iterator
 from typing import IO, Any, NoReturn
 
 import click
 
 _CHILD_COLOURS = ("cyan", "magenta", "blue", "green", "yellow", "bright_cyan", "bright_magenta")
+
+PENDING = 1000
+"""Lines that wait to be written; beyond that they are lost. Two seconds of a busy system's whole output."""
 
 
 class CommandError(click.ClickException):
@@ -24,15 +30,34 @@ def fail(message: str) -> NoReturn:
 
 
 class Console:
-    """What is said while the system runs. A closed standard output silences it and stops nothing."""
+    """What is said while the system runs, on standard output or another descriptor.
 
-    def __init__(self, verbose: bool = False) -> None:
+    A thread of its own writes: a terminal that is gone, a full disk or a pipe that nobody reads can neither stop nor
+    delay who speaks. Lines that find no place are lost, and how many is said when there is place again.
+    """
+
+    def __init__(self, verbose: bool = False, descriptor: int | None = None) -> None:
         self.verbose = verbose
+        # Python has no standard output where it was started without: then number 1 is some other file's by now.
+        standard = sys.stdout.fileno() if sys.stdout is not None else None
+        self._descriptor = standard if descriptor is None else descriptor
+        self._plain = self._descriptor is None or not os.isatty(self._descriptor)
         self._colours: dict[str, str] = {}
+        self._lines: queue.Queue[str | None] = queue.Queue(PENDING)
+        self._refused = 0
+        """Lines that found no place in the queue, ever; and how many lines in all have been said to be missing."""
+        self._admitted = 0
+        self._unwritten = 0
+        self._writer = threading.Thread(target=self._write_all, name="console", daemon=True)
+        self._writer.start()
 
     def step(self, name: str, result: str, seconds: float) -> None:
         """A part of the start is done."""
         self.line(f"{click.style('✓', fg='green')} {name:<10} {result} ({seconds:.1f} s)")
+
+    def good(self, message: str) -> None:
+        """Something that went wrong is well again."""
+        self.line(f"{click.style('✓', fg='green')} {message}")
 
     def warn(self, message: str) -> None:
         """Something went wrong that is being dealt with."""
@@ -45,13 +70,43 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """A line as it is."""
-        with contextlib.suppress(BrokenPipeError):
-            click.echo(text)
+        try:
+            self._lines.put_nowait(click.unstyle(text) if self._plain else text)
+        except queue.Full:
+            self._refused += 1
 
     def child_output(self, name: str, line: str) -> None:
         """One line of a running child's output, which is shown only when asked for."""
         if self.verbose:
             self.child(name, line)
+
+    def close(self, patience: float = 1.0) -> None:
+        """Wait until all has been written, for `patience` seconds at the most."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=patience)
+            self._writer.join(patience)
+
+    def _write_all(self) -> None:
+        while (text := self._lines.get()) is not None:
+            refused = self._refused
+            lost = refused - self._admitted + self._unwritten
+            notice = f"({lost} lines are missing here: they could not be shown)\n" if lost else ""
+            if self._written(f"{notice}{text}\n"):
+                self._admitted, self._unwritten = refused, 0
+            else:
+                self._unwritten += 1
+
+    def _written(self, text: str) -> bool:
+        if self._descriptor is None:
+            return True
+        # Not through sys.stdout: its lock, held by a thread that can't write, would hold up the end of the process.
+        data = text.encode(errors="replace")
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            return False
+        return True
 
 
 def table(rows: list[tuple[str, ...]]) -> Iterator[str]:

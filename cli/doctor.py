@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from cli.addresses import check_port, local_client, problem_at, web_url
+from cli.children import consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
-from cli.models import local_model_url, problems_of
+from cli.models import local_server, problems_of
 from cli.state import StateDirectory
 from core.masking import masked, without_secrets
 from core.settings import Settings
@@ -37,10 +38,12 @@ def doctor() -> None:
         _python,
         lambda: iter([Finding("settings", "valid")]),
         lambda: _system(settings, running),
+        lambda: _children(settings),
         lambda: _models(settings),
         lambda: _database(settings),
         lambda: _redis(settings),
         lambda: _broker(settings),
+        lambda: _schedule(settings),
         lambda: _servers(settings, running),
     ]
     failures = 0
@@ -58,8 +61,7 @@ def settings_of_the_running_system() -> tuple[Settings, bool]:
     running = StateDirectory(settings.state_dir).read_runtime()
     if running is None:
         return settings, False
-    overrides = {name: value for name, value in asdict(running).items() if name != "pid" and value is not None}
-    return read_settings(overrides), True
+    return read_settings(running.settings), True
 
 
 def _show(finding: Finding) -> None:
@@ -94,6 +96,18 @@ def _system(settings: Settings, running: bool) -> Iterator[Finding]:
                 yield Finding("port", f"{port} is free ({name})")
 
 
+def _children(settings: Settings) -> Iterator[Finding]:
+    state = StateDirectory(settings.state_dir)
+    running = state.read_runtime()
+    if running is None or not running.children:
+        return
+    ill = {name: child.trouble for name, child in running.children.items() if child.trouble}
+    for name, trouble in ill.items():
+        yield Finding("process", f"{name} {trouble}: {consequence(name)}", f"See {state.logs / name}.log.")
+    if not ill:
+        yield Finding("processes", f"{', '.join(running.children)} run")
+
+
 def _models(settings: Settings) -> Iterator[Finding]:
     try:
         catalog = read_catalog(settings)
@@ -101,7 +115,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", error.message, "Correct the file; its comments show what a table may hold.")
         return
     yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
-    for name, problem in asyncio.run(problems_of(catalog, local_model_url(settings))).items():
+    for name, problem in asyncio.run(problems_of(catalog, local_server(settings))).items():
         model = catalog.models[name]
         if problem is None:
             yield Finding("model", f"{name} answers")
@@ -186,6 +200,27 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "queue", detail, "" if workers else "Start the workers: switchboard up, or their Procfile lines."
         )
+
+
+def _schedule(settings: Settings) -> Iterator[Finding]:
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    from core.runs import JOBS, Runs
+
+    # A Redis that is away has had its line, and a system that does not run has no schedule.
+    with (
+        contextlib.suppress(RedisError),
+        contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2)) as client,
+    ):
+        overdue = Runs(client).overdue()
+        if not overdue:
+            yield Finding("schedule", f"{', '.join(JOBS)} have run lately")
+        for job in overdue:
+            remedy = (
+                "See that beat and a worker of the maintenance queue run: their logs say what keeps them from it."
+            )
+            yield Finding("schedule", f"{job} has not run lately", remedy)
 
 
 def _servers(settings: Settings, running: bool) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import NamedTuple
 
 import click
 import httpx2
@@ -23,13 +24,12 @@ def show_models(check: bool) -> None:
     """
     settings = read_settings()
     catalog = read_catalog(settings)
-    local_url = local_model_url(settings)
     rows: list[tuple[str, ...]] = [("NAME", "LABEL", "PROVIDER", "SERVER", "CONTEXT", "API KEY")]
     for name, model in catalog.models.items():
         mark = f"{name} (default)" if name == catalog.default else name
         server = f"local, {model.weights}" if model.base_url is None else str(model.base_url)
         rows.append((mark, model.label, model.provider, server, str(model.context_tokens), _api_key(model)))
-    problems = asyncio.run(problems_of(catalog, local_url)) if check else {}
+    problems = asyncio.run(problems_of(catalog, local_server(settings))) if check else {}
     if check:
         rows = [(*rows[0], "ANSWERS")] + [
             (*row, "no" if problems[name] else "yes") for row, name in zip(rows[1:], catalog.models, strict=True)
@@ -41,31 +41,38 @@ def show_models(check: bool) -> None:
         fail("; ".join(sorted(failing)))
 
 
-def local_model_url(settings: Settings) -> str:
-    """Where the local model server listens: the running system's, if one runs on this state directory."""
+class LocalServer(NamedTuple):
+    """The local model server: where it listens, and its key."""
+
+    url: str
+    key: str
+
+
+def local_server(settings: Settings) -> LocalServer:
+    """The running system's, if one runs on this state directory, or the one that is configured."""
     running = StateDirectory(settings.state_dir).read_runtime()
-    return running.model_url if running else settings.model_url
+    if running is not None:
+        return LocalServer(running.model_url, running.model_key)
+    return LocalServer(settings.model_url, settings.model_key.get_secret_value() if settings.model_key else "")
 
 
-async def problems_of(catalog: ModelCatalog, local_url: str) -> dict[str, str | None]:
+async def problems_of(catalog: ModelCatalog, server: LocalServer) -> dict[str, str | None]:
     """For each model, why its server does not answer, or None. All are asked at once."""
     async with (
         httpx2.AsyncClient(timeout=TIMEOUT) as remote,
         httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as local,
     ):
-        asked = [
-            problem_at(local, f"{local_url}/models") if model.base_url is None else _problem_of(remote, model)
-            for model in catalog.models.values()
-        ]
+        asked = [_problem_of(remote if model.base_url else local, model, server) for model in catalog.models.values()]
         return dict(zip(catalog.models, await asyncio.gather(*asked), strict=True))
 
 
-async def _problem_of(client: httpx2.AsyncClient, model: ModelConfig) -> str | None:
+async def _problem_of(client: httpx2.AsyncClient, model: ModelConfig, server: LocalServer) -> str | None:
     try:
-        key = api_key(model)
+        key = api_key(model, server.key)
     except ProviderError as error:
         return error.log_detail
-    url, headers = f"{str(model.base_url).rstrip('/')}/models", {"Authorization": f"Bearer {key}"}
+    url = f"{str(model.base_url or server.url).rstrip('/')}/models"
+    headers = {"Authorization": f"Bearer {key}"}
     if model.provider == "anthropic":
         url = url.removesuffix("/models") + "/v1/models"
         headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
@@ -73,6 +80,8 @@ async def _problem_of(client: httpx2.AsyncClient, model: ModelConfig) -> str | N
 
 
 def _api_key(model: ModelConfig) -> str:
+    if model.weights:
+        return "the system's own"
     if model.api_key_env is None:
         return "none needed"
     return f"{model.api_key_env} is {'set' if os.environ.get(model.api_key_env) else 'not set'}"

@@ -5,10 +5,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cli.children import ChildState
 from cli.console import fail
 
 LOCK_WAIT = 1.0
@@ -27,6 +28,15 @@ class RunningSystem:
     port: int
     flower_port: int
     model_url: str
+    model_key: str = field(default="", repr=False)
+    children: Mapping[str, ChildState] = field(default_factory=dict)
+    """Its processes, by name."""
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What of this are options, by field name, to come before those of the environment."""
+        named = {name: value for name, value in asdict(self).items() if name not in ("pid", "children")}
+        return {name: value for name, value in named.items() if value not in (None, "")}
 
 
 class StateDirectory:
@@ -46,6 +56,9 @@ class StateDirectory:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             fail(f"the state directory {self.path} can't be made: {error.strerror} (SWITCHBOARD_STATE_DIR)")
+        for old in self.path.glob("beat-schedule*"):  # of versions whose beat kept one
+            with contextlib.suppress(OSError):
+                old.unlink()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[int]:
@@ -67,14 +80,18 @@ class StateDirectory:
                         "stop it, or set SWITCHBOARD_STATE_DIR, PORT and FLOWER_PORT for a second one"
                     )
                 time.sleep(0.05)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # a full disk: then whoever finds the lock taken is not told by whom
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield lock
         finally:
             os.close(lock)
 
     def write_runtime(self, runtime: RunningSystem) -> None:
-        """Say where the parts are. The URLs may hold passwords: the file is its owner's only."""
+        """Say where the parts are. The URLs may hold passwords: the file is its owner's only.
+
+        Raises OSError, and then what was said before still stands.
+        """
         draft = self._runtime.with_suffix(".new")
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -83,7 +100,8 @@ class StateDirectory:
 
     def remove_runtime(self) -> None:
         """The parts are gone."""
-        self._runtime.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whoever reads it looks at the lock, too
+            self._runtime.unlink(missing_ok=True)
 
     def read_runtime(self) -> RunningSystem | None:
         """Where the running system's parts are, or None when no system runs on this directory."""
@@ -91,8 +109,10 @@ class StateDirectory:
             with self._lock.open() as lock:
                 if _try_lock(lock.fileno()):
                     return None  # a file that a killed run left behind
-            return RunningSystem(**json.loads(self._runtime.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            told = json.loads(self._runtime.read_text(encoding="utf-8"))
+            children = {name: ChildState(**state) for name, state in told.pop("children").items()}
+            return RunningSystem(**told, children=children)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
 

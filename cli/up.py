@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,13 +16,15 @@ import httpx2
 from dotenv import dotenv_values
 
 from cli.addresses import check_port, free_port, local_client, problem_at, web_url
+from cli.children import FLAPPING, consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
 from cli.procfile import read_procfile
 from cli.state import RunningSystem, StateDirectory
-from cli.supervisor import Death, GaveUp, Program, Supervisor
+from cli.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
 from cli.valkey import socket_path, valkey_answers, valkey_program
+from core.descriptors import raise_limit
 from core.masking import masked
 from core.model_config import ModelCatalog
 from core.redis_url import socket_url
@@ -31,6 +35,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 START_LIMIT = 120.0
 """Seconds after which a start that is not ready is given up."""
 POLL = 0.1
+REMIND = 300.0
+"""Seconds between two words about a process that dies again and again."""
+SAVE_AGAIN = 5.0
+"""Seconds until the runtime file is tried again that could not be written."""
 VALKEY_GRACE = 2.0
 """Seconds for Valkey, which stops last: with the others' grace, all is over within ten."""
 
@@ -39,6 +47,7 @@ def up(verbose: bool) -> None:
     """Run the system until SIGINT or SIGTERM. Raises CommandError when it can't be started."""
     began = time.monotonic()
     console = Console(verbose)
+    raise_limit()
     os.umask(0o077)  # the database, the logs and Valkey's data are their owner's only
     settings = read_settings()
     catalog = read_catalog(settings)
@@ -53,7 +62,10 @@ def up(verbose: bool) -> None:
         models = f"{len(catalog.models)} models, default {catalog.default}"
         console.step("settings", models, time.monotonic() - began)
         system = _System(settings, runtime, state, commands, socket, console, began)
-        asyncio.run(system.run(lock))
+        try:
+            asyncio.run(system.run(lock))
+        finally:
+            console.close()
 
 
 def _runtime(settings: Settings, catalog: ModelCatalog, socket: Path) -> RunningSystem:
@@ -69,7 +81,13 @@ def _runtime(settings: Settings, catalog: ModelCatalog, socket: Path) -> Running
         port=settings.port,
         flower_port=settings.flower_port,
         model_url=model_url,
+        model_key=_model_key(settings) if catalog.weights else "",
     )
+
+
+def _model_key(settings: Settings) -> str:
+    """The configured key, or another one for each run. It is in the processes' environment and the runtime file."""
+    return settings.model_key.get_secret_value() if settings.model_key else secrets.token_urlsafe(32)
 
 
 def _check_ports(settings: Settings, runtime: RunningSystem, catalog: ModelCatalog) -> None:
@@ -107,6 +125,9 @@ class _System:
         self._web = web_url(settings.host, settings.port)
         self._flower = web_url("127.0.0.1", settings.flower_port)
         self._waiting_for: dict[str, str] = {}
+        self._said: dict[str, float] = {}
+        """When it was last said that a process dies again and again."""
+        self._saving: asyncio.TimerHandle | None = None
 
     def _children_environment(self) -> dict[str, str]:
         # `.env` is read here once and handed on: the children's working directory may be another.
@@ -122,13 +143,21 @@ class _System:
             "PORT": str(runtime.port),
             "FLOWER_PORT": str(runtime.flower_port),
             "SWITCHBOARD_MODEL_URL": runtime.model_url,
+            **({"SWITCHBOARD_MODEL_KEY": runtime.model_key} if runtime.model_key else {}),
             "SWITCHBOARD_MODELS": str(self._settings.models_path.absolute()),
             "SWITCHBOARD_STATE_DIR": str(self._state.path),
         }
 
     async def run(self, lock: int) -> None:
         """Start, wait for a signal, stop. Raises CommandError when the start fails."""
-        supervisor = Supervisor(self._state.logs, self._console.child_output, self._report, lock)
+        supervisor = Supervisor(
+            self._state.logs,
+            self._console.child_output,
+            self._report,
+            lock,
+            on_recovery=self._report_recovery,
+            on_change=lambda: self._save(supervisor),
+        )
         stop_asked = self._on_signals(supervisor)
         starting = asyncio.create_task(self._start(supervisor))
         try:
@@ -187,13 +216,13 @@ class _System:
             for name in self._commands:
                 if name != "model":
                     supervisor.start(self._program(name))
-            self._state.write_runtime(self._runtime)
             await asyncio.gather(
                 self._ready("web", lambda: problem_at(client, f"{self._web}/healthz"), "answers"),
                 self._ready("workers", lambda: problem_at(client, f"{self._web}/readyz"), "on every queue"),
                 self._ready("flower", lambda: problem_at(client, f"{self._flower}/healthcheck"), "answers"),
                 *([model] if model else []),
             )
+            await self._ready("processes", self._unsteady(supervisor), "all run")
         finally:
             if model:
                 model.cancel()
@@ -236,11 +265,54 @@ class _System:
         self._console.line()
         self._console.line(f"Ready in {time.monotonic() - self._began:.1f} s. Ctrl-C stops it.")
 
+    def _unsteady(self, supervisor: Supervisor) -> Callable[[], Awaitable[str | None]]:
+        async def problem() -> str | None:
+            return f"{', '.join(supervisor.unsteady)} ended" if supervisor.unsteady else None
+
+        return problem
+
+    def _save(self, supervisor: Supervisor) -> None:
+        """Tell other shells where the parts are and how they are; on a full disk, as soon as that is possible."""
+        if self._saving:
+            self._saving.cancel()
+        try:
+            self._state.write_runtime(replace(self._runtime, children=supervisor.states))
+        except OSError as error:
+            if self._saving is None:
+                self._console.warn(f"{self._state.path} takes no more ({error.strerror}); doctor is told later")
+            self._saving = asyncio.get_running_loop().call_later(SAVE_AGAIN, self._save, supervisor)
+        else:
+            self._saving = None
+
     def _report(self, death: Death) -> None:
+        if death.deaths >= FLAPPING:
+            self._report_trouble(death)
+            return
         self._console.warn(
             f"{death.name} ended ({death.reason}, after {death.lived:.1f} s); "
             f"starting it again in {death.restart_in:g} s"
         )
+        self._show_last_lines(death)
+
+    def _report_trouble(self, death: Death) -> None:
+        """Not each time: the first, and now and then."""
+        now = time.monotonic()
+        last = self._said.get(death.name)
+        if last is not None and now - last < REMIND:
+            return
+        self._said[death.name] = now
+        self._console.warn(
+            f"{death.name} dies again and again ({death.deaths} times so far, the last time: {death.reason}); "
+            f"{consequence(death.name)}. It is still tried, every {LONGEST_DELAY:.0f} s in the end; "
+            f"see {self._state.logs / death.name}.log"
+        )
+        self._show_last_lines(death)
+
+    def _report_recovery(self, name: str, deaths: int) -> None:
+        if self._said.pop(name, None) is not None:
+            self._console.good(f"{name} lives again, after {deaths} deaths")
+
+    def _show_last_lines(self, death: Death) -> None:
         if not self._console.verbose:
             for line in death.last_lines:
                 self._console.child(death.name, line)
@@ -251,6 +323,8 @@ class _System:
         await supervisor.stop(self._commands)
         await supervisor.stop(grace=VALKEY_GRACE)
         supervisor.close()
+        if self._saving:
+            self._saving.cancel()
         self._state.remove_runtime()
         self._console.line(f"Stopped in {time.monotonic() - began:.1f} s.")
 

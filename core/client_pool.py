@@ -14,9 +14,11 @@ from core.providers import ChunkStream, Provider, ProviderError, Turn
 class ClientPool:
     """Models by name. A client is made when it is first needed, and kept."""
 
-    def __init__(self, catalog: ModelCatalog, local_url: str) -> None:
+    def __init__(self, catalog: ModelCatalog, local_url: str, local_key: str = "") -> None:
+        """`local_url` and `local_key`: where the local model server listens, and what it wants to be shown."""
         self._catalog = catalog
         self._local_url = local_url
+        self._local_key = local_key
         self._providers: dict[str, Provider] = {}
         self._lock = Lock()
 
@@ -85,14 +87,17 @@ class ClientPool:
         }
 
     def _provider(self, name: str) -> Provider:
+        from core.providers.wire import api_key  # with its HTTP client, that the web process need not load
+
         config = self.config(name)
         with self._lock:
             if name not in self._providers:
-                self._providers[name] = _client_class(config.provider)(config, self.base_url(name))
+                key = api_key(config, self._local_key)
+                self._providers[name] = _client_class(config.provider)(config, self.base_url(name), key)
             return self._providers[name]
 
 
-def _client_class(protocol: str) -> Callable[[ModelConfig, str], Provider]:
+def _client_class(protocol: str) -> Callable[[ModelConfig, str, str], Provider]:
     # Imported here: the SDKs take 0.5 s and 25 MB, and 1 s and 45 MB, that the web process need not spend.
     if protocol == "anthropic":
         from core.providers.anthropic import Anthropic

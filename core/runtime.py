@@ -113,7 +113,9 @@ class Runtime:
     @cached_property
     def models(self) -> ClientPool:
         """The models on offer. Raises ModelConfigError."""
-        return ClientPool(load_catalog(self.settings.models_path), self.settings.model_url)
+        settings = self.settings
+        key = settings.model_key.get_secret_value() if settings.model_key else ""
+        return ClientPool(load_catalog(settings.models_path), settings.model_url, key)
 
     @cached_property
     def identity(self) -> Identity:

@@ -27,7 +27,7 @@ def own_names(settings: Settings) -> frozenset[str] | None:
     """The names that people use, beside those of the machine itself. None: any, as behind a proxy, which is asked
     under names that are its operator's business, and where other machines can connect anyhow."""
     if settings.hosts:
-        return frozenset(settings.hosts)
+        return frozenset((*settings.hosts, settings.host.lower()))
     if settings.trusted_proxies or not is_loopback(settings.host):
         return None
     return frozenset()

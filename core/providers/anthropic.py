@@ -11,15 +11,14 @@ import httpx2
 
 from core.model_config import ModelConfig
 from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
-from core.providers.wire import WireStream, api_key, http_client
+from core.providers.wire import WireStream, http_client
 
 
 class Anthropic:
     """One model on one server."""
 
-    def __init__(self, config: ModelConfig, base_url: str) -> None:
+    def __init__(self, config: ModelConfig, base_url: str, key: str) -> None:
         http = http_client(config)
-        key = api_key(config)
         self._client = anthropic.Anthropic(
             base_url=base_url,
             api_key=key,

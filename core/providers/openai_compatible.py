@@ -8,16 +8,16 @@ import openai
 
 from core.model_config import ModelConfig
 from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, believable
-from core.providers.wire import WireStream, api_key, http_client, kind_of
+from core.providers.wire import WireStream, http_client, kind_of
 
 
 class OpenAICompatible:
     """One model on one server."""
 
-    def __init__(self, config: ModelConfig, base_url: str) -> None:
+    def __init__(self, config: ModelConfig, base_url: str, key: str) -> None:
         http = http_client(config)
         self._client = openai.OpenAI(
-            base_url=base_url, api_key=api_key(config), max_retries=0, http_client=http, timeout=http.timeout
+            base_url=base_url, api_key=key, max_retries=0, http_client=http, timeout=http.timeout
         )
         # OpenAI's newer models refuse the old name of the limit; other servers may not know the new one.
         limit = "max_completion_tokens" if self._client.base_url.host == "api.openai.com" else "max_tokens"

@@ -109,7 +109,8 @@ def test_two_servers_can_not_share_a_port(tmp_path: Path) -> None:
 
 
 def test_the_model_server_says_when_its_port_is_taken(tmp_path: Path, taken_port: int) -> None:
-    result = switchboard(tmp_path, "model", SWITCHBOARD_MODEL_URL=f"http://127.0.0.1:{taken_port}/v1")
+    url = f"http://127.0.0.1:{taken_port}/v1"
+    result = switchboard(tmp_path, "model", SWITCHBOARD_MODEL_URL=url, SWITCHBOARD_MODEL_KEY="sesame")
     assert result.returncode == 1
     assert f"can't start at http://127.0.0.1:{taken_port}/v1: is the port taken?" in result.stderr
 
