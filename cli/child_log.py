@@ -29,7 +29,7 @@ class ChildLog:
         """Append a line, at once: whoever follows the file sees it."""
         try:
             if self.lost:
-                self._append(f"({self.lost} lines are missing here: they could not be written)")
+                self._append(f"(lines missing here, which could not be written: {self.lost})")
                 self.lost = 0
             self._append(line)
         except OSError:

@@ -80,6 +80,11 @@ class Console:
         if self.verbose:
             self.child(name, line)
 
+    @property
+    def pending(self) -> int:
+        """Lines that have not been written yet, or tried to."""
+        return self._lines.unfinished_tasks
+
     def close(self, patience: float = 1.0) -> None:
         """Wait until all has been written, for `patience` seconds at the most."""
         with contextlib.suppress(queue.Full):
@@ -90,11 +95,12 @@ class Console:
         while (text := self._lines.get()) is not None:
             refused = self._refused
             lost = refused - self._admitted + self._unwritten
-            notice = f"({lost} lines are missing here: they could not be shown)\n" if lost else ""
+            notice = f"(lines missing here, which could not be shown: {lost})\n" if lost else ""
             if self._written(f"{notice}{text}\n"):
                 self._admitted, self._unwritten = refused, 0
             else:
                 self._unwritten += 1
+            self._lines.task_done()
 
     def _written(self, text: str) -> bool:
         if self._descriptor is None:

@@ -94,7 +94,7 @@ class Supervisor:
 
     `on_line(name, line)` is called with each line of output, `on_death` with each Death, `on_recovery(name, deaths)`
     when a program that has died lives for a while, and `on_change` when `states` are others, all on the loop. What
-    they raise is logged and changes nothing.
+    they raise is logged, once, and changes nothing.
     `lock` is a file descriptor that the watchdog keeps open until no child is left.
     """
 
@@ -118,6 +118,7 @@ class Supervisor:
         self._children: dict[str, _Child] = {}
         self._lock = lock
         self._groups: set[int] = set()
+        self._listeners_failed = False
         self._watchdog = self._begin_to_watch()
 
     def _begin_to_watch(self) -> subprocess.Popen[bytes]:
@@ -155,7 +156,9 @@ class Supervisor:
         try:
             listener(*arguments)
         except Exception:
-            logger.exception("a listener failed")
+            if not self._listeners_failed:  # each line of a child would say it again
+                logger.exception("a listener of the supervisor failed; further failures are not logged")
+            self._listeners_failed = True
 
     async def stop(self, names: Iterable[str] | None = None, grace: float = GRACE) -> None:
         """Stop these programs, or all, side by side: SIGTERM, then SIGKILL to the groups after `grace`."""

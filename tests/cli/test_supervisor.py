@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cli import supervisor as module
+from cli.children import ChildState
 from cli.supervisor import Death, GaveUp, Program, Supervisor, next_delay
 
 DEADLINE = 10.0
@@ -31,6 +32,10 @@ class Watched:
     def start(self, code: str, name: str = "child") -> None:
         """Run a piece of Python."""
         self.supervisor.start(Program(name, [sys.executable, "-c", code], dict(os.environ), self.directory))
+
+    def start_program(self, path: Path) -> None:
+        """Run a program under the name of its file."""
+        self.supervisor.start(Program(path.name, [str(path)], dict(os.environ), self.directory))
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for something to become true."""
@@ -158,6 +163,43 @@ def test_dying_again_and_again_while_starting_gives_the_start_up(
                 await watched.supervisor.gave_up
 
     assert len(run(tmp_path, body).deaths) == 5
+
+
+def test_a_program_that_dies_again_and_again_is_known_until_it_has_lived_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(module, "STEADY", 0.5)
+    mended = tmp_path / "mended"
+    well: list[tuple[str, int]] = []
+    told: list[dict[str, ChildState]] = []
+
+    async def body(watched: Watched) -> None:
+        supervisor = watched.supervisor
+        supervisor.settle()
+        supervisor.on_recovery = lambda name, deaths: well.append((name, deaths))
+        supervisor.on_change = lambda: told.append(supervisor.states)
+        watched.start(f"import os, time\nif os.path.exists({str(mended)!r}): time.sleep(60)\nraise SystemExit(1)")
+        await watched.until(lambda: len(watched.deaths) == 4)
+        assert supervisor.unsteady == ["child"]
+        assert supervisor.states["child"].trouble == "dies again and again (4 times so far)"
+        mended.touch()
+        await watched.until(lambda: well)
+        await watched.until(lambda: supervisor.states["child"].trouble is None)
+
+    watched = run(tmp_path, body)
+    assert well == [("child", len(watched.deaths))]
+    assert [death.deaths for death in watched.deaths] == list(range(1, len(watched.deaths) + 1))
+    assert told[0].keys() == {"child"}
+    assert told[-1]["child"].deaths == 0
+
+
+def test_a_program_is_down_when_its_process_is_not_there() -> None:
+    assert ChildState(os.getpid(), deaths=2).trouble is None
+    assert ChildState(None, deaths=0).trouble == "is down"
+    gone = psutil.Popen(["true"])
+    gone.wait()
+    assert ChildState(gone.pid, deaths=0).trouble == "is down"
 
 
 def test_a_command_that_does_not_exist_gives_the_start_up_at_once(tmp_path: Path) -> None:

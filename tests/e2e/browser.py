@@ -26,10 +26,10 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def launch(path: str) -> Iterator[Browser]:
-    """A headless browser, closed at the end."""
+def launch(path: str, *more: str) -> Iterator[Browser]:
+    """A headless browser with `more` options, closed at the end."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGS, *more])
         try:
             yield browser
         finally:
