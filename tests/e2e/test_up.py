@@ -1,32 +1,89 @@
 """`switchboard up`, for real: it comes up whole, keeps what it was given, and leaves nothing behind."""
 
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx2
 import psutil
 import pytest
 
-from tests.e2e.system import STOP_TIME, System, running
+from tests.e2e.system import ROOT, START_TIME, STOP_TIME, System, running
+from tests.full_disk import SmallDisk, small_disk
 
 SWITCHBOARD = Path(sys.executable).with_name("switchboard")
 
 
-@pytest.fixture
-def own_system(tmp_path: Path) -> Iterator[System]:
-    """A system that a test may stop and kill. It has no model server, which takes most of the time."""
-    models = tmp_path / "models.toml"
-    models.write_text(
+UP_ELSEWHERE = (
+    "import sys; from pathlib import Path; import cli.up; cli.up.PROJECT = Path(sys.argv[1]); cli.up.up(False)"
+)
+
+
+def models_away(directory: Path) -> Path:
+    """A models.toml without a model server, which takes most of the time of a start."""
+    path = directory / "models.toml"
+    path.write_text(
         'default = "away"\n[models.away]\nlabel = "Away"\nprovider = "openai"\nmodel = "away"\n'
         'base_url = "http://127.0.0.1:1/v1"\n'
     )
-    with running(tmp_path / "state", SWITCHBOARD_MODELS=str(models)) as system:
+    return path
+
+
+@pytest.fixture
+def own_system(tmp_path: Path) -> Iterator[System]:
+    """A system that a test may stop and kill."""
+    with running(tmp_path / "state", SWITCHBOARD_MODELS=str(models_away(tmp_path))) as system:
         yield system
+
+
+class Cramped(NamedTuple):
+    """A system in an oddly named directory, with its logs and what it says on a disk that can be filled."""
+
+    system: System
+    disk: SmallDisk
+
+    @property
+    def output(self) -> str:
+        """What `up` has said."""
+        return (self.disk.path / "output").read_text()
+
+    def kill(self, pattern: str, after: int = 0) -> int:
+        """Kill a child, when it is another than `after`; give its process id."""
+        self.system.until(lambda: (child := self.system.child(pattern)) and child.pid != after)
+        child = self.system.child(pattern)
+        assert child
+        child.kill()
+        return int(child.pid)
+
+
+@pytest.fixture(scope="module")
+def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cramped]:
+    """One for all tests that it survives. Valkey and SQLite are elsewhere: they have troubles of their own there."""
+    directory = tmp_path_factory.mktemp("odd")
+    state = directory / "a #1?db=2 100%25 @home ключ;é&x=y+z"
+    state.mkdir()
+    # What an older beat has left behind, cut short by a full disk.
+    (state / "beat-schedule.dat").touch()
+    (state / "beat-schedule").touch()
+    system = System(state, SWITCHBOARD_MODELS=str(models_away(directory)))
+    with small_disk(tmp_path_factory.mktemp("small") / "disk") as disk, (disk.path / "output").open("ab") as output:
+        (state / "logs").symlink_to(disk.path)
+        system.process = psutil.Popen(
+            [SWITCHBOARD, "up"], cwd=ROOT, env=system.environment, stdout=output, stderr=output
+        )
+        cramped = Cramped(system, disk)
+        try:
+            system.until(lambda: "Ready in" in cramped.output, START_TIME)
+            yield cramped
+            assert system.stop() == 0
+        finally:
+            system.kill_what_is_left()
 
 
 def get(url: str, **options: object) -> httpx2.Response:
@@ -44,16 +101,21 @@ def test_every_part_answers(system: System) -> None:
         assert f"✓ {part} " in system.output
 
 
-def test_doctor_in_another_shell_finds_every_part_well(system: System) -> None:
-    result = subprocess.run(
+def doctor(system: System) -> "subprocess.CompletedProcess[str]":
+    """What `doctor` says in another shell, which knows the state directory only."""
+    return subprocess.run(
         [SWITCHBOARD, "doctor"],
         env={"PATH": os.defpath, "SWITCHBOARD_STATE_DIR": str(system.state_dir)},
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_doctor_in_another_shell_finds_every_part_well(system: System) -> None:
+    result = doctor(system)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✗" not in result.stdout
 
@@ -111,6 +173,72 @@ def test_a_killed_system_takes_everything_along_and_does_not_block_the_next(own_
     own_system.until(lambda: not still_running(before), STOP_TIME)
     own_system.start()
     assert own_system.ready()
+
+
+def test_a_state_directory_may_be_called_whatever_one_likes(cramped: Cramped) -> None:
+    system, state = cramped.system, cramped.system.state_dir
+    assert not list(state.glob("beat-schedule*")), "whose remains would keep Celery's usual scheduler from starting"
+    assert {path.name for path in state.iterdir()} >= {"switchboard.db", "valkey", "logs", "runtime.json"}
+    assert {path.name for path in state.parent.iterdir()} == {state.name, "models.toml"}
+    found = doctor(system).stdout
+    for part in ("database", "redis", "broker", "schedule", "web", "flower"):
+        assert f"✓ {part} " in found, found
+    page = get(f"{system.flower_url}/broker").text
+    for queue in ("sessions", "chat", "maintenance"):
+        assert re.search(rf"<td>{queue}</td>\s*<td[^>]*>\s*\d", page), "Flower reads the broker's queues"
+
+
+def test_a_child_that_dies_again_and_again_is_named_here_and_by_doctor(cramped: Cramped) -> None:
+    system, killed = cramped.system, 0
+    for _ in range(3):
+        killed = cramped.kill("celery.*beat", after=killed)
+    system.until(lambda: "beat dies again and again (3 times so far" in cramped.output)
+    assert "expired sessions are not swept" in cramped.output
+    assert cramped.output.count("beat dies again and again") == 1
+    found = doctor(system)
+    assert found.returncode == 1
+    assert "✗ process    beat dies again and again (3 times so far)" in found.stdout
+
+
+def test_it_runs_on_when_the_disk_of_its_logs_and_its_output_is_full(cramped: Cramped) -> None:
+    cramped.disk.fill()
+    for name in ("output", "web.log"):
+        cramped.disk.pad(name)
+    cramped.kill("gunicorn", after=cramped.kill("gunicorn"))
+    cramped.system.until(cramped.system.ready)
+    cramped.disk.free()
+    cramped.kill("gunicorn")
+    cramped.system.until(lambda: "(lines missing here, which could not be shown: " in cramped.output)
+    cramped.system.until(cramped.system.ready)
+
+
+def test_a_start_in_which_a_child_can_not_live_is_none(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("web", "core", "workers", "celery_config.py"):
+        (project / name).symlink_to(ROOT / name)
+    commands = (ROOT / "Procfile").read_text().splitlines()
+    others = [line for line in commands if not line.startswith("beat:")]
+    (project / "Procfile").write_text("\n".join([*others, 'beat: sh -c "sleep 1; exit 3"\n']))
+    system = System(tmp_path / "state", SWITCHBOARD_MODELS=str(models_away(tmp_path)))
+    result = subprocess.run(
+        [sys.executable, "-c", UP_ELSEWHERE, str(project)],
+        env=system.environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert "beat died 5 times while starting (exit status 3)" in result.stderr + result.stdout
+    assert result.returncode == 1
+    assert "Ready in" not in result.stdout
+
+
+def test_it_raises_its_processes_limit_of_open_files(system: System) -> None:
+    _, hard = system.process.rlimit(psutil.RLIMIT_NOFILE)
+    web = system.child("gunicorn")
+    assert web
+    assert web.rlimit(psutil.RLIMIT_NOFILE)[0] == hard
 
 
 def test_ctrl_c_stops_it_and_a_stubborn_child_does_not_keep_it(own_system: System) -> None:
