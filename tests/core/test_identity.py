@@ -307,7 +307,9 @@ def test_a_new_password_renews_this_login_and_ends_the_others_if_wanted(runtime:
     mine = _registered(runtime)
     others = runtime.accounts.log_in(EMAIL, PASSWORD).credential
     principal = runtime.identity.of_login(mine)
-    renewed = runtime.accounts.change_password(principal, PASSWORD, OTHER_PASSWORD, end_other_logins=end_others)
+    renewed = runtime.accounts.change_password(
+        principal, PASSWORD, OTHER_PASSWORD, end_other_logins=end_others
+    ).credential
     with pytest.raises(LoginInvalid):
         runtime.identity.of_login(mine)
     assert runtime.identity.of_login(renewed).user_id == principal.user_id
