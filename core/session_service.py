@@ -14,17 +14,25 @@ from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy import exc as sql_exc
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, rfc3339
-from core.errors import NotOwner, SessionExpired, SessionInvalid, SwitchboardError, Unavailable, VersionConflict
+from core.errors import (
+    NotOwner,
+    SessionExpired,
+    SessionInvalid,
+    SwitchboardError,
+    TooManySessions,
+    Unavailable,
+    VersionConflict,
+)
 from core.lifetime import Lifetime
-from core.limits.buckets import creation_buckets
+from core.limits.buckets import creation_buckets, owner_buckets
 from core.limits.rate_limit import Decision, RateLimiter
-from core.models import Session
+from core.models import Session, User
 from core.settings import Settings
 
 SECRET_BYTES = 32
@@ -90,7 +98,7 @@ class SessionService:
     """Sessions and the rules about them. An ordinary object, given its collaborators."""
 
     def __init__(self, settings: Settings, models: Models, clock: Clock, limiter: RateLimiter | None = None) -> None:
-        """Without a limiter, anonymous creations can't be admitted; all else can be done."""
+        """Without a limiter, creations can't be admitted; all else can be done."""
         self._settings = settings
         self._limiter = limiter
         self._models = models
@@ -101,18 +109,26 @@ class SessionService:
     def admit_create(self, model: str | None, user_id: UUID | None = None, *, address: str | None = None) -> Decision:
         """Check, before anything is queued, that a session may be created, by a user or from an address.
 
-        Anonymous creations are charged; users have limits on what they do with their sessions.
-        Raises UnknownModel, RateLimited or Unavailable.
+        Charges the user or, for an anonymous one, the address. Whether the user has room for one more is
+        `require_room`'s to say. Raises UnknownModel, RateLimited or Unavailable.
         """
         if model is not None:
             self._models.require(model)
-        if user_id is not None:
-            return Decision(admitted=True)
         if self._limiter is None:
-            raise Unavailable("Anonymous sessions can't be created here.")
-        return self._limiter.require(
-            creation_buckets(address, self._settings.limit_create, self._settings.limit_create_global)
-        )
+            raise Unavailable("Sessions can't be created here.")
+        settings = self._settings
+        if user_id is not None:
+            return self._limiter.require(owner_buckets("create", user_id, settings.limit_create_user))
+        return self._limiter.require(creation_buckets(address, settings.limit_create, settings.limit_create_global))
+
+    def require_room(self, user_id: UUID, db_session: DatabaseSession, session_id: UUID | None = None) -> None:
+        """Raise TooManySessions when the user has as many living sessions, besides the one of this id, as one may
+        have."""
+        living = select(func.count()).where(Session.owner_id == user_id, Session.expires_at > self._clock.now())
+        if session_id is not None:
+            living = living.where(Session.id != session_id)
+        if (db_session.scalar(living) or 0) >= self._settings.sessions_per_user:
+            raise TooManySessions(self._settings.sessions_per_user)
 
     def create_session(
         self,
@@ -126,17 +142,20 @@ class SessionService:
         """Create a session, owned by `user_id` or, with the hash of its secret, anonymous.
 
         Idempotent by `session_id`: a second call with the same id and proof returns the first one's row.
-        Raises UnknownModel, or SessionInvalid when the id is taken by a session with another proof.
+        Raises UnknownModel, TooManySessions, or SessionInvalid when the id is taken by a session with another proof.
         """
         if (user_id is None) == (secret_hash is None):
             raise ValueError("a session has an owner or a secret: exactly one")
         model = model or self._models.default
         self._models.require(model)
+        session_id = session_id or uuid7()
+        if user_id is not None:
+            self._take_room(user_id, session_id, db_session)
         now = self._clock.now()
         lifetime = self._owned if user_id else self._anonymous
         ends_at = lifetime.ends(now)
         session = Session(
-            id=session_id or uuid7(),
+            id=session_id,
             owner_id=user_id,
             secret_hash=secret_hash,
             last_model=model,
@@ -248,8 +267,9 @@ class SessionService:
     ) -> Session:
         """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after.
 
-        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired or NotOwner.
+        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner or TooManySessions.
         """
+        self._take_room(user_id, session_id, db_session)
         now = self._clock.now()
         ends_at = self._owned.ends(now)
         claimed: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
@@ -320,6 +340,12 @@ class SessionService:
             "created_at": rfc3339(session.created_at),
             "expires_at": rfc3339(session.expires_at),
         }
+
+    def _take_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+        # The user's row is the lock between two transactions that each see one place left. NO KEY: rows that refer to
+        # it, such as a login, can be added meanwhile.
+        db_session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+        self.require_room(user_id, db_session, session_id)
 
     def _lifetime(self, session: Session) -> Lifetime:
         return self._anonymous if session.anonymous else self._owned

@@ -25,7 +25,7 @@ from core.people.accounts import LoggedIn
 from core.people.devices import Device
 from core.people.email_address import account_key
 from core.people.principal import Principal
-from web import answers, limits
+from web import answers, changes, limits
 from web.address import client_address
 from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 from web.credentials import (
@@ -147,11 +147,12 @@ def end_login(login_id: UUID) -> Response:
 
 
 @blueprint.post("/keys")
-@documented({201: answers.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys))
+@documented({201: answers.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys, RateLimited))
 def create_key() -> Response:
     """Make an API key. This answer is the only one that holds it."""
     body = parse(CreateKey)
     principal = person_at_browser()
+    changes.admit("keys", principal.user_id)
     key, credential = parts().runtime.accounts.create_key(principal, body.name)
     created_at = rfc3339(key.created_at)
     response = jsonify(id=str(key.id), name=key.name, key=str(credential), created_at=created_at)

@@ -20,7 +20,7 @@ def note(standings: Iterable[Standing]) -> None:
 
 
 def require(buckets: Sequence[Bucket]) -> None:
-    """Charge the buckets, and have the answer to this request tell how they stand. Raises RateLimited, Unavailable."""
+    """Charge the buckets, and have the answer tell how they stand. Raises RateLimited or Unavailable."""
     note(parts().runtime.limiter.require(buckets).standings)
 
 
