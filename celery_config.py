@@ -32,6 +32,9 @@ class TaskNames:
     CHECK_INVARIANTS = "maintenance.check_invariants"
 
 
+HOLDER = "holder"
+"""The header of a command's message that says who may read its reply (core/replies.py)."""
+
 broker_url = _settings.broker_url
 
 # Each with an exchange and a key of its own: with the default ones every queue would get every message.

@@ -7,7 +7,9 @@ from sqlalchemy import select
 
 from core.database import Database
 from core.errors import GenerationInProgress
-from core.models import LIVE, Generation, Session
+from core.models import LIVE, Generation, Removal, Session
+from core.removals import Removals
+from core.revocations import Revocations
 from core.session_service import SessionService
 from core.transcript import Message, Transcript
 
@@ -31,6 +33,8 @@ class Claims:
     database: Database
     sessions: SessionService
     transcript: Transcript
+    removals: Removals
+    revocations: Revocations
 
     def claim(self, session: Session, user_id: UUID) -> Session:
         """Make a validated anonymous session the user's.
@@ -42,15 +46,17 @@ class Claims:
         told: UUID | None = None
         for _ in range(ATTEMPTS):
             try:
-                claimed = self._try(session.id, user_id, session.secret_hash, told)
+                claimed, removal = self._try(session.id, user_id, session.secret_hash, told)
             except _WordsBehind as behind:
                 told = behind.told
                 continue
-            self.transcript.forget_words(session.id)
+            # What was opened with the secret ends before the new owner can say a word.
+            self.revocations.announce(session.id)
+            self.removals.carry_out([removal])
             return claimed
         raise GenerationInProgress
 
-    def _try(self, session_id: UUID, user_id: UUID, secret_hash: bytes, told: UUID | None) -> Session:
+    def _try(self, session_id: UUID, user_id: UUID, secret_hash: bytes, told: UUID | None) -> tuple[Session, Removal]:
         messages = self.transcript.anonymous_words(session_id)
         with self.database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
@@ -64,7 +70,8 @@ class Claims:
                 raise _WordsBehind(newest.id if newest.untold is None else None)
             for message in messages:
                 self.transcript.keep(message, session_id, db)
-        return session
+            removal = self.removals.note(db, session_id, "claimed")
+        return session, removal
 
 
 def _complete(messages: list[Message], newest: UUID) -> bool:

@@ -1,7 +1,8 @@
 """Where the domain gets the time from, so that a test can turn the clock."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 
 class Clock(Protocol):
@@ -23,3 +24,8 @@ class SystemClock:
 def rfc3339(moment: datetime) -> str:
     """A moment as the wire has it: RFC 3339, UTC, microseconds, `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def born_at(identifier: UUID) -> datetime:
+    """The moment in a UUIDv7: its first 48 bits are milliseconds since 1970 (RFC 9562, 5.7)."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=identifier.int >> 80)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.commands.core import Script
 
 MAX_EVENTS = 10_000
@@ -31,7 +32,7 @@ local log, meta, partial, words = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local kind, data, channel, new_epoch, max_events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local expires, role = tonumber(ARGV[6]), ARGV[7]
 local generation, attempt, seq = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local text, word, answer, written = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
+local text, word, answer, written, retracts = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
 
 local known = redis.call('HMGET', meta, 'generation', 'attempt', 'seq', 'expires')
 if role == 'begin' then
@@ -61,6 +62,10 @@ local offset = redis.call('HINCRBY', meta, 'offset', 1)
 redis.call('XADD', log, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
 if text ~= '' then redis.call('APPEND', partial, text) end
 if word ~= '' then redis.call('RPUSH', words, word) end
+if retracts ~= '' then
+  local last = redis.call('LINDEX', words, -1)
+  if last and cjson.decode(last).id == retracts then redis.call('RPOP', words) end
+end
 if role == 'end' then
   redis.call('DEL', partial)
   redis.call('HDEL', meta, 'answer', 'start')
@@ -203,12 +208,14 @@ class EventLog:
         word: str = "",
         answer: str = "",
         written: int = 0,
+        retracts: str = "",
     ) -> Position:
         """Append one event and announce it.
 
         `producer` and `role` ("begin", "write" or "end") tie it to a generation; `text` is added to the
         answer being written, of which there are `written` bytes of UTF-8, `word` to the words of an anonymous
-        session. `expires_at` is the session's. Raises Fenced or LogLost.
+        session, from which the newest one
+        goes again if `retracts` is its id. `expires_at` is the session's. Raises Fenced or LogLost.
         """
         offset, epoch = cast(
             "tuple[int, str]",
@@ -229,6 +236,7 @@ class EventLog:
                     word,
                     answer,
                     written,
+                    retracts,
                 ],
             ),
         )
@@ -289,11 +297,15 @@ class EventLog:
 
     def close(self, session_id: UUID, reason: str) -> None:
         """The session is over: tell its readers, and forget the log and the words."""
-        farewell = json.dumps({"type": "expired", "data": json.dumps({"reason": reason})})
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(*keys(session_id))
-            pipe.publish(channel(session_id), farewell)
+            add_close(pipe, session_id, reason)
             pipe.execute()
+
+
+def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
+    """Add to a pipeline what `EventLog.close` does."""
+    pipe.delete(*keys(session_id))
+    pipe.publish(channel(session_id), json.dumps({"type": "expired", "data": json.dumps({"reason": reason})}))
 
 
 def _check(code: int) -> None:

@@ -14,23 +14,31 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 from sqlalchemy import exc as sql_exc
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.answers import usage
 from core.answers.attempt import ENTRY, keep_log_until
-from core.answers.ending import End, Endings
+from core.answers.ending import RETRACTS, End, Endings
 from core.answers.line import LONGEST_WAIT, Line, place
 from core.client_pool import ClientPool
-from core.clock import Clock, rfc3339
+from core.clock import Clock, born_at, rfc3339
 from core.database import Database
-from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
+from core.errors import (
+    GenerationInProgress,
+    GenerationLost,
+    MessageTooLarge,
+    NothingToStop,
+    RateLimited,
+    SessionInvalid,
+)
 from core.event_log import EventLog, Position
-from core.limits.message_limits import MessageLimits
+from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
-from core.models import IS_LIVE, Generation, GenerationState, Session
-from core.session_service import SessionService
+from core.models import IS_LIVE, LIVE, Generation, GenerationState, Session
+from core.removals import Removals
+from core.session_service import SessionService, is_held_as
 from core.transcript import Message, Transcript
 
 MAX_MESSAGE = 32 * 1024
@@ -71,6 +79,7 @@ class GenerationService:
         database: Database,
         sessions: SessionService,
         endings: Endings,
+        removals: Removals,
         line: Line,
         log: EventLog,
         transcript: Transcript,
@@ -81,6 +90,7 @@ class GenerationService:
         self._database = database
         self._sessions = sessions
         self._endings = endings
+        self._removals = removals
         self._line = line
         self._log = log
         self._transcript = transcript
@@ -92,8 +102,9 @@ class GenerationService:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
         Idempotent by `generation_id`: a second call with the same one takes nothing more. Raises MessageTooLarge,
-        GenerationInProgress, RateLimited, SessionExpired or Unavailable, or GenerationLost when what the first call
-        took will never be answered. The caller queues the generation, and calls `withdraw` when it can't.
+        GenerationInProgress, RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what
+        the first call took will never be answered; then nothing stays. The caller wakes a worker; if it can't, the
+        reaper does.
         """
         check_size(message)
         now = self._clock.now()
@@ -102,6 +113,7 @@ class GenerationService:
             id=generation_id or uuid7(),
             session_id=session.id,
             model=self._sessions.current_model(session),
+            question_id=UUID(question.id),
             state=GenerationState.QUEUED,
             attempt=0,
             stop_requested=False,
@@ -117,7 +129,7 @@ class GenerationService:
             if self.active(session.id, db) is not None:
                 raise GenerationInProgress
         reserved = usage.tokens(message) + self._pool.config(generation.model).max_tokens
-        standings = self._limits.admit(session, generation.id, LONGEST_WAIT, reserved)
+        standings = self._admit(session, generation.id, reserved)
         try:
             current, turn, position = self._insert(generation, session, question)
         except Exception:
@@ -126,15 +138,23 @@ class GenerationService:
         try:
             self._endings.tell_all(session.id)
             before = self._announce(generation, current, question, position)
-            self._line.enter(generation.id, turn)
+            waits = self._line.enter(generation.id, turn)
         except Exception:
             self.withdraw(generation.id)
+            self._require_living(session)
             raise
+        if not waits:
+            self._require_living(session)
         return Accepted(session.id, generation.id, position, before, standings)
 
     def withdraw(self, generation_id: UUID) -> None:
-        """Take back an accepted generation that could not be queued, so that the session is usable at once."""
-        failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem()})
+        """Take back a generation that nobody has begun, with its question: the session is as it was before."""
+        with self._database.reading() as db:
+            row = db.get(Generation, generation_id)
+        if row is None:
+            return
+        taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
+        failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
         # With Redis away there is nobody to tell; the row, which decides, is free all the same.
         with suppress(RedisError):
             self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
@@ -148,7 +168,7 @@ class GenerationService:
         with self._database.writing() as db:
             stopped: UUID | None = db.scalar(
                 update(Generation)
-                .where(Generation.session_id == session.id, IS_LIVE)
+                .where(Generation.session_id == session.id, IS_LIVE, exists().where(is_held_as(session)))
                 .values(stop_requested=True)
                 .returning(Generation.id)
             )
@@ -171,6 +191,40 @@ class GenerationService:
     def _live_start(self, session_id: UUID) -> Position:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
+
+    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[Standing]:
+        """Let the limits take the generation, also when they still count one that has ended."""
+        try:
+            return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+        except (GenerationInProgress, RateLimited) as refused:
+            of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
+            if of_rate or not self._release_ended(owner_of(session)):
+                raise
+        return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+
+    def _release_ended(self, owner: UUID) -> bool:
+        """Give the owner's leases back that no live generation holds; whether there were any.
+
+        One that the database does not know may be about to be inserted; so it must be older than that can take.
+        """
+        holders = self._limits.holders(owner)
+        with self._database.reading() as db:
+            states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
+            known = dict(db.execute(states).all())
+        entered = self._clock.now() - ENTRY
+        dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < entered)]
+        for generation_id in dead:
+            self._limits.release(owner, generation_id)
+        return bool(dead)
+
+    def _require_living(self, session: Session) -> None:
+        """Leave no words behind when the session has been deleted between its row's and its log's change.
+
+        Raises SessionInvalid or SessionExpired then.
+        """
+        if self._removals.remove_if_gone(session):
+            with self._database.reading() as db:
+                self._sessions.validate_session(session.id, db, session.owner_id, require_valid=True)
 
     def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, datetime, int]:
         """The row, and an owned session's words; returns the session as it is now, and the generation's turn to be,

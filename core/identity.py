@@ -55,13 +55,14 @@ class Identity:
         """The user that an issuer's subject is; made on first sight.
 
         The two together are the identity (OpenID Connect Core 1.0, 5.7). An e-mail address in the token is not:
-        whoever can have it written there must not get the account of that name.
+        whoever can have it written there must not get the account of that name. Raises TokenInvalid while the account
+        is being removed.
         """
-        known = select(User.id).where(User.oidc_issuer == subject.issuer, User.oidc_subject == subject.subject)
+        known = select(User).where(User.oidc_issuer == subject.issuer, User.oidc_subject == subject.subject)
         with self._database.reading() as db:
-            user_id = db.scalar(known)
-        if user_id is not None:
-            return user_id
+            found = db.scalar(known)
+        if found is not None:
+            return _in_use(found)
         user = User(
             id=uuid7(), oidc_issuer=subject.issuer, oidc_subject=subject.subject, created_at=self._clock.now()
         )
@@ -71,21 +72,7 @@ class Identity:
             return user.id
         except IntegrityError:  # another request was first
             with self._database.reading() as db:
-                return db.scalars(known).one()
-
-    def still_valid(self, principal: Principal) -> bool:
-        """Whether what proved this principal still would: for whoever holds one for long, such as a stream.
-
-        One read by primary key. Raises Unavailable when the database is away.
-        """
-        with self._database.reading() as db:
-            if principal.login_id is not None:
-                return self._logins.lives(principal.login_id, db)
-            if principal.key_id is not None:
-                return self._keys.lives(principal.key_id, db)
-            if principal.expires_at is not None and principal.expires_at <= self._clock.now():
-                return False
-            return db.get(User, principal.user_id) is not None
+                return _in_use(db.scalars(known).one())
 
     def _of_key(self, credential: KeyCredential) -> Principal:
         with self._database.reading() as db:
@@ -94,3 +81,9 @@ class Identity:
             with self._database.writing() as db:
                 self._keys.note_use(key.id, db)
         return Principal(key.user_id, "api-key", key_id=key.id)
+
+
+def _in_use(user: User) -> UUID:
+    if user.deleted_at is not None:
+        raise TokenInvalid("This account has been deleted.")
+    return user.id

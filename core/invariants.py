@@ -1,4 +1,4 @@
-"""What must hold whatever has died: looked at from outside, changing nothing."""
+"""What must hold whatever has died: looked at from outside, changing nothing. core/healing.py mends."""
 
 import json
 import time
@@ -74,7 +74,8 @@ class Invariants:
             ("told", "no end waits longer than a lease and the reaper's period to be told and settled", self._untold),
             (
                 "forgotten",
-                "no words in Redis of a session that is gone, or expired for longer than the sweep's period",
+                "no words in Redis of a session that is gone, or expired for longer than the sweep's period, "
+                "or whose words are in SQL",
                 self._unforgotten,
             ),
         ]
@@ -187,15 +188,19 @@ class Invariants:
         return begun, ends
 
     def _unforgotten(self) -> Iterator[str]:
-        kept = set()
+        kept: dict[UUID, bool] = {}
         for key in self._redis.scan_iter("sb:{*-*}:*", count=BATCH):
-            kept.add(UUID(str(key)[4:40]))
+            session_id, in_list = UUID(str(key)[4:40]), str(key).endswith(":words")
+            kept[session_id] = kept.get(session_id, False) or in_list
         swept = self._clock.now() - self._settings.sweep_every - SLACK
         with self._database.reading() as db:
-            living: set[UUID] = set()
+            owners: dict[UUID, UUID | None] = {}
             for some in _batches(kept):
-                living.update(db.scalars(select(Session.id).where(Session.id.in_(some), Session.expires_at >= swept)))
-        return map(str, kept - living)
+                living = select(Session.id, Session.owner_id).where(Session.id.in_(some), Session.expires_at >= swept)
+                owners.update(db.execute(living).all())
+        for session_id, in_list in kept.items():
+            if session_id not in owners or (in_list and owners[session_id] is not None):
+                yield str(session_id)
 
 
 def _batches(ids: Collection[UUID]) -> Iterator[list[UUID]]:

@@ -11,6 +11,7 @@ from core.clock import Clock
 from core.invariants import Finding
 
 KEY = "sb:invariants"
+HEALED = "sb:invariants:healed"
 KEPT = 300
 """Seconds after which it says nothing any more: several of the schedule's periods (celery_config.py)."""
 
@@ -22,6 +23,8 @@ class Checked:
     at: datetime
     broken: Mapping[str, int]
     """By the name of the invariant, how much breaks it; 0 where it holds."""
+    healed: Mapping[str, int]
+    """By the name of the invariant, how much has ever been mended."""
 
 
 class LastCheck:
@@ -31,9 +34,11 @@ class LastCheck:
         self._redis = redis
         self._clock = clock
 
-    def keep(self, findings: Sequence[Finding]) -> None:
-        """These have just been found. Numbers alone are kept, no ids."""
+    def keep(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
+        """These have just been found, and so many mended. Numbers alone are kept, no ids."""
         broken = {finding.name: len(finding.ids) for finding in findings}
+        for name, count in healed.items():
+            self._redis.hincrby(HEALED, name, count)
         self._redis.set(KEY, json.dumps({"at": self._clock.now().timestamp(), "broken": broken}), ex=KEPT)
 
     def read(self) -> Checked | None:
@@ -42,4 +47,5 @@ class LastCheck:
         if kept is None:
             return None
         found = json.loads(str(kept))
-        return Checked(datetime.fromtimestamp(found["at"], UTC), found["broken"])
+        healed = {str(name): int(count) for name, count in self._redis.hgetall(HEALED).items()}
+        return Checked(datetime.fromtimestamp(found["at"], UTC), found["broken"], healed)

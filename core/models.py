@@ -77,6 +77,8 @@ class User(Base):
     oidc_issuer: Mapped[str | None] = mapped_column(String(255))
     oidc_subject: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    """When the account was given up: nobody can use it any more, and what belongs to it is being removed."""
 
 
 class Login(Base):
@@ -125,6 +127,8 @@ class Session(Base):
     last_model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(default=1)
     """Grows with each switch of the model; the ETag."""
+    last_command: Mapped[UUID | None]
+    """The id of the command that switched the model last: delivered again, it changes nothing."""
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ends_at: Mapped[datetime]
@@ -188,6 +192,8 @@ class Generation(Base):
     session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
     model: Mapped[str] = mapped_column(String(64))
     """The model it was accepted with; a switch holds from the next message on."""
+    question_id: Mapped[UUID | None]
+    """The message that it answers."""
     state: Mapped[str] = mapped_column(String(16), default=GenerationState.QUEUED)
     attempt: Mapped[int] = mapped_column(default=0)
     """How many workers have claimed it so far."""
@@ -233,6 +239,25 @@ class Message(Base):
     model: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
+
+
+class Removal(Base):
+    """What has still to be removed from Redis for a session that is gone, or that has an owner now.
+
+    Written in the transaction that makes it so, and deleted once Redis has confirmed. No foreign keys: the rows that
+    it is about are gone.
+    """
+
+    __tablename__ = "removal"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID]
+    reason: Mapped[str] = mapped_column(String(16))
+    """`deleted`, `expired` or `claimed`."""
+    owner_id: Mapped[UUID | None]
+    """The user whose limits counted the session's answers; None for an anonymous session, which is its own owner."""
+    generation_id: Mapped[UUID | None]
+    """The answer that was live."""
 
 
 class AuditEvent(Base):

@@ -1,11 +1,29 @@
 """Which queues have a live consumer. Workers say so with each heartbeat; /readyz reads it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from redis import Redis
+from redis.commands.core import Script
 
 HEARD = 10
 """Seconds that a heartbeat counts; Celery's workers send one every two."""
+
+# By queue a sorted set of nodes, each with the moment until which it counts: one that stops takes itself out, and
+# none of the others.
+ANNOUNCE = """
+local now = tonumber(redis.call('TIME')[1])
+for _, key in ipairs(KEYS) do
+  redis.call('ZADD', key, now + ARGV[2], ARGV[1])
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 1)
+  redis.call('EXPIRE', key, ARGV[2] * 2)
+end
+"""
+COUNT = """
+local now, counts = tonumber(redis.call('TIME')[1]), {}
+for i, key in ipairs(KEYS) do counts[i] = redis.call('ZCOUNT', key, now, '+inf') end
+return counts
+"""
 
 
 class Presence:
@@ -13,24 +31,26 @@ class Presence:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._announce: Script = redis.register_script(ANNOUNCE)
+        self._count: Script = redis.register_script(COUNT)
 
     def announce(self, queues: Iterable[str], node: str) -> None:
         """This node consumes from these queues."""
+        if names := [_key(queue) for queue in queues]:
+            self._announce(keys=names, args=[node, HEARD])
+
+    def withdraw(self, queues: Iterable[str], node: str) -> None:
+        """This node stops."""
         with self._redis.pipeline(transaction=False) as pipe:
             for queue in queues:
-                pipe.set(_key(queue), node, ex=HEARD)
+                pipe.zrem(_key(queue), node)
             pipe.execute()
 
-    def withdraw(self, queues: Iterable[str]) -> None:
-        """This node stops; another on the same queue says so with its next heartbeat."""
-        self._redis.delete(*[_key(queue) for queue in queues])
-
-    def missing(self, queues: Iterable[str]) -> list[str]:
+    def missing(self, queues: Sequence[str]) -> list[str]:
         """Those of the queues that nobody has consumed from lately."""
-        names = list(queues)
-        found = self._redis.mget([_key(name) for name in names])
-        return [name for name, node in zip(names, found, strict=True) if node is None]
+        counts = cast("list[int]", self._count(keys=[_key(queue) for queue in queues], args=[]))
+        return [queue for queue, count in zip(queues, counts, strict=True) if count == 0]
 
 
 def _key(queue: str) -> str:
-    return f"sb:consumer:{queue}"
+    return f"sb:consumer:{{queues}}:{queue}"

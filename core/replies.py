@@ -7,6 +7,7 @@ stopped waiting and answered 202. The row in the database is the truth; the repl
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 from redis import Redis
 
@@ -20,7 +21,8 @@ class Reply:
 
     task_id: str
     session_id: str
-    """Whose holder may read the reply."""
+    holder: str
+    """Who may read it, as `holder_of` has it: whoever sent the command."""
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
 
@@ -39,6 +41,11 @@ class Reply:
     def load(cls, text: str) -> "Reply":
         """The reverse of `dump`."""
         return cls(**json.loads(text))
+
+
+def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
+    """Whoever has proved to be this user, or to know the secret with this hash."""
+    return f"user {owner_id}" if owner_id is not None else f"secret {(secret_hash or b'').hex()}"
 
 
 class Replies:

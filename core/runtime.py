@@ -7,6 +7,7 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from core.actions import Actions
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempts
 from core.answers.ending import Endings
@@ -24,13 +25,14 @@ from core.cooldown import Cooldowns
 from core.database import Database
 from core.event_log import EventLog
 from core.generation import GenerationService
+from core.healing import Healing
 from core.idempotency import Idempotency
 from core.identity import Identity
 from core.invariants import Invariants
 from core.last_check import LastCheck
 from core.lifetime import Lifetime
 from core.limits.leases import Leases
-from core.limits.message_limits import MessageLimits
+from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.rate_limit import RateLimiter
 from core.model_config import load_catalog
 from core.people.accounts import Accounts
@@ -39,7 +41,11 @@ from core.people.logins import Logins
 from core.people.oidc import Issuer, Tokens
 from core.people.passwords import Passwords
 from core.presence import Presence
+from core.proofs import Proofs
+from core.removals import Removals
 from core.replies import Replies
+from core.revocations import Revocations
+from core.runs import Runs
 from core.session_service import SessionService
 from core.settings import Settings
 from core.sweep import Sweeper
@@ -125,6 +131,7 @@ class Runtime:
             self.logins,
             self.api_keys,
             self.sweeper,
+            self.revocations,
             self.audit,
             self.clock,
             registration_open=self.settings.registration == "open",
@@ -175,7 +182,7 @@ class Runtime:
     @cached_property
     def message_limits(self) -> MessageLimits:
         """How much one owner may ask for."""
-        return MessageLimits(self.settings, self.limiter, Leases(self.limits_redis, "concurrent"))
+        return MessageLimits(self.settings, self.limiter, Leases(self.limits_redis, CONCURRENT))
 
     @cached_property
     def log(self) -> EventLog:
@@ -194,6 +201,7 @@ class Runtime:
             self.database,
             self.sessions,
             self.endings,
+            self.removals,
             self.line,
             self.log,
             self.transcript,
@@ -210,7 +218,15 @@ class Runtime:
     @cached_property
     def endings(self) -> Endings:
         """The ends of answers."""
-        return Endings(self.database, self.attempts, self.answers, self.transcript, self.message_limits, self.clock)
+        return Endings(
+            self.database,
+            self.sessions,
+            self.attempts,
+            self.answers,
+            self.transcript,
+            self.message_limits,
+            self.clock,
+        )
 
     @cached_property
     def answers(self) -> AnswerLog:
@@ -252,12 +268,17 @@ class Runtime:
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.line, self.endings, self.clock)
+        return Reaper(self.database, self.attempts, self.line, self.endings, self.removals, self.clock)
 
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
         return Invariants(self.settings, self.database, self.redis, self.log, self.clock)
+
+    @cached_property
+    def healing(self) -> Healing:
+        """Mends what breaks them."""
+        return Healing(self.database, self.redis, self.log)
 
     @cached_property
     def last_check(self) -> LastCheck:
@@ -277,12 +298,32 @@ class Runtime:
     @cached_property
     def claims(self) -> Claims:
         """Taking over anonymous sessions."""
-        return Claims(self.database, self.sessions, self.transcript)
+        return Claims(self.database, self.sessions, self.transcript, self.removals, self.revocations)
 
     @cached_property
     def sweeper(self) -> Sweeper:
         """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.log, self.message_limits, self.clock)
+        return Sweeper(self.database, self.sessions, self.removals, self.clock)
+
+    @cached_property
+    def removals(self) -> Removals:
+        """What sessions leave in Redis."""
+        return Removals(self.database, self.redis, self.message_limits)
+
+    @cached_property
+    def revocations(self) -> Revocations:
+        """What was proved and holds no more."""
+        return Revocations(self.redis)
+
+    @cached_property
+    def actions(self) -> Actions:
+        """What is done to sessions."""
+        return Actions(self.database, self.sessions, self.log, self.removals)
+
+    @cached_property
+    def proofs(self) -> Proofs:
+        """Whether what was proved still holds."""
+        return Proofs(self.database, self.clock)
 
     @cached_property
     def replies(self) -> Replies:
@@ -298,6 +339,11 @@ class Runtime:
     def presence(self) -> Presence:
         """Who consumes which queue."""
         return Presence(self.redis)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """When what runs on a schedule ran last."""
+        return Runs(self.redis)
 
     def close(self) -> None:
         """Give back every connection."""

@@ -7,20 +7,21 @@ so that one transaction can hold more than one step. Nothing in it touches Redis
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, select, update
 from sqlalchemy import exc as sql_exc
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.clock import Clock, rfc3339
+from core.clock import Clock, born_at, rfc3339
 from core.errors import (
+    LoginRequired,
     NotOwner,
     SessionExpired,
     SessionInvalid,
@@ -142,7 +143,8 @@ class SessionService:
         """Create a session, owned by `user_id` or, with the hash of its secret, anonymous.
 
         Idempotent by `session_id`: a second call with the same id and proof returns the first one's row.
-        Raises UnknownModel, TooManySessions, or SessionInvalid when the id is taken by a session with another proof.
+        Raises UnknownModel, TooManySessions, SessionInvalid when the id is taken by a session with another proof, or
+        LoginRequired when the owner's account has been deleted.
         """
         if (user_id is None) == (secret_hash is None):
             raise ValueError("a session has an owner or a secret: exactly one")
@@ -170,7 +172,7 @@ class SessionService:
         except sql_exc.IntegrityError:
             existing = db_session.get(Session, session.id)
             if existing is None:
-                raise NotOwner("This account has been deleted.") from None
+                raise LoginRequired("This account has been deleted.") from None
             if (existing.owner_id, existing.secret_hash) != (user_id, secret_hash):
                 raise SessionInvalid("This session id is taken.") from None
             return existing
@@ -226,26 +228,31 @@ class SessionService:
         user_id: UUID | None = None,
         *,
         version: int | None = None,
+        command_id: UUID | None = None,
     ) -> Session:
         """Make `new_model` the session's model from the next message on.
 
-        With `version`, of any number of callers that hold the same version exactly one succeeds. The holder
-        of an anonymous session has been validated by its secret before; here it must be nobody's.
+        With `version`, of any number of callers that hold the same version exactly one succeeds. With `command_id`,
+        a switch that has been made is not made again: its repeat returns the session. The holder of an anonymous
+        session has been validated by its secret before; here it must be nobody's.
         Raises UnknownModel, NotOwner, SessionInvalid, SessionExpired or VersionConflict.
         """
         self._models.require(new_model)
-        session = self._live(session_id, db_session)
+        # Locked: of two deliveries of one command the second sees what the first has done.
+        session = self._live(session_id, db_session, for_update=True)
         if session.owner_id != user_id:
             raise NotOwner
         if session.expires_at <= self._clock.now():
             raise SessionExpired
+        if command_id is not None and session.last_command == command_id:
+            return session
         # Compare and set in one statement: the database decides between racers, not what was read above.
         # Without a version of the caller's own, whatever is current is meant.
         expected = Session.version if version is None else version
         switched: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
             update(Session)
             .where(Session.id == session_id, Session.version == expected)
-            .values(last_model=new_model, version=Session.version + 1)
+            .values(last_model=new_model, version=Session.version + 1, last_command=command_id)
             .execution_options(synchronize_session=False)
         )
         if switched.rowcount != 1:
@@ -267,7 +274,8 @@ class SessionService:
     ) -> Session:
         """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after.
 
-        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner or TooManySessions.
+        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions or
+        LoginRequired.
         """
         self._take_room(user_id, session_id, db_session)
         now = self._clock.now()
@@ -312,23 +320,31 @@ class SessionService:
         session.title = title
         return session
 
-    def delete_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
-        """Delete the row and what hangs on it. The caller has validated the session."""
-        db_session.execute(delete(Session).where(Session.id == session_id))
+    def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
+        """Forget what an owned session is called, after its first message has been taken back."""
+        db_session.execute(update(Session).where(Session.id == session_id).values(title=None))
 
-    def sweep_expired(self, db_session: DatabaseSession, limit: int = 500) -> Sequence[UUID]:
-        """Delete up to `limit` expired sessions and return their ids, so that their words can follow.
+    def lock_session(self, session: Session, db_session: DatabaseSession) -> bool:
+        """Lock the row of a session that was validated before; whether it is still there and proved the same way.
 
-        Harmless when two sweeps run at once: each row is deleted, and returned, once.
+        Between the two somebody may have claimed it: then it is no longer the validated holder's.
         """
-        batch = (
-            select(Session.id)
+        return db_session.scalar(select(Session.id).where(is_held_as(session)).with_for_update()) is not None
+
+    def lock_expired(self, db_session: DatabaseSession, limit: int = 500) -> dict[UUID, UUID | None]:
+        """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones."""
+        rows = db_session.execute(
+            select(Session.id, Session.owner_id)
             .where(Session.expires_at <= self._clock.now())
             .order_by(Session.expires_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return db_session.scalars(delete(Session).where(Session.id.in_(batch)).returning(Session.id)).all()
+        return dict(rows.all())
+
+    def delete_sessions(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> None:
+        """Delete the rows and what hangs on them. The caller has validated, or locked, the sessions."""
+        db_session.execute(delete(Session).where(Session.id.in_(session_ids)))
 
     def describe(self, session: Session) -> dict[str, Any]:
         """The session as the wire has it."""
@@ -342,9 +358,8 @@ class SessionService:
         }
 
     def _take_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
-        # The user's row is the lock between two transactions that each see one place left. NO KEY: rows that refer to
-        # it, such as a login, can be added meanwhile.
-        db_session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+        if not _lock_user(user_id, db_session):
+            raise LoginRequired("This account has been deleted.")
         self.require_room(user_id, db_session, session_id)
 
     def _lifetime(self, session: Session) -> Lifetime:
@@ -361,9 +376,9 @@ class SessionService:
         forgers: a UUIDv7 carries its birth, and one born so long ago that it must have expired says so."""
         if session_id.version != 7:
             return SessionInvalid()
-        age = self._clock.now().timestamp() - _born(session_id)
+        age = self._clock.now() - born_at(session_id)
         longest = max(self._anonymous.absolute, self._owned.absolute)
-        swept = self._anonymous.idle.total_seconds() <= age <= 2 * longest.total_seconds()
+        swept = self._anonymous.idle <= age <= 2 * longest
         return SessionExpired() if swept else SessionInvalid()
 
     def _check_holder(self, session: Session, user_id: UUID | None, secret_hash: bytes | None) -> None:
@@ -376,6 +391,20 @@ class SessionService:
             raise SessionInvalid
 
 
-def _born(session_id: UUID) -> float:
-    """The moment in a UUIDv7, in seconds since 1970: its first 48 bits are milliseconds (RFC 9562, 5.7)."""
-    return (session_id.int >> 80) / 1000
+def is_held_as(session: Session) -> ColumnElement[bool]:
+    """The row of this session, as long as the same proof opens it as when it was read."""
+    return and_(
+        Session.id == session.id,
+        Session.owner_id.is_not_distinct_from(session.owner_id),
+        Session.secret_hash.is_not_distinct_from(session.secret_hash),
+    )
+
+
+def _lock_user(user_id: UUID, db_session: DatabaseSession) -> bool:
+    """Whether the account is in use; if it is, it stays so until the end of the transaction.
+
+    The lock is for one at a time: of two transactions that each see room for one more session, one looks again.
+    """
+    # NO KEY UPDATE: rows that refer to the user, such as a login, can be added meanwhile.
+    wanted = select(User.id).where(User.id == user_id, User.deleted_at.is_(None)).with_for_update(key_share=True)
+    return db_session.scalar(wanted) is not None

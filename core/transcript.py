@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from redis import Redis
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core import models
@@ -70,15 +70,17 @@ class Transcript:
             return live
         # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
         # both; the unfinished one goes with the cursor.
-        unfinished = {message.id for message in live.messages}
+        unfinished = [message for message in live.messages if message.state == "streaming"]
+        in_log = {message.id for message in unfinished}
         with self._database.reading() as db:
             rows = db.scalars(
                 select(models.Message)
                 .where(models.Message.session_id == session.id)
                 .order_by(models.Message.created_at, models.Message.id)
             )
-            kept = [Message.of(row) for row in rows if str(row.id) not in unfinished]
-        return Conversation([*kept, *live.messages], live.cursor)
+            kept = [Message.of(row) for row in rows if str(row.id) not in in_log]
+        # Finished words in Redis are those that a claim has not removed yet: SQL has them.
+        return Conversation([*kept, *unfinished], live.cursor)
 
     def keep(self, message: "Message", session_id: UUID, db_session: DatabaseSession) -> None:
         """Keep a message of an owned session, in the caller's transaction; a later state of it replaces an earlier.
@@ -97,13 +99,17 @@ class Transcript:
             )
         )
 
+    def take_back(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
+        """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""
+        taken = delete(models.Message).where(models.Message.id == message_id).returning(models.Message.id)
+        if db_session.scalar(taken) is None:
+            return False
+        left = select(models.Message.id).where(models.Message.session_id == session_id).limit(1)
+        return db_session.scalar(left) is None
+
     def anonymous_words(self, session_id: UUID) -> list["Message"]:
         """The finished messages of an anonymous session."""
         return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id)[3], 0, -1)]
-
-    def forget_words(self, session_id: UUID) -> None:
-        """Drop the words in Redis: the session has an owner now, and SQL has them."""
-        self._redis.delete(keys(session_id)[3])
 
     def _read_redis(self, session_id: UUID) -> Conversation:
         _, meta, partial, words = keys(session_id)

@@ -69,7 +69,11 @@ def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
     runtime, commands = parts().runtime, parts().commands
     if model is not None and model != runtime.sessions.current_model(session):
         changes.admit("switch", owner_of(session))
-        result_of(commands.switch_model(session.id, model, session.owner_id, None, PATIENCE))
+        result_of(
+            commands.switch_model(
+                session.id, model, session.owner_id, None, PATIENCE, secret_hash=session.secret_hash
+            )
+        )
     return current_session(), None
 
 
@@ -122,7 +126,8 @@ def _created(model: str | None, allowed: tuple[str, ...]) -> tuple[Session, Cred
         raise SessionRequired
     admit_create(model)
     credential = new_credential()
-    result_of(commands.create_session(credential, owner_id(), model, PATIENCE))
+    # Nobody is left to use a session that is made after the wait for it is over.
+    result_of(commands.create_session(credential, owner_id(), model, PATIENCE, stale=PATIENCE))
     return _validated(credential, current_principal()), credential
 
 

@@ -40,7 +40,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    hub = Hub(runtime.redis)
+    hub = Hub(runtime.redis, runtime.proofs)
     app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)

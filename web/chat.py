@@ -1,5 +1,7 @@
 """/chat: messages in; answers come as events."""
 
+import logging
+
 from flask import Blueprint, Response, jsonify
 
 from core.errors import (
@@ -9,6 +11,7 @@ from core.errors import (
     NothingToStop,
     RateLimited,
     SessionRequired,
+    SwitchboardError,
     TooManySessions,
     Unavailable,
     UnknownModel,
@@ -26,6 +29,8 @@ from web.parts import parts
 from web.plan import planned
 from web.session import personal
 from web.stream import events, first_event
+
+logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
 
@@ -79,14 +84,26 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
     check_size(body.message)
     session, issued = admission.session_for_message(body.model)
     generations = parts().runtime.generations
-    accepted = generations.accept(session, body.message, planned().generation_id)
+    try:
+        accepted = generations.accept(session, body.message, planned().generation_id)
+    except Exception:
+        if issued is not None:
+            _discard(session)
+        raise
     limits.note(accepted.standings)
     try:
         parts().commands.generate(accepted.generation_id)
     except Unavailable:
-        generations.withdraw(accepted.generation_id)
-        raise
+        logger.warning("the queue is away; the reaper calls the workers when it is back")
     return accepted, session, issued
+
+
+def _discard(session: Session) -> None:
+    """End a session that was made for a message which has been refused: nobody has its credential."""
+    try:
+        parts().runtime.sweeper.delete(session)
+    except SwitchboardError as error:
+        logger.warning("a session that nobody has waits for its expiry: %s", error.slug)
 
 
 def _with_cookie(response: Response, issued: Credential | None) -> Response:

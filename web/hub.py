@@ -24,7 +24,9 @@ from redis.exceptions import RedisError
 
 from core.errors import Unavailable
 from core.event_log import EventLog, Position, session_of
+from core.proofs import Proof, Proofs
 from core.replies import Reply
+from core.revocations import CHANNEL as REVOKED
 from web.sse import frame
 from web.subscription import Announced, Subscription
 
@@ -38,6 +40,10 @@ COMPARE = 5.0
 """Seconds within which every reader's place is compared with its log's top."""
 SLICE = 100
 """How many are compared at once, so that no event waits behind it for long."""
+VERIFY = 15.0
+"""Seconds within which every reader's proof is compared with the database: a stream's heartbeat."""
+UNVERIFIED = 60.0
+"""Seconds that readers are told events on a proof that can't be looked up, because the database is away."""
 IDLE = 0.5
 """Seconds after which the owner looks around although nothing came."""
 
@@ -63,8 +69,11 @@ class Waiter:
 class Hub:
     """The process's ear on Redis."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, proofs: Proofs | None = None) -> None:
+        """Without `proofs`, those of its readers are not looked up again."""
         self._redis = redis
+        self._proofs = proofs
+        self._verified_at = time.monotonic()
         self.reply_channel = f"sb:replies:{os.urandom(8).hex()}"
         self._connected = Flag()
         self._lock = Lock()
@@ -78,13 +87,16 @@ class Hub:
         self._pending: dict[str, int] = {}
         """Subscribe commands sent and not yet acknowledged, by channel."""
         self._closed = Flag()
+        self._hurry = Flag()
+        """Whether the readers' proofs are to be looked up at once."""
         self._log = EventLog(redis)
 
     @contextmanager
-    def subscribe(self, channel: str) -> Iterator[Subscription]:
-        """Everything announced on the channel from now on. Raises Unavailable when Redis does not acknowledge."""
+    def subscribe(self, channel: str, proof: Proof | None = None) -> Iterator[Subscription]:
+        """Everything announced on the channel from now on, to whoever has shown this proof. Raises Unavailable when
+        Redis does not acknowledge."""
         self._start()
-        subscription = Subscription(channel)
+        subscription = Subscription(channel, proof)
         wake = self._add(subscription)
         try:
             if wake:
@@ -117,6 +129,7 @@ class Hub:
     def close(self) -> None:
         """Let the owner end. Waits for it a moment."""
         self._closed.set()
+        self._hurry.set()
         if self._owner is not None:
             with suppress(RedisError):
                 self._wake()
@@ -128,6 +141,7 @@ class Hub:
                 self._owner = Thread(target=self._own, name="hub", daemon=True)
                 self._owner.start()
                 Thread(target=self._compare, name="hub-compare", daemon=True).start()
+                Thread(target=self._verify, name="hub-verify", daemon=True).start()
         if not self._connected.wait(CONNECTED):
             raise Unavailable(retry_after=2)
 
@@ -165,7 +179,7 @@ class Hub:
         while not self._closed.is_set():
             pubsub = self._redis.pubsub()
             try:
-                pubsub.subscribe(self.reply_channel, *self._channels())
+                pubsub.subscribe(self.reply_channel, REVOKED, *self._channels())
                 while not self._closed.is_set():
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=IDLE)
@@ -202,6 +216,42 @@ class Hub:
                     if reader.behind(top):
                         reader.miss()
 
+    def _verify(self) -> None:
+        """With each heartbeat look up again what all readers have proved, some at a time; a revocation's announcement
+        may have been lost."""
+        while self._proofs is not None and not self._closed.is_set():
+            self._hurry.wait(VERIFY)
+            self._hurry.clear()
+            with self._lock:
+                readers = [each for some in self._subscriptions.values() for each in some if each.proof is not None]
+            for at in range(0, len(readers), SLICE):
+                self._verify_some(self._proofs, readers[at : at + SLICE])
+
+    def _verify_some(self, proofs: Proofs, readers: list[Subscription]) -> None:
+        try:
+            held = proofs.still_hold([reader.proof for reader in readers if reader.proof is not None])
+            self._verified_at = time.monotonic()
+        except Unavailable:
+            held = [time.monotonic() - self._verified_at < UNVERIFIED] * len(readers)
+        except Exception:
+            logger.exception("proofs could not be looked up")
+            held = [False] * len(readers)
+        for reader, holds in zip(readers, held, strict=True):
+            if not holds:
+                reader.revoke()
+
+    def _doubt(self, subject: str) -> None:
+        """Have the readers look that hold this session, or that this user's login, key or token has opened."""
+        with self._lock:
+            readers = [
+                reader
+                for some in self._subscriptions.values()
+                for reader in some
+                if reader.proof is not None and reader.proof.concerns(subject)
+            ]
+        for reader in readers:
+            reader.doubt()
+
     def _channels(self) -> list[str]:
         """All channels that have readers; what was wanted before is contained in it."""
         with self._lock:
@@ -226,6 +276,8 @@ class Hub:
             self._acknowledge(channel)
         elif message["type"] == "message" and channel == self.reply_channel:
             self._reply(message["data"])
+        elif message["type"] == "message" and channel == REVOKED:
+            self._doubt(message["data"])
         elif message["type"] == "message":
             announced = _announced(message["data"])
             for subscription in self._readers(channel):
@@ -234,6 +286,9 @@ class Hub:
     def _acknowledge(self, channel: str) -> None:
         if channel == self.reply_channel:
             self._connected.set()
+            return
+        if channel == REVOKED:
+            self._hurry.set()  # what was announced while nobody listened is lost
             return
         with self._lock:
             solicited = self._pending.get(channel, 0)

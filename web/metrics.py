@@ -18,7 +18,7 @@ from concurrent.futures import wait
 from flask import current_app
 from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -111,6 +111,14 @@ class TheSystem(Collector):
                 "invariant",
                 checked.broken,
             )
+            healed = CounterMetricFamily(
+                "switchboard_invariant_healed",
+                "How much of what broke the invariant was mended by the maintenance task.",
+                labels=["invariant"],
+            )
+            for name in checked.broken:
+                healed.add_metric([name], checked.healed.get(name, 0))
+            yield healed
             yield GaugeMetricFamily(
                 "switchboard_invariants_checked_timestamp_seconds",
                 "When the invariants were last checked (Unix time).",

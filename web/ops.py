@@ -1,18 +1,14 @@
 """For operators and load balancers."""
 
-from collections.abc import Callable
-
 from flask import Blueprint, Response, jsonify
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from redis.exceptions import RedisError
 
-from celery_config import QueueNames
 from core.errors import OperatorOnly, Unavailable
 from web import answers
 from web.documented import documented
 from web.metrics import registry
 from web.operators import require_operator
-from web.parts import parts
+from web.readiness import readiness
 
 blueprint = Blueprint("ops", __name__)
 
@@ -27,13 +23,9 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 @documented({200: answers.Ready}, access="open")
 def readyz() -> Response:
-    """The database and Redis answer, and every queue has a consumer; 503 names what is missing."""
-    runtime = parts().runtime
-    missing = _failing("database", runtime.database.ping)
-    redis = _failing("redis", runtime.redis.ping)
-    missing += redis
-    if not redis:
-        missing += [f"consumer of {queue}" for queue in runtime.presence.missing(QueueNames.ALL)]
+    """The database, Redis and the broker answer, every queue has a consumer, and what runs on a schedule does run;
+    503 names what is missing."""
+    missing = readiness().missing()
     if missing:
         raise Unavailable(f"Missing: {', '.join(missing)}.", retry_after=2, missing=missing)
     return jsonify(status="ready")
@@ -49,11 +41,3 @@ def metrics() -> Response:
     """
     require_operator()
     return Response(generate_latest(registry()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _failing(name: str, check: Callable[[], object]) -> list[str]:
-    try:
-        check()
-    except (Unavailable, RedisError):
-        return [name]
-    return []

@@ -5,6 +5,8 @@ from typing import Any
 
 from kombu.connection import Connection
 
+NOTHING = "sb:nothing"
+"""A key that there never is."""
 TIMEOUT = 0.2
 """Seconds to reach the broker, and again for its answer. There is no second try."""
 
@@ -22,6 +24,18 @@ class Queues:
     def countable(self) -> bool:
         """Whether the broker is a Redis."""
         return bool(self._connection.transport.driver_type == "redis")
+
+    def ping(self) -> None:
+        """Raise what the transport raises when the broker does not answer, or takes nothing.
+
+        A Redis is asked whether it takes writes: one that has been demoted answers, and keeps nothing.
+        """
+        if self.countable:
+            channel: Any = self._connection.default_channel
+            channel.client.delete(NOTHING)
+            return
+        with self._connection.clone(connect_timeout=TIMEOUT) as connection:
+            connection.connect()
 
     def lengths(self, names: Sequence[str]) -> Mapping[str, int]:
         """How many messages wait in each queue, those left out that a worker has already taken.

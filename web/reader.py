@@ -13,6 +13,7 @@ from core.event_log import PAGE, Page, Position, channel
 from core.join import NOWHERE, Step, begin, broken, step
 from core.models import Session
 from core.people.principal import Principal
+from core.proofs import Proof
 from web.parts import Parts
 from web.sse import COMMENT, RETRY, frame
 from web.subscription import Subscription
@@ -26,19 +27,20 @@ READING = Semaphore(8)
 """How many logs are read at once: when a lost connection sends ten thousand readers to their logs, they take turns
 instead of opening ten thousand connections."""
 TERMINAL = ("done", "failed", "stopped")
+EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
 
 
 class Reader:
     """The body of an event stream. It is a cursor, not a queue: what it has not told yet is in the log."""
 
-    __slots__ = ("_at", "_beat_at", "_expires_at", "_parts", "_principal", "_rotate_at", "_session_id", "_until")
+    __slots__ = ("_at", "_beat_at", "_expires_at", "_parts", "_proof", "_rotate_at", "_session_id", "_until")
 
     def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
         """With `until`, a generation's id, the stream ends with that generation."""
         self._parts = parts
         self._session_id = session.id
         self._expires_at = session.expires_at
-        self._principal = principal
+        self._proof = Proof.of(session, principal)
         # An event's data begins with its generation's id: so its end can be told without parsing it.
         self._until = None if until is None else f'{{"generation_id":"{until}"'
         self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311
@@ -54,7 +56,8 @@ class Reader:
             return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
-        with self._parts.hub.subscribe(channel(self._session_id)) as subscription:
+        with self._parts.hub.subscribe(channel(self._session_id), self._proof) as subscription:
+            subscription.doubted = True  # what ended before Redis had the subscription was announced to nobody
             with READING:
                 tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
             begun = begin(cursor, tip)
@@ -65,14 +68,14 @@ class Reader:
             # The top was read after Redis had the subscription: from there on everything is announced.
             behind = self._at != Position(tip.epoch, tip.top)
             while True:
-                if behind and (yield from self._catch_up()):
+                if behind and (yield from self._catch_up(subscription)):
                     return
                 behind = True
                 subscription.at = self._at.offset
                 if (yield from self._follow(subscription)):
                     return
 
-    def _catch_up(self) -> Generator[bytes, None, bool]:
+    def _catch_up(self, subscription: Subscription) -> Generator[bytes, None, bool]:
         """Page through the log up to its top. Returns whether the stream has ended."""
         while True:
             with READING:
@@ -82,6 +85,9 @@ class Reader:
                 yield self._reset(page, reason)
                 return False
             for event in page.events:
+                if self._is_revoked(subscription):
+                    yield from self._farewell()
+                    return True
                 self._at = Position(page.epoch, event.offset)
                 yield frame(event.type, event.data, str(self._at))
                 if self._is_end(event.type, event.data):
@@ -93,20 +99,25 @@ class Reader:
         """Pass on what is announced, until the log must be read again. Returns whether the stream has ended."""
         while True:
             announced = subscription.take(self._patience(subscription))
+            if announced is not None and announced.position is None:
+                yield announced.frame
+                return True
+            if self._is_revoked(subscription):
+                yield from self._farewell()
+                return True
             if announced is None:
                 if self._leaves(subscription):
                     return True
-                if self._seconds_left() <= 0 or (self._beat_is_due() and not self._still_allowed()):
-                    yield frame("expired", json.dumps({"reason": "expired"}))
+                if self._seconds_left() <= 0:
+                    yield EXPIRED
                     return True
-                if not self._beat_is_due():
+                if self._beat_is_due():
+                    self._beat_at = time.monotonic() + HEARTBEAT
+                    yield COMMENT
+                if subscription.missed():
                     return False
-                self._beat_at = time.monotonic() + HEARTBEAT
-                yield COMMENT
                 continue
-            if announced.position is None:
-                yield announced.frame
-                return True
+            assert announced.position is not None
             match step(self._at, announced.position):
                 case Step.DROP:
                     continue
@@ -134,9 +145,19 @@ class Reader:
         now = time.monotonic()
         return now >= self._rotate_at or (subscription.leave_at is not None and now >= subscription.leave_at)
 
-    def _still_allowed(self) -> bool:
-        """Whether the login that opened this stream still lives."""
-        return self._principal is None or self._parts.runtime.identity.still_valid(self._principal)
+    def _is_revoked(self, subscription: Subscription) -> bool:
+        """Whether what opened this stream holds no more, looked up when there is doubt. Raises Unavailable."""
+        if subscription.doubted:
+            subscription.doubted = False  # first: what is doubted meanwhile is looked up again
+            if not all(self._parts.runtime.proofs.still_hold([self._proof])):
+                subscription.revoke()
+        return subscription.revoked
+
+    def _farewell(self) -> Iterator[bytes]:
+        """To a user whose login, key or token has ended. A guest whose session is another's now hears nothing more:
+        it comes back with what it has, and is told then."""
+        if self._proof.principal is not None:
+            yield EXPIRED
 
     def _seconds_left(self) -> float:
         """Until the session expires. When the time that is known has come, the database may know a later one."""

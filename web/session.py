@@ -116,7 +116,9 @@ def switch_model() -> Response:
     session = admission.current_session()
     parts().runtime.models.require(body.model)
     changes.admit("switch", owner_of(session))
-    reply = parts().commands.switch_model(session.id, body.model, session.owner_id, _if_match(), _wait())
+    reply = parts().commands.switch_model(
+        session.id, body.model, session.owner_id, _if_match(), _wait(), secret_hash=session.secret_hash
+    )
     return answer(reply, 200)
 
 
@@ -193,7 +195,7 @@ def rename() -> Response:
 def delete() -> Response:
     """End the session and forget it."""
     session = admission.current_session()
-    parts().runtime.sweeper.delete(session.id)
+    parts().runtime.sweeper.delete(session)
     if session.owner_id is not None:
         parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     response = Response(status=204)

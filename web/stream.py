@@ -41,6 +41,7 @@ class SessionStream(ServerSentEventsBlueprint):
         with parts().hub.subscribe(channel) as subscription:
             while True:
                 announced = subscription.take(HEARTBEAT)
+                subscription.missed()  # whoever reads like this has no place to go on from
                 if announced is not None:
                     event_id = str(announced.position) if announced.position else None
                     yield Message(announced.data, type=announced.type, id=event_id)

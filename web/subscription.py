@@ -6,6 +6,7 @@ from threading import Event as Flag
 from typing import NamedTuple
 
 from core.event_log import Position
+from core.proofs import Proof
 
 BUFFER = 256
 """Announcements kept for a reader that is busy; beyond that it reads the log instead."""
@@ -24,10 +25,16 @@ class Announced(NamedTuple):
 class Subscription:
     """Filled by the hub, emptied by one reader. There may be ten thousand, so it is kept small."""
 
-    __slots__ = ("_gap", "_items", "_news", "at", "channel", "leave_at", "ready")
+    __slots__ = ("_gap", "_items", "_news", "at", "channel", "doubted", "leave_at", "proof", "ready", "revoked")
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, proof: Proof | None = None) -> None:
         self.channel = channel
+        self.proof = proof
+        """What opened it; looked up again with each heartbeat."""
+        self.doubted = False
+        """Whether the proof may have ended just now: not a word further before that has been looked up."""
+        self.revoked = False
+        """Whether the proof holds no more."""
         self.ready = False
         """Whether Redis has acknowledged the channel."""
         self.at = 0
@@ -47,15 +54,17 @@ class Subscription:
         return self.ready
 
     def take(self, wait: float) -> Announced | None:
-        """The next announcement, or None when none came within `wait` seconds or some were missed: read the log."""
-        if not self._items and not self._gap:
+        """The next announcement, or None when none came within `wait` seconds, or some were `missed`, or there is
+        something else to look at."""
+        if not self._items and not self._gap and not self.doubted:
             self._news.wait(wait)
         self._news.clear()
-        if self._gap:
-            self._gap = False
-            self._items = None
-            return None
-        return self._items.popleft() if self._items else None
+        return self._items.popleft() if self._items and not self._gap else None
+
+    def missed(self) -> bool:
+        """Whether announcements were missed since this was last asked: then the log must be read."""
+        missed, self._gap = self._gap, False
+        return missed
 
     def acknowledge(self) -> None:
         """Redis has the subscription."""
@@ -76,6 +85,16 @@ class Subscription:
         """Something may have been missed."""
         self._gap = True
         self._items = None
+        self._news.set()
+
+    def doubt(self) -> None:
+        """The proof may hold no more: have the reader look before it tells anything else."""
+        self.doubted = True
+        self._news.set()
+
+    def revoke(self) -> None:
+        """The proof holds no more."""
+        self.revoked = True
         self._news.set()
 
     def behind(self, top: int) -> bool:

@@ -1,15 +1,18 @@
 """/tasks: what became of a command that was answered with 202."""
 
-from uuid import UUID
+import hmac
 
 from flask import Blueprint, Response, jsonify
 
 from core.errors import NotOwner, SessionRequired, UnknownTask
-from core.replies import Reply
+from core.people.secret import parse_id
+from core.replies import Reply, holder_of
+from core.session_service import Credential
 from web import admission, answers
 from web.credentials import session_credential
 from web.documented import documented
 from web.parts import parts
+from web.principal import current_principal
 from web.session import personal
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
@@ -19,17 +22,31 @@ blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 @documented({200: answers.Task}, access="session", raises=(UnknownTask,))
 def task(task_id: str) -> Response:
     """The task's state, and its result or problem, for the holder of the session it is about."""
-    reply = parts().runtime.replies.find(task_id)
     credential = session_credential()
     if credential is None:
         raise SessionRequired
+    reply = parts().runtime.replies.find(task_id) if _is_task_id(task_id) else None
     if reply is None:
         raise UnknownTask
-    if UUID(reply.session_id) != credential.session_id:
+    if reply.session_id != str(credential.session_id):
         raise NotOwner
-    if reply.result is not None:
-        admission.current_session()  # there is a row now: the secret must be its own
+    # A creation that failed has made no row, so its sender is known by what the command was sent with.
+    if not _is_holder(reply, credential):
+        admission.current_session()
     return personal(jsonify(_described(reply)))
+
+
+def _is_holder(reply: Reply, credential: Credential) -> bool:
+    """Whether the request proves to be the command's sender."""
+    principal = current_principal()
+    mine = [holder_of(None, credential.secret_hash)] if credential.secret_hash else []
+    mine += [holder_of(principal.user_id, None)] if principal else []
+    return any(hmac.compare_digest(reply.holder, each) for each in mine)
+
+
+def _is_task_id(text: str) -> bool:
+    """Whether the text can be a task's id; others need not be looked for."""
+    return parse_id(text) is not None
 
 
 def _described(reply: Reply) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The task on the queue `chat`."""
 
 from celery_config import TaskNames
-from workers.app import app, runtime
+from workers.app import app, call_worker, runtime
 
 
 # Acknowledged when taken: running it twice would pay for the answer twice. When the worker dies, the lease on
@@ -11,4 +11,4 @@ def generate(generation_id: str) -> None:
     """Write the answer whose turn it is: `generation_id`'s, or another that has come for it in the line."""
     following = runtime.writer.run()
     if following is not None:
-        generate.delay(str(following))
+        call_worker(following)

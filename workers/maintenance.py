@@ -4,6 +4,7 @@ from celery.utils.log import get_task_logger
 
 from celery_config import TaskNames
 from workers.app import app, runtime
+from workers.schedule import reap
 
 logger = get_task_logger(__name__)
 
@@ -13,10 +14,13 @@ SHOWN = 20
 
 @app.task(name=TaskNames.SWEEP_EXPIRED)
 def sweep_expired() -> int:
-    """Delete expired sessions with all that hangs on them, and expired logins; returns how many sessions."""
+    """Delete expired sessions with all that hangs on them, expired logins, and what is left of accounts that were
+    given up; returns how many sessions."""
     swept = runtime.sweeper.sweep_expired()
+    runtime.sweeper.finish_deletions()
     with runtime.database.writing() as db:
         runtime.logins.sweep_expired(db)
+    runtime.runs.note("sweep", runtime.settings.sweep_every)
     if swept:
         logger.info("swept %d expired sessions", swept)
     return swept
@@ -24,24 +28,22 @@ def sweep_expired() -> int:
 
 @app.task(name=TaskNames.REAP_GENERATIONS)
 def reap_generations() -> int:
-    """Hand on the generations whose worker is gone, or end them; returns how many."""
-    reaped = runtime.reaper.reap()
-    for generation_id in reaped.handed_on:
-        app.send_task(TaskNames.GENERATE, [str(generation_id)])
-    for generation_id in reaped.waiting:
-        app.send_task(TaskNames.GENERATE, [str(generation_id)], expires=runtime.settings.reap_every.total_seconds())
-    if reaped.handed_on or reaped.ended:
-        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
-    return len(reaped.handed_on) + reaped.ended + reaped.told
+    """Do what every chat worker does now and then (workers/schedule.py). Only beat sends for it."""
+    runtime.runs.note("beat", runtime.settings.reap_every)
+    return reap()
 
 
 @app.task(name=TaskNames.CHECK_INVARIANTS, acks_late=False)  # it may take long, and one that is lost is made up for
 def check_invariants() -> int:
-    """Look for what must never be, and keep what was found for /metrics; returns how many invariants are broken."""
+    """Look for what must never be, heal what can be healed, and keep what was found for /metrics; returns how many
+    invariants are broken."""
     findings = runtime.invariants.check()
-    runtime.last_check.keep(findings)
+    healed = runtime.healing.heal(findings)
+    runtime.last_check.keep(findings, healed)
     broken = [finding for finding in findings if finding.ids]
     for finding in broken:
         shown = ", ".join(finding.ids[:SHOWN])
         logger.warning("broken by %d: %s (%s): %s", len(finding.ids), finding.meaning, finding.name, shown)
+    for name, count in healed.items():
+        logger.warning("healed %d of %s", count, name)
     return len(broken)

@@ -21,17 +21,12 @@ def create(session_id: str, secret_hash: str | None, owner_id: str | None, model
     return runtime.sessions.describe(session)
 
 
-@app.task(name=TaskNames.SWITCH_MODEL, base=Command)
-def switch_model(session_id: str, model: str, owner_id: str | None, version: int | None) -> dict[str, Any]:
+@app.task(name=TaskNames.SWITCH_MODEL, base=Command, bind=True)
+def switch_model(
+    self: Command, session_id: str, model: str, owner_id: str | None, version: int | None
+) -> dict[str, Any]:
     """Switch the session's model and tell its readers."""
-    with runtime.database.writing() as db:
-        session = runtime.sessions.switch_model(
-            UUID(session_id), model, db, UUID(owner_id) if owner_id else None, version=version
-        )
-    runtime.log.append(
-        session.id,
-        "model",
-        {"model": session.last_model, "version": session.version},
-        expires_at=session.expires_at,
-    )
+    owner = UUID(owner_id) if owner_id else None
+    command_id = UUID(self.request.id)
+    session = runtime.actions.switch_model(UUID(session_id), model, owner, version, command_id)
     return runtime.sessions.describe(session)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from core.answers.attempt import Attempt, Attempts, Lost, change
+from core.answers.attempt import Attempt, Attempts, Lost, change, lock_session
 from core.clock import Clock, rfc3339
 from core.database import Database
 from core.event_log import LAST, EventLog, LogLost, Producer
@@ -48,15 +48,17 @@ class AnswerLog:
         self.append(attempt, "delta", {"at": len(attempt.text), "text": text}, text=text)
         attempt.text += text
 
-    def append_end(self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message) -> None:
-        """Tell of the end, with an anonymous session's finished answer. Who calls has won the row's last
-        transition."""
+    def append_end(
+        self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, *, retracts: str | None = None
+    ) -> None:
+        """Tell of the end, with an anonymous session's finished answer; `retracts` is the id of the question that is
+        taken back, and then its answer is not kept. Who calls has won the row's last transition."""
         try:
-            self._append_end(attempt, kind, data, answer)
+            self._append_end(attempt, kind, data, answer, retracts)
         except LogLost:
             if attempt.text:  # of what nobody has seen, nobody misses the end
                 self._restore(attempt)
-                self._append_end(attempt, kind, data, answer)
+                self._append_end(attempt, kind, data, answer, retracts)
 
     def message(self, attempt: Attempt, state: MessageState, model: str | None = None) -> Message:
         """The answer as it is now."""
@@ -68,6 +70,7 @@ class AnswerLog:
         if attempt.anonymous or not attempt.text:
             return
         with self._database.writing() as db:
+            lock_session(db, attempt.session_id)
             if not change(db, attempt, state=GenerationState.RUNNING):  # and holds it until the commit
                 raise Lost
             self._transcript.keep(self.message(attempt, "streaming"), attempt.session_id, db)
@@ -86,7 +89,9 @@ class AnswerLog:
             written=len(attempt.text.encode()) if written is None else written,
         )
 
-    def _append_end(self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message) -> None:
+    def _append_end(
+        self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, retracts: str | None
+    ) -> None:
         self._log.append(
             attempt.session_id,
             kind,
@@ -94,7 +99,8 @@ class AnswerLog:
             expires_at=attempt.keep_until,
             producer=Producer(attempt.generation_id, attempt.number, LAST),
             role="end",
-            word=answer.dump() if attempt.anonymous else "",
+            word=answer.dump() if attempt.anonymous and retracts is None else "",
+            retracts=retracts or "",
             written=len(attempt.text.encode()),
         )
 

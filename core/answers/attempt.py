@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.answers.usage import shown
@@ -142,6 +142,12 @@ def new_holder(generation_id: UUID) -> str:
     """As what a provider's slot is held, for a generation: one that nobody else has, so that whoever loses a race for
     it, or has been lost, gives away no slot but its own."""
     return f"{generation_id}:{secrets.token_hex(4)}"
+
+
+def lock_session(db_session: DatabaseSession, session_id: UUID) -> None:
+    """Let nobody delete the session before the transaction ends. To be done before a generation of it is changed and
+    words are kept: whoever deletes it locks the two in this order, and neither must wait for the other."""
+    db_session.execute(select(Session.id).where(Session.id == session_id).with_for_update(read=True, key_share=True))
 
 
 def change(db_session: DatabaseSession, attempt: Attempt, **values: Any) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session as DatabaseSession
 
 from core.answers.answer_log import AnswerLog
-from core.answers.attempt import Attempt, Attempts, Lost, matched
+from core.answers.attempt import Attempt, Attempts, Lost, lock_session, matched
 from core.clock import Clock
 from core.database import Database
 from core.errors import Unavailable
@@ -21,6 +22,7 @@ from core.event_log import Fenced
 from core.limits.message_limits import MessageLimits
 from core.models import IS_LIVE, Generation, GenerationState
 from core.providers import Usage
+from core.session_service import SessionService
 from core.transcript import Message, MessageState, Transcript
 
 KEPT_AS: dict[GenerationState, MessageState] = {
@@ -28,6 +30,11 @@ KEPT_AS: dict[GenerationState, MessageState] = {
     GenerationState.STOPPED: "stopped",
     GenerationState.FAILED: "failed",
 }
+
+
+RETRACTS = "retracts"
+"""In the data of an end: the id of the question that goes with it, for its sender has been told that it was refused.
+Then there is no answer either, and both are kept nowhere."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Endings:
     def __init__(
         self,
         database: Database,
+        sessions: SessionService,
         attempts: Attempts,
         answers: AnswerLog,
         transcript: Transcript,
@@ -53,6 +61,7 @@ class Endings:
         clock: Clock,
     ) -> None:
         self._database = database
+        self._sessions = sessions
         self._attempts = attempts
         self._answers = answers
         self._transcript = transcript
@@ -104,6 +113,8 @@ class Endings:
         told = {**end.data, "length": len(attempt.text)}
         answer = self._answer(attempt, end.state, told)
         with self._database.writing() as db:
+            if not attempt.anonymous:
+                lock_session(db, attempt.session_id)
             ended = matched(
                 db,
                 attempt.generation_id,
@@ -117,10 +128,8 @@ class Endings:
             )
             if not ended:
                 return False
-            if not attempt.anonymous:
+            if not attempt.anonymous and RETRACTS not in told:
                 self._transcript.keep(answer, attempt.session_id, db)
-        # Before the event: who sees it may send the next message at once.
-        self._limits.release(attempt.owner, attempt.generation_id)
         self._tell(attempt, end.state, told, answer)
         return True
 
@@ -128,19 +137,29 @@ class Endings:
         return self._answers.message(attempt, KEPT_AS[state], told.get("model"))
 
     def _tell(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
-        """Settle the budget, write the terminal event, named after the state, and note that all is done."""
+        """Give the owner's lease back, settle the budget, write the terminal event, named after the state, and note
+        that all is done. What fails leaves the note out: then all of it is repeated."""
+        # Before the event: who sees it may send the next message at once.
         settled = self._settle(attempt)
         with suppress(Fenced, Lost):  # the session has gone on without it, or is gone: nobody is left to tell
-            self._answers.append_end(attempt, state, data, answer)
+            self._answers.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
         if settled is not None:
             done = update(Generation).where(Generation.id == attempt.generation_id)
             with self._database.writing() as db:
+                if RETRACTS in data:
+                    self._take_back(UUID(data[RETRACTS]), attempt.session_id, db)
                 db.execute(done.values(untold=None, settled_tokens=settled))
 
+    def _take_back(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+        if self._transcript.take_back(question_id, session_id, db_session):
+            self._sessions.untitle_session(session_id, db_session)
+
     def _settle(self, attempt: Attempt) -> int | None:
-        """The tokens that the owner's budget is charged, or None when it can't be now."""
+        """The tokens that the owner's budget is charged, or None when it can't be now, or the lease not be given
+        back."""
         tokens = sum(attempt.usage)
         try:
+            self._limits.release(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
         except Unavailable:
             return None

@@ -70,11 +70,11 @@ class Line:
         same = and_(Generation.turn == turn, Generation.id < generation_id)
         return db_session.scalar(select(func.count()).where(IN_LINE, or_(Generation.turn < turn, same))) or 0
 
-    def enter(self, generation_id: UUID, turn: datetime) -> None:
-        """Let it wait for its turn; nothing happens to one that has ended meanwhile."""
+    def enter(self, generation_id: UUID, turn: datetime) -> bool:
+        """Let it wait for its turn; whether it does: one that has ended meanwhile, or is gone, does not."""
         patience = self._clock.now() + QUEUE_PATIENCE
         with self._database.writing() as db:
-            matched(db, generation_id, IS_QUEUED, turn=turn, lease_until=patience)
+            return matched(db, generation_id, IS_QUEUED, turn=turn, lease_until=patience)
 
     def first(self) -> UUID | None:
         """Who is at the front, if anybody waits."""

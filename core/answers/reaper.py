@@ -13,6 +13,7 @@ from core.clock import Clock
 from core.database import Database
 from core.errors import GenerationLost
 from core.models import IS_LIVE, Generation, GenerationState
+from core.removals import Removals
 
 BATCH = 500
 NOBODY_CAME = GenerationLost("No worker was free to answer in time. Please ask again.")
@@ -34,16 +35,25 @@ class Reaped:
 class Reaper:
     """Runs on a schedule. Two at once do no harm: every transition has one winner."""
 
-    def __init__(self, database: Database, attempts: Attempts, line: Line, endings: Endings, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        attempts: Attempts,
+        line: Line,
+        endings: Endings,
+        removals: Removals,
+        clock: Clock,
+    ) -> None:
         self._database = database
+        self._removals = removals
         self._attempts = attempts
         self._line = line
         self._endings = endings
         self._clock = clock
 
     def reap(self) -> Reaped:
-        """Hand on what has lapsed, end what has been tried often enough or nobody picked up, and tell of ends
-        that came while Redis was away."""
+        """Hand on what has lapsed, end what has been tried often enough or nobody picked up, tell of ends that came
+        while Redis was away, and remove what could not be removed then."""
         lapsed, untold = self._find(self._attempts.lease)
         waiting = self._line.waiting()
         handed_on = []
@@ -55,6 +65,7 @@ class Reaper:
                 ended += self._end(generation_id)
         for generation_id in untold:
             self._endings.tell(generation_id)
+        self._removals.drain()
         self._line.tell()
         return Reaped(tuple(handed_on), tuple(waiting), ended, len(untold))
 

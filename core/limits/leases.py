@@ -5,6 +5,7 @@ from typing import cast
 from uuid import UUID
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.commands.core import Script
 
 from core.errors import RateLimited
@@ -75,10 +76,23 @@ class Leases:
         with answering():
             self._redis.zrem(self._key(owner), str(holder))
 
-    def clear(self, owner: UUID | str) -> None:
-        """The owner is gone, with all holders."""
+    def add_release(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str | None = None) -> None:
+        """Add to a pipeline: the holder is done; without one, all of the owner's are."""
+        if holder is None:
+            pipe.delete(self._key(owner))
+        else:
+            pipe.zrem(self._key(owner), str(holder))
+
+    def holders(self, owner: UUID | str) -> list[str]:
+        """Those of the owner's that hold a lease, the ones first whose leases end first."""
         with answering():
-            self._redis.delete(self._key(owner))
+            seconds, microseconds = self._redis.time()
+            return [
+                str(holder)
+                for holder in self._redis.zrangebyscore(
+                    self._key(owner), f"({seconds * 1_000_000 + microseconds}", "+inf"
+                )
+            ]
 
     def _key(self, owner: UUID | str) -> str:
         return f"{PREFIX}{self._policy}:{owner}"

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
+from redis.client import Pipeline
+
 from core.errors import GenerationInProgress, RateLimited, SwitchboardError, Unavailable
 from core.limits.leases import Leases
 from core.limits.rate_limit import Bucket, RateLimiter
@@ -14,6 +16,9 @@ from core.models import Session
 from core.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+CONCURRENT = "concurrent"
+"""The policy of answers at the same time."""
 
 
 class MessageLimits:
@@ -55,8 +60,8 @@ class MessageLimits:
 
     def cancel(self, session: Session, generation_id: UUID) -> None:
         """The generation that was admitted has not come about: it holds nothing, and costs no tokens."""
-        self.release(owner_of(session), generation_id)
         with _healing():
+            self.release(owner_of(session), generation_id)
             self.settle(owner_of(session), session.anonymous, generation_id, 0)
 
     def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
@@ -67,17 +72,11 @@ class MessageLimits:
         for bucket in self._budget(owner, anonymous, tokens):
             self._limiter.settle(bucket, str(owner), str(generation_id))
 
-    def forget(self, owner: UUID, generation_id: UUID) -> None:
-        """The generation is deleted, and nobody will end it: it holds nothing more, and what it reserved is spent."""
-        self.release(owner, generation_id)
-        with _healing():
-            self._limiter.forget(str(owner), str(generation_id))
-
-    def forget_owner(self, owner: UUID) -> None:
-        """The owner is gone, with all its generations."""
-        with _healing():
-            self._leases.clear(owner)
-            self._limiter.forget(str(owner))
+    def add_forget(self, pipe: Pipeline, owner: UUID, generation_id: UUID | None = None) -> None:
+        """Add to a pipeline: the owner's generation, or all of the owner's, is gone and nobody will end it. It holds
+        nothing more, and what it reserved is spent."""
+        self._leases.add_release(pipe, owner, generation_id)
+        self._limiter.add_forget(pipe, str(owner), None if generation_id is None else str(generation_id))
 
     def _budget(self, owner: UUID, anonymous: bool, tokens: int) -> list[Bucket]:
         settings = self._settings
@@ -90,9 +89,12 @@ class MessageLimits:
             self._leases.hold(owner, generation_id, lease)
 
     def release(self, owner: UUID, generation_id: UUID) -> None:
-        """The generation has ended."""
-        with _healing():
-            self._leases.release(owner, generation_id)
+        """The generation has ended. Safe to repeat. Raises Unavailable."""
+        self._leases.release(owner, generation_id)
+
+    def holders(self, owner: UUID) -> set[UUID]:
+        """The generations that hold a lease of the owner's now. Raises Unavailable."""
+        return {UUID(holder) for holder in self._leases.holders(owner)}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.commands.core import Script
 from redis.exceptions import RedisError
 
@@ -148,13 +149,12 @@ class RateLimiter:
                 args=[item, bucket.cost, bucket.rate.interval, bucket.rate.capacity],
             )
 
-    def forget(self, account: str, item: str | None = None) -> None:
-        """The item, or every item of the account, is settled with what was reserved for it. Raises Unavailable."""
-        with answering():
-            if item is None:
-                self._redis.delete(_account_key(account))
-            else:
-                self._redis.hdel(_account_key(account), item)
+    def add_forget(self, pipe: Pipeline, account: str, item: str | None = None) -> None:
+        """Add to a pipeline: the item, or every item of the account, is settled with what was reserved for it."""
+        if item is None:
+            pipe.delete(_account_key(account))
+        else:
+            pipe.hdel(_account_key(account), item)
 
     def _key(self, bucket: Bucket) -> str:
         # A keyed hash, because a bucket's subject may be the address of somebody who is to leave no trace. The

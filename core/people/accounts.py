@@ -5,10 +5,11 @@ the user's row, that the password is still the one that was verified.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
@@ -24,6 +25,7 @@ from core.errors import (
     LoginRequired,
     NoPassword,
     RegistrationClosed,
+    Unavailable,
     UnknownKey,
     UnknownLogin,
 )
@@ -34,6 +36,7 @@ from core.people.email_address import normal_address
 from core.people.logins import LoginCredential, Logins
 from core.people.passwords import Passwords
 from core.people.principal import Principal
+from core.revocations import Revocations
 from core.sweep import Sweeper
 
 
@@ -57,6 +60,7 @@ class Accounts:
         logins: Logins,
         keys: ApiKeys,
         sweeper: Sweeper,
+        revocations: Revocations,
         audit: Audit,
         clock: Clock,
         *,
@@ -67,6 +71,7 @@ class Accounts:
         self._logins = logins
         self._keys = keys
         self._sweeper = sweeper
+        self._revocations = revocations
         self._audit = audit
         self._clock = clock
         self._registration_open = registration_open
@@ -100,7 +105,10 @@ class Accounts:
         tells a forger whether there is such an account.
         """
         with self._database.reading() as db:
-            found = db.execute(select(User.email, User.password_hash).where(User.id == device.user_id)).first()
+            living = select(User.email, User.password_hash).where(
+                User.id == device.user_id, User.deleted_at.is_(None)
+            )
+            found = db.execute(living).first()
         email, stored = found or (None, None)
         return device.signed_with(stored) and email == account
 
@@ -122,15 +130,18 @@ class Accounts:
             user = self._locked(found.id, stored, db)
             user.password_hash = renewed
             credential = self._begin(user.id, before, db)
+        self._revocations.announce(user.id)  # an older login may have ended for the new one
         self._audit.record(Kind.LOGIN, user_id=user.id, detail="password")
         return LoggedIn(user, credential, Device.issue(user.id, renewed, device))
 
     def log_in_through_issuer(self, user_id: UUID, before: LoginCredential | None = None) -> LoginCredential:
         """Log in a user whom the issuer has just named. Raises LoginFailed when they are no more."""
         with self._database.writing() as db:
-            if db.scalar(select(User.id).where(User.id == user_id).with_for_update()) is None:
+            living = select(User.id).where(User.id == user_id, User.deleted_at.is_(None))
+            if db.scalar(living.with_for_update()) is None:
                 raise LoginFailed
             credential = self._begin(user_id, before, db)
+        self._revocations.announce(user_id)
         self._audit.record(Kind.LOGIN, user_id=user_id, detail="oidc")
         return credential
 
@@ -142,14 +153,15 @@ class Accounts:
                 self._logins.end(login.user_id, login.id, db)
         except LoginInvalid:
             return
+        self._revocations.announce(login.user_id)
         self._audit.record(Kind.LOGOUT, user_id=login.user_id)
 
     def user(self, principal: Principal) -> User:
         """The principal's account. Raises LoginRequired when it has been deleted meanwhile."""
         with self._database.reading() as db:
             user = db.get(User, principal.user_id)
-        if user is None:
-            raise LoginRequired
+        if user is None or user.deleted_at is not None:
+            raise LoginRequired("This account has been deleted.")
         return user
 
     def change_password(self, principal: Principal, current: str, new: str, *, end_other_logins: bool) -> LoggedIn:
@@ -172,6 +184,7 @@ class Accounts:
             elif principal.login_id is not None:
                 self._logins.end(user.id, principal.login_id, db)
             credential = self._logins.begin(user.id, db)
+        self._revocations.announce(user.id)
         self._audit.record(Kind.PASSWORD_CHANGED, user_id=user.id)
         return LoggedIn(user, credential, Device.issue(user.id, hashed))
 
@@ -186,6 +199,7 @@ class Accounts:
             ended = self._logins.end(principal.user_id, login_id, db)
         if not ended:
             raise UnknownLogin
+        self._revocations.announce(principal.user_id)
         self._audit.record(Kind.LOGIN_ENDED, user_id=principal.user_id)
 
     def create_key(self, principal: Principal, name: str) -> tuple[ApiKey, KeyCredential]:
@@ -206,6 +220,7 @@ class Accounts:
             revoked = self._keys.revoke(principal.user_id, key_id, db)
         if not revoked:
             raise UnknownKey
+        self._revocations.announce(principal.user_id)
         self._audit.record(Kind.KEY_REVOKED, user_id=principal.user_id, detail=str(key_id))
 
     def delete(self, principal: Principal, password: str | None) -> None:
@@ -219,9 +234,17 @@ class Accounts:
             if password is None:
                 raise InvalidBody("The field 'password' is missing.", field="password")
             self._verify_own(principal, password, stored)
-        self._sweeper.end_sessions_of(principal.user_id)
+        # Unusable first: nothing is added any more to what is removed after that, here or, should a store be away, by
+        # the next sweep.
         with self._database.writing() as db:
-            db.execute(delete(User).where(User.id == principal.user_id))
+            user = db.scalars(select(User).where(User.id == principal.user_id).with_for_update()).one_or_none()
+            if user is not None:
+                user.deleted_at = user.deleted_at or self._clock.now()
+                self._logins.end_all(user.id, db)
+                self._keys.revoke_all(user.id, db)
+        self._revocations.announce(principal.user_id)
+        with suppress(Unavailable):
+            self._sweeper.remove_account(principal.user_id)
         self._audit.record(Kind.ACCOUNT_DELETED, user_id=principal.user_id)
 
     def _by_address(self, email: str) -> User | None:
@@ -230,7 +253,7 @@ class Accounts:
         except InvalidBody:
             return None  # nobody's, and not worth other words or another time than an unknown one
         with self._database.reading() as db:
-            return db.scalars(select(User).where(User.email == address)).one_or_none()
+            return db.scalars(select(User).where(User.email == address, User.deleted_at.is_(None))).one_or_none()
 
     def _verify_own(self, principal: Principal, password: str, stored: str) -> None:
         if not self._passwords.verify(password, stored):
@@ -241,7 +264,7 @@ class Accounts:
         """The user, while nobody else changes the row. Raises LoginFailed when the password that was verified is
         no longer theirs."""
         user = db.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
-        if user is None or user.password_hash != verified:
+        if user is None or user.deleted_at is not None or user.password_hash != verified:
             raise LoginFailed
         return user
 

@@ -92,10 +92,6 @@ class ApiKeys:
         if key is not None:
             key.last_used_at = self._clock.now()
 
-    def lives(self, key_id: UUID, db: DatabaseSession) -> bool:
-        """Whether a key that was proved before is still one."""
-        return db.get(ApiKey, key_id) is not None
-
     def of(self, user_id: UUID, db: DatabaseSession) -> Sequence[ApiKey]:
         """The user's keys, newest first."""
         wanted = select(ApiKey).where(ApiKey.user_id == user_id)
@@ -105,3 +101,7 @@ class ApiKeys:
         """Revoke one of the user's keys; whether there was such a one."""
         revoked = delete(ApiKey).where(ApiKey.id == key_id, ApiKey.user_id == user_id).returning(ApiKey.id)
         return db.scalars(revoked).first() is not None
+
+    def revoke_all(self, user_id: UUID, db: DatabaseSession) -> None:
+        """Revoke all of the user's keys."""
+        db.execute(delete(ApiKey).where(ApiKey.user_id == user_id))

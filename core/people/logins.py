@@ -94,11 +94,6 @@ class Logins:
             login.expires_at = expires_at
             login.last_used_at = self._clock.now()
 
-    def lives(self, login_id: UUID, db: DatabaseSession) -> bool:
-        """Whether a login that was proved before is still on."""
-        login = db.get(Login, login_id)
-        return login is not None and self._lives(login)
-
     def of(self, user_id: UUID, db: DatabaseSession) -> Sequence[Login]:
         """The user's living logins, newest first."""
         now = self._clock.now()

@@ -209,12 +209,12 @@ def test_a_malformed_login_cookie_is_none(text: str) -> None:
 def test_logging_out_ends_the_login_and_twice_is_no_error(runtime: Runtime) -> None:
     credential = _registered(runtime)
     principal = runtime.identity.of_login(credential)
-    assert runtime.identity.still_valid(principal)
+    assert runtime.proofs.valid([principal])
     runtime.accounts.log_out(LoginCredential(credential.login_id, "x" * 43))  # a forger ends nothing
-    assert runtime.identity.still_valid(principal)
+    assert runtime.proofs.valid([principal])
     runtime.accounts.log_out(credential)
     runtime.accounts.log_out(credential)
-    assert not runtime.identity.still_valid(principal)
+    assert not runtime.proofs.valid([principal])
     with pytest.raises(LoginInvalid):
         runtime.identity.of_login(credential)
     assert _kinds(runtime) == [Kind.REGISTERED, Kind.LOGOUT]
@@ -226,7 +226,7 @@ def test_an_idle_login_expires(runtime: Runtime, clock: TurnableClock) -> None:
     clock.turn(timedelta(days=14))
     with pytest.raises(LoginInvalid):
         runtime.identity.of_login(credential)
-    assert not runtime.identity.still_valid(principal)
+    assert not runtime.proofs.valid([principal])
     assert runtime.accounts.logins(principal) == []
 
 
@@ -340,7 +340,7 @@ def test_a_login_is_ended_by_its_user_only(runtime: Runtime) -> None:
         runtime.accounts.end_login(theirs, mine.login_id)
     assert [login.id for login in runtime.accounts.logins(mine)] == [mine.login_id]
     runtime.accounts.end_login(mine, mine.login_id)
-    assert not runtime.identity.still_valid(mine)
+    assert not runtime.proofs.valid([mine])
 
 
 def test_of_many_logins_at_once_the_newest_stay(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,9 +366,9 @@ def test_a_key_proves_its_user_until_it_is_revoked(runtime: Runtime) -> None:
     assert str(credential).startswith(f"sb_{key.id.hex}_")
     principal = runtime.identity.of_bearer(str(credential))
     assert (principal.user_id, principal.method, principal.key_id) == (owner.user_id, "api-key", key.id)
-    assert runtime.identity.still_valid(principal)
+    assert runtime.proofs.valid([principal])
     runtime.accounts.revoke_key(owner, key.id)
-    assert not runtime.identity.still_valid(principal)
+    assert not runtime.proofs.valid([principal])
     with pytest.raises(TokenInvalid):
         runtime.identity.of_bearer(str(credential))
     with pytest.raises(UnknownKey):
@@ -444,11 +444,11 @@ def test_issuer_and_subject_are_the_identity(
     assert first.user_id == again.user_id
     assert len({first.user_id, other.user_id, taken.id}) == 3  # an e-mail address in a token opens no account
     assert first.method == "oidc"
-    assert runtime.identity.still_valid(first)
+    assert runtime.proofs.valid([first])
     with pytest.raises(NoPassword):
         runtime.accounts.change_password(first, "", PASSWORD, end_other_logins=True)
     clock.turn(timedelta(minutes=6))
-    assert not runtime.identity.still_valid(first)
+    assert not runtime.proofs.valid([first])
     runtime.accounts.delete(again, None)
     assert _count(runtime, User) == 2
     issuer.stop()
@@ -500,7 +500,7 @@ def test_a_deleted_account_leaves_nothing_but_its_audit_events(runtime: Runtime)
             if table.name != AuditEvent.__tablename__:
                 assert str(principal.user_id) not in str(db.execute(select(table)).all())
     assert not [key for key in runtime.redis.keys("*") for session in sessions if str(session.id) in key]
-    assert not runtime.identity.still_valid(principal)
+    assert not runtime.proofs.valid([principal])
     runtime.accounts.register(EMAIL, OTHER_PASSWORD)
     assert Kind.ACCOUNT_DELETED in _kinds(runtime)
 

@@ -58,7 +58,7 @@ def test_a_user_has_room_for_so_many_and_for_more_when_some_have_gone(runtime: R
     assert "You have 3 sessions" in refused.value.detail
     _create(runtime, other)
     _create(runtime, None)
-    runtime.sweeper.delete(first.id)
+    runtime.sweeper.delete(first)
     _create(runtime, owner)
     with pytest.raises(TooManySessions):
         _create(runtime, owner)
@@ -84,7 +84,7 @@ def test_a_claim_needs_room_and_takes_nothing_without_it(runtime: Runtime) -> No
         found = runtime.sessions.validate_session(session.id, db, secret_hash=guests.secret_hash)
     assert found is not None
     assert found.anonymous
-    runtime.sweeper.delete(mine[0].id)
+    runtime.sweeper.delete(mine[0])
     runtime.claims.claim(session, owner)
     with pytest.raises(TooManySessions):
         _create(runtime, owner)

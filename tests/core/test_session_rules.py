@@ -163,14 +163,15 @@ class Rules(RuleBasedStateMachine):
     @rule(session=sessions)
     def delete(self, session: UUID) -> None:
         with self.database.writing() as db:
-            self.service.delete_session(session, db)
+            self.service.delete_sessions([session], db)
         self.known.pop(session, None)
 
     @rule(limit=st.integers(1, 3))
     def sweep(self, limit: int) -> None:
         expired = {key for key, known in self.known.items() if known.expires_at <= self.clock.now()}
         with self.database.writing() as db:
-            swept = set(self.service.sweep_expired(db, limit))
+            swept = set(self.service.lock_expired(db, limit))
+            self.service.delete_sessions(swept, db)
         assert swept <= expired
         assert len(swept) == min(limit, len(expired))
         for session in swept:

@@ -11,7 +11,15 @@ from uuid_utils.compat import uuid7
 
 from core.client_pool import ClientPool
 from core.database import Database
-from core.errors import NotOwner, SessionExpired, SessionInvalid, SwitchboardError, UnknownModel, VersionConflict
+from core.errors import (
+    LoginRequired,
+    NotOwner,
+    SessionExpired,
+    SessionInvalid,
+    SwitchboardError,
+    UnknownModel,
+    VersionConflict,
+)
 from core.model_config import load_catalog
 from core.models import Session
 from core.session_service import Credential, SessionService
@@ -102,7 +110,7 @@ def test_a_taken_id_is_not_given_to_somebody_else(database: Database, service: S
 
 
 def test_nobody_creates_a_session_for_an_account_that_is_gone(database: Database, service: SessionService) -> None:
-    with database.writing() as db, pytest.raises(NotOwner):
+    with database.writing() as db, pytest.raises(LoginRequired):
         service.create_session(db, uuid4())
 
 
@@ -177,7 +185,8 @@ def test_an_expired_session_says_so_after_the_sweep_too(
     _, credential = _create(database, service)
     clock.turn(timedelta(minutes=31))
     with database.writing() as db:
-        assert service.sweep_expired(db) == [credential.session_id]
+        assert service.lock_expired(db) == {credential.session_id: None}
+        service.delete_sessions([credential.session_id], db)
     with pytest.raises(SessionExpired):
         _validate(database, service, credential)
 
@@ -275,7 +284,8 @@ def test_the_sweep_takes_the_expired_in_batches_and_nothing_else(
     swept: list[UUID] = []
     while True:
         with database.writing() as db:
-            batch = service.sweep_expired(db, limit=2)
+            batch = service.lock_expired(db, limit=2)
+            service.delete_sessions(batch, db)
         assert len(batch) <= 2
         if not batch:
             break

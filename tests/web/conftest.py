@@ -55,7 +55,7 @@ def stack(provider: ProviderServer) -> Iterator[Settings]:
         "SWITCHBOARD_MODELS": str(settings.models_path),
         "SWITCHBOARD_STATE_DIR": str(directory),
     }
-    command = f"celery -A workers.app worker -Q {','.join(QueueNames.ALL)} --pool threads --concurrency 8"
+    command = f"celery -A workers.app worker -Q {','.join(QueueNames.ALL)} --pool threads --concurrency 8 --beat"
     with (directory / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", *command.split(), "--without-gossip", "--without-mingle"],

@@ -29,10 +29,14 @@ def test_a_healthy_system_is_ready(client: FlaskClient) -> None:
 
 
 def test_a_missing_consumer_is_named(lonely: FlaskClient, redis: Redis) -> None:
-    Presence(redis).announce(["sessions", "maintenance"], "worker@test")
+    presence = Presence(redis)
+    presence.announce(["sessions", "maintenance"], "worker@a")
+    presence.announce(["sessions", "maintenance", "chat"], "worker@b")
+    presence.withdraw(["sessions", "maintenance", "chat"], "worker@b")
     response = lonely.get("/readyz")
     assert response.status_code == 503
-    assert response.get_json(force=True)["missing"] == ["consumer of chat"]
+    never = [f"{job}, which has not run lately" for job in ("reaper", "sweep", "beat")]
+    assert response.get_json(force=True)["missing"] == ["consumer of chat", *never]
     assert lonely.get("/healthz").status_code == 200
 
 
@@ -44,7 +48,10 @@ def test_a_missing_database_and_redis_are_named(settings: Any) -> None:
         }
     )
     response = create_app(Runtime(away, redis_retries=0)).test_client().get("/readyz")
-    assert (response.status_code, response.get_json(force=True)["missing"]) == (503, ["database", "redis"])
+    assert (response.status_code, response.get_json(force=True)["missing"]) == (
+        503,
+        ["database", "redis", "broker"],
+    )
 
 
 def test_without_workers_a_creation_is_202_and_a_chat_is_503(

@@ -79,7 +79,7 @@ class TestCreate:
         reply = commands.create_session(Credential.issue(), uuid4(), None, wait=WAIT)
 
         assert reply.problem is not None
-        assert reply.problem["status"] == 403
+        assert (reply.problem["status"], reply.problem["type"]) == (401, "/problems/login-required")
 
     def test_the_same_command_twice_at_once_makes_one_session(
         self, worker: Worker, commands: Commands, runtime: Runtime

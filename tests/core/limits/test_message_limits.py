@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisGone
 from sqlalchemy import select
+from uuid_utils.compat import uuid7
 
 from core.errors import GenerationInProgress, RateLimited, SessionExpired, SessionInvalid, Unavailable
 from core.generation import Accepted
@@ -86,7 +87,7 @@ def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime) -> N
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
     session = _session(runtime)
-    runtime.message_limits.admit(session, UUID(int=1), timedelta(seconds=60), tokens=100)
+    runtime.message_limits.admit(session, uuid7(), timedelta(seconds=60), tokens=100)
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(session, "Why?")
 
@@ -142,7 +143,9 @@ def _withdraw(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> Non
 
 
 def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
-    runtime.sweeper.delete(accepted.session_id)
+    with runtime.database.reading() as db:
+        session = db.get_one(Session, accepted.session_id)
+    runtime.sweeper.delete(session)
 
 
 @pytest.mark.parametrize("model", ["good", "broken"])

@@ -1,0 +1,29 @@
+"""What somebody had proved holds no more: the web processes are told, so that streams opened with it end at once.
+
+Only a wake-up: whoever hears it looks into the database, and each heartbeat of a stream does so in any case. A
+message that is lost costs at most that long.
+"""
+
+import logging
+from uuid import UUID
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "sb:revoked"
+
+
+class Revocations:
+    """Announces them."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def announce(self, subject: UUID) -> None:
+        """Something that proved who this user is, or who holds this session, has ended."""
+        try:
+            self._redis.publish(CHANNEL, str(subject))
+        except RedisError as error:
+            logger.warning("open streams will be checked with their next heartbeat: %s", type(error).__name__)

@@ -1,0 +1,51 @@
+"""What runs on a schedule: whose turn it is to run it, and when it ran last. /readyz and `switchboard doctor` look.
+
+Kept in Redis, with lifetimes: what has not run for several of its periods is simply no longer there.
+"""
+
+import time
+from datetime import timedelta
+from typing import Literal, cast
+
+from redis import Redis
+
+Job = Literal["reaper", "sweep", "beat"]
+JOBS: tuple[Job, ...] = ("reaper", "sweep", "beat")
+
+PERIODS = 3
+"""Periods of a schedule that may pass without a run."""
+SLACK = timedelta(seconds=30)
+"""What may pass besides, so that a restart, or a moment without Redis, is no alarm."""
+
+
+class Runs:
+    """All methods raise RedisError."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def take_turn(self, job: Job, period: timedelta) -> bool:
+        """Whether the caller is to run the job now: of all processes one is, once a period."""
+        # A little less than the period, so that who comes again just a period later is not too early.
+        return bool(self._redis.set(f"sb:turn:{job}", 1, nx=True, px=int(period.total_seconds() * 900)))
+
+    def note(self, job: Job, period: timedelta) -> None:
+        """The job, which is to run once a period, has just run."""
+        self._redis.set(_key(job), str(time.time()), px=_milliseconds(period))
+
+    def expect(self, job: Job, period: timedelta) -> None:
+        """The job is to run from now on: it is not overdue before it has had its time."""
+        self._redis.set(_key(job), "", px=_milliseconds(period), nx=True)
+
+    def overdue(self) -> list[Job]:
+        """The jobs that have not run for several of their periods."""
+        kept = cast("list[str | None]", self._redis.mget([_key(job) for job in JOBS]))
+        return [job for job, ran in zip(JOBS, kept, strict=True) if ran is None]
+
+
+def _key(job: Job) -> str:
+    return f"sb:ran:{job}"
+
+
+def _milliseconds(period: timedelta) -> int:
+    return int((PERIODS * period + SLACK).total_seconds() * 1000)

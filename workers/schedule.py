@@ -1,0 +1,61 @@
+"""What a worker does without being sent for: every chat worker looks for answers whose worker is gone.
+
+Beat sends for the same thing, but beat is one process, and answers are not to depend on it. Of all workers, and
+beat, one does it in each period.
+"""
+
+import logging
+from threading import Thread
+from typing import Any
+
+from celery import signals
+from redis.exceptions import RedisError
+
+from celery_config import QueueNames
+from core.errors import Unavailable
+from workers.app import app, call_worker, runtime
+
+logger = logging.getLogger(__name__)
+
+
+def reap() -> int:
+    """Hand on the generations whose worker is gone, or end them; returns how many. Nothing, when another process has
+    just done it. Raises RedisError or Unavailable."""
+    period = runtime.settings.reap_every
+    if not runtime.runs.take_turn("reaper", period):
+        return 0
+    reaped = runtime.reaper.reap()
+    for generation_id in reaped.handed_on:
+        call_worker(generation_id)
+    for generation_id in reaped.waiting:
+        call_worker(generation_id, expires=period.total_seconds())
+    if reaped.handed_on or reaped.ended:
+        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
+    runtime.runs.note("reaper", period)
+    return len(reaped.handed_on) + reaped.ended + reaped.told
+
+
+@signals.worker_ready.connect
+def begin(**_: Any) -> None:
+    """Begin to look, where answers are written; and count from now what beat has to send for, where that is done."""
+    consumed = set(app.amqp.queues.consume_from or {})
+    if QueueNames.CHAT in consumed:
+        Thread(target=_keep_reaping, name="reaper", daemon=True).start()
+    if QueueNames.MAINTENANCE in consumed:
+        try:
+            runtime.runs.expect("sweep", runtime.settings.sweep_every)
+            runtime.runs.expect("beat", runtime.settings.reap_every)
+        except RedisError as error:
+            logger.warning("the schedule's beginning could not be noted: %s", type(error).__name__)
+
+
+def _keep_reaping() -> None:
+    while True:
+        try:
+            reap()
+        except (RedisError, Unavailable) as error:
+            logger.warning("a store is away; lost answers are looked for later: %s", type(error).__name__)
+        except Exception:
+            logger.exception("the reaper failed and goes on")
+        if runtime.writer.stopping.wait(runtime.settings.reap_every.total_seconds()):
+            return
