@@ -31,6 +31,7 @@ from core.errors import (
 )
 from core.models import ApiKey, Login, User
 from core.people.api_keys import ApiKeys, KeyCredential
+from core.people.devices import Device
 from core.people.email_address import normal_address
 from core.people.logins import LoginCredential, Logins
 from core.people.passwords import Passwords
@@ -45,6 +46,8 @@ class LoggedIn:
 
     user: User
     credential: LoginCredential
+    device: Device
+    """What the browser is known by at its next log-in."""
 
 
 class Accounts:
@@ -93,10 +96,26 @@ class Accounts:
         except IntegrityError:
             raise EmailTaken from None
         self._audit.record(Kind.REGISTERED, user_id=user.id)
-        return LoggedIn(user, credential)
+        return LoggedIn(user, credential, Device.issue(user.id, user.password_hash))
 
-    def log_in(self, email: str, password: str, before: LoginCredential | None = None) -> LoggedIn:
-        """Log in; `before` is the browser's login until now, which ends.
+    def recognises(self, device: Device, account: str) -> bool:
+        """Whether the device has logged in to the account of this name with the password that it still has.
+
+        The row is found by what the device says and never by the account's name, so neither the answer nor the time
+        tells a forger whether there is such an account.
+        """
+        with self._database.reading() as db:
+            living = select(User.email, User.password_hash).where(
+                User.id == device.user_id, User.deleted_at.is_(None)
+            )
+            found = db.execute(living).first()
+        email, stored = found or (None, None)
+        return device.signed_with(stored) and email == account
+
+    def log_in(
+        self, email: str, password: str, before: LoginCredential | None = None, device: Device | None = None
+    ) -> LoggedIn:
+        """Log in; `before` is the browser's login until now, which ends, and `device` what it was recognised as.
 
         Raises LoginFailed, in the same words and after the same work whether or not there is such an account
         (OWASP ASVS 5, 6.3.8), or Unavailable.
@@ -111,8 +130,9 @@ class Accounts:
             user = self._locked(found.id, stored, db)
             user.password_hash = renewed
             credential = self._begin(user.id, before, db)
+        self._revocations.announce(user.id)  # an older login may have ended for the new one
         self._audit.record(Kind.LOGIN, user_id=user.id, detail="password")
-        return LoggedIn(user, credential)
+        return LoggedIn(user, credential, Device.issue(user.id, renewed, device))
 
     def log_in_through_issuer(self, user_id: UUID, before: LoginCredential | None = None) -> LoginCredential:
         """Log in a user whom the issuer has just named. Raises LoginFailed when they are no more."""
@@ -121,6 +141,7 @@ class Accounts:
             if db.scalar(living.with_for_update()) is None:
                 raise LoginFailed
             credential = self._begin(user_id, before, db)
+        self._revocations.announce(user_id)
         self._audit.record(Kind.LOGIN, user_id=user_id, detail="oidc")
         return credential
 
@@ -143,10 +164,9 @@ class Accounts:
             raise LoginRequired("This account has been deleted.")
         return user
 
-    def change_password(
-        self, principal: Principal, current: str, new: str, *, end_other_logins: bool
-    ) -> LoginCredential:
-        """Change the password of somebody who is logged in, and renew this login; its old cookie ends.
+    def change_password(self, principal: Principal, current: str, new: str, *, end_other_logins: bool) -> LoggedIn:
+        """Change the password of somebody who is logged in, and renew this login; its old cookie ends. Every device
+        but this one has to be made known anew.
 
         Raises PasswordRefused, NoPassword, LoginFailed when the current one is wrong, or Unavailable.
         """
@@ -166,7 +186,7 @@ class Accounts:
             credential = self._logins.begin(user.id, db)
         self._revocations.announce(user.id)
         self._audit.record(Kind.PASSWORD_CHANGED, user_id=user.id)
-        return credential
+        return LoggedIn(user, credential, Device.issue(user.id, hashed))
 
     def logins(self, principal: Principal) -> Sequence[Login]:
         """The principal's logins, newest first."""

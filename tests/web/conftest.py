@@ -39,6 +39,10 @@ def stack(provider: ProviderServer) -> Iterator[Settings]:
         # Every test comes from one address; tests/web/test_limits.py has limits of its own.
         limit_create=None,
         limit_create_global=None,
+        limit_create_user=None,
+        limit_changes=None,
+        limit_export=None,
+        limit_idempotency=None,
         limit_messages_anonymous=None,
         limit_messages_user=None,
         limit_login=None,
