@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from core.actions import Actions
@@ -102,6 +103,8 @@ class Runtime:
             socket_connect_timeout=connect_timeout,
             health_check_interval=25,
             max_connections=1000,
+            # After a failover, the connection to the one that has been demoted is of no use any more.
+            retry_on_error=[ReadOnlyError],
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
         )
 
