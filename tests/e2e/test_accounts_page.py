@@ -294,7 +294,7 @@ def test_signing_out_leaves_nothing_on_any_tab(visit: Visit) -> None:
     expect(other.get_by_role("alert")).to_contain_text("signed out")
     expect(box(other)).to_have_value("Still typing")
     left = [cookie.get("name") for cookie in visitor.context.cookies()]
-    assert left == ["switchboard_device"], "it opens nothing: strangers' log-ins don't count for a browser that has it"
+    assert left == ["switchboard_device"], "which opens nothing; strangers lock nobody out of a browser that has it"
     page.reload()
     expect_anonymous(page)
     expect_empty(page)
