@@ -6,8 +6,8 @@ from core.errors import LoginFailed, RateLimited
 from core.limits.buckets import KNOWN, address_buckets
 from core.people.oidc_login import WAITS
 from web import limits
-from web.auth import announce_after
 from web.address import client_address
+from web.auth import announce_after
 from web.credentials import (
     clear_oidc_cookie,
     login_before,
