@@ -22,7 +22,7 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold SQLite's write lock: whoever means to write waits, up to core.database.BUSY_TIMEOUT."""
+    """Hold SQLite's write lock: whoever means to write waits, up to core.database.PATIENCE."""
     with database.writing() as db:
         db.execute(text("SELECT 1"))  # a transaction begins with its first statement
         yield
