@@ -31,7 +31,7 @@ CABLE = {
 IDLE_TIMEOUT = 5.0
 """Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
 has been frozen in the middle of it is ended, and its locks are given back."""
-SERVER_SHARE = 0.7
+SERVER_SHARE = 0.9
 """What part of our patience the server may work on one statement. It gives up before we do, so that a statement that
 waits for a lock is answered with an error, and only a server that says nothing at all counts as silent."""
 
