@@ -1,5 +1,6 @@
 """The SQL database: engine, transactions, migrations."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import sqlite
 from core.breaker import Breaker, Refused
+from core.characters import storable_value
 from core.deadline import within
 from core.errors import Unavailable
 
@@ -101,14 +103,25 @@ def _reachable() -> Iterator[None]:
 
 def _engine(url: str, pool_size: int, patience: float) -> Engine:
     make = _sqlite if make_url(url).get_backend_name() == "sqlite" else _postgres
-    return make(
+    engine = make(
         url,
         patience,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=patience,
         hide_parameters=True,  # or errors would quote words and hashes into logs
+        json_serializer=lambda value: json.dumps(storable_value(value)),
     )
+    event.listen(engine, "before_cursor_execute", _storable_parameters, retval=True)
+    return engine
+
+
+def _storable_parameters(
+    _connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
+) -> tuple[str, Any]:
+    """Let no database refuse a character. The doors replace or refuse what can't be stored; here comes what got past
+    them: words that have been in Redis since before, and whatever a worker was told by somebody else."""
+    return statement, storable_value(parameters)
 
 
 def _sqlite(url: str, _patience: float, **options: Any) -> Engine:

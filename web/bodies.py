@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from core.characters import fits_one_line, storable, whole_characters
 from core.errors import InvalidBody
 
 MAX_BODY = 256 * 1024
@@ -20,9 +21,8 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _printable(text: str) -> str:
-    # PostgreSQL has no room for U+0000, and terminals obey the rest.
-    if not text.isprintable():
+def _name(text: str) -> str:
+    if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
     return text
 
@@ -52,7 +52,7 @@ class RenameSession(Body):
     """PATCH /session."""
 
     title: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_name)
     ]
 
 
@@ -81,7 +81,7 @@ class CreateKey(Body):
     """POST /auth/keys."""
 
     name: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_printable)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_name)
     ]
 
 
@@ -92,7 +92,7 @@ class Nothing(Body):
 class ChatMessage(Body):
     """POST /chat and /chat/sse."""
 
-    message: Annotated[str, StringConstraints(pattern=r"\S")]
+    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(storable)]
     model: ModelName | None = None
 
 
@@ -104,7 +104,7 @@ def parse(body_type: type[AnyBody]) -> AnyBody:
 
     No body at all is the same as `{}`.
     """
-    raw = request.get_data(cache=False)
+    raw = whole_characters(request.get_data(cache=False))
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as application/json.")
     try:
