@@ -1,6 +1,6 @@
 """The JSON bodies that clients send, and how they are read."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 from uuid import UUID
 
 from flask import request
@@ -19,6 +19,8 @@ class Body(BaseModel):
     """Unknown fields and other types are refused, not guessed at."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    in_words: ClassVar[bool] = False
+    """Whether it is what people say, where half a character is replaced; names and secrets must be whole."""
 
 
 def _name(text: str) -> str:
@@ -92,6 +94,8 @@ class Nothing(Body):
 class ChatMessage(Body):
     """POST /chat and /chat/sse."""
 
+    in_words: ClassVar[bool] = True
+
     message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(storable)]
     model: ModelName | None = None
 
@@ -104,7 +108,9 @@ def parse(body_type: type[AnyBody]) -> AnyBody:
 
     No body at all is the same as `{}`.
     """
-    raw = whole_characters(request.get_data(cache=False))
+    raw = request.get_data(cache=False)
+    if body_type.in_words:
+        raw = whole_characters(raw)
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as application/json.")
     try:
@@ -114,8 +120,14 @@ def parse(body_type: type[AnyBody]) -> AnyBody:
         # A misspelt field is both unknown and missing; the misspelling is what the caller needs to see.
         first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         if first["type"] == "json_invalid":
-            raise BadRequest("The body is not valid JSON.") from error
+            raise _unreadable(raw) from error
         raise _complaint(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+
+
+def _unreadable(raw: bytes) -> Exception:
+    if whole_characters(raw) != raw:
+        return InvalidBody("The body holds half a character; \\ud800 to \\udfff come in pairs.")
+    return BadRequest("The body is not valid JSON.")
 
 
 def _complaint(kind: str, field: str, message: str) -> InvalidBody:
