@@ -26,13 +26,6 @@ from web.parts import KEY
 ROOT = Path(__file__).parents[2]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run what is marked `one_database` on SQLite alone."""
-    twice = {item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name}
-    config.hook.pytest_deselected(items=list(twice))
-    items[:] = [item for item in items if item not in twice]
-
-
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[Settings]:
     """A worker process on all queues, with a Valkey and a database of its own: once on SQLite, once on PostgreSQL."""
