@@ -6,6 +6,8 @@ Read by the workers and by the web process, which only sends. Flower shows task 
 from typing import Any
 
 from kombu.entity import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from core.settings import Settings
 
@@ -34,6 +36,39 @@ class TaskNames:
 
 HOLDER = "holder"
 """The header of a command's message that says who may read its reply (core/replies.py)."""
+
+
+class Channel(redis.Channel):
+    """A channel to a Redis that takes writes: after a failover the one that has been demoted answers, and keeps
+    nothing. Raises ReadOnlyError."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        try:
+            self.client.delete("sb:nothing")
+        except ReadOnlyError:
+            self.close()
+            raise
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except ResponseError as error:
+            # What waits for a task is woken up with this when its Redis is demoted.
+            if str(error).startswith("UNBLOCKED"):
+                raise ReadOnlyError(str(error)) from None
+            raise
+
+
+class Transport(redis.Transport):
+    """kombu's Redis transport, which leaves a Redis that has been demoted instead of giving up."""
+
+    Channel = Channel
+    connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
+
+
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = f"{Transport.__module__}:{Transport.__name__}"
 
 broker_url = _settings.broker_url
 

@@ -144,6 +144,18 @@ class TooManyKeys(SwitchboardError):
     detail = "Revoke a key that you no longer need first."
 
 
+class TooManySessions(SwitchboardError):
+    """The user has as many sessions as one may have."""
+
+    slug, title, status = "too-many-sessions", "Too many sessions", 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"You have {limit:,} sessions, as many as one user may have; delete some that you no longer need first.",
+            limit=limit,
+        )
+
+
 class NotOwner(SwitchboardError):
     """The session belongs to somebody else."""
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from core.actions import Actions
@@ -22,7 +23,7 @@ from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
 from core.cooldown import Cooldowns
-from core.database import Database
+from core.database import PATIENCE, Database
 from core.event_log import EventLog
 from core.generation import GenerationService
 from core.healing import Healing
@@ -74,12 +75,14 @@ class Runtime:
         pool_size: int = 10,
         redis_retries: int = 3,
         redis_timeout: float = SOCKET_TIMEOUT,
+        database_patience: float = PATIENCE,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self._pool_size = pool_size
         self._redis_retries = redis_retries
         self._redis_timeout = redis_timeout
+        self._database_patience = database_patience
 
     @cached_property
     def redis(self) -> Redis:
@@ -102,13 +105,15 @@ class Runtime:
             socket_connect_timeout=connect_timeout,
             health_check_interval=25,
             max_connections=1000,
+            # After a failover, the connection to the one that has been demoted is of no use any more.
+            retry_on_error=[ReadOnlyError],
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
         )
 
     @cached_property
     def database(self) -> Database:
         """The SQL database."""
-        return Database(self.settings.database_url, pool_size=self._pool_size)
+        return Database(self.settings.database_url, pool_size=self._pool_size, patience=self._database_patience)
 
     @cached_property
     def models(self) -> ClientPool:

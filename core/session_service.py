@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, select, update
 from sqlalchemy import exc as sql_exc
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
@@ -26,11 +26,12 @@ from core.errors import (
     SessionExpired,
     SessionInvalid,
     SwitchboardError,
+    TooManySessions,
     Unavailable,
     VersionConflict,
 )
 from core.lifetime import Lifetime
-from core.limits.buckets import creation_buckets
+from core.limits.buckets import creation_buckets, owner_buckets
 from core.limits.rate_limit import Decision, RateLimiter
 from core.models import Session, User
 from core.settings import Settings
@@ -98,7 +99,7 @@ class SessionService:
     """Sessions and the rules about them. An ordinary object, given its collaborators."""
 
     def __init__(self, settings: Settings, models: Models, clock: Clock, limiter: RateLimiter | None = None) -> None:
-        """Without a limiter, anonymous creations can't be admitted; all else can be done."""
+        """Without a limiter, creations can't be admitted; all else can be done."""
         self._settings = settings
         self._limiter = limiter
         self._models = models
@@ -109,18 +110,26 @@ class SessionService:
     def admit_create(self, model: str | None, user_id: UUID | None = None, *, address: str | None = None) -> Decision:
         """Check, before anything is queued, that a session may be created, by a user or from an address.
 
-        Anonymous creations are charged; users have limits on what they do with their sessions.
-        Raises UnknownModel, RateLimited or Unavailable.
+        Charges the user or, for an anonymous one, the address. Whether the user has room for one more is
+        `require_room`'s to say. Raises UnknownModel, RateLimited or Unavailable.
         """
         if model is not None:
             self._models.require(model)
-        if user_id is not None:
-            return Decision(admitted=True)
         if self._limiter is None:
-            raise Unavailable("Anonymous sessions can't be created here.")
-        return self._limiter.require(
-            creation_buckets(address, self._settings.limit_create, self._settings.limit_create_global)
-        )
+            raise Unavailable("Sessions can't be created here.")
+        settings = self._settings
+        if user_id is not None:
+            return self._limiter.require(owner_buckets("create", user_id, settings.limit_create_user))
+        return self._limiter.require(creation_buckets(address, settings.limit_create, settings.limit_create_global))
+
+    def require_room(self, user_id: UUID, db_session: DatabaseSession, session_id: UUID | None = None) -> None:
+        """Raise TooManySessions when the user has as many living sessions, besides the one of this id, as one may
+        have."""
+        living = select(func.count()).where(Session.owner_id == user_id, Session.expires_at > self._clock.now())
+        if session_id is not None:
+            living = living.where(Session.id != session_id)
+        if (db_session.scalar(living) or 0) >= self._settings.sessions_per_user:
+            raise TooManySessions(self._settings.sessions_per_user)
 
     def create_session(
         self,
@@ -134,18 +143,21 @@ class SessionService:
         """Create a session, owned by `user_id` or, with the hash of its secret, anonymous.
 
         Idempotent by `session_id`: a second call with the same id and proof returns the first one's row.
-        Raises UnknownModel, SessionInvalid when the id is taken by a session with another proof, or LoginRequired
-        when the owner's account has been deleted.
+        Raises UnknownModel, TooManySessions, SessionInvalid when the id is taken by a session with another proof, or
+        LoginRequired when the owner's account has been deleted.
         """
         if (user_id is None) == (secret_hash is None):
             raise ValueError("a session has an owner or a secret: exactly one")
         model = model or self._models.default
         self._models.require(model)
+        session_id = session_id or uuid7()
+        if user_id is not None:
+            self._take_room(user_id, session_id, db_session)
         now = self._clock.now()
         lifetime = self._owned if user_id else self._anonymous
         ends_at = lifetime.ends(now)
         session = Session(
-            id=session_id or uuid7(),
+            id=session_id,
             owner_id=user_id,
             secret_hash=secret_hash,
             last_model=model,
@@ -154,8 +166,6 @@ class SessionService:
             expires_at=lifetime.expiry(now, ends_at),
             ends_at=ends_at,
         )
-        if user_id is not None and not _lock_user(user_id, db_session):
-            raise LoginRequired("This account has been deleted.")
         try:
             with db_session.begin_nested():
                 db_session.add(session)
@@ -264,10 +274,10 @@ class SessionService:
     ) -> Session:
         """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after.
 
-        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner or LoginRequired.
+        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions or
+        LoginRequired.
         """
-        if not _lock_user(user_id, db_session):
-            raise LoginRequired("This account has been deleted.")
+        self._take_room(user_id, session_id, db_session)
         now = self._clock.now()
         ends_at = self._owned.ends(now)
         claimed: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
@@ -347,6 +357,11 @@ class SessionService:
             "expires_at": rfc3339(session.expires_at),
         }
 
+    def _take_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+        if not _lock_user(user_id, db_session):
+            raise LoginRequired("This account has been deleted.")
+        self.require_room(user_id, db_session, session_id)
+
     def _lifetime(self, session: Session) -> Lifetime:
         return self._anonymous if session.anonymous else self._owned
 
@@ -386,6 +401,10 @@ def is_held_as(session: Session) -> ColumnElement[bool]:
 
 
 def _lock_user(user_id: UUID, db_session: DatabaseSession) -> bool:
-    """Whether the account is in use; if it is, it stays so until the end of the transaction."""
-    wanted = select(User.id).where(User.id == user_id, User.deleted_at.is_(None)).with_for_update(read=True)
+    """Whether the account is in use; if it is, it stays so until the end of the transaction.
+
+    The lock is for one at a time: of two transactions that each see room for one more session, one looks again.
+    """
+    # NO KEY UPDATE: rows that refer to the user, such as a login, can be added meanwhile.
+    wanted = select(User.id).where(User.id == user_id, User.deleted_at.is_(None)).with_for_update(key_share=True)
     return db_session.scalar(wanted) is not None

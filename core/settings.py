@@ -143,7 +143,7 @@ class Settings(BaseSettings):
 
     registration: Literal["open", "closed"] = Field("open", validation_alias=_named("SWITCHBOARD_REGISTRATION"))
     """Whether people may make accounts for themselves. Those whom the OIDC issuer names may in any case."""
-    oidc_issuer: Server = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_ISSUER"))
+    oidc_issuer: Server = Field(None, max_length=255, validation_alias=_named("SWITCHBOARD_OIDC_ISSUER"))
     """The identity provider, in the spelling of its tokens' `iss`."""
     oidc_audience: str | None = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_AUDIENCE"))
     """What the `aud` of bearer tokens must name; without it none is taken."""
@@ -165,6 +165,22 @@ class Settings(BaseSettings):
         parse_rate("5000/h:500"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE_GLOBAL")
     )
     """The same for all addresses together."""
+    limit_create_user: Limit = Field(
+        parse_rate("300/h:100"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE_USER")
+    )
+    """Creations of sessions per user."""
+    sessions_per_user: int = Field(1000, ge=1, validation_alias=_named("SWITCHBOARD_SESSIONS_PER_USER"))
+    """How many living sessions one user may have, made or claimed."""
+    limit_changes: Limit = Field(parse_rate("300/m"), validation_alias=_named("SWITCHBOARD_LIMIT_CHANGES"))
+    """Changes per session owner, each kind by itself: switches of the model, refreshes, renames, openings, claims,
+    stops, and new API keys. No person comes near it; a race of a hundred clients for one session may."""
+    limit_export: Limit = Field(parse_rate("60/m:20"), validation_alias=_named("SWITCHBOARD_LIMIT_EXPORT"))
+    """Exports per session owner: the one answer without a bound on its size."""
+    limit_idempotency: Limit = Field(
+        parse_rate("10000/d:300"), validation_alias=_named("SWITCHBOARD_LIMIT_IDEMPOTENCY")
+    )
+    """Requests with a new idempotency key, per user, guest's session or address. Each leaves a record of about 1 kB
+    for a day: at most so many, and a burst, are kept for one owner."""
     limit_messages_anonymous: Limit = Field(
         parse_rate("15/m"), validation_alias=_named("SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS")
     )

@@ -5,11 +5,12 @@ from uuid import UUID
 from flask import request
 
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
+from core.limits.message_limits import owner_of
 from core.models import Session
 from core.people.principal import Principal
 from core.replies import Reply
 from core.session_service import Credential
-from web import limits
+from web import changes, limits
 from web.address import client_address
 from web.credentials import session_credential
 from web.parts import parts
@@ -67,6 +68,7 @@ def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
     session = current_session()
     runtime, commands = parts().runtime, parts().commands
     if model is not None and model != runtime.sessions.current_model(session):
+        changes.admit("switch", owner_of(session))
         result_of(
             commands.switch_model(
                 session.id, model, session.owner_id, None, PATIENCE, secret_hash=session.secret_hash
@@ -108,10 +110,15 @@ class CommandFailed(SwitchboardError):
 def admit_create(model: str | None) -> None:
     """Check, before anything is queued, that the request may create a session.
 
-    Raises UnknownModel, RateLimited or Unavailable.
+    Raises UnknownModel, RateLimited, TooManySessions or Unavailable.
     """
-    decision = parts().runtime.sessions.admit_create(model, owner_id(), address=client_address())
+    runtime, owner = parts().runtime, owner_id()
+    runtime.database.ping()  # who can't be given a session waits for no worker, and is charged nothing
+    decision = runtime.sessions.admit_create(model, owner, address=client_address())
     limits.note(decision.standings)
+    if owner is not None:
+        with runtime.database.reading() as db:
+            runtime.sessions.require_room(owner, db)
 
 
 def _created(model: str | None, allowed: tuple[str, ...]) -> tuple[Session, Credential]:

@@ -19,19 +19,23 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.limits.buckets import login_buckets
+from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
 from core.models import ApiKey, Login, Session, User
 from core.people.accounts import LoggedIn
+from core.people.devices import Device
 from core.people.email_address import account_key
 from core.people.principal import Principal
-from web import answers, limits
+from web import answers, changes, limits
 from web.address import client_address
 from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 from web.credentials import (
     clear_cookie,
+    clear_device_cookie,
     clear_login_cookie,
+    device_cookie,
     login_before,
     session_cookie,
+    set_device_cookie,
     set_login_cookie,
 )
 from web.documented import documented
@@ -52,7 +56,7 @@ blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 def register() -> Response:
     """Make an account and log in."""
     body = parse(Credentials)
-    _admit(body.email)
+    _admit_registration(body.email)
     return _logged_in(parts().runtime.accounts.register(body.email, body.password, login_before()), 201)
 
 
@@ -61,8 +65,9 @@ def register() -> Response:
 def login() -> Response:
     """Log in."""
     body = parse(Credentials)
-    _admit(body.email)
-    return _logged_in(parts().runtime.accounts.log_in(body.email, body.password, login_before()), 200)
+    device = _known_device(body.email)
+    _admit_login(body.email, device)
+    return _logged_in(parts().runtime.accounts.log_in(body.email, body.password, login_before(), device), 200)
 
 
 @blueprint.post("/logout")
@@ -98,7 +103,9 @@ def delete_me() -> Response:
     if body.password is not None:
         _admit_again(principal)
     parts().runtime.accounts.delete(principal, body.password)
-    return _logged_out()
+    response = _logged_out()
+    clear_device_cookie(response)
+    return response
 
 
 @blueprint.post("/password")
@@ -113,11 +120,12 @@ def change_password() -> Response:
     body = parse(ChangePassword)
     principal = person_at_browser()
     _admit_again(principal)
-    credential = parts().runtime.accounts.change_password(
+    changed = parts().runtime.accounts.change_password(
         principal, body.current_password, body.new_password, end_other_logins=body.end_other_logins
     )
     response = Response(status=204)
-    set_login_cookie(response, credential)
+    _set_cookies(response, changed)
+    announce_after(response, principal.user_id)
     return personal(response)
 
 
@@ -140,11 +148,12 @@ def end_login(login_id: UUID) -> Response:
 
 
 @blueprint.post("/keys")
-@documented({201: answers.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys))
+@documented({201: answers.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys, RateLimited))
 def create_key() -> Response:
     """Make an API key. This answer is the only one that holds it."""
     body = parse(CreateKey)
     principal = person_at_browser()
+    changes.admit("keys", principal.user_id)
     key, credential = parts().runtime.accounts.create_key(principal, body.name)
     created_at = rfc3339(key.created_at)
     response = jsonify(id=str(key.id), name=key.name, key=str(credential), created_at=created_at)
@@ -168,24 +177,63 @@ def revoke_key(key_id: UUID) -> Response:
     return personal(Response(status=204))
 
 
-def _admit(email: str) -> None:
-    """Charge an attempt to prove a password, before any is hashed. Raises RateLimited or Unavailable."""
+def _known_device(email: str) -> Device | None:
+    """What the browser is known as to the account that it names, if it is."""
+    device = device_cookie()
+    if device is None or not parts().runtime.accounts.recognises(device, account_key(email)):
+        return None
+    return device
+
+
+def _admit_login(email: str, device: Device | None) -> None:
+    """Charge an attempt to log in, before any password is hashed. Raises RateLimited or Unavailable."""
+    rate, address = parts().runtime.settings.limit_login, client_address()
+    if device is None:
+        limits.require(login_buckets(address, account_key(email), rate))
+    else:
+        limits.require(known_buckets("login-device", f"{device.user_id} {device.nonce}", address, rate))
+
+
+def _admit_registration(email: str) -> None:
+    """Charge an attempt to register to the address. Raises RateLimited or Unavailable.
+
+    It counts for the account too, since it tells whether there is one, but is not refused for that: strangers could
+    otherwise keep somebody from making theirs.
+    """
     runtime = parts().runtime
-    buckets = login_buckets(client_address(), account_key(email), runtime.settings.limit_login)
-    limits.note(runtime.limiter.require(buckets).standings)
+    rate = runtime.settings.limit_login
+    limits.require(address_buckets("login", client_address(), rate))
+    runtime.limiter.charge(account_buckets(account_key(email), rate))
 
 
 def _admit_again(principal: Principal) -> None:
-    """The same for somebody who is logged in: whoever has stolen a login could otherwise try passwords freely."""
-    _admit(parts().runtime.accounts.user(principal).email or str(principal.user_id))
+    """Charge an attempt to prove the password to the login that asks: whoever has stolen it could otherwise try
+    passwords freely. Raises RateLimited or Unavailable."""
+    subject = str(principal.login_id or principal.user_id)
+    limits.require(known_buckets("password", subject, client_address(), parts().runtime.settings.limit_login))
+
+
+def _set_cookies(response: Response, logged_in: LoggedIn) -> None:
+    set_login_cookie(response, logged_in.credential)
+    set_device_cookie(response, logged_in.device)
 
 
 def _logged_in(logged_in: LoggedIn, status: int) -> Response:
     response = jsonify(_described(logged_in.user))
     response.status_code = status
-    set_login_cookie(response, logged_in.credential)
+    _set_cookies(response, logged_in)
     _clear_cookie_of_others(response, logged_in.user.id)
+    announce_after(response, logged_in.user.id)
     return personal(response)
+
+
+def announce_after(response: Response, user_id: UUID) -> None:
+    """Tell the streams of ended logins once the browser has its new one: a page that hears of it asks at once who it
+    is, and with the old cookie would be told that it is nobody."""
+    revocations, before = parts().runtime.revocations, login_before()
+    response.call_on_close(lambda: revocations.announce(user_id))
+    if before is not None:
+        response.call_on_close(lambda: revocations.announce(before.login_id))
 
 
 def _logged_out() -> Response:

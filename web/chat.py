@@ -12,13 +12,15 @@ from core.errors import (
     RateLimited,
     SessionRequired,
     SwitchboardError,
+    TooManySessions,
     Unavailable,
     UnknownModel,
 )
 from core.generation import Accepted, check_size
+from core.limits.message_limits import owner_of
 from core.models import Session
 from core.session_service import Credential
-from web import admission, answers, limits
+from web import admission, answers, changes, limits
 from web.bodies import ChatMessage, Nothing, parse
 from web.credentials import set_cookie
 from web.documented import IDEMPOTENCY_KEY, Stream, documented
@@ -32,7 +34,15 @@ logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
 
-REFUSALS = (SessionRequired, GenerationInProgress, MessageTooLarge, UnknownModel, RateLimited, GenerationLost)
+REFUSALS = (
+    SessionRequired,
+    GenerationInProgress,
+    MessageTooLarge,
+    UnknownModel,
+    RateLimited,
+    TooManySessions,
+    GenerationLost,
+)
 
 
 @blueprint.post("")
@@ -57,11 +67,12 @@ def chat_sse() -> Response:
 
 
 @blueprint.post("/stop")
-@documented({202: answers.Stopped}, access="session", body=Nothing, raises=(NothingToStop,))
+@documented({202: answers.Stopped}, access="session", body=Nothing, raises=(NothingToStop, RateLimited))
 def stop() -> Response:
     """Stop the answer; what has been shown of it is kept."""
     parse(Nothing)
     session = admission.current_session()
+    changes.admit_uncounted("stop", owner_of(session))
     stopped = parts().runtime.generations.stop(session)
     response = jsonify(session_id=str(session.id), generation_id=str(stopped))
     response.status_code = 202

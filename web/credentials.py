@@ -5,6 +5,7 @@ from uuid import UUID
 from flask import Response, request
 
 from core.errors import LoginInvalid, SessionInvalid
+from core.people.devices import LIVES, Device
 from core.people.logins import LoginCredential
 from core.session_service import Credential
 from web.parts import parts
@@ -102,6 +103,33 @@ def clear_login_cookie(response: Response) -> None:
 
 def _login_cookie_name() -> str:
     return "__Host-switchboard_login" if request.is_secure else "switchboard_login"
+
+
+def device_cookie() -> Device | None:
+    """What the browser says it is known by; None also when it is malformed."""
+    return Device.parse(request.cookies.get(_device_cookie_name(), ""))
+
+
+def set_device_cookie(response: Response, device: Device) -> None:
+    """Know the browser again at its next log-in. Logging out leaves the cookie: that is when it is needed."""
+    response.set_cookie(
+        _device_cookie_name(),
+        str(device),
+        max_age=int(LIVES.total_seconds()),
+        httponly=True,
+        secure=request.is_secure,
+        samesite="Lax",
+        path="/",
+    )
+
+
+def clear_device_cookie(response: Response) -> None:
+    """Its account is no more."""
+    response.delete_cookie(_device_cookie_name(), path="/", httponly=True, secure=request.is_secure, samesite="Lax")
+
+
+def _device_cookie_name() -> str:
+    return "__Host-switchboard_device" if request.is_secure else "switchboard_device"
 
 
 def oidc_binding() -> str:

@@ -20,13 +20,14 @@ from typing import Any
 
 from redis import Redis
 from redis.client import PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from core.errors import Unavailable
 from core.event_log import EventLog, Position, session_of
 from core.proofs import Proof, Proofs
 from core.replies import Reply
 from core.revocations import CHANNEL as REVOKED
+from web.queues import NOTHING
 from web.sse import frame
 from web.subscription import Announced, Subscription
 
@@ -87,6 +88,8 @@ class Hub:
         self._pending: dict[str, int] = {}
         """Subscribe commands sent and not yet acknowledged, by channel."""
         self._closed = Flag()
+        self._demoted = Flag()
+        """Whether the Redis at the other end takes no writes any more."""
         self._hurry = Flag()
         """Whether the readers' proofs are to be looked up at once."""
         self._log = EventLog(redis)
@@ -180,7 +183,8 @@ class Hub:
             pubsub = self._redis.pubsub()
             try:
                 pubsub.subscribe(self.reply_channel, REVOKED, *self._channels())
-                while not self._closed.is_set():
+                self._demoted.clear()
+                while not (self._closed.is_set() or self._demoted.is_set()):
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=IDLE)
                     if message is not None:
@@ -207,6 +211,15 @@ class Hub:
                     names = list(self._subscriptions)
                 pause = COMPARE / max(1, -(-len(names) // SLICE))
             compared, names = names[:SLICE], names[SLICE:]
+            try:
+                self._redis.delete(NOTHING)
+            except ReadOnlyError:
+                # It has been demoted: what is announced now is announced elsewhere.
+                self._redis.connection_pool.disconnect(inuse_connections=False)
+                self._demoted.set()
+                continue
+            except RedisError:
+                continue
             try:
                 tops = self._log.tops([session_of(name) for name in compared]) if compared else []
             except RedisError:

@@ -20,9 +20,12 @@ from flask import Response, request
 
 from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.idempotency import KEPT, Answered, Begun, Request
+from core.limits.buckets import address_buckets, owner_buckets
+from core.limits.rate_limit import Bucket
 from core.people.principal import Principal
 from core.replies import KEPT as TASK_KEPT
 from core.session_service import Credential
+from web import limits
 from web.address import client_address
 from web.admission import current_session, new_credential
 from web.credentials import session_credential, set_cookie
@@ -80,6 +83,7 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     if isinstance(begun, Answered):
         return _repeated(begun, credential)
     try:
+        limits.require(_buckets(principal, credential))
         response = view()
     except Exception:
         _forget(begun)
@@ -95,10 +99,27 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
 def _scope(principal: Principal | None, credential: Credential | None) -> str:
     who = f"user {principal.user_id}" if principal else ""
     if credential is not None:
-        # With the secret's hash, or anybody who knows the id could ask for what its holder was answered.
-        proof = "" if principal or credential.secret_hash is None else credential.secret_hash.hex()
-        who += f" session {credential.session_id} {proof}"
+        who += f" session {_proved(credential, principal)}"
     return f"{request.path} {who or f'address {client_address()}'}"
+
+
+def _proved(credential: Credential, principal: Principal | None) -> str:
+    # With the secret's hash, or anybody who knows the id could ask for what its holder was answered, or use up what
+    # its holder may ask for.
+    proof = "" if principal or credential.secret_hash is None else credential.secret_hash.hex()
+    return f"{credential.session_id} {proof}"
+
+
+def _buckets(principal: Principal | None, credential: Credential | None) -> list[Bucket]:
+    """What bounds the records of one sender. A repeat of what has been answered makes none."""
+    rate = parts().runtime.settings.limit_idempotency
+    if rate is None:
+        return []
+    if principal is not None:
+        return owner_buckets("idempotency", principal.user_id, rate)
+    if credential is not None:
+        return [Bucket("idempotency", _proved(credential, None), rate)]
+    return address_buckets("idempotency", client_address(), rate)
 
 
 def _canonical(body: bytes) -> bytes:

@@ -3,11 +3,13 @@
 The fields and their parameters are those of draft-ietf-httpapi-ratelimit-headers-11.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flask import Flask, Response, g
 
+from core.limits.rate_limit import Bucket
 from core.limits.standing import Standing
+from web.parts import parts
 
 _NOTED = "limit_standings"
 
@@ -15,6 +17,11 @@ _NOTED = "limit_standings"
 def note(standings: Iterable[Standing]) -> None:
     """Have the answer to this request tell how its sender stands."""
     g.setdefault(_NOTED, []).extend(standings)
+
+
+def require(buckets: Sequence[Bucket]) -> None:
+    """Charge the buckets, and have the answer tell how they stand. Raises RateLimited or Unavailable."""
+    note(parts().runtime.limiter.require(buckets).standings)
 
 
 def register(app: Flask) -> None:

@@ -3,10 +3,11 @@
 from flask import Blueprint, Response, request, url_for
 
 from core.errors import LoginFailed, RateLimited
-from core.limits.buckets import address_buckets
+from core.limits.buckets import KNOWN, address_buckets
 from core.people.oidc_login import WAITS
 from web import limits
 from web.address import client_address
+from web.auth import announce_after
 from web.credentials import (
     clear_oidc_cookie,
     login_before,
@@ -29,9 +30,9 @@ CODE = Parameter("code", "query", "What it gives in return.", TEXT)
 def login() -> Response:
     """Send the browser to the identity provider."""
     runtime = parts().runtime
-    limits.note(
-        runtime.limiter.require(address_buckets("login", client_address(), runtime.settings.limit_login)).standings
-    )
+    rate = runtime.settings.limit_login
+    # Nothing is guessed here, so passwords that are tried from the same address don't count, and more is allowed.
+    limits.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
     begun = runtime.issuer_login.begin(_redirect_uri())
     response = _to(begun.url)
     set_oidc_cookie(response, begun.binding, WAITS)
@@ -51,6 +52,7 @@ def callback() -> Response:
     response = _to("/")
     set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)
+    announce_after(response, user_id)
     return personal(response)
 
 

@@ -12,14 +12,16 @@ from core.errors import (
     SessionExpired,
     SessionInvalid,
     SessionRequired,
+    TooManySessions,
     UnknownModel,
     VersionConflict,
 )
+from core.limits.message_limits import owner_of
 from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
 from core.transcript import Conversation
-from web import admission, answers
+from web import admission, answers, changes
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, session_cookie, set_cookie
 from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
@@ -39,7 +41,7 @@ MAX_DIGITS = 10
     {201: answers.Session, 202: answers.Pending},
     access="anybody",
     body=CreateSession,
-    raises=(UnknownModel, RateLimited),
+    raises=(UnknownModel, RateLimited, TooManySessions),
     takes=(PREFER, IDEMPOTENCY_KEY),
     etag=True,
 )
@@ -71,7 +73,7 @@ def current() -> Response:
     {200: answers.Session},
     access="user",
     body=OpenSession,
-    raises=(NotOwner, SessionInvalid, SessionExpired),
+    raises=(NotOwner, SessionInvalid, SessionExpired, RateLimited),
     etag=True,
 )
 def open_session() -> Response:
@@ -79,18 +81,20 @@ def open_session() -> Response:
     body = parse(OpenSession)
     principal = required_principal()
     session = admission.owned_session(body.session_id, principal)
+    changes.admit_uncounted("open", principal.user_id)
     response = described(session)
     set_cookie(response, Credential(session.id))
     return response
 
 
 @blueprint.post("/refresh")
-@documented({200: answers.Session}, access="session", body=Nothing, etag=True)
+@documented({200: answers.Session}, access="session", body=Nothing, raises=(RateLimited,), etag=True)
 def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
     runtime = parts().runtime
     session = admission.current_session()
+    changes.admit("refresh", owner_of(session))
     with runtime.database.writing() as db:
         session.expires_at = runtime.sessions.extend_session(session.id, db)
     runtime.log.touch(session.id, session.expires_at)
@@ -102,7 +106,7 @@ def refresh() -> Response:
     {200: answers.Session, 202: answers.Pending},
     access="session",
     body=SwitchModel,
-    raises=(UnknownModel, VersionConflict),
+    raises=(UnknownModel, VersionConflict, RateLimited),
     takes=(PREFER, IF_MATCH),
     etag=True,
 )
@@ -111,6 +115,7 @@ def switch_model() -> Response:
     body = parse(SwitchModel)
     session = admission.current_session()
     parts().runtime.models.require(body.model)
+    changes.admit("switch", owner_of(session))
     reply = parts().commands.switch_model(
         session.id, body.model, session.owner_id, _if_match(), _wait(), secret_hash=session.secret_hash
     )
@@ -127,10 +132,11 @@ def messages() -> Response:
 
 
 @blueprint.get("/export")
-@documented({200: answers.Export}, access="session")
+@documented({200: answers.Export}, access="session", raises=(RateLimited,))
 def export() -> Response:
     """Everything that is stored about the session."""
     session = admission.current_session()
+    changes.admit_export(owner_of(session))
     conversation = parts().runtime.transcript.read(session)
     stored = parts().runtime.sessions.describe(session) | {
         "title": session.title,
@@ -146,7 +152,15 @@ def export() -> Response:
     {200: answers.Session},
     access="user",
     body=Nothing,
-    raises=(SessionRequired, SessionInvalid, SessionExpired, NotOwner, GenerationInProgress),
+    raises=(
+        SessionRequired,
+        SessionInvalid,
+        SessionExpired,
+        NotOwner,
+        GenerationInProgress,
+        RateLimited,
+        TooManySessions,
+    ),
     etag=True,
 )
 def claim() -> Response:
@@ -154,6 +168,7 @@ def claim() -> Response:
     parse(Nothing)
     principal = required_principal()
     session = admission.current_session()
+    changes.admit("claim", principal.user_id)
     if session.anonymous:
         session = parts().runtime.claims.claim(session, principal.user_id)
         parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
@@ -163,12 +178,13 @@ def claim() -> Response:
 
 
 @blueprint.patch("")
-@documented({200: answers.TitledSession}, access="session", body=RenameSession, etag=True)
+@documented({200: answers.TitledSession}, access="session", body=RenameSession, raises=(RateLimited,), etag=True)
 def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)
     runtime = parts().runtime
     session = admission.current_session()
+    changes.admit_uncounted("rename", owner_of(session))
     with runtime.database.writing() as db:
         renamed = runtime.sessions.rename_session(session.id, body.title, db)
     return described(renamed, title=renamed.title)

@@ -8,7 +8,7 @@ from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
-from core.errors import RateLimited, SessionRequired
+from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.event_log import Position
 from core.models import Session
 from web import admission
@@ -49,7 +49,7 @@ class SessionStream(ServerSentEventsBlueprint):
     @documented(
         {200: Stream, 204: None},
         access="anybody",
-        raises=(SessionRequired, RateLimited),
+        raises=(SessionRequired, RateLimited, TooManySessions),
         takes=(LAST_EVENT_ID, LAST_EVENT_ID_QUERY, GENERATION_ID),
     )
     def stream(self) -> Response:

@@ -1,6 +1,7 @@
 """Which buckets a request is charged to: pure functions of who sends it and of the configured rates."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from uuid import UUID
 
 from core.limits.rate import Rate
 from core.limits.rate_limit import Bucket
@@ -9,6 +10,10 @@ from core.limits.rate_limit import Bucket
 # customers get a /56 or /48. So the networks around an address have limits too, wide enough for neighbours.
 PREFIXES = {4: ((32, 1), (24, 4), (16, 16)), 6: ((64, 1), (56, 4), (48, 16))}
 """By IP version: the lengths of the limited prefixes, and how many times the rate each gets."""
+
+KNOWN = 16
+"""How many times the rate of one stranger an address gets for those who have proved who they are, all together, and
+for what guesses nothing: enough for an office, and still a bound on the hashes that one address can ask for."""
 
 
 def address_buckets(policy: str, address: str | None, rate: Rate | None) -> list[Bucket]:
@@ -41,14 +46,28 @@ def creation_buckets(address: str | None, rate: Rate | None, global_rate: Rate |
 def login_buckets(address: str | None, account_key: str, rate: Rate | None) -> list[Bucket]:
     """Those of an attempt to log in: of the address, and of the account that it names, existing or not.
 
-    Charge them before the password is looked at. How the account stands is not told: others' attempts count too.
+    Charge them before the password is looked at.
+    """
+    return [*address_buckets("login", address, rate), *account_buckets(account_key, rate)]
+
+
+def account_buckets(account_key: str, rate: Rate | None) -> list[Bucket]:
+    """That of an account. How it stands is not told: others' attempts count too."""
+    return [] if rate is None else [Bucket("login-account", account_key, rate, public=False)]
+
+
+def known_buckets(policy: str, subject: str, address: str | None, rate: Rate | None) -> list[Bucket]:
+    """Those of an attempt to prove a password by somebody who has proved it before: `subject` is their login, or the
+    device that they used. Strangers' attempts count for neither of them, whatever account and address they try.
     """
     if rate is None:
         return []
-    return [
-        *address_buckets("login", address, rate),
-        Bucket("login-account", account_key, rate, public=False),
-    ]
+    return [Bucket(policy, subject, rate), *address_buckets("login-known", address, rate.times(KNOWN))]
+
+
+def owner_buckets(policy: str, owner: UUID, rate: Rate | None) -> list[Bucket]:
+    """That of a session's owner: a user, or an anonymous session, which is its own."""
+    return [] if rate is None else [Bucket(policy, str(owner), rate)]
 
 
 def _address(text: str | None) -> IPv4Address | IPv6Address | None:

@@ -31,6 +31,7 @@ from core.errors import (
 )
 from core.models import ApiKey, Login, User
 from core.people.api_keys import ApiKeys, KeyCredential
+from core.people.devices import Device
 from core.people.email_address import normal_address
 from core.people.logins import LoginCredential, Logins
 from core.people.passwords import Passwords
@@ -45,10 +46,16 @@ class LoggedIn:
 
     user: User
     credential: LoginCredential
+    device: Device
+    """What the browser is known by at its next log-in."""
 
 
 class Accounts:
-    """Everything that people do with their accounts. An ordinary object, given its collaborators."""
+    """Everything that people do with their accounts. An ordinary object, given its collaborators.
+
+    What ends a login says so to the streams that it has opened (core/revocations.py). Where the browser gets a new
+    one in its place, the caller does that, once the browser has it.
+    """
 
     def __init__(
         self,
@@ -93,10 +100,26 @@ class Accounts:
         except IntegrityError:
             raise EmailTaken from None
         self._audit.record(Kind.REGISTERED, user_id=user.id)
-        return LoggedIn(user, credential)
+        return LoggedIn(user, credential, Device.issue(user.id, user.password_hash))
 
-    def log_in(self, email: str, password: str, before: LoginCredential | None = None) -> LoggedIn:
-        """Log in; `before` is the browser's login until now, which ends.
+    def recognises(self, device: Device, account: str) -> bool:
+        """Whether the device has logged in to the account of this name with the password that it still has.
+
+        The row is found by what the device says and never by the account's name, so neither the answer nor the time
+        tells a forger whether there is such an account.
+        """
+        with self._database.reading() as db:
+            living = select(User.email, User.password_hash).where(
+                User.id == device.user_id, User.deleted_at.is_(None)
+            )
+            found = db.execute(living).first()
+        email, stored = found or (None, None)
+        return device.signed_with(stored) and email == account
+
+    def log_in(
+        self, email: str, password: str, before: LoginCredential | None = None, device: Device | None = None
+    ) -> LoggedIn:
+        """Log in; `before` is the browser's login until now, which ends, and `device` what it was recognised as.
 
         Raises LoginFailed, in the same words and after the same work whether or not there is such an account
         (OWASP ASVS 5, 6.3.8), or Unavailable.
@@ -112,7 +135,7 @@ class Accounts:
             user.password_hash = renewed
             credential = self._begin(user.id, before, db)
         self._audit.record(Kind.LOGIN, user_id=user.id, detail="password")
-        return LoggedIn(user, credential)
+        return LoggedIn(user, credential, Device.issue(user.id, renewed, device))
 
     def log_in_through_issuer(self, user_id: UUID, before: LoginCredential | None = None) -> LoginCredential:
         """Log in a user whom the issuer has just named. Raises LoginFailed when they are no more."""
@@ -143,10 +166,9 @@ class Accounts:
             raise LoginRequired("This account has been deleted.")
         return user
 
-    def change_password(
-        self, principal: Principal, current: str, new: str, *, end_other_logins: bool
-    ) -> LoginCredential:
-        """Change the password of somebody who is logged in, and renew this login; its old cookie ends.
+    def change_password(self, principal: Principal, current: str, new: str, *, end_other_logins: bool) -> LoggedIn:
+        """Change the password of somebody who is logged in, and renew this login; its old cookie ends. Every device
+        but this one has to be made known anew.
 
         Raises PasswordRefused, NoPassword, LoginFailed when the current one is wrong, or Unavailable.
         """
@@ -164,9 +186,8 @@ class Accounts:
             elif principal.login_id is not None:
                 self._logins.end(user.id, principal.login_id, db)
             credential = self._logins.begin(user.id, db)
-        self._revocations.announce(user.id)
         self._audit.record(Kind.PASSWORD_CHANGED, user_id=user.id)
-        return credential
+        return LoggedIn(user, credential, Device.issue(user.id, hashed))
 
     def logins(self, principal: Principal) -> Sequence[Login]:
         """The principal's logins, newest first."""

@@ -19,6 +19,9 @@ from core.lifetime import Lifetime
 from core.models import Login
 from core.people.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
 
+MOST = 50
+"""Logins that one user may have; a new one beyond that ends the one that has been used least lately."""
+
 
 @dataclass(frozen=True)
 class LoginCredential:
@@ -51,7 +54,11 @@ class Logins:
         self._clock = clock
 
     def begin(self, user_id: UUID, db: DatabaseSession) -> LoginCredential:
-        """Log a user in: always a new id and a new secret (OWASP ASVS 5, 7.2.4)."""
+        """Log a user in: always a new id and a new secret (OWASP ASVS 5, 7.2.4).
+
+        The caller holds the lock on the user's row, or has just made it.
+        """
+        self._make_room(user_id, db)
         credential = LoginCredential(uuid7(), new_secret())
         now = self._clock.now()
         ends_at = self._lifetime.ends(now)
@@ -107,6 +114,10 @@ class Logins:
         batch = select(Login.id).where(Login.expires_at <= self._clock.now()).limit(limit)
         batch = batch.with_for_update(skip_locked=True)
         return len(db.scalars(delete(Login).where(Login.id.in_(batch)).returning(Login.id)).all())
+
+    def _make_room(self, user_id: UUID, db: DatabaseSession) -> None:
+        newest = select(Login.id).where(Login.user_id == user_id).order_by(Login.last_used_at.desc(), Login.id.desc())
+        db.execute(delete(Login).where(Login.id.in_(newest.offset(MOST - 1))))
 
     def _lives(self, login: Login) -> bool:
         return login.expires_at > self._clock.now()

@@ -42,10 +42,17 @@ def test_an_unknown_model_costs_nothing(runtime: Runtime) -> None:
     assert runtime.sessions.admit_create("good", address=ADDRESS).standings[0].remaining == 4
 
 
-def test_users_are_not_counted(runtime: Runtime) -> None:
-    for _ in range(10):
-        assert runtime.sessions.admit_create(None, uuid7(), address=ADDRESS).standings == ()
-    assert runtime.limits_redis.keys("sb:{limit}*") == []
+def test_users_are_counted_by_themselves_and_not_by_their_address(settings: Any) -> None:
+    runtime = Runtime(Settings(**dict(settings) | {"limit_create_user": "10/h:2", "limit_create": "20/h:1"}))
+    ada, eve = uuid7(), uuid7()
+    for user in (ada, eve):
+        for left in (1, 0):
+            (standing,) = runtime.sessions.admit_create(None, user, address=ADDRESS).standings
+            assert (standing.policy, standing.remaining) == ("create", left)
+        with pytest.raises(RateLimited):
+            runtime.sessions.admit_create(None, user, address="192.0.2.2")
+    assert runtime.sessions.admit_create(None, address=ADDRESS).admitted
+    runtime.close()
 
 
 def test_without_a_limiter_nobody_is_let_in(runtime: Runtime) -> None:

@@ -27,7 +27,7 @@ from core.errors import (
     UnknownLogin,
 )
 from core.models import ApiKey, AuditEvent, Base, Login, Session, User
-from core.people import api_keys
+from core.people import api_keys, logins
 from core.people.api_keys import KeyCredential
 from core.people.logins import LoginCredential
 from core.people.oidc import Subject
@@ -307,7 +307,9 @@ def test_a_new_password_renews_this_login_and_ends_the_others_if_wanted(runtime:
     mine = _registered(runtime)
     others = runtime.accounts.log_in(EMAIL, PASSWORD).credential
     principal = runtime.identity.of_login(mine)
-    renewed = runtime.accounts.change_password(principal, PASSWORD, OTHER_PASSWORD, end_other_logins=end_others)
+    renewed = runtime.accounts.change_password(
+        principal, PASSWORD, OTHER_PASSWORD, end_other_logins=end_others
+    ).credential
     with pytest.raises(LoginInvalid):
         runtime.identity.of_login(mine)
     assert runtime.identity.of_login(renewed).user_id == principal.user_id
@@ -339,6 +341,20 @@ def test_a_login_is_ended_by_its_user_only(runtime: Runtime) -> None:
     assert [login.id for login in runtime.accounts.logins(mine)] == [mine.login_id]
     runtime.accounts.end_login(mine, mine.login_id)
     assert not runtime.proofs.valid([mine])
+
+
+def test_of_many_logins_at_once_the_newest_stay(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "MOST", 3)
+    user_id = runtime.identity.user_of(Subject("https://issuer.example", "7", runtime.clock.now()))
+    threads = [threading.Thread(target=runtime.accounts.log_in_through_issuer, args=(user_id,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert _count(runtime, Login) == 3
+    last = runtime.accounts.log_in_through_issuer(user_id)
+    assert runtime.identity.of_login(last).user_id == user_id
+    assert _count(runtime, Login) == 3
 
 
 # API keys

@@ -418,7 +418,9 @@ def _served(settings: Settings) -> Iterator[FlaskClient]:
 def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     email = _address()
     strict.environ_base["REMOTE_ADDR"] = "2001:db8:1::1"
-    registered = _registered(strict, email)
+    _registered(strict, email)
+    strict.delete_cookie("switchboard_device")  # what those who are known may do: test_locked_out.py
+    strict.delete_cookie(COOKIE)
     for _ in range(2):
         _problem(strict.post("/auth/login", json={"email": email, "password": "wrong"}), 401, "login-failed")
     monkeypatch.setattr(
@@ -429,13 +431,8 @@ def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch
     response = strict.post("/auth/login", json=body)
     _problem(response, 429, "rate-limited")
     assert int(response.headers["Retry-After"]) > 0
-    # Whoever has stolen a login finds out no password either.
-    change = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
-    _problem(strict.post("/auth/password", json=change), 429, "rate-limited")
-    _problem(strict.delete("/auth/me", json={"password": PASSWORD}), 429, "rate-limited")
     runtime: Runtime = strict.application.extensions[KEY].runtime
-    limited = runtime.audit.read(user_id=_uuid(registered["user_id"]), kind=Kind.LIMITED)
-    assert [event.detail for event in limited] == ["login-account"]
+    assert runtime.audit.read(kind=Kind.LIMITED)[-1].detail == "login-account"
 
 
 def test_closed_registration_is_said_and_refused(stack: Settings) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
+from core.clock import rfc3339
 from core.database import migrate
 from core.limits.rate import parse_rate
 from core.models import Session
@@ -22,7 +24,7 @@ from core.settings import Settings
 from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for
-from tests.web.test_session import _answered
+from tests.web.test_session import WORKERS_OWN, _answered
 from web.app import create_app
 from web.parts import KEY
 
@@ -58,6 +60,10 @@ def _from(client: FlaskClient, address: str, path: str, **body: Any) -> TestResp
     return client.post(path, json=body, environ_base={"REMOTE_ADDR": address})
 
 
+def _keys(runtime: Runtime) -> set[str]:
+    return {key for key in map(str, runtime.redis.scan_iter("sb:*")) if not key.startswith(WORKERS_OWN)}
+
+
 def _rows(runtime: Runtime) -> int:
     with runtime.database.reading() as db:
         return db.scalar(select(func.count()).select_from(Session)) or 0
@@ -84,11 +90,12 @@ def test_admitted_and_refused_creations_tell_how_the_client_stands(limited: Limi
 def test_a_refused_creation_touches_nothing(limited: Limited, web_runtime: Runtime) -> None:
     app = limited(limit_create="20/h:1")
     assert _from(app.test_client(), "192.0.2.1", "/session/create").status_code == 201
-    before = _rows(web_runtime), web_runtime.redis.dbsize()
+    rows, keys = _rows(web_runtime), _keys(web_runtime)
     for path, body in (("/session/create", {}), ("/chat", {"message": "x"}), ("/chat/sse", {"message": "x"})):
         response = _from(app.test_client(), "192.0.2.1", path, **body)
         assert (response.status_code, response.get_json(force=True)["limit"]) == (429, "create")
-    assert (_rows(web_runtime), web_runtime.redis.dbsize()) == before
+    assert _rows(web_runtime) == rows
+    assert _keys(web_runtime) <= keys
 
 
 def test_a_first_message_tells_of_every_limit_it_was_counted_by(limited: Limited) -> None:
@@ -174,6 +181,155 @@ def test_behind_a_proxy_the_client_counts_and_not_the_proxy(limited: Limited) ->
     assert statuses == [201, 201, 429]
 
 
+# What users and guests do with their sessions
+
+
+PASSWORD = "correct horse battery staple"
+OWN_CHANGES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "switch": ("POST", "/session/model", {"model": "paused"}),
+    "refresh": ("POST", "/session/refresh", {}),
+    "rename": ("PATCH", "/session", {"title": "Blue skies"}),
+    "open": ("POST", "/session/open", {"session_id": ""}),
+    "claim": ("POST", "/session/claim", {}),
+    "stop": ("POST", "/chat/stop", {}),
+    "keys": ("POST", "/auth/keys", {"name": "backup"}),
+    "export": ("GET", "/session/export", {}),
+}
+"""By the limit that counts it: what a user may do to a session of theirs, or take from it."""
+GUESTS = ("switch", "refresh", "stop", "export")
+
+
+def _user(app: Flask) -> FlaskClient:
+    client = app.test_client()
+    body = {"email": f"{uuid4().hex}@example.org", "password": PASSWORD}
+    assert client.post("/auth/register", json=body).status_code == 201
+    return client
+
+
+def _refused(response: TestResponse, limit: str) -> None:
+    assert response.status_code == 429, response.text
+    assert response.get_json(force=True)["limit"] == limit
+    assert int(response.headers["Retry-After"]) > 0
+    assert f'"{limit}";r=0' in response.headers["RateLimit"]
+    assert f'"{limit}";q=2' in response.headers["RateLimit-Policy"]
+
+
+@pytest.mark.parametrize("limit", OWN_CHANGES)
+@pytest.mark.parametrize("guest", [False, True], ids=["user", "guest"])
+def test_what_an_owner_does_to_sessions_has_a_rate_of_its_own(limited: Limited, limit: str, guest: bool) -> None:
+    if guest and limit not in GUESTS:
+        return
+    app = limited(limit_changes="2/h", limit_export="2/h")
+    client, another = (app.test_client(), app.test_client()) if guest else (_user(app), _user(app))
+    created = client.post("/session/create").get_json()
+    another.post("/session/create")
+    method, path, body = OWN_CHANGES[limit]
+    body = {"session_id": created["session_id"]} if "session_id" in body else body
+
+    def send(by: FlaskClient) -> TestResponse:
+        return by.open(path, method=method, json=body if method != "GET" else None)
+
+    assert [send(client).status_code == 429 for _ in range(2)] == [False, False]
+    before = client.get("/session/current").get_json()
+    _refused(send(client), limit)
+    assert client.get("/session/current").get_json() == before
+    # Neither other limits of the same owner nor other owners are touched.
+    other = OWN_CHANGES["stop" if limit == "refresh" else "refresh"]
+    assert client.open(other[1], method=other[0], json=other[2]).status_code != 429
+    if limit != "open":
+        assert send(another).status_code != 429
+
+
+def test_the_model_of_a_message_is_a_switch_too(limited: Limited) -> None:
+    client = limited(limit_changes="2/h").test_client()
+    client.post("/session/create", json={"model": "good"})
+    assert client.post("/session/model", json={"model": "paused"}).status_code == 200
+    assert client.post("/config/models/switch", json={"model": "good"}).status_code == 200
+    _refused(client.post("/chat", json={"message": "Why?", "model": "paused"}), "switch")
+    assert client.post("/chat", json={"message": "Why?", "model": "good"}).status_code == 202
+    _answered(client)
+
+
+def test_all_sessions_of_a_user_share_their_owners_limits(limited: Limited) -> None:
+    client = _user(limited(limit_changes="2/h", limit_create_user="300/h:2"))
+    named = [{"X-Session-ID": client.post("/session/create").get_json()["session_id"]} for _ in range(2)]
+    _refused(client.post("/session/create"), "create")
+    client.delete_cookie("switchboard")
+    _refused(client.post("/chat", json={"message": "Why?"}), "create")
+    for headers in named:
+        assert client.post("/session/refresh", headers=headers).status_code == 200
+    _refused(client.post("/session/refresh", headers=named[0]), "refresh")
+
+
+def test_a_strangers_tries_use_up_nothing_of_the_holders(limited: Limited) -> None:
+    app = limited(limit_changes="2/h", limit_idempotency="2/h")
+    client, stranger = app.test_client(), app.test_client()
+    session_id = client.post("/session/create").get_json()["session_id"]
+    for each in range(5):
+        forged = {"X-Session-ID": f"{session_id}.{'x' * 43}", "Idempotency-Key": f"key {each}"}
+        assert stranger.post("/session/refresh", headers=forged).status_code == 401
+        assert stranger.post("/chat", json={"message": "Why?"}, headers=forged).status_code in (401, 429)
+    assert client.post("/session/refresh").status_code == 200
+    mine = {"Idempotency-Key": "mine"}
+    assert client.post("/chat", json={"message": "Why?"}, headers=mine).status_code == 202
+    _answered(client)
+
+
+def test_more_sessions_than_a_user_may_have_are_refused_before_the_queue(limited: Limited) -> None:
+    app = limited(sessions_per_user=2)
+    client, guest = _user(app), app.test_client()
+    made = [client.post("/session/create").get_json()["session_id"] for _ in range(2)]
+    guest.post("/session/create")
+    theirs = guest.get_cookie("switchboard")
+    assert theirs is not None
+    client.delete_cookie("switchboard")
+    tries: list[tuple[str, dict[str, str], dict[str, str]]] = [
+        ("/session/create", {}, {"Prefer": "respond-async"}),
+        ("/session/create", {}, {"Idempotency-Key": "again"}),
+        ("/chat", {"message": "Why?"}, {}),
+        ("/chat/sse", {"message": "Why?"}, {}),
+        ("/session/claim", {}, {"X-Session-ID": theirs.value}),
+    ]
+    for path, body, headers in tries:
+        response = client.post(path, json=body, headers=headers)
+        problem = response.get_json(force=True)
+        assert (response.status_code, problem["type"]) == (409, "/problems/too-many-sessions"), path
+        assert problem["limit"] == 2
+        assert "You have 2 sessions" in problem["detail"]
+        assert "delete" in problem["detail"]
+        assert client.get_cookie("switchboard") is None
+    assert len(client.get("/sessions").get_json()["sessions"]) == 2
+    assert guest.get("/session/current").status_code == 200
+    assert client.delete("/session", headers={"X-Session-ID": made[0]}).status_code == 204
+    assert client.post("/session/create", headers={"Idempotency-Key": "again"}).status_code == 201
+
+
+@pytest.mark.parametrize("who", ["user", "guest", "address"])
+def test_new_idempotency_keys_have_a_rate_and_repeats_have_none(limited: Limited, who: str) -> None:
+    app = limited(limit_idempotency="2/h")
+    client = _user(app) if who == "user" else app.test_client()
+    path, body = ("/chat", {"message": "Why?"}) if who == "guest" else ("/session/create", {})
+    if who == "guest":
+        client.post("/session/create")
+    runtime: Runtime = app.extensions[KEY].runtime
+
+    def send(key: str) -> TestResponse:
+        response = client.post(path, json=body, headers={"Idempotency-Key": key})
+        if response.status_code == 202:
+            _answered(client)
+        return response
+
+    first = [send(f"{who} {each}") for each in range(2)]
+    assert {response.status_code for response in first} <= {201, 202}
+    records = len(runtime.redis.keys("sb:once:*"))
+    for each in range(5):
+        _refused(send(f"{who} {2 + each}"), "idempotency")
+    assert len(runtime.redis.keys("sb:once:*")) == records
+    for _ in range(3):
+        assert send(f"{who} 0").get_json() == first[0].get_json()
+    assert client.post(path, json=body).status_code in (201, 202)  # without a key nothing is kept
+
+
 @pytest.fixture
 def fragile(
     own_valkey: Valkey, tmp_path: Path, database_url: str, models_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -184,7 +340,6 @@ def fragile(
         configured_database_url=database_url,
         models_path=models_path,
         state_dir=tmp_path,
-        reply_wait="0.1s",  # type: ignore[arg-type]
     )
     migrate(database_url)
     monkeypatch.setattr("web.app.Settings", lambda: settings)
@@ -228,7 +383,8 @@ def test_without_redis_everything_is_answered_within_half_a_second(
         return response.status_code, "Retry-After" in response.headers
 
     # Connections are made and kept.
-    assert send("/session/create", {}, {})[0] == 202
+    respond_async = {"Prefer": "respond-async"}
+    assert send("/session/create", respond_async, {})[0] == 202
     assert send("/chat", _credential(fragile), {"message": "Why?"})[0] == 202
     lose(own_valkey)
     for path, with_session, body in UNSAFE * 2:
@@ -237,3 +393,45 @@ def test_without_redis_everything_is_answered_within_half_a_second(
         assert (path, send(path, mine, None)) == (path, (200, False))
     current = fragile.test_client().get("/session/current", headers=mine).get_json()
     assert current["active_generation"] is None
+
+
+WHEN_UNCOUNTED: list[tuple[str, str, dict[str, str], int]] = [
+    ("POST", "/session/create", {}, 503),
+    ("POST", "/session/model", {"model": "paused"}, 503),
+    ("POST", "/session/refresh", {}, 503),
+    ("POST", "/session/claim", {}, 503),
+    ("GET", "/session/export", {}, 503),
+    ("POST", "/auth/keys", {"name": "backup"}, 503),
+    ("POST", "/auth/password", {"current_password": PASSWORD, "new_password": "four other words"}, 503),
+    ("DELETE", "/auth/me", {"password": PASSWORD}, 503),
+    ("POST", "/auth/login", {"email": "", "password": PASSWORD}, 503),
+    ("PATCH", "/session", {"title": "Blue skies"}, 200),
+    ("POST", "/session/open", {"session_id": ""}, 200),
+    ("POST", "/chat/stop", {}, 409),
+]
+"""What a user asks for while Redis is away, and how it is answered: what touches one row of theirs goes on."""
+
+
+@pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze, Valkey.fill], ids=["stopped", "frozen", "full"])
+def test_without_redis_users_go_on_with_what_needs_no_limit(
+    fragile: Flask, own_valkey: Valkey, lose: Callable[[Valkey], None]
+) -> None:
+    client = _user(fragile)
+    user = client.get("/auth/me").get_json()
+    runtime: Runtime = fragile.extensions[KEY].runtime
+    with runtime.database.writing() as db:
+        session = runtime.sessions.create_session(db, UUID(user["user_id"]))
+    named = {"X-Session-ID": str(session.id)}
+    values = {"session_id": str(session.id), "email": user["email"]}
+    assert client.post("/session/refresh", headers=named).status_code == 200
+    lose(own_valkey)
+    for method, path, body, status in WHEN_UNCOUNTED:
+        sent = {name: value or values[name] for name, value in body.items()}
+        began = time.monotonic()
+        response = client.open(path, method=method, json=None if method == "GET" else sent, headers=named)
+        assert time.monotonic() - began < DEADLINE, path
+        assert (path, response.status_code) == (path, status)
+        assert ("Retry-After" in response.headers) == (status == 503)
+    kept = client.get("/session/current", headers=named).get_json()
+    assert kept["expires_at"] == rfc3339(session.expires_at)
+    assert client.get("/sessions").get_json()["sessions"][0]["title"] == "Blue skies"

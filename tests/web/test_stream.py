@@ -121,3 +121,22 @@ def test_a_lost_last_announcement_is_found(
     wait_for(lambda: any(b"event:model" in block for block in listener.blocks), what="the hub compares places")
     hub.drain(0)
     assert [event.type for event in listener.ended()] == ["model"]
+
+
+def test_a_gap_is_not_forgotten_for_a_heartbeat(
+    client: FlaskClient, web_runtime: Runtime, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.reader.HEARTBEAT", 0.001)  # one is due whenever anything else is
+    monkeypatch.setattr("web.hub.COMPARE", 3600.0)
+    session_id = _create(client)["session_id"]
+    listener = Listener(client, web_runtime, session_id)
+    hub, name = app.extensions[KEY].hub, channel(UUID(session_id))
+    (reader,) = wait_for(lambda: [each for each in hub._readers(name) if each.ready], what="the hub listens")
+    monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches nobody
+    client.post("/session/model", json={"model": "paused"})
+    wait_for(lambda: web_runtime.log.tops([UUID(session_id)]) == [1])
+    monkeypatch.undo()
+    reader.miss()
+    wait_for(lambda: any(b"event:model" in block for block in listener.blocks), what="the log is read")
+    hub.drain(0)
+    listener.ended()

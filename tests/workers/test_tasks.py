@@ -8,14 +8,17 @@ from threading import Thread
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
 from redis import Redis
 from sqlalchemy import func, select
+from uuid_utils.compat import uuid7
 
-from celery_config import TaskNames
+from celery_config import HOLDER, TaskNames
 from core.event_log import keys
 from core.models import Generation, Session
+from core.replies import Reply
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.conftest import new_user
@@ -327,3 +330,41 @@ def _send(app: Celery, name: str, *args: str) -> str:
 def _expire(conversation: Conversation) -> None:
     with conversation.runtime.database.writing() as db:
         db.get_one(Session, conversation.session.id).expires_at = datetime.now(UTC) - timedelta(seconds=1)
+
+
+class TestEveryCommand:
+    def test_what_goes_wrong_unexpectedly_is_answered_too(self, worker: Worker, commands: Commands) -> None:
+        reply = commands._call(TaskNames.CREATE_SESSION, uuid4(), ["not hex", None, None], WAIT, "secret ")
+
+        assert reply.problem is not None
+        assert (reply.problem["status"], reply.problem["type"]) == (500, "/problems/internal")
+        assert "hex" not in str(reply.problem)
+
+    @pytest.mark.parametrize("forgotten", [False, True])
+    def test_a_switch_that_is_delivered_again_is_the_same_success(
+        self,
+        worker: Worker,
+        conversation: Conversation,
+        runtime: Runtime,
+        celery_setup_app: Celery,
+        forgotten: bool,
+    ) -> None:
+        """Also when the first delivery died between its commit and its reply."""
+        task_id, session_id = str(uuid7()), str(conversation.session.id)
+
+        def deliver() -> Reply:
+            celery_setup_app.send_task(
+                TaskNames.SWITCH_MODEL, [session_id, "paused", None, 1], task_id=task_id, headers={HOLDER: "x"}
+            )
+            return wait_for(lambda: runtime.replies.find(task_id), what="it is answered")
+
+        first = deliver()
+        if forgotten:
+            runtime.redis.delete(f"sb:task:{task_id}")
+        second = deliver()
+        _results(worker, TaskNames.SWITCH_MODEL, [task_id, task_id])
+
+        assert first.result is not None
+        assert second.result == first.result
+        with runtime.database.reading() as db:
+            assert db.get_one(Session, conversation.session.id).version == 2

@@ -240,3 +240,48 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
     monkeypatch.setattr(runtime.message_limits._leases, "hold", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_a_lease_that_could_not_be_given_back_locks_nobody_out(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, owned: bool
+) -> None:
+    """Redis was away for a moment when the answers ended; the next questions come at once."""
+    owner = new_user(runtime.database) if owned else None
+    sessions = [_session(runtime, owner=owner) for _ in range(2 if owned else 1)]
+
+    def away(*_: object) -> None:
+        raise Unavailable
+
+    for session in sessions:
+        runtime.generations.accept(session, "Why?")
+    monkeypatch.setattr(runtime.message_limits._leases, "release", away)
+    for _ in sessions:
+        runtime.writer.run()
+    monkeypatch.undo()
+    assert len(_leases(runtime)) == len(sessions)
+    for session in sessions:
+        runtime.generations.accept(session, "And?")
+        runtime.writer.run()
+    runtime.reaper.reap()
+    assert _leases(runtime) == []
+
+
+def test_the_end_of_an_answer_is_repeated_until_its_lease_is_given_back(
+    settings: Any, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime(settings, clock=clock)
+    session = _session(runtime)
+    runtime.generations.accept(session, "Why?")
+
+    def away(*_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(runtime.message_limits._leases, "release", away)
+    runtime.writer.run()
+    monkeypatch.undo()
+    assert len(_leases(runtime)) == 1
+    clock.turn(timedelta(seconds=11))
+    assert runtime.reaper.reap().told == 1
+    assert _leases(runtime) == []
+    runtime.close()

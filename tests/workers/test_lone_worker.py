@@ -1,0 +1,134 @@
+"""A worker alone with its troubles: with a broker of its own beside Redis, and without beat."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_config import QueueNames
+from core.presence import Presence
+from core.runtime import Runtime
+from core.settings import Settings
+from tests.provider import ProviderServer
+from tests.valkey import Valkey
+from tests.waiting import wait_for
+from tests.workers.conversation import Conversation
+from tests.workers.local_process import WorkerProcess
+from web.commands import Commands
+from web.hub import Hub
+
+
+class Alone:
+    """The worker, its stores, and somebody who talks to it."""
+
+    def __init__(self, settings: Settings, broker: Valkey, valkey: Valkey) -> None:
+        self.broker, self.valkey = broker, valkey
+        self.runtime = Runtime(settings)
+        environment = {
+            "REDIS_URL": valkey.url,
+            "BROKER_URL": settings.broker_url,
+            "DATABASE_URL": settings.database_url,
+            "SWITCHBOARD_MODELS": str(settings.models_path),
+            "SWITCHBOARD_STATE_DIR": str(settings.state_dir),
+            "SWITCHBOARD_LEASE": f"{settings.lease.total_seconds()}s",
+        }
+        self.process = WorkerProcess(settings.state_dir, environment, self.runtime.redis)
+        celery = Celery("tests", set_as_current=False)
+        celery.config_from_object("celery_config")
+        celery.conf.broker_url = settings.broker_url
+        self._hub = Hub(Runtime(settings).redis)
+        self.commands = Commands(celery, self._hub, self.runtime.replies)
+
+    def start(self) -> None:
+        """Start the worker and wait until it consumes."""
+        self.process.restart(20)
+        self.process.ready()
+
+    def conversation(self, model: str) -> Conversation:
+        """A new one."""
+        return Conversation(self.runtime, self.commands, model)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.process.teardown()
+        self._hub.close()
+        self.runtime.close()
+
+
+@pytest.fixture
+def alone(
+    own_valkey: Valkey, _migrated_sqlite: Path, database_url: str, tmp_path: Path, provider: ProviderServer
+) -> Iterator[Alone]:
+    """The worker, consuming."""
+    directory = Path(tempfile.mkdtemp(prefix="sb-"))
+    broker = Valkey(directory)
+    models = tmp_path / "models.toml"
+    models.write_text(provider.models_toml().replace("_timeout = 0.6", "_timeout = 20"))
+    options: dict[str, Any] = {"lease": "1.5s"}
+    settings = Settings(
+        _env_file=None,
+        configured_redis_url=own_valkey.url,
+        configured_broker_url=broker.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
+        configured_database_url=database_url,
+        models_path=models,
+        state_dir=tmp_path,
+        **options,
+    )
+    parts = Alone(settings, broker, own_valkey)
+    parts.start()
+    yield parts
+    parts.close()
+    broker.stop()
+
+
+def _log_since(alone: Alone, before: str) -> str:
+    return alone.process.logs()[len(before) :]
+
+
+def test_without_beat_a_lost_workers_answer_is_carried_on(alone: Alone, go_on: Flag) -> None:
+    paused = alone.conversation("paused")
+    paused.say("Are you still there?")
+    paused.begun()
+    alone.process.kill()
+    alone.start()
+    wait_for(lambda: paused.events("resumed"), what="the next worker finds it by itself")
+    go_on.set()
+    assert paused.ended()["type"] == "done"
+    assert paused.heard() == paused.last_word().text
+
+
+def test_without_its_broker_a_worker_ends_its_answer_and_says_so_in_a_few_lines(alone: Alone, go_on: Flag) -> None:
+    paused, waiting = alone.conversation("paused"), alone.conversation("good")
+    paused.say("Hold on.")
+    paused.begun()
+    before = alone.process.logs()
+    alone.broker.stop()
+    waiting.runtime.generations.accept(waiting.session, "And I?")
+    go_on.set()
+    assert paused.ended()["type"] == "done"
+    wait_for(lambda: "no worker could be called" in _log_since(alone, before), what="it is said")
+    log = _log_since(alone, before)
+    assert "Traceback" not in log
+    assert "raised unexpected" not in log
+    alone.broker.start()
+    assert waiting.ended()["type"] == "done"
+
+
+def test_a_redis_that_was_demoted_is_left_without_a_traceback(alone: Alone) -> None:
+    for store in (alone.broker, alone.valkey):
+        before = alone.process.logs()
+        client = store.client()
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        found = "read only replica" if store is alone.broker else "ReadOnlyError"
+        wait_for(lambda before=before, found=found: found in _log_since(alone, before), what="it is noticed")
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        assert "Traceback" not in _log_since(alone, before)
+        assert alone.process.status == "running"
+    wait_for(lambda: not Presence(alone.runtime.redis).missing(QueueNames.ALL), what="it consumes again")
+    good = alone.conversation("good")
+    good.say("Are you back?")
+    assert good.ended()["type"] == "done"
