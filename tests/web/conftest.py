@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from celery_config import QueueNames
 from core.database import migrate
 from core.presence import Presence
+from core.runs import Runs
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.provider import ProviderServer
@@ -69,7 +70,10 @@ def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[
             stderr=log,
         )
     presence = Presence(valkey.client())
-    wait_for(lambda: not presence.missing(QueueNames.ALL), seconds=30, what="the worker is ready")
+    runs = Runs(valkey.client())
+    wait_for(
+        lambda: not presence.missing(QueueNames.ALL) and not runs.overdue(), seconds=30, what="the worker is ready"
+    )
     yield settings
     worker.terminate()
     worker.wait(20)
