@@ -22,6 +22,7 @@ from core.answers import usage
 from core.answers.attempt import ENTRY, keep_log_until
 from core.answers.ending import RETRACTS, End, Endings
 from core.answers.line import LONGEST_WAIT, Line, place
+from core.characters import one_line, storable
 from core.client_pool import ClientPool
 from core.clock import Clock, born_at, rfc3339
 from core.database import Database
@@ -106,6 +107,7 @@ class GenerationService:
         the first call took will never be answered; then nothing stays. The caller wakes a worker; if it can't, the
         reaper does.
         """
+        message = storable(message)
         check_size(message)
         now = self._clock.now()
         question = Message(str(uuid7()), "user", message, None, "complete", rfc3339(now))
@@ -249,7 +251,7 @@ class GenerationService:
                 raise GenerationInProgress from None
             if not current.anonymous:
                 self._transcript.keep(question, session.id, db)
-                current.title = current.title or _title(question.text)
+                current.title = current.title or _title(question.text) or None
         return current, turn, position
 
     def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
@@ -281,5 +283,5 @@ def check_size(message: str) -> None:
 
 def _title(message: str) -> str:
     """What a session is called until its owner says otherwise: how it began."""
-    line = " ".join(message.split())
+    line = one_line(message)
     return line if len(line) <= TITLE else line[: TITLE - 1] + "…"

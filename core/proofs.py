@@ -38,9 +38,11 @@ class Proof:
         return cls(session.id, session.owner_id, session.secret_hash, None if session.anonymous else principal)
 
     def concerns(self, subject: str) -> bool:
-        """Whether this is the id of the session, or of the user who proved to own it."""
-        user_id = None if self.principal is None else self.principal.user_id
-        return subject in (str(self.session_id), str(user_id))
+        """Whether this is the id of the session, of the user who proved to own it, or of the login that proved it."""
+        ids: list[UUID | None] = [self.session_id]
+        if self.principal is not None:
+            ids += [self.principal.user_id, self.principal.login_id]
+        return subject in map(str, ids)
 
 
 class Proofs:

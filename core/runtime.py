@@ -23,7 +23,7 @@ from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
 from core.cooldown import Cooldowns
-from core.database import Database
+from core.database import PATIENCE, Database
 from core.event_log import EventLog
 from core.generation import GenerationService
 from core.healing import Healing
@@ -75,12 +75,14 @@ class Runtime:
         pool_size: int = 10,
         redis_retries: int = 3,
         redis_timeout: float = SOCKET_TIMEOUT,
+        database_patience: float = PATIENCE,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self._pool_size = pool_size
         self._redis_retries = redis_retries
         self._redis_timeout = redis_timeout
+        self._database_patience = database_patience
 
     @cached_property
     def redis(self) -> Redis:
@@ -111,7 +113,7 @@ class Runtime:
     @cached_property
     def database(self) -> Database:
         """The SQL database."""
-        return Database(self.settings.database_url, pool_size=self._pool_size)
+        return Database(self.settings.database_url, pool_size=self._pool_size, patience=self._database_patience)
 
     @cached_property
     def models(self) -> ClientPool:

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
 
     registration: Literal["open", "closed"] = Field("open", validation_alias=_named("SWITCHBOARD_REGISTRATION"))
     """Whether people may make accounts for themselves. Those whom the OIDC issuer names may in any case."""
-    oidc_issuer: Server = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_ISSUER"))
+    oidc_issuer: Server = Field(None, max_length=255, validation_alias=_named("SWITCHBOARD_OIDC_ISSUER"))
     """The identity provider, in the spelling of its tokens' `iss`."""
     oidc_audience: str | None = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_AUDIENCE"))
     """What the `aud` of bearer tokens must name; without it none is taken."""

@@ -31,6 +31,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run what is marked `one_database` once only, where all around it runs on SQLite and on PostgreSQL."""
+    twice = [item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name]
+    if twice:
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [item for item in items if item not in twice]
+
+
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No option of the developer's own reaches a test."""
@@ -79,6 +87,14 @@ def redis(valkey: Valkey) -> Iterator[Redis]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server for the whole run."""
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of this module's own, to freeze or cut off."""
     server = Postgres()
     yield server
     server.close()

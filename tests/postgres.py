@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 from sqlalchemy import create_engine, make_url, text
 
 from core.database import migrate
@@ -49,6 +50,26 @@ class Postgres:
         process.send_signal(signal.SIGQUIT)  # an "immediate" shutdown
         process.wait(10)
         self._server.ensure_postgres_running()
+
+    def freeze(self) -> None:
+        """Let it hold its connections and answer nothing. The kernel still acknowledges what is sent to it."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        for process in self._processes():
+            process.resume()
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket it listens on."""
+        return Path(str(make_url(self._url).query["host"])) / ".s.PGSQL.5432"
+
+    def _processes(self) -> list[psutil.Process]:
+        server = self._server.get_postmaster_info().process
+        assert server is not None
+        return [server, *server.children(recursive=True)]
 
     def close(self) -> None:
         """Stop it and leave nothing behind."""

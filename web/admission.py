@@ -113,6 +113,7 @@ def admit_create(model: str | None) -> None:
     Raises UnknownModel, RateLimited, TooManySessions or Unavailable.
     """
     runtime, owner = parts().runtime, owner_id()
+    runtime.database.ping()  # who can't be given a session waits for no worker, and is charged nothing
     decision = runtime.sessions.admit_create(model, owner, address=client_address())
     limits.note(decision.standings)
     if owner is not None:

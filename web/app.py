@@ -3,6 +3,7 @@
 from celery import Celery
 from flask import Flask
 
+from core.database import WEB_PATIENCE
 from core.runtime import Runtime
 from core.settings import Settings
 from web import (
@@ -36,7 +37,9 @@ answered within half a second, which leaves no time for a second try."""
 
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given parts, or over those that the environment configures."""
-    runtime = runtime or Runtime(Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT)
+    runtime = runtime or Runtime(
+        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=WEB_PATIENCE
+    )
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -125,6 +125,7 @@ def change_password() -> Response:
     )
     response = Response(status=204)
     _set_cookies(response, changed)
+    announce_after(response, principal.user_id)
     return personal(response)
 
 
@@ -222,7 +223,17 @@ def _logged_in(logged_in: LoggedIn, status: int) -> Response:
     response.status_code = status
     _set_cookies(response, logged_in)
     _clear_cookie_of_others(response, logged_in.user.id)
+    announce_after(response, logged_in.user.id)
     return personal(response)
+
+
+def announce_after(response: Response, user_id: UUID) -> None:
+    """Tell the streams of ended logins once the browser has its new one: a page that hears of it asks at once who it
+    is, and with the old cookie would be told that it is nobody."""
+    revocations, before = parts().runtime.revocations, login_before()
+    response.call_on_close(lambda: revocations.announce(user_id))
+    if before is not None:
+        response.call_on_close(lambda: revocations.announce(before.login_id))
 
 
 def _logged_out() -> Response:

@@ -1,6 +1,6 @@
 """The JSON bodies that clients send, and how they are read."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 from uuid import UUID
 
 from flask import request
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from core.characters import fits_one_line, storable, whole_characters
 from core.errors import InvalidBody
 
 MAX_BODY = 256 * 1024
@@ -18,11 +19,12 @@ class Body(BaseModel):
     """Unknown fields and other types are refused, not guessed at."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    in_words: ClassVar[bool] = False
+    """Whether it is what people say, where half a character is replaced; names and secrets must be whole."""
 
 
-def _printable(text: str) -> str:
-    # PostgreSQL has no room for U+0000, and terminals obey the rest.
-    if not text.isprintable():
+def _name(text: str) -> str:
+    if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
     return text
 
@@ -52,7 +54,7 @@ class RenameSession(Body):
     """PATCH /session."""
 
     title: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_name)
     ]
 
 
@@ -81,7 +83,7 @@ class CreateKey(Body):
     """POST /auth/keys."""
 
     name: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_printable)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_name)
     ]
 
 
@@ -92,7 +94,9 @@ class Nothing(Body):
 class ChatMessage(Body):
     """POST /chat and /chat/sse."""
 
-    message: Annotated[str, StringConstraints(pattern=r"\S")]
+    in_words: ClassVar[bool] = True
+
+    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(storable)]
     model: ModelName | None = None
 
 
@@ -105,6 +109,8 @@ def parse(body_type: type[AnyBody]) -> AnyBody:
     No body at all is the same as `{}`.
     """
     raw = request.get_data(cache=False)
+    if body_type.in_words:
+        raw = whole_characters(raw)
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as application/json.")
     try:
@@ -114,8 +120,14 @@ def parse(body_type: type[AnyBody]) -> AnyBody:
         # A misspelt field is both unknown and missing; the misspelling is what the caller needs to see.
         first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         if first["type"] == "json_invalid":
-            raise BadRequest("The body is not valid JSON.") from error
+            raise _unreadable(raw) from error
         raise _complaint(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+
+
+def _unreadable(raw: bytes) -> Exception:
+    if whole_characters(raw) != raw:
+        return InvalidBody("The body holds half a character; \\ud800 to \\udfff come in pairs.")
+    return BadRequest("The body is not valid JSON.")
 
 
 def _complaint(kind: str, field: str, message: str) -> InvalidBody:

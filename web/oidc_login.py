@@ -7,6 +7,7 @@ from core.limits.buckets import KNOWN, address_buckets
 from core.people.oidc_login import WAITS
 from web import limits
 from web.address import client_address
+from web.auth import announce_after
 from web.credentials import (
     clear_oidc_cookie,
     login_before,
@@ -51,6 +52,7 @@ def callback() -> Response:
     response = _to("/")
     set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)
+    announce_after(response, user_id)
     return personal(response)
 
 

@@ -38,7 +38,7 @@ class Readiness:
         return missing
 
     def _of_the_database(self) -> list[str]:
-        self._runtime.database.ping()
+        self._runtime.database.ping(DEADLINE)
         return []
 
     def _of_the_broker(self) -> list[str]:

@@ -51,7 +51,11 @@ class LoggedIn:
 
 
 class Accounts:
-    """Everything that people do with their accounts. An ordinary object, given its collaborators."""
+    """Everything that people do with their accounts. An ordinary object, given its collaborators.
+
+    What ends a login says so to the streams that it has opened (core/revocations.py). Where the browser gets a new
+    one in its place, the caller does that, once the browser has it.
+    """
 
     def __init__(
         self,
@@ -130,7 +134,6 @@ class Accounts:
             user = self._locked(found.id, stored, db)
             user.password_hash = renewed
             credential = self._begin(user.id, before, db)
-        self._revocations.announce(user.id)  # an older login may have ended for the new one
         self._audit.record(Kind.LOGIN, user_id=user.id, detail="password")
         return LoggedIn(user, credential, Device.issue(user.id, renewed, device))
 
@@ -141,7 +144,6 @@ class Accounts:
             if db.scalar(living.with_for_update()) is None:
                 raise LoginFailed
             credential = self._begin(user_id, before, db)
-        self._revocations.announce(user_id)
         self._audit.record(Kind.LOGIN, user_id=user_id, detail="oidc")
         return credential
 
@@ -184,7 +186,6 @@ class Accounts:
             elif principal.login_id is not None:
                 self._logins.end(user.id, principal.login_id, db)
             credential = self._logins.begin(user.id, db)
-        self._revocations.announce(user.id)
         self._audit.record(Kind.PASSWORD_CHANGED, user_id=user.id)
         return LoggedIn(user, credential, Device.issue(user.id, hashed))
 

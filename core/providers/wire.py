@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from core.characters import storable
 from core.model_config import ModelConfig
 from core.providers import Chunk, ErrorKind, ProviderError
 
@@ -113,7 +114,7 @@ class _Characters:
 
     def feed(self, text: str) -> str:
         whole: str = self._decoder.decode(text.encode("utf-16-le", "surrogatepass"))
-        return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return storable(whole)
 
 
 @contextlib.contextmanager

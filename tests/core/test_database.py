@@ -80,14 +80,11 @@ def test_errors_quote_no_values(any_database: Database) -> None:
     assert words not in "".join(format_exception(caught.value))
 
 
-def test_a_pool_without_a_free_connection_is_unavailable(
-    any_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.database.POOL_TIMEOUT", 0.05)
-    database = Database(any_database_url, pool_size=1)
+def test_a_pool_without_a_free_connection_is_unavailable(any_database_url: str) -> None:
+    database = Database(any_database_url, pool_size=1, patience=0.2)
     with ExitStack() as stack:
         for _ in range(2):
-            stack.enter_context(database.reading()).execute(select(1))
+            stack.enter_context(database.reading(patience=10)).execute(select(1))
         with pytest.raises(Unavailable, match="busy"):
             database.ping()
     database.dispose()

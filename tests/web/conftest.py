@@ -26,14 +26,19 @@ from web.parts import KEY
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
-def stack(provider: ProviderServer) -> Iterator[Settings]:
-    """A worker process on all queues, with a Valkey and a database of its own."""
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[Settings]:
+    """A worker process on all queues, with a Valkey and a database of its own: once on SQLite, once on PostgreSQL."""
     directory = Path(tempfile.mkdtemp(prefix="sb-web-"))
     valkey = Valkey(directory)
+    if request.param == "sqlite":
+        database_url = f"sqlite:///{directory / 'test.db'}"
+        migrate(database_url)
+    else:
+        database_url = request.getfixturevalue("postgres").create()
     settings = Settings(
         configured_redis_url=valkey.url,
-        configured_database_url=f"sqlite:///{directory / 'test.db'}",
+        configured_database_url=database_url,
         models_path=directory / "models.toml",
         state_dir=directory,
         # Every test comes from one address; tests/web/test_limits.py has limits of its own.
@@ -48,7 +53,6 @@ def stack(provider: ProviderServer) -> Iterator[Settings]:
         limit_login=None,
     )
     settings.models_path.write_text(provider.models_toml())
-    migrate(settings.database_url)
     environment = {
         "REDIS_URL": valkey.url,
         "DATABASE_URL": settings.database_url,

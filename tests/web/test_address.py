@@ -126,6 +126,7 @@ def _answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("proxies", "cookie"), [(0, "switchboard="), (1, "__Host-switchboard=")])
 def test_gunicorn_itself_believes_nobody(stack: Settings, proxies: int, cookie: str) -> None:
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "off", "SCRIPT_NAME": "/session"}

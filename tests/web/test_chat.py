@@ -270,7 +270,6 @@ def test_the_policy_says_when_a_session_is_made(web_runtime: Runtime, policy: st
         (b'"message"', "application/json", 422, "invalid-body", "must be a JSON object"),
         (b'{"message": "x"', "application/json", 400, "bad-request", "not valid JSON"),
         (b"[" * 100_000, "application/json", 400, "bad-request", "not valid JSON"),
-        (b'{"message": "\\ud800"}', "application/json", 400, "bad-request", "not valid JSON"),
         (b'{"message": "\xff"}', "application/json", 400, "bad-request", "not valid JSON"),
         (b'{"message": "x"}', "text/plain", 415, "unsupported-media-type", "application/json"),
         (b"message=x", "application/x-www-form-urlencoded", 415, "unsupported-media-type", "application/json"),

@@ -229,6 +229,7 @@ def test_deleting_leaves_nothing(client: FlaskClient, web_runtime: Runtime) -> N
     assert web_runtime.redis.keys(f"*{{{session['session_id']}}}*") == []
 
 
+@pytest.mark.one_database
 def test_a_visitor_who_only_looks_leaves_no_rows_and_no_keys(client: FlaskClient, web_runtime: Runtime) -> None:
     def left() -> tuple[int, set[str]]:
         with web_runtime.database.reading() as db:

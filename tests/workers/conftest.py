@@ -7,7 +7,6 @@ worker's start costs more than most tests, so it is shared; a test names the sta
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Event as Flag
 
 import pytest
@@ -41,20 +40,24 @@ def go_on(provider: ProviderServer) -> Iterator[Flag]:
     provider.go_on.set()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def settings(
-    valkey: Valkey, provider: ProviderServer, _migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, valkey: Valkey, provider: ProviderServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Settings:
-    """The options that the worker and the tests share."""
+    """The options that the worker and the tests share: once with SQLite, once with PostgreSQL."""
     directory = tmp_path_factory.mktemp("workers")
-    shutil.copy(_migrated_sqlite, directory / "test.db")
+    if request.param == "sqlite":
+        database_url = f"sqlite:///{directory / 'test.db'}"
+        shutil.copy(request.getfixturevalue("_migrated_sqlite"), directory / "test.db")
+    else:
+        database_url = request.getfixturevalue("postgres").create()
     models = directory / "models.toml"
     # How soon a silent provider is given up is tested elsewhere; here a slow machine must not look like one.
     models.write_text(provider.models_toml().replace("_timeout = 0.6", "_timeout = 20"))
     return Settings(
         _env_file=None,
         configured_redis_url=valkey.url,
-        configured_database_url=f"sqlite:///{directory / 'test.db'}",
+        configured_database_url=database_url,
         models_path=models,
         state_dir=directory,
         lease="1.5s",

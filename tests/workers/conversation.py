@@ -22,9 +22,11 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold SQLite's write lock: whoever means to write waits, up to core.database.BUSY_TIMEOUT."""
+    """Hold the lock that creating a session needs: who means to waits, up to core.database.PATIENCE."""
+    on_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as db:
-        db.execute(text("SELECT 1"))  # a transaction begins with its first statement
+        # A transaction begins with its first statement, and SQLite's, when it means to write, with the lock.
+        db.execute(text("SELECT 1" if on_sqlite else "LOCK TABLE session IN EXCLUSIVE MODE"))
         yield
 
 

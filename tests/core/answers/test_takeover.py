@@ -166,7 +166,7 @@ def test_a_worker_that_is_frozen_in_a_transaction_holds_up_nobody(
     settings: Any, postgres_url: str, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = Runtime(settings.model_copy(update={"configured_database_url": postgres_url}), clock=clock)
-    monkeypatch.setattr("core.database.IDLE_TIMEOUT", 0.5)
+    monkeypatch.setattr("core.postgres.IDLE_TIMEOUT", 0.5)
     frozen = Database(postgres_url)
     one, other = (_ask(runtime, "good")[1].generation_id for _ in range(2))
     for generation_id in (one, other):

@@ -143,10 +143,10 @@ async function ended(reason) {
   stream.close();
   if (accounts.user && reason === "expired") {
     const asked = conversation;
-    const { user } = accounts;
     await accounts.find();
-    if (asked !== conversation) return;
-    if (accounts.user === null || user?.user_id !== accounts.user.user_id) return void sync();
+    // A login may end and be another at once, as with a new password: then only this stream was over.
+    if (asked === conversation) void sync();
+    return;
   }
   end(reason);
 }

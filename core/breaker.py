@@ -1,0 +1,51 @@
+"""A crowd of callers does not wait, one by one, for a part that is known to be silent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+
+class Refused(Exception):
+    """The part is silent, and somebody else is asking it already."""
+
+
+class Breaker:
+    """After a call without an answer one caller at a time asks; the others are refused at once until one is answered.
+
+    There is no time in it: a part that is back is found by the next caller, and a silent one holds up one caller.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._silent = False
+        self._asking = False
+        """Whether a caller is finding out if it is still silent."""
+
+    @contextmanager
+    def call(self, silence: type[Exception]) -> Iterator[None]:
+        """A call, which raises `silence` when it gets no answer; anything else is one. Raises Refused."""
+        asks = self._begin()
+        try:
+            yield
+        except silence:
+            self._end(asks, silent=True)
+            raise
+        except BaseException:
+            self._end(asks, silent=False)
+            raise
+        else:
+            self._end(asks, silent=False)
+
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._silent and self._asking:
+                raise Refused
+            asks = self._asking = self._silent
+            return asks
+
+    def _end(self, asked: bool, *, silent: bool) -> None:
+        with self._lock:
+            if asked:
+                self._asking = False
+            if silent or asked:
+                self._silent = silent
