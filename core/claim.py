@@ -66,8 +66,11 @@ class Claims:
             )
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
+            untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
+            if db.scalar(untold.limit(1)) is not None:
+                raise _WordsBehind(None)
             if newest is not None and newest.id != told and not _complete(messages, newest.id):
-                raise _WordsBehind(newest.id if newest.untold is None else None)
+                raise _WordsBehind(newest.id)
             for message in messages:
                 self.transcript.keep(message, session_id, db)
             removal = self.removals.note(db, session_id, "claimed")
@@ -75,5 +78,5 @@ class Claims:
 
 
 def _complete(messages: list[Message], newest: UUID) -> bool:
-    """Whether the words include the newest answer. A log that Redis has lost has no words left to wait for."""
-    return not messages or messages[-1].id == str(newest)
+    """Whether the words include the newest answer. Without it they may have been read before the question came."""
+    return bool(messages) and messages[-1].id == str(newest)

@@ -40,10 +40,17 @@ if role == 'begin' then
   if known[1] == generation then
     return {(redis.call('HGET', meta, 'start') or 0) + 1, redis.call('HGET', meta, 'epoch')}
   end
+  if redis.call('HEXISTS', meta, 'ended:' .. generation) == 1 then return {-3, ''} end
   redis.call('HSET', meta, 'generation', generation, 'attempt', attempt, 'seq', seq,
              'answer', answer, 'start', redis.call('HGET', meta, 'offset') or 0)
   redis.call('DEL', partial)
 elseif role ~= '' then
+  if known[1] ~= generation and role == 'end' and written == 0 then
+    -- Nobody misses the end of what nobody has seen; but a front end that is late must not begin it any more.
+    redis.call('HSET', meta, 'ended:' .. generation, 1)
+    redis.call('PEXPIREAT', meta, math.max(expires, tonumber(known[4] or 0)))
+    return {tonumber(redis.call('HGET', meta, 'offset') or 0), redis.call('HGET', meta, 'epoch') or ''}
+  end
   if known[1] ~= generation then return {-2, ''} end
   -- Fencing: a newer attempt writes now.
   if tonumber(known[2]) > attempt then return {-1, ''} end
@@ -90,11 +97,18 @@ return {0, redis.call('GET', KEYS[3]) or ''}
 # Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the words
 # of an anonymous session stays.
 BEGIN_ANEW = """
-local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt', 'expires')
--- Ids of generations grow with time: a greater one is the session's next.
+local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt', 'expires', 'seq')
+-- Ids of a session's generations grow: a greater one is the next.
 if known[1] and known[1] > ARGV[1] then return -1 end
-if known[1] == ARGV[1] and tonumber(known[2]) > tonumber(ARGV[2]) then return -1 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+if redis.call('HEXISTS', KEYS[2], 'ended:' .. ARGV[1]) == 1 then return -1 end
+if known[1] == ARGV[1] then
+  local attempt = tonumber(known[2])
+  -- With the terminal event in it, there is nothing to begin.
+  if attempt > tonumber(ARGV[2]) or (attempt == tonumber(ARGV[2]) and tonumber(known[4]) >= tonumber(ARGV[6])) then
+    return -1
+  end
+end
+redis.call('DEL', KEYS[1], KEYS[3])
 redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'attempt', ARGV[2], 'seq', 0, 'answer', ARGV[3], 'start', 0,
            'epoch', ARGV[4], 'offset', 0, 'expires', math.max(tonumber(ARGV[5]), tonumber(known[3] or 0)))
 redis.call('PEXPIREAT', KEYS[2], redis.call('HGET', KEYS[2], 'expires'))
@@ -164,6 +178,10 @@ class Fenced(Exception):
     """The log refused an event: a newer attempt writes this generation."""
 
 
+class EndedBefore(Exception):
+    """The log refused to begin a generation: its end came first."""
+
+
 class LogLost(Exception):
     """The log refused an event: Redis has lost it, or its newest part, or its session is gone."""
 
@@ -215,7 +233,7 @@ class EventLog:
         `producer` and `role` ("begin", "write" or "end") tie it to a generation; `text` is added to the
         answer being written, of which there are `written` bytes of UTF-8, `word` to the words of an anonymous
         session, from which the newest one
-        goes again if `retracts` is its id. `expires_at` is the session's. Raises Fenced or LogLost.
+        goes again if `retracts` is its id. `expires_at` is the session's. Raises Fenced, LogLost or EndedBefore.
         """
         offset, epoch = cast(
             "tuple[int, str]",
@@ -259,7 +277,7 @@ class EventLog:
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
         expires = _milliseconds(expires_at + MARGIN)
-        arguments: list[str | int] = [str(generation_id), attempt, answer, _new_epoch(), expires]
+        arguments: list[str | int] = [str(generation_id), attempt, answer, _new_epoch(), expires, LAST]
         _check(cast("int", self._begin_anew(keys=keys(session_id), args=arguments)))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
@@ -313,6 +331,8 @@ def _check(code: int) -> None:
         raise Fenced
     if code == -2:
         raise LogLost
+    if code == -3:
+        raise EndedBefore
 
 
 def _new_epoch() -> str:

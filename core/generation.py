@@ -34,7 +34,7 @@ from core.errors import (
     RateLimited,
     SessionInvalid,
 )
-from core.event_log import EventLog, Position
+from core.event_log import EndedBefore, EventLog, Position
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
 from core.models import IS_LIVE, LIVE, Generation, GenerationState, Session
@@ -141,6 +141,9 @@ class GenerationService:
             self._endings.tell_all(session.id)
             before = self._announce(generation, current, question, position)
             waits = self._line.enter(generation.id, turn)
+        except EndedBefore:
+            self._require_living(session)
+            raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
         except Exception:
             self.withdraw(generation.id)
             self._require_living(session)
@@ -236,6 +239,9 @@ class GenerationService:
             current = db.get_one(Session, session.id)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
+            later = select(Generation.id).where(Generation.session_id == session.id, Generation.id > generation.id)
+            if db.scalar(later.limit(1)) is not None:  # made by a host whose clock is ahead; the log needs the order
+                raise GenerationInProgress
             turn = self._line.turn(current, db)
             position = self._line.position(turn, generation.id, db)
             try:

@@ -74,16 +74,19 @@ class Removals:
                 return
 
     def remove_if_gone(self, session: Session) -> bool:
-        """Remove what has just been written for a session, if that has been deleted meanwhile; whether it has.
+        """Remove what has just been written for a session, if that has been deleted or claimed meanwhile; whether it
+        has.
 
-        To be called after the write. Who deletes a session deletes its row first and then what is in Redis: so either
-        they saw the write, or this sees that the row is gone. Raises Unavailable.
+        To be called after the write. Who deletes or claims a session changes its row first and then what is in Redis:
+        so either they saw the write, or this sees what has become of the row. Raises Unavailable.
         """
         with self._database.reading() as db:
-            if db.get(Session, session.id) is not None:
-                return False
+            current = db.get(Session, session.id)
+        if current is not None and current.owner_id == session.owner_id:
+            return False
         with self._database.writing() as db:
-            removal = self.note(db, session.id, "deleted", owner_id=session.owner_id)
+            reason: Reason = "deleted" if current is None else "claimed"
+            removal = self.note(db, session.id, reason, owner_id=session.owner_id)
         self.carry_out([removal])
         return True
 

@@ -29,6 +29,8 @@ class AnswerLog:
         try:
             attempt.text = self._log.take_over(attempt.session_id, attempt.generation_id, attempt.number)
         except LogLost:
+            # Only whoever owns the row may begin it anew, so that no two do.
+            self._attempts.renew(attempt)
             attempt.text = self._transcript.snapshot(attempt.generation_id)
             self._begin_anew(attempt)
             self._say_again(attempt)
@@ -38,7 +40,6 @@ class AnswerLog:
         try:
             self._append(attempt, kind, data, text=text)
         except LogLost:
-            # Only whoever owns the row may, so that no two begin anew.
             self._attempts.renew(attempt)
             self._restore(attempt)
             self._append(attempt, kind, data, text=text)
@@ -56,9 +57,10 @@ class AnswerLog:
         try:
             self._append_end(attempt, kind, data, answer, retracts)
         except LogLost:
-            if attempt.text:  # of what nobody has seen, nobody misses the end
-                self._restore(attempt)
-                self._append_end(attempt, kind, data, answer, retracts)
+            self._restore(attempt)
+            self._append_end(attempt, kind, data, answer, retracts)
+        if not attempt.text:  # the log may have kept in mind the end of what had not begun
+            self._close_if_gone(attempt)
 
     def message(self, attempt: Attempt, state: MessageState, model: str | None = None) -> Message:
         """The answer as it is now."""
@@ -123,8 +125,11 @@ class AnswerLog:
             expires_at=attempt.keep_until,
             answer=answer.dump(),
         )
-        # Who deletes a session deletes its row first and then its log. Was that just now, then this log is ours to
-        # delete: nothing of the session stays.
+        self._close_if_gone(attempt)
+
+    def _close_if_gone(self, attempt: Attempt) -> None:
+        """Who deletes a session deletes its row first and then its log. Was that just now, then this log is ours to
+        delete: nothing of the session stays. Raises Lost then."""
         with self._database.reading() as db:
             gone = db.get(Session, attempt.session_id) is None
         if gone:

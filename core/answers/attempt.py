@@ -14,7 +14,7 @@ from core.clock import Clock
 from core.database import Database
 from core.event_log import Producer
 from core.limits.message_limits import owner_of
-from core.models import Generation, GenerationState, Session
+from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.providers import Usage
 
 MAX_ATTEMPTS = 3
@@ -115,6 +115,23 @@ class Attempts:
             if not change(db, attempt, lease_until=self._clock.now() + self.lease):
                 raise Lost
             attempt.stop_requested = db.get_one(Generation, attempt.generation_id).stop_requested
+
+    def seize(self, attempt: Attempt, *conditions: ColumnElement[bool]) -> bool:
+        """Take a live generation, as the attempt that follows, from the worker that it has or had; whether this call
+        did."""
+        with self._database.writing() as db:
+            seized = matched(
+                db,
+                attempt.generation_id,
+                IS_LIVE,
+                Generation.attempt == attempt.number,
+                *conditions,
+                state=GenerationState.RUNNING,
+                attempt=attempt.number + 1,
+                lease_until=self._clock.now() + self.lease,
+            )
+        attempt.number += seized
+        return seized
 
     def hand_on(self, attempt: Attempt) -> None:
         """Give the generation back to the queue, for the next worker to carry on. Raises Lost."""

@@ -77,17 +77,24 @@ class Endings:
     def end_from_outside(self, generation_id: UUID, end: End, *conditions: ColumnElement[bool]) -> bool:
         """End a live generation whose worker is gone, or that never had one; whether this call did.
 
-        The attempt's number grows, so that the log refuses what a lost worker may still send.
+        If it had a worker, it is taken over first, as another worker would: from then on the log refuses what the
+        lost one may still send, and the end has all that it has told.
         """
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
             if row is None:
                 return False
             attempt = self._attempts.of(row, db)
-        if row.attempt:
-            attempt.text = self._transcript.written(attempt.session_id, generation_id)
-        attempt.number += 1
-        return self._end(attempt, end, IS_LIVE, Generation.attempt == row.attempt, *conditions)
+        if row.attempt == 0:
+            attempt.number = 1
+            return self._end(attempt, end, IS_LIVE, Generation.attempt == 0, *conditions)
+        if not self._attempts.seize(attempt, *conditions):
+            return False
+        try:
+            self._answers.take_over(attempt)
+        except (Fenced, Lost):
+            return False
+        return self.end(attempt, end)
 
     def tell(self, generation_id: UUID) -> None:
         """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
