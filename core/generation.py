@@ -29,9 +29,10 @@ from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, N
 from core.event_log import EventLog, Position
 from core.limits.message_limits import MessageLimits
 from core.limits.standing import Standing
+from core.message import Message
 from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.session_service import SessionService
-from core.transcript import Message, Transcript
+from core.transcript import Transcript
 
 MAX_MESSAGE = 32 * 1024
 """Bytes of UTF-8 in one message."""
