@@ -7,11 +7,12 @@ from sqlalchemy import select
 
 from core.database import Database
 from core.errors import GenerationInProgress
+from core.message import Message
 from core.models import LIVE, Generation, Removal, Session
 from core.removals import Removals
 from core.revocations import Revocations
 from core.session_service import SessionService
-from core.transcript import Message, Transcript
+from core.transcript import Transcript
 
 ATTEMPTS = 3
 """An answer may end between reading its words and taking the session; then they are read again."""

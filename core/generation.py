@@ -37,10 +37,11 @@ from core.errors import (
 from core.event_log import EndedBefore, EventLog, Position
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
+from core.message import Message
 from core.models import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.removals import Removals
 from core.session_service import SessionService, is_held_as
-from core.transcript import Message, Transcript
+from core.transcript import Transcript
 
 MAX_MESSAGE = 32 * 1024
 """Bytes of UTF-8 in one message."""

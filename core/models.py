@@ -230,12 +230,16 @@ class Message(Base):
     """One turn of an owned session. The words of anonymous ones are in Redis only."""
 
     __tablename__ = "message"
+    # A page of a session is read backwards from a place in it.
+    __table_args__ = (Index(None, "session_id", "created_at", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     """An answer has its generation's id."""
-    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
     role: Mapped[str] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)
+    html: Mapped[str | None] = mapped_column(Text)
+    """An answer's Markdown, rendered when it ended; None when it was not, and for what a person wrote."""
     model: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]

@@ -1,10 +1,11 @@
 """The words of a conversation: in SQL for owned sessions; in Redis only, as long as the session, for others."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from itertools import chain
+from typing import NamedTuple
 from uuid import UUID
 
 from redis import Redis
@@ -12,48 +13,49 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core import models
-from core.clock import rfc3339
 from core.database import Database
 from core.event_log import Position, keys
+from core.message import Message
+from core.words import Words, WordsInRedis, WordsInSql
 
-MessageState = Literal["complete", "streaming", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation, as it is stored and as the wire has it."""
-
-    id: str
-    role: Literal["user", "assistant"]
-    text: str
-    model: str | None
-    """Who answered; None for a person's message."""
-    state: MessageState
-    created_at: str
-
-    def dump(self) -> str:
-        """The stored form."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def load(cls, stored: str) -> "Message":
-        """The reverse of `dump`."""
-        return cls(**json.loads(stored))
-
-    @classmethod
-    def of(cls, row: models.Message) -> "Message":
-        """The message in a row."""
-        values = (str(row.id), row.role, row.text, row.model, row.state, rfc3339(row.created_at))
-        return cls(*values)  # type: ignore[arg-type]
+PAGE = 50
+"""Messages in a page, unless a reader asks for another number."""
+PAGE_BYTES = 1_000_000
+"""Bytes of JSON in a page, about: it ends early rather than be longer, but has at least one message, and one may have
+a million characters."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """All messages, with the answer being written, and the place in the log that they reflect."""
+    """A page of messages, oldest first, and the place in the log that they reflect. The newest page ends with the
+    answer that is being written."""
 
     messages: Sequence[Message]
     cursor: Position | None
     """Events after this one are not in the messages yet. None: nothing has happened."""
+    before: str | None = None
+    """The message before which the next older page ends. None: there is none."""
+
+
+class _Moment(NamedTuple):
+    """What of a conversation changes, read in one step."""
+
+    unfinished: Message | None
+    cursor: Position | None
+    finished: Words
+    """All messages but the unfinished one, as they were then."""
+
+
+def newest_that_fit(messages: Iterable[Message], limit: int, size: int = PAGE_BYTES) -> tuple[list[Message], bool]:
+    """Of messages that come newest first, as many as a page of at most `limit` and about `size` bytes has, oldest
+    first, and whether there are more. No more than one beyond the page is taken from `messages`."""
+    page: list[Message] = []
+    for message in messages:
+        size -= len(json.dumps(message.describe()))
+        if page and (size < 0 or len(page) == limit):
+            return page[::-1], True
+        page.append(message)
+    return page[::-1], False
 
 
 class Transcript:
@@ -63,24 +65,21 @@ class Transcript:
         self._database = database
         self._redis = redis
 
-    def read(self, session: models.Session) -> Conversation:
-        """The conversation at one moment, so that going on from its cursor repeats and misses nothing."""
-        live = self._read_redis(session.id)
-        if session.anonymous:
-            return live
-        # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
-        # both; the unfinished one goes with the cursor.
-        unfinished = [message for message in live.messages if message.state == "streaming"]
-        in_log = {message.id for message in unfinished}
-        with self._database.reading() as db:
-            rows = db.scalars(
-                select(models.Message)
-                .where(models.Message.session_id == session.id)
-                .order_by(models.Message.created_at, models.Message.id)
-            )
-            kept = [Message.of(row) for row in rows if str(row.id) not in in_log]
-        # Finished words in Redis are those that a claim has not removed yet: SQL has them.
-        return Conversation([*kept, *unfinished], live.cursor)
+    def read(self, session: models.Session, before: UUID | None = None, limit: int = PAGE) -> Conversation:
+        """The newest page of the conversation or, with `before`, the page that ends before that message; at one
+        moment, so that going on from its cursor repeats and misses nothing. Raises UnknownMessage."""
+        moment = self._moment(session)
+        page, more = newest_that_fit(_newest_first(moment, before), limit)
+        return Conversation(page, moment.cursor, page[0].id if more else None)
+
+    def newest_first(self, session: models.Session) -> Iterator[Message]:
+        """All messages, read as they are taken."""
+        return _newest_first(self._moment(session), None)
+
+    def oldest_first(self, session: models.Session) -> Iterator[Message]:
+        """All messages as they are at this call, read as they are taken."""
+        moment = self._moment(session)
+        return chain(moment.finished.oldest_first(), [moment.unfinished] if moment.unfinished else [])
 
     def keep(self, message: "Message", session_id: UUID, db_session: DatabaseSession) -> None:
         """Keep a message of an owned session, in the caller's transaction; a later state of it replaces an earlier.
@@ -95,6 +94,7 @@ class Transcript:
                 text=message.text,
                 model=message.model,
                 state=message.state,
+                html=message.html,
                 created_at=datetime.fromisoformat(message.created_at),
             )
         )
@@ -111,17 +111,22 @@ class Transcript:
         """The finished messages of an anonymous session."""
         return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id)[3], 0, -1)]
 
-    def _read_redis(self, session_id: UUID) -> Conversation:
-        _, meta, partial, words = keys(session_id)
+    def _moment(self, session: models.Session) -> _Moment:
+        _, meta, partial, words = keys(session.id)
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.lrange(words, 0, -1)
+            pipe.llen(words)
             pipe.hmget(meta, ["epoch", "offset", "answer"])
             pipe.get(partial)
-            stored, (epoch, offset, answer), text = pipe.execute()
-        messages = [Message.load(word) for word in stored]
-        if answer is not None:
-            messages.append(replace(Message.load(answer), text=text or ""))
-        return Conversation(messages, None if epoch is None else Position(epoch, int(offset)))
+            count, (epoch, offset, answer), text = pipe.execute()
+        unfinished = None if answer is None else replace(Message.load(answer), text=text or "")
+        cursor = None if epoch is None else Position(epoch, int(offset))
+        if session.anonymous:
+            return _Moment(unfinished, cursor, WordsInRedis(self._redis, session.id, count))
+        # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
+        # both; the unfinished one goes with the cursor. Finished words in Redis are those of a claimed session's
+        # time without an owner: SQL has them too.
+        passed_over = None if unfinished is None else UUID(unfinished.id)
+        return _Moment(unfinished, cursor, WordsInSql(self._database, session.id, passed_over))
 
     def written(self, session_id: UUID, generation_id: UUID) -> str:
         """The text that a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
@@ -137,3 +142,11 @@ class Transcript:
         with self._database.reading() as db:
             message = db.get(models.Message, generation_id)
         return "" if message is None else message.text
+
+
+def _newest_first(moment: _Moment, before: UUID | None) -> Iterator[Message]:
+    unfinished = moment.unfinished
+    if unfinished is not None and str(before) == unfinished.id:
+        return moment.finished.newest_first()
+    newest = [unfinished] if unfinished is not None and before is None else []
+    return chain(newest, moment.finished.newest_first(before))

@@ -68,17 +68,21 @@ class Message(Answer):
     role: Literal["user", "assistant"]
     text: str
     html: str | None
-    """The text's Markdown, sanitised. Null for what a person wrote."""
+    """The text's Markdown as sanitised HTML, made once, when the answer ended; where rendering would cost too
+    much, the text itself, escaped. Null while the answer is being written, and for what a person wrote."""
     model: str | None
     state: Literal["complete", "streaming", "stopped", "failed"]
     created_at: datetime
 
 
 class Messages(Answer):
-    """A conversation, and the place in the events that it reflects."""
+    """A page of a conversation, oldest message first, and the place in the events that it reflects."""
 
     messages: list[Message]
     cursor: str | None
+    """Events after this one are not in the messages yet, on whichever page."""
+    before: UUID | None
+    """What to give as `before` for the next older page; null on the first one."""
 
 
 class Export(TitledSession):

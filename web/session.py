@@ -1,5 +1,7 @@
 """/session: create, look at, extend, switch and end one's session."""
 
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -7,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from core.audit import Kind
 from core.errors import (
     GenerationInProgress,
+    InvalidBody,
     NotOwner,
     RateLimited,
     SessionExpired,
@@ -17,22 +20,26 @@ from core.errors import (
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
+from core.message import Message
 from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
-from core.transcript import Conversation
-from web import admission, answers, changes
+from core.transcript import PAGE
+from core.words import UnknownMessage
+from web import admission, answers, changes, paging
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, session_cookie, set_cookie
 from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.idempotency import idempotent
-from web.markdown import render
 from web.parts import parts
 from web.principal import required_principal
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
 MAX_DIGITS = 10
+MAX_PAGE = 200
+LIMIT = paging.limit_parameter(MAX_PAGE, PAGE)
+BEFORE = paging.before_parameter("The `before` of the page that came last, or any message's id.")
 
 
 @blueprint.post("/create")
@@ -123,12 +130,17 @@ def switch_model() -> Response:
 
 
 @blueprint.get("/messages")
-@documented({200: answers.Messages}, access="session")
+@documented({200: answers.Messages}, access="session", raises=(InvalidBody,), takes=(LIMIT, BEFORE))
 def messages() -> Response:
-    """The words so far, and the place in the events that they reflect."""
+    """A page of the words so far, the newest first, and the place in the events that they reflect."""
+    limit, before = paging.limit(LIMIT), paging.before("the id of a message of this session is needed")
     session = admission.current_session()
-    conversation = parts().runtime.transcript.read(session)
-    return personal(jsonify(messages=_messages(conversation), cursor=str(conversation.cursor or "") or None))
+    try:
+        page = parts().runtime.transcript.read(session, before, limit)
+    except UnknownMessage:
+        raise InvalidBody("before: this session has no message with this id.", field="before") from None
+    cursor = str(page.cursor) if page.cursor else None
+    return personal(jsonify(messages=list(map(Message.describe, page.messages)), cursor=cursor, before=page.before))
 
 
 @blueprint.get("/export")
@@ -137,12 +149,9 @@ def export() -> Response:
     """Everything that is stored about the session."""
     session = admission.current_session()
     changes.admit_export(owner_of(session))
-    conversation = parts().runtime.transcript.read(session)
-    stored = parts().runtime.sessions.describe(session) | {
-        "title": session.title,
-        "messages": _messages(conversation),
-    }
-    response = personal(jsonify(stored))
+    told = parts().runtime.sessions.describe(session) | {"title": session.title}
+    words = parts().runtime.transcript.oldest_first(session)
+    response = personal(Response(_exported(told, words), mimetype="application/json"))
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 
@@ -234,11 +243,12 @@ def described(session: Session, **more: Any) -> Response:
     return personal(response)
 
 
-def _messages(conversation: Conversation) -> list[dict[str, Any]]:
-    return [
-        {**vars(message), "html": render(message.text) if message.role == "assistant" else None}
-        for message in conversation.messages
-    ]
+def _exported(told: dict[str, Any], messages: Iterable[Message]) -> Iterator[str]:
+    """One JSON object, message by message: a conversation may be larger than memory."""
+    yield json.dumps(told)[:-1] + ', "messages": ['
+    for index, message in enumerate(messages):
+        yield (",\n" if index else "\n") + json.dumps(message.describe())
+    yield "\n]}\n"
 
 
 def _wait() -> float:

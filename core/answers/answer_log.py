@@ -7,8 +7,9 @@ from core.answers.attempt import Attempt, Attempts, Lost, change, lock_session
 from core.clock import Clock, rfc3339
 from core.database import Database
 from core.event_log import LAST, EventLog, LogLost, Producer
+from core.message import Message, MessageState
 from core.models import GenerationState, Session
-from core.transcript import Message, MessageState, Transcript
+from core.transcript import Transcript
 
 
 class AnswerLog:

@@ -2,11 +2,14 @@
 
 The row, an owned session's words and what is to be told are one transaction; then the budget's settlement and the
 event. What could not be done, because Redis was away, stays in the row until the reaper has done it.
+
+The answer is rendered here, before the transaction, where a caller says `rendered`: workers do. The front end does
+not, for that would hold up everybody's events; what it ends itself is shown as plain text.
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -20,10 +23,11 @@ from core.database import Database
 from core.errors import Unavailable
 from core.event_log import Fenced
 from core.limits.message_limits import MessageLimits
+from core.message import Message, MessageState
 from core.models import IS_LIVE, Generation, GenerationState
 from core.providers import Usage
 from core.session_service import SessionService
-from core.transcript import Message, MessageState, Transcript
+from core.transcript import Transcript
 
 KEPT_AS: dict[GenerationState, MessageState] = {
     GenerationState.DONE: "complete",
@@ -68,13 +72,19 @@ class Endings:
         self._limits = limits
         self._clock = clock
 
-    def end(self, attempt: Attempt, end: End) -> bool:
+    def end(self, attempt: Attempt, end: End, *, rendered: bool = True) -> bool:
         """End the generation if this attempt still owns it; whether it did."""
         return self._end(
-            attempt, end, Generation.state == GenerationState.RUNNING, Generation.attempt == attempt.number
+            attempt,
+            end,
+            Generation.state == GenerationState.RUNNING,
+            Generation.attempt == attempt.number,
+            rendered=rendered,
         )
 
-    def end_from_outside(self, generation_id: UUID, end: End, *conditions: ColumnElement[bool]) -> bool:
+    def end_from_outside(
+        self, generation_id: UUID, end: End, *conditions: ColumnElement[bool], rendered: bool = False
+    ) -> bool:
         """End a live generation whose worker is gone, or that never had one; whether this call did.
 
         If it had a worker, it is taken over first, as another worker would: from then on the log refuses what the
@@ -87,16 +97,16 @@ class Endings:
             attempt = self._attempts.of(row, db)
         if row.attempt == 0:
             attempt.number = 1
-            return self._end(attempt, end, IS_LIVE, Generation.attempt == 0, *conditions)
+            return self._end(attempt, end, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
         if not self._attempts.seize(attempt, *conditions):
             return False
         try:
             self._answers.take_over(attempt)
         except (Fenced, Lost):
             return False
-        return self.end(attempt, end)
+        return self.end(attempt, end, rendered=rendered)
 
-    def tell(self, generation_id: UUID) -> None:
+    def tell(self, generation_id: UUID, *, rendered: bool = False) -> None:
         """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
@@ -106,19 +116,20 @@ class Endings:
         attempt.text = self._transcript.written(attempt.session_id, generation_id)
         attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0)
         state = GenerationState(row.state)
-        self._tell(attempt, state, row.untold, self._answer(attempt, state, row.untold))
+        answer = self._answer(attempt, state, row.untold, rendered=rendered and attempt.anonymous)
+        self._tell(attempt, state, row.untold, answer)
 
     def tell_all(self, session_id: UUID) -> None:
-        """The same for all of a session's, before the next one begins."""
+        """Tell of all such ends of a session, before its next answer begins."""
         with self._database.reading() as db:
             untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
             ids = db.scalars(untold).all()
         for generation_id in ids:
             self.tell(generation_id)
 
-    def _end(self, attempt: Attempt, end: End, *conditions: ColumnElement[bool]) -> bool:
+    def _end(self, attempt: Attempt, end: End, *conditions: ColumnElement[bool], rendered: bool) -> bool:
         told = {**end.data, "length": len(attempt.text)}
-        answer = self._answer(attempt, end.state, told)
+        answer = self._answer(attempt, end.state, told, rendered=rendered)
         with self._database.writing() as db:
             if not attempt.anonymous:
                 lock_session(db, attempt.session_id)
@@ -140,8 +151,15 @@ class Endings:
         self._tell(attempt, end.state, told, answer)
         return True
 
-    def _answer(self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any]) -> Message:
-        return self._answers.message(attempt, KEPT_AS[state], told.get("model"))
+    def _answer(
+        self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any], *, rendered: bool
+    ) -> Message:
+        answer = self._answers.message(attempt, KEPT_AS[state], told.get("model"))
+        if not (rendered and attempt.text):
+            return answer
+        from core.markdown import render  # the front end, which renders nothing, needs no parser
+
+        return replace(answer, html=render(attempt.text))
 
     def _tell(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
         """Give the owner's lease back, settle the budget, write the terminal event, named after the state, and note

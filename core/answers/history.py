@@ -1,9 +1,9 @@
 """Which turns of a conversation go to the model: pure functions of values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from core.message import Message
 from core.providers import Turn
-from core.transcript import Message
 
 BYTES_PER_TOKEN = 3
 """A cautious guess that needs no tokenizer: English has about 4 bytes a token, Chinese about 3."""
@@ -14,6 +14,17 @@ TURN_OVERHEAD = 8
 def estimate_tokens(text: str) -> int:
     """At least as many tokens as the text is likely to have."""
     return -(-len(text.encode()) // BYTES_PER_TOKEN) + TURN_OVERHEAD
+
+
+def newest_within(budget: int, newest_first: Iterable[Message]) -> list[Message]:
+    """All the messages that `fit` could use, oldest first; no more are taken than it takes to know."""
+    taken: list[Message] = []
+    for message in newest_first:
+        taken.append(message)
+        budget -= estimate_tokens(message.text)
+        if budget < 0:
+            break
+    return taken[::-1]
 
 
 def fit(system_prompt: str, messages: Sequence[Message], budget: int) -> list[Turn]:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from core.providers import Chunk, ChunkStream, ErrorKind, ProviderError, Usage
 
 BUFFER = 256 * 1024
-"""Characters that wait to be taken; then the provider is read no further until some have been."""
+"""Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have
+been."""
 
 
 class Batch(NamedTuple):
@@ -69,11 +70,16 @@ class Pump:
 
     def _put(self, chunk: Chunk) -> None:
         with self._changed:
+            at = 0
+            while at < len(chunk.text) and not self._aborted:
+                piece = chunk.text[at : at + BUFFER - self._waiting]
+                if piece:
+                    self._texts.append(piece)
+                    self._waiting += len(piece)
+                    at += len(piece)
+                    self._changed.notify()
+                else:
+                    self._changed.wait()
+            # After the text: an answer must not seem to be at its end while some of it waits.
             self._finish_reason = chunk.finish_reason or self._finish_reason
             self._usage = chunk.usage or self._usage
-            if chunk.text:
-                self._texts.append(chunk.text)
-                self._waiting += len(chunk.text)
-                self._changed.notify()
-            while self._waiting > BUFFER and not self._aborted:
-                self._changed.wait()

@@ -64,7 +64,7 @@ class Reaper:
             else:
                 ended += self._end(generation_id)
         for generation_id in untold:
-            self._endings.tell(generation_id)
+            self._endings.tell(generation_id, rendered=True)
         self._removals.drain()
         self._line.tell()
         return Reaped(tuple(handed_on), tuple(waiting), ended, len(untold))
@@ -86,7 +86,9 @@ class Reaper:
             (_failed(NOBODY_CAME), Generation.state == GenerationState.QUEUED),
             (_failed(GenerationLost()), Generation.attempt >= MAX_ATTEMPTS),
         )
-        return any(self._endings.end_from_outside(generation_id, end, lapsed, when) for end, when in ways)
+        return any(
+            self._endings.end_from_outside(generation_id, end, lapsed, when, rendered=True) for end, when in ways
+        )
 
 
 def _failed(error: GenerationLost) -> End:

@@ -13,7 +13,7 @@ from core.answers import usage
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempt, Attempts, Lost
 from core.answers.ending import End, Endings
-from core.answers.history import fit
+from core.answers.history import fit, newest_within
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
 from core.answers.overlap import Overlap
@@ -26,10 +26,11 @@ from core.database import Database
 from core.errors import GenerationLost, ProviderFailed, SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
+from core.message import Message
 from core.model_config import ModelConfig
 from core.models import GenerationState, Session
 from core.providers import REASONS, ErrorKind, ProviderError, Turn
-from core.transcript import Message, Transcript
+from core.transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ SLOT_PATIENCE = 30.0
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
 LONGEST = 1_000_000
-"""Characters of an answer, for servers that do not mind `max_tokens`."""
+"""Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 
 
@@ -215,11 +216,14 @@ class Writer:
                 text = overlap.feed(batch.text) if batch.text else ""
                 if batch.ended or batch.finish_reason:
                     text += overlap.flush()
-                if text:
-                    self._answers.append_delta(attempt, text)
+                room = LONGEST - len(attempt.text)
+                if kept := text[:room]:
+                    self._answers.append_delta(attempt, kept)
+                if len(text) > room:
+                    return "length"
                 if batch.error is not None:
                     raise batch.error
-                if patience.has_had_enough(batch, time.monotonic()) or len(attempt.text) > LONGEST:
+                if patience.has_had_enough(batch, time.monotonic()):
                     attempt.reported = batch.usage if whole and batch.finish_reason else None
                     return batch.finish_reason or "length"
                 keeper.look()
@@ -230,8 +234,8 @@ class Writer:
 
     def _turns(self, attempt: Attempt, config: ModelConfig) -> list[Turn]:
         """What the model is asked with: the conversation, and what there is of the answer."""
-        before = self._conversation(attempt)
         budget = config.context_tokens - config.max_tokens
+        before = self._conversation(attempt, budget)
         question = fit(self._pool.system_prompt, before, budget)
         attempt.prompt_tokens = attempt.prompt_tokens or usage.prompt(question)
         if not attempt.text:
@@ -239,14 +243,16 @@ class Writer:
         turns = fit(self._pool.system_prompt, [*before, self._answers.message(attempt, "streaming")], budget)
         return turns if config.prefill else [*turns, Turn("user", CONTINUE)]
 
-    def _conversation(self, attempt: Attempt) -> list[Message]:
-        """Up to the question. Raises GenerationLost when that is not known any more."""
+    def _conversation(self, attempt: Attempt, budget: int) -> list[Message]:
+        """Up to the question, from as far back as could fit into `budget` tokens. Raises GenerationLost when the
+        question is not known any more."""
         with self._database.reading() as db:
             session = db.get(Session, attempt.session_id)
         if session is None:
             raise Lost
         answer = str(attempt.generation_id)
-        before = [message for message in self._transcript.read(session).messages if message.id != answer]
+        words = self._transcript.newest_first(session)
+        before = newest_within(budget, (message for message in words if message.id != answer))
         # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
         if not before or (session.anonymous and before[-1].role != "user"):
             raise GenerationLost("The conversation has been lost. Please ask again.")

@@ -15,6 +15,7 @@ import httpx2
 from core.characters import storable
 from core.model_config import ModelConfig
 from core.providers import Chunk, ErrorKind, ProviderError
+from core.providers.bounded import bound
 
 
 def http_client(config: ModelConfig) -> httpx2.Client:
@@ -31,7 +32,9 @@ def http_client(config: ModelConfig) -> httpx2.Client:
             write=10.0,
             pool=config.connect_timeout,
         ),
-        event_hooks={"request": [_watch], "response": [_refuse]},
+        # Compressed events wait for one another.
+        headers={"Accept-Encoding": "identity"},
+        event_hooks={"request": [_watch], "response": [_refuse, _bound]},
     )
 
 
@@ -52,7 +55,8 @@ class WireStream:
     def __init__(self, ask: Callable[[], tuple[httpx2.Response, Iterator[Chunk]]]) -> None:
         self._ask = ask
         self._socket: socket.socket | None = None
-        self._aborted = False
+        self.aborted = False
+        """Whether nobody wants the rest any more."""
 
     def __iter__(self) -> Iterator[Chunk]:
         finished = False
@@ -72,14 +76,14 @@ class WireStream:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without a finish reason")
 
     def abort(self) -> None:
-        self._aborted = True
+        self.aborted = True
         # Closing a socket does not wake a thread that reads from it; shutting it down does.
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _send(self) -> tuple[httpx2.Response, Iterator[Chunk]]:
-        if self._aborted:
+        if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
         asking = _asking.set(self)
         try:
@@ -92,7 +96,7 @@ class WireStream:
         is known from the moment at which it stands."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
-            if self._aborted:
+            if self.aborted:
                 self.abort()
 
 
@@ -102,6 +106,11 @@ _asking: ContextVar[WireStream] = ContextVar("asking")
 
 def _watch(request: httpx2.Request) -> None:
     request.extensions["trace"] = _asking.get().trace
+
+
+def _bound(response: httpx2.Response) -> None:
+    stream = _asking.get()
+    bound(response, lambda: stream.aborted)
 
 
 class _Characters:

@@ -5,18 +5,23 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import psutil
 import pytest
 from playwright.sync_api import JSHandle, Locator, Page, expect
 from redis import Redis
+from uuid_utils.compat import uuid7
 
+from core.clock import rfc3339
 from core.event_log import keys
+from core.message import Message
 from tests.e2e import test_page
 from tests.e2e.system import System, running
 from tests.e2e.test_accounts_page import register
@@ -641,3 +646,50 @@ def test_pages_return_at_random_and_later_each_time(visit: Visit) -> None:
         of_all = [page[nth] for page in waits]
         assert 0 <= min(of_all) < window / 4
         assert window * 3 / 4 < max(of_all) <= window
+
+
+def test_earlier_messages_come_page_by_page_and_the_reader_stays_put(visit: Visit, system: System) -> None:
+    visitor = visit()
+    page = visitor.page
+    ask(page, "The newest?")
+    expect_answered(page)
+    session_id = visitor.get("/session/current")["session_id"]
+    old = [
+        Message(str(uuid7()), "user", f"Question {number}?", None, "complete", rfc3339(datetime.now(UTC)))
+        for number in range(110)
+    ]
+    redis, _ = events_of(system, session_id)
+    redis.lpush(keys(UUID(session_id))[3], *(message.dump() for message in reversed(old)))
+    page.reload()
+    earlier = page.get_by_role("button", name="Earlier messages")
+    expect(questions(page)).to_have_count(49)
+    expect(answers(page)).to_have_count(1)
+    expect(questions(page).last).to_be_in_viewport()
+
+    first = questions(page).first
+    first_seen = first.text_content()
+    earlier.scroll_into_view_if_needed()
+    before = first.bounding_box()
+    page.evaluate("window.firstSeen = document.querySelector('#log > article')")
+    earlier.press("Enter")
+    expect(questions(page)).to_have_count(99)
+    expect(questions(page).nth(50)).to_have_text(str(first_seen))
+    assert page.evaluate("window.firstSeen === document.querySelectorAll('#log > article')[50]")
+    after = questions(page).nth(50).bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(before["y"] - after["y"]) < 2
+    expect(page.get_by_role("status")).to_have_text("Earlier messages are shown")
+    expect(earlier).to_be_focused()
+
+    ask(page, "Newer still?")
+    expect_answered(page, 2)
+    expect(questions(page)).to_have_count(100)  # what has been fetched stays when the page catches up
+
+    earlier.press("Enter")
+    expect(questions(page)).to_have_count(112)
+    expect(earlier).to_be_hidden()
+    expect(page.locator("#scroller")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text("All messages are shown")
+    expected = [*(message.text for message in old), "The newest?", "Newer still?"]
+    expect(questions(page).locator(".body")).to_have_text(expected)

@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from core.database import Database
 from core.event_log import Event
+from core.message import Message
 from core.models import Session
 from core.runtime import Runtime
 from core.session_service import Credential
-from core.transcript import Message
 from tests.waiting import wait_for
 from web.commands import Commands
 

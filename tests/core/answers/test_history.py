@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.answers.history import estimate_tokens, fit
-from core.transcript import Message
+from core.message import Message
 
 
 def _message(role: str, text: str) -> Message:

@@ -6,7 +6,7 @@
  *   created_at: string, expires_at: string, active_generation?: any}} Session
  * @typedef {{id: string, role: "user" | "assistant", text: string, html?: string | null,
  *   model?: string | null, state?: string, created_at?: string}} Message
- * @typedef {{messages: Message[], cursor: string | null}} Transcript
+ * @typedef {{messages: Message[], cursor: string | null, before: string | null}} Transcript
  * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model
  * @typedef {{session_id: string, title: string | null, created_at: string, expires_at: string}} Listed
  * @typedef {{type?: string, title?: string, status?: number, detail?: string, field?: string,
@@ -119,8 +119,10 @@ export const renameSession = async (sessionId, title) =>
 /** @param {string} sessionId */
 export const deleteListed = (sessionId) => call("DELETE", "/session", { headers: about(sessionId) });
 
-/** @returns {Promise<Transcript>} */
-export const transcript = async () => (await call("GET", "/session/messages")).data;
+/** The newest page of the words or, with `before`, the page that ends before that message.
+ * @param {string | null} [before] @returns {Promise<Transcript>} */
+export const transcript = async (before) =>
+  (await call("GET", `/session/messages${before ? `?before=${encodeURIComponent(before)}` : ""}`)).data;
 
 /** @returns {Promise<{default: string, models: Model[]}>} */
 export const models = async () => (await call("GET", "/config/models")).data;

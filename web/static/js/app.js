@@ -90,14 +90,14 @@ async function catchUp() {
     const asked = conversation;
     stream.hold();
     try {
-      const [{ data: session, etag }, { messages, cursor }] = await Promise.all([api.currentSession(), api.transcript()]);
+      const [{ data: session, etag }, { messages, cursor, before }] = await Promise.all([api.currentSession(), api.transcript()]);
       if (asked !== conversation) continue;
       api.speakOf(session);
       const followed = await stream.upTo(cursor);
       const heard = followed ?? (cursor ? await missed(cursor, messages.at(-1)) : []);
       if (asked !== conversation) continue;
       stream.goOnAfter(cursor);
-      dispatch({ type: "snapshot", session, etag, messages, sending, heard, anew: followed === null });
+      dispatch({ type: "snapshot", session, etag, messages, earlier: before, sending, heard, anew: followed === null });
       stream.release();
       syncBackoff.reset();
       accounts.noticed();
@@ -125,6 +125,28 @@ async function missed(cursor, last) {
 
 /** @param {unknown} error @returns {error is api.Problem} */
 const isLost = (error) => error instanceof api.Problem && error.sessionLost;
+
+/** Put the page of words before the first one on screen, and leave the reader where they are. */
+async function showEarlier() {
+  const asked = conversation;
+  const { earlier: before } = state;
+  const button = byId("earlier");
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true"; // a button that is disabled altogether would throw the focus away
+  try {
+    const page = await api.transcript(before);
+    if (asked !== conversation) return;
+    follow.keepPlace(() => dispatch({ type: "earlier", before, messages: page.messages, earlier: page.before }));
+    announce(page.before ? "Earlier messages are shown" : "All messages are shown");
+    if (!page.before) byId("scroller").focus({ preventScroll: true }); // the button is gone
+  } catch (error) {
+    if (asked !== conversation) return;
+    if (isLost(error)) await forget(error);
+    else complain(error);
+  } finally {
+    button.ariaDisabled = "false";
+  }
+}
 
 /** The session is gone. That is news only to a reader who has seen it. @param {api.Problem} error */
 async function forget(error) {
@@ -401,6 +423,7 @@ function draw() {
   composer.stoppable = !sending && state.live !== null;
   if (state.session && !state.over) picker.current = state.session.model;
   bar.expiresAt = state.over ? null : state.session?.expires_at ?? null;
+  byId("earlier").hidden = state.earlier === null;
   byId("empty").hidden = loading || shown.length > 0 || state.over !== null;
   byId("new").hidden = state.over !== null || (shown.length === 0 && !state.session);
   byId("ended").hidden = state.over === null;
@@ -481,6 +504,7 @@ for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => send(example.textContent ?? ""));
 }
 byId("new").addEventListener("click", startNew);
+byId("earlier").addEventListener("click", showEarlier);
 byId("restart").addEventListener("click", begin);
 
 /** @type {number | undefined} */ let hiddenTimer;

@@ -29,7 +29,8 @@
  * @typedef {object} State
  * @property {Session | null} session
  * @property {string | null} etag
- * @property {Message[]} messages those that are complete
+ * @property {Message[]} messages those that are complete, as far back as they have been fetched
+ * @property {string | null} earlier the message before which the rest ends; null: this is all
  * @property {string | null} pending a question on its way to the server
  * @property {Live | null} live
  * @property {Record<string, Told>} told by message id
@@ -41,7 +42,7 @@
 
 /** @type {State} */
 export const nothing = {
-  session: null, etag: null, messages: [], pending: null, live: null, told: {}, over: null, stale: false,
+  session: null, etag: null, messages: [], earlier: null, pending: null, live: null, told: {}, over: null, stale: false,
 };
 
 /** Not `text.length`: that counts UTF-16 units. @param {string} text */
@@ -64,6 +65,8 @@ export function reduce(state, action) {
     case "unsent": return { ...state, pending: null };
     case "session": return { ...state, session: { ...state.session, ...action.session }, etag: action.etag ?? state.etag };
     case "snapshot": return snapshot(state, action);
+    case "earlier": return state.earlier === action.before
+      ? { ...state, messages: [...action.messages, ...state.messages], earlier: action.earlier } : state;
     case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
     case "stale": return { ...state, stale: true };
     case "over": return { ...state, over: action.reason, live: null, stale: false };
@@ -78,9 +81,10 @@ export function reduce(state, action) {
  * since ours or, with `anew`, those since the answer's first.
  * @param {State} state @param {Action} action @returns {State}
  */
-function snapshot(state, { session, etag, messages, sending, heard, anew }) {
+function snapshot(state, { session, etag, messages, earlier, sending, heard, anew }) {
   const last = messages.at(-1);
   const streaming = last?.state === "streaming" ? last : null;
+  const older = olderThan(messages[0], state);
   const { live, told } = heard.reduce(
     (/** @type {State} */ before, /** @type {Action} */ { type, data }) => event(before, type, data),
     anew ? { ...state, messages: [], live: null } : state,
@@ -91,7 +95,8 @@ function snapshot(state, { session, etag, messages, sending, heard, anew }) {
     told,
     session,
     etag,
-    messages: streaming ? messages.slice(0, -1) : messages,
+    messages: [...older, ...(streaming ? messages.slice(0, -1) : messages)],
+    earlier: older.length > 0 ? state.earlier : earlier,
     pending: sending ? state.pending : null,
     live: streaming && {
       ...(known ?? newLive(streaming.id, {})),
@@ -103,6 +108,14 @@ function snapshot(state, { session, etag, messages, sending, heard, anew }) {
     over: null,
     stale: false,
   };
+}
+
+/**
+ * What this page has fetched of the pages before the newest one, which begins with `first`.
+ * @param {Message | undefined} first @param {State} state
+ */
+function olderThan(first, { messages }) {
+  return messages.slice(0, Math.max(0, messages.findIndex(({ id }) => id === first?.id)));
 }
 
 /** @param {State} state @param {string} type @param {any} data @returns {State} */

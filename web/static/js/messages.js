@@ -1,12 +1,15 @@
 // @ts-check
-/** Draws the conversation. Only ever appends, so an item's place is its identity, and nodes stay as they are. */
+/** Draws the conversation. It grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
 import { underAnswer } from "./answer-words.js";
 
 /** @typedef {ReturnType<typeof import("./conversation.js").items>[number]} Item */
 
+/** Milliseconds in which a screen reader has noticed what was put into the log. */
+const QUIET = 500;
+
 export class Messages {
-  /** @type {{node: HTMLElement, shown: string}[]} */ #drawn = [];
+  /** @type {{node: HTMLElement, shown: string, id?: string}[]} */ #drawn = [];
 
   /**
    * @param {HTMLElement} log
@@ -21,6 +24,7 @@ export class Messages {
   show(items, busy) {
     // A screen reader hears an answer once it is whole, and not token by token.
     this.log.ariaBusy = String(busy);
+    this.#prepend(items);
     for (const [index, item] of items.entries()) {
       let drawn = this.#drawn[index];
       if (drawn?.node.dataset.role !== item.role) {
@@ -29,6 +33,7 @@ export class Messages {
         this.#drawn.push(drawn);
         this.log.append(drawn.node);
       }
+      drawn.id = item.id;
       const isLast = index === items.length - 1;
       const words = item.role === "user" ? "" : underAnswer(item, this.on.label);
       const shown = JSON.stringify([item, isLast, words]);
@@ -39,6 +44,18 @@ export class Messages {
       }
     }
     this.#truncate(items.length);
+  }
+
+  /** Make room for items before the first one that is drawn. They are no news, and not to be read out. @param {Item[]} items */
+  #prepend(items) {
+    const [first] = this.#drawn;
+    const count = first?.id ? items.findIndex(({ id }) => id === first.id) : 0;
+    if (count <= 0) return;
+    const fresh = items.slice(0, count).map(({ role }) => ({ node: skeleton(role), shown: "" }));
+    this.log.ariaLive = "off";
+    first.node.before(...fresh.map(({ node }) => node));
+    this.#drawn.unshift(...fresh);
+    setTimeout(() => this.log.removeAttribute("aria-live"), QUIET);
   }
 
   /** @param {number} length */

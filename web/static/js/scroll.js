@@ -31,6 +31,15 @@ export class Follow {
     this.#keep();
   }
 
+  /** Let a change above what is being read not move it. @param {() => void} change */
+  keepPlace(change) {
+    const below = this.scroller.scrollHeight - this.scroller.scrollTop;
+    this.#following = false;
+    change();
+    this.#top = this.scroller.scrollTop = this.scroller.scrollHeight - below;
+    this.#draw();
+  }
+
   #keep() {
     if (this.#following) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.#draw();

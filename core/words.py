@@ -1,0 +1,141 @@
+"""The finished messages of one session, read a few at a time: from Redis for anonymous sessions, else from SQL.
+
+Whatever the length of a conversation, no more than CHUNK messages of it are in memory on the way to a reader, and no
+connection is held while the reader takes them.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Protocol, cast
+from uuid import UUID
+
+from redis import Redis
+from sqlalchemy import select, tuple_
+
+from core import models
+from core.database import Database
+from core.event_log import keys
+from core.message import Message
+
+CHUNK = 10
+"""Messages read at once. One may have a million characters."""
+SEARCHED = 500
+"""Messages among which one is looked for at once in Redis."""
+
+IDS = """
+local ids = {}
+for i, word in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
+  ids[i] = string.match(word, '^{"id":"([^"]+)"')
+end
+return ids
+"""
+
+
+class UnknownMessage(Exception):
+    """The session has no such finished message."""
+
+
+class Words(Protocol):
+    """The finished messages of one session, as they were at one moment."""
+
+    def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
+        """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
+        ...
+
+    def oldest_first(self) -> Iterator[Message]:
+        """All of them."""
+        ...
+
+
+class WordsInRedis:
+    """An anonymous session's: a list that only ever grows at its end."""
+
+    def __init__(self, redis: Redis, session_id: UUID, count: int) -> None:
+        """The first `count` messages; those that have been added since belong to a later moment."""
+        self._redis = redis
+        self._key = keys(session_id)[3]
+        self._count = count
+
+    def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
+        """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
+        end = self._count if before is None else self._place(str(before))
+        for top in range(end, 0, -CHUNK):
+            yield from reversed(self._read(max(0, top - CHUNK), top))
+
+    def oldest_first(self) -> Iterator[Message]:
+        """All of them."""
+        for start in range(0, self._count, CHUNK):
+            yield from self._read(start, min(start + CHUNK, self._count))
+
+    def _read(self, start: int, end: int) -> Sequence[Message]:
+        stored = cast("list[str]", self._redis.lrange(self._key, start, end - 1))
+        return [Message.load(word) for word in stored]
+
+    def _place(self, message_id: str) -> int:
+        for top in range(self._count, 0, -SEARCHED):
+            start = max(0, top - SEARCHED)
+            ids = cast("list[str]", self._redis.eval(IDS, 1, self._key, start, top - 1))
+            if message_id in ids:
+                return start + ids.index(message_id)
+        raise UnknownMessage
+
+
+class WordsInSql:
+    """An owned session's: rows, in the order of their time and id."""
+
+    def __init__(self, database: Database, session_id: UUID, unfinished: UUID | None) -> None:
+        """All messages but the `unfinished` answer, of which there may be a snapshot or, by now, all."""
+        self._database = database
+        self._session_id = session_id
+        self._unfinished = unfinished
+
+    def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
+        """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
+        place = None if before is None else self._place(before)
+        while rows := self._read(before=place):
+            yield from map(Message.of, rows)
+            place = (rows[-1].created_at, rows[-1].id)
+
+    def oldest_first(self) -> Iterator[Message]:
+        """All of them."""
+        newest = self._read(limit=1)
+        place = None
+        while newest and (rows := self._read(after=place, until=(newest[0].created_at, newest[0].id))):
+            yield from map(Message.of, rows)
+            place = (rows[-1].created_at, rows[-1].id)
+
+    def _place(self, message_id: UUID) -> "Place":
+        with self._database.reading() as db:
+            row = db.get(models.Message, message_id)
+        if row is None or row.session_id != self._session_id:
+            raise UnknownMessage
+        return row.created_at, row.id
+
+    def _read(
+        self,
+        *,
+        before: "Place | None" = None,
+        after: "Place | None" = None,
+        until: "Place | None" = None,
+        limit: int = CHUNK,
+    ) -> Sequence[models.Message]:
+        """The next few: oldest first with `until`, else newest first."""
+        row = models.Message
+        place = tuple_(row.created_at, row.id)
+        query = select(row).where(row.session_id == self._session_id)
+        if self._unfinished is not None:
+            query = query.where(row.id != self._unfinished)
+        if before is not None:
+            query = query.where(place < tuple_(*before))
+        if after is not None:
+            query = query.where(place > tuple_(*after))
+        if until is not None:
+            query = query.where(place <= tuple_(*until)).order_by(row.created_at, row.id)
+        else:
+            query = query.order_by(row.created_at.desc(), row.id.desc())
+        with self._database.reading() as db:
+            return db.scalars(query.limit(limit)).all()
+
+
+Place = tuple[datetime, UUID]
+"""Of a message in its session's order."""

@@ -1,0 +1,216 @@
+"""Conversations of any length, a page at a time: anonymous ones in Redis, owned ones on both databases."""
+
+import json
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
+
+from core.answers.history import estimate_tokens, fit, newest_within
+from core.clock import rfc3339
+from core.event_log import keys
+from core.message import Message
+from core.models import Session
+from core.plain_html import plain_html
+from core.runtime import Runtime
+from core.session_service import Credential
+from core.transcript import PAGE_BYTES, newest_that_fit
+from core.words import CHUNK, UnknownMessage
+from tests.conftest import new_user
+
+BEGIN = datetime.now(UTC) - timedelta(hours=1)
+
+
+@pytest.fixture
+def runtime(settings: Any, any_database_url: str) -> Iterator[Runtime]:
+    """The parts of a process, on either database."""
+    parts = Runtime(settings.model_copy(update={"configured_database_url": any_database_url}))
+    yield parts
+    parts.close()
+
+
+@pytest.fixture(params=["anonymous", "owned"])
+def session(runtime: Runtime, request: pytest.FixtureRequest) -> Session:
+    """A session of either kind."""
+    return _session(runtime, owned=request.param == "owned")
+
+
+def _session(runtime: Runtime, *, owned: bool) -> Session:
+    credential = Credential.issue()
+    owner = new_user(runtime.database) if owned else None
+    proof = None if owned else credential.secret_hash
+    with runtime.database.writing() as db:
+        return runtime.sessions.create_session(
+            db, owner, session_id=credential.session_id, secret_hash=proof, model="good"
+        )
+
+
+def _messages(texts: Sequence[str], *, apart: timedelta = timedelta(seconds=1)) -> list[Message]:
+    return [
+        Message(
+            str(uuid7()), "assistant", text, "good", "complete", rfc3339(BEGIN + number * apart), f"<p>{number}</p>"
+        )
+        for number, text in enumerate(texts)
+    ]
+
+
+def _keep(runtime: Runtime, session: Session, messages: Sequence[Message]) -> None:
+    if session.anonymous:
+        runtime.redis.rpush(keys(session.id)[3], *(message.dump() for message in messages))
+        return
+    with runtime.database.writing() as db:
+        for message in messages:
+            runtime.transcript.keep(message, session.id, db)
+
+
+def _walk(runtime: Runtime, session: Session, limit: int) -> list[list[str]]:
+    """The ids on all pages, newest page first."""
+    pages = []
+    before: UUID | None = None
+    while True:
+        page = runtime.transcript.read(session, before, limit)
+        pages.append([message.id for message in page.messages])
+        if page.before is None:
+            return pages
+        before = UUID(page.before)
+
+
+@pytest.mark.parametrize("apart", [timedelta(seconds=1), timedelta()], ids=["one by one", "at one moment"])
+def test_pages_put_together_are_the_conversation(runtime: Runtime, session: Session, apart: timedelta) -> None:
+    messages = _messages([f"text {number}" for number in range(2 * CHUNK + 5)], apart=apart)
+    _keep(runtime, session, messages)
+    for limit in (1, 7, CHUNK, len(messages), len(messages) + 1):
+        pages = _walk(runtime, session, limit)
+        assert [each for page in reversed(pages) for each in page] == [message.id for message in messages]
+        assert all(len(page) == limit for page in pages[:-1])
+    assert list(runtime.transcript.oldest_first(session)) == messages
+    assert list(runtime.transcript.newest_first(session)) == messages[::-1]
+    assert runtime.transcript.read(session).messages == messages
+
+
+def test_pages_are_the_same_while_an_answer_is_written(runtime: Runtime, session: Session) -> None:
+    messages = _messages(["a", "b", "c"])
+    _keep(runtime, session, messages)
+    accepted = runtime.generations.accept(session, "Why?")
+    answer = str(accepted.generation_id)
+
+    newest = runtime.transcript.read(session, limit=1)
+    assert [(message.id, message.state) for message in newest.messages] == [(answer, "streaming")]
+    assert newest.messages[0].describe()["html"] is None
+    earlier = runtime.transcript.read(session, accepted.generation_id, 2)
+    assert [message.text for message in earlier.messages] == ["c", "Why?"]
+    assert earlier.cursor == newest.cursor
+    assert _walk(runtime, session, 2)[0] == [earlier.messages[-1].id, answer]
+
+    runtime.writer.run()
+    again = runtime.transcript.read(session, accepted.generation_id, 2)
+    assert again.messages == earlier.messages
+    assert again.cursor != earlier.cursor
+    words = [message.text for message in runtime.transcript.oldest_first(session)]
+    assert words[:4] == ["a", "b", "c", "Why?"]
+    assert len(words) == 5
+
+
+def test_a_page_has_a_bound_and_at_least_one_message(runtime: Runtime, session: Session) -> None:
+    messages = _messages(["x" * 400_000, "\N{PARTY POPPER}" * 50_000, "é" * 50_000, "x" * 1_000_000, "", "y"])
+    _keep(runtime, session, messages)
+    pages = _walk(runtime, session, 50)
+    assert [each for page in reversed(pages) for each in page] == [message.id for message in messages]
+    sizes = {message.id: len(json.dumps(message.describe())) for message in messages}
+    assert all(len(page) == 1 or sum(sizes[each] for each in page) <= PAGE_BYTES for page in pages)
+    assert [len(page) for page in pages] == [2, 1, 2, 1]
+
+
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 8), st.integers(150, 600))
+def test_a_page_is_as_long_as_may_be(lengths: list[int], limit: int, size: int) -> None:
+    messages = [Message("id", "user", "x" * length, None, "complete", "") for length in lengths]
+    page, more = newest_that_fit(iter(messages), limit, size)
+    count = len(page)
+    assert page == messages[:count][::-1]
+    assert more == (count < len(messages))
+
+    def bytes_of(number: int) -> int:
+        return sum(len(json.dumps(message.describe())) for message in messages[:number])
+
+    assert count <= limit
+    assert count <= 1 or bytes_of(count) <= size
+    assert not more or count == limit or bytes_of(count + 1) > size
+
+
+def test_what_is_not_the_sessions_is_no_place_in_it(runtime: Runtime, session: Session) -> None:
+    other = _session(runtime, owned=not session.anonymous)
+    same = _session(runtime, owned=not session.anonymous)
+    theirs = _messages(["theirs"])
+    _keep(runtime, other, theirs)
+    _keep(runtime, session, _messages(["ours"]))
+    for stranger in (UUID(theirs[0].id), uuid7(), same.id):
+        with pytest.raises(UnknownMessage):
+            runtime.transcript.read(session, stranger)
+
+
+def test_words_left_in_redis_after_a_claim_are_not_told(runtime: Runtime) -> None:
+    """Their removal may fail; SQL has them."""
+    session = _session(runtime, owned=True)
+    messages = _messages(["first", "second", "third"])
+    _keep(runtime, session, messages)
+    left = _messages(["left over"])
+    runtime.redis.rpush(keys(session.id)[3], *(message.dump() for message in [*left, *messages[:2]]))
+    assert runtime.transcript.read(session).messages == messages
+    assert list(runtime.transcript.oldest_first(session)) == messages
+    assert list(runtime.transcript.newest_first(session)) == messages[::-1]
+    with pytest.raises(UnknownMessage):
+        runtime.transcript.read(session, UUID(left[0].id))
+
+
+def test_a_conversation_larger_than_the_bound_is_told_within_it(runtime: Runtime, session: Session) -> None:
+    messages = _messages(["x" * 500_000] * 60)
+    _keep(runtime, session, messages)
+    messages = [replace(message, text="") for message in messages]
+    list(runtime.transcript.oldest_first(session))  # what is loaded once
+    tracemalloc.start()
+    try:
+        told = [replace(message, text="") for message in runtime.transcript.oldest_first(session)]
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert told == messages
+    assert most < 4 * CHUNK * 500_000, "of 30 MB"
+
+
+def test_an_export_tells_one_moment(runtime: Runtime, session: Session) -> None:
+    messages = _messages(["x"] * (CHUNK + 3))
+    _keep(runtime, session, messages)
+    export = runtime.transcript.oldest_first(session)
+    first = next(export)
+    later = replace(_messages(["later"])[0], created_at=rfc3339(datetime.now(UTC)))
+    _keep(runtime, session, [later])
+    assert [first, *export] == messages
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=20), st.integers(-10, 300))
+def test_the_model_is_asked_with_all_that_fits_and_no_more_is_read(
+    turns: list[tuple[bool, int]], budget: int
+) -> None:
+    messages = [
+        Message("id", "user" if asked else "assistant", "x" * length, None, "complete", "") for asked, length in turns
+    ]
+    unread = iter(messages[::-1])
+    taken = newest_within(budget, unread)
+    assert fit("Be kind.", taken, budget) == fit("Be kind.", messages, budget)
+    assert sum(estimate_tokens(message.text) for message in taken[1:]) <= max(0, budget)
+    assert [*list(unread)[::-1], *taken] == messages
+
+
+@pytest.mark.parametrize("state", ["complete", "stopped", "failed"])
+def test_an_answer_without_html_is_its_own_text(state: Any) -> None:
+    message = Message("id", "assistant", "**a**\n<b>", "good", state, "")
+    assert message.describe()["html"] == plain_html(message.text) == "<p>**a**<br>\n&lt;b&gt;</p>\n"
+    assert Message.load(message.dump().replace(',"html":null', "")) == message, "as stored before there was HTML"
+    assert replace(message, role="user").describe()["html"] is None

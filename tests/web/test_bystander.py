@@ -1,0 +1,53 @@
+"""What one visitor's conversation costs another visitor, in a real web process."""
+
+import threading
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from core.event_log import keys
+from core.message import Message
+from core.session_service import Credential
+from tests.valkey import Valkey
+from tests.web.test_messages import WIDE
+from tests.web_process import WebProcess
+
+READS = 100
+
+
+def _get(web: WebProcess, path: str, credential: Credential) -> bytes:
+    request = Request(web.url + path, headers={"X-Session-ID": str(credential)})
+    with urlopen(request, timeout=10) as response:
+        body: bytes = response.read()
+    return body
+
+
+def test_a_costly_conversation_is_read_beside_others(own_valkey: Valkey, tmp_path: Path) -> None:
+    web = WebProcess(tmp_path, own_valkey)
+    try:
+        reader, bystander = web.new_sessions(2)
+        texts = [WIDE] * 30 + ["| a " * 2000 + "\n" + "|-" * 2000 + "\n" + "[" * 50_000, "&" * 400_000]
+        words = [Message(f"{n}", "assistant", text, "m", "complete", "") for n, text in enumerate(texts)]
+        own_valkey.client().rpush(keys(reader.session_id)[3], *(word.dump() for word in words))
+        _get(web, "/session/current", bystander)  # what a process does once
+
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                _get(web, "/session/messages", reader)
+                _get(web, "/session/export", reader)
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        took = []
+        for _ in range(READS):
+            before = time.monotonic()
+            _get(web, "/session/current", bystander)
+            took.append(time.monotonic() - before)
+        done.set()
+        reading.join()
+        assert sorted(took)[READS * 95 // 100] < 0.2, "a second each, when answers were rendered on the way"
+        assert max(took) < 1
+    finally:
+        web.close()
