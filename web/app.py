@@ -20,6 +20,7 @@ from web import (
     session,
     sessions,
     stream,
+    stream_slots,
     tasks,
 )
 from web.address import trust_proxies
@@ -49,6 +50,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     trust_proxies(app, runtime.settings.trusted_proxies)
     security.register(app)
     limits.register(app)
+    stream_slots.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
     if runtime.settings.oidc_login:
@@ -67,7 +69,9 @@ def _sender(settings: Settings) -> Celery:
     celery.config_from_object("celery_config")
     celery.conf.broker_url = settings.broker_url
     celery.conf.task_publish_retry_policy = {"max_retries": 0}
-    celery.conf.broker_transport_options |= {
+    # In a new dictionary: the old one is celery_config's own, which is everybody's in this process.
+    celery.conf.broker_transport_options = {
+        **celery.conf.broker_transport_options,
         "max_retries": 0,
         "socket_timeout": SEND_TIMEOUT,
         "socket_connect_timeout": SEND_TIMEOUT,
