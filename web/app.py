@@ -8,6 +8,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from web import (
     auth,
+    body_limits,
     chat,
     config,
     docs,
@@ -48,6 +49,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
+    body_limits.register(app)
     security.register(app)
     limits.register(app)
     stream_slots.register(app)
