@@ -164,7 +164,7 @@ class NotOwner(SwitchboardError):
 
 
 class CrossSite(SwitchboardError):
-    """A page of another site made the browser send this."""
+    """A page of another site made the browser send this, as far as can be told. `detail` says from what."""
 
     slug, title, status = "cross-site", "Sent by another site", 403
     detail = "This request comes from a page of another site."

@@ -34,6 +34,7 @@ from core.last_check import LastCheck
 from core.lifetime import Lifetime
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits
+from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
 from core.model_config import load_catalog
 from core.people.accounts import Accounts
@@ -185,6 +186,13 @@ class Runtime:
     def limiter(self) -> RateLimiter:
         """How often is too often."""
         return RateLimiter(self.limits_redis)
+
+    @cached_property
+    def open_streams(self) -> OpenStreams:
+        """How many event streams are open."""
+        settings = self.settings
+        limits = StreamLimits(settings.streams_session, settings.streams_user, settings.streams_address)
+        return OpenStreams(self.limits_redis, self.limiter, limits)
 
     @cached_property
     def message_limits(self) -> MessageLimits:
@@ -354,6 +362,8 @@ class Runtime:
 
     def close(self) -> None:
         """Give back every connection."""
+        if "open_streams" in self.__dict__:
+            self.open_streams.stop()
         if "database" in self.__dict__:
             self.database.dispose()
         for client in ("redis", "limits_redis"):

@@ -38,6 +38,22 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Limit = Annotated[Rate | None, NoDecode, BeforeValidator(parse_rate)]
 
 
+def parse_count(value: object) -> object:
+    """`"20"` -> 20, `off` -> None. Raises ValueError for what is neither."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text == "off":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise ValueError(f"{text!r} is not a number from 1 to 999999999; write one, or off")
+    return int(text)
+
+
+# None, written `off`: any number.
+Count = Annotated[int | None, NoDecode, BeforeValidator(parse_count)]
+
+
 def parse_origins(value: object) -> object:
     """`"https://a.example, https://b.example"` -> both, as browsers write them in `Origin`.
 
@@ -197,6 +213,13 @@ class Settings(BaseSettings):
     concurrent_anonymous: int = Field(1, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_ANONYMOUS"))
     """Live generations of one owner; an anonymous session is its own."""
     concurrent_user: int = Field(2, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_USER"))
+    streams_session: Count = Field(20, validation_alias=_named("SWITCHBOARD_STREAMS_SESSION"))
+    """Event streams of one session that are open at once: each tab has one, and one that has just been lost is still
+    counted for a moment."""
+    streams_user: Count = Field(50, validation_alias=_named("SWITCHBOARD_STREAMS_USER"))
+    """The same of one user, over all their sessions."""
+    streams_address: Count = Field(500, validation_alias=_named("SWITCHBOARD_STREAMS_ADDRESS"))
+    """The same of one address, IPv6 by /64, which may be an office's; wider networks get 4 and 16 times as many."""
     trusted_proxies: int = Field(0, ge=0, le=16, validation_alias=_named("SWITCHBOARD_TRUSTED_PROXIES"))
     """How many proxies, all the operator's own, stand one behind the other before the server."""
     metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))

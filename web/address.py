@@ -34,7 +34,8 @@ def nearest_stranger(peer: str | None, forwarded: str, proxies: int) -> str | No
     one before it is the best that is known.
     """
     address = peer
-    for entry in reversed(forwarded.split(",")[-proxies:] if proxies else []):
+    # Split no further than it is read: a client may send thousands.
+    for entry in reversed(forwarded.rsplit(",", proxies)[-proxies:] if proxies else []):
         readable = _address(entry.strip())
         if readable is None:
             break

@@ -10,7 +10,7 @@ from core.models import Session
 from core.people.principal import Principal
 from core.replies import Reply
 from core.session_service import Credential
-from web import changes, limits
+from web import changes, limits, stream_slots
 from web.address import client_address
 from web.credentials import session_credential
 from web.parts import parts
@@ -78,10 +78,14 @@ def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
 
 
 def session_to_stream() -> tuple[Session, Credential | None]:
-    """The session whose events are wanted, and its credential if it is new."""
-    if session_credential() is None:
-        return _created(None, allowed=("on_stream",))
-    return current_session(), None
+    """The session whose events are wanted, and its credential if it is new; with a place for the stream."""
+    if session_credential() is not None:
+        session = current_session()
+        stream_slots.take(session.id)
+        return session, None
+    if parts().runtime.settings.auto_create == "on_stream":
+        stream_slots.take()
+    return _created(None, allowed=("on_stream",))
 
 
 def result_of(reply: Reply) -> Reply:

@@ -8,6 +8,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from web import (
     auth,
+    body_limits,
     chat,
     config,
     docs,
@@ -20,6 +21,7 @@ from web import (
     session,
     sessions,
     stream,
+    stream_slots,
     tasks,
 )
 from web.address import trust_proxies
@@ -47,8 +49,10 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
+    body_limits.register(app)
     security.register(app, runtime.settings)
     limits.register(app)
+    stream_slots.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
     if runtime.settings.oidc_login:
@@ -67,7 +71,9 @@ def _sender(settings: Settings) -> Celery:
     celery.config_from_object("celery_config")
     celery.conf.broker_url = settings.broker_url
     celery.conf.task_publish_retry_policy = {"max_retries": 0}
-    celery.conf.broker_transport_options |= {
+    # In a new dictionary: the old one is celery_config's own, which is everybody's in this process.
+    celery.conf.broker_transport_options = {
+        **celery.conf.broker_transport_options,
         "max_retries": 0,
         "socket_timeout": SEND_TIMEOUT,
         "socket_connect_timeout": SEND_TIMEOUT,

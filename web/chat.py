@@ -20,7 +20,7 @@ from core.generation import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.models import Session
 from core.session_service import Credential
-from web import admission, answers, changes, limits
+from web import admission, answers, changes, limits, stream_slots
 from web.bodies import ChatMessage, Nothing, parse
 from web.credentials import set_cookie
 from web.documented import IDEMPOTENCY_KEY, Stream, documented
@@ -60,6 +60,7 @@ def chat() -> Response:
 @documented({200: Stream}, access="anybody", body=ChatMessage, raises=REFUSALS)
 def chat_sse() -> Response:
     """Take a message, and answer with the events until the answer ends."""
+    stream_slots.take()
     accepted, session, issued = _accept()
     described = parts().runtime.sessions.describe(session)
     response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))

@@ -17,6 +17,8 @@ from web.parts import parts
 SAFE = ("GET", "HEAD", "OPTIONS")
 STREAM = "events.stream"
 """A GET with effects: it holds a reader, and under the policy `on_stream` it creates a session."""
+LONGEST_QUOTE = 200
+"""Characters of a header that are repeated in a refusal."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -47,6 +49,24 @@ def _without_port(scheme: str, host: str) -> str:
     return host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
 
 
+def refusal(fetch_site: str | None, origin: str | None, host: str) -> CrossSite:
+    """The error, which names what was compared with what: most often met by whoever sets up a proxy."""
+    if fetch_site is not None:
+        return CrossSite(
+            f"The browser says that another site's page sent this: Sec-Fetch-Site is {_quoted(fetch_site)}."
+        )
+    return CrossSite(
+        f"The page that sent this is of another site: Origin is {_quoted(origin or '')}, and the request's Host"
+        f" {_quoted(host)}. If they are one site, a proxy in between changes Host or ends TLS: have it pass on what"
+        " the browser says (nginx: proxy_set_header Host $http_host; and X-Forwarded-Proto $scheme), with"
+        " SWITCHBOARD_TRUSTED_PROXIES set to the number of proxies."
+    )
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+
+
 def _check() -> None:
     if request.method in SAFE and request.endpoint != STREAM:
         return
@@ -55,9 +75,7 @@ def _check() -> None:
     # SameSite has just held back.
     if not request.cookies and (request.headers.get("X-Session-ID") or bearer_token()):
         return
-    headers = request.headers
+    fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     trusted = parts().runtime.settings.cors_origins
-    if not same_site(
-        headers.get("Sec-Fetch-Site"), headers.get("Origin"), request.host, secure=request.is_secure, trusted=trusted
-    ):
-        raise CrossSite
+    if not same_site(fetch_site, origin, request.host, secure=request.is_secure, trusted=trusted):
+        raise refusal(fetch_site, origin, request.host)

@@ -11,19 +11,24 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
+from core.descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
+from web.connections import KEEPALIVE  # noqa: E402
 from web.parts import KEY  # noqa: E402
 
 _settings = Settings()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = "gevent"
-# Each open stream is a connection; gunicorn's default of 1,000 would be its limit.
-worker_connections = 12_000
+worker_class = "web.http_worker.HTTPWorker"
+# Each open stream is a connection; gunicorn's default of 1,000 would be its limit. Half of the descriptors are left
+# to what requests need besides: connections to Redis and the database, files.
+worker_connections = min(12_000, raise_limit() // 2)
 # Streams go on after a restart where they were, so there is no reason to wait long for them.
 graceful_timeout = 5
 timeout = 30
-keepalive = 15
+keepalive = int(KEEPALIVE)
+# A file goes out as any answer does, with the same deadlines.
+sendfile = False
 # No access log: it would hold the addresses of people whose sessions are to leave no trace.
 accesslog = None
 loglevel = "warning"

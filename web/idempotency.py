@@ -64,6 +64,8 @@ def idempotent(*, in_session: bool) -> Callable[[View[Arguments]], View[Argument
 def parse_key(header: str) -> str:
     """The key: a string as structured fields have it, in quotes (RFC 9651, 3.3.3), or as most clients send it,
     without. Raises IdempotencyKeyInvalid."""
+    if len(header) > 2 * MAX_KEY + 2:  # each character escaped, in quotes
+        raise IdempotencyKeyInvalid
     quoted = _QUOTED.fullmatch(header)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
     if (not quoted and not _PLAIN.fullmatch(header)) or len(key) > MAX_KEY:

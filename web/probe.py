@@ -5,10 +5,12 @@ It lives below /chat/sse, so that what a proxy does to streams by their path, it
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from flask import Blueprint, Response
 
+from core.errors import RateLimited
+from web import stream_slots
 from web.documented import documented
 from web.sse import COMMENT, frame
 from web.stream import HEADERS
@@ -21,13 +23,14 @@ blueprint = Blueprint("probe", __name__)
 
 
 @blueprint.get("/chat/sse/probe")
-@documented({200: "text/event-stream"}, access="open")
+@documented({200: "text/event-stream"}, access="open", raises=(RateLimited,))
 def probe() -> Response:
     """A few events, one after the other within a second, to see whether they arrive like that."""
-    return Response(_events(), headers=HEADERS, direct_passthrough=True)
+    stream_slots.take()
+    return Response(stream_slots.held(_events()), headers=HEADERS, direct_passthrough=True)
 
 
-def _events() -> Iterator[bytes]:
+def _events() -> Generator[bytes, None, None]:
     yield COMMENT
     for number in range(1, EVENTS + 1):
         time.sleep(PAUSE)

@@ -47,7 +47,7 @@ class Reader:
         self._beat_at = time.monotonic() + HEARTBEAT
         self._at = NOWHERE
 
-    def read(self, cursor: Position | None, first: bytes) -> Iterator[bytes]:
+    def read(self, cursor: Position | None, first: bytes) -> Generator[bytes, None, None]:
         """The response's body: what comes after `cursor`, with `first` before it."""
         yield COMMENT + RETRY + first
         try:

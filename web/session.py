@@ -36,7 +36,8 @@ from web.principal import required_principal
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
-MAX_DIGITS = 10
+NO_VERSION = 0
+"""What no session has: they begin with 1."""
 MAX_PAGE = 200
 LIMIT = paging.limit_parameter(MAX_PAGE, PAGE)
 BEFORE = paging.before_parameter("The `before` of the page that came last, or any message's id.")
@@ -124,7 +125,7 @@ def switch_model() -> Response:
     parts().runtime.models.require(body.model)
     changes.admit("switch", owner_of(session))
     reply = parts().commands.switch_model(
-        session.id, body.model, session.owner_id, _if_match(), _wait(), secret_hash=session.secret_hash
+        session.id, body.model, session.owner_id, _expected(session.version), _wait(), secret_hash=session.secret_hash
     )
     return answer(reply, 200)
 
@@ -255,11 +256,10 @@ def _wait() -> float:
     return 0.0 if admission.prefers_async() else parts().runtime.settings.reply_wait.total_seconds()
 
 
-def _if_match() -> int | None:
-    """The version that the caller means, from If-Match; None when any will do."""
+def _expected(version: int) -> int | None:
+    """Which version the session must have when it is changed: its current one if that is among those that If-Match
+    names, NO_VERSION if it is not; None when any will do."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    # Longer ones are no versions either, and neither Python nor the database would read them.
-    versions = [int(tag) for tag in request.if_match.as_set() if tag.isdecimal() and len(tag) < MAX_DIGITS]
-    # A weak tag never matches here (RFC 9110, 13.1.1), nor does one that is no version of ours; 0 is nobody's.
-    return versions[0] if versions else 0
+    # A weak tag never matches here (RFC 9110, 13.1.1).
+    return version if request.if_match.contains(str(version)) else NO_VERSION

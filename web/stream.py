@@ -18,9 +18,8 @@ from web.parts import parts
 from web.principal import current_principal
 from web.reader import HEARTBEAT, Reader
 from web.sse import frame
+from web.stream_slots import held
 
-WRITE_LIMIT = 20.0
-"""Seconds that a reader may take to accept a write; one that is stalled longer is cut, and can resume."""
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
@@ -71,12 +70,10 @@ class SessionStream(ServerSentEventsBlueprint):
     def respond(
         self, session: Session, cursor: Position | None, first: bytes = b"", *, until: str | None = None
     ) -> Response:
-        """The event stream of a validated session, after `cursor`; up to the end of generation `until`."""
-        connection = request.environ.get("gunicorn.socket")
-        if connection is not None:
-            connection.settimeout(WRITE_LIMIT)
+        """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
+        place that web/stream_slots.py has taken for it."""
         reader = Reader(parts(), session, current_principal(), until)
-        return Response(reader.read(cursor, first), headers=HEADERS, direct_passthrough=True)
+        return Response(held(reader.read(cursor, first)), headers=HEADERS, direct_passthrough=True)
 
 
 def _nothing_left(session: Session, cursor: Position | None) -> bool:

@@ -118,7 +118,7 @@ class RateLimiter:
             admitted, *backlogs = cast(
                 "list[int]",
                 self._charge(
-                    keys=[self._key(bucket) for bucket in buckets],
+                    keys=[self.key(bucket) for bucket in buckets],
                     args=[number for bucket in buckets for number in _taken_and_capacity(bucket.charge)],
                 ),
             )
@@ -145,7 +145,7 @@ class RateLimiter:
         back. Once: an item that has nothing reserved is settled. Raises Unavailable."""
         with answering():
             self._settle(
-                keys=[self._key(bucket), _account_key(account)],
+                keys=[self.key(bucket), _account_key(account)],
                 args=[item, bucket.cost, bucket.rate.interval, bucket.rate.capacity],
             )
 
@@ -156,7 +156,8 @@ class RateLimiter:
         else:
             pipe.hdel(_account_key(account), item)
 
-    def _key(self, bucket: Bucket) -> str:
+    def key(self, bucket: Bucket) -> str:
+        """The bucket's name in Redis. Raises RedisError when the salt must be read and can't be."""
         # A keyed hash, because a bucket's subject may be the address of somebody who is to leave no trace. The
         # salt is random, lives in Redis so that all processes have the same, and dies after a day: the hashes of
         # yesterday can then not even be tried out. The price is that a new day begins with full buckets.

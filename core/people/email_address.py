@@ -6,6 +6,11 @@ import email_validator
 
 from core.errors import InvalidBody
 
+MAX_LENGTH = 320
+"""Code points that are looked at: 64 before the @ and 255 after it (RFC 5321, 4.5.3.1). Normalisation takes time that
+grows with the square of what it gets, so what is longer is not even normalised."""
+_TOO_LONG = "too long to be an address"
+
 # Names such as office.local are nobody's on the Internet, but may well be somebody's here.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
@@ -15,6 +20,10 @@ def normal_address(text: str) -> str:
 
     A mail server may tell upper from lower case before the @; hardly any does, and people don't.
     """
+    if len(text) > MAX_LENGTH:
+        raise InvalidBody(
+            f"email: An address has at most {MAX_LENGTH} characters; this has {len(text)}.", field="email"
+        )
     try:
         valid = email_validator.validate_email(text.strip(), check_deliverability=False, globally_deliverable=False)
     except email_validator.EmailNotValidError as error:
@@ -24,6 +33,8 @@ def normal_address(text: str) -> str:
 
 def account_key(text: str) -> str:
     """Under which name attempts to log in with this address are counted; also when it is none."""
+    if len(text) > MAX_LENGTH:
+        return _TOO_LONG
     try:
         return normal_address(text)
     except InvalidBody:

@@ -23,6 +23,9 @@ from core.errors import PasswordRefused, Unavailable
 SHORTEST = 8
 LONGEST = 128
 """Characters: Unicode code points after normalisation, each counted once (NIST 800-63B)."""
+LONGEST_RAW = 4 * LONGEST
+"""Code points before normalisation, which takes time that grows with the square of what it gets, holding the
+interpreter. NFC makes one character of four at most, so no password that may be chosen has more."""
 COMMON = 3_000
 """How many of the most common passwords are refused; those too short anyway don't count (ASVS 6.2.4)."""
 
@@ -49,6 +52,8 @@ class Passwords:
 
     def check(self, password: str) -> None:
         """Raise PasswordRefused, with the reason, unless the password is one that may be chosen."""
+        if len(password) > LONGEST_RAW:
+            raise PasswordRefused(f"The password is too long; it may have at most {LONGEST} characters.")
         length = len(_normal(password))
         if length < SHORTEST:
             raise PasswordRefused(f"The password has {length} characters; it needs at least {SHORTEST}.")
@@ -58,23 +63,34 @@ class Passwords:
             raise PasswordRefused(f"This password is one of the {COMMON:,} most common; choose another.")
 
     def hash(self, password: str) -> str:
-        """The password's hash with its parameters and salt. Raises Unavailable when too many are being made."""
+        """The hash, with its parameters and salt, of a password that `check` has let pass.
+
+        Raises Unavailable when too many are being made.
+        """
         return self._run(lambda: self._hasher.hash(_bytes(password)))
 
     def verify(self, password: str, stored: str | None) -> bool:
         """Whether the password is the one whose hash is stored.
 
         Without a stored one the answer is no and takes just as long, so that the time does not tell whether
-        somebody has an account. Raises Unavailable when too many are being verified.
+        somebody has an account; the same for a password that is too long to be anybody's. Raises Unavailable when
+        too many are being verified.
         """
-        try:
-            return self._run(lambda: self._hasher.verify(stored or self._decoy, _bytes(password)))
-        except (VerificationError, InvalidHashError):
-            return False
+        if len(password) > LONGEST_RAW:
+            password, stored = "", None
+        given = _bytes(password)
+        return self._run(lambda: self._matches(stored or self._decoy, given))
 
     def outdated(self, stored: str) -> bool:
         """Whether the hash was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(stored)
+
+    def _matches(self, stored: str, given: bytes) -> bool:
+        # Caught here: an exception that leaves a thread of gevent's pool is printed there, with its traceback.
+        try:
+            return self._hasher.verify(stored, given)
+        except (VerificationError, InvalidHashError):
+            return False
 
     def _run(self, work: Callable[[], Result]) -> Result:
         with self._turn():

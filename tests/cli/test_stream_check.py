@@ -12,8 +12,9 @@ from werkzeug.serving import make_server
 
 from cli.main import main
 from cli.stream_check import Arrival, together
+from core.runtime import Runtime
 from tests.web_process import free_port
-from web import probe
+from web.app import create_app
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -28,11 +29,9 @@ def serving(application: Application) -> Iterator[str]:
 
 
 @pytest.fixture
-def application() -> Flask:
-    """The probe, and nothing else."""
-    app = Flask(__name__)
-    app.register_blueprint(probe.blueprint)
-    return app
+def application(runtime: Runtime) -> Flask:
+    """The real one."""
+    return create_app(runtime)
 
 
 def gathering(application: Application) -> Application:

@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -20,6 +20,8 @@ from tests.waiting import wait_for
 from tests.web.sse import ServerEvent, events
 from tests.web_process import ROOT, WebProcess, free_port
 
+CONNECTIONS = 8
+"""How many one address may have here: few, so that a test can reach it."""
 BUFFERING = """
 server {{
     listen {port};
@@ -92,6 +94,7 @@ def behind(web: WebProcess, short_directory: Path) -> Iterator[Behind]:
         "/etc/ssl/switchboard/fullchain.pem": str(certificate),
         "/etc/ssl/switchboard/privkey.pem": str(key),
         "/var/log/nginx/switchboard.log": str(directory / "server.log"),
+        "limit_conn connections 1000;": f"limit_conn connections {CONNECTIONS};",
     }.items():
         assert old in text
         text = text.replace(old, new)
@@ -132,6 +135,16 @@ def test_a_reader_goes_on_where_it_was_cut(behind: Behind) -> None:
         assert [next(stream).id for _ in range(2)] == ids[1:3]
     with behind.stream(session, after=ids[2]) as stream:
         assert [next(stream).id for _ in range(3)] == ids[3:]
+
+
+def test_one_address_has_so_many_streams_and_no_more(behind: Behind) -> None:
+    sessions = behind.web.new_sessions(CONNECTIONS + 1)
+    with ExitStack() as stack:
+        for session in sessions[:CONNECTIONS]:
+            stack.enter_context(behind.stream(session, after=behind.append(session, 0)))
+        refused = behind.client.get("/chat/sse", headers={"X-Session-ID": str(sessions[CONNECTIONS])})
+        assert refused.status_code == 429
+    wait_for(lambda: behind.client.get("/healthz").status_code == 200, what="those that have ended make room")
 
 
 def test_the_application_knows_that_it_is_spoken_to_over_https(behind: Behind) -> None:

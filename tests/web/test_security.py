@@ -74,6 +74,18 @@ def test_nothing_is_done_with_a_cookie_for_another_site(
     assert after == {**session, "active_generation": None}
 
 
+def test_a_refusal_tells_what_was_compared_with_what(client: FlaskClient) -> None:
+    """Behind a proxy that rewrites Host, every message is refused; whoever set it up must learn why."""
+    for origin in ("https://chat.example", "https://chat.example" + "x" * 5_000):
+        told = _problem(client.post("/chat", headers={"Origin": origin}), 403, "cross-site")["detail"]
+        for part in ("'https://chat.example", "'localhost'", "proxy_set_header Host $http_host", "TRUSTED_PROXIES"):
+            assert part in told
+        assert len(told) < 1_000
+    told = _problem(client.post("/chat", headers=BROWSER), 403, "cross-site")["detail"]
+    assert "Sec-Fetch-Site is 'cross-site'" in told
+    assert "proxy" not in told  # which changes no such header
+
+
 @pytest.mark.parametrize("headers", [BROWSER, OLD_BROWSER])
 def test_another_site_makes_no_session_in_place_of_the_visitors_own(
     client: FlaskClient, headers: dict[str, str]

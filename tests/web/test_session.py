@@ -182,6 +182,25 @@ def test_both_switch_urls_are_the_same_call(client: FlaskClient) -> None:
     assert client.post("/session/model", json={"model": "good"}).get_json()["version"] == 3
 
 
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [
+        ('"1"', 200),
+        ('"7", "1"', 200),
+        ('"1", "7"', 200),
+        ('"9", "8", "7", "6", "1", "5", "4"', 200),
+        ("*", 200),
+        ('"7", "8"', 412),
+        ('"7", W/"1"', 412),
+        ('"11", "01", "1 "', 412),
+    ],
+)
+def test_any_of_several_versions_may_be_the_current_one(client: FlaskClient, tags: str, status: int) -> None:
+    _create(client)
+    response = client.post("/session/model", json={"model": "paused"}, headers={"If-Match": tags})
+    assert response.status_code == status
+
+
 @pytest.mark.parametrize("tag", ['"7"', '"abc"', 'W/"2"', f'"{10**30}"', f'"{"9" * 5000}"'])
 def test_a_stale_etag_is_412(client: FlaskClient, tag: str) -> None:
     _create(client)

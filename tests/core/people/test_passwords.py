@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import threading
+import time
+import unicodedata
 from typing import Any
 
 import pytest
@@ -146,3 +148,44 @@ ticker.join()
 
 def test_under_gevent_streams_go_on_while_a_password_is_hashed() -> None:
     subprocess.run([sys.executable, "-c", UNDER_GEVENT], check=True, timeout=60)
+
+
+MARKS = "\u0301\u0316" * 60_000
+"""Normalising these took a minute."""
+
+
+def test_a_password_too_long_to_be_one_is_refused_before_it_is_normalised(passwords: Passwords) -> None:
+    began = time.process_time()
+    with pytest.raises(PasswordRefused, match="at most 128"):
+        passwords.check(MARKS)
+    assert not passwords.verify(MARKS, passwords.hash(GOOD))
+    assert time.process_time() - began < 1
+
+
+def test_a_password_too_long_to_be_one_is_verified_like_a_wrong_one(passwords: Passwords) -> None:
+    stored = passwords.hash(GOOD)
+    began = time.process_time()
+    passwords.verify("x" * 100, stored)
+    wrong = time.process_time() - began
+    began = time.process_time()
+    assert not passwords.verify("x" * 1_000_000, stored)
+    assert time.process_time() - began > wrong / 3
+
+
+def test_every_password_of_128_characters_may_be_chosen_in_any_form(passwords: Passwords) -> None:
+    in_pieces = unicodedata.normalize("NFD", "\u1f82" * 128)
+    assert len(in_pieces) == 4 * 128
+    passwords.check(in_pieces)
+    assert passwords.verify("\u1f82" * 128, passwords.hash(in_pieces))
+
+
+def test_a_wrong_password_prints_no_traceback_in_gevents_pool() -> None:
+    """As the web process does it: in a thread of gevent's pool, which prints what leaves it."""
+    code = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "from core.people.passwords import Passwords\n"
+        "p = Passwords()\n"
+        "print([p.verify('wrong', stored) for stored in (p.hash('right right'), None, 'no hash')])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.stdout, result.stderr) == ("[False, False, False]\n", "")
