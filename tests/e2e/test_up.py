@@ -75,7 +75,11 @@ def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cramped]:
     with small_disk(tmp_path_factory.mktemp("small") / "disk") as disk, (disk.path / "output").open("ab") as output:
         (state / "logs").symlink_to(disk.path)
         system.process = psutil.Popen(
-            [SWITCHBOARD, "up"], cwd=ROOT, env=system.environment, stdout=output, stderr=output
+            ["sh", "-c", f'ulimit -S -n 256; exec "{SWITCHBOARD}" up'],
+            cwd=ROOT,
+            env=system.environment,
+            stdout=output,
+            stderr=output,
         )
         cramped = Cramped(system, disk)
         try:
@@ -234,9 +238,10 @@ def test_a_start_in_which_a_child_can_not_live_is_none(tmp_path: Path) -> None:
     assert "Ready in" not in result.stdout
 
 
-def test_it_raises_its_processes_limit_of_open_files(system: System) -> None:
-    _, hard = system.process.rlimit(psutil.RLIMIT_NOFILE)
-    web = system.child("gunicorn")
+def test_it_raises_its_processes_limit_of_open_files(cramped: Cramped) -> None:
+    _, hard = cramped.system.process.rlimit(psutil.RLIMIT_NOFILE)
+    cramped.system.until(lambda: cramped.system.child("gunicorn"))
+    web = cramped.system.child("gunicorn")
     assert web
     assert web.rlimit(psutil.RLIMIT_NOFILE)[0] == hard
 
