@@ -3,6 +3,7 @@
 Read by the workers and by the web process, which only sends. Flower shows task arguments, so they are ids.
 """
 
+import os
 from typing import Any
 
 from kombu.entity import Exchange, Queue
@@ -70,6 +71,9 @@ class Transport(redis.Transport):
 for _scheme in ("redis", "rediss"):
     TRANSPORT_ALIASES[_scheme] = f"{Transport.__module__}:{Transport.__name__}"
 
+# Celery's command line takes BROKER_URL for itself, just as it is written: a TLS server would not be verified, and a
+# Unix socket's URL not understood. What counts is our reading of it.
+os.environ.pop("CELERY_BROKER_URL", None)
 broker_url = _settings.broker_url
 
 # Each with an exchange and a key of its own: with the default ones every queue would get every message.
