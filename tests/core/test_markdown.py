@@ -135,11 +135,17 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_costs_much(text: str) -> None:
-    before = time.thread_time()
+    # Garbage that other tests have left may be collected in the middle of one try.
+    assert any(_spent(text) < 0.4 for _ in range(3)), "three times what the slowest takes on a quiet machine"
     html = render(text)
-    spent = time.thread_time() - before
-    assert spent < 0.4, "about three times what the slowest takes on a quiet machine"
     assert html is None or len(html) <= MAX_OUTPUT
+
+
+def _spent(text: str) -> float:
+    """Seconds of one core that it takes to render a text, or to see that it can't be."""
+    before = time.thread_time()
+    render(text)
+    return time.thread_time() - before
 
 
 @pytest.mark.parametrize("text", [">" * 17 + "deep", "- " * 9 + "deep", "> - " * 6 + "deep"])
