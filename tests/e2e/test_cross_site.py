@@ -79,7 +79,7 @@ class Victim:
     def unharmed(self) -> bool:
         """The session is there, under the same cookie, and nothing was said in its name."""
         told = self.context.request.get(f"{self.base_url}/session/messages").json()
-        return bool(self._cookie() == self.cookie and told == {"messages": [], "cursor": None})
+        return bool(self._cookie() == self.cookie and told == {"messages": [], "cursor": None, "before": None})
 
     def attempt(self, script: str) -> Any:
         """What a script of the evil page gets to see; `here` is our address."""
