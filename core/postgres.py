@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg.errors import OperationalError, _WaitTimeout
+from psycopg.errors import OperationalError
 
 from core import deadline
 
@@ -31,6 +31,8 @@ CABLE = {
 IDLE_TIMEOUT = 5.0
 """Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
 has been frozen in the middle of it is ended, and its locks are given back."""
+LOOK = 0.1
+"""Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
 SERVER_SHARE = 0.9
 """What part of our patience the server may work on one statement. It gives up before we do, so that a statement that
 waits for a lock is answered with an error, and only a server that says nothing at all counts as silent."""
@@ -47,35 +49,42 @@ class NoAnswer(OperationalError):
 class Connection(psycopg.Connection[Any]):
     """A connection whose waits have an end."""
 
-    def wait(self, gen: Generator[Any, Any, Answer], interval: float = 0.1, timeout: float | None = None) -> Answer:
-        """Wait for the server's answer. Raises NoAnswer, or OperationalError when the time was over before; the
+    def wait(self, gen: Generator[Any, Any, Answer], interval: float = LOOK, timeout: float | None = None) -> Answer:
+        """Wait for the server's answer, up to the block's deadline and in any case for a moment. Raises NoAnswer; the
         connection is closed then."""
-        left = deadline.left(otherwise=OUTSIDE)
-        if not left:
-            self.close()
-            raise OperationalError("the block has taken too long")
+        left = max(deadline.left(otherwise=OUTSIDE), LOOK)
         try:
-            return super().wait(gen, interval, left if timeout is None else min(left, timeout))
-        except _WaitTimeout:
+            return super().wait(_until(gen, left if timeout is None else min(left, timeout)), min(interval, LOOK))
+        except NoAnswer:
             self.close()
-            raise NoAnswer("no answer in time") from None
+            raise
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
-        until = time.monotonic() + deadline.left(otherwise=OUTSIDE)
-        steps = super()._connect_gen(conninfo)
-        try:
-            wanted = next(steps)
-            while True:
-                ready = yield wanted
-                if time.monotonic() >= until:
-                    raise NoAnswer("no connection in time")
-                wanted = steps.send(ready)
-        except StopIteration as end:
-            connection: Self = end.value
-            return connection
-        finally:
-            steps.close()
+        return _until(super()._connect_gen(conninfo), deadline.left(otherwise=OUTSIDE))
+
+
+def _until(steps: Generator[Any, Any, Answer], seconds: float) -> Generator[Any, Any, Answer]:
+    """The driver's steps, each of which waits for the socket, with an end after so many seconds. Raises NoAnswer.
+
+    When the time is over the socket is looked at once more: a process that was busy with something else for so long
+    has not looked, and its database is not to blame.
+    """
+    until, last_look = time.monotonic() + seconds, False
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            if not ready:
+                if last_look:
+                    raise NoAnswer("no answer in time")
+                last_look = time.monotonic() >= until
+            wanted = steps.send(ready)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+    finally:
+        steps.close()
 
 
 def connect(_dialect: object, _record: object, args: Sequence[Any], options: Mapping[str, Any]) -> Connection:
