@@ -8,7 +8,7 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES, redis
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ResponseError
 
 from core.settings import Settings
 
@@ -40,32 +40,24 @@ HOLDER = "holder"
 
 
 class Channel(redis.Channel):
-    """A channel to a Redis that takes writes: after a failover the one that has been demoted answers, and keeps
-    nothing. Raises ReadOnlyError."""
+    """A channel to a Redis that takes writes. One that was demoted in a failover, or whose disk is full, answers and
+    keeps nothing. Raises ResponseError."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         try:
             self.client.delete("sb:nothing")
-        except ReadOnlyError:
+        except ResponseError:
             self.close()
-            raise
-
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            return super()._brpop_read(**options)
-        except ResponseError as error:
-            # What waits for a task is woken up with this when its Redis is demoted.
-            if str(error).startswith("UNBLOCKED"):
-                raise ReadOnlyError(str(error)) from None
             raise
 
 
 class Transport(redis.Transport):
-    """kombu's Redis transport, which leaves a Redis that has been demoted instead of giving up."""
+    """kombu's Redis transport, for which a Redis that refuses is one that is away: it is connected to anew, now and
+    then, until it takes writes. kombu's own lets the worker end."""
 
     Channel = Channel
-    connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
 
 for _scheme in ("redis", "rediss"):
@@ -133,7 +125,7 @@ worker_enable_remote_control = True
 
 # The schedule is only the periods below: nothing of it needs to be kept. A file of it, emptied by a full disk or a
 # power cut, would keep Celery's usual scheduler from ever starting again.
-beat_scheduler = "celery.beat:Scheduler"
+beat_scheduler = "workers.beat:Scheduler"
 _sweep_every = _settings.sweep_every.total_seconds()
 _reap_every = _settings.reap_every.total_seconds()
 _check_every = 60.0

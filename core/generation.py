@@ -7,8 +7,8 @@ who wins it, and nobody else, writes the event that tells of it. Below, in core/
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,9 @@ from core.removals import Removals
 from core.session_service import SessionService, is_held_as
 from core.transcript import Transcript
 
+ADMISSION = timedelta(seconds=3)
+"""How long it may take from a generation's id to its row, and from there to its place in the line, for a front end
+that lives: what it asks of its stores on the way has less than a second each."""
 MAX_MESSAGE = 32 * 1024
 """Bytes of UTF-8 in one message."""
 TITLE = 60
@@ -123,21 +126,28 @@ class GenerationService:
             lease_until=now + ENTRY,
             created_at=now,
         )
-        # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
         with self._database.reading() as db:
-            if (known := db.get(Generation, generation.id)) is not None:
-                if _never_begun(known):
-                    raise GenerationLost("The message was taken but could not be answered. Please send it again.")
-                return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
-            if self.active(session.id, db) is not None:
-                raise GenerationInProgress
-        reserved = usage.tokens(message) + self._pool.config(generation.model).max_tokens
-        standings = self._admit(session, generation.id, reserved)
-        try:
-            current, turn, position = self._insert(generation, session, question)
-        except Exception:
-            self._limits.cancel(session, generation.id)
-            raise
+            known = db.get(Generation, generation.id)
+        if known is not None and not _is_halfway(known):
+            if _never_begun(known):
+                raise GenerationLost("The message was taken but could not be answered. Please send it again.")
+            return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
+        standings: Sequence[Standing] = ()
+        if known is not None:  # the first call died, or was not told that its row is there
+            generation, question = known, replace(question, id=str(known.question_id))
+            with self._database.reading() as db:
+                turn = self._line.turn(session, db)
+                current, position = session, self._line.position(turn, generation.id, db)
+        else:
+            # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
+            self._require_free(session.id)
+            reserved = usage.tokens(message) + self._pool.config(generation.model).max_tokens
+            standings = self._admit(session, generation.id, reserved)
+            try:
+                current, turn, position = self._insert(generation, session, question)
+            except Exception:
+                self._limits.cancel(session, generation.id)
+                raise
         try:
             self._endings.tell_all(session.id)
             before = self._announce(generation, current, question, position)
@@ -208,6 +218,19 @@ class GenerationService:
                 raise
         return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
 
+    def _require_free(self, session_id: UUID) -> None:
+        """Raise GenerationInProgress when the session has a live generation.
+
+        One whose front end has died on its way to the line does not count: it is taken back.
+        """
+        with self._database.reading() as db:
+            live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
+        if live is None:
+            return
+        if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION:
+            raise GenerationInProgress
+        self.withdraw(live.id)
+
     def _release_ended(self, owner: UUID) -> bool:
         """Give the owner's leases back that no live generation holds; whether there were any.
 
@@ -217,8 +240,8 @@ class GenerationService:
         with self._database.reading() as db:
             states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
             known = dict(db.execute(states).all())
-        entered = self._clock.now() - ENTRY
-        dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < entered)]
+        inserted = self._clock.now() - ADMISSION
+        dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
         for generation_id in dead:
             self._limits.release(owner, generation_id)
         return bool(dead)
@@ -269,6 +292,11 @@ class GenerationService:
             answer=answer.dump(),
         )
         return Position(queued.epoch, queued.offset - 1)
+
+
+def _is_halfway(generation: Generation) -> bool:
+    """Whether it has a row, and no place in the line yet."""
+    return generation.state == GenerationState.QUEUED and generation.turn is None
 
 
 def _never_begun(generation: Generation) -> bool:

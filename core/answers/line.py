@@ -74,7 +74,8 @@ class Line:
         """Let it wait for its turn; whether it does: one that has ended meanwhile, or is gone, does not."""
         patience = self._clock.now() + QUEUE_PATIENCE
         with self._database.writing() as db:
-            return matched(db, generation_id, IS_QUEUED, turn=turn, lease_until=patience)
+            conditions = (IS_QUEUED, Generation.turn.is_(None))  # it keeps the turn that it was given first
+            return matched(db, generation_id, *conditions, turn=turn, lease_until=patience)
 
     def first(self) -> UUID | None:
         """Who is at the front, if anybody waits."""

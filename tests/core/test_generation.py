@@ -9,16 +9,17 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import select
+from uuid_utils.compat import uuid7
 
 from core.answers.attempt import ENTRY
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
 from core.event_log import Event, keys
-from core.generation import Accepted
+from core.generation import ADMISSION, Accepted
 from core.models import Generation, Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.session_service import Credential
-from tests.conftest import TurnableClock
+from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for
 
@@ -334,6 +335,56 @@ def test_a_question_whose_front_end_died_does_not_block_its_session_for_long(
     assert parts.writer.run() is None
     assert parts.reaper.reap().ended == 1
     parts.generations.accept(session, "Why?")
+    parts.close()
+
+
+def _owned(runtime: Runtime, owned: bool) -> Session:
+    if not owned:
+        return _session(runtime, "good")
+    owner = new_user(runtime.database)
+    with runtime.database.writing() as db:
+        return runtime.sessions.create_session(db, owner, model="good")
+
+
+def _die_on_the_way(runtime: Runtime, session: Session, message: str, generation_id: UUID) -> None:
+    """The front end ends between the generation's row and its log."""
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runtime.log, "append", die)
+        runtime.generations.accept(session, message, generation_id)
+
+
+def _questions(runtime: Runtime, session: Session) -> list[str]:
+    return [each.text for each in runtime.transcript.read(session).messages if each.role == "user"]
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_a_repeat_of_what_a_front_end_has_left_halfway_goes_on_from_there(runtime: Runtime, owned: bool) -> None:
+    session, generation_id = _owned(runtime, owned), uuid7()
+    _die_on_the_way(runtime, session, "Why?", generation_id)
+    for _ in range(2):
+        assert runtime.generations.accept(session, "Why?", generation_id).generation_id == generation_id
+    runtime.writer.run()
+    assert _row(runtime, generation_id).state == "done"
+    assert _questions(runtime, session) == ["Why?"]
+    kinds = [kind for kind, _ in _events(runtime, session.id)]
+    assert (kinds[0], kinds.count("queued"), kinds[-1]) == ("queued", 1, "done")
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_what_a_front_end_has_left_halfway_is_taken_back_for_the_next_question(
+    settings: Any, clock: TurnableClock, owned: bool
+) -> None:
+    parts = Runtime(settings, clock=clock)
+    session = _owned(parts, owned)
+    _die_on_the_way(parts, session, "Lost?", uuid7())
+    clock.turn(ADMISSION + timedelta(seconds=1))
+    parts.generations.accept(session, "Why?", uuid7())
+    parts.writer.run()
+    assert _questions(parts, session) == ["Why?"]
     parts.close()
 
 

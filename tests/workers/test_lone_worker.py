@@ -1,5 +1,8 @@
 """A worker alone with its troubles: with a broker of its own beside Redis, and without beat."""
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from tests.workers.conversation import Conversation
-from tests.workers.local_process import WorkerProcess
+from tests.workers.local_process import ROOT, WorkerProcess
 from web.commands import Commands
 from web.hub import Hub
 
@@ -118,17 +121,58 @@ def test_without_its_broker_a_worker_ends_its_answer_and_says_so_in_a_few_lines(
     assert waiting.ended()["type"] == "done"
 
 
-def test_a_redis_that_was_demoted_is_left_without_a_traceback(alone: Alone) -> None:
+@pytest.mark.parametrize(
+    ("refuse", "take", "said"),
+    [
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "read only replica"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "Not enough good replicas"),
+    ],
+    ids=["demoted", "refusing"],
+)
+def test_a_redis_that_takes_no_writes_is_left_without_a_traceback(
+    alone: Alone, refuse: str, take: str, said: str
+) -> None:
     for store in (alone.broker, alone.valkey):
         before = alone.process.logs()
         client = store.client()
-        client.execute_command("REPLICAOF", "127.0.0.1", "1")
-        found = "read only replica" if store is alone.broker else "ReadOnlyError"
+        client.execute_command(*refuse.split())
+        found = said if store is alone.broker else "heartbeat could not be told"
         wait_for(lambda before=before, found=found: found in _log_since(alone, before), what="it is noticed")
-        client.execute_command("REPLICAOF", "NO", "ONE")
+        client.execute_command(*take.split())
         assert "Traceback" not in _log_since(alone, before)
         assert alone.process.status == "running"
     wait_for(lambda: not Presence(alone.runtime.redis).missing(QueueNames.ALL), what="it consumes again")
     good = alone.conversation("good")
     good.say("Are you back?")
     assert good.ended()["type"] == "done"
+
+
+def test_beat_says_in_one_line_that_its_broker_is_away(alone: Alone, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "REDIS_URL": alone.valkey.url,
+        "BROKER_URL": alone.broker.url,
+        "SWITCHBOARD_STATE_DIR": str(tmp_path),
+        "SWITCHBOARD_LEASE": "2s",
+    }
+    log = tmp_path / "beat.log"
+    with log.open("wb") as file:
+        beat = subprocess.Popen(
+            [sys.executable, "-m", "celery", "--app", "workers.app", "beat"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        alone.runtime.redis.delete("sb:ran:beat")
+        wait_for(lambda: alone.runtime.redis.exists("sb:ran:beat"), what="beat has sent, and a worker has noted it")
+        alone.broker.freeze()
+        wait_for(lambda: "could not be sent" in log.read_text(), seconds=40, what="it is said")
+        assert "Traceback" not in log.read_text()
+        assert beat.poll() is None
+    finally:
+        alone.broker.thaw()
+        beat.kill()
+        beat.wait(10)
