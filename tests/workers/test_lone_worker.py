@@ -1,8 +1,5 @@
 """A worker alone with its troubles: with a broker of its own beside Redis, and without beat."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +17,7 @@ from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from tests.workers.conversation import Conversation
-from tests.workers.local_process import ROOT, WorkerProcess
+from tests.workers.local_process import WorkerProcess
 from web.commands import Commands
 from web.hub import Hub
 
@@ -145,34 +142,3 @@ def test_a_redis_that_takes_no_writes_is_left_without_a_traceback(
     good = alone.conversation("good")
     good.say("Are you back?")
     assert good.ended()["type"] == "done"
-
-
-def test_beat_says_in_one_line_that_its_broker_is_away(alone: Alone, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "REDIS_URL": alone.valkey.url,
-        "BROKER_URL": alone.broker.url,
-        "SWITCHBOARD_STATE_DIR": str(tmp_path),
-        "SWITCHBOARD_LEASE": "2s",
-    }
-    log = tmp_path / "beat.log"
-    with log.open("wb") as file:
-        beat = subprocess.Popen(
-            [sys.executable, "-m", "celery", "--app", "workers.app", "beat"],
-            cwd=tmp_path,
-            env=environment,
-            stdout=file,
-            stderr=file,
-        )
-    try:
-        alone.runtime.redis.delete("sb:ran:beat")
-        wait_for(lambda: alone.runtime.redis.exists("sb:ran:beat"), what="beat has sent, and a worker has noted it")
-        alone.broker.freeze()
-        wait_for(lambda: "could not be sent" in log.read_text(), seconds=40, what="it is said")
-        assert "Traceback" not in log.read_text()
-        assert beat.poll() is None
-    finally:
-        alone.broker.thaw()
-        beat.kill()
-        beat.wait(10)

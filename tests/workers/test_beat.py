@@ -1,0 +1,22 @@
+"""beat, while its broker is away."""
+
+import pytest
+from celery import Celery
+
+from celery_config import TaskNames, beat_scheduler
+from workers.beat import Scheduler
+
+
+def test_what_can_not_be_sent_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert beat_scheduler == f"{Scheduler.__module__}:{Scheduler.__name__}"
+    app = Celery("tests", set_as_current=False)
+    app.config_from_object("celery_config")
+    app.conf.broker_url = "redis://127.0.0.1:1/0"
+    scheduler = Scheduler(app)
+    (entry,) = (each for each in scheduler.schedule.values() if each.task == TaskNames.REAP_GENERATIONS)
+
+    scheduler.apply_entry(entry)
+
+    (record,) = (each for each in caplog.records if each.name == "workers.beat")
+    assert record.getMessage().startswith(f"{TaskNames.REAP_GENERATIONS} could not be sent: ")
+    assert record.exc_info is None
