@@ -31,7 +31,7 @@ CABLE = {
 IDLE_TIMEOUT = 5.0
 """Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
 has been frozen in the middle of it is ended, and its locks are given back."""
-LOOK = 0.1
+LOOK = 0.05
 """Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
 SERVER_SHARE = 0.9
 """What part of our patience the server may work on one statement. It gives up before we do, so that a statement that

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright
 
 MISSING = "Debian package 'chromium' is missing"
 
@@ -26,11 +26,10 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def launch(path: str, *more: str) -> Iterator[Browser]:
+def launch(playwright: Playwright, path: str, *more: str) -> Iterator[Browser]:
     """A headless browser with `more` options, closed at the end."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGS, *more])
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = playwright.chromium.launch(executable_path=path, args=[*_ARGS, *more])
+    try:
+        yield browser
+    finally:
+        browser.close()

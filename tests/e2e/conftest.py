@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.e2e.browser import MISSING, find_chromium, launch
 from tests.e2e.system import System, running
@@ -17,10 +17,17 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """What drives browsers: there can be one in a thread."""
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """One Chromium; each test opens contexts of its own in it."""
     path = find_chromium()
     if path is None:
         pytest.skip(MISSING)
-    with launch(path) as started:
+    with launch(playwright, path) as started:
         yield started

@@ -7,7 +7,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import expect, sync_playwright
 
 from tests.e2e.browser import MISSING, find_chromium, launch
 from tests.e2e.system import running
@@ -22,7 +22,7 @@ def take(url: str, target: Path) -> None:
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit(MISSING)
-    with launch(chromium) as browser:
+    with sync_playwright() as playwright, launch(playwright, chromium) as browser:
         page = browser.new_page(viewport={"width": 1100, "height": 980})
         page.goto(url)
         # Temperature 0: the picture changes when the page does, and not with the dice.

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Playwright
 
 from tests.e2e.browser import MISSING, find_chromium, launch
 from tests.e2e.system import System
@@ -15,12 +15,12 @@ NAME = "evil.example"
 
 
 @pytest.fixture(scope="module")
-def rebound() -> Iterator[Browser]:
+def rebound(playwright: Playwright) -> Iterator[Browser]:
     """A browser in whose name service the page's name is this machine's address."""
     path = find_chromium()
     if path is None:
         pytest.skip(MISSING)
-    with launch(path, f"--host-resolver-rules=MAP {NAME} 127.0.0.1") as browser:
+    with launch(playwright, path, f"--host-resolver-rules=MAP {NAME} 127.0.0.1") as browser:
         yield browser
 
 
