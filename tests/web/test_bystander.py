@@ -15,6 +15,8 @@ from tests.web.test_messages import WIDE
 from tests.web_process import WebProcess
 
 READS = 100
+UNLIMITED = {"SWITCHBOARD_LIMIT_READ": "off", "SWITCHBOARD_LIMIT_EXPORT": "off"}
+"""What is measured is reading itself, not its rate."""
 MANY = 20
 """Who reads the same conversation at once."""
 LARGEST = "<" * 1_000_000
@@ -29,7 +31,7 @@ def _get(web: WebProcess, path: str, credential: Credential) -> bytes:
 
 
 def test_a_costly_conversation_is_read_beside_others(own_valkey: Valkey, tmp_path: Path) -> None:
-    web = WebProcess(tmp_path, own_valkey)
+    web = WebProcess(tmp_path, own_valkey, **UNLIMITED)
     try:
         reader, bystander = web.new_sessions(2)
         texts = [WIDE] * 30 + ["| a " * 2000 + "\n" + "|-" * 2000 + "\n" + "[" * 50_000, "&" * 400_000]
@@ -60,7 +62,7 @@ def test_a_costly_conversation_is_read_beside_others(own_valkey: Valkey, tmp_pat
 
 
 def test_the_largest_answer_is_read_by_many_beside_others(own_valkey: Valkey, tmp_path: Path) -> None:
-    web = WebProcess(tmp_path, own_valkey, SWITCHBOARD_LIMIT_READ="off")
+    web = WebProcess(tmp_path, own_valkey, **UNLIMITED)
     try:
         reader, bystander = web.new_sessions(2)
         word = Message("1", "assistant", LARGEST, "m", "complete", "")
