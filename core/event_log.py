@@ -1,9 +1,9 @@
 """One ordered, replayable log of events per session, in Redis.
 
-Four keys in one hash slot: the log itself (a stream), what is known of it (a hash), the answer being written
-(a string) and, for an anonymous session, its words (a list). An append is one Lua script, so the event, the
-text it carries and its announcement are one step. Announcements have the format of flask-sse's messages: a
-stock flask-sse reader on the same Redis sees the live events too.
+Four keys in one hash slot: the log itself (a stream), what is known of it (a hash, with the places of an anonymous
+session's words by their ids), the answer being written (a string) and, for an anonymous session, its words (a list).
+An append is one Lua script, so the event, the text it carries and its announcement are one step. Announcements have
+the format of flask-sse's messages: a stock flask-sse reader on the same Redis sees the live events too.
 """
 
 import json
@@ -68,10 +68,17 @@ local epoch = redis.call('HGET', meta, 'epoch')
 local offset = redis.call('HINCRBY', meta, 'offset', 1)
 redis.call('XADD', log, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
 if text ~= '' then redis.call('APPEND', partial, text) end
-if word ~= '' then redis.call('RPUSH', words, word) end
+-- A word's place is kept apart, so that nobody has to look for it among the words, of which each may have megabytes.
+if word ~= '' then
+  local place, id = redis.call('RPUSH', words, word) - 1, string.match(word, '^{"id":"([^"]+)"')
+  if id then redis.call('HINCRBY', meta, 'placed', redis.call('HSET', meta, 'place:' .. id, place)) end
+end
 if retracts ~= '' then
   local last = redis.call('LINDEX', words, -1)
-  if last and cjson.decode(last).id == retracts then redis.call('RPOP', words) end
+  if last and string.match(last, '^{"id":"([^"]+)"') == retracts then
+    redis.call('RPOP', words)
+    redis.call('HINCRBY', meta, 'placed', -redis.call('HDEL', meta, 'place:' .. retracts))
+  end
 end
 if role == 'end' then
   redis.call('DEL', partial)

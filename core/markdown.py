@@ -1,7 +1,7 @@
 """Answers as HTML. Models write Markdown; what they write is not trusted.
 
 An answer is rendered once, when it ends, by the process that ends it. Every text has a bounded cost, whatever its
-shape: one that would cost more is shown as it was written (core/plain_html.py).
+shape: one that would cost more has no HTML, and is shown as it was written.
 """
 
 import logging
@@ -28,6 +28,11 @@ MAX_NESTING = 16
 """Levels of quotes, lists (two each) and emphasis. At 20 the parser drops what is inside."""
 MAX_OUTPUT = 256 * 1024
 """Characters of HTML. One reference, used often, makes a text thousands of times as long."""
+MAX_GROWTH = 8
+"""Characters of HTML for each of Markdown, beside SPARE: they are kept, and told at every reading. Tables of one
+character a cell grow sixfold, links to short addresses sevenfold, prose by a tenth."""
+SPARE = 16 * 1024
+"""Characters of HTML that any text may have: a short one may be all links."""
 
 LINE_END = re.compile(r"\r\n?|\n")
 DELIMITER = re.compile(r"[\s>|:-]+")
@@ -44,17 +49,23 @@ def render(text: str) -> str | None:
     try:
         if len(text) > MAX_INPUT or cells(text) > MAX_CELLS:
             return None
+        most = max_output(text)
         environment: MutableMapping[str, Any] = {}
         tokens = _markdown.parse(text, environment)
-        _measure(tokens)
+        _measure(tokens, most)
         html = _cleaner.clean(_markdown.renderer.render(tokens, _markdown.options, environment))
-        return html if len(html) <= MAX_OUTPUT else None
+        return html if len(html) <= most else None
     except _TooMuch:
         return None
     except Exception as error:
         # A parser's mistake about one text must not cost anybody the answer. The error's words may quote the text.
         logger.warning("an answer could not be rendered: %s", type(error).__name__)
         return None
+
+
+def max_output(text: str) -> int:
+    """Characters of HTML that a text may become."""
+    return min(MAX_OUTPUT, MAX_GROWTH * len(text) + SPARE)
 
 
 def cells(text: str) -> int:
@@ -81,15 +92,15 @@ def _counted(rule: Callable[..., bool]) -> Callable[..., bool]:
     return run
 
 
-def _measure(tokens: Iterable[Token]) -> None:
-    """Raise _TooMuch for what is nested too deep, or would become too long, before any of it is written."""
+def _measure(tokens: Iterable[Token], most: int) -> None:
+    """Raise _TooMuch for what is nested too deep, or would become longer than `most`, before any of it is written."""
     length = 0
     for token in tokens:
         inline = token.children
         for each in (token,) if inline is None else inline:
             length += len(each.content) + sum(len(str(value)) for value in each.attrs.values())
             level = each.level if inline is None else token.level + each.level
-            if length > MAX_OUTPUT or level > MAX_NESTING:
+            if length > most or level > MAX_NESTING:
                 raise _TooMuch
 
 

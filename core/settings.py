@@ -192,6 +192,8 @@ class Settings(BaseSettings):
     stops, and new API keys. No person comes near it; a race of a hundred clients for one session may."""
     limit_export: Limit = Field(parse_rate("60/m:20"), validation_alias=_named("SWITCHBOARD_LIMIT_EXPORT"))
     """Exports per session owner: the one answer without a bound on its size."""
+    limit_read: Limit = Field(parse_rate("600/m:120"), validation_alias=_named("SWITCHBOARD_LIMIT_READ"))
+    """Pages of messages per session owner. A browser reads one after each answer, and one more for each step back."""
     limit_idempotency: Limit = Field(
         parse_rate("10000/d:300"), validation_alias=_named("SWITCHBOARD_LIMIT_IDEMPOTENCY")
     )

@@ -1,6 +1,5 @@
 """The words of a conversation: in SQL for owned sessions; in Redis only, as long as the session, for others."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,8 +20,8 @@ from core.words import Words, WordsInRedis, WordsInSql
 PAGE = 50
 """Messages in a page, unless a reader asks for another number."""
 PAGE_BYTES = 1_000_000
-"""Bytes of JSON in a page, about: it ends early rather than be longer, but has at least one message, and one may have
-a million characters."""
+"""Bytes of JSON in a page, about (core/message.py says how they are counted): it ends early rather than be longer,
+but has at least one message, and one may have a million characters."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def newest_that_fit(messages: Iterable[Message], limit: int, size: int = PAGE_BY
     first, and whether there are more. No more than one beyond the page is taken from `messages`."""
     page: list[Message] = []
     for message in messages:
-        size -= len(json.dumps(message.describe()))
+        size -= message.size()
         if page and (size < 0 or len(page) == limit):
             return page[::-1], True
         page.append(message)

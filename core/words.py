@@ -18,9 +18,12 @@ from core.event_log import keys
 from core.message import Message
 
 CHUNK = 10
-"""Messages read at once. One may have a million characters."""
-SEARCHED = 500
-"""Messages among which one is looked for at once in Redis."""
+"""Messages read at once, at the most. One may have a million characters: who begins at the newest one and may stop at
+any begins with one, and doubles."""
+SEARCHED = 20
+"""Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
+MAX_SEARCHED = 200
+"""How many of the newest are looked through then."""
 
 IDS = """
 local ids = {}
@@ -53,27 +56,42 @@ class WordsInRedis:
     def __init__(self, redis: Redis, session_id: UUID, count: int) -> None:
         """The first `count` messages; those that have been added since belong to a later moment."""
         self._redis = redis
-        self._key = keys(session_id)[3]
+        _, self._meta, _, self._key = keys(session_id)
         self._count = count
 
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
         """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
         end = self._count if before is None else self._place(str(before))
-        for top in range(end, 0, -CHUNK):
-            yield from reversed(self._read(max(0, top - CHUNK), top))
+        chunk = 1
+        while end > 0:
+            start = max(0, end - chunk)
+            yield from map(Message.load, reversed(self._read(start, end)))
+            end, chunk = start, min(2 * chunk, CHUNK)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""
         for start in range(0, self._count, CHUNK):
-            yield from self._read(start, min(start + CHUNK, self._count))
+            yield from map(Message.load, self._read(start, min(start + CHUNK, self._count)))
 
-    def _read(self, start: int, end: int) -> Sequence[Message]:
-        stored = cast("list[str]", self._redis.lrange(self._key, start, end - 1))
-        return [Message.load(word) for word in stored]
+    def _read(self, start: int, end: int) -> Sequence[str]:
+        return cast("list[str]", self._redis.lrange(self._key, start, end - 1))
 
     def _place(self, message_id: str) -> int:
-        for top in range(self._count, 0, -SEARCHED):
-            start = max(0, top - SEARCHED)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(self._meta, ["placed", f"place:{message_id}"])
+            pipe.llen(self._key)
+            (placed, place), count = pipe.execute()
+        if int(placed or 0) != count:
+            return self._search(message_id)
+        if place is None or int(place) >= self._count:
+            raise UnknownMessage
+        return int(place)
+
+    def _search(self, message_id: str) -> int:
+        """For words that the log has not put there, or had put before it kept their places."""
+        last = max(0, self._count - MAX_SEARCHED)
+        for top in range(self._count, last, -SEARCHED):
+            start = max(last, top - SEARCHED)
             ids = cast("list[str]", self._redis.eval(IDS, 1, self._key, start, top - 1))
             if message_id in ids:
                 return start + ids.index(message_id)
@@ -92,9 +110,10 @@ class WordsInSql:
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
         """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
         place = None if before is None else self._place(before)
-        while rows := self._read(before=place):
+        chunk = 1
+        while rows := self._read(before=place, limit=chunk):
             yield from map(Message.of, rows)
-            place = (rows[-1].created_at, rows[-1].id)
+            place, chunk = (rows[-1].created_at, rows[-1].id), min(2 * chunk, CHUNK)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""

@@ -68,8 +68,8 @@ class Message(Answer):
     role: Literal["user", "assistant"]
     text: str
     html: str | None
-    """The text's Markdown as sanitised HTML, made once, when the answer ended; where rendering would cost too
-    much, the text itself, escaped. Null while the answer is being written, and for what a person wrote."""
+    """The text's Markdown as sanitised HTML, made once, when the answer ended. Null while the answer is being
+    written, for what a person wrote, and where rendering would cost too much: then show the text as it stands."""
     model: str | None
     state: Literal["complete", "streaming", "stopped", "failed"]
     created_at: datetime

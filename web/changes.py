@@ -1,5 +1,6 @@
-"""How often one owner, a user or an anonymous session, may change sessions or take a copy of one."""
+"""How often one owner, a user or an anonymous session, may change sessions, read one or take a copy of it."""
 
+from contextlib import suppress
 from typing import Literal
 from uuid import UUID
 
@@ -24,6 +25,12 @@ def admit_uncounted(change: Change, owner: UUID) -> None:
         admit(change, owner)
     except Unavailable:
         return
+
+
+def admit_read(owner: UUID) -> None:
+    """Charge a page of a conversation, which may be read when Redis is too slow to count. Raises RateLimited."""
+    with suppress(Unavailable):
+        limits.require(owner_buckets("read", owner, parts().runtime.settings.limit_read))
 
 
 def admit_export(owner: UUID) -> None:

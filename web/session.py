@@ -1,7 +1,5 @@
 """/session: create, look at, extend, switch and end one's session."""
 
-import json
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -20,13 +18,12 @@ from core.errors import (
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
-from core.message import Message
 from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
 from core.transcript import PAGE
 from core.words import UnknownMessage
-from web import admission, answers, changes, paging
+from web import admission, answers, changes, paging, reading
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, session_cookie, set_cookie
 from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
@@ -131,17 +128,20 @@ def switch_model() -> Response:
 
 
 @blueprint.get("/messages")
-@documented({200: answers.Messages}, access="session", raises=(InvalidBody,), takes=(LIMIT, BEFORE))
+@documented({200: answers.Messages}, access="session", raises=(InvalidBody, RateLimited), takes=(LIMIT, BEFORE))
 def messages() -> Response:
     """A page of the words so far, the newest first, and the place in the events that they reflect."""
     limit, before = paging.limit(LIMIT), paging.before("the id of a message of this session is needed")
     session = admission.current_session()
+    changes.admit_read(owner_of(session))
     try:
-        page = parts().runtime.transcript.read(session, before, limit)
+        with reading.turn():
+            page = parts().runtime.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
-    cursor = str(page.cursor) if page.cursor else None
-    return personal(jsonify(messages=list(map(Message.describe, page.messages)), cursor=cursor, before=page.before))
+    told = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
+    # All of it before the answer begins, so that what can't be told is an error and not half a page.
+    return personal(Response(list(reading.encoded(told, page.messages)), mimetype="application/json"))
 
 
 @blueprint.get("/export")
@@ -152,7 +152,7 @@ def export() -> Response:
     changes.admit_export(owner_of(session))
     told = parts().runtime.sessions.describe(session) | {"title": session.title}
     words = parts().runtime.transcript.oldest_first(session)
-    response = personal(Response(_exported(told, words), mimetype="application/json"))
+    response = personal(Response(reading.encoded(told, words), mimetype="application/json"))
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 
@@ -242,14 +242,6 @@ def described(session: Session, **more: Any) -> Response:
     response = jsonify(**parts().runtime.sessions.describe(session), **more)
     response.set_etag(str(session.version))
     return personal(response)
-
-
-def _exported(told: dict[str, Any], messages: Iterable[Message]) -> Iterator[str]:
-    """One JSON object, message by message: a conversation may be larger than memory."""
-    yield json.dumps(told)[:-1] + ', "messages": ['
-    for index, message in enumerate(messages):
-        yield (",\n" if index else "\n") + json.dumps(message.describe())
-    yield "\n]}\n"
 
 
 def _wait() -> float:

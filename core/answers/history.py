@@ -21,9 +21,10 @@ def newest_within(budget: int, newest_first: Iterable[Message]) -> list[Message]
     taken: list[Message] = []
     for message in newest_first:
         taken.append(message)
-        budget -= estimate_tokens(message.text)
-        if budget < 0:
-            break
+        if message.text:  # the others are left out, and cost nothing
+            budget -= estimate_tokens(message.text)
+            if budget < 0:
+                break
     return taken[::-1]
 
 

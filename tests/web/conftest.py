@@ -48,6 +48,7 @@ def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[
         limit_create_user=None,
         limit_changes=None,
         limit_export=None,
+        limit_read=None,
         limit_idempotency=None,
         limit_messages_anonymous=None,
         limit_messages_user=None,

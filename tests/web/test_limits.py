@@ -194,9 +194,10 @@ OWN_CHANGES: dict[str, tuple[str, str, dict[str, str]]] = {
     "stop": ("POST", "/chat/stop", {}),
     "keys": ("POST", "/auth/keys", {"name": "backup"}),
     "export": ("GET", "/session/export", {}),
+    "read": ("GET", "/session/messages", {}),
 }
 """By the limit that counts it: what a user may do to a session of theirs, or take from it."""
-GUESTS = ("switch", "refresh", "stop", "export")
+GUESTS = ("switch", "refresh", "stop", "export", "read")
 
 
 def _user(app: Flask) -> FlaskClient:
@@ -219,7 +220,7 @@ def _refused(response: TestResponse, limit: str) -> None:
 def test_what_an_owner_does_to_sessions_has_a_rate_of_its_own(limited: Limited, limit: str, guest: bool) -> None:
     if guest and limit not in GUESTS:
         return
-    app = limited(limit_changes="2/h", limit_export="2/h")
+    app = limited(limit_changes="2/h", limit_export="2/h", limit_read="2/h")
     client, another = (app.test_client(), app.test_client()) if guest else (_user(app), _user(app))
     created = client.post("/session/create").get_json()
     another.post("/session/create")
