@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from itertools import chain, islice
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +60,7 @@ class Slot:
         self.release()
 
 
+_looking = Lock()
 _slots_of: dict[Subject, dict[Slot, None]] = {}
 """This process's, oldest first, for looking at when their session, user or address has too many."""
 
@@ -116,13 +118,11 @@ def _take(session_id: UUID | None, connection: Any) -> Slot:
     try:
         keys = open_streams.open(session_id, user_id, address)
     except RateLimited:
-        # A page that is loaded again leaves a stream behind.
-        left = _left(subjects)
-        if not left:
-            raise
-        for slot in left:
-            slot.end()
-        keys = open_streams.open(session_id, user_id, address)
+        # A page that is loaded again leaves a stream behind. One at a time: another may just be ending those.
+        with _looking:
+            for slot in _left(subjects):
+                slot.end()
+            keys = open_streams.open(session_id, user_id, address)
     return Slot(open_streams, keys, subjects, connection)
 
 
