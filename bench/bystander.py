@@ -49,6 +49,22 @@ def _get(path: str, session: Credential | None, *fields: str) -> bytes:
     return "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *named, *fields, "", "")).encode()
 
 
+def _chunked(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+    return f"{head}\r\n\r\n".encode() + body
+
+
+def _head(fields: int, size: int) -> bytes:
+    """One without an end."""
+    lines = (f"X-{number}: {'a' * size}\r\n" for number in range(fields))
+    return b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + "".join(lines).encode() + b"X: "
+
+
+def _trailers(fields: int, size: int) -> bytes:
+    lines = (f"X-{number}: {'a' * size}\r\n" for number in range(fields))
+    return _chunked("/auth/login", b"0\r\n" + "".join(lines).encode() + b"X: ")
+
+
 def _marks(_: Credential) -> Sequence[bytes]:
     bodies = []
     for times in (1_500, 60_000):  # below and above what a body may have
@@ -70,6 +86,8 @@ class Attack:
 
     requests: Requests
     pace: float
+    trickles: bool = False
+    """Whether single bytes follow, as quickly as they go."""
 
 
 STALLED = 1_000.0
@@ -87,6 +105,18 @@ ATTACKS: dict[str, Attack] = {
     "bodies in vain": Attack(lambda _: [_get("/healthz", None, "Content-Length: 999999")], ASKING),
     "streams": Attack(lambda session: [_get("/chat/sse", session)], ASKING),
     "probes": Attack(lambda session: [_get("/chat/sse/probe", session)], ASKING),
+    "a long head": Attack(lambda _: [_head(98, 8_000), _head(3, 8_000)], ASKING, trickles=True),
+    "long trailers": Attack(lambda _: [_trailers(98, 8_000), _trailers(1, 3_500)], ASKING, trickles=True),
+    "drops of a body": Attack(
+        lambda _: [_post("/chat", b'{"x":"', length=200_000), _chunked("/chat", b"30000\r\n"), b"GET /"],
+        ASKING,
+        trickles=True,
+    ),
+    "tiny chunks": Attack(
+        lambda _: [_chunked(path, b"1\r\na\r\n" * 262_000) for path in ("/auth/login", "/chat")], ASKING
+    ),
+    "small chunks": Attack(lambda _: [_chunked("/chat", b"30\r\n%s\r\n" % (b"a" * 48) * 6_000)], 10),
+    "pipelines": Attack(lambda _: [_get("/", None) * 200], ASKING),
     "unread": Attack(lambda session: [_get("/openapi.json", session) * 100], 1),
 }
 
@@ -164,7 +194,9 @@ def under_attack(web: WebProcess, attack: Attack, *, connections: int, seconds: 
     mine, strangers = web.new_sessions(2)
     sent = attack.requests(strangers)
     look(web.port, mine, seconds=0.2)  # what only first requests cost is not the stranger's doing
-    with child(stranger.run, web.port, sent or [b""], connections if sent else 0, attack.pace) as attacking:
+    with child(
+        stranger.run, web.port, sent or [b""], connections if sent else 0, attack.pace, attack.trickles
+    ) as attacking:
         attacking.receive()
         attacking.send("go")
         seen = look(web.port, mine, seconds)

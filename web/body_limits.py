@@ -1,6 +1,9 @@
 """How long a request's body may be: what its kind of body says (web/bodies.py), before anything reads it."""
 
+from urllib.parse import unquote
+
 from flask import Flask, current_app, request
+from werkzeug.exceptions import HTTPException
 
 from web.bodies import Body
 from web.documented import documentation
@@ -11,8 +14,21 @@ def register(app: Flask) -> None:
     app.before_request(_bound)
 
 
+def limit_of(app: Flask, method: str, path: str) -> int:
+    """Bytes that the body of such a request may have, before there is a request. The path is as it was sent."""
+    try:
+        endpoint, _ = app.url_map.bind("").match(unquote(path), method)
+    except HTTPException:
+        return Body.limit
+    return _limit(app, endpoint)
+
+
 def _bound() -> None:
-    view = current_app.view_functions.get(request.endpoint or "")
-    told = documentation(view) if view else None
     # Whoever reads more gets a 413 instead; what nobody reads is dropped by the server.
-    request.max_content_length = (told.body if told and told.body else Body).limit
+    request.max_content_length = _limit(current_app, request.endpoint)
+
+
+def _limit(app: Flask, endpoint: str | None) -> int:
+    view = app.view_functions.get(endpoint or "")
+    told = documentation(view) if view else None
+    return (told.body if told and told.body else Body).limit

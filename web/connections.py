@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
+from threading import Lock
 from typing import Any
 
 from gunicorn.http.errors import ParseException
 
 from core.errors import Unavailable
+from web.head import Head
 
 KEEPALIVE = 15.0
 """Seconds that a connection stays open after an answer. Longer than a proxy's own (deploy/nginx.conf: 10 s), or a
@@ -23,6 +25,17 @@ request would now and then meet a connection that is just being closed."""
 REQUEST_LIMIT = 10.0
 """Seconds that a request may take to arrive, head and body together, from its first byte, which a new connection has
 just as long to send. A deadline for each read would let a byte every now and then go on for ever."""
+SMALL_READ = 1024
+"""Bytes: a read that gives less is not worth the turn of the event loop that it takes."""
+SMALL_READS = 8
+"""Such reads that a request may take before each is followed by a pause, in which more can come."""
+PAUSE = 0.01
+"""Seconds by which that pause grows with each of them: so a request takes fifty at most, whatever its bytes do."""
+AT_A_STRETCH = 64 * 1024
+"""Bytes of a request that are read before others have their turn."""
+TURN = 0.005
+"""Seconds between two requests that were sent before their connection's last answer, all such connections together:
+so pipelined ones, which may come by the hundred in one packet, never take all of the process's time."""
 WRITE_LIMIT = 20.0
 """Seconds that a client may take to accept a piece of an answer, or an event."""
 ANSWER_LIMIT = 60.0
@@ -33,6 +46,8 @@ LINGER = 1.0
 """Seconds for which an answered request is still read before its connection ends."""
 LINGER_BYTES = 1024 * 1024
 """Bytes of it, at most."""
+LINGER_PAUSE = 0.05
+"""Seconds between two reads of it."""
 UNSENT_LIMIT = 64 * 1024 * 1024
 """Bytes of large answers that one process keeps for clients that are slow to accept them."""
 UNREAD_LIMIT = 64 * 1024 * 1024
@@ -58,10 +73,15 @@ class Connection:
     __slots__ = (
         "_answer_by",
         "_connections",
+        "_head",
         "_idle",
+        "_pipelines",
         "_read_by",
+        "_small_reads",
         "_socket",
         "_streams",
+        "_stretch",
+        "_surplus",
         "has_unread",
         "is_cut",
         "peer",
@@ -74,8 +94,16 @@ class Connection:
         self.is_cut = False
         self.has_unread = False
         """Whether its last request has been answered without being read to its end."""
+        self._head: Head | None = Head()
+        """What has come of the next request's head; None while a body is read."""
+        self._surplus = b""
+        """What has come after what was asked for."""
         self._idle = True
         self._read_by = time.monotonic() + REQUEST_LIMIT
+        self._small_reads = 0
+        self._stretch = 0
+        self._pipelines = False
+        """Whether more had come before its request was answered."""
         self._answer_by: float | None = None
         self._streams = False
 
@@ -83,23 +111,22 @@ class Connection:
         return getattr(self._socket, name)
 
     def recv(self, size: int) -> bytes:
-        """As socket.recv; b"" also when it has been cut, or stayed idle. Raises TooSlow."""
-        try:
-            self._socket.settimeout(max(0.001, self._read_by - time.monotonic()))
-            data = self._socket.recv(size)
-        except TimeoutError:
-            if self._idle:
-                return b""
-            raise TooSlow from None
-        except OSError:
-            if self.is_cut:
-                return b""
-            raise
-        if self._idle:
-            self._idle = False
-            self._read_by = time.monotonic() + REQUEST_LIMIT
-        self._connections.add_unread(self, len(data))
-        return data
+        """As socket.recv, but a request's head comes as a whole, whatever the size; b"" also when the connection has
+        been cut, or stayed idle. Raises TooSlow, and LimitRequestLine or LimitRequestHeaders for too long a head."""
+        if self._head is not None:
+            return self._read_head(self._head, size)
+        if self._surplus:
+            surplus, self._surplus = self._surplus, b""
+            return surplus
+        return self._read(size)
+
+    def has_more(self) -> bool:
+        """Whether the client has sent something that has not been read."""
+        return bool(self._peek())
+
+    def has_left(self) -> bool:
+        """Whether the client has ended its side."""
+        return self._peek() == b""
 
     def sendall(self, data: bytes) -> None:
         """As socket.sendall. Raises BrokenPipeError when the client is too slow to accept it, or was cut."""
@@ -118,12 +145,19 @@ class Connection:
             self._streams = True
         self.received()
 
-    def next_request(self) -> None:
-        """The answer has been sent; another request may come."""
+    def next_request(self, surplus: bytes = b"") -> bool:
+        """The answer has been sent; another request may come, or has begun with `surplus`. Returns whether it is
+        still this connection's turn."""
         self.end_answer()
-        self._idle = True
-        self._read_by = time.monotonic() + KEEPALIVE
+        self._head = Head()
+        self._small_reads = 0
+        self._surplus = surplus + self._surplus
+        self._idle = not self._surplus
+        self._read_by = time.monotonic() + (KEEPALIVE if self._idle else REQUEST_LIMIT)
         self._connections.start_waiting(self)
+        self._connections.add_unread(self, len(self._surplus))
+        pipelines, self._pipelines = self._pipelines or not self._idle, False
+        return not pipelines or self._connections.take_turn()
 
     def end_answer(self) -> None:
         """There is nothing more to send."""
@@ -155,11 +189,71 @@ class Connection:
                 if not data:
                     return
                 left -= len(data)
+                time.sleep(LINGER_PAUSE)
+
+    def _read_head(self, head: Head, size: int) -> bytes:
+        while piece := self._surplus or self._read(size):
+            self._surplus = b""
+            whole = head.add(piece)
+            if whole is not None:
+                self._head = None
+                text, self._surplus = whole
+                return text
+        return b""
+
+    def _read(self, size: int) -> bytes:
+        self._give_others_a_turn()
+        allowed = self._read_by - time.monotonic()
+        try:
+            if allowed <= 0 and not self._idle:
+                raise TimeoutError  # also when there is something to read: there may be for ever
+            self._socket.settimeout(max(0.001, allowed))
+            data = self._socket.recv(size)
+        except TimeoutError:
+            if self._idle:
+                return b""
+            raise TooSlow from None
+        except OSError:
+            if self.is_cut:
+                return b""
+            raise
+        if self._idle:
+            self._idle = False
+            self._read_by = time.monotonic() + REQUEST_LIMIT
+        self._small_reads += len(data) < SMALL_READ
+        self._stretch += len(data)
+        self._connections.add_unread(self, len(data))
+        return data
+
+    def _give_others_a_turn(self) -> None:
+        if self._small_reads > SMALL_READS:
+            pause = PAUSE * (self._small_reads - SMALL_READS)
+            # Not up to the deadline: what has come before it is still to be read.
+            time.sleep(max(0.0, min(pause, (self._read_by - time.monotonic()) / 2)))
+        elif self._stretch >= AT_A_STRETCH:
+            time.sleep(0)
+        else:
+            return
+        self._stretch = 0
+
+    def _peek(self) -> bytes | None:
+        """The next byte, b"" at the end, None when nothing has come."""
+        timeout = self._socket.gettimeout()
+        try:
+            self._socket.settimeout(0)
+            return self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        finally:
+            self._socket.settimeout(timeout)
 
     def _send(self, piece: bytes) -> None:
         now = time.monotonic()
         if self._answer_by is None:
             self._answer_by = now + ANSWER_LIMIT
+            self._pipelines = self.has_more()  # nobody can have read what is only now being written
         allowed = WRITE_LIMIT if self._streams else min(WRITE_LIMIT, max(0.001, self._answer_by - now))
         try:
             self._socket.settimeout(allowed)
@@ -188,6 +282,7 @@ class Connections:
         self._unread = 0
         self._waiting_of: dict[str, dict[Connection, None]] = {}
         self._unsent: dict[Connection, int] = {}
+        self._turn = Lock()
 
     @contextmanager
     def open(self, client: socket.socket, address: str) -> Iterator[Connection]:
@@ -230,6 +325,17 @@ class Connections:
         self._unread += size
         while self._unread > UNREAD_LIMIT and len(self._waiting) > 1:
             self._cut(next(iter(self._waiting)))
+
+    def take_turn(self) -> bool:
+        """Wait until a connection that sends requests without waiting for answers may have its next one served.
+        Returns whether that came in time."""
+        if not self._turn.acquire(timeout=KEEPALIVE):
+            return False
+        try:
+            time.sleep(TURN)
+        finally:
+            self._turn.release()
+        return True
 
     def add_stream(self) -> None:
         """One more streams. Raises Unavailable when the rest is needed for requests."""

@@ -5,24 +5,25 @@ import contextlib
 import io
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
 import gevent
 from gunicorn.http import errors
-from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.bodies import MAX_BODY
+from web.bodies import SMALL_BODY
+from web.body_limits import limit_of
+from web.chunks import read_chunked
 from web.connections import PEER_SHARE, Connection, Connections, TooSlow
+from web.head import MAX_HEAD
 from web.parts import KEY
 from web.security import HEADERS
 
-MAX_HEAD = 32 * 1024
-"""Bytes of all header fields together, as other servers have it (nginx: 4 x 8 KiB). gunicorn bounds single ones."""
 LEFT_OVER = 64 * 1024
 """Bytes of a body that are still read when the application has not, to keep the connection for the next request."""
 ACCEPTED_AT_ONCE = 200
@@ -60,15 +61,13 @@ class HTTPWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> bool:
         """Serve one request. Raises StopIteration when it was the connection's last."""
-        if sum(len(name) + len(value) for name, value in req.headers) > MAX_HEAD:
-            raise errors.LimitRequestHeaders(f"all fields together are more than {MAX_HEAD} bytes")
-        incoming = _incoming(req)
         if req._expected_100_continue:
             req._expected_100_continue = False
             sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            sock.end_answer()
         try:
             # The application begins when its request is here: what never comes costs no more than a connection.
-            req.body = _received(incoming, req)
+            incoming = self._received(req)
         except HTTPException as error:
             sock.has_unread = True
             sock.sendall(problem(HTTPStatus(error.code or 400), error.description or ""))
@@ -82,9 +81,27 @@ class HTTPWorker(GeventWorker):
             sock.has_unread = not complete
         if not complete:
             raise StopIteration
-        sock.next_request()
-        gevent.sleep(0)  # others' turn, also when this client has sent a hundred requests at once
+        if not sock.next_request(req.unreader.take_buffered()):
+            raise StopIteration
+        gevent.sleep(0)  # others' turn
         return True
+
+    def _received(self, req: Any) -> "_Incoming":
+        """Read the body, and give it to the request; what is left of it. One that says it is longer than any for its
+        path may be is left to the application to refuse.
+
+        Raises HTTPException when it never comes, is broken, or turns out to be too long.
+        """
+        reader = req.body.reader
+        if isinstance(reader, ChunkedReader):
+            return _chunks_received(req, limit_of(self.wsgi, req.method, req.path))
+        incoming = _Incoming(reader)
+        announced = incoming.length
+        if announced > SMALL_BODY and announced > limit_of(self.wsgi, req.method, req.path):
+            req.body = Body(incoming)
+        else:
+            req.body = Body(io.BytesIO(incoming.read(announced)))
+        return incoming
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be read, or whose answer could not be made. Addresses are not logged."""
@@ -97,78 +114,50 @@ class HTTPWorker(GeventWorker):
             client.sendall(problem(status, _detail(exc, status)))
 
 
-class _Chunks(ChunkedReader):
-    """gunicorn's reader, which would wait for a CRLF for ever after a line that has ended otherwise."""
-
-    def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> Any:
-        """The next chunk's size, and what has been read after it."""
-        _check_line(data or b"")
-        return super().parse_chunk_size(unreader, data)
-
-    def read_into(self, unreader: Any, buf: bytearray) -> None:
-        """Read on, within a size's line or the trailers."""
-        super().read_into(unreader, buf)
-        _check_line(buf)
-
-
-def _check_line(data: bytes | bytearray) -> None:
-    end = data.find(b"\n")
-    if end >= 0 and data[end - 1 : end] != b"\r":
-        raise errors.InvalidChunkSize(b"a bare LF")
-
-
 class _Incoming:
-    """A request's body as it arrives, for gunicorn's Body: every way in which it can be broken is the client's error,
-    and told as such by the application."""
+    """A body of known length as it arrives, for gunicorn's Body: every way in which it can be broken is the client's
+    error, and told as such by the application."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, reader: LengthReader) -> None:
         self._reader = reader
         self.failed = False
 
     @property
-    def length(self) -> int | None:
-        """How many bytes are still to come; None when that is not known."""
-        if hasattr(self._reader, "length"):
-            return int(self._reader.length)
-        return 0 if self._reader.parser is None else None
+    def length(self) -> int:
+        """How many bytes are still to come."""
+        return int(self._reader.length)
 
     def read(self, size: int) -> bytes:
         """The next bytes, b"" at the end. Raises BadRequest or RequestTimeout."""
-        announced = min(size, self.length or 0)
-        try:
+        announced = min(size, self.length)
+        self.failed = True
+        with _told_as_clients_error():
             data: bytes = self._reader.read(size)
-        except TooSlow as error:
-            self.failed = True
-            raise RequestTimeout(str(error)) from None
-        except (errors.ParseException, OSError, ValueError):
-            self.failed = True
-            raise BadRequest("The body is not framed as HTTP has it, or ended before its end.") from None
         if len(data) < announced:
-            self.failed = True
             raise BadRequest("The body is shorter than Content-Length says.")
+        self.failed = False
         return data
 
 
-def _incoming(req: Any) -> _Incoming:
-    reader = req.body.reader
-    return _Incoming(_Chunks(req, req.unreader) if isinstance(reader, ChunkedReader) else reader)
+@contextlib.contextmanager
+def _told_as_clients_error() -> Iterator[None]:
+    try:
+        yield
+    except TooSlow as error:
+        raise RequestTimeout(str(error)) from None
+    except (errors.ParseException, OSError, ValueError):
+        raise BadRequest("The body is not framed as HTTP has it, or ended before its end.") from None
 
 
-def _received(incoming: _Incoming, req: Any) -> Body:
-    """The body, once it is here. One that says it is longer than any may be is left to the application to refuse.
-
-    Raises HTTPException when it never comes, is broken, or turns out to be too long.
-    """
-    announced = incoming.length
-    if announced is not None:
-        return Body(incoming if announced > MAX_BODY else io.BytesIO(incoming.read(announced)))
-    body = incoming.read(MAX_BODY + 1)
-    if incoming.length != 0:
-        raise RequestEntityTooLarge
+def _chunks_received(req: Any, limit: int) -> _Incoming:
+    with _told_as_clients_error():
+        content, rest = read_chunked(req.unreader.read, limit)
+    req.unreader.unread(rest)
     # From here on it has a length like any other: werkzeug would take the beginning of a long one for the whole.
     req.headers = [field for field in req.headers if field[0] != "TRANSFER-ENCODING"]
-    req.headers.append(("CONTENT-LENGTH", str(len(body))))
-    return Body(io.BytesIO(body))
+    req.headers.append(("CONTENT-LENGTH", str(len(content))))
+    req.body = Body(io.BytesIO(content))
+    return _Incoming(LengthReader(req.unreader, 0))
 
 
 def _read_rest(incoming: _Incoming) -> bool:
@@ -196,7 +185,7 @@ def _detail(error: BaseException, status: HTTPStatus) -> str:
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return "The server met an unexpected condition."
     if status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-        return f"A header field is too long, there are too many, or all together exceed {MAX_HEAD // 1024} KiB."
+        return f"A header field is too long, there are too many, or the whole head exceeds {MAX_HEAD // 1024} KiB."
     return str(error) if isinstance(error, TooSlow) else status.description or f"{status.phrase}."
 
 

@@ -33,7 +33,17 @@ EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
 class Reader:
     """The body of an event stream. It is a cursor, not a queue: what it has not told yet is in the log."""
 
-    __slots__ = ("_at", "_beat_at", "_expires_at", "_parts", "_proof", "_rotate_at", "_session_id", "_until")
+    __slots__ = (
+        "_at",
+        "_beat_at",
+        "_expires_at",
+        "_parts",
+        "_proof",
+        "_rotate_at",
+        "_session_id",
+        "_subscription",
+        "_until",
+    )
 
     def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
         """With `until`, a generation's id, the stream ends with that generation."""
@@ -46,6 +56,12 @@ class Reader:
         self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311
         self._beat_at = time.monotonic() + HEARTBEAT
         self._at = NOWHERE
+        self._subscription: Subscription | None = None
+
+    def leave(self) -> None:
+        """End it, its client has left."""
+        if self._subscription is not None:
+            self._subscription.leave(time.monotonic())
 
     def read(self, cursor: Position | None, first: bytes) -> Generator[bytes, None, None]:
         """The response's body: what comes after `cursor`, with `first` before it."""
@@ -57,6 +73,7 @@ class Reader:
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
         with self._parts.hub.subscribe(channel(self._session_id), self._proof) as subscription:
+            self._subscription = subscription
             subscription.doubted = True  # what ended before Redis had the subscription was announced to nobody
             with READING:
                 tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)

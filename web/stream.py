@@ -73,7 +73,7 @@ class SessionStream(ServerSentEventsBlueprint):
         """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
         place that web/stream_slots.py has taken for it."""
         reader = Reader(parts(), session, current_principal(), until)
-        return Response(held(reader.read(cursor, first)), headers=HEADERS, direct_passthrough=True)
+        return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
 
 
 def _nothing_left(session: Session, cursor: Position | None) -> bool:

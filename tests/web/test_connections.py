@@ -74,6 +74,11 @@ BROKEN = {
     "a long size": b"0" * 20_000,
     "a bad extension": b"2;\x01\r\n{}\r\n0\r\n\r\n",
     "a bad trailer": b"2\r\n{}\r\n0\r\nx y\r\n\r\n",
+    "a bare LF in a trailer": b"2\r\n{}\r\n0\r\nx: y\n\r\n",
+    "long trailers": b"2\r\n{}\r\n0\r\n" + b"x: y\r\n" * 1_000 + b"\r\n",
+    "a long trailer": b"2\r\n{}\r\n0\r\nx: " + b"y" * 5_000,
+    "chunks of a byte": b"1\r\n \r\n" * 1_500,
+    "little but extensions": b"".join(b"1;%s\r\n \r\n" % (b"a" * 200) for _ in range(50)),
 }
 
 
@@ -147,6 +152,55 @@ def test_every_body_but_a_chat_messages_is_small(web: WebProcess, length: bytes)
             assert _is_problem(_rest(stream), 413)["type"] == "/problems/request-entity-too-large"
 
 
+@pytest.mark.parametrize("path", ["/auth/login", "/nowhere", "/auth/%6cogin"])
+def test_no_more_is_read_of_a_chunked_body_than_its_path_may_have(web: WebProcess, path: str) -> None:
+    """It is refused by what it says, before it has come."""
+    with _connect(web, CHUNKED.replace(b"/auth/logout", path.encode()) + b"4001\r\n") as stream:
+        stream.settimeout(5)
+        _is_problem(_rest(stream), 413)
+
+
+@pytest.mark.parametrize("size", [1_000, 5_000, 32_000])
+def test_a_long_message_may_come_in_pieces(web: WebProcess, size: int) -> None:
+    (session,) = web.new_sessions(1)
+    body = json.dumps({"message": "\N{GRINNING FACE}" * 8_000, "nonsense": 1}).encode()
+    head = CHUNKED.replace(b"/auth/logout", b"/chat").replace(
+        b"\r\n\r\n", f"\r\nX-Session-ID: {session}\r\n".encode()
+    )
+    for end in (b"\r\n", b"Digest: x\r\n\r\n"):
+        with _connect(web, head + b"Connection: close\r\n\r\n") as stream:
+            for at in range(0, len(body), size):
+                piece = body[at : at + size]
+                stream.sendall(b"%x;part=1\r\n%s\r\n" % (len(piece), piece))
+            stream.sendall(b"0\r\n" + end)
+            assert "nonsense" in str(_is_problem(_rest(stream), 422)["detail"])
+
+
+def test_a_head_that_grows_too_long_is_refused_before_its_end(web: WebProcess) -> None:
+    fields = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + (b"cookie: " + b"a" * 8_000 + b"\r\n") * 5
+    for begun, status in ((fields, 431), (b"GET /" + b"a" * 9_000, 414)):
+        with _connect(web, begun) as stream:
+            stream.settimeout(5)
+            _is_problem(_rest(stream), status)
+    with _connect(web, fields[: 30 * 1024] + b"\r\nConnection: close\r\n\r\n") as stream:
+        assert _rest(stream).startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_in_single_bytes_is_read_as_any_other(web: WebProcess) -> None:
+    requests = HEAD + b"Content-Length: 2\r\n\r\n{}" + CHUNKED[:-2] + b"Connection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    with _connect(web) as stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(requests)):
+            stream.sendall(requests[at : at + 1])
+        assert _rest(stream).count(b"HTTP/1.1 204") == 2
+
+
+def test_requests_sent_ahead_are_all_answered(web: WebProcess) -> None:
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    with _connect(web, (get + b"\r\n") * 100 + get + b"Connection: close\r\n\r\n") as stream:
+        assert _rest(stream).count(b"HTTP/1.1 200 OK") == 101
+
+
 def test_requests_that_do_not_arrive_are_ended(web: WebProcess) -> None:
     """In ten seconds all in all, also when a byte comes now and then."""
     head, body = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", HEAD + b"Content-Length: 1000\r\n\r\n{"
@@ -217,12 +271,24 @@ def test_streams_have_a_cap_and_make_room_when_they_end(web: WebProcess) -> None
         wait_for(has_room, what="a reader that has left has made room")
 
 
+def test_a_page_may_be_loaded_again_and_again(web: WebProcess) -> None:
+    """Each time it leaves a stream behind, on which nothing happens that would tell."""
+    (session,) = web.new_sessions(1)
+    for _ in range(4 * STREAM_CAP):
+        with _stream(web, session) as stream:
+            assert _status(stream) == 200
+    with ExitStack() as stack:
+        for _ in range(STREAM_CAP):
+            assert _status(stack.enter_context(_stream(web, session))) == 200
+        with _stream(web, session) as refused:  # those that are read have their places
+            assert _is_problem(_rest(refused), 429)["limit"] == "streams-session"
+
+
 def test_a_question_whose_stream_is_refused_has_changed_nothing(web: WebProcess) -> None:
     one, other = web.new_sessions(2)
     with ExitStack() as stack:
-        streams = [stack.enter_context(_stream(web, one)) for _ in range(STREAM_CAP)]
-        streams.append(stack.enter_context(_stream(web, other)))
-        wait_for(lambda: [_status(stream) for stream in streams], what="all are open")
+        for session in [one] * STREAM_CAP + [other]:
+            assert _status(stack.enter_context(_stream(web, session))) == 200
         question = json.dumps({"message": "Why?"}).encode()
         head = HEAD.replace(b"/auth/logout", b"/chat/sse") + f"X-Session-ID: {other}\r\n".encode()
         with _connect(
@@ -249,7 +315,20 @@ def test_the_web_process_may_open_as_many_files_as_the_system_allows(web: WebPro
     assert soft == hard
 
 
-@pytest.mark.parametrize("name", ["half a head", "half a body", "marks", "fields", "streams"])
+BYSTANDERS = [
+    "half a head",
+    "half a body",
+    "marks",
+    "fields",
+    "streams",
+    "a long head",
+    "long trailers",
+    "tiny chunks",
+    "pipelines",
+]
+
+
+@pytest.mark.parametrize("name", BYSTANDERS)
 def test_a_bystander_notices_nothing(tmp_path: Path, short_directory: Path, web: WebProcess, name: str) -> None:
     """A small run of bench/bystander.py; once more when this machine had other things to do."""
     for _ in range(3):
@@ -343,14 +422,52 @@ def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.Mo
 
 def test_requests_that_stay_half_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "UNREAD_LIMIT", 1_000)
+    monkeypatch.setattr(connections, "REQUEST_LIMIT", 0.1)
     book = Connections(9)
     pairs = [_pair(book) for _ in range(3)]
     for connection, far, _ in pairs:
         far.sendall(b"x" * 400)
-        connection.recv(8192)
+        with pytest.raises(TooSlow):
+            connection.recv(8192)
     assert [connection.is_cut for connection, _, _ in pairs] == [True, False, False]
     for _, _, stack in pairs:
         stack.close()
+
+
+def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when they come as quickly as they are read."""
+    monkeypatch.setattr(connections, "REQUEST_LIMIT", 1.0)
+    connection, far, stack = _pair(Connections(9))
+    ended = threading.Event()
+
+    def trickle() -> None:
+        while not ended.wait(0.0005):
+            far.send(b"x")
+
+    sender = threading.Thread(target=trickle)
+    with stack:
+        sender.start()
+        try:
+            with pytest.raises(TooSlow):
+                connection.recv(8192)
+        finally:
+            ended.set()
+            sender.join()
+        assert 1 < connection._small_reads < 50
+
+
+def test_a_deadline_holds_while_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_LIMIT", 0.1)
+    connection, far, stack = _pair(Connections(9))
+    with stack:
+        far.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 20_000)
+        connection.recv(8192)
+        for _ in range(50):
+            try:
+                connection.recv(1)
+            except TooSlow:
+                return
+    raise AssertionError("read on and on")
 
 
 def test_a_slow_request_and_an_idle_connection_end_differently(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +480,6 @@ def test_a_slow_request_and_an_idle_connection_end_differently(monkeypatch: pyte
         assert connection.recv(10) == b""
         far.sendall(b"GET")
         connection.next_request()
-        assert connection.recv(10) == b"GET"
         with pytest.raises(TooSlow):
             connection.recv(10)
 
