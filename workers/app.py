@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from celery_config import HOLDER, QueueNames, TaskNames
+from core.descriptors import raise_limit
 from core.errors import SwitchboardError
 from core.replies import Reply
 from core.runtime import Runtime
@@ -91,6 +92,12 @@ def withdraw_queues(sender: Any, **_: Any) -> None:
 
 def _queues() -> set[str]:
     return set(app.amqp.queues.consume_from or {}) & set(QueueNames.ALL)
+
+
+@signals.celeryd_after_setup.connect
+def raise_descriptors(**_: Any) -> None:
+    """Let the worker hold as many connections as the system allows, also without `switchboard up` before it."""
+    raise_limit()
 
 
 @signals.celeryd_after_setup.connect
