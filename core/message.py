@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from core import models
+from core.characters import storable
 from core.clock import rfc3339
 
 OVERHEAD = 300
@@ -30,7 +31,7 @@ class Message:
 
     def dump(self) -> str:
         """The stored form. Not in ASCII, which has twelve bytes for an emoji and takes three times as long."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return storable(json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False))
 
     @classmethod
     def load(cls, stored: str) -> "Message":

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -54,12 +55,14 @@ class Postgres:
     def freeze(self) -> None:
         """Let it hold its connections and answer nothing. The kernel still acknowledges what is sent to it."""
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # one of a connection that has just ended
+                process.suspend()
 
     def thaw(self) -> None:
         """Let a frozen one go on."""
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     @property
     def socket(self) -> Path:

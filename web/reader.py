@@ -171,9 +171,11 @@ class Reader:
         return subscription.revoked
 
     def _farewell(self) -> Iterator[bytes]:
-        """To a user whose login, key or token has ended. A guest whose session is another's now hears nothing more:
-        it comes back with what it has, and is told then."""
-        if self._proof.principal is not None:
+        """That it is over, when the session is gone, or a user's login, key or token has ended. A guest whose session
+        is another's now hears nothing more: it comes back with what it has, and is told then."""
+        with self._parts.runtime.database.reading() as db:
+            gone = db.get(Session, self._session_id) is None
+        if gone or self._proof.principal is not None:
             yield EXPIRED
 
     def _seconds_left(self) -> float:

@@ -252,6 +252,7 @@ def test_everything_works_from_the_keyboard(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     expect(box(page)).to_be_focused()
+    expect(page.get_by_role("combobox", name="Model")).to_be_enabled()
     tab_to(page, "model", "Shift+Tab")
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("combobox", name="Model")).to_have_value("smollm2-precise")

@@ -67,7 +67,7 @@ def test_so_are_words_that_were_in_redis_before(client: FlaskClient, web_runtime
     _said(client)
     words = keys(UUID(client.get("/session/current").get_json()["session_id"]))[3]
     first = Message.load(str(web_runtime.redis.lindex(words, 0)))
-    web_runtime.redis.lset(words, 0, Message(**{**vars(first), "text": "a\0b", "model": "\ud83d"}).dump())
+    web_runtime.redis.lset(words, 0, json.dumps({**vars(first), "text": "a\0b", "model": "\ud83d"}))
     _user(client)
     assert _send(client, "POST", "/session/claim", {}).status_code == 200
     assert _said(client)[0] == "a\ufffdb"

@@ -100,6 +100,23 @@ def test_a_claim_that_comes_while_a_stream_is_opened_ends_it(
     assert session_id
 
 
+def test_a_deletion_that_comes_while_a_stream_is_opened_is_told(
+    client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The farewell was announced before anybody listened."""
+    _create(client)
+    secret, hub = _secret(client), app.extensions[KEY].hub
+    subscribe = hub.subscribe
+
+    def late(*args: Any) -> Any:
+        monkeypatch.undo()
+        assert app.test_client().delete("/session", headers={"X-Session-ID": secret}).status_code == 204
+        return subscribe(*args)
+
+    monkeypatch.setattr(hub, "subscribe", late)
+    assert [event.type for event in events(client.get("/chat/sse").iter_encoded())] == ["expired"]
+
+
 def _log_out(app: Flask, browser: Browser) -> None:
     assert browser.client.post("/auth/logout").status_code == 204
 
