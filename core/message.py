@@ -8,7 +8,7 @@ from core import models
 from core.characters import storable
 from core.clock import rfc3339
 
-OVERHEAD = 300
+OVERHEAD = 600
 """Bytes of a message's JSON beside its text and its HTML, at the most, unless its model has a long name."""
 
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
@@ -28,6 +28,14 @@ class Message:
     html: str | None = None
     """The text's Markdown, rendered when the answer ended. None: not rendered, and never will be; the text as it
     stands is what is shown."""
+    finish_reason: str | None = None
+    """Why an answer ended: one of core/providers' reasons, `stopped` or `error`. None while it is being written."""
+    thinking: str | None = None
+    """What the model said to itself. None: nothing."""
+    thinking_seconds: int | None = None
+    """How long it did."""
+    problem: dict[str, Any] | None = None
+    """Why an answer failed."""
 
     def dump(self) -> str:
         """The stored form. Not in ASCII, which has twelve bytes for an emoji and takes three times as long."""
@@ -41,8 +49,19 @@ class Message:
     @classmethod
     def of(cls, row: models.Message) -> "Message":
         """The message in a row."""
-        values = (str(row.id), row.role, row.text, row.model, row.state, rfc3339(row.created_at), row.html)
-        return cls(*values)  # type: ignore[arg-type]
+        return cls(
+            str(row.id),
+            row.role,  # type: ignore[arg-type]
+            row.text,
+            row.model,
+            row.state,  # type: ignore[arg-type]
+            rfc3339(row.created_at),
+            row.html,
+            row.finish_reason,
+            row.thinking,
+            row.thinking_seconds,
+            row.problem,
+        )
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
@@ -55,7 +74,7 @@ class Message:
     def size(self) -> int:
         """About how many bytes `encode` makes, without doing it: escapes are not counted, of which a text of control
         characters alone has six bytes each, and characters beyond ASCII count as four."""
-        return OVERHEAD + _bytes(self.text) + _bytes(self.html or "")
+        return OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
 
 
 def _bytes(text: str) -> int:

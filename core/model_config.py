@@ -36,9 +36,25 @@ class ModelConfig(_Table):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     prefill: bool = False
     fallback: tuple[str, ...] = Field((), strict=False)
+    reasoning_effort: str | None = None
+    """What the server is asked for under this name: `low`, `medium`, `high`, or whatever it knows."""
+    thinking_budget: Annotated[int, Field(ge=1)] | None = None
+    """Tokens that the model may think for, besides the `max_tokens` of its answer."""
+    think_tags: bool | Literal["opened"] = False
+    """Whether the answer's text begins with its thinking in `<think>` tags; `opened`: the server's template has the
+    first tag, and the text only the closing one."""
+    omit: tuple[str, ...] = Field((), strict=False)
+    """Parameters of a request that the server refuses: they are left out. `system`: the system prompt becomes part of
+    the first question."""
+    rename: dict[str, str] = {}
+    """Parameters that the server knows by another name."""
+    extra_body: dict[str, Any] = {}
+    """What each request has besides."""
     connect_timeout: Annotated[float, Field(gt=0)] = 5.0
-    first_token_timeout: Annotated[float, Field(gt=0)] = 60.0
-    between_tokens_timeout: Annotated[float, Field(gt=0)] = 30.0
+    first_token_timeout: Annotated[float, Field(gt=0)] = 300.0
+    """For the first word of thinking or text. Any sign of life begins it anew."""
+    between_tokens_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """For any sign of life after that."""
 
     @model_validator(mode="before")
     @classmethod

@@ -210,6 +210,8 @@ class Generation(Base):
     prompt_tokens: Mapped[int | None]
     """What the answer counts for, once it has ended; see core/answers/usage.py."""
     completion_tokens: Mapped[int | None]
+    reasoning_tokens: Mapped[int | None]
+    """How many of the completion's tokens are thinking."""
     settled_tokens: Mapped[int | None]
     """What its owner's budget has been charged, once it has been."""
     untold: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -242,6 +244,13 @@ class Message(Base):
     """An answer's Markdown, rendered when it ended; None when it was not, and for what a person wrote."""
     model: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
+    finish_reason: Mapped[str | None] = mapped_column(String(32))
+    """Why an answer ended: one of core/providers' reasons, `stopped` or `error`."""
+    thinking: Mapped[str | None] = mapped_column(Text)
+    """What the model said to itself."""
+    thinking_seconds: Mapped[int | None]
+    problem: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Why an answer failed, as the terminal event told it."""
     created_at: Mapped[datetime]
 
 

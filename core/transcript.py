@@ -94,6 +94,10 @@ class Transcript:
                 model=message.model,
                 state=message.state,
                 html=message.html,
+                finish_reason=message.finish_reason,
+                thinking=message.thinking,
+                thinking_seconds=message.thinking_seconds,
+                problem=message.problem,
                 created_at=datetime.fromisoformat(message.created_at),
             )
         )

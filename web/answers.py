@@ -73,6 +73,17 @@ class Message(Answer):
     model: str | None
     state: Literal["complete", "streaming", "stopped", "failed"]
     created_at: datetime
+    finish_reason: (
+        Literal["stop", "length", "content_filter", "refusal", "tool_calls", "other", "stopped", "error"] | None
+    )
+    """Why an answer ended; null while it is being written, and for what a person wrote. `refusal`: the model has
+    declined; `tool_calls`: it asked for a tool, of which there are none here."""
+    thinking: str | None
+    """What the model said to itself before or while it answered."""
+    thinking_seconds: int | None
+    """How long it did."""
+    problem: Problem | None
+    """Why an answer failed, as the event `failed` told it: a problem document."""
 
 
 class Messages(Answer):

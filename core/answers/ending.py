@@ -114,7 +114,7 @@ class Endings:
                 return
             attempt = self._attempts.of(row, db)
         attempt.text = self._transcript.written(attempt.session_id, generation_id)
-        attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0)
+        attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
         state = GenerationState(row.state)
         answer = self._answer(attempt, state, row.untold, rendered=rendered and attempt.anonymous)
         self._tell(attempt, state, row.untold, answer)
@@ -182,7 +182,7 @@ class Endings:
     def _settle(self, attempt: Attempt) -> int | None:
         """The tokens that the owner's budget is charged, or None when it can't be now, or the lease not be given
         back."""
-        tokens = sum(attempt.usage)
+        tokens = attempt.usage.total
         try:
             self._limits.release(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
