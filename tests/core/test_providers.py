@@ -200,10 +200,12 @@ def _unfinished_chunks(handler: Handler) -> None:
     _chunked(handler, blocks, end=False)
 
 
-def _json_answer(handler: Handler) -> None:
-    handler.head(content_type="application/json")
-    message = {"role": "assistant", "content": SECRET}
-    handler.say(json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "content": [message]}))
+def _document(words: str) -> Manner:
+    def manner(handler: Handler) -> None:
+        handler.head(content_type="application/json")
+        handler.say(words)
+
+    return manner
 
 
 def _not_gzip(handler: Handler) -> None:
@@ -222,11 +224,11 @@ BROKEN = ErrorKind.BROKEN_STREAM
 WRONG: dict[str, tuple[Manner, str, ErrorKind]] = {
     "400": (_refused(400), "", ErrorKind.REJECTED),
     "401": (_refused(401), "", ErrorKind.UNAUTHORIZED),
-    "402": (_refused(402), "", ErrorKind.UNAUTHORIZED),
+    "402": (_refused(402), "", ErrorKind.QUOTA),
     "403": (_refused(403), "", ErrorKind.UNAUTHORIZED),
     "404": (_refused(404), "", ErrorKind.UNREACHABLE),
     "408": (_refused(408), "", ErrorKind.TIMEOUT),
-    "413": (_refused(413), "", ErrorKind.REJECTED),
+    "413": (_refused(413), "", ErrorKind.TOO_LONG),
     "429": (_refused(429), "", ErrorKind.RATE_LIMITED),
     "500": (_refused(500), "", ErrorKind.SERVER_ERROR),
     "503": (_refused(503), "", ErrorKind.SERVER_ERROR),
@@ -234,7 +236,8 @@ WRONG: dict[str, tuple[Manner, str, ErrorKind]] = {
     "page 200": (_page(200), "", BROKEN),
     "page 502": (_page(502), "", ErrorKind.SERVER_ERROR),
     "endless refusal": (_endless_refusal, "", ErrorKind.SERVER_ERROR),
-    "JSON instead of a stream": (_json_answer, "", BROKEN),
+    "a document that is no answer": (_document('{"sk-secret": 1}'), "", BROKEN),
+    "half a document": (_document('{"choices": [{"sk-secret'), "", BROKEN),
     "nothing": (_says(b""), "", BROKEN),
     "no HTTP": (_says(b"sk-secret\r\n\r\n"), "", BROKEN),
     "no gzip": (_not_gzip, "", BROKEN),
@@ -656,7 +659,7 @@ class TestKeys:
         error = _hear(lambda: pool.open("m", QUESTION)).error
         assert error is not None
         assert (error.kind, error.log_detail) == (
-            ErrorKind.UNAUTHORIZED,
+            ErrorKind.MISCONFIGURED,
             "SOME_KEY holds characters that no key has",
         )
         assert len(server.requests) == before
@@ -668,7 +671,7 @@ import sys
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 import core.runtime
-loaded = lambda: sorted({"anthropic", "openai"} & set(sys.modules))
+loaded = lambda: sorted({"anthropic", "httpx2", "openai"} & set(sys.modules))
 table = dict(label="M", model="m", base_url="http://127.0.0.1:1")
 for provider in ("openai", "anthropic"):
     pool = ClientPool(ModelCatalog(default="m", models={"m": ModelConfig(provider=provider, **table)}), "")
@@ -678,4 +681,4 @@ for provider in ("openai", "anthropic"):
 print(loaded())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split("\n")[:3] == ["[]", "['openai']", "['anthropic', 'openai']"]
+    assert done.stdout.split("\n")[:3] == ["[]", "['httpx2']", "['httpx2']"]
