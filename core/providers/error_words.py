@@ -70,7 +70,8 @@ _SAID = [
         r"""
         content\ (?:management\ )?policy | content[ _-]?filter(?:ed|ing)? | \bmoderation\b | \bwas\ flagged\b
         | flagged\ (?:as|for|by) | safety\ (?:system|filter|settings|policy|reasons) | responsible\ ai | usage\ polic
-        | prohibited\ content | blocked\ (?:by|due\ to)\b.{0,40}\b(?:safety|policy|filter|guardrail|content)
+        | prohibited\ content | content\ exists\ risk
+        | blocked\ (?:by|due\ to)\b.{0,40}\b(?:safety|policy|filter|guardrail|content)
         """,
     ),
     (
@@ -93,6 +94,13 @@ _SAID = [
         | unable\ to\ access\ model | ^model:\ \S+$ | :\ model:\ \S+$
         """,
     ),
+    (
+        ErrorKind.UNAUTHORIZED,
+        r"""
+        (?:invalid|incorrect|wrong|missing|no)\ api[ -]?key
+        | api[ -]?key\ (?:is\ )?(?:not\ valid|invalid|missing|expired)
+        """,
+    ),
 ]
 _PATTERNS = [(kind, re.compile(pattern, re.VERBOSE | re.IGNORECASE)) for kind, pattern in _SAID]
 
@@ -107,8 +115,8 @@ _PROMPT = [
     rf"{_FIGURE} (?:tokens )?(?:in|from|of) (?:the |your )?(?:messages|prompt|input|text input)",
     rf"messages resulted in {_FIGURE} tokens",
     rf"{_FIGURE} (?:input|prompt) tokens",
-    rf"(?:prompt|request|input|decoder prompt)\b[^0-9]{{0,40}}{_FIGURE}(?: tokens?\b)?",
     rf"requested (?:about )?{_FIGURE}",
+    rf"(?:prompt|request|input)\b[^0-9]{{0,40}}{_FIGURE}(?:\)| tokens?\b)",
     rf"too long: {_FIGURE}",
     rf"limit: {_FIGURE} \+",
     rf"keep the first {_FIGURE}",

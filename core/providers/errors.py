@@ -225,7 +225,7 @@ def _number(text: str, unit: float = 1.0) -> float | None:
 
 def _moment(text: str) -> float | None:
     """Retry-After is a number of seconds or a date."""
-    if re.fullmatch(r"\s*[0-9]{13,100}\s*", text):
+    if re.fullmatch(r"\s*[0-9]{13,}\s*", text):
         return LONGEST_WAIT
     if (seconds := _number(text)) is not None:
         return seconds

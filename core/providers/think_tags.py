@@ -22,6 +22,7 @@ class ThinkTags:
         self._held = ""
         self._closing = CLOSING if opened else ()
         self._state = "opened" if opened else "begin"
+        self._thought = False
 
     def feed(self, piece: str) -> Parts:
         """What the piece completes; what may become a tag is held back."""
@@ -58,13 +59,16 @@ class ThinkTags:
         for tag, closing in TAGS.items():
             if begun.startswith(tag):
                 self._closing = (closing,)
-                self._held, self._state = begun.removeprefix(tag).lstrip("\n"), "thinking"
+                self._held, self._state = begun.removeprefix(tag), "thinking"
                 return
         if any(tag.startswith(begun) for tag in TAGS):  # also when nothing or only blanks have come
             return
         self._state = "thinking" if self._state == "opened" else "text"
 
     def _think(self) -> str:
+        if not self._thought:  # the line end after the tag is not thinking
+            self._held = self._held.lstrip("\n")
+            self._thought = bool(self._held)
         found = [(at, tag) for tag in self._closing if (at := self._held.find(tag)) >= 0]
         if found:
             at, tag = min(found)
