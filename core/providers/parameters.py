@@ -67,9 +67,12 @@ def refused(complaint: Complaint, parameters: Iterable[str], adjustment: Adjustm
         return Adjustment(frozenset({SYSTEM}))
     if complaint.status not in (400, 422):
         return Adjustment()
-    sent = {adjustment.rename.get(name, name): name for name in parameters if name not in adjustment.omit}
-    named = {name.split(".")[0] for name in complaint.named} & sent.keys() & set(DISPENSABLE)
-    named = named or {name for name in sent if name in DISPENSABLE and _names(complaint.message, name)}
+    dispensable = set(DISPENSABLE) & set(parameters) - adjustment.omit
+    sent = {adjustment.rename.get(name, name): name for name in dispensable}
+    if complaint.named:
+        named = {name.split(".")[0] for name in complaint.named} & sent.keys()
+    else:
+        named = {name for name in sent if _names(complaint.message, name)}
     omit: set[str] = set()
     rename: dict[str, str] = {}
     for name in named:

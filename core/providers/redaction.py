@@ -26,7 +26,7 @@ _SECRETS = re.compile(
     \b(?:Bearer|Basic)\s+[^\s"',;]+                                     # a header's value
     | \b(?:sk|pk|rk|gsk|xai|hf|nvapi|csk|pplx|ya29)[-_.*][^\s"',;]{3,}  # keys, by how they begin
     | \bAIza[\w-]{10,}
-    | (?<=key[=:])\s*[^\s"',;]{8,} | (?<=key\sprovided:)\s*[^\s"',;]+
+    | (?<=key[=:])\s*[^\s"',;]{8,} | (?<=key\sprovided:\s)[^\s"',;]+
     | \beyJ[\w-]{8,}(?:\.[\w-]+)*                                       # a JSON Web Token
     | \b(?=[A-Za-z_]*\d)(?=\d*[A-Za-z])\w{24,}                          # long, of letters and digits
     | (?<![\w/+-])(?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[\w/+-]{40,}={0,2}   # long, in base64

@@ -163,8 +163,7 @@ OPENAI: dict[str, tuple[Body, Heard]] = {
     "an index in a text": ([{"choices": [{"index": "0", "delta": {"content": "Hi"}}]}, *END], Heard("Hi")),
     "no index": ([{"choices": [{"delta": {"content": "Hi"}}]}, *END], Heard("Hi")),
     "Azure's first": (
-        [{"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}, HI]
-        + [{"choices": [{"content_filter_results": {}}]}, *END],
+        [{"choices": [], "prompt_filter_results": [{}]}, HI, {"choices": [{"content_filter_results": {}}]}, *END],
         Heard("Hi"),
     ),
     "a BOM": (b"\xef\xbb\xbf" + _bytes([HI, *END]), Heard("Hi")),
