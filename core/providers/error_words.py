@@ -120,9 +120,11 @@ _PROMPT = [
     rf"too long: {_FIGURE}",
     rf"limit: {_FIGURE} \+",
     rf"keep the first {_FIGURE}",
+    rf"n_keep: {_FIGURE}",
     rf"{_FIGURE} tokens? (?:>|exceeds?)",
 ]
 _LIMIT = [
+    rf"n_ctx: {_FIGURE}",
     rf"max(?:imum)? context (?:length|size|window)[^0-9]{{0,30}}{_FIGURE}",
     rf"context (?:length|size|window|limit)\b[^0-9]{{0,40}}{_FIGURE}(?! \+)",
     rf"{_FIGURE} (?:tokens? )?max(?:imum)?\b",

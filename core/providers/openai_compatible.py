@@ -70,6 +70,8 @@ class Completion:
     def __init__(self) -> None:
         self.over = False
         self._refuses = False
+        self._in_thought = False
+        """Whether the last words were thinking by Gemini's mark, whose tags stand in the text besides."""
         self._finished = False
 
     def feed(self, event: Event) -> Iterator[Chunk]:
@@ -93,7 +95,11 @@ class Completion:
         said = choice.get("delta") or choice.get("message") or {}
         text, thinking = content(said.get("content"))
         if _is_thought(said):
+            self._in_thought = True
             text, thinking = "", text.removeprefix("<thought>").removesuffix("</thought>")
+        elif self._in_thought and text:
+            self._in_thought = False
+            text = text.removeprefix("</thought>")
         if refusal := said.get("refusal"):
             self._refuses = True
             text += _text(refusal)

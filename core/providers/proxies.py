@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from core.providers import ErrorKind, ProviderError
 
@@ -28,9 +28,12 @@ class Proxy(NamedTuple):
 
 def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy before a server, or None. Raises ProviderError that names the variable when it holds no address."""
-    server = urlsplit(url)
-    host = (server.hostname or "").rstrip(".")
-    if is_loopback(host) or _is_excepted(server, host, _value("no_proxy", environment)[1]):
+    try:
+        server = urlsplit(url)
+        host, port = (server.hostname or "").rstrip("."), server.port or PORTS.get(server.scheme)
+    except ValueError:  # no URL: whoever asks for it will say so
+        return None
+    if is_loopback(host) or _is_excepted(host, port, _value("no_proxy", environment)[1]):
         return None
     for name in (f"{server.scheme}_proxy", "all_proxy"):
         variable, value = _value(name, environment)
@@ -69,8 +72,7 @@ def _checked(value: str, variable: str) -> str:
     return f"{scheme}://{address.partition('://')[2]}"
 
 
-def _is_excepted(server: SplitResult, host: str, exceptions: str) -> bool:
-    port = server.port or PORTS.get(server.scheme)
+def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
     return any(_excepts(entry.lower(), host, port) for entry in re.split(r"[\s,;]+", exceptions) if entry)
 
 

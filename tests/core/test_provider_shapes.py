@@ -121,8 +121,14 @@ OPENAI: dict[str, tuple[Body, Heard]] = {
     "a block with a text": ([_delta(content=[{"type": "new", "text": "Hi"}]), *END], Heard("Hi")),
     "no blocks": ([_delta(content=[]), HI, *END], Heard("Hi")),
     "Gemini's thought": (
-        [_delta(content="<thought>Hm.", extra_content={"google": {"thought": True}}), HI, *END],
-        Heard("Hi", "Hm."),
+        [
+            _delta(content="<thought>H", extra_content={"google": {"thought": True}}),
+            _delta(content="m.", extra_content={"google": {"thought": True}}),
+            _delta(content="</thought>Hi"),
+            _delta(content=" </thought>"),
+            *END,
+        ],
+        Heard("Hi </thought>", "Hm."),
     ),
     "a refusal": ([_delta(refusal="I'm "), _delta(refusal="sorry."), *END], Heard("I'm sorry.", "", "refusal")),
     "a refusal that is null": ([_delta(refusal=None, content="Hi"), *END], Heard("Hi")),
