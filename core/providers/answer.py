@@ -40,8 +40,12 @@ class Answer:
 
     def feed(self, piece: bytes) -> Iterator[Chunk]:
         """What the piece completes. Raises Refused or ProviderError, unless the answer was at its end before."""
-        yield from self._chunks(self._events.feed(piece))
-        yield Chunk()
+        silent = True
+        for chunk in self._chunks(self._events.feed(piece)):
+            silent = False
+            yield chunk
+        if silent:
+            yield Chunk()
 
     def end(self) -> Iterator[Chunk]:
         """What is left when the body has ended. Raises as `feed` does, and when that was not the answer's end."""

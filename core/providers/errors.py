@@ -70,11 +70,16 @@ def error_in(data: Any, name: str = "") -> Complaint | None:
             return _gateway_error(data)
         case {"detail": detail} if detail and "type" not in data:
             return complaint_of(data)
-        case {"message": str(message)} if message:
+        case {"message": str(message)} if message and _is_of_errors(data.get("type")):
             return complaint_of(data)
         case [{"error": error}, *_] if error:
             return complaint_of(data)
     return complaint_of(data) if name == "error" else None
+
+
+def _is_of_errors(told: Any) -> bool:
+    """Whether an object of this type may be an error: one without a type, or with that of one."""
+    return told is None or _code(told) in CODES or "error" in str(told).lower()
 
 
 def _gateway_error(data: dict[str, Any]) -> Complaint | None:
@@ -125,7 +130,7 @@ def as_provider_error(complaint: Complaint, said: str) -> ProviderError:
 
 
 def _kind(status: int | None, codes: list[str], message: str, retry_after: float | None) -> ErrorKind:
-    told = [CODES[name] for code in codes if (name := re.sub(r"\W+", "_", code.lower()).strip("_")) in CODES]
+    told = [CODES[name] for code in codes if (name := _code(code)) in CODES]
     by_words = kind_by_words(message)
     if by_words is ErrorKind.QUOTA and ErrorKind.QUOTA not in told and retry_after is not None:
         by_words = None  # what is there again soon is a rate
@@ -143,6 +148,10 @@ def _kind(status: int | None, codes: list[str], message: str, retry_after: float
     if rough is ErrorKind.SERVER_ERROR and status:
         return kind_of(status)
     return rough
+
+
+def _code(told: Any) -> str:
+    return re.sub(r"\W+", "_", str(told)[:100].lower()).strip("_")
 
 
 def _records(body: Any, depth: int = 0) -> Iterator[dict[str, Any]]:

@@ -81,18 +81,22 @@ class Completion:
             return
         if complaint := error_in(event.data, event.name):
             raise Refused(complaint)
-        yield Chunk(usage=_usage(event.data))
+        usage = _usage(event.data)
         choices = event.data.get("choices")
         for choice in choices or ():
             if choice.get("index") in (None, 0, "0"):  # one answer was asked for
-                yield self._chunk(choice, whole=event.whole)
+                yield self._chunk(choice, whole=event.whole)._replace(usage=usage)
+                usage = None
+        if usage:
+            yield Chunk(usage=usage)
         if event.whole:
             self.over = True
             if not choices:
                 raise ProviderError(ErrorKind.BROKEN_STREAM, "a document that is no answer")
 
     def _chunk(self, choice: dict[str, Any], *, whole: bool) -> Chunk:
-        said = choice.get("delta") or choice.get("message") or {}
+        # A few servers repeat all of it as the message beside each delta.
+        said = choice.get("delta" if "delta" in choice else "message") or {}
         text, thinking = content(said.get("content"))
         if _is_thought(said):
             self._in_thought = True
@@ -106,8 +110,8 @@ class Completion:
         reason = choice.get("finish_reason") or ("stop" if whole else None)
         return Chunk(text, self._reason(reason) if reason else None, thinking=_reasoning(said) or thinking)
 
-    def _reason(self, told: str) -> FinishReason:
-        plain = told.lower().partition(":")[0].strip()
+    def _reason(self, told: Any) -> FinishReason:
+        plain = str(told).lower().partition(":")[0].strip()
         if plain in FAILED:
             raise Refused(Complaint(ErrorKind.SERVER_ERROR, None, f"finish_reason: {plain}"))
         self._finished = True

@@ -17,6 +17,8 @@ RUN_OF_CHARACTERS = 24
 """Letters and digits in a row, of any words: for scripts without spaces, and for numbers."""
 SHORTEST_TURN = 8
 """Characters of a message that is not repeated even when it is shorter than those."""
+SHORTEST_KEY = 6
+"""Characters: what is shorter stands in other words too, such as the `none` of servers without a key."""
 GONE = "[...]"
 
 _ESCAPES = re.compile(r'\\(?:u([0-9a-fA-F]{4})|([nrt])|(["\\/]))')
@@ -42,7 +44,7 @@ def redacted(words: str, conversation: Iterable[str], key: str = "") -> str:
     Takes time in proportion to the conversation, and so belongs to the moment of a failure only.
     """
     text = _unescaped(words[:READ])
-    if key:
+    if len(key) >= SHORTEST_KEY:
         text = text.replace(key, GONE)
     text = _SECRETS.sub(GONE, _URL.sub(r"\1\2", one_line(text)))
     text = _without(text, list(conversation))

@@ -199,6 +199,23 @@ OPENAI: dict[str, tuple[Body, Heard]] = {
         ['[{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}]'],
         Heard("", "", None, None, ErrorKind.RATE_LIMITED),
     ),
+    "all of it beside each delta": (
+        [
+            {"choices": [{"delta": {"content": "Hi"}, "message": {"content": "Hi"}}]},
+            {"choices": [{"delta": {}, "message": {"content": "Hi"}, "finish_reason": "stop"}]},
+        ],
+        Heard("Hi"),
+    ),
+    "a reason that is a number": ([HI, {"choices": [{"delta": {}, "finish_reason": 5}]}], Heard("Hi", "", "other")),
+    "a ping in words": ([{"type": "ping", "message": "still here"}, HI, *END], Heard("Hi")),
+    "an error of a gateway": (
+        ['{"type": "rate_limit_error", "message": "slow down"}'],
+        Heard("", "", None, None, ErrorKind.RATE_LIMITED),
+    ),
+    "counts beside another choice": (
+        [HI, {**_delta(index=1), "usage": {"prompt_tokens": 7, "completion_tokens": 11}}, *END],
+        Heard("Hi", usage=Usage(7, 11)),
+    ),
     "a document": (_message(content="Hi"), Heard("Hi")),
     "a document with thinking": (_message(content="Hi", reasoning_content="Hm."), Heard("Hi", "Hm.")),
     "a document of blocks": (_message(content=MISTRAL), Heard("Hi", "Hm.")),

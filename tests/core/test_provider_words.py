@@ -51,6 +51,10 @@ def test_words_are_shown_without_what_is_not_theirs(words: str, shown: str) -> N
     assert redacted(words, turns, "our-own-key") == shown
 
 
+def test_no_key_is_none_to_look_for() -> None:
+    assert redacted("none of the models", [], "none") == "none of the models"
+
+
 def test_words_are_bounded() -> None:
     shown = redacted("word " * 100_000, [])
     assert len(shown) == LONGEST
