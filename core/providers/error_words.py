@@ -19,7 +19,7 @@ _CODES = {
     ErrorKind.QUOTA: """
         insufficient_quota billing_error billing_not_active billing_hard_limit_reached insufficient_balance
         insufficient_credits payment_required quota_exceeded credit_balance_too_low exceeded_current_quota_error
-        spend_limit_reached
+        spend_limit_reached budget_exceeded
     """,
     ErrorKind.MODEL_NOT_FOUND: """
         model_not_found deploymentnotfound invalid_model model_not_exist unknown_model model_decommissioned
@@ -61,6 +61,9 @@ _SAID = [
         | (?:request|prompt|input)\ too\ (?:long|large|big) | too\ many\ (?:input\ |prompt\ )?tokens
         | messages?\b\S*:\ string\ too\ long | reduce\ the\ length\ of
         | (?:prompt|input)\b.{0,40}\btokens?\b.{0,60}\b(?:exceeds?|more\ than|longer\ than|greater\ than)
+        | (?:prompt|input|requested?)\b.{0,30}\b\d[\d,]*\)?\ tokens?\b.{0,60}\bcontext\b
+        | (?:prompt|input|sequence)\ (?:length|size|tokens?)\b.{0,40}\b(?:greater|longer|more|larger)\ than
+        | tokens\b.{0,60}\bmust\ be\ (?:<|less|at\ most) | prompt\ cannot\ exceed
         | number\ of\ tokens\b.{0,60}\bgreater\ than\ the\ context
         | (?:prompt|input)\b.{0,60}\bexceeds?\b.{0,60}\b(?:tokens|length|limit)
         """,
@@ -69,8 +72,8 @@ _SAID = [
         ErrorKind.FILTERED,
         r"""
         content\ (?:management\ )?policy | content[ _-]?filter(?:ed|ing)? | \bmoderation\b | \bwas\ flagged\b
-        | flagged\ (?:as|for|by) | safety\ (?:system|filter|settings|policy|reasons) | responsible\ ai | usage\ polic
-        | prohibited\ content | content\ exists\ risk
+        | flagged\ (?:as|for|by) | guardrail | inappropriate\ content | usage\ guidelines | usage\ polic
+        | safety\ (?:system|filter|settings|policy|reasons) | responsible\ ai | prohibited\ content | content\ exists\ risk
         | blocked\ (?:by|due\ to)\b.{0,40}\b(?:safety|policy|filter|guardrail|content)
         """,
     ),
@@ -78,7 +81,7 @@ _SAID = [
         ErrorKind.QUOTA,
         r"""
         insufficient\ (?:balance|quota|credits?|funds) | exceeded\ your\ current\ quota
-        | credit\ balance\ is\ too\ low
+        | credit\ balance\ is\ too\ low | budget\ has\ been\ exceeded
         | (?:more|not\ enough|out\ of|add|purchase)\ credits | billing\ (?:hard\ )?limit | payment\ required
         | check\ your\ plan\ and\ billing | account\ is\ not\ active | spend(?:ing)?\ limit
         """,
@@ -86,7 +89,7 @@ _SAID = [
     (
         ErrorKind.MODEL_NOT_FOUND,
         r"""
-        \bmodels?\b.{0,120}\b(?:not\ found|does\ not\ exist|doesn't\ exist|not\ exist|is\ not\ available
+        \bmodels?\b.{0,120}\b(?:not\ found|does\ not\ exist|doesn't\ exist|not\ exist|is\ not\ (?:available|loaded)
             |has\ been\ (?:deprecated|decommissioned|removed)|is\ not\ supported\ for\ generatecontent)
         | (?:invalid|unknown|no\ such|unsupported)\ model\b(?!\ (?:output|response|input))
         | not\ a\ valid\ model | no\ models?\ (?:is\ )?loaded
@@ -120,13 +123,19 @@ _PROMPT = [
     rf"too long: {_FIGURE}",
     rf"limit: {_FIGURE} \+",
     rf"keep the first {_FIGURE}",
+    rf"(?:given|received):? {_FIGURE}",
+    rf"request contains {_FIGURE}",
+    rf"(?:prompt|input) (?:length|tokens|is) \(?{_FIGURE}",
     rf"n_keep: {_FIGURE}",
     rf"{_FIGURE} tokens? (?:>|exceeds?)",
 ]
 _LIMIT = [
     rf"n_ctx: {_FIGURE}",
     rf"max(?:imum)? context (?:length|size|window)[^0-9]{{0,30}}{_FIGURE}",
-    rf"context (?:length|size|window|limit)\b[^0-9]{{0,40}}{_FIGURE}(?! \+)",
+    rf"context(?: (?:length|size|window|limit))?\b[^0-9]{{0,40}}{_FIGURE}(?! \+)",
+    rf"must be (?:<=?|less than|at most) {_FIGURE}",
+    rf"cannot exceed {_FIGURE}",
+    rf"max_seq_len {_FIGURE}",
     rf"{_FIGURE} (?:tokens? )?max(?:imum)?\b",
     rf"max(?:imum)?\b[^0-9]{{0,60}}{_FIGURE}",
     rf"limit[: ]+{_FIGURE}(?! \+)",
