@@ -73,7 +73,8 @@ _SAID = [
         r"""
         content\ (?:management\ )?policy | content[ _-]?filter(?:ed|ing)? | \bmoderation\b | \bwas\ flagged\b
         | flagged\ (?:as|for|by) | guardrail | inappropriate\ content | usage\ guidelines | usage\ polic
-        | safety\ (?:system|filter|settings|policy|reasons) | responsible\ ai | prohibited\ content | content\ exists\ risk
+        | safety\ (?:system|filter|settings|policy|reasons) | responsible\ ai
+        | prohibited\ content | content\ exists\ risk
         | blocked\ (?:by|due\ to)\b.{0,40}\b(?:safety|policy|filter|guardrail|content)
         """,
     ),

@@ -2,16 +2,13 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from core.providers import ErrorKind, ProviderError
 from core.providers.error_words import CODES, figures, kind_by_words
+from core.providers.retry_after import retry_after
 
-LONGEST_WAIT = 86_400.0
-"""Seconds: what a server asks for beyond a day is not worth more."""
 LONGEST_MESSAGE = 4000
 """Characters of an error that are looked at."""
 INSIDE = (
@@ -53,10 +50,10 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
     message = " ".join(": ".join(dict.fromkeys(text for text in texts if text))[:LONGEST_MESSAGE].split())
     codes = [code for record in records for code in _codes(record)]
     status = status or next((code for code in _numbers(codes) if 400 <= code < 600), None)
-    retry_after = _retry_after(headers, records, message)
-    kind = _kind(status, [code for code in codes if isinstance(code, str)], message, retry_after)
+    wait = retry_after(headers, records, message)
+    kind = _kind(status, [code for code in codes if isinstance(code, str)], message, wait)
     prompt, limit = figures(records, message) if kind is ErrorKind.TOO_LONG else (None, None)
-    return Complaint(kind, status, message, frozenset(_named(records)), retry_after, prompt, limit)
+    return Complaint(kind, status, message, frozenset(_named(records)), wait, prompt, limit)
 
 
 def error_in(data: Any, name: str = "") -> Complaint | None:
@@ -129,10 +126,10 @@ def as_provider_error(complaint: Complaint, said: str) -> ProviderError:
     )
 
 
-def _kind(status: int | None, codes: list[str], message: str, retry_after: float | None) -> ErrorKind:
+def _kind(status: int | None, codes: list[str], message: str, wait: float | None) -> ErrorKind:
     told = [CODES[name] for code in codes if (name := _code(code)) in CODES]
     by_words = kind_by_words(message)
-    if by_words is ErrorKind.QUOTA and ErrorKind.QUOTA not in told and retry_after is not None:
+    if by_words is ErrorKind.QUOTA and ErrorKind.QUOTA not in told and wait is not None:
         by_words = None  # what is there again soon is a rate
     # Words of a code that say exactly what is wrong, then those of the message, then codes that say it roughly.
     for exact in (ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.QUOTA, ErrorKind.MODEL_NOT_FOUND):
@@ -214,49 +211,6 @@ def _named(records: list[dict[str, Any]]) -> Iterator[str]:
                 yield from (part for part in place if isinstance(part, str) and part != "body")
             case str(place):
                 yield place
-
-
-def _retry_after(headers: Mapping[str, str], records: list[dict[str, Any]], message: str) -> float | None:
-    """Seconds from now, as the headers say, or the body."""
-    candidates = (
-        _number(headers.get("retry-after-ms", ""), 0.001),
-        _moment(headers.get("retry-after", "")),
-        *(_number(str(record.get("retryDelay", "")).removesuffix("s")) for record in records),
-        *(_number(str(record.get("retry_after", ""))) for record in records),
-        _in_words(message),
-    )
-    return next((min(seconds, LONGEST_WAIT) for seconds in candidates if seconds is not None), None)
-
-
-def _number(text: str, unit: float = 1.0) -> float | None:
-    return float(text) * unit if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{0,9})?", text := text.strip()) else None
-
-
-def _moment(text: str) -> float | None:
-    """Retry-After is a number of seconds or a date."""
-    if re.fullmatch(r"\s*[0-9]{13,}\s*", text):
-        return LONGEST_WAIT
-    if (seconds := _number(text)) is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(text[:100]).timestamp() - time.time())
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
-
-
-_TRY_AGAIN = re.compile(
-    r"(?:try again|retry) (?:in|after) (?:([0-9]{1,4})h)?(?:([0-9]{1,5})m(?!s))?([0-9.]{1,12})?(ms|s)?", re.IGNORECASE
-)
-
-
-def _in_words(message: str) -> float | None:
-    """OpenAI and Groq say it in the message: "Please try again in 1m2.5s"."""
-    found = _TRY_AGAIN.search(message)
-    if found is None or not any(found.groups()[:3]):
-        return None
-    hours, minutes, seconds, unit = found.groups()
-    rest = _number(seconds or "0", 0.001 if unit == "ms" else 1.0)
-    return None if rest is None else int(hours or 0) * 3600 + int(minutes or 0) * 60 + rest
 
 
 def _plain(text: str) -> str:

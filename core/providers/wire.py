@@ -105,6 +105,10 @@ class Call:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+        self._timeouts: dict[str, float | None] = {}
+        self._patience: float | None = None
+        self._sent = False
+        """Whether the server is being asked: what goes wrong before that is on the way to it."""
         self.aborted = False
         """Whether nobody wants the rest any more."""
 
@@ -123,7 +127,7 @@ class Call:
         no success. A redirect is none: a conversation and a key go to the address that was configured."""
         if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
-        with translated():
+        try:
             request = client.build_request(
                 "POST",
                 url,
@@ -131,17 +135,28 @@ class Call:
                 headers={"Content-Type": "application/json", **headers},
                 extensions={"trace": self._trace},
             )
+            self._timeouts = request.extensions["timeout"]
+            self._patience = self._timeouts["read"]
+            self._timeouts["read"] = self._timeouts["connect"]  # a proxy is not given a model's time
             response = client.send(request, stream=True)
             try:
-                encodings = response.headers.get_list("Content-Encoding", split_commas=True)
-                if not response.is_success:
-                    raise Refused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
-                for piece in decompressed(response.iter_raw(), encodings):
-                    if self.aborted:
-                        return
-                    yield piece
+                yield from self._pieces(response)
             finally:
                 response.close()
+        except (ProviderError, Refused):
+            raise
+        except Exception as error:
+            # Not `from error`: the message may quote the server, and a traceback would quote it.
+            raise _in_our_words(error, sent=self._sent) from None
+
+    def _pieces(self, response: httpx2.Response) -> Iterator[bytes]:
+        encodings = response.headers.get_list("Content-Encoding", split_commas=True)
+        if not response.is_success:
+            raise Refused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
+        for piece in decompressed(response.iter_raw(), encodings):
+            if self.aborted:
+                return
+            yield piece
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         """What the HTTP client does. A server may take its time before the head of its response, so the connection
@@ -150,6 +165,9 @@ class Call:
             self._socket = info["return_value"].get_extra_info("socket")
             if self.aborted:
                 self.abort()
+        elif event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+            self._sent = True
+            self._timeouts["read"] = self._patience
 
 
 def _refusal(response: httpx2.Response, encodings: list[str]) -> Any:
@@ -169,32 +187,22 @@ def _refusal(response: httpx2.Response, encodings: list[str]) -> Any:
         return body.decode(errors="replace")
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Whatever goes wrong with a server, as a ProviderError without anything that the server wrote."""
-    try:
-        yield
-    except (ProviderError, Refused):
-        raise
-    except Exception as error:
-        # Not `from error`: the message may quote the server, and a traceback would quote it.
-        raise _in_our_words(error) from None
-
-
-def _in_our_words(error: Exception) -> ProviderError:
+def _in_our_words(error: Exception, *, sent: bool) -> ProviderError:
     name = type(error).__name__
     match error:
         case httpx2.ProxyError():
             return ProviderError(ErrorKind.UNREACHABLE, f"{name}: the proxy did not let it through")
         case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
             return ProviderError(ErrorKind.UNREACHABLE, ": ".join(filter(None, (name, _why(error)))))
+        case UnicodeError() | httpx2.InvalidURL():
+            return ProviderError(ErrorKind.MISCONFIGURED, "base_url can't be asked")
+        case _ if not sent:
+            return ProviderError(ErrorKind.UNREACHABLE, f"{name} on the way to it; is the proxy one?")
         case httpx2.TimeoutException():
             return ProviderError(ErrorKind.TIMEOUT, name)
         case httpx2.HTTPError():
             return ProviderError(ErrorKind.BROKEN_STREAM, name)
-        case UnicodeError() | httpx2.InvalidURL():
-            return ProviderError(ErrorKind.MISCONFIGURED, "base_url can't be asked")
-    # What remains is a server, or a proxy, that does not speak the protocol.
+    # What remains is a server that does not speak the protocol.
     return ProviderError(ErrorKind.BROKEN_STREAM, name)
 
 

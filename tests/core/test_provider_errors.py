@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.providers.errors import LONGEST_WAIT, Complaint, complaint_of, error_in
+from core.providers.errors import Complaint, complaint_of, error_in
+from core.providers.retry_after import LONGEST_WAIT
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("refusals.json").read_text())
 """Refusals as the servers' documentation and users' reports have them. A status of null: told with a success."""

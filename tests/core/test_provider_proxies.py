@@ -1,7 +1,11 @@
 """Proxies and certificates, as users have them in their environment."""
 
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -161,6 +165,30 @@ def test_a_proxy_that_refuses_is_told_without_its_words(
         assert "secret" not in str(error) + error.log_detail + error.said
     finally:
         refusing.stop()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+@pytest.mark.parametrize("words", [b"", b"sk-secret\r\n\r\n", None], ids=["nothing", "nonsense", "the end"])
+def test_a_proxy_that_is_none_is_not_given_a_models_time(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, words: bytes | None
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                if words is not None:
+                    connection.sendall(words)
+                    while connection.recv(65536):
+                        pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{server.getsockname()[1]}")
+        begun = time.monotonic()
+        error = _error(_pool("https://models.example/v1"))
+        assert time.monotonic() - begun < 3
+    assert error.kind is ErrorKind.UNREACHABLE
+    assert "secret" not in str(error) + error.log_detail + error.said
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
