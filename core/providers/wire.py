@@ -39,10 +39,12 @@ def http_client(config: ModelConfig) -> httpx2.Client:
 
 
 def api_key(config: ModelConfig, local_key: str) -> str:
-    """The model's key; with weights of its own, that of the local server. Raises ProviderError for one that no header
-    can carry."""
+    """The model's key; with weights of its own, that of the local server. Raises ProviderError for one that is
+    missing or that no header can carry."""
     name = "SWITCHBOARD_MODEL_KEY" if config.weights else config.api_key_env
     key = local_key if config.weights else os.environ.get(name, "").strip() if name else ""
+    if config.api_key_env and not key:
+        raise ProviderError(ErrorKind.MISSING_KEY, f"{name} is not set")
     if not (key.isascii() and key.isprintable()):
         raise ProviderError(ErrorKind.UNAUTHORIZED, f"{name} holds characters that no key has")
     # The SDKs want some key; servers without authentication ignore it.
