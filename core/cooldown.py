@@ -44,7 +44,7 @@ LONGEST = 120.0
 """Seconds that a provider can ask for at the most."""
 SHORTEST = 1.0
 COMPLAINT = 60
-"""Seconds within which another owner has to meet an error of the server's, before it is taken to concern everybody."""
+"""Seconds within which another owner has to meet an error of the server's, to show that it concerns everybody."""
 FORGOTTEN = 600
 """Seconds after which a rest that is not probed any more is forgotten: there are no workers, or other models."""
 PROBE = 10

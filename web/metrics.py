@@ -97,9 +97,7 @@ class TheSystem(Collector):
             "model",
             {model["name"]: model["available"] for model in described},
         )
-        resting = GaugeMetricFamily(
-            "switchboard_model_resting", "Models that rest, and why.", labels=["kind", "model"]
-        )
+        resting = GaugeMetricFamily("switchboard_model_resting", "Which models rest, why.", labels=["kind", "model"])
         for name, rest in rests.items():
             resting.add_metric([rest.kind, name], 1)
         yield resting
