@@ -71,7 +71,9 @@ def ask_all(pool: ClientPool) -> dict[str, Answer]:
     def ask(name: str) -> None:
         began, error = time.monotonic(), None
         try:
-            first_sign(pool.probe(name), PATIENCE)
+            stream = pool.probe(name)
+            began = time.monotonic()  # the client stands
+            first_sign(stream, PATIENCE)
         except ProviderError as raised:
             error = raised
         answers[name] = Answer(time.monotonic() - began, error)

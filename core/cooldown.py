@@ -27,18 +27,18 @@ class Pause(NamedTuple):
 
 
 PAUSES = {
-    ErrorKind.UNREACHABLE: Pause(2, 30),
+    ErrorKind.UNREACHABLE: Pause(2, 10),
     # Whether these two still hold is known without a request.
     ErrorKind.MISCONFIGURED: Pause(5, 5),
     ErrorKind.MISSING_KEY: Pause(5, 5),
-    ErrorKind.UNAUTHORIZED: Pause(10, 120),
-    ErrorKind.MODEL_NOT_FOUND: Pause(10, 120),
-    ErrorKind.QUOTA: Pause(30, 120),
-    ErrorKind.RATE_LIMITED: Pause(10, 120),
-    ErrorKind.SERVER_ERROR: Pause(5, 60),
+    ErrorKind.UNAUTHORIZED: Pause(10, 60),
+    ErrorKind.MODEL_NOT_FOUND: Pause(10, 60),
+    ErrorKind.QUOTA: Pause(30, 60),
+    ErrorKind.RATE_LIMITED: Pause(10, 60),
+    ErrorKind.SERVER_ERROR: Pause(5, 30),
 }
 """What concerns everybody."""
-OF_A_PROBE = Pause(5, 60)
+OF_A_PROBE = Pause(5, 30)
 """For what only a probe can say of a model, as there is nothing in its question: that no answer comes."""
 LONGEST = 120.0
 """Seconds that a provider can ask for at the most."""

@@ -125,7 +125,7 @@ class TestHowLong:
         for _ in range(6):
             waited.append(round(redis.pttl(f"sb:resting:{MODEL}") / 1000))
             cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNREACHABLE))
-        assert waited == [2, 4, 8, 16, 30, 30]
+        assert waited == [2, 4, 8, 10, 10, 10]
 
     def test_questions_that_fail_meanwhile_put_the_next_probe_off_no_further(
         self, cooldowns: Cooldowns, redis: Redis
