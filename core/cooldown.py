@@ -35,7 +35,7 @@ PAUSES = {
     ErrorKind.MODEL_NOT_FOUND: Pause(10, 60),
     ErrorKind.QUOTA: Pause(30, 60),
     ErrorKind.RATE_LIMITED: Pause(10, 60),
-    ErrorKind.SERVER_ERROR: Pause(5, 30),
+    ErrorKind.SERVER_ERROR: Pause(2, 30),
 }
 """What concerns everybody."""
 OF_A_PROBE = Pause(5, 30)

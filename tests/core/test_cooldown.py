@@ -1,6 +1,8 @@
 """Which failures make a model rest for everybody, for how long, and what ends it."""
 
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -222,3 +224,26 @@ def test_without_redis_an_answer_is_none_the_worse(away: Cooldowns) -> None:
     _fail(away, ErrorKind.UNREACHABLE)
     with pytest.raises(Away):
         away.unwell([MODEL])
+
+
+def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Redis) -> None:
+    def work(seed: int) -> None:
+        chance, mine = random.Random(seed), Cooldowns(redis)
+        for _ in range(60):
+            error = ProviderError(chance.choice(list(ErrorKind)), retry_after=chance.choice([None, None, 5]))
+            chance.choice(
+                [
+                    lambda error=error: mine.failed(MODEL, error, uuid7()),
+                    lambda error=error: mine.probe_failed(MODEL, error),
+                    lambda: mine.begin_probe(MODEL),
+                    lambda: mine.well(MODEL),
+                ]
+            )()
+            assert all(rest.probes < 60 * 6 for rest in mine.rests([MODEL]).values())
+
+    with ThreadPoolExecutor() as workers:
+        list(workers.map(work, range(6)))
+    for key in redis.scan_iter(f"sb:*:{MODEL}"):
+        assert redis.ttl(key) > 0, key
+    Cooldowns(redis).well(MODEL)
+    assert not list(redis.scan_iter(f"sb:*:{MODEL}"))

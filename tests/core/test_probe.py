@@ -167,6 +167,16 @@ def test_one_process_of_all_asks_at_a_time_and_holds_on(parts: Runtime, server: 
         each.close()
 
 
+def test_the_probe_of_a_worker_that_has_died_is_made_by_another(parts: Runtime, server: Moody) -> None:
+    _rest(parts)
+    assert parts.cooldowns.begin_probe("moody")  # by one that is not heard of again
+    parts.prober.tick()
+    assert server.asked() == 0
+    parts.redis.pexpire("sb:probe:moody", 50)
+    wait_for(lambda: parts.prober.tick() or not _rests(parts), what="another worker has probed it")
+    assert server.asked() == 1
+
+
 def test_a_key_that_is_missing_is_looked_for_and_nobody_is_asked(
     parts: Runtime, server: Moody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
