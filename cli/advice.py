@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from core.masking import masked
 from core.model_config import ModelConfig
-from core.providers import ErrorKind
+from core.providers import ErrorKind, ProviderError
 
 
 class Advice(NamedTuple):
@@ -54,6 +54,14 @@ def explanation(kind: ErrorKind, model: ModelConfig, said: str) -> str:
     """What is wrong, with the provider's own words, if there are any."""
     wrong = ADVICE[kind].wrong.format(**_names(model))
     return f"{wrong}: {printable(said)}" if said and said != wrong else wrong
+
+
+def explained(error: ProviderError, model: ModelConfig) -> str:
+    """What is wrong, with all that is known of the error."""
+    known = (
+        f"{error.said} ({error.log_detail})" if error.said and error.log_detail else error.said or error.log_detail
+    )
+    return explanation(error.kind, model, known)
 
 
 def advice(kind: ErrorKind, model: ModelConfig) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from cli.addresses import TIMEOUT
-from cli.advice import advice, explanation, printable
+from cli.advice import advice, explained, printable
 from cli.finding import Finding
 from cli.models import LocalServer
 from core.masking import masked
@@ -69,8 +69,7 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
             headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
         reply = await _get(url, headers, through_proxy=model.weights is None)
     except ProviderError as error:
-        told = explanation(error.kind, model, error.said or error.log_detail)
-        return Finding("model", f"{name}: {told}", advice(error.kind, model))
+        return Finding("model", f"{name}: {explained(error, model)}", advice(error.kind, model))
     return judged(name, model, url, reply, key)
 
 

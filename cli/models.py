@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 from dotenv import load_dotenv
 
-from cli.advice import advice, explanation
+from cli.advice import advice, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.state import StateDirectory
@@ -47,7 +47,7 @@ def show_models(check: bool) -> None:
     failed = {name: found.error for name, found in checked.items() if found.error is not None}
     for name, error in failed.items():
         model = catalog.models[name]
-        click.echo(f"\n{name}: {explanation(error.kind, model, error.said or error.log_detail)}")
+        click.echo(f"\n{name}: {explained(error, model)}")
         click.echo(f"  {advice(error.kind, model)}")
     if failed:
         fail(f"{len(failed)} of {len(checked)} models did not answer: {', '.join(failed)}")
@@ -76,6 +76,8 @@ def ask_all(pool: ClientPool) -> dict[str, Answer]:
             first_sign(stream, PATIENCE)
         except ProviderError as raised:
             error = raised
+        except Exception as raised:  # in the making of a client, as of what the environment says
+            error = ProviderError(ErrorKind.MISCONFIGURED, type(raised).__name__)
         answers[name] = Answer(time.monotonic() - began, error)
 
     threads = [Thread(target=ask, args=(name,), daemon=True) for name in pool.names]

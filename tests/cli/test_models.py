@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.advice import ADVICE, advice, explanation
+from cli.advice import ADVICE, advice, explained, explanation
 from cli.main import main
 from core.model_config import ModelConfig
-from core.providers import ErrorKind
+from core.providers import ErrorKind, ProviderError
 from tests.provider import Manner, ProviderServer, nowhere
 
 KEY = "sk-hunter2hunter2"
@@ -115,6 +115,15 @@ def test_a_password_in_an_address_is_not_shown(run: Run) -> None:
     assert "hunter2" not in run("away", _good("away", secret)).output
 
 
+def test_a_proxy_whose_address_is_wrong_is_told_and_stops_no_other_model(run: Run, server: ProviderServer) -> None:
+    run.environment.setenv("ALL_PROXY", "gopher://me:hunter2@127.0.0.1:1")
+    run.environment.setenv("NO_PROXY", "127.0.0.1")
+    result = run("good", _good("good", server.url), _good("out-there", "http://models.example.org/v1"))
+    assert result.exit_code == 1
+    assert "out-there: no connection to http://models.example.org/v1 can be made" in result.output
+    assert "hunter2" not in result.output
+
+
 def test_help_says_that_it_costs_tokens() -> None:
     assert "Costs a few tokens" in CliRunner().invoke(main, ["models", "--help"]).output
 
@@ -141,6 +150,12 @@ class TestAdvice:
         )
         assert explanation(ErrorKind.MISSING_KEY, self.MODEL, "OPENAI_API_KEY is not set") == (
             "OPENAI_API_KEY is not set"
+        )
+
+    def test_the_providers_words_and_its_status_are_told(self) -> None:
+        error = ProviderError(ErrorKind.QUOTA, "HTTP 429", said="You exceeded your current quota.")
+        assert explained(error, self.MODEL) == (
+            "the quota at https://api.openai.com/v1 is used up: You exceeded your current quota. (HTTP 429)"
         )
 
     def test_a_providers_words_do_nothing_to_the_terminal(self) -> None:
