@@ -151,10 +151,15 @@ class Cooldowns:
         early = self._known("resting", list(resting))
         return {model: rest for model, rest in resting.items() if model not in early}
 
-    def begin_probe(self, model: str) -> bool:
-        """Whether the caller is to probe the model: one of all processes is, as long as it holds on. Raises
-        RedisError."""
-        return bool(self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE))
+    def begin_probe(self, model: str) -> Rest | None:
+        """The rest of a model that is due, if the caller is to probe it now: of all processes one is, as long as
+        it holds on. Raises RedisError."""
+        if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE):
+            return None
+        rest = self.due([model]).get(model)
+        if rest is None:  # another one has probed it since the caller looked
+            self.end_probe(model)
+        return rest
 
     def hold_probe(self, model: str) -> None:
         """The probe goes on. Raises RedisError."""

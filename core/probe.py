@@ -82,8 +82,8 @@ class Prober:
         """
         for model in list(self._under_way):
             self._cooldowns.hold_probe(model)
-        for model, rest in self._cooldowns.due(self._pool.names).items():
-            if model not in self._under_way and self._cooldowns.begin_probe(model):
+        for model in self._cooldowns.due(self._pool.names).keys() - self._under_way:
+            if (rest := self._cooldowns.begin_probe(model)) is not None:
                 self._under_way.add(model)
                 Thread(target=self._run, args=(model, rest), name=f"probe-{model}", daemon=True).start()
 

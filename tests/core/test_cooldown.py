@@ -211,12 +211,19 @@ def test_one_probe_at_a_time(cooldowns: Cooldowns, redis: Redis) -> None:
     assert cooldowns.due([MODEL]) == {}
     _wait_for_probe(redis)
     assert set(cooldowns.due([MODEL, "well"])) == {MODEL}
-    assert [cooldowns.begin_probe(MODEL) for _ in range(3)] == [True, False, False]
+    rest = Rest(ErrorKind.UNREACHABLE, "HTTP 599")
+    assert [cooldowns.begin_probe(MODEL) for _ in range(3)] == [rest, None, None]
     redis.expire(f"sb:probe:{MODEL}", 1)
     cooldowns.hold_probe(MODEL)
     assert redis.ttl(f"sb:probe:{MODEL}") > 5
     cooldowns.end_probe(MODEL)
     assert cooldowns.begin_probe(MODEL)
+    cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNREACHABLE))
+    cooldowns.end_probe(MODEL)
+    assert cooldowns.begin_probe(MODEL) is None  # by one that has looked before the other was done
+    cooldowns.well(MODEL)
+    assert cooldowns.begin_probe(MODEL) is None
+    assert not redis.exists(f"sb:probe:{MODEL}")
 
 
 def test_without_redis_an_answer_is_none_the_worse(away: Cooldowns) -> None:
