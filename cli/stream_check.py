@@ -9,6 +9,8 @@ import click
 import httpx2
 
 from cli.console import fail
+from core.providers import ProviderError
+from core.providers.wire import connection_options
 
 PATH = "/chat/sse/probe"
 TIMEOUT = httpx2.Timeout(10.0)
@@ -36,6 +38,8 @@ def check_stream(url: str) -> None:
     target = url.rstrip("/") + PATH
     try:
         arrivals, compressed = _read(target)
+    except ProviderError as error:
+        fail(error.log_detail)
     except httpx2.InvalidURL as error:
         fail(f"{url} is not a URL: {error}")
     except httpx2.TimeoutException:
@@ -65,7 +69,7 @@ def _read(target: str) -> tuple[list[Arrival], str | None]:
     arrivals: list[Arrival] = []
     expected = 0
     with (
-        httpx2.Client(timeout=TIMEOUT) as client,
+        httpx2.Client(timeout=TIMEOUT, **connection_options(target)) as client,
         # Asked for as browsers ask: a proxy that would compress for them is to compress here.
         client.stream("GET", target, headers={"Accept": "text/event-stream", "Accept-Encoding": "gzip"}) as answer,
     ):

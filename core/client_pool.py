@@ -1,7 +1,7 @@
 """ClientPool: the models on offer and the clients that reach them."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -59,7 +59,8 @@ class ClientPool:
         return self._local_url if base_url is None else str(base_url).rstrip("/")
 
     def open(self, name: str, turns: Sequence[Turn]) -> ChunkStream:
-        """A model's answer to be. Raises UnknownModel, or ProviderError when its key can't be one."""
+        """A model's answer to be. Raises UnknownModel, or ProviderError when it can't be asked: its key is missing,
+        or what the environment says about proxies and certificates is wrong."""
         return self._provider(name).open(turns)
 
     def probe(self, name: str) -> ChunkStream:
@@ -94,27 +95,15 @@ class ClientPool:
         }
 
     def _provider(self, name: str, changes: Mapping[str, Any] | None = None) -> Provider:
-        from core.providers.wire import api_key  # with its HTTP client, that the web process need not load
+        from core.providers.model import make  # with an HTTP client, that the web process need not load
 
         config = self.config(name).model_copy(update=changes)
         made = (name, changes is not None)
         with self._lock:
             if made not in self._providers:
-                key = api_key(config, self._local_key)
-                self._providers[made] = _client_class(config.provider)(config, self.base_url(name), key)
+                self._providers[made] = make(config, self.base_url(name), self._local_key)
             return self._providers[made]
 
 
-def _client_class(protocol: str) -> Callable[[ModelConfig, str, str], Provider]:
-    # Imported here: the SDKs take 0.5 s and 25 MB, and 1 s and 45 MB, that the web process need not spend.
-    if protocol == "anthropic":
-        from core.providers.anthropic import Anthropic
-
-        return Anthropic
-    from core.providers.openai_compatible import OpenAICompatible
-
-    return OpenAICompatible
-
-
 def _has_key(config: ModelConfig) -> bool:
-    return config.api_key_env is None or bool(os.environ.get(config.api_key_env))
+    return config.api_key_env is None or bool(os.environ.get(config.api_key_env, "").strip())

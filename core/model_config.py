@@ -1,6 +1,9 @@
 """`models.toml`: the models on offer, read and checked as a whole before anything starts."""
 
+import re
 import tomllib
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, mod
 
 ANTHROPIC = HttpUrl("https://api.anthropic.com")
 """Where Anthropic's own API is, for tables that name no other server."""
+LEAST_THINKING = 1024
+"""Tokens that Anthropic's protocol lets a model think for at the least."""
+FIXED = ("model", "messages", "stream")
+"""What no request can do without, or under another name."""
 
 
 class ModelConfigError(Exception):
@@ -46,7 +53,7 @@ class ModelConfig(_Table):
     omit: tuple[str, ...] = Field((), strict=False)
     """Parameters of a request that the server refuses: they are left out. `system`: the system prompt becomes part of
     the first question."""
-    rename: dict[str, str] = {}
+    rename: dict[str, Annotated[str, Field(min_length=1)]] = {}
     """Parameters that the server knows by another name."""
     extra_body: dict[str, Any] = {}
     """What each request has besides."""
@@ -96,29 +103,66 @@ def load_catalog(path: Path) -> ModelCatalog:
 
 
 def _first_complaint(path: Path, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    # A key that is not known is often the one that is missing, with a slip in it.
+    complaints = error.errors(include_url=False, include_input=False)
+    first = min(complaints, key=lambda complaint: complaint["type"] != "extra_forbidden")
     location = [str(part) for part in first["loc"]]
     table = ".".join(location[:2]) if location[:1] == ["models"] else ""
     key = ".".join(location[2:] if table else location)
     where = f"[{table}] {key}".strip() if table else key
-    return f"{path}: {where}: {first['msg']}"
+    return f"{path}: {where}: {_right(first['type'], first['msg'], location)}"
+
+
+def _right(kind: str, message: str, location: list[str]) -> str:
+    """What would be right."""
+    if kind != "extra_forbidden":
+        return message.replace("a valid tuple", "a list")
+    table = ModelConfig if location[:1] == ["models"] else ModelCatalog
+    return _unknown("key", location[-1], table.model_fields)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.7)
+    return f"there is no such {what}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _check_references(path: Path, catalog: ModelCatalog) -> None:
     if catalog.default not in catalog.models:
-        raise ModelConfigError(f"{path}: default: there is no table [models.{catalog.default}]")
+        near = _unknown("table", catalog.default, catalog.models).partition(";")[2]
+        raise ModelConfigError(f"{path}: default: there is no table [models.{catalog.default}]{near and ';' + near}")
     for name, model in catalog.models.items():
         table = f"{path}: [models.{name}]"
-        if model.provider == "anthropic" and model.weights:
-            raise ModelConfigError(f'{table} weights: the local server is asked as provider = "openai"')
-        if (model.base_url is None) == (model.weights is None):
-            raise ModelConfigError(f"{table} base_url: give either base_url or weights")
         if model.weights not in (None, catalog.weights):
             raise ModelConfigError(f"{table} weights: the local server serves one model, {catalog.weights}")
-        if model.base_url and model.base_url.host == ANTHROPIC.host and model.temperature is not None:
-            raise ModelConfigError(f"{table} temperature: Anthropic's own API takes none")
         for other in model.fallback:
             if other not in catalog.models or other == name:
                 raise ModelConfigError(f"{table} fallback: {other!r} is not another model of this file")
-        if model.max_tokens >= model.context_tokens:
-            raise ModelConfigError(f"{table} max_tokens: must be less than context_tokens")
+        for key, complaint in _contradictions(model):
+            raise ModelConfigError(f"{table} {key}: {complaint}")
+
+
+def _contradictions(model: ModelConfig) -> Iterator[tuple[str, str]]:
+    """Keys of a table that do not go together, and what would be right."""
+    at_anthropic = model.provider == "anthropic"
+    if at_anthropic and model.weights:
+        yield "weights", 'the local server is asked as provider = "openai"'
+    if (model.base_url is None) == (model.weights is None):
+        yield "base_url", "give either base_url or weights"
+    if model.base_url and model.base_url.host == ANTHROPIC.host and model.temperature is not None:
+        yield "temperature", "Anthropic's own API takes none"
+    if model.max_tokens >= model.context_tokens:
+        yield "max_tokens", "must be less than context_tokens"
+    if model.max_tokens + (model.thinking_budget or 0) >= model.context_tokens:
+        yield "thinking_budget", "together with max_tokens it must be less than context_tokens"
+    if at_anthropic and model.thinking_budget and model.thinking_budget < LEAST_THINKING:
+        yield "thinking_budget", f"must be at least {LEAST_THINKING} in this protocol"
+    if at_anthropic and model.thinking_budget and model.prefill:
+        yield "prefill", "a model with a thinking_budget takes none in this protocol"
+    if model.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", model.api_key_env):
+        # Not repeated: it may be the key.
+        yield "api_key_env", "must be the name of an environment variable that holds the key, not the key"
+    for key in ("omit", "rename", "extra_body"):
+        names = getattr(model, key)
+        for name in (*names, *names.values()) if key == "rename" else names:
+            if name in FIXED:
+                yield key, f"no request can do without {name}" if key == "omit" else f"{name} has keys of its own"

@@ -4,13 +4,12 @@ What a token says of how to check it (jwk, jku, x5u, x5c) is never followed: the
 issuer alone, and only asymmetric algorithms count (RFC 8725, 3.1 and 3.10).
 """
 
-import json
 import logging
 import time
-import urllib.error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from threading import Lock
 from typing import Any
 
@@ -179,7 +178,7 @@ def fetch_json(url: str) -> dict[str, Any]:
     try:
         # PyJWT's client only fetches here; what it would keep, Issuer keeps through the issuer's outages.
         fetched: dict[str, Any] = PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT).fetch_data()
-    except (OSError, urllib.error.URLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # a proxy's address, too, and whatever it answers
         raise PyJWTError("the issuer's answer can't be read") from error
     return fetched
 

@@ -14,7 +14,6 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 from jwt.exceptions import PyJWTError
 from redis import Redis
-from requests.exceptions import RequestException
 
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.people.oidc import TIMEOUT, Issuer, Subject, Tokens
@@ -80,7 +79,7 @@ class IssuerLogin:
             )
         except AuthlibBaseError as error:
             raise LoginFailed("The identity provider did not confirm this login.") from error
-        except (RequestException, ValueError) as error:
+        except (OSError, ValueError) as error:  # requests' own, and those of a proxy or of certificates that are none
             logger.warning("the OIDC issuer's token endpoint failed: %s", type(error).__name__)
             raise Unavailable("The identity provider is away; try again in a moment.", retry_after=5) from error
         id_token = tokens.get("id_token")

@@ -1,68 +1,63 @@
 """The Anthropic wire protocol, its Messages API: Anthropic, and servers and gateways that speak it too."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-import anthropic
-import httpx2
-
 from core.model_config import ModelConfig
-from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
-from core.providers.wire import WireStream, http_client
+from core.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
+from core.providers.answer import Interpreter
+from core.providers.errors import Refused, error_in
+from core.providers.events import DONE, Event
+
+PATH = "/v1/messages"
+VERSION = "2023-06-01"
 
 
 class Anthropic:
-    """One model on one server."""
+    """How a model is asked in this protocol."""
 
-    def __init__(self, config: ModelConfig, base_url: str, key: str) -> None:
-        http = http_client(config)
-        self._client = anthropic.Anthropic(
-            base_url=base_url,
-            api_key=key,
-            # The SDK sends a bearer token; of the servers that speak this protocol, many look for this header.
-            default_headers={"X-Api-Key": key},
-            max_retries=0,
-            http_client=http,
-            timeout=http.timeout,
-            open_telemetry=False,  # a trace could be given the conversation's words
-        )
-        self._options: dict[str, Any] = {"model": config.model, "max_tokens": config.max_tokens, "stream": True}
-        if config.temperature is not None:
-            self._options["temperature"] = config.temperature
+    path = PATH
+    required = frozenset({"max_tokens"})
 
-    def open(self, turns: Sequence[Turn]) -> ChunkStream:
-        """An answer to be."""
-        conversation, left_out = _conversation(turns)
-        return WireStream(lambda: self._ask({**self._options, **conversation}, left_out))
+    def __init__(self, config: ModelConfig, host: str) -> None:
+        self._config = config
 
-    def _ask(self, body: dict[str, Any], left_out: str) -> tuple[httpx2.Response, Iterator[Chunk]]:
-        # Events as plain JSON: the SDK's own classes take time to build, and are not checked all the same.
-        stream = self._client.post(
-            "/v1/messages", body=body, cast_to=object, stream=True, stream_cls=anthropic.Stream[object]
-        )
-        return stream.response, _chunks(stream, _Repeated(left_out))
+    def headers(self, key: str) -> dict[str, str]:
+        """What shows the key: Anthropic takes either, and of the others some look for the one or the other."""
+        return {"Authorization": f"Bearer {key}", "X-Api-Key": key, "anthropic-version": VERSION}
 
+    def parameters(self, limit: int) -> dict[str, Any]:
+        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
+        config = self._config
+        more: dict[str, Any] = {}
+        if config.thinking_budget is not None:  # a model that thinks takes no temperature
+            more["thinking"] = {"type": "enabled", "budget_tokens": config.thinking_budget}
+        elif config.temperature is not None:
+            more["temperature"] = config.temperature
+        if config.reasoning_effort is not None:
+            more["output_config"] = {"effort": config.reasoning_effort}
+        return {"max_tokens": limit, **more}
 
-def _conversation(turns: Sequence[Turn]) -> tuple[dict[str, Any], str]:
-    """The turns as the API takes them, and the whitespace at their end that it does not take.
+    def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]:
+        """The turns as the API takes them: the system's text apart, roles that alternate, no turn that is blank, and
+        no whitespace at the end of an answer that is to be gone on with."""
+        spoken = [turn for turn in turns if turn.text.strip()]
+        system = [turn.text for turn in spoken if turn.role == "system"]
+        messages = [
+            {"role": role, "content": "\n\n".join(turn.text for turn in same)}
+            for role, same in groupby((turn for turn in spoken if turn.role != "system"), attrgetter("role"))
+        ]
+        if messages and messages[-1]["role"] == "assistant":
+            messages[-1]["content"] = messages[-1]["content"].rstrip()
+        return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
 
-    The API wants the system's text apart, roles that alternate, no turn that is blank, and no whitespace at the end
-    of an answer that is to be gone on with.
-    """
-    spoken = [turn for turn in turns if turn.text.strip()]
-    system = [turn.text for turn in spoken if turn.role == "system"]
-    messages = [
-        {"role": role, "content": "\n\n".join(turn.text for turn in same)}
-        for role, same in groupby((turn for turn in spoken if turn.role != "system"), attrgetter("role"))
-    ]
-    if messages and messages[-1]["role"] == "assistant":
-        messages[-1]["content"] = messages[-1]["content"].rstrip()
-    last = turns[-1]
-    left_out = last.text[len(last.text.rstrip()) :] if last.role == "assistant" else ""
-    return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}, left_out
+    def interpreter(self, turns: Sequence[Turn]) -> Interpreter:
+        """For the answer to these turns."""
+        last = turns[-1]
+        return Message(last.text[len(last.text.rstrip()) :] if last.role == "assistant" else "")
 
 
 class _Repeated:
@@ -85,53 +80,83 @@ FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
+    "tool_use": "tool_calls",
 }
-
-ERRORS = {
-    "authentication_error": ErrorKind.UNAUTHORIZED,
-    "billing_error": ErrorKind.UNAUTHORIZED,
-    "permission_error": ErrorKind.UNAUTHORIZED,
-    "invalid_request_error": ErrorKind.REJECTED,
-    "overloaded_error": ErrorKind.RATE_LIMITED,
-    "rate_limit_error": ErrorKind.RATE_LIMITED,
-    "timeout_error": ErrorKind.TIMEOUT,
-}
-"""What an error in the middle of a stream means. Before the stream, the HTTP status says it."""
 
 PROMPT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 """The counts that make up the prompt: what is read from a cache has been asked all the same."""
 
 
-def _chunks(events: Iterable[Any], repeated: _Repeated) -> Iterator[Chunk]:
-    """What events of another shape raise is taken for a broken stream. Types that are not known are passed over."""
-    counted: Counter[str] = Counter()
-    finished = False
-    try:
-        for event in events:
-            match event:
-                case {"type": "message_start", "message": {"usage": dict(usage)}}:
-                    counted |= _numbers(usage)
-                case {"type": "content_block_start", "content_block": {"type": "text", "text": text}}:
-                    yield Chunk(repeated.drop(text or ""))
-                case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
-                    yield Chunk(repeated.drop(text or ""))
-                case {"type": "message_delta", "delta": dict(delta)}:
-                    counted |= _numbers(event.get("usage") or {})
-                    reason = delta.get("stop_reason")
-                    finished = finished or bool(reason)
-                    yield Chunk("", FINISH.get(reason, "other") if reason else None, _usage(counted))
-                case {"type": "message_stop"}:
-                    if not finished:
-                        yield Chunk("", "other", _usage(counted))
-                    return
-    except anthropic.APIStatusError as error:  # an event of type `error`
-        raise ProviderError(ERRORS.get(error.type or "", ErrorKind.SERVER_ERROR), "error in the stream") from None
+class Message:
+    """What the events of one answer mean. Types that are not known are signs of life, and no more."""
+
+    def __init__(self, left_out: str) -> None:
+        """`left_out`: whitespace at the end of the conversation that the API does not take."""
+        self.over = False
+        self._counted: Counter[str] = Counter()
+        self._repeated = _Repeated(left_out)
+        self._finished = False
+
+    def feed(self, event: Event) -> Iterator[Chunk]:
+        if event.data == DONE:  # gateways
+            yield from self._stop()
+            return
+        if complaint := error_in(event.data, event.name):
+            raise Refused(complaint)
+        if event.whole:
+            yield from self._document(event.data)
+            return
+        match event.data:
+            case {"type": "message_start", "message": {"usage": dict(usage)}}:
+                self._counted |= _numbers(usage)
+                yield Chunk()
+            case {"type": "content_block_start", "content_block": dict(block)}:
+                yield self._block(block)
+            case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
+                yield Chunk(self._repeated.drop(text or ""))
+            case {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": thinking}}:
+                yield Chunk(thinking=thinking or "")
+            case {"type": "message_delta", "delta": dict(delta)}:
+                self._counted |= _numbers(event.data.get("usage") or {})
+                yield self._end(delta.get("stop_reason"))
+            case {"type": "message_stop"}:
+                yield from self._stop()
+            case dict():
+                yield Chunk()
+            case _:
+                raise TypeError("not an event")
+
+    def _block(self, block: dict[str, Any]) -> Chunk:
+        match block:
+            case {"type": "text", "text": text}:
+                return Chunk(self._repeated.drop(text or ""))
+            case {"type": "thinking", "thinking": thinking}:
+                return Chunk(thinking=thinking or "")
+        return Chunk()
+
+    def _document(self, data: dict[str, Any]) -> Iterator[Chunk]:
+        """A whole message where a stream was asked for."""
+        blocks = data.get("content")
+        if not isinstance(blocks, list):
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "a document that is no answer")
+        yield from map(self._block, blocks)
+        self._counted |= _numbers(data.get("usage") or {})
+        self.over = True
+        yield self._end(data.get("stop_reason") or "end_turn")
+
+    def _stop(self) -> Iterator[Chunk]:
+        self.over = True
+        yield Chunk() if self._finished else self._end("end_turn")
+
+    def _end(self, reason: str | None) -> Chunk:
+        self._finished = self._finished or bool(reason)
+        return Chunk("", FINISH.get(reason, "other") if reason else None, self._usage())
+
+    def _usage(self) -> Usage | None:
+        counted = self._counted
+        return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"]) if counted else None
 
 
 def _numbers(usage: dict[str, Any]) -> Counter[str]:
     """Counts are of all tokens so far. A server may give a part of them at the start and a part at the end."""
-    return Counter({name: count for name, count in usage.items() if isinstance(count, int)})
-
-
-def _usage(counted: Counter[str]) -> Usage | None:
-    return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"]) if counted else None
+    return Counter({name: count for name, count in usage.items() if type(count) is int})

@@ -1,99 +1,149 @@
-"""What the wire protocols have in common: the HTTP client, its errors in our words, and an answer that can be cut."""
+"""The HTTP that the wire protocols have in common: the client, its errors in our words, and a response that can be
+cut."""
 
-import codecs
 import contextlib
 import os
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from email.utils import parsedate_to_datetime
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
-from core.characters import storable
 from core.model_config import ModelConfig
-from core.providers import Chunk, ErrorKind, ProviderError
-from core.providers.bounded import bound
+from core.providers import ErrorKind, ProviderError
+from core.providers.compression import decompressed
+from core.providers.errors import Refused, complaint_of
+from core.providers.events import parsed
+from core.providers.proxies import Proxy, proxy_for
+
+LONGEST_REFUSAL = 16 * 1024
+"""Bytes of a refusal's body that are read."""
+REFUSAL_PATIENCE = 1.0
+"""Seconds for them, and for the last of them: two altogether."""
 
 
-def http_client(config: ModelConfig) -> httpx2.Client:
-    """For one model's requests. It raises ProviderError for every answer that is not a success."""
-    return httpx2.Client(
-        # A proxy of the environment is for the servers out there, not for the one on this machine.
-        trust_env=config.weights is None,
-        # No connection is used twice: abort() must never hit the next answer on it.
-        limits=httpx2.Limits(max_keepalive_connections=0),
-        timeout=httpx2.Timeout(
-            connect=config.connect_timeout,
-            # Between two reads of the socket; the writer watches the finer deadlines.
-            read=max(config.first_token_timeout, config.between_tokens_timeout),
-            write=10.0,
-            pool=config.connect_timeout,
-        ),
-        # Compressed events wait for one another.
-        headers={"Accept-Encoding": "identity"},
-        event_hooks={"request": [_watch], "response": [_refuse, _bound]},
-    )
+def connection_options(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """What an HTTP client, of either kind, needs to reach the URL: the environment's proxy, and whom to trust.
+
+    Raises ProviderError(MISCONFIGURED) that names the variable when one is wrong that concerns this URL. Without
+    these, a client reads all of the environment, and can't be made when any of it is wrong.
+    """
+    proxy = proxy_for(url, environment)
+    encrypted = url.startswith("https:") or (proxy is not None and proxy.url.startswith("https:"))
+    # A context that trusts nobody costs nothing; the other one reads all the certificates there are.
+    context = _trust(environment) if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return {"trust_env": False, "verify": context, "proxy": _checked(proxy, context) if proxy else None}
+
+
+def _trust(environment: Mapping[str, str]) -> ssl.SSLContext:
+    file, directory = environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")
+    if not file and directory and not os.path.isdir(directory):  # noqa: PTH112  bytes that are no path are none
+        raise ProviderError(ErrorKind.MISCONFIGURED, "SSL_CERT_DIR names no directory")
+    try:
+        return httpx2.create_ssl_context(trust_env=True)
+    except (OSError, ValueError):
+        variable = "SSL_CERT_FILE" if file else "SSL_CERT_DIR" if directory else "the system's store"
+        raise ProviderError(ErrorKind.MISCONFIGURED, f"{variable} holds no certificates that can be read") from None
+
+
+def _checked(proxy: Proxy, context: ssl.SSLContext) -> httpx2.Proxy:
+    try:
+        # Only for a proxy that is itself reached by TLS.
+        return httpx2.Proxy(proxy.url, ssl_context=context if proxy.url.startswith("https:") else None)
+    except (ValueError, httpx2.InvalidURL):
+        raise ProviderError(ErrorKind.MISCONFIGURED, f"{proxy.variable} holds no address of a proxy") from None
+
+
+def http_client(config: ModelConfig, url: str) -> httpx2.Client:
+    """For one model's requests to this URL. Raises ProviderError when none can be made."""
+    options = connection_options(url, {} if config.weights else os.environ)
+    try:
+        return httpx2.Client(
+            # No connection is used twice: abort() must never hit the next answer on it.
+            limits=httpx2.Limits(max_keepalive_connections=0),
+            timeout=httpx2.Timeout(
+                connect=config.connect_timeout,
+                # Between two reads of the socket; the writer watches the finer deadlines.
+                read=max(config.first_token_timeout, config.between_tokens_timeout),
+                write=10.0,
+                pool=config.connect_timeout,
+            ),
+            # Compressed events wait for one another.
+            headers={"Accept-Encoding": "identity", "Accept": "text/event-stream, application/json"},
+            **options,
+        )
+    except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
+        raise ProviderError(ErrorKind.MISCONFIGURED, f"no client can be made: {type(error).__name__}") from None
 
 
 def api_key(config: ModelConfig, local_key: str) -> str:
-    """The model's key; with weights of its own, that of the local server. Raises ProviderError for one that is
-    missing or that no header can carry."""
+    """The model's key; with weights of its own, that of the local server. Raises ProviderError when it is missing, or
+    one that no header can carry."""
     name = "SWITCHBOARD_MODEL_KEY" if config.weights else config.api_key_env
     key = local_key if config.weights else os.environ.get(name, "").strip() if name else ""
-    if config.api_key_env and not key:
-        raise ProviderError(ErrorKind.MISSING_KEY, f"{name} is not set")
     if not (key.isascii() and key.isprintable()):
-        raise ProviderError(ErrorKind.UNAUTHORIZED, f"{name} holds characters that no key has")
-    # The SDKs want some key; servers without authentication ignore it.
+        raise ProviderError(ErrorKind.MISCONFIGURED, f"{name} holds characters that no key has")
+    if config.api_key_env and not config.weights and not key:
+        raise ProviderError(ErrorKind.MISSING_KEY, f"{name} is not set")
+    # Servers without authentication ignore it; gateways before them may want to see some key.
     return key or "none"
 
 
-class WireStream:
-    """A ChunkStream over one request, which is sent when the first chunk is wanted."""
+def endpoint(base_url: str, path: str) -> str:
+    """The URL of a protocol's requests. The base may have a query, and some of the path already."""
+    url = urlsplit(base_url)
+    have, want = url.path.rstrip("/").split("/"), path.strip("/").split("/")
+    common = next(size for size in range(len(want), -1, -1) if have[len(have) - size :] == want[:size])
+    return url._replace(path="/".join([*have, *want[common:]])).geturl()
 
-    def __init__(self, ask: Callable[[], tuple[httpx2.Response, Iterator[Chunk]]]) -> None:
-        self._ask = ask
+
+class Call:
+    """One request, which can be cut from another thread at any moment."""
+
+    def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self.aborted = False
         """Whether nobody wants the rest any more."""
 
-    def __iter__(self) -> Iterator[Chunk]:
-        finished = False
-        characters = _Characters()
-        try:
-            with translated(), contextlib.ExitStack() as stack:
-                response, chunks = self._send()
-                stack.callback(response.close)
-                for chunk in chunks:
-                    finished = finished or chunk.finish_reason is not None
-                    yield chunk._replace(text=characters.feed(chunk.text))
-        except ProviderError:
-            if not finished:  # all has been said: what goes wrong after that is only the parting
-                raise
-        if not finished:
-            # A connection that just ends looks like the end of the answer.
-            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without a finish reason")
-
     def abort(self) -> None:
+        """Close the connection, whatever it waits for."""
         self.aborted = True
         # Closing a socket does not wake a thread that reads from it; shutting it down does.
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _send(self) -> tuple[httpx2.Response, Iterator[Chunk]]:
+    def send(
+        self, client: httpx2.Client, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Generator[bytes, None, None]:
+        """The body of the response, decompressed, as it comes. Raises ProviderError, or Refused for a status that is
+        no success. A redirect is none: a conversation and a key go to the address that was configured."""
         if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
-        asking = _asking.set(self)
-        try:
-            return self._ask()
-        finally:
-            _asking.reset(asking)
+        with translated():
+            request = client.build_request(
+                "POST",
+                url,
+                content=body,
+                headers={"Content-Type": "application/json", **headers},
+                extensions={"trace": self._trace},
+            )
+            response = client.send(request, stream=True)
+            try:
+                encodings = response.headers.get_list("Content-Encoding", split_commas=True)
+                if not response.is_success:
+                    raise Refused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
+                for piece in decompressed(response.iter_raw(), encodings):
+                    if self.aborted:
+                        return
+                    yield piece
+            finally:
+                response.close()
 
-    def trace(self, event: str, info: dict[str, Any]) -> None:
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
         """What the HTTP client does. A server may take its time before the head of its response, so the connection
         is known from the moment at which it stands."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
@@ -102,32 +152,21 @@ class WireStream:
                 self.abort()
 
 
-_asking: ContextVar[WireStream] = ContextVar("asking")
-"""Whose request is being sent in this thread: the SDKs have no way to hand it on."""
-
-
-def _watch(request: httpx2.Request) -> None:
-    request.extensions["trace"] = _asking.get().trace
-
-
-def _bound(response: httpx2.Response) -> None:
-    stream = _asking.get()
-    bound(response, lambda: stream.aborted)
-
-
-class _Characters:
-    """Makes whole characters of what came as JSON.
-
-    A server that cuts its text by UTF-16 can send the halves of a character in two chunks. Half a character that
-    stays alone could not be encoded later on, and NUL not be stored.
-    """
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
-
-    def feed(self, text: str) -> str:
-        whole: str = self._decoder.decode(text.encode("utf-16-le", "surrogatepass"))
-        return storable(whole)
+def _refusal(response: httpx2.Response, encodings: list[str]) -> Any:
+    """What a refusal says: its JSON, or its text; as much of it as comes soon. It might be endless."""
+    response.request.extensions["timeout"]["read"] = REFUSAL_PATIENCE
+    patience = time.monotonic() + REFUSAL_PATIENCE
+    body = bytearray()
+    with contextlib.suppress(httpx2.HTTPError, ProviderError):
+        for piece in decompressed(response.iter_raw(), encodings):
+            body += piece
+            if len(body) >= LONGEST_REFUSAL or time.monotonic() > patience:
+                break
+    del body[LONGEST_REFUSAL:]
+    try:
+        return parsed(bytes(body))
+    except ProviderError:
+        return body.decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -135,60 +174,39 @@ def translated() -> Iterator[None]:
     """Whatever goes wrong with a server, as a ProviderError without anything that the server wrote."""
     try:
         yield
+    except (ProviderError, Refused):
+        raise
     except Exception as error:
-        # Not `from error`: the SDKs' messages quote the server, and a traceback would quote them.
+        # Not `from error`: the message may quote the server, and a traceback would quote it.
         raise _in_our_words(error) from None
 
 
-def _in_our_words(error: BaseException | None) -> ProviderError:
+def _in_our_words(error: Exception) -> ProviderError:
     name = type(error).__name__
-    while error is not None:
-        match error:
-            case ProviderError():
-                return error
-            case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
-                return ProviderError(ErrorKind.UNREACHABLE, type(error).__name__)
-            case httpx2.TimeoutException():
-                return ProviderError(ErrorKind.TIMEOUT, type(error).__name__)
-            case httpx2.HTTPError():
-                return ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__)
-        # The SDKs wrap what httpx2 raises.
-        error = error.__cause__
-    # What remains is a server that does not speak the protocol.
+    match error:
+        case httpx2.ProxyError():
+            return ProviderError(ErrorKind.UNREACHABLE, f"{name}: the proxy did not let it through")
+        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
+            return ProviderError(ErrorKind.UNREACHABLE, ": ".join(filter(None, (name, _why(error)))))
+        case httpx2.TimeoutException():
+            return ProviderError(ErrorKind.TIMEOUT, name)
+        case httpx2.HTTPError():
+            return ProviderError(ErrorKind.BROKEN_STREAM, name)
+        case UnicodeError() | httpx2.InvalidURL():
+            return ProviderError(ErrorKind.MISCONFIGURED, "base_url can't be asked")
+    # What remains is a server, or a proxy, that does not speak the protocol.
     return ProviderError(ErrorKind.BROKEN_STREAM, name)
 
 
-def _refuse(response: httpx2.Response) -> None:
-    """Before its body is read: that might be endless, and says nothing that we may repeat. A redirect is refused too:
-    a conversation and a key go to the address that was configured."""
-    if not response.is_success:
-        status = response.status_code
-        raise ProviderError(kind_of(status), f"HTTP {status}", _seconds(response.headers.get("Retry-After", "")))
-
-
-def kind_of(status: int) -> ErrorKind:
-    """What an HTTP status means for what happens next."""
-    match status:
-        case 401 | 402 | 403:
-            return ErrorKind.UNAUTHORIZED
-        case 408 | 504:
-            return ErrorKind.TIMEOUT
-        case 429 | 529:  # 529 is Anthropic's, for a server that is overloaded
-            return ErrorKind.RATE_LIMITED
-        case 404 | 405 | 410:  # this address has no such model, or is none of a model server
-            return ErrorKind.UNREACHABLE
-        case _ if status < 400:
-            return ErrorKind.UNREACHABLE
-        case _ if status < 500:
-            return ErrorKind.REJECTED
-    return ErrorKind.SERVER_ERROR
-
-
-def _seconds(retry_after: str) -> float | None:
-    """Retry-After, which is a number of seconds or a date, in seconds from now."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+def _why(error: BaseException | None) -> str:
+    """Why there is no connection, in words that no server wrote."""
+    while error is not None:
+        match error:
+            case ssl.SSLCertVerificationError():
+                return f"the server's certificate is not trusted, {error.verify_message}"
+            case socket.gaierror():
+                return "its name is not known"
+            case ConnectionRefusedError():
+                return "nobody listens there"
+        error = error.__cause__ or error.__context__
+    return ""

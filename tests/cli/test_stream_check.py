@@ -93,6 +93,15 @@ def test_a_proxy_that_cuts_is_told(application: Flask) -> None:
     assert "was cut after 1 events" in result.output
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "all_proxy"])
+def test_a_proxy_in_the_environment_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "nonsense://me:sk-secret@127.0.0.1")
+    result = CliRunner().invoke(main, ["doctor", "--stream", "http://switchboard.example"])
+    assert result.exit_code == 1
+    assert f"{variable} holds no address of a proxy" in result.output
+    assert "secret" not in result.output
+
+
 def test_what_is_no_switchboard_is_told() -> None:
     with serving(Flask("another")) as url:
         assert "/chat/sse/probe answers 404" in doctor(url).output

@@ -69,7 +69,22 @@ def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
         ('default = "a"', 'default = "z"', r"default: there is no table \[models.z\]"),
         ('label = "A"', "label = 3", r"\[models.a\] label: Input should be a valid string"),
         ('label = "A"', "", r"\[models.a\] label: Field required"),
-        ('label = "A"', 'label = "A"\ncolour = "red"', r"\[models.a\] colour: Extra inputs are not permitted"),
+        ('label = "A"', 'label = "A"\ncolour = "red"', r"\[models.a\] colour: there is no such key$"),
+        ('base_url = "http://127', 'baseurl = "http://127', r"\[models.a\] baseurl: .*did you mean base_url\?"),
+        ('default = "a"', 'default = "A"', r"default: there is no table \[models.A\]; did you mean a\?"),
+        ('default = "a"', 'defualt = "a"', r"defualt: there is no such key; did you mean default\?"),
+        ('"b-1"', '"b-1"\nthinking_budget = 31000', r"\[models.b\] thinking_budget: together with max_tokens"),
+        ('"b-1"', '"b-1"\nthinking_budget = 0', r"\[models.b\] thinking_budget: Input should be greater than"),
+        ('"c-1"', '"c-1"\nthinking_budget = 1000', r"\[models.c\] thinking_budget: must be at least 1024"),
+        ('"c-1"', '"c-1"\nthinking_budget = 2000\nprefill = true', r"\[models.c\] prefill: "),
+        ('"b-1"', '"b-1"\nomit = ["stream"]', r"\[models.b\] omit: no request can do without stream"),
+        ('"b-1"', '"b-1"\nomit = "stream"', r"\[models.b\] omit: Input should be a list"),
+        ('"b-1"', '"b-1"\nrename = {model = "m"}', r"\[models.b\] rename: model has keys of its own"),
+        ('"b-1"', '"b-1"\nrename = {max_tokens = "stream"}', r"\[models.b\] rename: stream has keys"),
+        ('"b-1"', '"b-1"\nrename = {max_tokens = ""}', r"\[models.b\] rename.max_tokens: String should have"),
+        ('"b-1"', '"b-1"\nextra_body = {messages = []}', r"\[models.b\] extra_body: messages has keys"),
+        ('"B_KEY"', '"sk-b-secret"', r"\[models.b\] api_key_env: must be the name of an environment variable.*key$"),
+        ('"b-1"', '"b-1"\nthink_tags = "open"', r"\[models.b\] think_tags"),
         (
             'provider = "openai"',
             'provider = "acme"',
@@ -106,6 +121,7 @@ def test_an_error_names_file_table_and_key(tmp_path: Path, before: str, after: s
         load_catalog(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+    assert "sk-b" not in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

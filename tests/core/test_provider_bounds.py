@@ -5,7 +5,7 @@ import json
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -19,14 +19,8 @@ from core.answers.writer import LONGEST
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.models import Generation, Session
-from core.providers import (  # noqa: F401  the SDKs' own memory is not an answer's
-    ErrorKind,
-    ProviderError,
-    Turn,
-    anthropic,
-    openai_compatible,
-)
-from core.providers.bounded import MAX_EVENT, MAX_LINES, whole_events
+from core.providers import ErrorKind, ProviderError, Turn
+from core.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.dialects import DIALECTS
@@ -269,24 +263,43 @@ def test_an_answer_ends_at_its_greatest_length(
     assert all(len(delta["text"]) <= BUFFER for delta in said)
 
 
-@given(st.text("ab:\r\n", max_size=60), st.lists(st.integers(0, 60), max_size=8))
-def test_events_are_the_same_however_they_are_cut(text: str, cuts: list[int]) -> None:
-    body = text.encode()
+def _events(parts: Iterable[bytes]) -> list[object]:
+    reader = EventReader()
+    return [event.data for part in parts for event in reader.feed(part)] + [event.data for event in reader.end()]
+
+
+@given(
+    st.lists(st.sampled_from(["data: [1]", "data:{}", ": x", "event: e", "data: [", "data: 2]", ""]), max_size=12),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.lists(st.integers(0, 200), max_size=8),
+)
+def test_events_are_the_same_however_they_are_cut(lines: list[str], end: str, cuts: list[int]) -> None:
+    body = "".join(line + end for line in lines).encode()
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    cut = b"".join(whole_events(body[start:end] for start, end in pairwise(places)))
-    assert cut == body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    given_out = list(whole_events([body]))
-    assert all(part.endswith(b"\n\n") for part in given_out[:-1] if part)
+
+    def read(parts: list[bytes]) -> list[object]:
+        try:
+            return _events(parts)
+        except ProviderError as error:
+            return [error.kind]
+
+    whole = read([body])
+    assert read([body[start:end] for start, end in pairwise(places)]) == whole
+    assert read([body.replace(end.encode(), b"\n")]) == whole
 
 
 @pytest.mark.parametrize(
-    "event", [b"x" * (MAX_EVENT + 1), b"data: x\n" * (MAX_LINES + 1)], ids=["too long", "too many lines"]
+    "event",
+    [b"x" * (MAX_EVENT + 1), b"data: x\n" * MAX_EVENT, b": x\n" * MAX_EVENT],
+    ids=["line", "lines", "comments"],
 )
 @pytest.mark.parametrize("end", [b"", b"\n\n"], ids=["open", "closed"])
-@pytest.mark.parametrize("size", [97, 100_000])
+@pytest.mark.parametrize("size", [9973, 100_000])
 def test_the_bounds_do_not_depend_on_the_pieces(event: bytes, end: bytes, size: int) -> None:
-    body = b"data: first\n\n" + event + end
-    parts = (body[at : at + size] for at in range(0, len(body), size))
+    body = b"data: {}\n\n" + event + end
     with pytest.raises(ProviderError):
-        list(whole_events(parts))
-    list(whole_events([b"data: x\n" * (MAX_LINES - 1) + b"\n"] * 3))
+        _events(body[at : at + size] for at in range(0, len(body), size))
+
+
+def test_as_many_events_and_comments_as_there_are_may_come() -> None:
+    assert len(_events([b": ping\n\ndata: {}\n\n" * 1000] * 300)) == 300_000

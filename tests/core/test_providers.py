@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
+from core.providers.model import make
 from tests.certificate import certify
 from tests.dialects import DIALECTS
 from tests.provider import ANSWER, Handler, Manner, ProviderServer, nowhere, pieces
@@ -137,6 +138,7 @@ RIGHT: dict[str, tuple[Manner, str, str, Usage | None]] = {
     "no delta": (_told("a", _event('{"choices": [{"index": 0}]}'), _event("{}"), "b"), "ab", "stop", USAGE),
     "null": (_told("a", _json_text("null"), "", "b"), "ab", "stop", USAGE),
     "no end of the connection": (_lingering, ANSWER, "stop", USAGE),
+    "a document": (lambda handler: _whole_document(handler), ANSWER, "stop", USAGE),
     "no opening": (_without_opening, ANSWER, "stop", Usage(0, 11)),
     "no usage": (_without_usage, ANSWER, "stop", None),
     "more tokens than there are": (_counting(10**20), ANSWER, "stop", None),
@@ -200,10 +202,29 @@ def _unfinished_chunks(handler: Handler) -> None:
     _chunked(handler, blocks, end=False)
 
 
-def _json_answer(handler: Handler) -> None:
+def _document(words: str) -> Manner:
+    def manner(handler: Handler) -> None:
+        handler.head(content_type="application/json")
+        handler.say(words)
+
+    return manner
+
+
+def _whole_document(handler: Handler) -> None:
+    """What a server says that does not stream."""
     handler.head(content_type="application/json")
-    message = {"role": "assistant", "content": SECRET}
-    handler.say(json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "content": [message]}))
+    message = {"role": "assistant", "content": ANSWER}
+    openai = {
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 18},
+    }
+    anthropic = {
+        "type": "message",
+        "content": [{"type": "text", "text": ANSWER}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 7, "output_tokens": 11},
+    }
+    handler.say(json.dumps(openai if handler.dialect is DIALECTS["openai"] else anthropic))
 
 
 def _not_gzip(handler: Handler) -> None:
@@ -222,11 +243,11 @@ BROKEN = ErrorKind.BROKEN_STREAM
 WRONG: dict[str, tuple[Manner, str, ErrorKind]] = {
     "400": (_refused(400), "", ErrorKind.REJECTED),
     "401": (_refused(401), "", ErrorKind.UNAUTHORIZED),
-    "402": (_refused(402), "", ErrorKind.UNAUTHORIZED),
+    "402": (_refused(402), "", ErrorKind.QUOTA),
     "403": (_refused(403), "", ErrorKind.UNAUTHORIZED),
     "404": (_refused(404), "", ErrorKind.UNREACHABLE),
     "408": (_refused(408), "", ErrorKind.TIMEOUT),
-    "413": (_refused(413), "", ErrorKind.REJECTED),
+    "413": (_refused(413), "", ErrorKind.TOO_LONG),
     "429": (_refused(429), "", ErrorKind.RATE_LIMITED),
     "500": (_refused(500), "", ErrorKind.SERVER_ERROR),
     "503": (_refused(503), "", ErrorKind.SERVER_ERROR),
@@ -234,7 +255,8 @@ WRONG: dict[str, tuple[Manner, str, ErrorKind]] = {
     "page 200": (_page(200), "", BROKEN),
     "page 502": (_page(502), "", ErrorKind.SERVER_ERROR),
     "endless refusal": (_endless_refusal, "", ErrorKind.SERVER_ERROR),
-    "JSON instead of a stream": (_json_answer, "", BROKEN),
+    "a document that is no answer": (_document('{"sk-secret": 1}'), "", BROKEN),
+    "half a document": (_document('{"choices": [{"sk-secret'), "", BROKEN),
     "nothing": (_says(b""), "", BROKEN),
     "no HTTP": (_says(b"sk-secret\r\n\r\n"), "", BROKEN),
     "no gzip": (_not_gzip, "", BROKEN),
@@ -656,10 +678,54 @@ class TestKeys:
         error = _hear(lambda: pool.open("m", QUESTION)).error
         assert error is not None
         assert (error.kind, error.log_detail) == (
-            ErrorKind.UNAUTHORIZED,
+            ErrorKind.MISCONFIGURED,
             "SOME_KEY holds characters that no key has",
         )
         assert len(server.requests) == before
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("key", [None, "", " \n"])
+    def test_a_key_that_is_missing_is_named_and_nothing_is_asked(
+        self, server: ProviderServer, protocol: str, key: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("SOME_KEY", raising=False)
+        if key is not None:
+            monkeypatch.setenv("SOME_KEY", key)
+        before = len(server.requests)
+        pool = _pool(protocol, server.base_url(protocol), "whole", api_key_env="SOME_KEY")
+        pool.warm()
+        error = _hear(lambda: pool.open("m", QUESTION)).error
+        assert error is not None
+        assert (error.kind, error.log_detail) == (ErrorKind.MISSING_KEY, "SOME_KEY is not set")
+        assert not pool.describe()["models"][0]["available"]
+        assert len(server.requests) == before
+        monkeypatch.setenv("SOME_KEY", "sk-late")
+        assert _hear(lambda: pool.open("m", QUESTION)).text == ANSWER
+
+    def test_azure_sees_the_key_in_its_own_header(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SOME_KEY", "k")
+        config = ModelConfig(
+            label="M",
+            provider="openai",
+            base_url="https://r.openai.azure.com/openai/v1",
+            model="m",
+            api_key_env="SOME_KEY",
+        )
+        assert make(config, str(config.base_url), "").headers == {"Authorization": "Bearer k", "api-key": "k"}
+
+
+def test_a_web_page_is_told_in_words_for_operators(server: ProviderServer) -> None:
+    error = _hear(lambda: _open(server, "openai", "page 200")).error
+    assert error is not None
+    assert error.log_detail == "answered with a web page; is base_url right?"
+    assert "web page" in (_hear(lambda: _open(server, "openai", "page 502")).error or error).said
+
+
+def test_a_server_whose_words_come_slowly_gives_signs_of_life(server: ProviderServer) -> None:
+    SCRIPT[:] = [b": ping\n\n", b"event: ping\ndata: {}\n\n", b'data: {"choices": []}\n\n', b"data: [DONE]\n\n"]
+    chunks = list(_open(server, "openai", "script"))
+    assert len(chunks) >= len(SCRIPT)
+    assert all(not chunk.text for chunk in chunks)
 
 
 def test_only_who_asks_a_model_pays_for_its_client() -> None:
@@ -668,7 +734,7 @@ import sys
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 import core.runtime
-loaded = lambda: sorted({"anthropic", "openai"} & set(sys.modules))
+loaded = lambda: sorted({"anthropic", "httpx2", "openai"} & set(sys.modules))
 table = dict(label="M", model="m", base_url="http://127.0.0.1:1")
 for provider in ("openai", "anthropic"):
     pool = ClientPool(ModelCatalog(default="m", models={"m": ModelConfig(provider=provider, **table)}), "")
@@ -678,4 +744,4 @@ for provider in ("openai", "anthropic"):
 print(loaded())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split("\n")[:3] == ["[]", "['openai']", "['anthropic', 'openai']"]
+    assert done.stdout.split("\n")[:3] == ["[]", "['httpx2']", "['httpx2']"]

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from core.models import Generation, Session
-from core.providers import anthropic  # noqa: F401  a second that no first token should wait for
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.provider import ANSWER, ProviderServer

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
+from jwt.exceptions import PyJWTError
 
 from core.errors import TokenInvalid, Unavailable
 from core.people import oidc
@@ -269,3 +271,27 @@ def test_an_id_token_must_repeat_the_nonce(issuer: Issuer, tokens: Tokens) -> No
     for nonce in ("", "another"):
         with pytest.raises(TokenInvalid):
             tokens.verify_id_token(token, nonce)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:nonsense", "socks5://127.0.0.1:1", "http://[", "nonsense"])
+def test_a_proxy_that_is_none_is_an_issuer_that_is_away(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    for scheme in ("http", "https"):
+        with pytest.raises(PyJWTError):
+            oidc.Issuer(f"{scheme}://issuer.example").metadata()
+
+
+def test_a_proxy_that_speaks_nonsense_is_an_issuer_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.sendall(b"nonsense\r\n\r\n")
+            connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(PyJWTError):
+            oidc.Issuer("http://issuer.example").metadata()

@@ -1,0 +1,110 @@
+"""One answer, from the bytes of a response's body to chunks: pure, fed the bytes as they come."""
+
+import codecs
+from collections.abc import Iterator
+from typing import Protocol
+
+from core.characters import storable
+from core.providers import Chunk, ErrorKind, ProviderError
+from core.providers.errors import Refused
+from core.providers.events import Event, EventReader
+from core.providers.think_tags import Parts, ThinkTags
+
+
+class Interpreter(Protocol):
+    """What one protocol's events mean, for one answer."""
+
+    over: bool
+    """Whether nothing more is to come."""
+
+    def feed(self, event: Event) -> Iterator[Chunk]:
+        """The chunks of an event. Raises Refused for an error; whatever else it raises, the event's shape did."""
+        ...
+
+
+class Answer:
+    """A response's body. What it is fed with gives at least one chunk each time, for it is a sign of life."""
+
+    def __init__(self, interpreter: Interpreter, tags: ThinkTags | None) -> None:
+        """`tags`: when the answer's text is to begin with thinking."""
+        self._events = EventReader()
+        self._interpreter = interpreter
+        self._tags = tags
+        self._text, self._thinking = _Characters(), _Characters()
+        self._finished = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the rest of the body need not be read."""
+        return self._interpreter.over
+
+    def feed(self, piece: bytes) -> Iterator[Chunk]:
+        """What the piece completes. Raises Refused or ProviderError, unless the answer was at its end before."""
+        yield from self._chunks(self._events.feed(piece))
+        yield Chunk()
+
+    def end(self) -> Iterator[Chunk]:
+        """What is left when the body has ended. Raises as `feed` does, and when that was not the answer's end."""
+        yield from self._chunks(self._events.end())
+        if self._tags:
+            yield self._whole(Chunk(), self._tags.flush())
+        if not self._finished:
+            # A connection that just ends looks like the end of the answer.
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without a finish reason")
+
+    def broken(self, error: ProviderError) -> None:
+        """The connection has failed: raises the error, unless all has been said."""
+        if not self._finished:
+            raise error
+
+    def _chunks(self, events: Iterator[Event]) -> Iterator[Chunk]:
+        try:
+            for event in events:
+                if self.over:
+                    return
+                for chunk in self._interpreter.feed(event):
+                    self._finished = self._finished or chunk.finish_reason is not None
+                    yield self._taken_apart(chunk)
+        except (ProviderError, Refused):
+            if not self._finished:  # else it is only the parting
+                raise
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            if not self._finished:
+                # Not `from error`: its message may quote the server.
+                raise ProviderError(
+                    ErrorKind.BROKEN_STREAM, f"an event of another shape: {type(error).__name__}"
+                ) from None
+
+    def _taken_apart(self, chunk: Chunk) -> Chunk:
+        if self._tags is None:
+            return self._whole(chunk, Parts(chunk.text))
+        if chunk.thinking and self._tags.undecided:
+            before = self._tags.pass_on()
+            return self._whole(chunk, Parts(before.text + chunk.text))
+        parts = self._tags.feed(chunk.text)
+        if chunk.finish_reason:
+            rest = self._tags.flush()
+            parts = Parts(parts.text + rest.text, parts.thinking + rest.thinking)
+        return self._whole(chunk, parts)
+
+    def _whole(self, chunk: Chunk, parts: Parts) -> Chunk:
+        return chunk._replace(
+            text=self._text.feed(parts.text), thinking=self._thinking.feed(chunk.thinking + parts.thinking)
+        )
+
+
+class _Characters:
+    """Makes whole characters of what came as JSON.
+
+    A server that cuts its text by UTF-16 can send the halves of a character in two chunks. Half a character that
+    stays alone could not be encoded later on, and NUL not be stored.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
+
+    def feed(self, text: str) -> str:
+        if not text:
+            return ""
+        whole: str = self._decoder.decode(text.encode("utf-16-le", "surrogatepass"))
+        return storable(whole)

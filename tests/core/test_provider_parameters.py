@@ -1,0 +1,263 @@
+"""What a request has besides the conversation, against a server that refuses some of it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core.client_pool import ClientPool
+from core.model_config import ModelCatalog, ModelConfig
+from core.providers import Chunk, ErrorKind, ProviderError, Turn
+from core.providers.model import limit
+from tests.dialects import DIALECTS
+from tests.provider import ANSWER, Handler, ProviderServer, pieces
+
+QUESTION = [Turn("user", "Why?")]
+REFUSALS: dict[str, list[tuple[str, int, Any]]] = {}
+"""What the server takes no more of, by the model's name: a parameter, and with which status and body it says so."""
+
+
+def _strict(handler: Handler) -> None:
+    asked = handler.owner.requests[-1]
+    roles = [turn["role"] for turn in asked["messages"]]
+    for parameter, status, body in REFUSALS[asked["model"]]:
+        if parameter in asked or (parameter == "system" and "system" in roles):
+            handler.head(status, "application/json")
+            handler.say(json.dumps(body))
+            return
+    handler.begin()
+    for piece in pieces(ANSWER):
+        handler.chunk(piece)
+    handler.conclude()
+
+
+def _breaks(handler: Handler) -> None:
+    handler.begin()
+    handler.chunk("Half an ")
+    handler.say(
+        handler.dialect.event(json.dumps({"error": {"message": "temperature is not supported", "code": 400}}))
+    )
+
+
+def _thinks(handler: Handler) -> None:
+    handler.head()
+    handler.say(handler.dialect.opening() + handler.dialect.thought("Hm."))
+    handler.chunk(ANSWER)
+    handler.conclude()
+
+
+def _openai(message: str, param: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": None}}
+
+
+RENAME = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+TEMPERATURE = (
+    "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) is supported."
+)
+MISTRAL = {
+    "detail": [
+        {"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}
+    ]
+}
+REFUSALS.update(
+    {
+        "stream_options": [("stream_options", 422, MISTRAL)],
+        "an argument": [("stream_options", 400, _openai("Unrecognized request argument supplied: stream_options"))],
+        "renamed": [("max_tokens", 400, _openai(RENAME, "max_tokens"))],
+        "renamed, in words": [("max_tokens", 400, {"message": RENAME})],
+        "no limit": [("max_tokens", 400, {"error": "unknown field max_tokens"})],
+        "temperature": [("temperature", 400, _openai(TEMPERATURE, "temperature"))],
+        "effort": [("reasoning_effort", 400, _openai('Unknown name "reasoning_effort": Cannot find field.'))],
+        "system": [("system", 400, {"error": "System role not supported"})],
+        "system, 500": [("system", 500, {"error": {"message": "Jinja Exception: System role not supported"}})],
+        "system, o1": [
+            (
+                "system",
+                400,
+                _openai("'messages[0].role' does not support 'system' with this model.", "messages[0].role"),
+            )
+        ],
+        "two": [
+            ("max_tokens", 400, _openai(RENAME, "max_tokens")),
+            ("temperature", 400, _openai(TEMPERATURE, "temperature")),
+        ],
+        "always": [("messages", 400, _openai(TEMPERATURE, "temperature"))],
+        "something else": [("messages", 400, _openai("The temperature of the sea is not known.", "messages"))],
+        "too long": [("messages", 400, _openai("Please reduce the length of the messages or max_tokens"))],
+        "broken": [("temperature", 500, _openai("temperature"))],
+        "a filter": [("messages", 400, {"error": {"code": "content_filter", "message": "temperature"}})],
+        "nothing": [],
+        "thinking": [("thinking", 400, _openai("thinking: Extra inputs are not permitted"))],
+        "required": [("max_tokens", 400, _openai("max_tokens: 9 > 8, which is the maximum"))],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProviderServer]:
+    """A strict server."""
+    manners = {**dict.fromkeys(REFUSALS, _strict), "breaks": _breaks, "thinks": _thinks}
+    strict = ProviderServer(manners)
+    yield strict
+    strict.stop()
+
+
+class Asker:
+    """Asks one model, and remembers what went over the wire."""
+
+    def __init__(self, server: ProviderServer, model: str, protocol: str = "openai", **options: Any) -> None:
+        config = ModelConfig(label="M", provider=protocol, base_url=server.base_url(protocol), model=model, **options)
+        self._server = server
+        self._pool = ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="")
+
+    def ask(self, turns: list[Turn] = QUESTION) -> tuple[str, list[dict[str, Any]], ProviderError | None]:
+        """The answer, what the server was asked for it, and the error."""
+        before = len(self._server.requests)
+        chunks: list[Chunk] = []
+        error = None
+        try:
+            for chunk in self._pool.open("m", turns):
+                chunks.append(chunk)
+        except ProviderError as failed:
+            error = failed
+        return "".join(chunk.text for chunk in chunks), self._server.requests[before:], error
+
+
+@pytest.mark.parametrize(
+    ("model", "parameter", "instead"),
+    [
+        ("stream_options", "stream_options", None),
+        ("an argument", "stream_options", None),
+        ("renamed", "max_tokens", "max_completion_tokens"),
+        ("renamed, in words", "max_tokens", "max_completion_tokens"),
+        ("no limit", "max_tokens", None),
+        ("temperature", "temperature", None),
+        ("effort", "reasoning_effort", None),
+    ],
+)
+def test_what_is_refused_is_left_out_and_not_tried_again(
+    server: ProviderServer, model: str, parameter: str, instead: str | None
+) -> None:
+    asker = Asker(server, model, temperature=0.5, reasoning_effort="low", max_tokens=100)
+    text, asked, error = asker.ask()
+    assert (text, error, len(asked)) == (ANSWER, None, 2)
+    own = {"path", "authorization", "key"}
+    assert asked[0].keys() - asked[1].keys() == {parameter}
+    assert asked[1].keys() - asked[0].keys() - own == ({instead} if instead else set())
+    if instead:
+        assert asked[1][instead] == 100
+    text, again, error = asker.ask()
+    assert (text, error, again) == (ANSWER, None, [asked[1]])
+
+
+@pytest.mark.parametrize("model", ["system", "system, 500", "system, o1"])
+def test_a_system_role_that_is_refused_becomes_part_of_the_question(server: ProviderServer, model: str) -> None:
+    asker = Asker(server, model)
+    turns = [Turn("system", "Be kind."), Turn("user", "Why?"), Turn("assistant", "So."), Turn("user", "Oh?")]
+    text, asked, error = asker.ask(turns)
+    assert (text, error, len(asked)) == (ANSWER, None, 2)
+    assert [(turn["role"], turn["content"]) for turn in asked[1]["messages"]] == [
+        ("user", "Be kind.\n\nWhy?"),
+        ("assistant", "So."),
+        ("user", "Oh?"),
+    ]
+    assert len(asker.ask(turns)[1]) == 1
+
+
+def test_there_is_one_retry_and_the_next_question_knows_better(server: ProviderServer) -> None:
+    asker = Asker(server, "two", temperature=0.5)
+    _, asked, error = asker.ask()
+    assert error is not None
+    assert (error.kind, len(asked)) == (ErrorKind.REJECTED, 2)
+    assert "temperature" in error.said
+    assert asker.ask()[0] == ANSWER
+    assert len(asker.ask()[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "requests", "kind"),
+    [
+        ("always", 2, ErrorKind.REJECTED),
+        ("something else", 1, ErrorKind.REJECTED),
+        ("too long", 1, ErrorKind.TOO_LONG),
+        ("broken", 1, ErrorKind.SERVER_ERROR),
+        ("a filter", 1, ErrorKind.FILTERED),
+        ("breaks", 1, ErrorKind.REJECTED),
+    ],
+)
+def test_what_is_no_refusal_of_a_parameter_is_told(
+    server: ProviderServer, model: str, requests: int, kind: ErrorKind
+) -> None:
+    asker = Asker(server, model, temperature=0.5)
+    _, asked, error = asker.ask()
+    assert error is not None
+    assert (len(asked), error.kind) == (requests, kind)
+    assert "temperature" in asker.ask()[1][0], "nothing has been learned from it"
+
+
+def test_a_table_says_what_to_leave_out_and_what_to_call_otherwise(server: ProviderServer) -> None:
+    asker = Asker(
+        server,
+        "nothing",
+        max_tokens=100,
+        temperature=0.5,
+        omit=("stream_options", "temperature", "system"),
+        rename={"max_tokens": "max_new_tokens"},
+        extra_body={"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}},
+    )
+    text, [asked], _ = asker.ask([Turn("system", "Be kind."), *QUESTION])
+    assert text == ANSWER
+    assert asked.keys() - {"path", "authorization", "key"} == {
+        "model",
+        "messages",
+        "stream",
+        "max_new_tokens",
+        "top_k",
+        "chat_template_kwargs",
+    }
+    assert (asked["max_new_tokens"], asked["top_k"]) == (100, 5)
+    assert asked["messages"] == [{"role": "user", "content": "Be kind.\n\nWhy?"}]
+
+
+class TestThinking:
+    """How long a model may think for, and how it is asked to."""
+
+    def test_a_budget_is_not_taken_from_the_answer(self, server: ProviderServer) -> None:
+        asker = Asker(server, "nothing", max_tokens=100, thinking_budget=2000, reasoning_effort="high")
+        _, [asked], _ = asker.ask()
+        assert (asked["max_tokens"], asked["reasoning_effort"]) == (2100, "high")
+        assert "thinking" not in asked
+
+    def test_anthropic_gets_its_own_form(self, server: ProviderServer) -> None:
+        options = {"thinking_budget": 2000, "reasoning_effort": "low", "temperature": 0.5}
+        _, [asked], _ = Asker(server, "nothing", "anthropic", max_tokens=100, **options).ask()
+        assert asked["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+        assert (asked["max_tokens"], asked["output_config"]) == (2100, {"effort": "low"})
+        assert not {"temperature", "reasoning_effort"} & asked.keys()
+
+    def test_an_older_model_of_anthropics_goes_without(self, server: ProviderServer) -> None:
+        text, asked, _ = Asker(server, "thinking", "anthropic", thinking_budget=2000).ask()
+        assert (text, len(asked)) == (ANSWER, 2)
+        assert "thinking" not in asked[1]
+
+    def test_what_a_protocol_requires_is_never_left_out(self, server: ProviderServer) -> None:
+        _, asked, error = Asker(server, "required", "anthropic").ask()
+        assert len(asked) == 1
+        assert error is not None
+        assert "max_tokens: 9 > 8" in error.said
+
+    @pytest.mark.parametrize("protocol", list(DIALECTS))
+    def test_a_model_that_was_seen_thinking_has_room_for_it(self, server: ProviderServer, protocol: str) -> None:
+        asker = Asker(server, "thinks", protocol, max_tokens=100, context_tokens=8000)
+        limits = [asker.ask()[1][0]["max_tokens"] for _ in range(3)]
+        assert limits == [100, 2100, 2100]
+
+    def test_the_allowance_is_bounded_and_leaves_the_question_its_room(self) -> None:
+        table = {"label": "M", "provider": "openai", "model": "m", "base_url": "http://a", "max_tokens": 100}
+        large = ModelConfig(context_tokens=100_000, **table)  # type: ignore[arg-type]
+        small = ModelConfig(context_tokens=1000, **table)  # type: ignore[arg-type]
+        assert limit(large, QUESTION, thinks=True) == 100 + 8192
+        assert limit(small, QUESTION, thinks=True) == 100 + 250
+        assert limit(small, [Turn("user", "x" * 2400)], thinks=True) == 200
+        assert limit(small, [Turn("user", "x" * 9000)], thinks=True) == 100

@@ -1,0 +1,164 @@
+"""A provider's own words, as an operator may see them."""
+
+import json
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.client_pool import ClientPool
+from core.model_config import ModelCatalog, ModelConfig
+from core.providers import ProviderError, Turn
+from core.providers.redaction import LONGEST, redacted
+from tests.provider import Handler, ProviderServer
+
+QUESTION = "My password is Tr0ub4dor and my cat is called Miez, please tell nobody about it."
+
+
+TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("The model `gpt-9` does not exist", "The model `gpt-9` does not exist"),
+        ("models/gemini-2.5-flash-preview-0520 is not found", "models/gemini-2.5-flash-preview-0520 is not found"),
+        ("Incorrect API key provided: sk-proj-abc***9.", "Incorrect API key provided: [...]"),
+        ("bad header Authorization: Bearer abc.def-ghi", "bad header Authorization: [...]"),
+        ("key our-own-key is wrong", "key [...] is wrong"),
+        ("token 0123456789abcdef0123456789abcdef", "token [...]"),
+        ("AIzaSyA-1234567890abcdefg", "[...]"),
+        ("gsk_abcdefgh12 refused", "[...] refused"),
+        ("see https://user:pw@example.org/a/b?key=abc#d for more", "see https://example.org/a/b for more"),
+        ("at socks5://me:secret@10.0.0.1:1080 now", "at socks5://10.0.0.1:1080 now"),
+        ("a\r\nb\x00c\x1b[31md\u202ee\u2028f", "a b\N{REPLACEMENT CHARACTER}c [31mde f"),
+        (f"in '{QUESTION}'", "in '[...].'"),
+        ("in 'my  PASSWORD is\\nTr0ub4dor'", "in '[...]'"),
+        ("in my password is Tr0ub4dor yes", "in [...] yes"),
+        ("three words: password is Tr0ub4dor", "three words: password is Tr0ub4dor"),
+        ('quoted {"content": "hunter2 hunter2"}', 'quoted {"content": "[...]"}'),
+        ("你好世界" * 8, "[...]"),
+        ("\\u4f60\\u597d\\u4e16\\u754c" * 8, "[...]"),
+        ("", ""),
+    ],
+)
+def test_words_are_shown_without_what_is_not_theirs(words: str, shown: str) -> None:
+    turns = [QUESTION, "hunter2 hunter2", "说 " + "你好世界" * 8]
+    assert redacted(words, turns, "our-own-key") == shown
+
+
+def test_words_are_bounded() -> None:
+    shown = redacted("word " * 100_000, [])
+    assert len(shown) == LONGEST
+    assert shown.endswith("…")
+
+
+@given(
+    st.lists(st.text('abc 你好.\n\\"', min_size=1, max_size=60), max_size=4),
+    st.text("abc 你.", max_size=30),
+    st.text("abc 你.", max_size=30),
+)
+def test_no_run_of_four_words_is_left(turns: list[str], before: str, after: str) -> None:
+    said = " ".join(turns)
+    shown = redacted(f"{before} {said} {after}", turns)
+    words = shown.replace("[...]", " | ").split()
+    for turn in turns:
+        told = turn.replace("\\", " ").replace('"', " ").replace(".", " ").split()
+        for at in range(len(told) - 3):
+            run = told[at : at + 4]
+            assert all(words[place : place + 4] != run for place in range(len(words)))
+
+
+def test_long_conversations_take_no_time() -> None:
+    turns = ["word " * 200_000, "x" * 1_000_000, "你" * 300_000]
+    begun = time.monotonic()
+    redacted("word x " * 10_000, turns)
+    assert time.monotonic() - begun < 3
+
+
+def _quotes(status: int) -> Any:
+    def manner(handler: Handler) -> None:
+        asked = handler.owner.requests[-1]
+        told = {
+            "error": {
+                "message": f"bad input: {json.dumps(asked['messages'])} {asked['authorization']}",
+                "code": status,
+            }
+        }
+        handler.head(status, "application/json")
+        handler.say(json.dumps(told))
+
+    return manner
+
+
+def _trickles(handler: Handler) -> None:
+    handler.head(400)
+    handler.say("out of order ")
+    while True:
+        handler.say("." * 100)
+        time.sleep(0.05)
+
+
+def _stalls(handler: Handler) -> None:
+    handler.head(400)
+    handler.say('{"error": "out of order')
+    handler.connection.recv(1)
+
+
+def _floods(handler: Handler) -> None:
+    handler.head(400)
+    for _ in range(2000):
+        handler.say("out of order " * 1000)
+
+
+MANNERS = {
+    "quotes": _quotes(400),
+    "succeeds": _quotes(200),
+    "trickles": _trickles,
+    "stalls": _stalls,
+    "floods": _floods,
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProviderServer]:
+    """A server that says too much."""
+    talkative = ProviderServer(MANNERS)
+    yield talkative
+    talkative.stop()
+
+
+def _error(server: ProviderServer, model: str) -> ProviderError:
+    config = ModelConfig(label="M", provider="openai", base_url=server.url, model=model, api_key_env="SOME_KEY")
+    pool = ClientPool(ModelCatalog(default="m", models={"m": config}), "")
+    with pytest.raises(ProviderError) as raised:
+        list(pool.open("m", TURNS))
+    return raised.value
+
+
+@pytest.mark.parametrize("model", ["quotes", "succeeds"])
+def test_a_server_that_quotes_us_is_not_quoted(
+    server: ProviderServer, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "our-own-key-of-words")
+    error = _error(server, model)
+    assert error.said.startswith("bad input: ")
+    everything = "".join(traceback.format_exception(error)) + error.said + error.log_detail
+    for secret in ("Tr0ub4dor", "Miez", "kind to people", "our-own"):
+        assert secret not in everything
+
+
+@pytest.mark.parametrize("model", ["trickles", "stalls", "floods"])
+def test_a_refusal_is_read_soon_or_not_at_all(
+    server: ProviderServer, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "k")
+    begun = time.monotonic()
+    error = _error(server, model)
+    assert time.monotonic() - begun < 3
+    assert "out of order" in error.said
+    assert len(error.said) <= LONGEST
