@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -16,17 +17,16 @@ from cli.models import LocalServer
 from core.masking import masked
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError
-from core.providers.wire import api_key
+from core.providers.errors import complaint_of
+from core.providers.redaction import redacted
+from core.providers.wire import api_key, connection_options
 
 PATIENCE = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
 LONGEST_LIST = 8 * 1024 * 1024
 """Bytes."""
-LONGEST_ERROR = 300
-"""Characters of a server's own words."""
 CHECK = "`switchboard models --check` asks the model itself, for a token or so."
 
-_SECRET = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf)[-_][^\s\"',;]+|(?<=Bearer )\S+|\b(?=\w*\d)(?=\d*[A-Za-z])\w{24,}")
 _DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
 
 
@@ -67,18 +67,19 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
         if model.provider == "anthropic":
             url = url.removesuffix("/models") + "/v1/models?limit=1000"
             headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
-        reply = await _get(url, headers, through_proxy=model.weights is None)
+        reply = await _get(url, headers, {} if model.weights else os.environ)
     except ProviderError as error:
         return Finding("model", f"{name}: {explained(error, model)}", advice(error.kind, model))
     return judged(name, model, url, reply, key)
 
 
-async def _get(url: str, headers: dict[str, str], *, through_proxy: bool) -> Reply:
+async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:
     """Raises ProviderError."""
+    options = connection_options(url, environment)
     try:
         async with (
             asyncio.timeout(PATIENCE),
-            httpx2.AsyncClient(timeout=TIMEOUT, trust_env=through_proxy) as client,
+            httpx2.AsyncClient(timeout=TIMEOUT, **options) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             body = b""
@@ -93,8 +94,6 @@ async def _get(url: str, headers: dict[str, str], *, through_proxy: bool) -> Rep
         raise ProviderError(ErrorKind.UNREACHABLE, str(error)) from None
     except httpx2.HTTPError as error:  # whose words may quote a header
         raise ProviderError(ErrorKind.UNREACHABLE, type(error).__name__) from None
-    except (ValueError, ImportError, OSError) as error:  # no client can be made: a proxy's address, a certificate
-        raise ProviderError(ErrorKind.MISCONFIGURED, type(error).__name__) from None
 
 
 def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
@@ -110,15 +109,12 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
         near = get_close_matches(model.model, listed, n=3, cutoff=0.3) or listed[:3]
         detail = f"{name}: its server answers, and does not list {model.model}; nearest: {printable(', '.join(near))}"
         return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
-    said = said_in(reply, key)
+    complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
+    said = printable(redacted(complaint.message, (), "" if key == "none" else key))
     detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
-    if reply.status in (401, 403):
-        return Finding("model", detail, advice(ErrorKind.UNAUTHORIZED, model))
     if reply.status in (404, 405, 501):
         return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
-    if reply.status == httpx2.codes.TOO_MANY_REQUESTS:
-        return Finding("model", detail, advice(ErrorKind.RATE_LIMITED, model))
-    return Finding("model", detail, f"See that server's log, or correct base_url. {CHECK}")
+    return Finding("model", detail, advice(complaint.kind, model))
 
 
 def names_in(document: Any) -> list[str]:
@@ -140,17 +136,3 @@ def is_listed(model: str, listed: Iterable[str]) -> bool:
     names |= {_DATE.sub("", name) for name in names} | {name.removesuffix(":latest") for name in names}
     wanted = model.removeprefix("models/")
     return not names.isdisjoint({wanted, wanted.removesuffix("-latest"), wanted.partition(":")[0]})
-
-
-def said_in(reply: Reply, key: str) -> str:
-    """A server's own words in a refusal: one line, bounded, without keys."""
-    found = reply.document
-    while isinstance(found, dict | list) and found:
-        entry: Any = found[0] if isinstance(found, list) else found
-        if not isinstance(entry, dict):
-            break
-        found = next((entry[each] for each in ("error", "message", "detail") if entry.get(each)), None)
-    if not isinstance(found, str):
-        return ""
-    said = found[: 10 * LONGEST_ERROR].replace(key, "[...]") if key != "none" else found[: 10 * LONGEST_ERROR]
-    return printable(_SECRET.sub("[...]", " ".join(said.split())))[:LONGEST_ERROR]
