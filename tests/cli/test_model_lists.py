@@ -159,7 +159,8 @@ def test_a_refusal_is_told_in_the_servers_words_without_the_key(
     server.says(document, 401)
     found = _look(server.url, key_env="A_KEY")
     assert found.mark == "✗"
-    assert "answers 401: Incorrect API key provided: " in found.detail
+    assert " answers 401: " in found.detail
+    assert "Incorrect API key provided: " in found.detail
     assert found.detail.isprintable()
     assert "hunter2" not in found.detail
     assert found.remedy.startswith("Correct A_KEY")
