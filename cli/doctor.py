@@ -4,31 +4,25 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from cli.addresses import check_port, local_client, problem_at, web_url
+from cli.advice import advice, explanation
 from cli.children import consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
-from cli.models import local_server, problems_of
+from cli.finding import Finding
+from cli.model_lists import look_at_models
+from cli.models import local_server, read_keys
 from cli.state import StateDirectory
 from core.masking import masked, without_secrets
+from core.model_config import ModelCatalog
 from core.settings import Settings
 
 BROKER_TIMEOUT = 2.0
 """Seconds to reach the broker, and to wait for the workers' answers."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found. `remedy` says what to do, and is empty when the part works."""
-
-    part: str
-    detail: str
-    remedy: str = ""
 
 
 def doctor() -> None:
@@ -49,7 +43,7 @@ def doctor() -> None:
     failures = 0
     for check in checks:
         for finding in check():
-            failures += bool(finding.remedy)
+            failures += finding.fails
             _show(finding)
     if failures:
         fail(f"{failures} {'part needs' if failures == 1 else 'parts need'} attention")
@@ -65,8 +59,8 @@ def settings_of_the_running_system() -> tuple[Settings, bool]:
 
 
 def _show(finding: Finding) -> None:
-    mark = click.style("✗", fg="red") if finding.remedy else click.style("✓", fg="green")
-    click.echo(f"{mark} {finding.part:<10} {finding.detail}")
+    colours = {"✗": "red", "!": "yellow", "✓": "green"}
+    click.echo(f"{click.style(finding.mark, fg=colours[finding.mark])} {finding.part:<10} {finding.detail}")
     if finding.remedy:
         click.echo(f"             {finding.remedy}")
 
@@ -115,15 +109,25 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", error.message, "Correct the file; its comments show what a table may hold.")
         return
     yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
-    for name, problem in asyncio.run(problems_of(catalog, local_server(settings))).items():
-        model = catalog.models[name]
-        if problem is None:
-            yield Finding("model", f"{name} answers")
-        elif model.weights:
-            yield Finding("model", f"{name}: {problem}", "Start the system: switchboard up")
-        else:
-            wrong = "base_url" + (f" or {model.api_key_env}" if model.api_key_env else "")
-            yield Finding("model", f"{name}: {problem}", f"Start that server, or correct {wrong}.")
+    read_keys()
+    yield from look_at_models(catalog, local_server(settings))
+    yield from _resting(settings, catalog)
+
+
+def _resting(settings: Settings, catalog: ModelCatalog) -> Iterator[Finding]:
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    from core.cooldown import Cooldowns
+
+    # A Redis that is away has a line of its own.
+    with (
+        contextlib.suppress(RedisError, ValueError),
+        contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2, decode_responses=True)) as client,
+    ):
+        for name, rest in Cooldowns(client).rests(list(catalog.models)).items():
+            told = explanation(rest.kind, catalog.models[name], rest.said)
+            yield Finding("model", f"{name} rests for all: {told}", advice(rest.kind, catalog.models[name]))
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

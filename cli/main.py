@@ -44,9 +44,13 @@ def migrate_command() -> None:
 
 
 @main.command("models")
-@click.option("--check", is_flag=True, help="Also ask each model's server whether it answers.")
+@click.option("--check", is_flag=True, help="Also ask each model for an answer. Costs a few tokens.")
 def models_command(check: bool) -> None:
-    """Check models.toml and show what it means."""
+    """Check models.toml and show what it means.
+
+    With --check each model gets a real request, for an answer of one token. Below the table stand those that did
+    not answer: why, in their providers' own words too, and what to do.
+    """
     from cli.models import show_models
 
     show_models(check)

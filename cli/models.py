@@ -1,44 +1,92 @@
 """`switchboard models`: models.toml, checked and shown."""
 
-import asyncio
 import os
+import time
+from threading import Thread
 from typing import NamedTuple
 
 import click
-import httpx2
+from dotenv import load_dotenv
 
-from cli.addresses import TIMEOUT, problem_at
+from cli.advice import advice, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.state import StateDirectory
-from core.model_config import ModelCatalog, ModelConfig
-from core.providers import ProviderError
-from core.providers.wire import api_key
+from core.client_pool import ClientPool
+from core.masking import masked
+from core.model_config import ModelConfig
+from core.probe import first_sign
+from core.providers import ErrorKind, ProviderError
 from core.settings import Settings
+
+PATIENCE = 30.0
+"""Seconds that each model has for its answer; all are asked at once."""
+GRACE = 2.0
+"""Seconds after which a request that can't be cut, because it waits for a name to be resolved, is left to itself."""
 
 
 def show_models(check: bool) -> None:
-    """Print the models on offer and, with `check`, whether each server answers.
+    """Print the models on offer and, with `check`, whether each answers a request.
 
-    Raises CommandError when the file is wrong, or when a server was asked and did not answer.
+    Raises CommandError when the file is wrong, or when a model was asked and did not answer.
     """
     settings = read_settings()
     catalog = read_catalog(settings)
+    read_keys()
     rows: list[tuple[str, ...]] = [("NAME", "LABEL", "PROVIDER", "SERVER", "CONTEXT", "API KEY")]
     for name, model in catalog.models.items():
         mark = f"{name} (default)" if name == catalog.default else name
-        server = f"local, {model.weights}" if model.base_url is None else str(model.base_url)
+        server = f"local, {model.weights}" if model.base_url is None else masked(str(model.base_url))
         rows.append((mark, model.label, model.provider, server, str(model.context_tokens), _api_key(model)))
-    problems = asyncio.run(problems_of(catalog, local_server(settings))) if check else {}
-    if check:
-        rows = [(*rows[0], "ANSWERS")] + [
-            (*row, "no" if problems[name] else "yes") for row, name in zip(rows[1:], catalog.models, strict=True)
-        ]
-    for line in table(rows):
-        click.echo(line)
-    failing = {problem for problem in problems.values() if problem}
-    if failing:
-        fail("; ".join(sorted(failing)))
+    if not check:
+        _print(rows)
+        return
+    checked = ask_all(ClientPool(catalog, *local_server(settings)))
+    answers = ["ANSWERS", *map(str, checked.values())]
+    _print([(*row, answer) for row, answer in zip(rows, answers, strict=True)])
+    failed = {name: found.error for name, found in checked.items() if found.error is not None}
+    for name, error in failed.items():
+        model = catalog.models[name]
+        click.echo(f"\n{name}: {explained(error, model)}")
+        click.echo(f"  {advice(error.kind, model)}")
+    if failed:
+        fail(f"{len(failed)} of {len(checked)} models did not answer: {', '.join(failed)}")
+
+
+class Answer(NamedTuple):
+    """What has come of asking a model."""
+
+    seconds: float
+    error: ProviderError | None
+
+    def __str__(self) -> str:
+        return "no" if self.error else f"in {self.seconds * 1000:.0f} ms"
+
+
+def ask_all(pool: ClientPool) -> dict[str, Answer]:
+    """For each model, in their order, what comes of asking it for one token."""
+    late = Answer(PATIENCE, ProviderError(ErrorKind.TIMEOUT, f"nothing within {PATIENCE:g} s"))
+    answers: dict[str, Answer] = {}
+
+    def ask(name: str) -> None:
+        began, error = time.monotonic(), None
+        try:
+            stream = pool.probe(name)
+            began = time.monotonic()  # the client stands
+            first_sign(stream, PATIENCE)
+        except ProviderError as raised:
+            error = raised
+        except Exception as raised:  # in the making of a client, as of what the environment says
+            error = ProviderError(ErrorKind.MISCONFIGURED, type(raised).__name__)
+        answers[name] = Answer(time.monotonic() - began, error)
+
+    threads = [Thread(target=ask, args=(name,), daemon=True) for name in pool.names]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PATIENCE + GRACE
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return {name: answers.get(name, late) for name in pool.names}
 
 
 class LocalServer(NamedTuple):
@@ -56,27 +104,14 @@ def local_server(settings: Settings) -> LocalServer:
     return LocalServer(settings.model_url, settings.model_key.get_secret_value() if settings.model_key else "")
 
 
-async def problems_of(catalog: ModelCatalog, server: LocalServer) -> dict[str, str | None]:
-    """For each model, why its server does not answer, or None. All are asked at once."""
-    async with (
-        httpx2.AsyncClient(timeout=TIMEOUT) as remote,
-        httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as local,
-    ):
-        asked = [_problem_of(remote if model.base_url else local, model, server) for model in catalog.models.values()]
-        return dict(zip(catalog.models, await asyncio.gather(*asked), strict=True))
+def read_keys() -> None:
+    """Take the keys from `.env` where the environment has none, as `switchboard up` does."""
+    load_dotenv(".env", override=False)
 
 
-async def _problem_of(client: httpx2.AsyncClient, model: ModelConfig, server: LocalServer) -> str | None:
-    try:
-        key = api_key(model, server.key)
-    except ProviderError as error:
-        return error.log_detail
-    url = f"{str(model.base_url or server.url).rstrip('/')}/models"
-    headers = {"Authorization": f"Bearer {key}"}
-    if model.provider == "anthropic":
-        url = url.removesuffix("/models") + "/v1/models"
-        headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
-    return await problem_at(client, url, headers=headers)
+def _print(rows: list[tuple[str, ...]]) -> None:
+    for line in table(rows):
+        click.echo(line)
 
 
 def _api_key(model: ModelConfig) -> str:

@@ -1,26 +1,91 @@
-"""Models whose provider has failed rest for a while, for all workers, and are probed before they are back."""
+"""Models that rest, for all workers: their provider has failed in a way that concerns everybody who would ask.
 
-from collections.abc import Sequence
+A rest ends with the first success: of a probe (core/probe.py), or of a question that had nobody else to turn to. What
+may lie in one question alone, such as its length, its subject or the time that its answer takes, makes no model rest.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+from uuid import UUID
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from core.providers import ErrorKind, ProviderError
 
-REST = {
-    ErrorKind.UNREACHABLE: 5.0,
-    ErrorKind.TIMEOUT: 10.0,
-    ErrorKind.UNAUTHORIZED: 60.0,
-    ErrorKind.RATE_LIMITED: 10.0,
-    ErrorKind.SERVER_ERROR: 5.0,
-    ErrorKind.BROKEN_STREAM: 2.0,
+logger = logging.getLogger(__name__)
+
+
+class Pause(NamedTuple):
+    """Seconds before the first probe, and before any later one at the most."""
+
+    first: float
+    longest: float
+
+
+PAUSES = {
+    ErrorKind.UNREACHABLE: Pause(2, 10),
+    # Whether these two still hold is known without a request.
+    ErrorKind.MISCONFIGURED: Pause(5, 5),
+    ErrorKind.MISSING_KEY: Pause(5, 5),
+    ErrorKind.UNAUTHORIZED: Pause(10, 60),
+    ErrorKind.MODEL_NOT_FOUND: Pause(10, 60),
+    ErrorKind.QUOTA: Pause(30, 60),
+    ErrorKind.RATE_LIMITED: Pause(10, 60),
+    ErrorKind.SERVER_ERROR: Pause(2, 30),
 }
-"""Seconds, by what went wrong. A request that was rejected says nothing about the next one."""
+"""What concerns everybody."""
+OF_A_PROBE = Pause(5, 30)
+"""For what only a probe can say of a model, as there is nothing in its question: that no answer comes."""
 LONGEST = 120.0
 """Seconds that a provider can ask for at the most."""
-SUSPECTED = 10
-"""Times its rest that a model stays suspect: then a quiet model is taken for well."""
-PROBE = 15
-"""Seconds within which one request at a time tries a suspect model."""
+SHORTEST = 1.0
+COMPLAINT = 60
+"""Seconds within which another owner has to meet an error of the server's, to show that it concerns everybody."""
+FORGOTTEN = 600
+"""Seconds after which a rest that is not probed any more is forgotten: there are no workers, or other models."""
+PROBE = 10
+"""Seconds after which a probe that is not held any more is taken for lost."""
+SAID = 300
+"""Characters of the provider's words that are kept."""
+
+
+class Rest(NamedTuple):
+    """Why a model rests."""
+
+    kind: ErrorKind
+    said: str = ""
+    """The provider's own last words, redacted, or the exception's class and HTTP status."""
+    probes: int = 0
+    """How many probes have failed since it began."""
+
+    @classmethod
+    def after(cls, error: ProviderError, probes: int) -> "Rest":
+        """The rest that an error begins, or goes on with."""
+        return cls(error.kind, (error.said or error.log_detail)[:SAID], probes)
+
+    @classmethod
+    def parse(cls, kept: str) -> "Rest":
+        """What `dump` has written, or the kind alone, as it was kept before."""
+        try:
+            kind, said, probes = json.loads(kept)
+            return cls(ErrorKind(kind), str(said), int(probes))
+        except (ValueError, TypeError):
+            return cls(ErrorKind(kept)) if kept in set(ErrorKind) else cls(ErrorKind.SERVER_ERROR)
+
+    def dump(self) -> str:
+        """The rest as it is kept."""
+        return json.dumps(self)
+
+
+def pause(rest: Rest, retry_after: float | None) -> float:
+    """Seconds before the next probe: as long as the provider says, if it does; doubled for each probe that failed."""
+    first, longest = PAUSES.get(rest.kind, OF_A_PROBE)
+    wanted = min(LONGEST, max(SHORTEST, retry_after if retry_after is not None else first))
+    return max(wanted, min(longest, wanted * 2.0 ** min(rest.probes, 10)))
 
 
 class Cooldowns:
@@ -29,41 +94,106 @@ class Cooldowns:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def rest(self, model: str, error: ProviderError) -> None:
-        """The model has just failed."""
-        if error.kind not in REST:
+    @contextmanager
+    def watch(self, model: str, owner: UUID) -> Iterator[None]:
+        """Learn from how the owner's question to the model ends, in the block. Without Redis nothing is learnt."""
+        rested = False
+        with _best_effort():
+            rested = bool(self.unwell([model]))
+        try:
+            yield
+        except ProviderError as error:
+            with _best_effort():
+                self.failed(model, error, owner)
+            raise
+        with _best_effort():
+            # An answer that was begun before the rest was says nothing of what is refused since.
+            if rested:
+                self.well(model)
+            else:
+                self._redis.delete(_key("complaint", model))
+
+    def failed(self, model: str, error: ProviderError, owner: UUID) -> None:
+        """The owner's question has failed. Raises RedisError.
+
+        A model that rests goes on as it is, unless its provider asks for more time: when that ends is for the probes
+        to say.
+        """
+        if error.kind not in PAUSES:
             return
-        seconds = min(LONGEST, max(REST[error.kind], error.retry_after or 0))
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(_key("resting", model), error.kind, px=int(seconds * 1000))
-            pipe.set(_key("suspect", model), error.kind, px=int(seconds * 1000 * SUSPECTED))
-            pipe.delete(_key("probe", model))
-            pipe.execute()
+        if error.kind is ErrorKind.SERVER_ERROR and not self._is_repeated(model, owner):
+            return
+        before = self.rests([model]).get(model)
+        if before is None or error.retry_after is not None:
+            self._rest(model, Rest.after(error, before.probes if before else 0), error.retry_after)
+
+    def probe_failed(self, model: str, error: ProviderError) -> None:
+        """The probe has failed. Raises RedisError. Harmless when the rest has ended meanwhile, with a success."""
+        before = self.rests([model]).get(model)
+        if before is not None:
+            self._rest(model, Rest.after(error, before.probes + 1), error.retry_after)
 
     def well(self, model: str) -> None:
-        """The model has just answered."""
-        self._redis.delete(_key("resting", model), _key("suspect", model), _key("probe", model))
+        """The model has just answered. Raises RedisError."""
+        self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaint")))
 
-    def resting(self, models: Sequence[str]) -> set[str]:
-        """Those that are not to be asked now."""
-        return self._known("resting", models)
+    def rests(self, models: Sequence[str]) -> dict[str, Rest]:
+        """Those that rest, and why. Raises RedisError."""
+        return {model: Rest.parse(kept) for model, kept in self._known("suspect", models).items()}
 
     def unwell(self, models: Sequence[str]) -> set[str]:
-        """Those that rest or are suspect."""
-        return self._known("suspect", models)
+        """Those that rest. Raises RedisError."""
+        return set(self._known("suspect", models))
 
-    def may_try(self, model: str) -> bool:
-        """Whether to ask the model now: it is well, or this request is the probe."""
-        if not self.unwell([model]):
-            return True
-        if self.resting([model]):
-            return False
-        return bool(self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE))
+    def due(self, models: Sequence[str]) -> dict[str, Rest]:
+        """Those whose next probe may be made now. Raises RedisError."""
+        resting = self.rests(models)
+        early = self._known("resting", list(resting))
+        return {model: rest for model, rest in resting.items() if model not in early}
 
-    def _known(self, what: str, models: Sequence[str]) -> set[str]:
+    def begin_probe(self, model: str) -> Rest | None:
+        """The rest of a model that is due, if the caller is to probe it now: of all processes one is, as long as
+        it holds on. Raises RedisError."""
+        if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE):
+            return None
+        rest = self.due([model]).get(model)
+        if rest is None:  # another one has probed it since the caller looked
+            self.end_probe(model)
+        return rest
+
+    def hold_probe(self, model: str) -> None:
+        """The probe goes on. Raises RedisError."""
+        self._redis.expire(_key("probe", model), PROBE)
+
+    def end_probe(self, model: str) -> None:
+        """The probe is over. Raises RedisError."""
+        self._redis.delete(_key("probe", model))
+
+    def _rest(self, model: str, rest: Rest, retry_after: float | None) -> None:
+        seconds = pause(rest, retry_after)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(_key("resting", model), rest.kind, px=int(seconds * 1000))
+            pipe.set(_key("suspect", model), rest.dump(), ex=int(seconds) + FORGOTTEN)
+            pipe.execute()
+
+    def _is_repeated(self, model: str, owner: UUID) -> bool:
+        """Whether the last one to complain, within the minute and with no success since, was somebody else."""
+        last = self._redis.set(_key("complaint", model), str(owner), ex=COMPLAINT, get=True)
+        return last is not None and last != str(owner)
+
+    def _known(self, what: str, models: Sequence[str]) -> dict[str, str]:
         found = self._redis.mget([_key(what, model) for model in models]) if models else []
-        return {model for model, kind in zip(models, found, strict=True) if kind is not None}
+        return {model: str(kept) for model, kept in zip(models, found, strict=True) if kept is not None}
 
 
 def _key(what: str, model: str) -> str:
     return f"sb:{what}:{model}"
+
+
+@contextmanager
+def _best_effort() -> Iterator[None]:
+    """No answer is lost because nothing could be noted of its model."""
+    try:
+        yield
+    except RedisError as error:
+        logger.warning("a model's health could not be looked up or noted: %s", type(error).__name__)

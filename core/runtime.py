@@ -43,6 +43,7 @@ from core.people.logins import Logins
 from core.people.oidc import Issuer, Tokens
 from core.people.passwords import Passwords
 from core.presence import Presence
+from core.probe import Prober
 from core.proofs import Proofs
 from core.removals import Removals
 from core.replies import Replies
@@ -309,6 +310,11 @@ class Runtime:
     def cooldowns(self) -> Cooldowns:
         """What is known of the models' health."""
         return Cooldowns(self.redis)
+
+    @cached_property
+    def prober(self) -> Prober:
+        """Finds out which models are well again."""
+        return Prober(self.models, self.cooldowns)
 
     @cached_property
     def claims(self) -> Claims:

@@ -89,13 +89,18 @@ class TheSystem(Collector):
 
     def _of_redis(self) -> Iterator[Metric]:
         models, presence = self._runtime.models, self._runtime.presence
-        described = models.describe(self._runtime.cooldowns.unwell(models.names))["models"]
+        rests = self._runtime.cooldowns.rests(models.names)
+        described = models.describe(rests)["models"]
         yield _by(
             "switchboard_model_available",
             "Whether the model is offered: 0 while it rests after a failure, or lacks its key.",
             "model",
             {model["name"]: model["available"] for model in described},
         )
+        resting = GaugeMetricFamily("switchboard_model_resting", "Which models rest, why.", labels=["kind", "model"])
+        for name, rest in rests.items():
+            resting.add_metric([rest.kind, name], 1)
+        yield resting
         missing = presence.missing(QueueNames.ALL)
         yield _by(
             "switchboard_queue_consumed",

@@ -1,6 +1,7 @@
-"""What a worker does without being sent for: every chat worker looks for answers whose worker is gone.
+"""What a worker does without being sent for: every chat worker looks for answers whose worker is gone, and for models
+that rest.
 
-Beat sends for the same thing, but beat is one process, and answers are not to depend on it. Of all workers, and
+Beat sends for the former, too, but beat is one process, and answers are not to depend on it. Of all workers, and
 beat, one does it in each period.
 """
 
@@ -16,6 +17,10 @@ from core.errors import Unavailable
 from workers.app import app, call_worker, runtime
 
 logger = logging.getLogger(__name__)
+
+PROBES = 1.0
+"""Seconds between two looks at which models rest."""
+PROBES_AFTER_A_FAULT = 60.0
 
 
 def reap() -> int:
@@ -41,6 +46,8 @@ def begin(**_: Any) -> None:
     consumed = set(app.amqp.queues.consume_from or {})
     if QueueNames.CHAT in consumed:
         Thread(target=_keep_reaping, name="reaper", daemon=True).start()
+        # A thread of its own: what is done about models must not delay anything for answers.
+        Thread(target=_keep_probing, name="prober", daemon=True).start()
     if QueueNames.MAINTENANCE in consumed:
         try:
             runtime.runs.expect("sweep", runtime.settings.sweep_every)
@@ -59,3 +66,16 @@ def _keep_reaping() -> None:
             logger.exception("the reaper failed and goes on")
         if runtime.writer.stopping.wait(runtime.settings.reap_every.total_seconds()):
             return
+
+
+def _keep_probing() -> None:
+    wait = PROBES
+    while not runtime.writer.stopping.wait(wait):
+        wait = PROBES
+        try:
+            runtime.prober.tick()
+        except RedisError:
+            pass  # the reaper says so already, less often
+        except Exception:
+            logger.exception("models that rest could not be looked after")
+            wait = PROBES_AFTER_A_FAULT

@@ -22,7 +22,7 @@ class Slots:
     def first_choice(self, model: str) -> str:
         """Who is asked first for an answer of this model: one that rests is passed over, unless all of them do."""
         names = self._pool.chain(model)
-        resting = self._cooldowns.resting(names)
+        resting = self._cooldowns.unwell(names)
         return next((name for name in names if name not in resting), model)
 
     def take(self, model: str, holder: str) -> bool:

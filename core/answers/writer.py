@@ -165,13 +165,12 @@ class Writer:
                 failed = (model, ProviderError(ErrorKind.RATE_LIMITED, "no slot"))
                 continue
             try:
-                finish_reason = self._stream(attempt, model, keeper)
+                with self._cooldowns.watch(model, attempt.owner):
+                    finish_reason = self._stream(attempt, model, keeper)
             except ProviderError as error:
                 logger.warning("%s failed: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
-                self._cooldowns.rest(model, error)
                 failed = (model, error)
                 continue
-            self._cooldowns.well(model)
             return model, finish_reason
         assert failed is not None
         last, cause = failed
@@ -183,13 +182,11 @@ class Writer:
         One that fails in the middle of its answer is asked once to go on.
         """
         self._pool.require(attempt.model)
-        resting = []
-        for name in self._pool.chain(attempt.model):
-            if self._cooldowns.may_try(name):
-                yield from _once_or_twice(attempt, name)
-            else:
-                resting.append(name)
-        for name in resting:
+        names = self._pool.chain(attempt.model)
+        while names:
+            resting = self._cooldowns.unwell(names)
+            name = next((name for name in names if name not in resting), names[0])
+            names.remove(name)
             yield from _once_or_twice(attempt, name)
 
     def _wait_for_slot(self, attempt: Attempt, model: str, keeper: Keeper) -> bool:

@@ -137,7 +137,8 @@ def test_models_shows_what_the_file_means(tmp_path: Path) -> None:
     assert "sesame" not in shown
     checked = switchboard(tmp_path, "models", "--check", SWITCHBOARD_MODELS=str(path))
     assert "SOME_KEY is not set  no" in checked.stdout
-    assert "no answer from http://127.0.0.1:1/v1/models" in refused(checked)
+    assert "a: SOME_KEY is not set" in checked.stdout
+    assert refused(checked) == "switchboard: 1 of 1 models did not answer: a\n"
 
 
 def test_doctor_says_what_to_do_about_each_failing_part(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from uuid_utils.compat import uuid7
 
 from core.event_log import channel
+from core.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for
@@ -318,14 +320,27 @@ def test_a_stop_keeps_what_was_shown(client: FlaskClient, provider: ProviderServ
     assert client.post("/chat", json={"message": "And?", "model": "good"}).status_code == 202
 
 
-def test_a_model_that_fails_is_not_available_for_a_while(client: FlaskClient, web_runtime: Runtime) -> None:
-    def available(name: str) -> bool:
-        models = client.get("/config/models").get_json()["models"]
-        return bool(next(model["available"] for model in models if model["name"] == name))
+def _available(client: FlaskClient, name: str) -> bool:
+    models = client.get("/config/models").get_json()["models"]
+    return bool(next(model["available"] for model in models if model["name"] == name))
 
+
+def test_a_model_that_fails_for_more_than_one_is_not_available(
+    client: FlaskClient, other: FlaskClient, web_runtime: Runtime
+) -> None:
     web_runtime.cooldowns.well("broken")
-    assert available("broken")
-    client.post("/chat/sse", json={"message": "Why?", "model": "broken"}).get_data()
-    assert not available("broken")
+    for _ in range(3):
+        client.post("/chat/sse", json={"message": "Why?", "model": "broken"}).get_data()
+    assert _available(other, "broken")
+    other.post("/chat/sse", json={"message": "Why?", "model": "broken"}).get_data()
+    assert not _available(client, "broken")
     web_runtime.cooldowns.well("broken")
-    assert available("broken")
+    assert _available(client, "broken")
+
+
+def test_a_model_that_is_well_again_is_available_before_anybody_asks_it(
+    client: FlaskClient, web_runtime: Runtime
+) -> None:
+    web_runtime.cooldowns.failed("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    assert not _available(client, "good")
+    wait_for(lambda: _available(client, "good"), seconds=8, what="a worker's probe has found it well")

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from sqlalchemy import func, select, update
+from uuid_utils.compat import uuid7
 
 from core.last_check import KEPT, KEY
 from core.models import Generation, GenerationState, Session
@@ -150,10 +151,12 @@ def test_the_age_is_that_of_the_oldest_answer_that_waits(
 
 def test_a_model_that_rests_is_not_available(prometheus: FlaskClient, runtime: Runtime) -> None:
     assert set(_named(_scrape(prometheus), "switchboard_model_available").values()) == {1}
-    runtime.cooldowns.rest("good", ProviderError(ErrorKind.UNREACHABLE))
-    available = _named(_scrape(prometheus), "switchboard_model_available")
+    runtime.cooldowns.failed("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    figures = _scrape(prometheus)
+    available = _named(figures, "switchboard_model_available")
     assert [model for model, offered in available.items() if not offered] == ["good"]
     assert set(available) == set(runtime.models.names)
+    assert _named(figures, "switchboard_model_resting") == {"unreachable" + "good": 1}
 
 
 def test_queues_show_what_waits_in_them_and_whether_anybody_comes(prometheus: FlaskClient, redis: Redis) -> None:

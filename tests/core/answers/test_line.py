@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from core.answers.attempt import QUEUE_PATIENCE
 from core.answers.ending import End
@@ -133,7 +134,7 @@ def test_a_model_that_rests_is_not_waited_for(runtime: Runtime, tmp_path: Path) 
         _ask(parts, model="one-at-a-time")
     assert _served(parts, 1)
     assert parts.line.next() is None
-    parts.cooldowns.rest("one-at-a-time", ProviderError(ErrorKind.SERVER_ERROR))
+    parts.cooldowns.failed("one-at-a-time", ProviderError(ErrorKind.UNREACHABLE), uuid7())
     instead = parts.line.next()
     assert instead is not None
     assert instead.slot == "good"

@@ -1,0 +1,138 @@
+"""What the models' servers say they have: asked for their lists, which cost nothing."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import httpx2
+
+from cli.addresses import TIMEOUT
+from cli.advice import advice, explained, printable
+from cli.finding import Finding
+from cli.models import LocalServer
+from core.masking import masked
+from core.model_config import ModelCatalog, ModelConfig
+from core.providers import ErrorKind, ProviderError
+from core.providers.errors import complaint_of
+from core.providers.redaction import redacted
+from core.providers.wire import api_key, connection_options
+
+PATIENCE = 5.0
+"""Seconds for a whole answer; all servers are asked at once."""
+LONGEST_LIST = 8 * 1024 * 1024
+"""Bytes."""
+CHECK = "`switchboard models --check` asks the model itself, for a token or so."
+
+_DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
+
+
+class Reply(NamedTuple):
+    """What a server has answered with."""
+
+    status: int
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body's JSON; None for one that is not JSON, or not whole."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def is_something_else(self) -> bool:
+        """Whether it is no JSON, such as a web page, though all of it has been read."""
+        return self.document is None and len(self.body) < LONGEST_LIST
+
+
+def look_at_models(catalog: ModelCatalog, server: LocalServer) -> Iterator[Finding]:
+    """For each model, whether its server answers, and whether it lists the model."""
+
+    async def look() -> list[Finding]:
+        return await asyncio.gather(*(_look_at(name, model, server) for name, model in catalog.models.items()))
+
+    yield from asyncio.run(look())
+
+
+async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Finding:
+    url, headers = f"{str(model.base_url or server.url).rstrip('/')}/models", {"Accept-Encoding": "identity"}
+    try:
+        key = api_key(model, server.key)
+        headers["Authorization"] = f"Bearer {key}"
+        if model.provider == "anthropic":
+            url = url.removesuffix("/models") + "/v1/models?limit=1000"
+            headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
+        reply = await _get(url, headers, {} if model.weights else os.environ)
+    except ProviderError as error:
+        return Finding("model", f"{name}: {explained(error, model)}", advice(error.kind, model))
+    return judged(name, model, url, reply, key)
+
+
+async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:
+    """Raises ProviderError."""
+    options = connection_options(url, environment)
+    try:
+        async with (
+            asyncio.timeout(PATIENCE),
+            httpx2.AsyncClient(timeout=TIMEOUT, **options) as client,
+            client.stream("GET", url, headers=headers) as response,
+        ):
+            body = b""
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > LONGEST_LIST:
+                    break
+            return Reply(response.status_code, body[:LONGEST_LIST])
+    except (TimeoutError, httpx2.TimeoutException):
+        raise ProviderError(ErrorKind.UNREACHABLE, f"no answer within {PATIENCE:g} s") from None
+    except httpx2.ConnectError as error:
+        raise ProviderError(ErrorKind.UNREACHABLE, str(error)) from None
+    except httpx2.HTTPError as error:  # whose words may quote a header
+        raise ProviderError(ErrorKind.UNREACHABLE, type(error).__name__) from None
+
+
+def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
+    """What a server's answer to the question for its list means for one of its models."""
+    address = masked(url.partition("?")[0])
+    if reply.status == httpx2.codes.OK:
+        listed = names_in(reply.document)
+        if reply.is_something_else:
+            detail = f"{name}: {address} answers, but not with JSON"
+            return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+        if not listed or model.weights or is_listed(model.model, listed):
+            return Finding("model", f"{name}: its server answers{' and lists it' if listed else ''}")
+        near = get_close_matches(model.model, listed, n=3, cutoff=0.3) or listed[:3]
+        detail = f"{name}: its server answers, and does not list {model.model}; nearest: {printable(', '.join(near))}"
+        return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
+    complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
+    said = printable(redacted(complaint.message, (), "" if key == "none" else key))
+    detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
+    if reply.status in (404, 405, 501):
+        return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+    return Finding("model", detail, advice(complaint.kind, model))
+
+
+def names_in(document: Any) -> list[str]:
+    """The models' names in a server's list, whichever of the usual shapes it has; none when it is no list."""
+    entries = document
+    if isinstance(document, dict):
+        entries = next((found for key in ("data", "models") if isinstance(found := document.get(key), list)), None)
+    if not isinstance(entries, list):
+        return []
+    objects = [entry for entry in entries if isinstance(entry, dict)]
+    names = [entry.get("id", entry.get("name")) for entry in objects]
+    return [name for name in names if isinstance(name, str) and 0 < len(name) <= 200]
+
+
+def is_listed(model: str, listed: Iterable[str]) -> bool:
+    """Whether a list has the model, by one of the names that servers take for the same: without Gemini's `models/`,
+    Ollama's `:latest`, OpenRouter's variant after a colon, the date of a snapshot."""
+    names = {name.removeprefix("models/") for name in listed}
+    names |= {_DATE.sub("", name) for name in names} | {name.removesuffix(":latest") for name in names}
+    wanted = model.removeprefix("models/")
+    return not names.isdisjoint({wanted, wanted.removesuffix("-latest"), wanted.partition(":")[0]})
