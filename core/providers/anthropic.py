@@ -85,6 +85,7 @@ FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
+    "tool_use": "tool_calls",
 }
 
 ERRORS = {
@@ -115,6 +116,10 @@ def _chunks(events: Iterable[Any], repeated: _Repeated) -> Iterator[Chunk]:
                     yield Chunk(repeated.drop(text or ""))
                 case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
                     yield Chunk(repeated.drop(text or ""))
+                case {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": thinking}}:
+                    yield Chunk(thinking=thinking or "")
+                case {"type": "ping"}:
+                    yield Chunk()
                 case {"type": "message_delta", "delta": dict(delta)}:
                     counted |= _numbers(event.get("usage") or {})
                     reason = delta.get("stop_reason")

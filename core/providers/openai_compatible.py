@@ -43,7 +43,12 @@ class OpenAICompatible:
         return stream.response, _chunks(stream)
 
 
-FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+}
 
 
 def _chunks(events: Iterable[Any]) -> Iterator[Chunk]:
@@ -52,12 +57,16 @@ def _chunks(events: Iterable[Any]) -> Iterator[Chunk]:
         for event in events:
             match event.get("usage"):
                 case {"prompt_tokens": prompt, "completion_tokens": completion}:
-                    yield Chunk(usage=believable(prompt, completion))
+                    details = event["usage"].get("completion_tokens_details") or {}
+                    yield Chunk(usage=believable(prompt, completion, details.get("reasoning_tokens", 0)))
             for choice in event.get("choices") or ():
                 if choice.get("index"):  # one answer was asked for
                     continue
                 delta, reason = choice.get("delta") or {}, choice.get("finish_reason")
-                yield Chunk(delta.get("content") or "", FINISH.get(reason, "other") if reason else None)
+                thinking = delta.get("reasoning_content") or delta.get("reasoning") or ""
+                yield Chunk(
+                    delta.get("content") or "", FINISH.get(reason, "other") if reason else None, thinking=thinking
+                )
     except openai.APIConnectionError:
         raise
     except openai.APIError as error:  # an error object among the events

@@ -60,14 +60,14 @@ class WireStream:
 
     def __iter__(self) -> Iterator[Chunk]:
         finished = False
-        characters = _Characters()
+        characters, thoughts = _Characters(), _Characters()
         try:
             with translated(), contextlib.ExitStack() as stack:
                 response, chunks = self._send()
                 stack.callback(response.close)
                 for chunk in chunks:
                     finished = finished or chunk.finish_reason is not None
-                    yield chunk._replace(text=characters.feed(chunk.text))
+                    yield chunk._replace(text=characters.feed(chunk.text), thinking=thoughts.feed(chunk.thinking))
         except ProviderError:
             if not finished:  # all has been said: what goes wrong after that is only the parting
                 raise
