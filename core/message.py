@@ -77,5 +77,10 @@ class Message:
         return OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
 
 
+def whole_seconds(thinking: str, milliseconds: int) -> int | None:
+    """How long a model has been thinking, as people are told: at least a second, or None when it has not been."""
+    return max(1, round(milliseconds / 1000)) if thinking else None
+
+
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else 4 * len(text)
