@@ -362,11 +362,12 @@ def _breathes(handler: Handler) -> None:
 
 def _tell_after_a_thought(handler: Handler) -> None:
     """The story, after as much time again for thoughts."""
+    said = _said(handler)  # before another question comes
     handler.begin()
     for piece in pieces(THOUGHT):
         handler.think(piece)
         time.sleep(2 * PAUSE)
-    for piece in pieces(STORY[len(_said(handler)) :], least=4):
+    for piece in pieces(STORY[len(said) :], least=4):
         handler.chunk(piece)
         time.sleep(PAUSE)
     handler.conclude()
