@@ -35,6 +35,8 @@ class Intake:
         self._patience = patience
         self._overlap = Overlap("" if prefilled else text)
         self._opening = Opening(begun=bool(text))
+        # Models that are told not to think say so with a blank thought.
+        self._first_thought = Opening(begun=bool(thinking.text) and not thinking.stale)
 
     def take(self, batch: Batch, now: float) -> Heard:
         """Judge what has come `now`, in seconds of one clock."""
@@ -45,9 +47,10 @@ class Intake:
         room = LONGEST - self._length
         kept = text[:room]
         self._length += len(kept)
-        self._thought = self._thought or bool(batch.thinking)
-        self._thinking.heard(bool(batch.thinking), bool(kept), now)
-        heard = Heard(batch.thinking[: self._thinking.room], kept)
+        thinking = self._first_thought.feed(batch.thinking)
+        self._thought = self._thought or bool(thinking)
+        self._thinking.heard(bool(thinking), bool(kept), now)
+        heard = Heard(thinking[: self._thinking.room], kept)
         if len(text) > room:
             return heard._replace(finish_reason="length")
         return self._over(heard, batch, now)

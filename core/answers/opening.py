@@ -1,4 +1,4 @@
-"""Holds back the blanks before an answer's first word: pure, over the pieces as they come.
+"""Holds back the blanks before the first word of an answer, or of thinking: pure, over the pieces as they come.
 
 An answer of nothing but blanks is none. Another model may be asked in its place then, and begins where nobody has
 read anything yet.

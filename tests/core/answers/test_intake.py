@@ -130,6 +130,16 @@ def test_pings_after_the_end_put_off_nothing() -> None:
     assert "stop" in ends
 
 
+@pytest.mark.parametrize("nothing", ["\n\n", " ", "\u200b"])
+def test_a_blank_thought_is_none(nothing: str) -> None:
+    thoughts = Thinking()
+    one = _intake(thoughts=thoughts)
+    assert one.take(Batch(thinking=nothing, alive=True), 1) == Heard()
+    assert one.take(Batch("So."), 9).text == "So."
+    assert (thoughts.milliseconds, thoughts.seconds) == (0, None)
+    assert one.take(Batch(thinking="But."), 10).thinking == nothing + "But."
+
+
 EVENTS = st.builds(
     Batch,
     text=st.text(" \n\u200bab🎉", max_size=4),
