@@ -8,8 +8,8 @@ from core import models
 from core.characters import storable
 from core.clock import rfc3339
 
-OVERHEAD = 600
-"""Bytes of a message's JSON beside its text and its HTML, at the most, unless its model has a long name."""
+OVERHEAD = 900
+"""Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
 
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
 

@@ -129,7 +129,7 @@ def test_a_page_has_a_bound_and_at_least_one_message(runtime: Runtime, session: 
     assert [len(page) for page in pages] == [2, 1, 3]
 
 
-@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 8), st.integers(150, 2000))
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 8), st.integers(800, 12_000))
 def test_a_page_is_as_long_as_may_be(lengths: list[int], limit: int, size: int) -> None:
     messages = [Message("id", "user", "x" * length, None, "complete", "") for length in lengths]
     page, more = newest_that_fit(iter(messages), limit, size)
