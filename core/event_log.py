@@ -1,9 +1,10 @@
 """One ordered, replayable log of events per session, in Redis.
 
-Four keys in one hash slot: the log itself (a stream), what is known of it (a hash, with the places of an anonymous
-session's words by their ids), the answer being written (a string) and, for an anonymous session, its words (a list).
-An append is one Lua script, so the event, the text it carries and its announcement are one step. Announcements have
-the format of flask-sse's messages: a stock flask-sse reader on the same Redis sees the live events too.
+Five keys in one hash slot: the log itself (a stream), what is known of it (a hash, with the places of an anonymous
+session's words by their ids), the answer being written and the thinking for it (strings) and, for an anonymous
+session, its words (a list). An append is one Lua script, so the event, the text it carries and its announcement are
+one step. Announcements have the format of flask-sse's messages: a stock flask-sse reader on the same Redis sees the
+live events too.
 """
 
 import json
@@ -18,6 +19,8 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.commands.core import Script
 
+from core.event_log_scripts import APPEND, BEGIN_ANEW, REQUEST_STOP, TAKE_OVER, TOUCH
+
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
 MARGIN = timedelta(minutes=2)
@@ -26,111 +29,6 @@ PAGE = 500
 """Events read at once."""
 LAST = 2**31
 """The sequence number of every generation's terminal event, so that the log takes one."""
-
-APPEND = """
-local log, meta, partial, words = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local kind, data, channel, new_epoch, max_events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local expires, role = tonumber(ARGV[6]), ARGV[7]
-local generation, attempt, seq = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local text, word, answer, written, retracts = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
-
-local known = redis.call('HMGET', meta, 'generation', 'attempt', 'seq', 'expires')
-if role == 'begin' then
-  -- A front end that did not see its answer begins again; the second time changes nothing.
-  if known[1] == generation then
-    return {(redis.call('HGET', meta, 'start') or 0) + 1, redis.call('HGET', meta, 'epoch')}
-  end
-  if redis.call('HEXISTS', meta, 'ended:' .. generation) == 1 then return {-3, ''} end
-  redis.call('HSET', meta, 'generation', generation, 'attempt', attempt, 'seq', seq,
-             'answer', answer, 'start', redis.call('HGET', meta, 'offset') or 0)
-  redis.call('DEL', partial)
-elseif role ~= '' then
-  if known[1] ~= generation and role == 'end' and written == 0 then
-    -- Nobody misses the end of what nobody has seen; but a front end that is late must not begin it any more.
-    redis.call('HSET', meta, 'ended:' .. generation, 1)
-    redis.call('PEXPIREAT', meta, math.max(expires, tonumber(known[4] or 0)))
-    return {tonumber(redis.call('HGET', meta, 'offset') or 0), redis.call('HGET', meta, 'epoch') or ''}
-  end
-  if known[1] ~= generation then return {-2, ''} end
-  -- Fencing: a newer attempt writes now.
-  if tonumber(known[2]) > attempt then return {-1, ''} end
-  -- A producer that did not see its answer sends again; the second time changes nothing.
-  if tonumber(known[2]) == attempt and tonumber(known[3]) >= seq then
-    return {tonumber(redis.call('HGET', meta, 'offset')), redis.call('HGET', meta, 'epoch')}
-  end
-  -- A Redis that came back with an older state has forgotten what readers have seen.
-  if redis.call('STRLEN', partial) ~= written then return {-2, ''} end
-  redis.call('HSET', meta, 'attempt', attempt, 'seq', seq)
-end
-
-redis.call('HSETNX', meta, 'epoch', new_epoch)
-local epoch = redis.call('HGET', meta, 'epoch')
-local offset = redis.call('HINCRBY', meta, 'offset', 1)
-redis.call('XADD', log, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
-if text ~= '' then redis.call('APPEND', partial, text) end
--- A word's place is kept apart, so that nobody has to look for it among the words, of which each may have megabytes.
-if word ~= '' then
-  local place, id = redis.call('RPUSH', words, word) - 1, string.match(word, '^{"id":"([^"]+)"')
-  if id then redis.call('HINCRBY', meta, 'placed', redis.call('HSET', meta, 'place:' .. id, place)) end
-end
-if retracts ~= '' then
-  local last = redis.call('LINDEX', words, -1)
-  if last and string.match(last, '^{"id":"([^"]+)"') == retracts then
-    redis.call('RPOP', words)
-    redis.call('HINCRBY', meta, 'placed', -redis.call('HDEL', meta, 'place:' .. retracts))
-  end
-end
-if role == 'end' then
-  redis.call('DEL', partial)
-  redis.call('HDEL', meta, 'answer', 'start')
-end
-
-expires = math.max(expires, tonumber(known[4] or 0))
-redis.call('HSET', meta, 'expires', expires)
-for i = 1, 4 do redis.call('PEXPIREAT', KEYS[i], expires) end
-
-redis.call('PUBLISH', channel, cjson.encode({type = kind, data = data, id = epoch .. '-' .. offset}))
-return {offset, epoch}
-"""
-
-TAKE_OVER = """
-local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt')
-if known[1] ~= ARGV[1] then return {-2, ''} end
-if tonumber(known[2]) > tonumber(ARGV[2]) then return {-1, ''} end
-redis.call('HSET', KEYS[2], 'attempt', ARGV[2], 'seq', 0)
-return {0, redis.call('GET', KEYS[3]) or ''}
-"""
-
-# Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the words
-# of an anonymous session stays.
-BEGIN_ANEW = """
-local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt', 'expires', 'seq')
--- Ids of a session's generations grow: a greater one is the next.
-if known[1] and known[1] > ARGV[1] then return -1 end
-if redis.call('HEXISTS', KEYS[2], 'ended:' .. ARGV[1]) == 1 then return -1 end
-if known[1] == ARGV[1] then
-  local attempt = tonumber(known[2])
-  -- With the terminal event in it, there is nothing to begin.
-  if attempt > tonumber(ARGV[2]) or (attempt == tonumber(ARGV[2]) and tonumber(known[4]) >= tonumber(ARGV[6])) then
-    return -1
-  end
-end
-redis.call('DEL', KEYS[1], KEYS[3])
-redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'attempt', ARGV[2], 'seq', 0, 'answer', ARGV[3], 'start', 0,
-           'epoch', ARGV[4], 'offset', 0, 'expires', math.max(tonumber(ARGV[5]), tonumber(known[3] or 0)))
-redis.call('PEXPIREAT', KEYS[2], redis.call('HGET', KEYS[2], 'expires'))
-return 0
-"""
-
-REQUEST_STOP = """
-if redis.call('HGET', KEYS[2], 'generation') == ARGV[1] then redis.call('HSET', KEYS[2], 'stop', ARGV[1]) end
-"""
-
-TOUCH = """
-local expires = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'expires') or 0))
-if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'expires', expires) end
-for i = 1, 4 do redis.call('PEXPIREAT', KEYS[i], expires) end
-"""
 
 
 class Position(NamedTuple):
@@ -181,6 +79,31 @@ class Producer:
     seq: int
 
 
+class Written(NamedTuple):
+    """What there is of an answer that is being written."""
+
+    text: str = ""
+    thinking: str = ""
+    thought_for: int = 0
+    """Milliseconds."""
+
+
+class Thought(NamedTuple):
+    """What an append does to the thinking."""
+
+    text: str = ""
+    """Is added to it."""
+    before: int = 0
+    """Bytes of UTF-8 that there are of it until then."""
+    forgets: bool = False
+    """Whether those go first: the thinking begins again."""
+    lasted: int = 0
+    """Milliseconds that all the thinking has taken."""
+
+
+NO_THOUGHT = Thought()
+
+
 class Fenced(Exception):
     """The log refused an event: a newer attempt writes this generation."""
 
@@ -203,10 +126,21 @@ def session_of(name: str) -> UUID:
     return UUID(name.removeprefix("sb:"))
 
 
-def keys(session_id: UUID) -> tuple[str, str, str, str]:
-    """The session's keys: log, meta, partial answer, words. One hash slot."""
-    prefix = f"sb:{{{session_id}}}"
-    return f"{prefix}:log", f"{prefix}:meta", f"{prefix}:partial", f"{prefix}:words"
+class Keys(NamedTuple):
+    """All that a session has in Redis. One hash slot."""
+
+    log: str
+    meta: str
+    partial: str
+    """The text of the answer being written."""
+    words: str
+    thinking: str
+    """What the model has said to itself for that answer."""
+
+
+def keys(session_id: UUID) -> Keys:
+    """The session's keys."""
+    return Keys(*(f"sb:{{{session_id}}}:{each}" for each in Keys._fields))
 
 
 class EventLog:
@@ -234,13 +168,14 @@ class EventLog:
         answer: str = "",
         written: int = 0,
         retracts: str = "",
+        thought: Thought = NO_THOUGHT,
     ) -> Position:
         """Append one event and announce it.
 
         `producer` and `role` ("begin", "write" or "end") tie it to a generation; `text` is added to the
-        answer being written, of which there are `written` bytes of UTF-8, `word` to the words of an anonymous
-        session, from which the newest one
-        goes again if `retracts` is its id. `expires_at` is the session's. Raises Fenced, LogLost or EndedBefore.
+        answer being written, of which there are `written` bytes of UTF-8, `thought` to the thinking for it, `word`
+        to the words of an anonymous session, from which the newest one goes again if `retracts` is its id.
+        `expires_at` is the session's. Raises Fenced, LogLost or EndedBefore.
         """
         offset, epoch = cast(
             "tuple[int, str]",
@@ -262,22 +197,26 @@ class EventLog:
                     answer,
                     written,
                     retracts,
+                    thought.text,
+                    thought.before,
+                    int(thought.forgets),
+                    thought.lasted,
                 ],
             ),
         )
         _check(offset)
         return Position(epoch, offset)
 
-    def take_over(self, session_id: UUID, generation_id: UUID, attempt: int) -> str:
-        """Refuse all earlier attempts from now on, and return the text that they have left.
+    def take_over(self, session_id: UUID, generation_id: UUID, attempt: int) -> Written:
+        """Refuse all earlier attempts from now on, and return what they have left.
 
         Raises Fenced or LogLost.
         """
-        code, text = cast(
-            "tuple[int, str]", self._take_over(keys=keys(session_id), args=[str(generation_id), attempt])
+        code, text, thinking, thought_for = cast(
+            "tuple[int, str, str, int]", self._take_over(keys=keys(session_id), args=[str(generation_id), attempt])
         )
         _check(code)
-        return text
+        return Written(text, thinking, thought_for)
 
     def begin_anew(
         self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
@@ -293,11 +232,11 @@ class EventLog:
 
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""
-        return self._redis.hget(keys(session_id)[1], "stop") == str(generation_id)
+        return self._redis.hget(keys(session_id).meta, "stop") == str(generation_id)
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE) -> Page:
         """The events after an offset, oldest first, at most `limit`."""
-        log, meta, _, _ = keys(session_id)
+        log, meta, *_ = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hmget(meta, ["epoch", "offset", "start"])
             pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
@@ -313,7 +252,7 @@ class EventLog:
         """The newest offsets of many logs, in one round trip; 0 where there is no log."""
         with self._redis.pipeline(transaction=False) as pipe:
             for session_id in session_ids:
-                pipe.hget(keys(session_id)[1], "offset")
+                pipe.hget(keys(session_id).meta, "offset")
             return [int(top or 0) for top in pipe.execute()]
 
     def touch(self, session_id: UUID, expires_at: datetime) -> None:

@@ -141,7 +141,7 @@ class GenerationService:
         else:
             # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
             self._require_free(session.id)
-            reserved = usage.tokens(message) + self._pool.config(generation.model).max_tokens
+            reserved = usage.tokens(message) + usage.most(self._pool.config(generation.model))
             standings = self._admit(session, generation.id, reserved)
             try:
                 current, turn, position = self._insert(generation, session, question)

@@ -59,7 +59,7 @@ class Healing:
             if session_id not in owners:
                 self._log.close(session_id, "deleted")
             elif owners[session_id] is not None:
-                self._redis.delete(keys(session_id)[3])
+                self._redis.delete(keys(session_id).words)
             else:
                 continue
             forgotten += 1

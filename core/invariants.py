@@ -65,7 +65,11 @@ class Invariants:
                 "no tokens are reserved without their live generation",
                 lambda: self._idle(self._reserved()),
             ),
-            ("settled", "an owner's budget was charged what an ended generation has used", self._badly_settled),
+            (
+                "settled",
+                "an owner's budget was charged what an ended generation has used, its thinking once",
+                self._badly_settled,
+            ),
             (
                 "one-end",
                 "an ended generation has exactly one end in its log, and is not said to be written there",
@@ -117,7 +121,10 @@ class Invariants:
             Generation.id.in_(recent),
             Generation.state.in_(TERMINAL),
             Generation.untold.is_(None),
-            Generation.settled_tokens.is_distinct_from(used),
+            or_(
+                Generation.settled_tokens.is_distinct_from(used),
+                Generation.reasoning_tokens > Generation.completion_tokens,
+            ),
         )
 
     def _idle(self, held: set[UUID]) -> Iterator[str]:
@@ -166,7 +173,7 @@ class Invariants:
         for session_id, generation_id in rows:
             ended.setdefault(session_id, set()).add(str(generation_id))
         for session_id, ids in ended.items():
-            generation, answer = self._redis.hmget(keys(session_id)[1], ["generation", "answer"])
+            generation, answer = self._redis.hmget(keys(session_id).meta, ["generation", "answer"])
             if answer is not None and generation in ids:
                 yield str(generation)
             begun, ends = self._begun_and_ends(session_id)

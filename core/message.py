@@ -8,8 +8,8 @@ from core import models
 from core.characters import storable
 from core.clock import rfc3339
 
-OVERHEAD = 600
-"""Bytes of a message's JSON beside its text and its HTML, at the most, unless its model has a long name."""
+OVERHEAD = 900
+"""Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
 
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
 
@@ -75,6 +75,11 @@ class Message:
         """About how many bytes `encode` makes, without doing it: escapes are not counted, of which a text of control
         characters alone has six bytes each, and characters beyond ASCII count as four."""
         return OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
+
+
+def whole_seconds(thinking: str, milliseconds: int) -> int | None:
+    """How long a model has been thinking, as people are told: at least a second, or None when it has not been."""
+    return max(1, round(milliseconds / 1000)) if thinking else None
 
 
 def _bytes(text: str) -> int:

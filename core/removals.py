@@ -99,7 +99,7 @@ class Removals:
 
     def _add(self, pipe: Pipeline, removal: Removal) -> None:
         if removal.reason == "claimed":
-            pipe.delete(keys(removal.session_id)[3])  # SQL has the words; the log goes on
+            pipe.delete(keys(removal.session_id).words)  # SQL has the words; the log goes on
             return
         add_close(pipe, removal.session_id, removal.reason)
         if removal.owner_id is None:

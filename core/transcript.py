@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from core import models
 from core.database import Database
-from core.event_log import Position, keys
-from core.message import Message
+from core.event_log import Position, Written, keys
+from core.message import Message, whole_seconds
 from core.words import Words, WordsInRedis, WordsInSql
 
 PAGE = 50
@@ -112,16 +112,16 @@ class Transcript:
 
     def anonymous_words(self, session_id: UUID) -> list["Message"]:
         """The finished messages of an anonymous session."""
-        return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id)[3], 0, -1)]
+        return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id).words, 0, -1)]
 
     def _moment(self, session: models.Session) -> _Moment:
-        _, meta, partial, words = keys(session.id)
+        at = keys(session.id)
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.llen(words)
-            pipe.hmget(meta, ["epoch", "offset", "answer"])
-            pipe.get(partial)
-            count, (epoch, offset, answer), text = pipe.execute()
-        unfinished = None if answer is None else replace(Message.load(answer), text=text or "")
+            pipe.llen(at.words)
+            pipe.hmget(at.meta, ["epoch", "offset", "answer", "thought_for"])
+            pipe.mget(at.partial, at.thinking)
+            count, (epoch, offset, answer, thought_for), (text, thinking) = pipe.execute()
+        unfinished = None if answer is None else _unfinished(answer, _written(text, thinking, thought_for))
         cursor = None if epoch is None else Position(epoch, int(offset))
         if session.anonymous:
             return _Moment(unfinished, cursor, WordsInRedis(self._redis, session.id, count))
@@ -131,20 +131,37 @@ class Transcript:
         passed_over = None if unfinished is None else UUID(unfinished.id)
         return _Moment(unfinished, cursor, WordsInSql(self._database, session.id, passed_over))
 
-    def written(self, session_id: UUID, generation_id: UUID) -> str:
-        """The text that a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
-        _, meta, partial, _ = keys(session_id)
+    def written(self, session_id: UUID, generation_id: UUID) -> Written:
+        """What a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
+        at = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hget(meta, "generation")
-            pipe.get(partial)
-            current, text = pipe.execute()
-        return text or "" if current == str(generation_id) else self.snapshot(generation_id)
+            pipe.hmget(at.meta, ["generation", "thought_for"])
+            pipe.mget(at.partial, at.thinking)
+            (current, thought_for), (text, thinking) = pipe.execute()
+        if current != str(generation_id):
+            return self.snapshot(generation_id)
+        return _written(text, thinking, thought_for)
 
-    def snapshot(self, generation_id: UUID) -> str:
+    def snapshot(self, generation_id: UUID) -> Written:
         """What SQL has of an answer: of an owned session's, what it was a moment ago."""
         with self._database.reading() as db:
             message = db.get(models.Message, generation_id)
-        return "" if message is None else message.text
+        if message is None:
+            return Written()
+        return Written(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
+
+
+def _written(text: str | None, thinking: str | None, thought_for: str | None) -> Written:
+    return Written(text or "", thinking or "", int(thought_for or 0))
+
+
+def _unfinished(answer: str, written: Written) -> Message:
+    return replace(
+        Message.load(answer),
+        text=written.text,
+        thinking=written.thinking or None,
+        thinking_seconds=whole_seconds(written.thinking, written.thought_for),
+    )
 
 
 def _newest_first(moment: _Moment, before: UUID | None) -> Iterator[Message]:

@@ -56,7 +56,7 @@ class WordsInRedis:
     def __init__(self, redis: Redis, session_id: UUID, count: int) -> None:
         """The first `count` messages; those that have been added since belong to a later moment."""
         self._redis = redis
-        _, self._meta, _, self._key = keys(session_id)
+        self._meta, self._key = keys(session_id).meta, keys(session_id).words
         self._count = count
 
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:

@@ -22,6 +22,10 @@ class Dialect(Protocol):
         """Text of the answer, or of another one that was not asked for."""
         ...
 
+    def thinking(self, text: str) -> str:
+        """What the model says to itself."""
+        ...
+
     def thought(self, text: str) -> str:
         """What is not part of the answer: reasoning, and a call of a tool."""
         ...
@@ -48,6 +52,9 @@ class OpenAIDialect:
 
     def piece(self, text: str | None, index: int = 0) -> str:
         return self._choice({"content": text}, index=index)
+
+    def thinking(self, text: str) -> str:
+        return self._choice({"content": None, "reasoning_content": text})
 
     def thought(self, text: str) -> str:
         call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": json.dumps(text)}}
@@ -97,6 +104,9 @@ class AnthropicDialect:
 
     def piece(self, text: str | None, index: int = 0) -> str:
         return self._delta({"type": "text_delta", "text": text}, index + 1)
+
+    def thinking(self, text: str) -> str:
+        return self._delta({"type": "thinking_delta", "thinking": text}, 0)
 
     def thought(self, text: str) -> str:
         return (

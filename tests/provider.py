@@ -14,6 +14,7 @@ from typing import Any
 from tests.dialects import DIALECTS, Dialect
 
 ANSWER = "Grüße aus Łódź — 你好, wörld! 🎉🎉 The end."
+THOUGHT = "Hmm — die Łódź-Frage 🤔: first this, then that."
 STORY = " ".join(f"{number}. Grüße Nr {number * 7919 % 1000:03} 🎉." for number in range(1, 41))
 """A longer answer, in which no part that is long enough to be taken for a repetition is one."""
 
@@ -131,6 +132,10 @@ class Handler(BaseHTTPRequestHandler):
     def chunk(self, text: str | None) -> None:
         """A piece of the answer."""
         self.say(self.dialect.piece(text))
+
+    def think(self, text: str) -> None:
+        """A piece of what comes before an answer, or between its parts."""
+        self.say(self.dialect.thinking(text))
 
     def conclude(self, reason: str = "stop", *, usage: bool = True) -> None:
         """End the answer."""
@@ -298,6 +303,83 @@ def _tell_or_fail(handler: Handler) -> None:
         _tell(handler, cuts=0.3)
 
 
+def _thinks(handler: Handler, thoughts: str = THOUGHT) -> None:
+    handler.begin()
+    for piece in pieces(thoughts):
+        handler.think(piece)
+
+
+def _thinks_and(handler: Handler, then: Manner) -> None:
+    _thinks(handler)
+    then(handler)
+
+
+def _answers(handler: Handler) -> None:
+    for piece in pieces(ANSWER):
+        handler.chunk(piece)
+    handler.conclude()
+
+
+def _thinks_slowly(handler: Handler) -> None:
+    """Until it is let go on; asked again, it thinks again."""
+    handler.begin()
+    handler.think("Hmm")
+    while not handler.owner.go_on.wait(0.1):
+        handler.think(".")
+    _answers(handler)
+
+
+def _thinks_between(handler: Handler) -> None:
+    handler.begin()
+    for words in (ANSWER[:HALF], ANSWER[HALF:]):
+        handler.think("So. ")
+        handler.chunk(words)
+    handler.conclude()
+
+
+def _thinks_then_stalls(handler: Handler) -> None:
+    """Half the answer after a thought, and then silence; asked to go on, another thought and the rest."""
+    said = _said(handler)
+    _thinks(handler, "Again." if said else THOUGHT)
+    if not said:
+        handler.chunk(ANSWER[:HALF])
+        _say_nothing_more(handler)
+        return
+    handler.chunk(ANSWER[len(said) :])
+    handler.conclude()
+
+
+def _breathes(handler: Handler) -> None:
+    """Signs of life for longer than any of the table's limits, then a thought, more of them, and the answer."""
+    handler.begin()
+    for thought in ("Hmm.", "Well."):
+        for _ in range(6):
+            handler.chunk(None)
+            time.sleep(0.3)
+        handler.think(thought)
+    _answers(handler)
+
+
+def _tell_after_a_thought(handler: Handler) -> None:
+    """The story, after as much time again for thoughts."""
+    said = _said(handler)  # before another question comes
+    handler.begin()
+    for piece in pieces(THOUGHT):
+        handler.think(piece)
+        time.sleep(2 * PAUSE)
+    for piece in pieces(STORY[len(said) :], least=4):
+        handler.chunk(piece)
+        time.sleep(PAUSE)
+    handler.conclude()
+
+
+def _concludes(handler: Handler, reason: str, text: str = "") -> None:
+    handler.begin()
+    if text:
+        handler.chunk(text)
+    handler.conclude(reason)
+
+
 def _nothing(_: Handler) -> None:
     """The connection just ends."""
 
@@ -310,6 +392,11 @@ EXTRAS = {
     "falls-back-to-busy": 'fallback = ["one-at-a-time"]',
     "one-at-a-time": "max_concurrency = 1",
     "story": "prefill = true",
+    "thoughtful-story": "prefill = true",
+    "thinks-then-stalls": "prefill = true",
+    "thinks-then-falls-back": 'fallback = ["thinks"]',
+    "blank-then-falls-back": 'fallback = ["good"]',
+    "filtered-then-falls-back": 'fallback = ["good"]',
     "unreliable-story": 'prefill = true\nfallback = ["story", "repeated-story"]',
 }
 
@@ -336,8 +423,31 @@ MANNERS: dict[str, Manner] = {
     "story": lambda handler: _tell(handler, cuts=0.2),
     "repeated-story": lambda handler: _tell(handler, repeat=REPEATED, cuts=0.2),
     "unreliable-story": _tell_or_fail,
+    "thoughtful-story": _tell_after_a_thought,
+    "thinks": lambda handler: _thinks_and(handler, _answers),
+    "thinks-slowly": _thinks_slowly,
+    "thinks-between": _thinks_between,
+    "thinks-then-stalls": _thinks_then_stalls,
+    "thinks-then-falls-back": lambda handler: _thinks_and(handler, lambda one: one.conclude("stop")),
+    "thinks-then-breaks": lambda handler: _thinks_and(handler, _nothing),
+    "thinks-then-is-silent": lambda handler: _thinks_and(handler, _say_nothing_more),
+    "only-thinks": lambda handler: _thinks_and(handler, lambda one: one.conclude("stop")),
+    "thinks-too-long": lambda handler: _thinks_and(handler, lambda one: one.conclude("length")),
+    "breathes": _breathes,
+    "empty": lambda handler: _concludes(handler, "stop"),
+    "blank": lambda handler: _concludes(handler, "stop", " \n\u200b\u00a0\n"),
+    "blank-then-falls-back": lambda handler: _concludes(handler, "stop", "\n\n"),
+    "no-room": lambda handler: _concludes(handler, "length"),
+    "filtered": lambda handler: _concludes(handler, "content_filter"),
+    "filtered-then-falls-back": lambda handler: _concludes(handler, "content_filter"),
+    "wants-a-tool": lambda handler: _concludes(handler, "tool_calls"),
+    "ends-oddly": lambda handler: _concludes(handler, "not_invented_yet"),
+    "filtered-midway": lambda handler: _concludes(handler, "content_filter", "Half an "),
+    "wants-a-tool-midway": lambda handler: _concludes(handler, "tool_calls", "Let me look."),
+    "cut-short": lambda handler: _concludes(handler, "length", "Half an "),
+    "ends-oddly-midway": lambda handler: _concludes(handler, "not_invented_yet", "Half an "),
     "unauthorized": lambda handler: handler.refuse(401, "Incorrect API key provided: sk-secret"),
     "rate-limited": lambda handler: handler.refuse(429, "slow down"),
-    "rejected": lambda handler: handler.refuse(400, "the context is too long"),
+    "rejected": lambda handler: handler.refuse(400, "it does not please"),
     "broken": lambda handler: handler.refuse(500, "internal"),
 }

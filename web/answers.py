@@ -150,6 +150,7 @@ class Event(Answer):
         "session",
         "queued",
         "started",
+        "thinking",
         "delta",
         "fallback",
         "resumed",

@@ -1,7 +1,7 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,13 +9,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.answers.usage import shown
+from core.answers.thinking import Thinking
+from core.answers.usage import shown, with_thinking
 from core.clock import Clock
 from core.database import Database
-from core.event_log import Producer
+from core.event_log import Producer, Written
 from core.limits.message_limits import owner_of
 from core.models import IS_LIVE, Generation, GenerationState, Session
-from core.providers import Usage
+from core.providers import ProviderError, Usage
 
 MAX_ATTEMPTS = 3
 """Workers that may try; a generation that outlives none of them is not tried for ever."""
@@ -46,7 +47,9 @@ class Attempt:
     """How long the log lives."""
     stop_requested: bool = False
     text: str = ""
-    """The answer so far, as the log has it."""
+    """The answer so far, as the log has it. Its first character is one that can be seen."""
+    thinking: Thinking = field(default_factory=Thinking)
+    """What was thought for it, as the log has it."""
     seq: int = 0
     slot: str | None = None
     """The model of whose provider's slots it holds one."""
@@ -56,11 +59,20 @@ class Attempt:
     """What the conversation counts for that the model was asked with; see core/answers/usage.py."""
     reported: Usage | None = None
     """What the provider counted, if one request wrote the whole answer."""
+    failure: ProviderError | None = None
+    """What the model that was asked last has failed with."""
 
     @property
     def usage(self) -> Usage:
         """What the answer counts for."""
-        return self.reported or shown(self.prompt_tokens, self.text)
+        if self.reported is not None:
+            return with_thinking(self.reported, self.thinking.text)
+        return shown(self.prompt_tokens, self.text, self.thinking.text)
+
+    def go_on_from(self, written: Written) -> None:
+        """Carry on what there is."""
+        self.text = written.text
+        self.thinking = Thinking(written.thinking, written.thought_for)
 
     def next(self) -> Producer:
         """Who appends the next event."""

@@ -36,6 +36,13 @@ KEPT_AS: dict[GenerationState, MessageState] = {
 }
 
 
+UNLESS_TOLD: dict[GenerationState, str] = {
+    GenerationState.DONE: "stop",
+    GenerationState.STOPPED: "stopped",
+    GenerationState.FAILED: "error",
+}
+"""Why an answer ended, by its state, where its end does not say more."""
+
 RETRACTS = "retracts"
 """In the data of an end: the id of the question that goes with it, for its sender has been told that it was refused.
 Then there is no answer either, and both are kept nowhere."""
@@ -49,6 +56,7 @@ class End:
     data: Mapping[str, Any] = field(default_factory=dict)
     """Of the terminal event."""
     finish_reason: str | None = None
+    """Of the generation's row, for operators."""
 
 
 class Endings:
@@ -113,7 +121,7 @@ class Endings:
             if row is None or row.untold is None:
                 return
             attempt = self._attempts.of(row, db)
-        attempt.text = self._transcript.written(attempt.session_id, generation_id)
+        attempt.go_on_from(self._transcript.written(attempt.session_id, generation_id))
         attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
         state = GenerationState(row.state)
         answer = self._answer(attempt, state, row.untold, rendered=rendered and attempt.anonymous)
@@ -128,7 +136,7 @@ class Endings:
             self.tell(generation_id)
 
     def _end(self, attempt: Attempt, end: End, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        told = {**end.data, "length": len(attempt.text)}
+        told = {"finish_reason": UNLESS_TOLD[end.state], **end.data, "length": len(attempt.text)}
         answer = self._answer(attempt, end.state, told, rendered=rendered)
         with self._database.writing() as db:
             if not attempt.anonymous:
@@ -154,7 +162,11 @@ class Endings:
     def _answer(
         self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any], *, rendered: bool
     ) -> Message:
-        answer = self._answers.message(attempt, KEPT_AS[state], told.get("model"))
+        answer = replace(
+            self._answers.message(attempt, KEPT_AS[state], told.get("model")),
+            finish_reason=told.get("finish_reason") or UNLESS_TOLD[state],
+            problem=told.get("problem"),
+        )
         if not (rendered and attempt.text):
             return answer
         from core.markdown import render  # the front end, which renders nothing, needs no parser

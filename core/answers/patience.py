@@ -10,7 +10,11 @@ LONGEST_TIME = 3600.0
 
 
 class Patience:
-    """With one request, that is sent `now`. Timeouts are in seconds, and moments those of one clock."""
+    """With one request, that is sent `now`. Timeouts are in seconds, and moments those of one clock.
+
+    Whatever comes is a sign of life, and begins the wait anew: the long one, until the first word of thinking or of
+    the answer has come, and then the short one. After the end only words do.
+    """
 
     def __init__(self, first_token_timeout: float, between_tokens_timeout: float, now: float) -> None:
         self._between = between_tokens_timeout
@@ -27,8 +31,10 @@ class Patience:
         if batch.finish_reason and not self._finished:
             self._finished = True
             self._heard_at, self._wait = now, min(PARTING, self._between)
-        elif batch.text:
+        elif batch.text or batch.thinking:
             self._heard_at, self._wait = now, self._wait if self._finished else self._between
+        elif batch.alive and not self._finished:
+            self._heard_at = now
         if batch.ended or now > self._until:
             return True
         if now - self._heard_at <= self._wait:

@@ -3,7 +3,7 @@
 from threading import Condition, Thread
 from typing import NamedTuple
 
-from core.providers import Chunk, ChunkStream, ErrorKind, ProviderError, Usage
+from core.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Usage
 
 BUFFER = 256 * 1024
 """Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have
@@ -13,11 +13,14 @@ been."""
 class Batch(NamedTuple):
     """What has arrived since the last look."""
 
-    text: str
-    ended: bool
-    finish_reason: str | None
-    usage: Usage | None
-    error: ProviderError | None
+    text: str = ""
+    ended: bool = False
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    error: ProviderError | None = None
+    thinking: str = ""
+    alive: bool = False
+    """Whether anything has come at all, also what says nothing."""
 
 
 class Pump:
@@ -27,8 +30,10 @@ class Pump:
         self._stream = stream
         self._changed = Condition()
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
         self._waiting = 0
-        self._finish_reason: str | None = None
+        self._alive = False
+        self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._error: ProviderError | None = None
         self._ended = False
@@ -36,15 +41,16 @@ class Pump:
         Thread(target=self._run, name="pump", daemon=True).start()
 
     def take(self, wait: float) -> Batch:
-        """All that has arrived, at once if there is anything, else after at most `wait` seconds."""
+        """All that has arrived, at once if there is anything to read, else after at most `wait` seconds."""
         with self._changed:
-            if not self._texts and not self._ended:
+            if not self._waiting and not self._ended:
                 self._changed.wait(wait)
-            text = "".join(self._texts)
+            text, thinking, alive = "".join(self._texts), "".join(self._thoughts), self._alive
             self._texts.clear()
-            self._waiting = 0
+            self._thoughts.clear()
+            self._waiting, self._alive = 0, False
             self._changed.notify()
-            return Batch(text, self._ended, self._finish_reason, self._usage, self._error)
+            return Batch(text, self._ended, self._finish_reason, self._usage, self._error, thinking, alive)
 
     def abort(self) -> None:
         """Close the connection to the provider; what arrives after this is dropped."""
@@ -70,16 +76,21 @@ class Pump:
 
     def _put(self, chunk: Chunk) -> None:
         with self._changed:
-            at = 0
-            while at < len(chunk.text) and not self._aborted:
-                piece = chunk.text[at : at + BUFFER - self._waiting]
-                if piece:
-                    self._texts.append(piece)
-                    self._waiting += len(piece)
-                    at += len(piece)
-                    self._changed.notify()
-                else:
-                    self._changed.wait()
+            self._alive = True  # pings come in thousands, and are worth no wake
+            self._put_words(chunk.thinking, self._thoughts)
+            self._put_words(chunk.text, self._texts)
             # After the text: an answer must not seem to be at its end while some of it waits.
             self._finish_reason = chunk.finish_reason or self._finish_reason
             self._usage = chunk.usage or self._usage
+
+    def _put_words(self, words: str, into: list[str]) -> None:
+        at = 0
+        while at < len(words) and not self._aborted:
+            piece = words[at : at + BUFFER - self._waiting]
+            if piece:
+                into.append(piece)
+                self._waiting += len(piece)
+                at += len(piece)
+                self._changed.notify()
+            else:
+                self._changed.wait()

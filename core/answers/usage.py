@@ -6,6 +6,7 @@ carried on there is no such report, or one that counts the same words twice: the
 
 from collections.abc import Iterable
 
+from core.model_config import ModelConfig
 from core.providers import Turn, Usage
 
 BYTES_PER_TOKEN = 4
@@ -22,6 +23,22 @@ def prompt(turns: Iterable[Turn]) -> int:
     return sum(tokens(turn.text) for turn in turns)
 
 
-def shown(prompt_tokens: int, text: str) -> Usage:
-    """Of an answer without a report: nothing when nobody has seen a word of it."""
-    return Usage(prompt_tokens, tokens(text)) if text else Usage(0, 0)
+def most(config: ModelConfig) -> int:
+    """As many tokens as a model's answer may have, with its thinking."""
+    return config.max_tokens + (config.thinking_budget or 0)
+
+
+def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
+    """Of an answer without a report: nothing when nobody has seen a word of it. Thinking that was begun again counts
+    as often as it is kept, which is once."""
+    if not (text or thinking):
+        return Usage(0, 0)
+    thought = tokens(thinking)
+    return Usage(prompt_tokens, tokens(text) + thought, thought)
+
+
+def with_thinking(usage: Usage, thinking: str) -> Usage:
+    """Of an answer with a report. Most servers do not say how much of what was written is thinking; then it is
+    estimated, and the sum stays theirs."""
+    thought = usage.reasoning_tokens or min(tokens(thinking), usage.completion_tokens)
+    return usage._replace(reasoning_tokens=thought)

@@ -13,23 +13,24 @@ from core.answers import usage
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempt, Attempts, Lost
 from core.answers.ending import End, Endings
+from core.answers.failure import failed, finish_reason, may_go_on
 from core.answers.history import fit, newest_within
+from core.answers.intake import Intake
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
-from core.answers.overlap import Overlap
 from core.answers.patience import Patience
 from core.answers.pump import Pump
 from core.answers.slots import Slots
 from core.client_pool import ClientPool
 from core.cooldown import Cooldowns
 from core.database import Database
-from core.errors import GenerationLost, ProviderFailed, SwitchboardError, Unavailable
+from core.errors import GenerationLost, SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
 from core.message import Message
 from core.model_config import ModelConfig
 from core.models import GenerationState, Session
-from core.providers import REASONS, ErrorKind, ProviderError, Turn
+from core.providers import ErrorKind, FinishReason, ProviderError, Turn
 from core.transcript import Transcript
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,6 @@ SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
-LONGEST = 1_000_000
-"""Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 
 
@@ -149,37 +148,41 @@ class Writer:
         if attempt.number == 1:
             self._answers.append(attempt, "started", {"model": attempt.model, "attempt": 1})
         else:
-            self._answers.append(attempt, "resumed", {"attempt": attempt.number, "at": len(attempt.text)})
-        model, finish_reason = self._ask_in_turn(attempt, keeper)
-        told = {"model": model, "finish_reason": finish_reason, "usage": attempt.usage._asdict()}
-        return End(GenerationState.DONE, told, finish_reason)
+            self._answers.append_change(attempt, "resumed", {"attempt": attempt.number, "at": len(attempt.text)})
+        return self._ask_in_turn(attempt, keeper)
 
-    def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> tuple[str, str]:
-        """Ask the model, and its fallbacks when it fails; the one that ended the answer, and why it ended."""
-        failed: tuple[str, ProviderError] | None = None
+    def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> End:
+        """Ask the model, and its fallbacks when it fails; how the answer ends."""
+        last: str | None = None
         for model in self._candidates(attempt):
-            if failed is not None and failed[0] != model:
-                told = {"from": failed[0], "to": model, "reason": failed[1].kind}
-                self._answers.append(attempt, "fallback", told)
+            if last not in (None, model) and attempt.failure is not None:
+                change = {"from": last, "to": model, "reason": attempt.failure.kind}
+                self._answers.append_change(attempt, "fallback", change)
+            last = model
             if not self._wait_for_slot(attempt, model, keeper):
-                failed = (model, ProviderError(ErrorKind.RATE_LIMITED, "no slot"))
+                attempt.failure = ProviderError(ErrorKind.RATE_LIMITED, "no slot")
                 continue
             try:
                 with self._cooldowns.watch(model, attempt.owner):
-                    finish_reason = self._stream(attempt, model, keeper)
+                    reason = self._stream(attempt, model, keeper)
             except ProviderError as error:
-                logger.warning("%s failed: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
-                failed = (model, error)
+                said = error.said and f", it said: {error.said}"
+                about = {"generation_id": str(attempt.generation_id)}
+                logger.warning("%s failed: %s%s", model, error, said, extra=about)
+                attempt.failure = error
                 continue
-            return model, finish_reason
-        assert failed is not None
-        last, cause = failed
-        raise ProviderFailed(REASONS[cause.kind], reason=cause.kind, model=last)
+            told = {"model": model, "finish_reason": reason, "usage": attempt.usage._asdict()}
+            return End(GenerationState.DONE, told, reason)
+        assert last is not None
+        assert attempt.failure is not None
+        problem = failed(last, attempt.failure)
+        data = {"problem": problem.problem(), "finish_reason": finish_reason(attempt.failure)}
+        return End(GenerationState.FAILED, data, problem.slug)
 
     def _candidates(self, attempt: Attempt) -> Iterator[str]:
         """The models to ask, in order: those that rest come last, for no answer fails while one has not been asked.
 
-        One that fails in the middle of its answer is asked once to go on.
+        One that fails in the middle of its answer is asked once to go on, or to begin again (`may_go_on`).
         """
         self._pool.require(attempt.model)
         names = self._pool.chain(attempt.model)
@@ -199,32 +202,29 @@ class Writer:
             self.stopping.wait(LOOK)
         return True
 
-    def _stream(self, attempt: Attempt, model: str, keeper: Keeper) -> str:
+    def _stream(self, attempt: Attempt, model: str, keeper: Keeper) -> FinishReason:
         """Stream one model's answer, or the rest of it, into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
         turns = self._turns(attempt, config)
         whole = not attempt.text
-        overlap = Overlap("" if config.prefill else attempt.text)
+        attempt.thinking.stale = whole
         pump = Pump(self._pool.open(model, turns))
         patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
+        intake = Intake(attempt.text, attempt.thinking, patience, prefilled=config.prefill)
         try:
             while True:
-                batch = pump.take(wait=LOOK)
-                text = overlap.feed(batch.text) if batch.text else ""
-                if batch.ended or batch.finish_reason:
-                    text += overlap.flush()
-                room = LONGEST - len(attempt.text)
-                if kept := text[:room]:
-                    self._answers.append_delta(attempt, kept)
-                if len(text) > room:
-                    return "length"
-                if batch.error is not None:
-                    raise batch.error
-                if patience.has_had_enough(batch, time.monotonic()):
-                    attempt.reported = batch.usage if whole and batch.finish_reason else None
-                    return batch.finish_reason or "length"
+                heard = intake.take(pump.take(wait=LOOK), time.monotonic())
+                if heard.thinking:
+                    self._answers.append_thinking(attempt, heard.thinking)
+                if heard.text:
+                    self._answers.append_delta(attempt, heard.text)
+                if heard.error is not None:
+                    raise heard.error
+                if heard.finish_reason is not None:
+                    attempt.reported = heard.usage if whole else None
+                    return heard.finish_reason
                 keeper.look()
-                if text:
+                if heard.thinking or heard.text:
                     self.stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
         finally:
             pump.abort()
@@ -259,5 +259,7 @@ class Writer:
 def _once_or_twice(attempt: Attempt, model: str) -> Iterator[str]:
     before = len(attempt.text)
     yield model
-    if len(attempt.text) > before:
+    wrote = len(attempt.text) > before
+    thought = bool(attempt.thinking.text) and not attempt.thinking.stale
+    if attempt.failure is not None and may_go_on(attempt.failure, wrote=wrote, thought=thought):
         yield model

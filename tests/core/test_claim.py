@@ -85,7 +85,7 @@ def test_an_unfinished_answer_of_an_owned_session_goes_with_its_cursor(
     accepted = runtime.generations.accept(session, "Why?")
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
-    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).startswith("Wait."))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text.startswith("Wait."))
     assert _words(runtime, session)[-1][2] == "streaming"
     provider.go_on.set()
     writer.join()

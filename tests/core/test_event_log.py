@@ -1,6 +1,7 @@
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import flask_sse
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from core.event_log import EventLog, Fenced, LogLost, Position, Producer, channel, keys
+from core.event_log import LAST, EventLog, Fenced, LogLost, Position, Producer, Thought, Written, channel, keys
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 
@@ -109,6 +110,8 @@ def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) 
     session_id, generation = uuid7(), uuid7()
     producer = Producer(generation, 0, 0)
     log.append(session_id, "queued", {}, expires_at=LATER, producer=producer, role="begin", word="{}", text="t")
+    write = {"expires_at": LATER, "producer": Producer(generation, 1, 1), "role": "write", "written": 1}
+    log.append(session_id, "thinking", {}, **write, thought=Thought("Hmm"))
     log.append(session_id, "model", {}, expires_at=LATER - timedelta(minutes=30))
     log.touch(session_id, LATER - timedelta(minutes=20))
     for key in keys(session_id):
@@ -169,5 +172,58 @@ def test_a_generation_that_is_begun_twice_has_begun_once(log: EventLog, redis: R
     )
     assert log.append(session_id, "queued", {}, **begin) == first
     assert redis.lrange(keys(session_id)[3], 0, -1) == ["Why?"]
-    assert log.take_over(session_id, generation, 2) == "Because"
+    assert log.take_over(session_id, generation, 2).text == "Because"
     assert log.read(session_id, after=0).top == 3
+
+
+def test_thinking_is_added_begun_again_taken_over_and_gone_with_the_end(log: EventLog, redis: Redis) -> None:
+    session_id, generation = uuid7(), uuid7()
+    thinking = keys(session_id).thinking
+    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+
+    def append(kind: str, seq: int, thought: Thought, attempt: int = 1, role: str = "write", **more: Any) -> None:
+        producer = Producer(generation, attempt, seq)
+        log.append(session_id, kind, {}, expires_at=LATER, producer=producer, role=role, thought=thought, **more)
+
+    append("thinking", 1, Thought("Grü", lasted=100))
+    append("thinking", 2, Thought("ße", before=4, lasted=1500))
+    append("thinking", 2, Thought("ße", before=4))  # told twice, for it was not answered
+    assert log.take_over(session_id, generation, 2) == Written("", "Grüße", 1500)
+    with pytest.raises(Fenced):
+        append("thinking", 3, Thought("!", before=7))
+    append("thinking", 1, Thought("Anew", before=7, forgets=True, lasted=10), attempt=2)
+    assert redis.get(thinking) == "Anew"
+    redis.set(thinking, "An")  # as a Redis that comes back with what it had
+    for role in ("write", "end"):
+        with pytest.raises(LogLost):
+            append("e", 2, Thought(before=4), attempt=2, role=role)
+    redis.set(thinking, "Anew")
+    append("delta", 2, Thought(before=4, lasted=20), attempt=2, text="So")
+    append("done", 3, Thought(before=4), attempt=2, role="end", written=2)
+    assert not redis.exists(thinking)
+    assert redis.hget(keys(session_id).meta, "thought_for") is None
+
+
+@pytest.mark.parametrize("begin", ["next", "anew"])
+def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis, begin: str) -> None:
+    session_id, first, second = uuid7(), uuid7(), uuid7()
+    start = {"expires_at": LATER, "role": "begin"}
+    log.append(session_id, "queued", {}, producer=Producer(first, 0, 0), **start)
+    thought = {"expires_at": LATER, "role": "write", "thought": Thought("Hmm", lasted=2000)}
+    log.append(session_id, "thinking", {}, producer=Producer(first, 1, 1), **thought)
+    if begin == "next":
+        log.append(session_id, "queued", {}, producer=Producer(second, 0, 0), **start)
+        assert log.take_over(session_id, second, 1) == Written()
+    else:
+        log.begin_anew(session_id, first, 2, expires_at=LATER, answer="{}")
+        assert log.take_over(session_id, first, 2) == Written()
+    assert not redis.exists(keys(session_id).thinking)
+
+
+def test_the_end_of_what_only_thought_is_not_the_end_of_what_nobody_has_seen(log: EventLog) -> None:
+    session_id, generation = uuid7(), uuid7()
+    end = {"expires_at": LATER, "producer": Producer(generation, 1, LAST), "role": "end"}
+    with pytest.raises(LogLost):
+        log.append(session_id, "stopped", {}, **end, thought=Thought(before=3))
+    log.append(session_id, "stopped", {}, **end)
+    assert log.read(session_id, after=0).events == []

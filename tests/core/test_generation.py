@@ -82,7 +82,7 @@ def test_an_answer_is_streamed_whole_and_ends_once(runtime: Runtime, provider: P
         "generation_id": str(accepted.generation_id),
         "model": "good",
         "finish_reason": "stop",
-        "usage": {"prompt_tokens": 7, "completion_tokens": 11},
+        "usage": {"prompt_tokens": 7, "completion_tokens": 11, "reasoning_tokens": 0},
         "length": len(ANSWER),
     }
     row = _row(runtime, accepted.generation_id)
@@ -174,7 +174,7 @@ def test_a_generation_that_does_not_exist_is_nothing(runtime: Runtime) -> None:
         ("away", "", "can't be reached"),
         ("unauthorized", "", "refused this service's key"),
         ("rate-limited", "", "overloaded"),
-        ("rejected", "", "may be too long"),
+        ("rejected", "", "did not accept"),
         ("broken", "", "an error of its own"),
         ("silent", "", "took too long"),
         ("stalled", "Half an ", "took too long"),
@@ -212,7 +212,7 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
     provider.go_on.clear()
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).startswith("Wait."))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text.startswith("Wait."))
     answer = runtime.transcript.read(session).messages[-1]
     assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
     assert answer.text.startswith("Wait.")
@@ -260,7 +260,7 @@ def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provide
     provider.disconnected.clear()
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
-    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text)
     runtime.sweeper.delete(session)
     thread.join(5)
     assert not thread.is_alive()

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.answers.intake import LONGEST
 from core.answers.pump import BUFFER, Pump
-from core.answers.writer import LONGEST
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.models import Generation, Session

@@ -13,11 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
+from core.answers.failure import failed
 from core.answers.history import estimate_tokens, fit, newest_within
 from core.clock import rfc3339
 from core.event_log import keys
 from core.message import Message
 from core.models import Session
+from core.providers import LARGEST_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.transcript import PAGE_BYTES, newest_that_fit
@@ -127,7 +129,7 @@ def test_a_page_has_a_bound_and_at_least_one_message(runtime: Runtime, session: 
     assert [len(page) for page in pages] == [2, 1, 3]
 
 
-@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 8), st.integers(150, 2000))
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 8), st.integers(800, 12_000))
 def test_a_page_is_as_long_as_may_be(lengths: list[int], limit: int, size: int) -> None:
     messages = [Message("id", "user", "x" * length, None, "complete", "") for length in lengths]
     page, more = newest_that_fit(iter(messages), limit, size)
@@ -215,13 +217,20 @@ def test_an_answer_without_html_is_its_own_text(state: Any) -> None:
     assert Message.load(message.dump().replace(',"html":null', "")) == message, "as stored before there was HTML"
 
 
-@given(st.text(), st.none() | st.text())
-def test_a_message_is_told_as_it_is_and_its_size_about_known(text: str, html: str | None) -> None:
-    message = Message(str(uuid7()), "assistant", text, "good", "complete", rfc3339(BEGIN), html)
+TOO_LONG = ProviderError(ErrorKind.TOO_LONG, prompt_tokens=LARGEST_COUNT, limit_tokens=LARGEST_COUNT)
+
+
+@given(st.text(), st.none() | st.text(), st.none() | st.text())
+def test_a_message_is_told_as_it_is_and_its_size_about_known(
+    text: str, html: str | None, thinking: str | None
+) -> None:
+    problem = failed("m" * 64, TOO_LONG).problem()
+    end = {"finish_reason": "content_filter", "thinking": thinking, "thinking_seconds": 3600, "problem": problem}
+    message = Message(str(uuid7()), "assistant", text, "good", "complete", rfc3339(BEGIN), html, **end)
     assert Message.load(message.dump()) == message
     wire = message.encode()
     assert json.loads(wire) == message.describe()
-    escaped = sum(each < " " or each in '"\\' for each in text + (html or ""))
+    escaped = sum(each < " " or each in '"\\' for each in text + (html or "") + (thinking or ""))
     assert len(wire) <= message.size() + 5 * escaped
 
 

@@ -30,12 +30,13 @@ from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
 from tests.faults.reader import Reader
 from tests.postgres import Postgres
-from tests.provider import STORY, ProviderServer
+from tests.provider import STORY, THOUGHT, ProviderServer
+from tests.told import Told
 from tests.waiting import wait_for
 
 RUNS = int(os.environ.get("SWITCHBOARD_FAULT_RUNS", "3"))
 FIRST = int(os.environ.get("SWITCHBOARD_FAULT_SEED", str(random.SystemRandom().randrange(10**6))))
-MODELS = ("story", "repeated-story", "unreliable-story")
+MODELS = ("story", "repeated-story", "unreliable-story", "thoughtful-story")
 ANSWERS = 6
 """Generations in one run."""
 LASTS = 3.0
@@ -86,7 +87,7 @@ class Asked:
     """Somebody who reads the same over the web."""
     stop: bool = False
     """Whether somebody has asked for its end."""
-    text: str = ""
+    told: Told = field(default_factory=Told)
     cursor: int = 0
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -102,9 +103,12 @@ class Asked:
             self.cursor = event.offset
             data = json.loads(event.data)
             self.events.append((event.type, data))
-            if event.type == "delta":
-                assert data["at"] == len(self.text), f"{self.generation_id}: {data} does not follow {self.text!r}"
-                self.text += data["text"]
+            self.told.hear(event.type, data)
+
+    @property
+    def text(self) -> str:
+        """The answer as the reader has it."""
+        return self.told.text
 
     @property
     def ended(self) -> bool:
@@ -283,7 +287,7 @@ def verify(fleet: Fleet, asked: Asked) -> str:
     assert row.state == ends[0], asked
     words = fleet.runtime.transcript.read(asked.session).messages
     assert [word.role for word in words] == ["user", "assistant"], words
-    assert words[-1].text == asked.text, asked
+    assert (words[-1].text, words[-1].thinking or "") == (asked.text, asked.told.thinking), asked
     if row.state == GenerationState.DONE:
         assert asked.text == STORY, asked
     elif row.state == GenerationState.STOPPED:
@@ -358,3 +362,26 @@ def test_the_other_worker_carries_on_in_time(fleet: Fleet, number: signal.Signal
 def _seen(fleet: Fleet, asked: Asked, kind: str) -> bool:
     asked.read(fleet)
     return kind in asked.kinds
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+@pytest.mark.parametrize("when", ["thinking", "delta"])
+@pytest.mark.parametrize("owned", [False, True], ids=["guest", "owned"])
+def test_thinking_begins_again_with_another_worker_until_there_are_words(
+    fleet: Fleet, number: signal.Signals, when: str, owned: bool
+) -> None:
+    fleet.start()
+    asked = ask(fleet, "thoughtful-story", owned=owned)
+    worker = fleet.owner_of(asked.task_id)
+    wait_for(lambda: _seen(fleet, asked, when), what=f"its first {when}")
+    worker.send(number)
+    wait_for(lambda: _seen(fleet, asked, "resumed"), seconds=LEASE + 10, what="the other one carries on")
+    wait_for(lambda: _seen(fleet, asked, "done"), seconds=30, what="it ends")
+    assert verify(fleet, asked) == "done"
+    resumed = next(data for kind, data in asked.events if kind == "resumed")
+    if when == "thinking":
+        assert (resumed["thinking"], asked.told.thinking) == (0, THOUGHT)
+    else:
+        assert (resumed["thinking"], asked.told.thinking) == (len(THOUGHT), 2 * THOUGHT)
+    assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
+    asked.reader.close()

@@ -124,7 +124,7 @@ def test_of_a_stopped_answer_what_was_shown_is_counted(runtime: Runtime, provide
     accepted = runtime.generations.accept(session, "Why?")
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
-    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).startswith("Wait.."))
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text.startswith("Wait.."))
     runtime.generations.stop(session)
     writer.join()
     shown = runtime.transcript.read(session).messages[-1].text

@@ -62,7 +62,7 @@ def _answer(runtime: Runtime, session: Session) -> tuple[str, str]:
 
 def _forget_the_newest(runtime: Runtime, session: Session) -> None:
     """What a power cut does to a Redis that writes its file once a second."""
-    log, meta, partial, _ = keys(session.id)
+    log, meta, partial, *_ = keys(session.id)
     entries = runtime.redis.xrevrange(log, count=2)
     runtime.redis.xdel(log, *(entry for entry, _ in entries))
     runtime.redis.hincrby(meta, "offset", -len(entries))
@@ -81,7 +81,7 @@ def test_an_answer_goes_on_in_a_new_log_with_every_character(
     session, generation_id = _ask(runtime, "paused", owned=owned)
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
-    wait_for(lambda: runtime.transcript.written(session.id, generation_id).startswith("Wait..."))
+    wait_for(lambda: runtime.transcript.written(session.id, generation_id).text.startswith("Wait..."))
     before = runtime.log.read(session.id, after=0)
     lose(runtime, session)
     wait_for(lambda: runtime.log.read(session.id, after=0).epoch not in ("", before.epoch), what="another epoch")
@@ -104,7 +104,7 @@ def test_a_takeover_without_a_log_goes_on_from_the_snapshot(
     session, generation_id = _ask(runtime, "prefilled-stalled", owned=True)
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
-    wait_for(lambda: len(runtime.transcript.snapshot(generation_id)) == HALF)
+    wait_for(lambda: len(runtime.transcript.snapshot(generation_id).text) == HALF)
     clock.turn(timedelta(seconds=11))
     runtime.redis.flushall()
     second = Runtime(runtime.settings, clock=clock)
@@ -158,7 +158,7 @@ def test_nothing_is_begun_anew_for_a_session_that_is_gone(runtime: Runtime, prov
     session, generation_id = _ask(runtime, "paused", owned=False)
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
-    wait_for(lambda: runtime.transcript.written(session.id, generation_id).startswith("Wait."))
+    wait_for(lambda: runtime.transcript.written(session.id, generation_id).text.startswith("Wait."))
     runtime.sweeper.delete(session)
     writer.join()
     assert list(runtime.redis.scan_iter(f"sb:{{{session.id}}}*")) == []

@@ -66,7 +66,7 @@ def _start(runtime: Runtime, accepted: Accepted) -> tuple[threading.Thread, list
 
 
 def _partial(runtime: Runtime, accepted: Accepted) -> str:
-    return runtime.transcript.written(accepted.session_id, accepted.generation_id)
+    return runtime.transcript.written(accepted.session_id, accepted.generation_id).text
 
 
 def _events(runtime: Runtime, session_id: UUID) -> list[tuple[str, dict[str, Any]]]:
@@ -107,7 +107,7 @@ def test_a_dead_workers_answer_is_carried_on_from_its_text(
     assert handed_on == [None]
     assert _kinds(second, session.id) == ["queued", "started", "resumed", "done"]
     resumed = next(data for kind, data in _events(second, session.id) if kind == "resumed")
-    assert resumed == {"generation_id": str(accepted.generation_id), "attempt": 2, "at": HALF}
+    assert resumed == {"generation_id": str(accepted.generation_id), "attempt": 2, "at": HALF, "thinking": 0}
     assert _answer(second, session) == (ANSWER, "complete")
 
 
@@ -137,7 +137,7 @@ def test_after_three_attempts_it_fails_and_what_there_is_is_kept(runtime: Runtim
         attempt = runtime.attempts.claim(accepted.generation_id)
         assert attempt is not None
         assert attempt.number == number
-        attempt.text = runtime.log.take_over(session.id, accepted.generation_id, number)
+        attempt.go_on_from(runtime.log.take_over(session.id, accepted.generation_id, number))
         runtime.answers.append_delta(attempt, f"<{number}>")
         clock.turn(timedelta(seconds=11))
         reaped = runtime.reaper.reap()

@@ -1,0 +1,55 @@
+"""Why an answer failed, in words."""
+
+from typing import get_args
+
+import pytest
+
+from core.answers.failure import Wordless, failed, finish_reason, may_go_on
+from core.providers import REASONS, ErrorKind, FinishReason, ProviderError
+
+
+@pytest.mark.parametrize("kind", list(ErrorKind))
+def test_every_kind_is_told_with_its_reason_and_its_model(kind: ErrorKind) -> None:
+    problem = failed("big", ProviderError(kind, "HTTP 400", said="sk-secret: Why?")).problem()
+    assert (problem["type"], problem["reason"], problem["model"]) == ("/problems/provider-failed", kind.value, "big")
+    assert problem["detail"] == REASONS[kind]
+    assert "secret" not in str(problem)
+    assert type(problem["reason"]) is str
+
+
+def test_too_long_says_both_figures_when_they_are_known() -> None:
+    problem = failed("big", ProviderError(ErrorKind.TOO_LONG, prompt_tokens=5120, limit_tokens=3696)).problem()
+    assert (problem["tokens"], problem["limit"]) == (5120, 3696)
+    assert problem["detail"] == "Your message has about 5,120 tokens; big takes at most 3,696."
+    for known in ({"prompt_tokens": 5120}, {"limit_tokens": 3696}):
+        problem = failed("big", ProviderError(ErrorKind.TOO_LONG, **known)).problem()  # type: ignore[arg-type]
+        assert "tokens" not in problem
+        assert problem["detail"] == REASONS[ErrorKind.TOO_LONG]
+
+
+@pytest.mark.parametrize("reason", get_args(FinishReason))
+def test_an_end_without_a_word_is_told_as_what_it_is(reason: FinishReason) -> None:
+    error = Wordless(reason, thought=False)
+    assert error.kind is (ErrorKind.FILTERED if reason == "content_filter" else ErrorKind.EMPTY)
+    assert finish_reason(error) == ("error" if reason == "stop" else reason)
+
+
+def test_what_used_up_its_room_and_what_wants_a_tool_have_words_of_their_own() -> None:
+    details = {failed("big", Wordless(each, thought=False)).detail for each in ("stop", "length", "tool_calls")}
+    assert len(details) == 3
+
+
+def test_other_failures_have_no_reason_of_the_providers() -> None:
+    assert finish_reason(ProviderError(ErrorKind.TIMEOUT)) == "error"
+
+
+def test_who_is_asked_once_more() -> None:
+    broken, silent = ProviderError(ErrorKind.BROKEN_STREAM), ProviderError(ErrorKind.TIMEOUT)
+    assert may_go_on(broken, wrote=True, thought=False)
+    assert may_go_on(silent, wrote=True, thought=True)
+    assert may_go_on(broken, wrote=False, thought=True)
+    assert not may_go_on(silent, wrote=False, thought=True), "it would be silent for as long again"
+    assert not may_go_on(broken, wrote=False, thought=False)
+    assert may_go_on(Wordless("length", thought=True), wrote=False, thought=True)
+    assert not may_go_on(Wordless("length", thought=False), wrote=False, thought=False)
+    assert not may_go_on(Wordless("stop", thought=True), wrote=False, thought=True)
