@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -161,7 +162,36 @@ def _refuse(response: httpx2.Response) -> None:
     a conversation and a key go to the address that was configured."""
     if not response.is_success:
         status = response.status_code
+        if status in (400, 413) and (refusal := _too_long(_beginning(response))):
+            raise refusal
         raise ProviderError(kind_of(status), f"HTTP {status}", _seconds(response.headers.get("Retry-After", "")))
+
+
+TOO_LONG = re.compile(r"too (?:long|large)|context.{0,9}(?:length|size)|reduce the length", re.IGNORECASE)
+COUNTED = re.compile(
+    r"""resulted in (\d+)|(\d+) (?:in the messages|input tokens)|n_prompt_tokens": ?(\d+)|long: (\d+)"""
+    r"""|Requested (\d+)"""
+)
+LIMIT = re.compile(r"""context length is (\d+)|n_ctx": ?(\d+)|> (\d+) maximum|Limit (\d+)""")
+
+
+def _beginning(response: httpx2.Response) -> str:
+    body = b""
+    for piece in response.iter_raw():
+        body += piece
+        if len(body) > 16 * 1024:
+            break
+    return body.decode(errors="replace")
+
+
+def _too_long(body: str) -> ProviderError | None:
+    if not TOO_LONG.search(body):
+        return None
+    counted, limit = (
+        next((int(figure) for figure in found.groups() if figure), None) if found else None
+        for found in (COUNTED.search(body), LIMIT.search(body))
+    )
+    return ProviderError(ErrorKind.TOO_LONG, "too long", prompt_tokens=counted, limit_tokens=limit)
 
 
 def kind_of(status: int) -> ErrorKind:
