@@ -6,15 +6,16 @@ carried on there is no such report, or one that counts the same words twice: the
 
 from collections.abc import Iterable
 
+from core.answers.tokens import estimate
 from core.providers import Turn, Usage
 
 BYTES_PER_TOKEN = 4
-"""About what English has. Budgets need a fair guess, where core/answers/history.py needs a cautious one."""
+"""About what English has. Budgets need a guess that is the same for all, and no model's own."""
 
 
 def tokens(text: str) -> int:
     """About as many tokens as the text has."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+    return estimate(text, BYTES_PER_TOKEN)
 
 
 def prompt(turns: Iterable[Turn]) -> int:
