@@ -17,6 +17,7 @@ from core.answers.line import Line
 from core.answers.load import Load
 from core.answers.reaper import Reaper
 from core.answers.slots import Slots
+from core.answers.token_size import TokenSizes
 from core.answers.writer import Writer
 from core.audit import Audit
 from core.claim import Claims
@@ -273,6 +274,7 @@ class Runtime:
             self.upkeep,
             self.transcript,
             self.message_limits,
+            TokenSizes(self.redis),
         )
 
     @cached_property

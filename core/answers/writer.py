@@ -3,8 +3,9 @@ into the log."""
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -12,14 +13,16 @@ from redis.exceptions import RedisError
 from core.answers import usage
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempt, Attempts, Lost
+from core.answers.context_window import TRIES, TooLong, Window, narrowed, too_long
 from core.answers.ending import End, Endings
-from core.answers.history import fit, newest_within
+from core.answers.history import Prompt, fit
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
 from core.answers.overlap import Overlap
 from core.answers.patience import Patience
 from core.answers.pump import Pump
 from core.answers.slots import Slots
+from core.answers.token_size import TokenSizes
 from core.client_pool import ClientPool
 from core.cooldown import Cooldowns
 from core.database import Database
@@ -42,9 +45,9 @@ SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
+LOST = "The conversation has been lost. Please ask again."
 LONGEST = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""
-CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 
 
 class Writer:
@@ -63,6 +66,7 @@ class Writer:
         upkeep: Upkeep,
         transcript: Transcript,
         limits: MessageLimits,
+        token_sizes: TokenSizes,
     ) -> None:
         self._database = database
         self._line = line
@@ -75,6 +79,7 @@ class Writer:
         self._upkeep = upkeep
         self._transcript = transcript
         self._limits = limits
+        self._token_sizes = token_sizes
         self.stopping = upkeep.stopping
         self._live: set[UUID] = set()
 
@@ -157,6 +162,8 @@ class Writer:
     def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> tuple[str, str]:
         """Ask the model, and its fallbacks when it fails; the one that ended the answer, and why it ended."""
         failed: tuple[str, ProviderError] | None = None
+        refused: tuple[str, ProviderError] | None = None
+        """As too long: of all that goes wrong, what the person who asks can mend."""
         for model in self._candidates(attempt):
             if failed is not None and failed[0] != model:
                 told = {"from": failed[0], "to": model, "reason": failed[1].kind}
@@ -165,16 +172,21 @@ class Writer:
                 failed = (model, ProviderError(ErrorKind.RATE_LIMITED, "no slot"))
                 continue
             try:
-                finish_reason = self._stream(attempt, model, keeper)
+                finish_reason = self._ask(attempt, model, keeper)
             except ProviderError as error:
                 logger.warning("%s failed: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
                 self._cooldowns.rest(model, error)
                 failed = (model, error)
+                if isinstance(error, TooLong):
+                    refused = failed
                 continue
             self._cooldowns.well(model)
             return model, finish_reason
         assert failed is not None
-        last, cause = failed
+        last, cause = refused or failed
+        if isinstance(cause, TooLong):
+            words = cause.words(self._pool.config(last).label)
+            raise ProviderFailed(words, reason=cause.kind, model=last, tokens=cause.tokens, limit=cause.limit)
         raise ProviderFailed(REASONS[cause.kind], reason=cause.kind, model=last)
 
     def _candidates(self, attempt: Attempt) -> Iterator[str]:
@@ -202,10 +214,30 @@ class Writer:
             self.stopping.wait(LOOK)
         return True
 
-    def _stream(self, attempt: Attempt, model: str, keeper: Keeper) -> str:
+    def _ask(self, attempt: Attempt, model: str, keeper: Keeper) -> str:
+        """Have one model answer, or write the rest, with less of the conversation when it takes no more; why its
+        answer ended. Raises ProviderError, for a conversation that is too long still TooLong."""
+        config = self._pool.config(model)
+        promised = window = Window.of(config, self._token_sizes.of(model))
+        for tries_left in reversed(range(TRIES)):
+            prompt = self._prompt(attempt, config, window)
+            turns = prompt.turns
+            try:
+                return self._stream(attempt, model, window, turns, keeper)
+            except ProviderError as error:
+                if error.kind is not ErrorKind.TOO_LONG:
+                    raise
+                if prompt.least or not tries_left:
+                    if error.prompt_tokens:
+                        self._token_sizes.learn(model, window, turns, error.prompt_tokens)
+                    raise too_long(promised, self._pool.system_prompt, turns, error, least=prompt.least) from None
+                logger.info("%s takes less: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
+                window = narrowed(window, turns, error, last=tries_left == 1)
+        raise AssertionError("the last try returns or raises")
+
+    def _stream(self, attempt: Attempt, model: str, window: Window, turns: Sequence[Turn], keeper: Keeper) -> str:
         """Stream one model's answer, or the rest of it, into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
-        turns = self._turns(attempt, config)
         whole = not attempt.text
         overlap = Overlap("" if config.prefill else attempt.text)
         pump = Pump(self._pool.open(model, turns))
@@ -224,6 +256,8 @@ class Writer:
                 if batch.error is not None:
                     raise batch.error
                 if patience.has_had_enough(batch, time.monotonic()):
+                    if batch.usage:
+                        self._token_sizes.learn(model, window, turns, batch.usage.prompt_tokens)
                     attempt.reported = batch.usage if whole and batch.finish_reason else None
                     return batch.finish_reason or "length"
                 keeper.look()
@@ -232,31 +266,36 @@ class Writer:
         finally:
             pump.abort()
 
-    def _turns(self, attempt: Attempt, config: ModelConfig) -> list[Turn]:
-        """What the model is asked with: the conversation, and what there is of the answer."""
-        budget = config.context_tokens - config.max_tokens
-        before = self._conversation(attempt, budget)
-        question = fit(self._pool.system_prompt, before, budget)
-        attempt.prompt_tokens = attempt.prompt_tokens or usage.prompt(question)
-        if not attempt.text:
-            return question
-        turns = fit(self._pool.system_prompt, [*before, self._answers.message(attempt, "streaming")], budget)
-        return turns if config.prefill else [*turns, Turn("user", CONTINUE)]
+    def _prompt(self, attempt: Attempt, config: ModelConfig, window: Window) -> Prompt:
+        """What the model is asked with: the conversation, and what there is of the answer. Raises GenerationLost when
+        the question is not known any more."""
+        prompt = fit(
+            window,
+            self._pool.system_prompt,
+            self._conversation(attempt),
+            attempt.text,
+            prefill=config.prefill,
+            system_turn="system" not in config.omit,
+        )
+        if prompt is None:
+            raise GenerationLost(LOST)
+        if not attempt.text or not attempt.prompt_tokens:
+            attempt.prompt_tokens = usage.prompt(prompt.question)
+        return prompt
 
-    def _conversation(self, attempt: Attempt, budget: int) -> list[Message]:
-        """Up to the question, from as far back as could fit into `budget` tokens. Raises GenerationLost when the
-        question is not known any more."""
+    def _conversation(self, attempt: Attempt) -> Iterator[Message]:
+        """From the question backwards, read as it is taken. Raises GenerationLost."""
         with self._database.reading() as db:
             session = db.get(Session, attempt.session_id)
         if session is None:
             raise Lost
         answer = str(attempt.generation_id)
-        words = self._transcript.newest_first(session)
-        before = newest_within(budget, (message for message in words if message.id != answer))
+        before = (message for message in self._transcript.newest_first(session) if message.id != answer)
+        newest = next(before, None)
         # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
-        if not before or (session.anonymous and before[-1].role != "user"):
-            raise GenerationLost("The conversation has been lost. Please ask again.")
-        return before
+        if newest is None or (session.anonymous and newest.role != "user"):
+            raise GenerationLost(LOST)
+        return chain([newest], before)
 
 
 def _once_or_twice(attempt: Attempt, model: str) -> Iterator[str]:

@@ -1,0 +1,124 @@
+"""How much of a conversation a model takes, and how much less after it has refused one: pure functions of values."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.answers.tokens import TURN_OVERHEAD, estimate, size
+from core.model_config import ModelConfig
+from core.providers import LARGEST_COUNT, ErrorKind, ProviderError, Turn
+
+CAUTION = 0.85
+"""Of the bytes that a token is thought to have: half of all texts have fewer."""
+DENSEST = 1.0
+"""Bytes that a token has at the least: digits, and what a tokenizer has no words for."""
+TRIES = 3
+"""Times that one model is asked with less and less of a conversation."""
+
+
+class Window(NamedTuple):
+    """What there is of a model's context for a conversation."""
+
+    room: int
+    """Tokens."""
+    bytes_per_token: float
+    """Of this conversation's text, cautiously."""
+    reserve: int = 0
+    """Tokens of the context that are set aside for what the model thinks and answers."""
+
+    @classmethod
+    def of(cls, config: ModelConfig, bytes_per_token: float) -> "Window":
+        """What a model's table promises. The server's real context may be smaller."""
+        reserve = config.max_tokens + (config.thinking_budget or 0)
+        return cls(max(0, config.context_tokens - reserve), bytes_per_token * CAUTION, reserve)
+
+    def tokens(self, text: str) -> int:
+        """What a turn with this text takes."""
+        return estimate(text, self.bytes_per_token) + TURN_OVERHEAD
+
+    def taken_by(self, turns: Sequence[Turn]) -> int:
+        """What all of them take."""
+        return sum(self.tokens(turn.text) for turn in turns)
+
+
+class Figures(NamedTuple):
+    """Of a refusal, as far as it names them."""
+
+    tokens: int | None
+    limit: int | None
+
+    @classmethod
+    def of(cls, refusal: ProviderError) -> "Figures":
+        """Without those that no conversation and no model can have."""
+        named = (refusal.prompt_tokens, refusal.limit_tokens)
+        return cls(*(count if count is not None and 0 < count <= LARGEST_COUNT else None for count in named))
+
+
+def bytes_per_token(turns: Sequence[Turn], prompt_tokens: int) -> float:
+    """How many bytes a token of these turns has, when a provider has counted so many tokens in them. What the
+    template adds is not theirs, but never more than half."""
+    of_text = max(prompt_tokens - TURN_OVERHEAD * len(turns), prompt_tokens / 2, 1)
+    return sum(size(turn.text) for turn in turns) / of_text
+
+
+def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *, last: bool) -> Window:
+    """What is left of the window when the model has refused these turns as too long: at most half of them.
+
+    When the refusal names figures, they say how much less will do. Otherwise each byte may have been a token, which
+    always fits if the model's table is right. If it isn't, nobody knows what the server takes; so that the
+    conversation can go on all the same, the `last` try has no room for anything but what must be sent.
+    """
+    tokens, limit = Figures.of(refusal)
+    room = window.room
+    if limit is not None:
+        room = min(room, limit - window.reserve if limit > window.reserve else limit // 2)
+    elif last:
+        room = 0
+    density = DENSEST if tokens is None or last else bytes_per_token(refused, tokens) * CAUTION
+    narrow = Window(room, density, window.reserve)
+    return narrow._replace(room=min(room, narrow.taken_by(refused) // 2))
+
+
+class TooLong(ProviderError):
+    """The least that must be sent is more than the model takes, or seems to be."""
+
+    def __init__(self, subject: str, tokens: int, limit: int, refusal: ProviderError) -> None:
+        super().__init__(
+            ErrorKind.TOO_LONG, refusal.log_detail, said=refusal.said, prompt_tokens=tokens, limit_tokens=limit
+        )
+        self.subject = subject
+        """Whose tokens these are, in words, with the verb."""
+        self.tokens = tokens
+        self.limit = limit
+
+    def words(self, model: str) -> str:
+        """For the person who asked."""
+        return f"{self.subject} about {self.tokens:,} tokens; {model} takes at most {self.limit:,}."
+
+
+def too_long(
+    window: Window, system_prompt: str, refused: Sequence[Turn], refusal: ProviderError, *, least: bool
+) -> TooLong:
+    """Why the model is not asked again. `window`: as the model's table has it; `least`: whether the refused turns are
+    the system prompt, the question and no more than there must be of the answer."""
+    counted, named = Figures.of(refusal)
+    guess = window.taken_by(refused)
+    tokens = guess if counted is None else counted
+    # It has been refused: there is more of it than the model takes, whatever was promised or counted.
+    if named is None:
+        limit = min(window.room, tokens - 1)
+    else:
+        # Some servers count the answer's part too.
+        limit = named - window.reserve if named >= tokens and named > window.reserve else named
+        tokens = max(tokens, limit + 1)
+    of_system = round(tokens * (window.tokens(system_prompt) if system_prompt else 0) / guess)
+    if not least:
+        subject = "This conversation has"
+    elif of_system > limit:
+        return TooLong("This service's own instructions have", of_system, limit, refusal)
+    elif 2 * of_system > tokens:
+        subject = "Your message and this service's own instructions have"
+    elif refused[-1].role == "assistant" or sum(turn.role == "user" for turn in refused) > 1:
+        subject = "Your message and the answer so far have"
+    else:
+        subject = "Your message has"
+    return TooLong(subject, tokens, limit, refusal)
