@@ -103,14 +103,17 @@ def too_long(
     counted, named = Figures.of(refusal)
     guess = window.taken_by(refused)
     tokens = guess if counted is None else counted
-    # It has been refused: there is more of it than the model takes, whatever was promised or counted.
+    of_system = tokens * (window.tokens(system_prompt) if system_prompt else 0) // guess
     if named is None:
-        limit = min(window.room, tokens - 1)
-    else:
-        # Some servers count the answer's part too.
-        limit = named - window.reserve if named >= tokens and named > window.reserve else named
+        limit = min(window.room, tokens - 1)  # it has been refused, whatever the table promises
+    elif named < tokens:
+        limit = named
+    elif named > window.reserve:  # some servers count the answer's part too
+        limit = named - window.reserve
         tokens = max(tokens, limit + 1)
-    of_system = round(tokens * (window.tokens(system_prompt) if system_prompt else 0) / guess)
+    else:
+        subject = "Your message and the room that is kept for its answer have"
+        return TooLong(subject, max(tokens + window.reserve, named + 1), named, refusal)
     if not least:
         subject = "This conversation has"
     elif of_system > limit:
@@ -122,3 +125,21 @@ def too_long(
     else:
         subject = "Your message has"
     return TooLong(subject, tokens, limit, refusal)
+
+
+class Fitting:
+    """One model's window while it is asked with less and less of one conversation."""
+
+    def __init__(self, window: Window, system_prompt: str) -> None:
+        self._promised = window
+        self._system_prompt = system_prompt
+        self._tries_left = TRIES - 1
+        self.window = window
+        """What to ask with now."""
+
+    def refused(self, turns: Sequence[Turn], refusal: ProviderError, *, least: bool) -> None:
+        """The model takes less than these turns. Raises TooLong when it is not to be asked again."""
+        if least or not self._tries_left:
+            raise too_long(self._promised, self._system_prompt, turns, refusal, least=least)
+        self.window = narrowed(self.window, turns, refusal, last=self._tries_left == 1)
+        self._tries_left -= 1

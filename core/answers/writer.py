@@ -3,37 +3,30 @@ into the log."""
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
 from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from core.answers import usage
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempt, Attempts, Lost
-from core.answers.context_window import TRIES, TooLong, Window, narrowed, too_long
+from core.answers.context_window import TooLong
 from core.answers.ending import End, Endings
-from core.answers.history import Prompt, fit
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
 from core.answers.overlap import Overlap
 from core.answers.patience import Patience
+from core.answers.prompts import Asking, Prompts
 from core.answers.pump import Pump
 from core.answers.slots import Slots
-from core.answers.token_size import TokenSizes
 from core.client_pool import ClientPool
 from core.cooldown import Cooldowns
-from core.database import Database
-from core.errors import GenerationLost, ProviderFailed, SwitchboardError, Unavailable
+from core.errors import ProviderFailed, SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
-from core.message import Message
-from core.model_config import ModelConfig
-from core.models import GenerationState, Session
-from core.providers import REASONS, ErrorKind, ProviderError, Turn
-from core.transcript import Transcript
+from core.models import GenerationState
+from core.providers import REASONS, ErrorKind, ProviderError
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +38,6 @@ SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
-LOST = "The conversation has been lost. Please ask again."
 LONGEST = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""
 
@@ -55,7 +47,6 @@ class Writer:
 
     def __init__(
         self,
-        database: Database,
         line: Line,
         attempts: Attempts,
         endings: Endings,
@@ -64,11 +55,9 @@ class Writer:
         slots: Slots,
         answers: AnswerLog,
         upkeep: Upkeep,
-        transcript: Transcript,
+        prompts: Prompts,
         limits: MessageLimits,
-        token_sizes: TokenSizes,
     ) -> None:
-        self._database = database
         self._line = line
         self._attempts = attempts
         self._endings = endings
@@ -77,9 +66,8 @@ class Writer:
         self._slots = slots
         self._answers = answers
         self._upkeep = upkeep
-        self._transcript = transcript
+        self._prompts = prompts
         self._limits = limits
-        self._token_sizes = token_sizes
         self.stopping = upkeep.stopping
         self._live: set[UUID] = set()
 
@@ -217,30 +205,22 @@ class Writer:
     def _ask(self, attempt: Attempt, model: str, keeper: Keeper) -> str:
         """Have one model answer, or write the rest, with less of the conversation when it takes no more; why its
         answer ended. Raises ProviderError, for a conversation that is too long still TooLong."""
-        config = self._pool.config(model)
-        promised = window = Window.of(config, self._token_sizes.of(model))
-        for tries_left in reversed(range(TRIES)):
-            prompt = self._prompt(attempt, config, window)
-            turns = prompt.turns
+        asking = self._prompts.begin(attempt, model)
+        while True:
             try:
-                return self._stream(attempt, model, window, turns, keeper)
+                return self._stream(attempt, model, asking, keeper)
             except ProviderError as error:
                 if error.kind is not ErrorKind.TOO_LONG:
                     raise
-                if prompt.least or not tries_left:
-                    if error.prompt_tokens:
-                        self._token_sizes.learn(model, window, turns, error.prompt_tokens)
-                    raise too_long(promised, self._pool.system_prompt, turns, error, least=prompt.least) from None
+                asking.refused(error)
                 logger.info("%s takes less: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
-                window = narrowed(window, turns, error, last=tries_left == 1)
-        raise AssertionError("the last try returns or raises")
 
-    def _stream(self, attempt: Attempt, model: str, window: Window, turns: Sequence[Turn], keeper: Keeper) -> str:
+    def _stream(self, attempt: Attempt, model: str, asking: Asking, keeper: Keeper) -> str:
         """Stream one model's answer, or the rest of it, into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
         whole = not attempt.text
         overlap = Overlap("" if config.prefill else attempt.text)
-        pump = Pump(self._pool.open(model, turns))
+        pump = Pump(self._pool.open(model, asking.turns))
         patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
         try:
             while True:
@@ -256,8 +236,7 @@ class Writer:
                 if batch.error is not None:
                     raise batch.error
                 if patience.has_had_enough(batch, time.monotonic()):
-                    if batch.usage:
-                        self._token_sizes.learn(model, window, turns, batch.usage.prompt_tokens)
+                    asking.answered(batch.usage)
                     attempt.reported = batch.usage if whole and batch.finish_reason else None
                     return batch.finish_reason or "length"
                 keeper.look()
@@ -265,37 +244,6 @@ class Writer:
                     self.stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
         finally:
             pump.abort()
-
-    def _prompt(self, attempt: Attempt, config: ModelConfig, window: Window) -> Prompt:
-        """What the model is asked with: the conversation, and what there is of the answer. Raises GenerationLost when
-        the question is not known any more."""
-        prompt = fit(
-            window,
-            self._pool.system_prompt,
-            self._conversation(attempt),
-            attempt.text,
-            prefill=config.prefill,
-            system_turn="system" not in config.omit,
-        )
-        if prompt is None:
-            raise GenerationLost(LOST)
-        if not attempt.text or not attempt.prompt_tokens:
-            attempt.prompt_tokens = usage.prompt(prompt.question)
-        return prompt
-
-    def _conversation(self, attempt: Attempt) -> Iterator[Message]:
-        """From the question backwards, read as it is taken. Raises GenerationLost."""
-        with self._database.reading() as db:
-            session = db.get(Session, attempt.session_id)
-        if session is None:
-            raise Lost
-        answer = str(attempt.generation_id)
-        before = (message for message in self._transcript.newest_first(session) if message.id != answer)
-        newest = next(before, None)
-        # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
-        if newest is None or (session.anonymous and newest.role != "user"):
-            raise GenerationLost(LOST)
-        return chain([newest], before)
 
 
 def _once_or_twice(attempt: Attempt, model: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.answers.context_window import CAUTION, TRIES, Window, narrowed, too_long
+from core.answers.context_window import CAUTION, TRIES, Fitting, TooLong, Window, narrowed, too_long
 from core.answers.history import fit
 from core.answers.tokens import estimate
 from core.message import Message
@@ -103,17 +103,27 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
         for n, size in enumerate(sizes)
     ]
     asked = [*messages, Message("id", "user", "Hello?", None, "complete", "")][::-1]
-    window = Window(context * promised, 3.0, 20)
-    for tries_left in reversed(range(TRIES)):
-        prompt = fit(window, "Be kind.", asked)
+    fitting = Fitting(Window(context * promised, 3.0, 20), "Be kind.")
+    for _ in range(TRIES):
+        prompt = fit(fitting.window, "Be kind.", asked)
         assert prompt is not None
         count = really(prompt.turns)
         if count + 20 <= context:
             return
-        assert not prompt.least
-        refusal = _refusal(count, context) if figures else _refusal()
-        window = narrowed(window, prompt.turns, refusal, last=tries_left == 1)
-    raise AssertionError("never answered")
+        fitting.refused(prompt.turns, _refusal(count, context) if figures else _refusal(), least=prompt.least)
+
+
+def test_a_model_is_not_asked_for_ever() -> None:
+    fitting = Fitting(WINDOW, "Be kind.")
+    for _ in range(TRIES - 1):
+        fitting.refused(LONG, _refusal(), least=False)
+    with pytest.raises(TooLong, match="too-long"):
+        fitting.refused(LONG, _refusal(), least=False)
+
+
+def test_it_is_not_asked_twice_with_the_same() -> None:
+    with pytest.raises(TooLong):
+        Fitting(WINDOW, "Be kind.").refused(LONG[:2], _refusal(), least=True)
 
 
 QUESTION = [Turn("system", "Be kind."), Turn("user", "9" * 1500)]
@@ -137,6 +147,14 @@ def test_the_figures_of_a_refusal_make_sense(tokens: int | None, limit: int | No
 def test_a_server_that_counts_the_answer_too_is_understood() -> None:
     told = too_long(Window(500, 3.0, 100), "", QUESTION[1:], _refusal(550, 600), least=True)
     assert (told.tokens, told.limit) == (550, 500)
+
+
+def test_a_server_without_room_for_the_answer_says_so() -> None:
+    """Its table keeps more for the answer than the server's whole context."""
+    told = too_long(Window(7168, 3.0, 1024), "", [Turn("user", "Hello?")], _refusal(10, 600), least=True)
+    assert told.words("M") == (
+        "Your message and the room that is kept for its answer have about 1,034 tokens; M takes at most 600."
+    )
 
 
 def test_a_table_that_promises_too_much_is_not_quoted() -> None:
