@@ -80,12 +80,16 @@ def fit(
 
 def _worth_sending(newest_first: Iterable[Message]) -> Iterator[Message]:
     """Messages that have words, without the exchanges that a provider has refused: sent again, it would refuse them
-    again, and every question after them."""
-    refused = False
+    again, and every question after them. Nothing before two of those in a row: that may be what it refuses."""
+    refused = 0
     for message in newest_first:
         spoken = bool(message.text.strip())
-        if message.role == "assistant":
-            refused = _is_refused(message, spoken) or (refused and not spoken)
+        if message.role == "assistant" and _is_refused(message, spoken):
+            refused += 1
+            if refused == 2:
+                return
+        elif message.role == "assistant" and spoken:
+            refused = 0
         if spoken and not refused:
             yield message
 

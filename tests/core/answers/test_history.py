@@ -114,6 +114,16 @@ def test_what_a_provider_has_refused_is_not_sent_again(refused: Message) -> None
     assert [turn.text for turn in turns] == ["Hi", "Hello!", "good"]
 
 
+def test_what_may_be_refused_for_an_older_exchange_is_asked_without_it() -> None:
+    """A filter has changed its mind, or the model is another."""
+    before = [*_conversation("bad", "words"), _asked("one"), _failed("filtered")]
+    assert [turn.text for turn in _fit(ROOMY, "", [*before, _asked("two")]).turns] == ["bad", "words", "two"]
+    before += [_asked("two"), _failed("filtered")]
+    assert [turn.text for turn in _fit(ROOMY, "", [*before, _asked("three")]).turns] == ["three"]
+    before += [*_conversation("three", "fine")]
+    assert [turn.text for turn in _fit(ROOMY, "", [*before, _asked("four")]).turns] == ["three", "fine", "four"]
+
+
 def test_what_is_on_the_way_when_the_server_breaks_is_no_refusal() -> None:
     messages = [_asked("one"), _failed("rejected", "Half an"), _asked("two")]
     assert [turn.text for turn in _fit(ROOMY, "", messages).turns] == ["one", "Half an", "two"]

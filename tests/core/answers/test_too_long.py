@@ -160,6 +160,27 @@ def test_a_conversation_that_grows_beyond_any_promise_goes_on(
         assert len(said(chat.requests[-1])) >= 4, "the newest turns are there, so far as they fit"
 
 
+TEXTS = {
+    "emoji": "🎉🧑‍🚀" * 14,
+    "chinese": "你好世界。" * 15,
+    "base64": "q83vEjRWeJCrze8SNFZ4kA" * 11,
+    "code": "if (a[i] != b[j]) { return f(x, y) << 3; }\n" * 6,
+    "whitespace": "a \n\t" * 60,
+    "combining": "e\u0301\u0302" * 50,
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("model", ["vllm", "promising-without-figures"])
+def test_a_conversation_in_any_writing_goes_on(
+    runtime: Runtime, servers: ProviderServer, model: str, kind: str
+) -> None:
+    chat = Chat(runtime, servers, model)
+    for number in range(6):
+        assert chat.ask(f"{number} {TEXTS[kind]}.")[0] == "done"
+        assert len(chat.requests) <= 3
+
+
 def test_a_message_that_is_too_long_for_one_model_is_answered_by_the_next(
     runtime: Runtime, servers: ProviderServer
 ) -> None:
