@@ -81,22 +81,19 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
 class TooLong(ProviderError):
     """The least that must be sent is more than the model takes, or seems to be."""
 
-    def __init__(self, subject: str, tokens: int, limit: int, refusal: ProviderError) -> None:
+    def __init__(self, subject: str, tokens: int, limit: int, label: str, refusal: ProviderError) -> None:
+        """`subject`: whose tokens these are, with the verb; `label`: what people call the model."""
         super().__init__(
             ErrorKind.TOO_LONG, refusal.log_detail, said=refusal.said, prompt_tokens=tokens, limit_tokens=limit
         )
-        self.subject = subject
-        """Whose tokens these are, in words, with the verb."""
         self.tokens = tokens
         self.limit = limit
-
-    def words(self, model: str) -> str:
+        self.detail = f"{subject} about {tokens:,} tokens; {label} takes at most {limit:,}."
         """For the person who asked."""
-        return f"{self.subject} about {self.tokens:,} tokens; {model} takes at most {self.limit:,}."
 
 
 def too_long(
-    window: Window, system_prompt: str, refused: Sequence[Turn], refusal: ProviderError, *, least: bool
+    window: Window, label: str, system_prompt: str, refused: Sequence[Turn], refusal: ProviderError, *, least: bool
 ) -> TooLong:
     """Why the model is not asked again. `window`: as the model's table has it; `least`: whether the refused turns are
     the system prompt, the question and no more than there must be of the answer."""
@@ -113,25 +110,27 @@ def too_long(
         tokens = max(tokens, limit + 1)
     else:
         subject = "Your message and the room that is kept for its answer have"
-        return TooLong(subject, max(tokens + window.reserve, named + 1), named, refusal)
+        return TooLong(subject, max(tokens + window.reserve, named + 1), named, label, refusal)
     if not least:
         subject = "This conversation has"
     elif of_system > limit:
-        return TooLong("This service's own instructions have", of_system, limit, refusal)
+        return TooLong("This service's own instructions have", of_system, limit, label, refusal)
     elif 2 * of_system > tokens:
         subject = "Your message and this service's own instructions have"
     elif refused[-1].role == "assistant" or sum(turn.role == "user" for turn in refused) > 1:
         subject = "Your message and the answer so far have"
     else:
         subject = "Your message has"
-    return TooLong(subject, tokens, limit, refusal)
+    return TooLong(subject, tokens, limit, label, refusal)
 
 
 class Fitting:
     """One model's window while it is asked with less and less of one conversation."""
 
-    def __init__(self, window: Window, system_prompt: str) -> None:
+    def __init__(self, window: Window, label: str, system_prompt: str) -> None:
+        """`window`: as the model's table has it; `label`: what people call the model."""
         self._promised = window
+        self._label = label
         self._system_prompt = system_prompt
         self._tries_left = TRIES - 1
         self.window = window
@@ -140,6 +139,6 @@ class Fitting:
     def refused(self, turns: Sequence[Turn], refusal: ProviderError, *, least: bool) -> None:
         """The model takes less than these turns. Raises TooLong when it is not to be asked again."""
         if least or not self._tries_left:
-            raise too_long(self._promised, self._system_prompt, turns, refusal, least=least)
+            raise too_long(self._promised, self._label, self._system_prompt, turns, refusal, least=least)
         self.window = narrowed(self.window, turns, refusal, last=self._tries_left == 1)
         self._tries_left -= 1

@@ -35,8 +35,9 @@ class Prompts:
 
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
-        window = Window.of(self._pool.config(model), self.token_sizes.of(model))
-        return Fitting(window, self._pool.system_prompt)
+        config = self._pool.config(model)
+        window = Window.of(config, self.token_sizes.of(model))
+        return Fitting(window, config.label, self._pool.system_prompt)
 
     def make(self, attempt: Attempt, model: str, window: Window) -> Prompt:
         """The conversation, and what there is of the answer."""

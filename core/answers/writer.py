@@ -173,8 +173,8 @@ class Writer:
         assert failed is not None
         last, cause = refused or failed
         if isinstance(cause, TooLong):
-            words = cause.words(self._pool.config(last).label)
-            raise ProviderFailed(words, reason=cause.kind, model=last, tokens=cause.tokens, limit=cause.limit)
+            figures = {"tokens": cause.tokens, "limit": cause.limit}
+            raise ProviderFailed(cause.detail, reason=cause.kind, model=last, **figures)
         raise ProviderFailed(REASONS[cause.kind], reason=cause.kind, model=last)
 
     def _candidates(self, attempt: Attempt) -> Iterator[str]:

@@ -103,7 +103,7 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
         for n, size in enumerate(sizes)
     ]
     asked = [*messages, Message("id", "user", "Hello?", None, "complete", "")][::-1]
-    fitting = Fitting(Window(context * promised, 3.0, 20), "Be kind.")
+    fitting = Fitting(Window(context * promised, 3.0, 20), "M", "Be kind.")
     for _ in range(TRIES):
         prompt = fit(fitting.window, "Be kind.", asked)
         assert prompt is not None
@@ -114,7 +114,7 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
 
 
 def test_a_model_is_not_asked_for_ever() -> None:
-    fitting = Fitting(WINDOW, "Be kind.")
+    fitting = Fitting(WINDOW, "M", "Be kind.")
     for _ in range(TRIES - 1):
         fitting.refused(LONG, _refusal(), least=False)
     with pytest.raises(TooLong, match="too-long"):
@@ -123,7 +123,7 @@ def test_a_model_is_not_asked_for_ever() -> None:
 
 def test_it_is_not_asked_twice_with_the_same() -> None:
     with pytest.raises(TooLong):
-        Fitting(WINDOW, "Be kind.").refused(LONG[:2], _refusal(), least=True)
+        Fitting(WINDOW, "M", "Be kind.").refused(LONG[:2], _refusal(), least=True)
 
 
 QUESTION = [Turn("system", "Be kind."), Turn("user", "9" * 1500)]
@@ -131,49 +131,47 @@ QUESTION = [Turn("system", "Be kind."), Turn("user", "9" * 1500)]
 
 def test_a_message_that_is_too_long_is_told_with_both_figures() -> None:
     window = Window(3696, 3.0, 400)
-    told = too_long(window, "Be kind.", QUESTION, _refusal(5120, 3696), least=True)
-    assert told.words("MODEL") == "Your message has about 5,120 tokens; MODEL takes at most 3,696."
+    told = too_long(window, "M", "Be kind.", QUESTION, _refusal(5120, 3696), least=True)
+    assert told.detail == "Your message has about 5,120 tokens; M takes at most 3,696."
     assert (told.kind, told.prompt_tokens, told.limit_tokens) == (ErrorKind.TOO_LONG, 5120, 3696)
 
 
 @given(tokens=FIGURES, limit=FIGURES, room=st.integers(0, 5000), least=st.booleans())
 def test_the_figures_of_a_refusal_make_sense(tokens: int | None, limit: int | None, room: int, least: bool) -> None:
-    told = too_long(Window(room, 3.0, 100), "", QUESTION[1:], _refusal(tokens, limit), least=least)
+    told = too_long(Window(room, 3.0, 100), "M", "", QUESTION[1:], _refusal(tokens, limit), least=least)
     assert told.tokens > told.limit >= 0
     if tokens is not None and limit is not None and 0 < limit < tokens <= 2**31 - 1:
         assert (told.tokens, told.limit) == (tokens, limit)
 
 
 def test_a_server_that_counts_the_answer_too_is_understood() -> None:
-    told = too_long(Window(500, 3.0, 100), "", QUESTION[1:], _refusal(550, 600), least=True)
+    told = too_long(Window(500, 3.0, 100), "M", "", QUESTION[1:], _refusal(550, 600), least=True)
     assert (told.tokens, told.limit) == (550, 500)
 
 
 def test_a_server_without_room_for_the_answer_says_so() -> None:
     """Its table keeps more for the answer than the server's whole context."""
-    told = too_long(Window(7168, 3.0, 1024), "", [Turn("user", "Hello?")], _refusal(10, 600), least=True)
-    assert told.words("M") == (
+    told = too_long(Window(7168, 3.0, 1024), "M", "", [Turn("user", "Hello?")], _refusal(10, 600), least=True)
+    assert told.detail == (
         "Your message and the room that is kept for its answer have about 1,034 tokens; M takes at most 600."
     )
 
 
 def test_a_table_that_promises_too_much_is_not_quoted() -> None:
-    told = too_long(Window(31_900, 3.0, 100), "", QUESTION[1:], _refusal(), least=True)
+    told = too_long(Window(31_900, 3.0, 100), "M", "", QUESTION[1:], _refusal(), least=True)
     assert (told.tokens, told.limit) == (508, 507)
 
 
 def test_it_is_told_who_can_mend_it() -> None:
     window = Window(500, 1.0, 100)
     system = "Rule. " * 200
-    alone = too_long(window, system, [Turn("system", system), Turn("user", "Hi")], _refusal(), least=True)
-    assert alone.words("M") == "This service's own instructions have about 1,208 tokens; M takes at most 500."
+    alone = too_long(window, "M", system, [Turn("system", system), Turn("user", "Hi")], _refusal(), least=True)
+    assert alone.detail == "This service's own instructions have about 1,208 tokens; M takes at most 500."
     most = [Turn("system", "s" * 400), Turn("user", "9" * 200)]
-    assert (
-        too_long(window, "s" * 400, most, _refusal(), least=True)
-        .words("M")
-        .startswith("Your message and this service's own instructions have about 616 tokens")
+    assert too_long(window, "M", "s" * 400, most, _refusal(), least=True).detail.startswith(
+        "Your message and this service's own instructions have about 616 tokens"
     )
     going_on = [Turn("user", "9" * 400), Turn("assistant", "9" * 400), Turn("user", "Go on")]
-    assert "and the answer so far" in too_long(window, "", going_on, _refusal(), least=True).words("M")
-    assert "and the answer so far" in too_long(window, "", going_on[:2], _refusal(), least=True).words("M")
-    assert "This conversation has" in too_long(window, "", going_on, _refusal(), least=False).words("M")
+    assert "and the answer so far" in too_long(window, "M", "", going_on, _refusal(), least=True).detail
+    assert "and the answer so far" in too_long(window, "M", "", going_on[:2], _refusal(), least=True).detail
+    assert "This conversation has" in too_long(window, "M", "", going_on, _refusal(), least=False).detail
