@@ -15,8 +15,10 @@ from core.answers.ending import Endings
 from core.answers.keeper import Upkeep
 from core.answers.line import Line
 from core.answers.load import Load
+from core.answers.prompts import Prompts
 from core.answers.reaper import Reaper
 from core.answers.slots import Slots
+from core.answers.token_size import TokenSizes
 from core.answers.writer import Writer
 from core.audit import Audit
 from core.claim import Claims
@@ -263,7 +265,6 @@ class Runtime:
     def writer(self) -> Writer:
         """Writes answers."""
         return Writer(
-            self.database,
             self.line,
             self.attempts,
             self.endings,
@@ -272,7 +273,7 @@ class Runtime:
             self.slots,
             self.answers,
             self.upkeep,
-            self.transcript,
+            Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis)),
             self.message_limits,
         )
 

@@ -1,5 +1,6 @@
 """Why an answer failed, as its readers are told: pure functions of what a provider did."""
 
+from core.answers.context_window import TooLong
 from core.errors import ProviderFailed
 from core.providers import REASONS, ErrorKind, FinishReason, ProviderError
 
@@ -46,4 +47,6 @@ def failed(model: str, error: ProviderError) -> ProviderFailed:
         detail = (
             f"Your message has about {error.prompt_tokens:,} tokens; {model} takes at most {error.limit_tokens:,}."
         )
+    if isinstance(error, TooLong):
+        detail = error.detail
     return ProviderFailed(detail, reason=error.kind.value, model=model, **figures)

@@ -1,49 +1,132 @@
-"""Which turns of a conversation go to the model: pure functions of values."""
+"""Which turns of a conversation go to the model: a pure function of values.
 
-from collections.abc import Iterable, Sequence
+Chat templates take a system prompt, if any, and then a person's turn and the model's in alternation; the strict ones
+(Mistral's, Gemma's) refuse all else for good, and servers refuse turns that are blank. Conversations are not like
+that: answers fail, are stopped before a word, or are empty.
+"""
 
+from collections.abc import Iterable, Iterator
+from itertools import dropwhile, groupby
+from typing import Literal, NamedTuple
+
+from core.answers.context_window import Window
+from core.answers.tokens import TURN_OVERHEAD
+from core.answers.tokens import size as bytes_of
 from core.message import Message
-from core.providers import Turn
+from core.providers import ErrorKind, Turn
 
-BYTES_PER_TOKEN = 3
-"""A cautious guess that needs no tokenizer: English has about 4 bytes a token, Chinese about 3."""
-TURN_OVERHEAD = 8
-"""Tokens that a chat template spends on each turn besides its text."""
-
-
-def estimate_tokens(text: str) -> int:
-    """At least as many tokens as the text is likely to have."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN) + TURN_OVERHEAD
+CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
+SHORTEST_END = 100
+"""Characters of an answer's end that it takes to go on with it."""
+PASSED_OVER = 10
+"""Questions without an answer that are passed over at the most, because they do not fit, to find what does."""
 
 
-def newest_within(budget: int, newest_first: Iterable[Message]) -> list[Message]:
-    """All the messages that `fit` could use, oldest first; no more are taken than it takes to know."""
-    taken: list[Message] = []
-    for message in newest_first:
-        taken.append(message)
-        if message.text:  # the others are left out, and cost nothing
-            budget -= estimate_tokens(message.text)
-            if budget < 0:
-                break
-    return taken[::-1]
+class Prompt(NamedTuple):
+    """What a model is asked with."""
+
+    question: list[Turn]
+    """The system prompt, the history, and the question."""
+    answer: list[Turn]
+    """What there is of the answer, and the request to go on with it. Of a long one, the end."""
+    least: bool
+    """Whether nothing can be left out."""
+
+    @property
+    def turns(self) -> list[Turn]:
+        """All of it."""
+        return [*self.question, *self.answer]
 
 
-def fit(system_prompt: str, messages: Sequence[Message], budget: int) -> list[Turn]:
-    """The newest turns that fit into `budget` tokens after the system prompt, oldest first.
+def fit(
+    window: Window,
+    system_prompt: str,
+    newest_first: Iterable[Message],
+    answer: str = "",
+    *,
+    prefill: bool = False,
+    system_turn: bool = True,
+) -> Prompt | None:
+    """The newest turns that fit into the window. None when there is no question.
 
-    The newest message is always there, even when it alone is too long: then the model's server says so, which
-    is better than answering another question. What is kept begins with a person's turn, as chat templates
-    want it. Answers that failed before their first word are left out.
+    The question is always there, even when it alone is too long: then the model's server says so, which is better
+    than answering another one. `answer`: what has been written of the answer; with `prefill` its turn is the last,
+    for the server to continue. Without `system_turn` the system prompt becomes part of the first question. No more
+    messages are taken than it takes to know.
     """
-    turns = [Turn(message.role, message.text) for message in messages if message.text]
-    left = budget - (estimate_tokens(system_prompt) if system_prompt else 0)
-    kept: list[Turn] = []
-    for turn in reversed(turns):
-        left -= estimate_tokens(turn.text)
-        if kept and left < 0:
+    messages = dropwhile(lambda message: message.role != "user", _worth_sending(newest_first))
+    question = next(messages, None)
+    if question is None:
+        return None
+    system_prompt = system_prompt if system_prompt.strip() else ""
+    left = window.room - window.tokens(question.text) - (window.tokens(system_prompt) if system_prompt else 0)
+    written = [] if not answer.strip() else [Turn("assistant", answer)]
+    going_on = [] if prefill or not written else [Turn("user", CONTINUE)]
+    left -= window.taken_by(going_on)
+    end_is_least = True
+    if written:
+        end = _end(answer, int((left - TURN_OVERHEAD) * window.bytes_per_token))
+        end_is_least = len(end.rstrip()) <= SHORTEST_END
+        written = [Turn("assistant", end)]
+        left -= window.taken_by(written)
+    kept = _kept(question, messages, window, left)
+    turns = [Turn(role, "\n\n".join(same)) for role, same in _by_role(kept)]
+    if system_prompt and system_turn:
+        turns.insert(0, Turn("system", system_prompt))
+    elif system_prompt:
+        turns[0] = Turn("user", f"{system_prompt}\n\n{turns[0].text}")
+    return Prompt(turns, [*written, *going_on], end_is_least and len(kept) == 1)
+
+
+def _worth_sending(newest_first: Iterable[Message]) -> Iterator[Message]:
+    """Messages that have words, without the exchanges that a provider has refused: sent again, it would refuse them
+    again, and every question after them. Nothing before two of those in a row: that may be what it refuses."""
+    refused = 0
+    for message in newest_first:
+        spoken = bool(message.text.strip())
+        if message.role == "assistant" and _is_refused(message, spoken):
+            refused += 1
+            if refused == 2:
+                return
+        elif message.role == "assistant" and spoken:
+            refused = 0
+        if spoken and not refused:
+            yield message
+
+
+def _is_refused(answer: Message, spoken: bool) -> bool:
+    reason = answer.problem.get("reason") if answer.problem else None
+    filtered = answer.finish_reason == "content_filter" or reason == ErrorKind.FILTERED
+    return filtered or (reason == ErrorKind.REJECTED and not spoken)
+
+
+def _kept(question: Message, older: Iterable[Message], window: Window, left: int) -> list[Message]:
+    """The question and the messages before it that fit, oldest first, beginning with a person's."""
+    kept = [question]
+    passed_over = 0
+    for message in older:
+        tokens = window.tokens(message.text)
+        if tokens <= left:
+            kept.append(message)
+            left -= tokens
+        elif message.role == kept[-1].role == "user" and passed_over < PASSED_OVER:
+            passed_over += 1
+        else:
             break
-        kept.append(turn)
-    kept.reverse()
-    while len(kept) > 1 and kept[0].role == "assistant":
-        kept.pop(0)
-    return [Turn("system", system_prompt), *kept] if system_prompt else kept
+    while kept[-1].role != "user":
+        kept.pop()
+    return kept[::-1]
+
+
+def _by_role(messages: Iterable[Message]) -> Iterator[tuple[Literal["user", "assistant"], Iterator[str]]]:
+    for role, same in groupby(messages, lambda message: message.role):
+        yield role, (message.text for message in same)
+
+
+def _end(answer: str, size: int) -> str:
+    """The end of an answer, of at most so many bytes, but long enough to go on with, and not blank."""
+    if bytes_of(answer) <= size:
+        return answer
+    spoken = answer.rstrip()
+    fits = spoken.encode(errors="surrogatepass")[-size:].decode(errors="ignore") if size > 0 else ""
+    return max(fits, spoken[-SHORTEST_END:], key=len) + answer[len(spoken) :][:SHORTEST_END]

@@ -6,6 +6,7 @@ carried on there is no such report, or one that counts the same words twice: the
 
 from collections.abc import Iterable
 
+from core.answers.tokens import estimate
 from core.model_config import ModelConfig
 from core.providers import Turn, Usage
 
@@ -15,7 +16,7 @@ BYTES_PER_TOKEN = 4
 
 def tokens(text: str) -> int:
     """About as many tokens as the text has."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+    return estimate(text, BYTES_PER_TOKEN)
 
 
 def prompt(turns: Iterable[Turn]) -> int:

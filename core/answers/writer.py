@@ -9,29 +9,25 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from core.answers import usage
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempt, Attempts, Lost
+from core.answers.context_window import TooLong
 from core.answers.ending import End, Endings
 from core.answers.failure import failed, finish_reason, may_go_on
-from core.answers.history import fit, newest_within
 from core.answers.intake import Intake
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
 from core.answers.patience import Patience
+from core.answers.prompts import Asking, Prompts
 from core.answers.pump import Pump
 from core.answers.slots import Slots
 from core.client_pool import ClientPool
 from core.cooldown import Cooldowns
-from core.database import Database
-from core.errors import GenerationLost, SwitchboardError, Unavailable
+from core.errors import SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
-from core.message import Message
-from core.model_config import ModelConfig
-from core.models import GenerationState, Session
-from core.providers import ErrorKind, FinishReason, ProviderError, Turn
-from core.transcript import Transcript
+from core.models import GenerationState
+from core.providers import ErrorKind, FinishReason, ProviderError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +39,6 @@ SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
-CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 
 
 class Writer:
@@ -51,7 +46,6 @@ class Writer:
 
     def __init__(
         self,
-        database: Database,
         line: Line,
         attempts: Attempts,
         endings: Endings,
@@ -60,10 +54,9 @@ class Writer:
         slots: Slots,
         answers: AnswerLog,
         upkeep: Upkeep,
-        transcript: Transcript,
+        prompts: Prompts,
         limits: MessageLimits,
     ) -> None:
-        self._database = database
         self._line = line
         self._attempts = attempts
         self._endings = endings
@@ -72,7 +65,7 @@ class Writer:
         self._slots = slots
         self._answers = answers
         self._upkeep = upkeep
-        self._transcript = transcript
+        self._prompts = prompts
         self._limits = limits
         self.stopping = upkeep.stopping
         self._live: set[UUID] = set()
@@ -154,6 +147,8 @@ class Writer:
     def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> End:
         """Ask the model, and its fallbacks when it fails; how the answer ends."""
         last: str | None = None
+        refused: tuple[str, ProviderError] | None = None
+        """As too long: of all that goes wrong, what the person who asks can mend."""
         for model in self._candidates(attempt):
             if last not in (None, model) and attempt.failure is not None:
                 change = {"from": last, "to": model, "reason": attempt.failure.kind}
@@ -164,19 +159,22 @@ class Writer:
                 continue
             try:
                 with self._cooldowns.watch(model, attempt.owner):
-                    reason = self._stream(attempt, model, keeper)
+                    reason = self._ask(attempt, model, keeper)
             except ProviderError as error:
                 said = error.said and f", it said: {error.said}"
                 about = {"generation_id": str(attempt.generation_id)}
                 logger.warning("%s failed: %s%s", model, error, said, extra=about)
                 attempt.failure = error
+                if isinstance(error, TooLong):
+                    refused = (model, error)
                 continue
             told = {"model": model, "finish_reason": reason, "usage": attempt.usage._asdict()}
             return End(GenerationState.DONE, told, reason)
         assert last is not None
         assert attempt.failure is not None
-        problem = failed(last, attempt.failure)
-        data = {"problem": problem.problem(), "finish_reason": finish_reason(attempt.failure)}
+        name, cause = refused or (last, attempt.failure)
+        problem = failed(name, cause)
+        data = {"problem": problem.problem(), "finish_reason": finish_reason(cause)}
         return End(GenerationState.FAILED, data, problem.slug)
 
     def _candidates(self, attempt: Attempt) -> Iterator[str]:
@@ -202,13 +200,25 @@ class Writer:
             self.stopping.wait(LOOK)
         return True
 
-    def _stream(self, attempt: Attempt, model: str, keeper: Keeper) -> FinishReason:
+    def _ask(self, attempt: Attempt, model: str, keeper: Keeper) -> FinishReason:
+        """Have one model answer, or write the rest, with less of the conversation when it takes no more; why its
+        answer ended. Raises ProviderError, for a conversation that is too long still TooLong."""
+        asking = self._prompts.begin(attempt, model)
+        while True:
+            try:
+                return self._stream(attempt, model, asking, keeper)
+            except ProviderError as error:
+                if error.kind is not ErrorKind.TOO_LONG:
+                    raise
+                asking.refused(error)
+                logger.info("%s takes less: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
+
+    def _stream(self, attempt: Attempt, model: str, asking: Asking, keeper: Keeper) -> FinishReason:
         """Stream one model's answer, or the rest of it, into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
-        turns = self._turns(attempt, config)
         whole = not attempt.text
         attempt.thinking.stale = whole
-        pump = Pump(self._pool.open(model, turns))
+        pump = Pump(self._pool.open(model, asking.turns))
         patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
         intake = Intake(attempt.text, attempt.thinking, patience, prefilled=config.prefill)
         try:
@@ -221,6 +231,7 @@ class Writer:
                 if heard.error is not None:
                     raise heard.error
                 if heard.finish_reason is not None:
+                    asking.answered(heard.usage)
                     attempt.reported = heard.usage if whole else None
                     return heard.finish_reason
                 keeper.look()
@@ -228,32 +239,6 @@ class Writer:
                     self.stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
         finally:
             pump.abort()
-
-    def _turns(self, attempt: Attempt, config: ModelConfig) -> list[Turn]:
-        """What the model is asked with: the conversation, and what there is of the answer."""
-        budget = config.context_tokens - config.max_tokens
-        before = self._conversation(attempt, budget)
-        question = fit(self._pool.system_prompt, before, budget)
-        attempt.prompt_tokens = attempt.prompt_tokens or usage.prompt(question)
-        if not attempt.text:
-            return question
-        turns = fit(self._pool.system_prompt, [*before, self._answers.message(attempt, "streaming")], budget)
-        return turns if config.prefill else [*turns, Turn("user", CONTINUE)]
-
-    def _conversation(self, attempt: Attempt, budget: int) -> list[Message]:
-        """Up to the question, from as far back as could fit into `budget` tokens. Raises GenerationLost when the
-        question is not known any more."""
-        with self._database.reading() as db:
-            session = db.get(Session, attempt.session_id)
-        if session is None:
-            raise Lost
-        answer = str(attempt.generation_id)
-        words = self._transcript.newest_first(session)
-        before = newest_within(budget, (message for message in words if message.id != answer))
-        # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
-        if not before or (session.anonymous and before[-1].role != "user"):
-            raise GenerationLost("The conversation has been lost. Please ask again.")
-        return before
 
 
 def _once_or_twice(attempt: Attempt, model: str) -> Iterator[str]:

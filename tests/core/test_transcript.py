@@ -9,12 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from core.answers.failure import failed
-from core.answers.history import estimate_tokens, fit, newest_within
 from core.clock import rfc3339
 from core.event_log import keys
 from core.message import Message
@@ -193,21 +192,6 @@ def test_an_export_tells_one_moment(runtime: Runtime, session: Session) -> None:
     later = replace(_messages(["later"])[0], created_at=rfc3339(datetime.now(UTC)))
     _keep(runtime, session, [later])
     assert [first, *export] == messages
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=20), st.integers(-10, 300))
-@example([(False, 1), (False, 0)], 0)
-def test_the_model_is_asked_with_all_that_fits_and_no_more_is_read(
-    turns: list[tuple[bool, int]], budget: int
-) -> None:
-    messages = [
-        Message("id", "user" if asked else "assistant", "x" * length, None, "complete", "") for asked, length in turns
-    ]
-    unread = iter(messages[::-1])
-    taken = newest_within(budget, unread)
-    assert fit("Be kind.", taken, budget) == fit("Be kind.", messages, budget)
-    assert sum(estimate_tokens(message.text) for message in taken[1:] if message.text) <= max(0, budget)
-    assert [*list(unread)[::-1], *taken] == messages
 
 
 @pytest.mark.parametrize("state", ["complete", "stopped", "failed"])
