@@ -1,5 +1,5 @@
-"""What the page makes of thinking, of unusual ends, and of models that rest: in a real browser, over a server that plays
-what no real model does on demand."""
+"""What the page makes of thinking, of unusual ends, and of models that rest: in a real browser, over a server that
+does on demand what no real one does."""
 
 import re
 from collections.abc import Iterator
@@ -183,6 +183,16 @@ def test_another_model_thinks_in_its_place(page: Page, stage: Stage) -> None:
     stage.tell("delta", at=0, text="Yes.")
     stage.end(thinking_seconds=1)
     expect(under(page)).to_have_text("Answered by Plain, because Deep had an error")
+
+
+def test_the_same_model_asked_again_is_no_other_model(page: Page, stage: Stage) -> None:
+    stage.begin()
+    stage.tell("thinking", at=0, text="Too much.")
+    stage.tell("fallback", **{"from": "deep"}, to="deep", reason="too-long", thinking=0)
+    expect(under(page)).to_have_text("Connecting to Deep")
+    stage.tell("delta", at=0, text="Yes.")
+    stage.end()
+    expect(under(page)).to_have_text("Deep")
 
 
 @pytest.mark.parametrize(

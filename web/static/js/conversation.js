@@ -127,9 +127,8 @@ function olderThan(first, { messages }) {
  * @param {Live["phase"]} phase @param {string} text @param {string} thinking @returns {Live["phase"]}
  */
 const phaseOf = (phase, text, thinking) => {
-  if (phase === "thinking" && !text && !thinking) return "connecting";
-  if (phase === "thinking" || (!text && !thinking)) return phase;
-  return text ? "answering" : "thinking";
+  if (!text && !thinking) return phase === "thinking" ? "connecting" : phase;
+  return phase === "thinking" || !text ? "thinking" : "answering";
 };
 
 /** @param {State} state @param {string} type @param {any} data @param {number} moment @returns {State} */
@@ -204,14 +203,18 @@ function goesOn(state, live, { at = live.length, thinking: kept = live.thinking.
   return { ...state, live: { ...live, text, length: at, thinking, phase: phaseOf(live.phase, text, thinking.text) } };
 }
 
-/** Of several in a row the reader wants to know the first reason and the last model. @param {Live} live @param {any} data @returns {Fallback} */
-const fallback = ({ fallback: before, length }, { from, to, reason }) =>
-  before ? { ...before, to } : { from, to, reason, midway: length > 0 };
+/** Of several in a row the reader wants to know the first reason and the last model; of the same model asked again,
+ * nothing. @param {Live} live @param {any} data @returns {Fallback | null} */
+const fallback = ({ fallback: before, length }, { from, to, reason }) => {
+  if (before || from === to) return before && { ...before, to };
+  return { from, to, reason, midway: length > 0 };
+};
 
 /** @param {State} state @param {any} data @param {number} moment @param {Partial<Message>} fields @returns {State} */
 function finished(state, data, moment, fields) {
   const { generation_id: id, model, problem, finish_reason } = data;
   const live = state.live?.generation === id ? state.live : null;
+  /** @type {State["told"]} */
   const told = { ...state.told, [id]: { fallback: live?.fallback, problem } };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
   if (!live) return { ...state, told, stale: true };
@@ -219,12 +222,9 @@ function finished(state, data, moment, fields) {
   if (live.whole && model && live.model && model !== live.model) {
     told[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
   }
-  const { text, thinking } = live;
-  const thinking_seconds = seconds(pause(thinking, moment));
+  const thinking_seconds = seconds(pause(live.thinking, moment));
   /** @type {Message} */
-  const message = {
-    id, role: "assistant", text, model: live.model, thinking: thinking.text, thinking_seconds, finish_reason, ...fields,
-  };
+  const message = { ...wordsOf(live), id, thinking_seconds, finish_reason, ...fields };
   return { ...state, told, live: null, stale: true, messages: [...state.messages, message] };
 }
 
@@ -236,15 +236,14 @@ export function items(state) {
     return { ...message, state: message.state ?? "complete", model: told?.fallback?.to ?? message.model, told };
   });
   if (state.pending !== null) shown.push({ role: "user", text: state.pending, state: "pending" });
-  if (state.live) shown.push(coming(state.live));
+  const { live } = state;
+  if (live) shown.push({ ...wordsOf(live), state: "streaming", live, thinking_seconds: seconds(live.thinking) });
   return shown;
 }
 
-/** @param {Live} live @returns {Item} */
-const coming = (live) => ({
-  role: "assistant", text: live.text, model: live.model, state: "streaming", live, thinking: live.thinking.text,
-  thinking_seconds: seconds(live.thinking),
-});
+/** @param {Live} live */
+const wordsOf = ({ text, model, thinking }) =>
+  ({ role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
 
 /** The last question, for "Try again". @param {State} state */
 export const lastQuestion = (state) => state.messages.findLast((message) => message.role === "user")?.text ?? "";

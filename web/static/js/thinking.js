@@ -45,8 +45,9 @@ export const pause = (thinking, moment) => thinking.since === null ? thinking
  */
 export function toldBy(known, text, seconds) {
   if (!text) return nothingThought;
-  const { spent, since } = known?.text ? known : { spent: seconds ? seconds * 1_000 : NaN, since: null };
-  return { text, length: codePoints(text), spent, since };
+  const length = codePoints(text);
+  if (known?.text && !Number.isNaN(known.spent + (known.since ?? 0))) return { ...known, text, length };
+  return { text, length, spent: seconds ? seconds * 1_000 : NaN, since: null };
 }
 
 /** Whole ones, or null when nothing is known of them. @param {Thinking} thinking */
