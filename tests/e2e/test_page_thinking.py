@@ -11,6 +11,7 @@ from playwright.sync_api import JSHandle, Locator, Page, expect
 from tests.e2e import test_page
 from tests.e2e.stage import MODEL, OTHER, Stage
 from tests.e2e.test_page import Visit, answers, ask, box, questions
+from tests.e2e.test_page_in_trouble import shown, under
 
 visit = test_page.visit
 
@@ -36,14 +37,6 @@ def fold(page: Page) -> Locator:
 
 def thoughts(page: Page) -> Locator:
     return answers(page).last.locator("details > div")
-
-
-def under(page: Page) -> Locator:
-    return answers(page).last.locator(".told")
-
-
-def shown(page: Page) -> Locator:
-    return answers(page).last.locator(".body")
 
 
 def heard(page: Page) -> JSHandle:
