@@ -33,8 +33,6 @@ class Stage:
         self.messages: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
         """The bodies of questions."""
-        self.looks = 0
-        """How often somebody has asked for the models."""
         self.refuses = False
         """Whether it refuses to tell them."""
         self._log: list[tuple[str, dict[str, Any]]] = []
@@ -103,7 +101,6 @@ class Stage:
             case "/session/messages":
                 return {"messages": self.messages, "cursor": f"e-{len(self._log)}", "before": None}
             case "/config/models":
-                self.looks += 1
                 return {"default": "deep", "models": self.models}
 
     def read(self, after: int, say: Callable[[bytes], object]) -> None:
