@@ -293,15 +293,15 @@ def test_another_model_that_carries_on_in_mid_answer_is_named_too(visit: Visit, 
 
 # ---- What went wrong -----------------------------------------------------------------------------------------
 
+LATER = "Try again in a moment, or choose another model."
 FAILURES = {
-    "away": "Broken could not be reached.",
-    "slow": "Broken took too long.",
-    "unauthorized": "Broken refused this service’s key. Choose another model.",  # noqa: RUF001
-    "rate-limited": "Broken was overloaded.",
-    "broken": "Broken had an error.",
-    "rejected": "Broken could not take this conversation. "
-    "It may be too long for it: choose another model, or begin a new conversation.",
-    "cut": "Incomplete. Broken broke off.",
+    "away": f"Broken could not be reached. {LATER}",
+    "slow": f"Broken took too long. {LATER}",
+    "unauthorized": "Broken refused this service’s key. Choose another model, and tell the operator.",  # noqa: RUF001
+    "rate-limited": f"Broken was overloaded. {LATER}",
+    "broken": f"Broken had an error. {LATER}",
+    "rejected": "Broken did not accept this request. Choose another model.",
+    "cut": "Incomplete. Broken broke off. Try again.",
 }
 
 

@@ -1,48 +1,99 @@
 // @ts-check
-/** What stands under an answer: who gives it, why it is not the chosen model, what went wrong. */
+/** What stands above and under an answer: how long its model thought, who gives it and why it is not the chosen one,
+ * how it ended, what went wrong, and what can be done about it. No DOM. */
 
 /**
  * @typedef {import("./conversation.js").Live} Live
  * @typedef {import("./conversation.js").Fallback} Fallback
- * @typedef {ReturnType<typeof import("./conversation.js").items>[number]} Item
+ * @typedef {import("./conversation.js").Item} Item
  * @typedef {(model: string) => string} Label
  */
 
-/** What can be wrong with a model, after its name; the kinds are those of core/providers. */
-const WRONG = /** @type {Record<string, string>} */ ({
-  unreachable: "could not be reached",
-  timeout: "took too long",
-  unauthorized: "refused this service’s key",
-  "rate-limited": "was overloaded",
-  rejected: "could not take this conversation",
-  "server-error": "had an error",
-  "broken-stream": "broke off",
+const LATER = "Try again in a moment, or choose another model.";
+const OTHER = "Choose another model.";
+const OPERATOR = "Choose another model, and tell the operator.";
+
+/** What can be wrong with a model, after its name, and what to do then; the kinds are those of core/providers. */
+const WRONG = /** @type {Record<string, [string, string]>} */ ({
+  unreachable: ["could not be reached", LATER],
+  timeout: ["took too long", LATER],
+  misconfigured: ["is set up wrongly", OPERATOR],
+  "missing-key": ["has no key set here", OPERATOR],
+  unauthorized: ["refused this service’s key", OPERATOR],
+  "model-not-found": ["is not known to its server by that name", OPERATOR],
+  quota: ["has no quota left", OPERATOR],
+  "rate-limited": ["was overloaded", LATER],
+  "too-long": ["can’t take this much", "Shorten your message, or choose another model."],
+  filtered: ["has a filter that refused this message", "Rephrase it."],
+  rejected: ["did not accept this request", OTHER],
+  empty: ["gave no answer", "Try again."],
+  "server-error": ["had an error", LATER],
+  "broken-stream": ["broke off", "Try again."],
 });
-/** Where the same model would only fail again. */
-const ADVICE = /** @type {Record<string, string>} */ ({
-  unauthorized: " Choose another model.",
-  rejected: " It may be too long for it: choose another model, or begin a new conversation.",
+const WRONG_SOMEHOW = ["was not available", ""];
+
+/** Why an answer ended before its model had said all, in the words for each of core/providers' reasons. */
+const ENDS = /** @type {Record<string, (who: string) => string>} */ ({
+  length: () => "The answer reached its length limit.",
+  content_filter: () => "The provider’s filter stopped this answer.",
+  refusal: (who) => `${who} declined to answer.`,
+  tool_calls: (who) => `${who} asked for a tool, which this chat does not have.`,
+  other: () => "The provider ended this answer without saying why.",
 });
+/** Reasons that need no words, or have them by the answer's state. */
+const ORDINARY = new Set([undefined, null, "stop", "stopped", "error"]);
 
 /** @param {Item} item @param {Label} label */
-export function underAnswer({ state, model, live, told, text }, label) {
+export function underAnswer(item, label) {
+  const { state, model, live, told } = item;
   if (live) return coming(live, label);
+  if (state === "failed") return failed(item, label);
   const who = model ? label(model) : "";
   const fallback = told?.fallback;
-  if (state === "failed") return `${text ? "Incomplete. " : ""}${failure(told?.problem, text !== "", label)}`;
-  if (state === "stopped") {
-    return ["Stopped", fallback ? `${who}, ${because(fallback, label)}` : who].filter(Boolean).join(" · ");
-  }
-  if (!fallback) return who;
-  return `${fallback.midway ? "Finished" : "Answered"} by ${who}, ${because(fallback, label)}`;
+  const why = fallback ? because(fallback, label) : "";
+  if (state === "stopped") return ["Stopped", fallback ? `${who}, ${why}` : who].filter(Boolean).join(" · ");
+  const by = fallback ? `${fallback.midway ? "Finished" : "Answered"} by ${who}, ${why}` : who;
+  const end = ended(item, label);
+  // An end that names the model says already whose answer it is.
+  return (!fallback && end.startsWith(who) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
 }
 
 /** @param {Live} live @param {Label} label */
 export function coming({ phase, waits, position, model, fallback }, label) {
-  const who = model ? label(model) : "the model";
   if (phase === "queued" && waits) return place(position);
-  if (fallback) return `${who} ${fallback.midway ? "carries on" : "is answering"}, ${because(fallback, label)}`;
-  return phase === "answering" ? `${capital(who)} is answering` : `Connecting to ${who}`;
+  const who = model ? label(model) : "The model";
+  const does = phase === "thinking" ? "is thinking" : "is answering";
+  if (fallback) return `${who} ${fallback.midway ? "carries on" : does}, ${because(fallback, label)}`;
+  if (phase === "thinking" || phase === "answering") return `${who} ${does}`;
+  return `Connecting to ${model ? who : "the model"}`;
+}
+
+/** For those who listen: that an answer has come to its end, and to which. @param {Item} item @param {Label} label */
+export function atEnd(item, label) {
+  if (item.state === "failed") return `The answer failed. ${failed(item, label)}`;
+  return item.state === "stopped" ? "Answer stopped" : ended(item, label) || "Answer complete";
+}
+
+/** What can be done about an answer's end. @param {Item} item @returns {"retry" | "continue" | null} */
+export function remedy({ state, finish_reason: reason }) {
+  if (state === "failed") return "retry";
+  if (state !== "complete" || ORDINARY.has(reason)) return null;
+  return reason === "length" ? "continue" : "retry";
+}
+
+/** Above what a model said to itself. @param {Item} item */
+export function thinkingWords({ live, thinking_seconds: seconds }) {
+  if (live?.phase === "thinking") return "Thinking…";
+  return seconds ? `Thought for ${duration(seconds)}` : "Thought";
+}
+
+/** "12 s", "1 min 15 s", "1 h 2 min". @param {number} seconds */
+function duration(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  const [large, small, units] = seconds < 3_600
+    ? [Math.floor(seconds / 60), seconds % 60, ["min", "s"]]
+    : [Math.floor(seconds / 3_600), Math.floor((seconds % 3_600) / 60), ["h", "min"]];
+  return small ? `${large} ${units[0]} ${small} ${units[1]}` : `${large} ${units[0]}`;
 }
 
 /** @param {number} position how many wait before this one */
@@ -52,24 +103,41 @@ function place(position) {
 }
 
 /** @param {Fallback} fallback @param {Label} label */
-const because = ({ from, reason }, label) => `because ${wrong(label(from), reason)}`;
+const because = ({ from, reason }, label) => `because ${label(from)} ${(WRONG[reason] ?? WRONG_SOMEHOW)[0]}`;
 
-/** @param {string} who @param {string | undefined} reason */
-const wrong = (who, reason) => `${who} ${WRONG[reason ?? ""] ?? "was not available"}`;
+/** Nothing, of an answer whose model has said all. @param {Item} item @param {Label} label */
+function ended({ finish_reason: reason, model }, label) {
+  if (ORDINARY.has(reason)) return "";
+  return (ENDS[reason ?? ""] ?? ENDS.other)(model ? label(model) : "The model");
+}
 
-/** @param {any} problem @param {boolean} begun whether there are words of the answer @param {Label} label */
-function failure(problem, begun, label) {
+/** @param {Item} item @param {Label} label */
+function failed(item, label) {
+  const problem = item.problem ?? item.told?.problem;
+  return `${item.text ? "Incomplete. " : ""}${failure(problem, item, label)}`;
+}
+
+/** @param {any} problem @param {Item} item @param {Label} label */
+function failure(problem, item, label) {
   switch (problem?.type?.split("/").pop()) {
-    case undefined: return begun ? "The rest of this answer never came." : "This question was not answered.";
-    case "provider-failed": {
-      const who = problem.model ? label(problem.model) : "The model";
-      return `${wrong(who, problem.reason)}.${ADVICE[problem.reason] ?? ""}`;
-    }
-    case "generation-lost": return begun ? "The answer was interrupted." : "No answer could be begun in time.";
+    case undefined: return item.text ? "The rest of this answer never came." : "This question was not answered.";
+    case "provider-failed": return providerFailed(problem, item, problem.model ? label(problem.model) : "The model");
+    case "generation-lost": return item.text ? "The answer was interrupted." : "No answer could be begun in time.";
     case "unknown-model": return "The chosen model is no longer on offer. Choose another one.";
     default: return "The server made a mistake.";
   }
 }
 
-/** @param {string} words */
-const capital = (words) => words[0].toUpperCase() + words.slice(1);
+/** @param {any} problem @param {Item} item @param {string} who */
+function providerFailed({ reason, tokens, limit }, { finish_reason: end }, who) {
+  const [wrong, advice] = WRONG[reason] ?? WRONG_SOMEHOW;
+  if (reason === "too-long" && tokens && limit) {
+    return `Your message is too long for ${who}: ${count(tokens)} tokens, of ${count(limit)} at the most. ${advice}`;
+  }
+  if (reason === "empty" && end === "length") return `${who} reached its length limit before its first word. ${advice}`;
+  if (reason === "empty" && ENDS[end ?? ""]) return ENDS[end ?? ""](who);
+  return `${who} ${wrong}.${advice && ` ${advice}`}`;
+}
+
+/** @param {number} tokens */
+const count = (tokens) => tokens.toLocaleString("en");

@@ -5,7 +5,8 @@
  * @typedef {{session_id: string, anonymous: boolean, model: string, version: number,
  *   created_at: string, expires_at: string, active_generation?: any}} Session
  * @typedef {{id: string, role: "user" | "assistant", text: string, html?: string | null,
- *   model?: string | null, state?: string, created_at?: string}} Message
+ *   model?: string | null, state?: string, created_at?: string, finish_reason?: string | null,
+ *   thinking?: string | null, thinking_seconds?: number | null, problem?: ProblemDetails | null}} Message
  * @typedef {{messages: Message[], cursor: string | null, before: string | null}} Transcript
  * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model
  * @typedef {{session_id: string, title: string | null, created_at: string, expires_at: string}} Listed

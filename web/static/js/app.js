@@ -2,14 +2,15 @@
 /** The page: what happens (clicks, events, answers) goes into the conversation, and the conversation is drawn. */
 
 import { Accounts } from "./accounts.js";
-import { coming, underAnswer } from "./answer-words.js";
 import { Announcer } from "./announcer.js";
 import * as api from "./api.js";
+import { Availability } from "./availability.js";
 import { Backoff } from "./backoff.js";
 import { Composer } from "./composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation.js";
 import { Messages } from "./messages.js";
 import { ModelPicker } from "./model-picker.js";
+import { endedJustNow, news } from "./news.js";
 import { Notice } from "./notice.js";
 import { past } from "./past.js";
 import { mayPass, plainWords, whatHappened } from "./problems.js";
@@ -39,9 +40,10 @@ let conversation = 0;
 /** @param {import("./conversation.js").Action} action */
 function dispatch(action) {
   const before = state;
-  state = reduce(state, action);
+  state = reduce(state, { ...action, moment: performance.now() });
   if (state.live?.phase !== before.live?.phase || state.live?.generation !== before.live?.generation) watchQueue();
-  announceChange(before, state);
+  tellNews(news(before, state, label));
+  if (endedJustNow(before, state)?.state === "failed") void availability.refresh(); // its model may rest now
   draw();
   if (isQuiet()) for (const go of waiting.splice(0)) go();
   if (state.stale && !before.stale && !sending) void sync();
@@ -119,7 +121,7 @@ async function catchUp() {
 async function missed(cursor, last) {
   const live = last?.state === "streaming";
   const asked = state.pending !== null; // so it has only just begun, and may have ended since
-  if (!live && !asked && last?.state !== "failed" && state.live?.generation !== last?.id) return [];
+  if (!live && !asked && (last?.state !== "failed" || last.problem) && state.live?.generation !== last?.id) return [];
   return past(EVENTS, api.sessionHeaders(), cursor, live && !asked);
 }
 
@@ -372,13 +374,20 @@ const announcer = new Announcer(byId("announcer"));
 const notice = new Notice(byId("notice"), () => announce("You can try again now"));
 /** @param {string} model */
 const label = (model) => picker.label(model);
-const picker = new ModelPicker(byId("model"), chooseModel);
+const picker = new ModelPicker(byId("model"), chooseModel, () => void availability.refresh());
+const availability = new Availability(api.models, (offer) => {
+  if (!picker.current) picker.current = offer.default;
+  picker.offer(offer.models);
+  draw();
+});
 const bar = new SessionBar(
   { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep") },
   { keep, due: () => void sync(), warn: (left) => announce(`This conversation expires in ${left}`) },
 );
 const messages = new Messages(byId("log"), {
   retry: () => send(lastQuestion(state)),
+  continue: () => send("Continue."),
+  toggling: () => follow.stay(),
   copied: (ok) => (ok ? announce("Copied", "Copied") : say("This browser didn’t allow copying.")),
   label,
 });
@@ -456,25 +465,10 @@ function announce(words, toast = "") {
   toastTimer = setTimeout(() => { byId("toast").hidden = true; }, 1_500);
 }
 
-/** @param {import("./conversation.js").State} before @param {import("./conversation.js").State} now */
-function announceChange(before, now) {
-  if (now.over && !before.over) announce("This conversation is over");
-  else if (now.live) announceLive(before.live, now.live);
-  else if (before.live || before.pending !== null) {
-    const last = items(now)[now.messages.length - 1];
-    if (last?.role !== "assistant" || last.id === before.messages.at(-1)?.id) return;
-    if (last.state === "failed") announce(`The answer failed. ${underAnswer(last, label)}`);
-    else announce(last.state === "stopped" ? "Answer stopped" : "Answer complete");
-  }
-}
-
-/** @param {import("./conversation.js").Live | null} before @param {import("./conversation.js").Live} now */
-function announceLive(before, now) {
-  const words = coming(now, label);
-  if (now.phase === "queued") {
-    if (now.waits && (!before || words !== coming(before, label))) announcer.update(words);
-  } else if (now.fallback && !before?.fallback) announce(words);
-  else if (now.phase === "answering" && before?.phase !== "answering") announce("Answering");
+/** @param {import("./news.js").News | null} told */
+function tellNews(told) {
+  if (told?.changing) announcer.update(told.words);
+  else if (told) announce(told.words);
 }
 
 /** @type {number | undefined} */ let queueTimer;
@@ -517,18 +511,7 @@ addEventListener("online", () => {
   if (stream.wanted) stream.reopen();
 });
 
-async function loadModels() {
-  try {
-    const offer = await api.models();
-    if (!picker.current) picker.current = offer.default;
-    picker.offer(offer.models);
-    draw();
-  } catch {
-    setTimeout(loadModels, 2_000 + Math.random() * 4_000);
-  }
-}
-
-void loadModels();
+void availability.refresh();
 if ("hasLogin" in document.body.dataset) await accounts.find();
 if ("hasSession" in document.body.dataset) await sync();
 loading = false;

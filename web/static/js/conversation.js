@@ -1,5 +1,9 @@
 // @ts-check
-/** The conversation as a value: what happened in, the next state out. No DOM, no network. */
+/** The conversation as a value: what happened in, the next state out. No DOM, no network, no clock: an action says
+ * when it happened, as `moment` in milliseconds. */
+
+import { codePoints, firstOf, without } from "./characters.js";
+import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.js";
 
 /**
  * @typedef {import("./api.js").Message} Message
@@ -13,18 +17,19 @@
  *
  * @typedef {object} Live The answer that is coming.
  * @property {string} generation its id, which is also that of the message it becomes
- * @property {"queued" | "connecting" | "answering"} phase
+ * @property {"queued" | "connecting" | "thinking" | "answering"} phase
  * @property {number} position how many wait before it
  * @property {boolean} waits whether it has been in the queue for so long that the reader should know
  * @property {string} text
  * @property {number} length of the text in Unicode code points, the unit of a delta's `at`
+ * @property {import("./thinking.js").Thinking} thinking
  * @property {string | null} model
  * @property {Fallback | null} fallback
  * @property {boolean} whole whether its events are known from the first on, and not only its text
  *
  * @typedef {object} Told What events told of an answer, and the server does not store.
  * @property {Fallback | null} [fallback]
- * @property {import("./api.js").ProblemDetails} [problem] why it failed
+ * @property {import("./api.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
  *
  * @typedef {object} State
  * @property {Session | null} session
@@ -38,6 +43,9 @@
  * @property {boolean} stale this state can't be continued from events alone: fetch it
  *
  * @typedef {{type: string, [key: string]: any}} Action
+ *
+ * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, told?: Told}} Item
+ *   what the page shows of a question or an answer
  */
 
 /** @type {State} */
@@ -45,17 +53,10 @@ export const nothing = {
   session: null, etag: null, messages: [], earlier: null, pending: null, live: null, told: {}, over: null, stale: false,
 };
 
-/** Not `text.length`: that counts UTF-16 units. @param {string} text */
-export const codePoints = (text) => {
-  let count = 0;
-  for (const _ of text) count++;
-  return count;
-};
-
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
 const newLive = (generation, fields) => ({
-  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, model: null, fallback: null,
-  whole: false, ...fields,
+  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, thinking: nothingThought, model: null,
+  fallback: null, whole: false, ...fields,
 });
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -70,7 +71,7 @@ export function reduce(state, action) {
     case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
     case "stale": return { ...state, stale: true };
     case "over": return { ...state, over: action.reason, live: null, stale: false };
-    case "event": return state.over ? state : event(state, action.event, action.data);
+    case "event": return state.over ? state : event(state, action.event, action.data, action.moment);
     case "clear": return nothing;
     default: return state;
   }
@@ -81,12 +82,14 @@ export function reduce(state, action) {
  * since ours or, with `anew`, those since the answer's first.
  * @param {State} state @param {Action} action @returns {State}
  */
-function snapshot(state, { session, etag, messages, earlier, sending, heard, anew }) {
+function snapshot(state, { session, etag, messages, earlier, sending, heard, anew, moment }) {
   const last = messages.at(-1);
   const streaming = last?.state === "streaming" ? last : null;
   const older = olderThan(messages[0], state);
+  // Of what this page has not just asked for it hears too late to know how long it took.
+  const when = anew && state.pending === null ? NaN : moment;
   const { live, told } = heard.reduce(
-    (/** @type {State} */ before, /** @type {Action} */ { type, data }) => event(before, type, data),
+    (/** @type {State} */ before, /** @type {Action} */ { type, data }) => event(before, type, data, when),
     anew ? { ...state, messages: [], live: null } : state,
   );
   const known = live?.generation === streaming?.id ? live : null;
@@ -100,9 +103,10 @@ function snapshot(state, { session, etag, messages, earlier, sending, heard, ane
     pending: sending ? state.pending : null,
     live: streaming && {
       ...(known ?? newLive(streaming.id, {})),
-      ...(streaming.text && { phase: "answering" }),
+      phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
       text: streaming.text,
       length: codePoints(streaming.text),
+      thinking: toldBy(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
       model: known?.fallback?.to ?? streaming.model,
     },
     over: null,
@@ -118,8 +122,17 @@ function olderThan(first, { messages }) {
   return messages.slice(0, Math.max(0, messages.findIndex(({ id }) => id === first?.id)));
 }
 
-/** @param {State} state @param {string} type @param {any} data @returns {State} */
-function event(state, type, data) {
+/**
+ * One that has words is not only waiting for them.
+ * @param {Live["phase"]} phase @param {string} text @param {string} thinking @returns {Live["phase"]}
+ */
+const phaseOf = (phase, text, thinking) => {
+  if (!text && !thinking) return phase === "thinking" ? "connecting" : phase;
+  return phase === "thinking" || !text ? "thinking" : "answering";
+};
+
+/** @param {State} state @param {string} type @param {any} data @param {number} moment @returns {State} */
+function event(state, type, data, moment) {
   // A log's cursor may lie before the end of an answer that is already here.
   if (data.generation_id && state.messages.some(({ id }) => id === data.generation_id)) return state;
   switch (type) {
@@ -130,18 +143,20 @@ function event(state, type, data) {
     case "queued": return begun(state, data, { phase: "queued", position: data.position ?? 0 });
     case "started": return begun(state, data, { phase: "connecting", position: 0, model: data.model });
     case "delta":
+    case "thinking":
     case "fallback":
     case "resumed": {
       const { live } = state;
       // News of an answer that this page doesn't know: only the server can tell what it is.
       if (!live || live.generation !== data.generation_id) return { ...state, stale: true };
-      if (type === "delta") return delta(state, live, data);
-      if (type === "resumed") return resumed(state, live, data);
-      return { ...state, live: { ...live, model: data.to, fallback: fallback(live, data) } };
+      if (type === "delta") return delta(state, live, data, moment);
+      if (type === "thinking") return thought(state, live, data, moment);
+      if (type === "resumed") return goesOn(state, live, data);
+      return goesOn(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
     }
-    case "done": return finished(state, data, { state: "complete", model: data.model });
-    case "stopped": return finished(state, data, { state: "stopped" });
-    case "failed": return finished(state, data, { state: "failed" });
+    case "done": return finished(state, data, moment, { state: "complete", model: data.model });
+    case "stopped": return finished(state, data, moment, { state: "stopped" });
+    case "failed": return finished(state, data, moment, { state: "failed", problem: data.problem });
     default: return state;
   }
 }
@@ -153,39 +168,53 @@ function event(state, type, data) {
  */
 function begun(state, { generation_id: generation }, news) {
   if (state.live?.generation === generation) {
-    return { ...state, live: { ...state.live, ...news, ...(state.live.text && { phase: "answering" }) } };
+    const { live } = state;
+    const phase = phaseOf(news.phase ?? live.phase, live.text, live.thinking.text);
+    return { ...state, live: { ...live, ...news, phase } };
   }
   return { ...state, live: newLive(generation, { model: state.session?.model ?? null, whole: news.phase === "queued", ...news }), stale: true };
 }
 
-/** @param {State} state @param {Live} live @param {{at: number, text: string}} data @returns {State} */
-function delta(state, live, { at, text }) {
+/** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
+function delta(state, live, { at, text }, moment) {
   if (at > live.length) return { ...state, stale: true };
-  const fresh = [...text].slice(live.length - at);
-  if (fresh.length === 0) return state;
-  return {
-    ...state,
-    live: { ...live, phase: "answering", text: live.text + fresh.join(""), length: live.length + fresh.length },
-  };
+  const fresh = without(text, live.length - at);
+  if (!fresh) return state;
+  const length = live.length + codePoints(fresh);
+  const thinking = pause(live.thinking, moment);
+  return { ...state, live: { ...live, phase: "answering", text: live.text + fresh, length, thinking } };
+}
+
+/** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
+function thought(state, live, data, moment) {
+  const thinking = think(live.thinking, data, moment);
+  return thinking ? { ...state, live: { ...live, phase: "thinking", thinking } } : { ...state, stale: true };
 }
 
 /**
- * Another worker goes on from `at`; what this page had beyond it is not part of the answer.
- * @param {State} state @param {Live} live @param {{at: number}} data @returns {State}
+ * Another worker or model goes on. What this page has beyond `at`, or of the thinking beyond `kept`, is not part of
+ * the answer.
+ * @param {State} state @param {Live} live @param {{at?: number, thinking?: number}} data @returns {State}
  */
-function resumed(state, live, { at }) {
-  if (at > live.length) return { ...state, stale: true };
-  return { ...state, live: { ...live, text: [...live.text].slice(0, at).join(""), length: at } };
+function goesOn(state, live, { at = live.length, thinking: kept = live.thinking.length }) {
+  const thinking = keep(live.thinking, kept);
+  if (at > live.length || !thinking) return { ...state, live, stale: true };
+  const text = at < live.length ? firstOf(live.text, at) : live.text;
+  return { ...state, live: { ...live, text, length: at, thinking, phase: phaseOf(live.phase, text, thinking.text) } };
 }
 
-/** Of several in a row the reader wants to know the first reason and the last model. @param {Live} live @param {any} data @returns {Fallback} */
-const fallback = ({ fallback: before, length }, { from, to, reason }) =>
-  before ? { ...before, to } : { from, to, reason, midway: length > 0 };
+/** Of several in a row the reader wants to know the first reason and the last model; of the same model asked again,
+ * nothing. @param {Live} live @param {any} data @returns {Fallback | null} */
+const fallback = ({ fallback: before, length }, { from, to, reason }) => {
+  if (before || from === to) return before && { ...before, to };
+  return { from, to, reason, midway: length > 0 };
+};
 
-/** @param {State} state @param {any} data @param {Partial<Message>} fields @returns {State} */
-function finished(state, data, fields) {
-  const { generation_id: id, model, problem } = data;
+/** @param {State} state @param {any} data @param {number} moment @param {Partial<Message>} fields @returns {State} */
+function finished(state, data, moment, fields) {
+  const { generation_id: id, model, problem, finish_reason } = data;
   const live = state.live?.generation === id ? state.live : null;
+  /** @type {State["told"]} */
   const told = { ...state.told, [id]: { fallback: live?.fallback, problem } };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
   if (!live) return { ...state, told, stale: true };
@@ -193,29 +222,28 @@ function finished(state, data, fields) {
   if (live.whole && model && live.model && model !== live.model) {
     told[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
   }
+  const thinking_seconds = seconds(pause(live.thinking, moment));
   /** @type {Message} */
-  const message = { id, role: "assistant", text: live.text, model: live.model, ...fields };
+  const message = { ...wordsOf(live), id, thinking_seconds, finish_reason, ...fields };
   return { ...state, told, live: null, stale: true, messages: [...state.messages, message] };
 }
 
-/**
- * What the page shows, in order.
- * @param {State} state
- * @returns {{id?: string, role: "user" | "assistant", text: string, html?: string | null, model?: string | null,
- *   state: string, live?: Live, told?: Told}[]}
- */
+/** What the page shows, in order. @param {State} state @returns {Item[]} */
 export function items(state) {
-  /** @type {ReturnType<typeof items>} */
+  /** @type {Item[]} */
   const shown = state.messages.map((message) => {
     const told = state.told[message.id];
     return { ...message, state: message.state ?? "complete", model: told?.fallback?.to ?? message.model, told };
   });
   if (state.pending !== null) shown.push({ role: "user", text: state.pending, state: "pending" });
-  if (state.live) {
-    shown.push({ role: "assistant", text: state.live.text, model: state.live.model, state: "streaming", live: state.live });
-  }
+  const { live } = state;
+  if (live) shown.push({ ...wordsOf(live), state: "streaming", live, thinking_seconds: seconds(live.thinking) });
   return shown;
 }
+
+/** @param {Live} live */
+const wordsOf = ({ text, model, thinking }) =>
+  ({ role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
 
 /** The last question, for "Try again". @param {State} state */
 export const lastQuestion = (state) => state.messages.findLast((message) => message.role === "user")?.text ?? "";

@@ -1,19 +1,23 @@
 // @ts-check
 /** Draws the conversation. It grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
-import { underAnswer } from "./answer-words.js";
+import { remedy, thinkingWords, underAnswer } from "./answer-words.js";
+import { Fold } from "./fold.js";
 
-/** @typedef {ReturnType<typeof import("./conversation.js").items>[number]} Item */
+/** @typedef {import("./conversation.js").Item} Item */
+/** @typedef {{node: HTMLElement, fold: Fold | null, item?: Item, isLast?: boolean, words?: string}} Drawn */
 
 /** Milliseconds in which a screen reader has noticed what was put into the log. */
 const QUIET = 500;
 
 export class Messages {
-  /** @type {{node: HTMLElement, shown: string, id?: string}[]} */ #drawn = [];
+  /** @type {Drawn[]} */ #drawn = [];
 
   /**
    * @param {HTMLElement} log
-   * @param {{retry: () => void, copied: (ok: boolean) => void, label: (model: string) => string}} on
+   * @param {{retry: () => void, continue: () => void, toggling: () => void, copied: (ok: boolean) => void,
+   *   label: (model: string) => string}} on
+   *   `toggling`: something opens or closes under the reader's hand
    */
   constructor(log, on) {
     this.log = log;
@@ -29,19 +33,17 @@ export class Messages {
       let drawn = this.#drawn[index];
       if (drawn?.node.dataset.role !== item.role) {
         this.#truncate(index);
-        drawn = { node: skeleton(item.role), shown: "" };
+        drawn = this.#skeleton(item.role);
         this.#drawn.push(drawn);
         this.log.append(drawn.node);
       }
-      drawn.id = item.id;
       const isLast = index === items.length - 1;
       const words = item.role === "user" ? "" : underAnswer(item, this.on.label);
-      const shown = JSON.stringify([item, isLast, words]);
-      if (drawn.shown !== shown) {
-        drawn.shown = shown;
-        if (item.role === "user") drawUser(drawn.node, item);
-        else this.#drawAnswer(drawn.node, item, isLast, words);
-      }
+      const unchanged = drawn.isLast === isLast && drawn.words === words && looksLike(drawn.item, item);
+      Object.assign(drawn, { item, isLast, words });
+      if (unchanged) continue;
+      if (item.role === "user") drawUser(drawn.node, item);
+      else this.#drawAnswer(drawn, item, isLast, words);
     }
     this.#truncate(items.length);
   }
@@ -49,9 +51,9 @@ export class Messages {
   /** Make room for items before the first one that is drawn. They are no news, and not to be read out. @param {Item[]} items */
   #prepend(items) {
     const [first] = this.#drawn;
-    const count = first?.id ? items.findIndex(({ id }) => id === first.id) : 0;
+    const count = first?.item?.id ? items.findIndex(({ id }) => id === first.item?.id) : 0;
     if (count <= 0) return;
-    const fresh = items.slice(0, count).map(({ role }) => ({ node: skeleton(role), shown: "" }));
+    const fresh = items.slice(0, count).map(({ role }) => this.#skeleton(role));
     this.log.ariaLive = "off";
     first.node.before(...fresh.map(({ node }) => node));
     this.#drawn.unshift(...fresh);
@@ -63,9 +65,18 @@ export class Messages {
     for (const { node } of this.#drawn.splice(length)) node.remove();
   }
 
-  /** @param {HTMLElement} node @param {Item} item @param {boolean} isLast @param {string} words what stands under it */
-  #drawAnswer(node, item, isLast, words) {
+  /** @param {Item["role"]} role @returns {Drawn} */
+  #skeleton(role) {
+    const node = skeleton(role);
+    const fold = role === "assistant" ? new Fold(this.on.toggling) : null;
+    if (fold) node.prepend(fold.node);
+    return { node, fold };
+  }
+
+  /** @param {Drawn} drawn @param {Item} item @param {boolean} isLast @param {string} words what stands under it */
+  #drawAnswer({ node, fold }, item, isLast, words) {
     node.dataset.state = item.state;
+    fold?.show(thinkingWords(item), item.thinking ?? "");
     const [body, foot] = [part(node, ".body"), part(node, ".foot")];
     if (item.html && item.state !== "streaming") {
       body.innerHTML = item.html; // the server made it from Markdown and sanitised it
@@ -80,7 +91,9 @@ export class Messages {
 
     const actions = [];
     if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
-    if (item.state === "failed" && isLast) actions.push(button("Try again", "Try again", this.on.retry));
+    const way = isLast ? remedy(item) : null;
+    if (way === "retry") actions.push(button("Try again", "Try again", this.on.retry));
+    if (way === "continue") actions.push(button("Continue", "Continue this answer", this.on.continue));
     // Replacing a focused button would throw the focus away.
     const shown = part(foot, ".actions");
     if (shown.textContent !== actions.map(({ textContent }) => textContent).join("")) shown.replaceChildren(...actions);
@@ -91,6 +104,11 @@ export class Messages {
     this.on.copied(await copy(text));
   }
 }
+
+/** Of what is drawn: comparing the words of a whole conversation letter by letter takes too long for every token.
+ * @param {Item | undefined} a @param {Item} b */
+const looksLike = (a, b) => a !== undefined && a.live === b.live && a.state === b.state && a.text === b.text
+  && a.html === b.html && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds;
 
 /** @param {HTMLElement} node @param {Item} item */
 function drawUser(node, item) {

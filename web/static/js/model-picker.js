@@ -7,9 +7,15 @@ export class ModelPicker {
   /** @type {Model[]} */ #models = [];
   #current = "";
 
-  /** @param {HTMLSelectElement} select @param {(model: string) => Promise<void>} choose */
-  constructor(select, choose) {
+  /**
+   * @param {HTMLSelectElement} select
+   * @param {(model: string) => Promise<void>} choose
+   * @param {() => void} opening somebody is about to look what there is
+   */
+  constructor(select, choose, opening) {
     this.select = select;
+    select.addEventListener("focus", opening);
+    select.addEventListener("pointerdown", opening);
     select.addEventListener("change", async () => {
       const model = select.value;
       select.disabled = true;
@@ -20,15 +26,21 @@ export class ModelPicker {
     });
   }
 
-  /** @param {Model[]} models */
+  /**
+   * Options stay what they are where they can: somebody may have the list open just now.
+   * @param {Model[]} models
+   */
   offer(models) {
+    const first = this.#models.length === 0;
+    if (!sameNames(models, this.#models)) this.select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
     this.#models = models;
-    this.select.replaceChildren(...models.map(({ name, label, available }) => {
-      const option = new Option(available ? label : `${label} (unavailable)`, name);
-      option.disabled = !available;
-      return option;
-    }));
-    this.select.disabled = false;
+    for (const [index, { label, available }] of models.entries()) {
+      const option = this.select.options[index];
+      const text = available ? label : `${label} (unavailable)`;
+      if (option.text !== text) option.text = text;
+      if (option.disabled === available) option.disabled = !available;
+    }
+    if (first) this.select.disabled = false;
     this.current = this.#current;
   }
 
@@ -46,7 +58,7 @@ export class ModelPicker {
       option.dataset.retired = "";
       this.select.append(option);
     }
-    if (!this.select.disabled) this.select.value = name;
+    if (!this.select.disabled && this.select.value !== name) this.select.value = name;
   }
 
   /** @param {string} name */
@@ -54,3 +66,6 @@ export class ModelPicker {
     return this.#models.find((model) => model.name === name)?.label ?? name;
   }
 }
+
+/** @param {Model[]} a @param {Model[]} b */
+const sameNames = (a, b) => a.length === b.length && a.every(({ name }, index) => name === b[index].name);

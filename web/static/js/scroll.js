@@ -9,14 +9,7 @@ export class Follow {
   constructor(scroller, content, button) {
     this.scroller = scroller;
     this.button = button;
-    scroller.addEventListener("scroll", () => {
-      const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
-      // Any move upwards means "let me read", however small; it takes coming near the end to follow again.
-      if (scroller.scrollTop < this.#top && below > 2) this.#following = false;
-      else if (below < 32) this.#following = true;
-      this.#top = scroller.scrollTop;
-      this.#draw();
-    }, { passive: true });
+    scroller.addEventListener("scroll", () => this.#look(), { passive: true });
     button.addEventListener("click", () => {
       this.toEnd();
       scroller.focus({ preventScroll: true });
@@ -31,12 +24,28 @@ export class Follow {
     this.#keep();
   }
 
+  /** The reader opens or closes something, and wants to see it where it is. */
+  stay() {
+    this.#following = false;
+    requestAnimationFrame(() => this.#look());
+  }
+
   /** Let a change above what is being read not move it. @param {() => void} change */
   keepPlace(change) {
     const below = this.scroller.scrollHeight - this.scroller.scrollTop;
     this.#following = false;
     change();
     this.#top = this.scroller.scrollTop = this.scroller.scrollHeight - below;
+    this.#draw();
+  }
+
+  #look() {
+    const { scrollHeight, scrollTop, clientHeight } = this.scroller;
+    const below = scrollHeight - scrollTop - clientHeight;
+    // Any move upwards means "let me read", however small; it takes coming near the end to follow again.
+    if (scrollTop < this.#top && below > 2) this.#following = false;
+    else if (below < 32) this.#following = true;
+    this.#top = scrollTop;
     this.#draw();
   }
 

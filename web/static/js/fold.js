@@ -1,0 +1,49 @@
+// @ts-check
+/** What a model said to itself, folded above its answer. Whether it is open is the reader's choice, and stays so. */
+
+/** Characters of a block, from which on its next line begins another: a browser lays out a block anew when it grows. */
+const BLOCK = 2_000;
+/** No line of sense is this long. */
+const LONGEST_BLOCK = 10_000;
+
+export class Fold {
+  #shown = "";
+
+  /** @param {() => void} toggling the reader opens or closes it */
+  constructor(toggling) {
+    this.node = document.createElement("details");
+    this.node.className = "thinking";
+    this.node.hidden = true;
+    this.node.ariaLive = "off"; // it is for those who open it
+    this.summary = document.createElement("summary");
+    this.summary.addEventListener("click", toggling);
+    this.body = document.createElement("div");
+    this.node.append(this.summary, this.body);
+  }
+
+  /** @param {string} words what stands on it @param {string} text */
+  show(words, text) {
+    this.node.hidden = !text;
+    if (this.summary.textContent !== words) this.summary.textContent = words;
+    if (!text.startsWith(this.#shown)) {
+      this.body.replaceChildren();
+      this.#shown = "";
+    }
+    this.#append(text.slice(this.#shown.length));
+    this.#shown = text;
+  }
+
+  /** In blocks that end with a line, which look like one block. @param {string} text */
+  #append(text) {
+    for (const line of text.split(/(?<=\n)/)) {
+      if (isFull(this.body.lastElementChild)) this.body.append(document.createElement("div"));
+      this.body.lastElementChild?.append(line);
+    }
+  }
+}
+
+/** @param {Element | null} block */
+function isFull(block) {
+  const text = block?.textContent;
+  return text == null || text.length > LONGEST_BLOCK || (text.length > BLOCK && text.endsWith("\n"));
+}

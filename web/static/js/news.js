@@ -1,0 +1,39 @@
+// @ts-check
+/** What a change of the conversation is to those who listen to the page. No DOM. */
+
+import { atEnd, coming } from "./answer-words.js";
+import { items } from "./conversation.js";
+
+/**
+ * @typedef {import("./conversation.js").State} State
+ * @typedef {import("./conversation.js").Live} Live
+ * @typedef {import("./answer-words.js").Label} Label
+ * @typedef {{words: string, changing?: boolean}} News `changing`: there will be others like it soon
+ */
+
+/** @param {State} before @param {State} now @param {Label} label @returns {News | null} */
+export function news(before, now, label) {
+  if (now.over) return before.over ? null : { words: "This conversation is over" };
+  if (now.live) return ofLive(before.live, now.live, label);
+  const last = endedJustNow(before, now);
+  return last && { words: atEnd(last, label) };
+}
+
+/** The answer that this page has been waiting for until now. @param {State} before @param {State} now */
+export function endedJustNow(before, now) {
+  if (now.live || (!before.live && before.pending === null)) return null;
+  const last = items(now)[now.messages.length - 1];
+  return last?.role === "assistant" && last.id !== before.messages.at(-1)?.id ? last : null;
+}
+
+/** @param {Live | null} before @param {Live} now @param {Label} label @returns {News | null} */
+function ofLive(before, now, label) {
+  const words = coming(now, label);
+  if (now.phase === "queued") {
+    return now.waits && (!before || words !== coming(before, label)) ? { words, changing: true } : null;
+  }
+  if (now.fallback && !before?.fallback) return { words };
+  // What comes between its first word and its end is for those who look.
+  if (now.text) return before?.text ? null : { words: "Answering" };
+  return now.phase === "thinking" && before?.phase !== "thinking" ? { words } : null;
+}
