@@ -16,7 +16,7 @@ help: ## List the targets
 up: .venv/.runtime ## Start the whole system on its embedded defaults
 	@$(BIN)/switchboard up $(ARGS)
 
-test: .venv/.dev ## Run every test (ARGS="-k name" for some)
+test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/.dev ## Check style, types and the direction of imports
@@ -57,6 +57,11 @@ clean: ## Remove what this file made; sessions in .switchboard stay
 	@$(PIP) --require-hashes --requirement requirements-dev.lock
 	@$(PIP) --no-build-isolation --editable .
 	@touch .venv/.runtime $@
+
+# Where it can't be installed, the tests that want it are skipped, and say so.
+.venv/.servers: tests/servers/requirements.lock | .venv/.dev
+	@echo "Installing another model server for the tests into .venv"
+	@$(PIP) --require-hashes --requirement $< && touch $@ || echo "It can't be installed here: its tests are skipped." >&2
 
 # Debian splits venv off Python into a package of its own; without it `python3 -m venv` leaves half a .venv.
 $(BIN)/python:

@@ -1,0 +1,37 @@
+"""What the provider layer makes of a response."""
+
+import unicodedata
+from typing import NamedTuple
+
+from core.client_pool import ClientPool
+from core.providers import FinishReason, ProviderError, Turn, Usage
+
+QUESTION = [Turn("user", "Why?")]
+
+
+class Heard(NamedTuple):
+    """What became of a request."""
+
+    text: str
+    thinking: str
+    finish_reason: FinishReason | None
+    usage: Usage | None
+    error: ProviderError | None
+
+
+def hear(pool: ClientPool, model: str) -> Heard:
+    """Ask, and read to the end. An error that is not a ProviderError fails the test."""
+    text, thinking, reason, usage, error = "", "", None, None, None
+    try:
+        for chunk in pool.open(model, QUESTION):
+            text, thinking = text + chunk.text, thinking + chunk.thinking
+            reason, usage = chunk.finish_reason or reason, chunk.usage or usage
+    except ProviderError as failure:
+        error = failure
+    return Heard(text, thinking, reason, usage, error)
+
+
+def check_said(error: ProviderError) -> None:
+    """The provider's words are one short line."""
+    assert len(error.said) <= 300
+    assert not {unicodedata.category(character) for character in error.said} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
