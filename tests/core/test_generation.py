@@ -174,7 +174,7 @@ def test_a_generation_that_does_not_exist_is_nothing(runtime: Runtime) -> None:
         ("away", "", "can't be reached"),
         ("unauthorized", "", "refused this service's key"),
         ("rate-limited", "", "overloaded"),
-        ("rejected", "", "takes at most"),
+        ("rejected", "", "did not accept"),
         ("broken", "", "an error of its own"),
         ("silent", "", "took too long"),
         ("stalled", "Half an ", "took too long"),
