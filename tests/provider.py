@@ -349,6 +349,12 @@ def _thinks_then_stalls(handler: Handler) -> None:
     handler.conclude()
 
 
+def _thinks_aloud(handler: Handler) -> None:
+    """About the question's own words, and breaks off."""
+    handler.begin()
+    handler.think(str(handler.owner.requests[-1]["messages"][-1]["content"]))
+
+
 def _breathes(handler: Handler) -> None:
     """Signs of life for longer than any of the table's limits, then a thought, more of them, and the answer."""
     handler.begin()
@@ -433,6 +439,7 @@ MANNERS: dict[str, Manner] = {
     "thinks-then-is-silent": lambda handler: _thinks_and(handler, _say_nothing_more),
     "only-thinks": lambda handler: _thinks_and(handler, lambda one: one.conclude("stop")),
     "thinks-too-long": lambda handler: _thinks_and(handler, lambda one: one.conclude("length")),
+    "thinks-aloud": _thinks_aloud,
     "breathes": _breathes,
     "empty": lambda handler: _concludes(handler, "stop"),
     "blank": lambda handler: _concludes(handler, "stop", " \n\u200b\u00a0\n"),

@@ -36,10 +36,13 @@ def test_a_guest_leaves_no_trace(brief: System) -> None:
     headers = {"X-Forwarded-For": ADDRESS, "User-Agent": AGENT}
     with httpx2.Client(base_url=brief.base_url, headers=headers, trust_env=False, timeout=20) as guest:
         session_id = guest.post("/session/create").json()["session_id"]
-        for model in ("good", "away", "cut", "error-in-stream"):
+        for model in ("good", "away", "cut", "error-in-stream", "thinks-aloud"):
             assert guest.post("/session/model", json={"model": model}).status_code == 200
             answered = guest.post("/chat/sse", json={"message": f"{CANARY} asks {model}"})
             assert answered.text.rstrip().rpartition("event:")[2].startswith(("done", "failed"))
+
+        answer = guest.get("/session/messages").json()["messages"][-1]
+        assert CANARY in answer["thinking"]
 
         redis = Redis.from_url(f"unix://{brief.state_dir / 'valkey.sock'}", decode_responses=True)
         own = f"sb:{{{session_id}}}:"
