@@ -1,5 +1,4 @@
-"""What the page makes of thinking, of unusual ends, and of models that rest: in a real browser, over a server that
-does on demand what no real one does."""
+"""What the page makes of thinking: in a real browser, over a server that does on demand what no real one does."""
 
 import re
 from collections.abc import Iterator
@@ -9,8 +8,8 @@ import pytest
 from playwright.sync_api import JSHandle, Locator, Page, expect
 
 from tests.e2e import test_page
-from tests.e2e.stage import MODEL, OTHER, Stage
-from tests.e2e.test_page import Visit, answers, ask, box, questions
+from tests.e2e.stage import Stage
+from tests.e2e.test_page import Visit, answers, ask
 from tests.e2e.test_page_in_trouble import shown, under
 
 visit = test_page.visit
@@ -49,9 +48,6 @@ def heard(page: Page) -> JSHandle:
           return told;
         }"""
     )
-
-
-# ---- Thinking --------------------------------------------------------------------------------------------------
 
 
 def test_thinking_is_folded_above_the_answer_and_opens_while_it_comes(page: Page, stage: Stage) -> None:
@@ -364,186 +360,3 @@ def test_events_become_thinking(visit: Visit, events: list[Any], thinking: str, 
 )
 def test_moments_become_seconds(visit: Visit, events: list[Any], seconds: int | None) -> None:
     assert visit().page.evaluate(REDUCE, events)["seconds"] == seconds
-
-
-# ---- Ends ------------------------------------------------------------------------------------------------------
-
-
-def test_an_answer_that_is_too_long_can_go_on(page: Page, stage: Stage) -> None:
-    told = heard(page)
-    stage.begin("Tell me all.")
-    stage.tell("delta", at=0, text="Half an")
-    stage.end(finish_reason="length")
-    for _ in range(2):
-        expect(under(page)).to_have_text("Deep · The answer reached its length limit.")
-        expect(answers(page).last.get_by_role("button")).to_have_text(["Copy", "Continue"])
-        page.reload()
-    told.dispose()
-    page.get_by_role("button", name="Continue").click()
-    expect(questions(page)).to_have_text(["Tell me all.", "Continue."])
-    assert stage.asked == [{"message": "Continue."}]
-    expect(page.get_by_role("button", name="Continue")).to_have_count(0)
-    expect(answers(page).first).to_contain_text("The answer reached its length limit.")
-
-
-@pytest.mark.parametrize("reason", ["content_filter", "refusal", "tool_calls", "other"])
-def test_an_end_that_is_no_answers_can_be_tried_again(page: Page, stage: Stage, reason: str) -> None:
-    stage.begin("Well?")
-    stage.tell("delta", at=0, text="Half an")
-    expect(shown(page)).to_have_text("Half an")
-    told = heard(page)
-    stage.end(finish_reason=reason)
-    expect(under(page)).to_have_text(re.compile(r"\w{4}.*\.$"))
-    words = under(page).text_content() or ""
-    expect(page.get_by_role("status")).to_have_text(re.compile(re.escape(words.split(" · ")[-1])))
-    assert len(told.json_value()) == 1
-    page.reload()
-    expect(under(page)).to_have_text(words)
-    page.get_by_role("button", name="Try again").click()
-    expect(questions(page)).to_have_text(["Well?", "Well?"])
-    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
-
-
-def test_a_failure_reads_the_same_after_a_reload(page: Page, stage: Stage) -> None:
-    stage.begin("All of it")
-    problem = {
-        "type": "/problems/provider-failed",
-        "reason": "too-long",
-        "model": "deep",
-        "tokens": 9120,
-        "limit": 8192,
-    }
-    stage.end("failed", "error", problem=problem)
-    for _ in range(2):
-        expect(under(page)).to_contain_text("Your message is too long for Deep: 9,120 tokens, of 8,192 at the most.")
-        expect(page.get_by_role("button", name="Try again")).to_be_visible()
-        page.reload()
-    ask(page, "Less of it")
-    expect(under(page)).to_have_text("Connecting to Deep")
-    stage.tell("delta", at=0, text="Fine.")
-    stage.end()
-    expect(under(page)).to_have_text("Deep")
-    expect(answers(page).first).to_contain_text("9,120 tokens")
-    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
-
-
-# ---- Models that rest ------------------------------------------------------------------------------------------
-
-
-def rests(model: dict[str, Any]) -> dict[str, Any]:
-    return {**model, "available": False}
-
-
-@pytest.fixture
-def clocked(visit: Visit, stage: Stage) -> Page:
-    """A page whose time a test can turn."""
-    page = visit().page
-    page.clock.install()
-    stage.play(page)
-    expect(page.get_by_role("combobox", name="Model")).to_be_enabled()
-    expect(box(page)).to_be_focused()  # now it is loaded
-    return page
-
-
-def option(page: Page, name: str) -> Locator:
-    return page.locator(f"#model option[value={name}]")
-
-
-def looks(page: Page) -> JSHandle:
-    """How often the page asks for the models from now on."""
-    return page.evaluate_handle(
-        """() => {
-          const asked = { count: 0 };
-          const { fetch } = window;
-          window.fetch = (path, options) => {
-            if (path === "/config/models") asked.count++;
-            return fetch(path, options);
-          };
-          return asked;
-        }"""
-    )
-
-
-def hide(page: Page, *, hidden: bool) -> None:
-    page.evaluate(
-        """hidden => {
-          Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
-          document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
-
-
-def test_a_model_that_is_well_again_is_offered_without_a_reload(clocked: Page, stage: Stage) -> None:
-    stage.models = [MODEL, rests(OTHER)]
-    picker = clocked.get_by_role("combobox", name="Model")
-    picker.focus()
-    expect(option(clocked, "plain")).to_have_text("Plain (unavailable)")
-    expect(option(clocked, "plain")).to_be_disabled()
-    clocked.evaluate("window.before = [...document.querySelector('#model').options]")
-    with clocked.expect_response("**/config/models"):
-        clocked.clock.fast_forward(13_000)
-    stage.models = [MODEL, OTHER]
-    with clocked.expect_response("**/config/models"):
-        clocked.clock.fast_forward(13_000)
-    expect(option(clocked, "plain")).to_have_text("Plain")
-    expect(option(clocked, "plain")).to_be_enabled()
-    expect(picker).to_be_focused()
-    expect(picker).to_have_value("deep")
-    assert clocked.evaluate("[...document.querySelector('#model').options].every((each, i) => each === before[i])")
-
-    asked = looks(clocked)
-    clocked.clock.run_for(60_000)
-    assert asked.evaluate("asked => asked.count") == 0, "all are well"
-
-
-def test_the_chosen_model_stays_chosen_while_it_rests(clocked: Page, stage: Stage) -> None:
-    stage.models = [rests(MODEL), OTHER]
-    picker = clocked.get_by_role("combobox", name="Model")
-    picker.dispatch_event("pointerdown")
-    expect(option(clocked, "deep")).to_have_text("Deep (unavailable)")
-    expect(picker).to_have_value("deep")
-    stage.models = [MODEL, OTHER]
-    clocked.clock.fast_forward(13_000)
-    expect(option(clocked, "deep")).to_have_text("Deep")
-    expect(picker).to_have_value("deep")
-
-
-def test_nobody_asks_for_a_tab_that_is_hidden(clocked: Page, stage: Stage) -> None:
-    stage.models = [MODEL, rests(OTHER)]
-    hide(clocked, hidden=True)
-    hide(clocked, hidden=False)
-    expect(option(clocked, "plain")).to_be_disabled()
-    hide(clocked, hidden=True)
-    asked = looks(clocked)
-    clocked.clock.run_for(60_000)
-    assert asked.evaluate("asked => asked.count") == 0
-    stage.models = [MODEL, OTHER]
-    hide(clocked, hidden=False)
-    expect(option(clocked, "plain")).to_be_enabled()
-
-
-def test_an_answer_that_failed_shows_at_once_who_rests(page: Page, stage: Stage) -> None:
-    stage.begin()
-    expect(under(page)).to_have_text("Connecting to Deep")
-    stage.models = [rests(MODEL), OTHER]
-    problem = {"type": "/problems/provider-failed", "reason": "unreachable", "model": "deep"}
-    stage.end("failed", "error", problem=problem)
-    expect(option(page, "deep")).to_have_text("Deep (unavailable)")
-    box(page).focus()
-    expect(page.get_by_role("combobox", name="Model")).to_have_value("deep")
-
-
-def test_a_server_that_does_not_tell_its_models_is_asked_again(visit: Visit, stage: Stage) -> None:
-    visitor = visit()
-    page = visitor.page
-    page.clock.install()
-    stage.refuses = True
-    with page.expect_response("**/config/models"):
-        stage.play(page)
-    expect(page.get_by_role("combobox", name="Model")).to_be_disabled()
-    stage.refuses = False
-    with page.expect_response("**/config/models"):
-        page.clock.fast_forward(6_000)
-    expect(page.get_by_role("combobox", name="Model")).to_be_enabled()
-    visitor.complaints.clear()
