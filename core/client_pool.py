@@ -1,7 +1,7 @@
 """ClientPool: the models on offer and the clients that reach them."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -9,6 +9,9 @@ from typing import Any
 from core.errors import UnknownModel
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ChunkStream, Provider, ProviderError, Turn
+
+PROBE = {"max_tokens": 1, "thinking_budget": None}
+"""What a probe asks for instead of an answer: as little as a request can."""
 
 
 class ClientPool:
@@ -19,7 +22,7 @@ class ClientPool:
         self._catalog = catalog
         self._local_url = local_url
         self._local_key = local_key
-        self._providers: dict[str, Provider] = {}
+        self._providers: dict[tuple[str, bool], Provider] = {}
         self._lock = Lock()
 
     @property
@@ -60,6 +63,10 @@ class ClientPool:
         or what the environment says about proxies and certificates is wrong."""
         return self._provider(name).open(turns)
 
+    def probe(self, name: str) -> ChunkStream:
+        """An answer of one token to a greeting: whether the model answers at all. Raises as `open` does."""
+        return self._provider(name, PROBE).open([Turn("user", "Hi")])
+
     def warm(self) -> None:
         """Make every client now, so that the first answer does not wait for it."""
         for name in self._catalog.models:
@@ -87,14 +94,15 @@ class ClientPool:
             ],
         }
 
-    def _provider(self, name: str) -> Provider:
+    def _provider(self, name: str, changes: Mapping[str, Any] | None = None) -> Provider:
         from core.providers.model import make  # with an HTTP client, that the web process need not load
 
-        config = self.config(name)
+        config = self.config(name).model_copy(update=changes)
+        made = (name, changes is not None)
         with self._lock:
-            if name not in self._providers:
-                self._providers[name] = make(config, self.base_url(name), self._local_key)
-            return self._providers[name]
+            if made not in self._providers:
+                self._providers[made] = make(config, self.base_url(name), self._local_key)
+            return self._providers[made]
 
 
 def _has_key(config: ModelConfig) -> bool:
