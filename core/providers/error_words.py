@@ -19,7 +19,7 @@ _CODES = {
     ErrorKind.QUOTA: """
         insufficient_quota billing_error billing_not_active billing_hard_limit_reached insufficient_balance
         insufficient_credits payment_required quota_exceeded credit_balance_too_low exceeded_current_quota_error
-        spend_limit_reached budget_exceeded
+        spend_limit_reached budget_exceeded arrearage
     """,
     ErrorKind.MODEL_NOT_FOUND: """
         model_not_found deploymentnotfound invalid_model model_not_exist unknown_model model_decommissioned
@@ -64,6 +64,7 @@ _SAID = [
         | (?:prompt|input|requested?)\b.{0,30}\b\d[\d,]*\)?\ tokens?\b.{0,60}\bcontext\b
         | (?:prompt|input|sequence)\ (?:length|size|tokens?)\b.{0,40}\b(?:greater|longer|more|larger)\ than
         | tokens\b.{0,60}\bmust\ be\ (?:<|less|at\ most) | prompt\ cannot\ exceed
+        | exceed\w*\ (?:the\ )?model(?:'s)?\ token\ limit | range\ of\ input\ length
         | number\ of\ tokens\b.{0,60}\bgreater\ than\ the\ context
         | (?:prompt|input)\b.{0,60}\bexceeds?\b.{0,60}\b(?:tokens|length|limit)
         """,
@@ -119,7 +120,8 @@ _PROMPT = [
     rf"{_FIGURE} (?:tokens )?(?:in|from|of) (?:the |your )?(?:messages|prompt|input|text input)",
     rf"messages resulted in {_FIGURE} tokens",
     rf"{_FIGURE} (?:input|prompt) tokens",
-    rf"requested (?:about )?{_FIGURE}",
+    rf"requested (?:about |tokens )?\(?{_FIGURE}",
+    rf"current length is {_FIGURE}",
     rf"(?:prompt|request|input)\b[^0-9]{{0,40}}{_FIGURE}(?:\)| tokens?\b)",
     rf"too long: {_FIGURE}",
     rf"limit: {_FIGURE} \+",
@@ -139,7 +141,8 @@ _LIMIT = [
     rf"max_seq_len {_FIGURE}",
     rf"{_FIGURE} (?:tokens? )?max(?:imum)?\b",
     rf"max(?:imum)?\b[^0-9]{{0,60}}{_FIGURE}",
-    rf"limit[: ]+{_FIGURE}(?! \+)",
+    rf"limit(?: is)?[: ]+{_FIGURE}(?! \+)",
+    rf"length should be \[[01], ?{_FIGURE}\]",
     rf"> ?{_FIGURE}",
 ]
 _PROMPTS, _LIMITS = ([re.compile(pattern, re.IGNORECASE) for pattern in patterns] for patterns in (_PROMPT, _LIMIT))

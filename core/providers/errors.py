@@ -12,8 +12,9 @@ from core.providers.retry_after import retry_after
 LONGEST_MESSAGE = 4000
 """Characters of an error that are looked at."""
 INSIDE = (
-    "error", "message", "detail", "details", "metadata", "raw", "innererror", "inner_error", "content_filter_result",
-)  # fmt: skip
+    *("error", "message", "detail", "details", "metadata", "raw"),
+    *("innererror", "inner_error", "content_filter_result", "base_resp"),
+)
 """Where servers put an error in an error."""
 DEEPEST, MOST = 6, 20
 """Errors in one another, and beside one another, that are looked at."""
@@ -60,6 +61,8 @@ def error_in(data: Any, name: str = "") -> Complaint | None:
     """What an event, or a document that came with a success, tells of an error; None when it tells of none."""
     match data:
         case {"error": error} if error:
+            return complaint_of(data)
+        case {"base_resp": {"status_code": int(code)}} if code:  # MiniMax
             return complaint_of(data)
         case {"type": "error"} | {"object": "error"}:
             return complaint_of(data)
@@ -176,7 +179,7 @@ def _texts(record: dict[str, Any]) -> Iterator[str]:
     for key in ("type", "code"):
         if isinstance(code := record.get(key), str) and not code.isdecimal() and code not in ("error", "None"):
             yield code
-    for key in ("message", "msg", "detail", "error", "raw"):
+    for key in ("message", "msg", "status_msg", "detail", "error", "raw"):
         if isinstance(text := record.get(key), str) and _json(text) is None:
             yield text[:LONGEST_MESSAGE]
 

@@ -77,6 +77,7 @@ def test_a_date_is_seconds_from_now() -> None:
         {"choices": [], "error": {}},
         {"type": "message_start", "message": {"usage": {}}},
         {"type": "ping"},
+        {"choices": [], "base_resp": {"status_code": 0, "status_msg": ""}},
         {},
         {"choices": [{"delta": {}}], "message": "all is well"},
     ],
