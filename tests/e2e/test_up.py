@@ -195,7 +195,7 @@ def test_a_state_directory_may_be_called_whatever_one_likes(cramped: Cramped) ->
         page = get(f"{system.flower_url}/broker").text
         return all(re.search(number, page) for number in numbers)
 
-    wait_for(all_numbers, what="Flower reads the broker's queues")
+    wait_for(all_numbers, seconds=30, what="Flower reads the broker's queues")
 
 
 def test_a_child_that_dies_again_and_again_is_named_here_and_by_doctor(cramped: Cramped) -> None:
