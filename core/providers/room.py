@@ -84,14 +84,13 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
     if complaint.kind is not ErrorKind.TOO_LONG:
         return None
     if complaint.prompt_tokens is None or complaint.limit_tokens is None:
-        return without_thinking
+        return None if complaint.status == 413 else without_thinking  # 413: its bytes are too many
     left = complaint.limit_tokens - complaint.prompt_tokens
     if left < LEAST and without_thinking and complaint.prompt_tokens > sent:
         left += sent  # the server may have counted both
-    if left >= sent * 0.9:
-        # It has only counted as far as it had to: "at least".
-        left = without_thinking or sent // 2 if left < sent else 0
-    return left if left >= LEAST else None
+    if left == sent - 1:  # it has only counted as far as it had to: "at least"
+        left = without_thinking or sent // 2
+    return left if LEAST <= left < sent else None
 
 
 def told(complaint: Complaint, asked: int, known: Room, instead: int) -> Room:
