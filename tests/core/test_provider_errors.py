@@ -78,6 +78,7 @@ def test_a_date_is_seconds_from_now() -> None:
         {"choices": [], "error": {"code": 0, "message": ""}},
         {"choices": [], "error": "None"},
         {"code": 200, "msg": "ok"},
+        {"code": 0, "message": "Success", "sid": "x"},
         {"error_code": 0, "error_msg": ""},
         {"success": True, "errors": []},
         {"type": "message_start", "message": {"usage": {}}},
