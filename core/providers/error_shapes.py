@@ -92,7 +92,7 @@ def numbers_among(codes: list[str | int]) -> Iterator[int]:
 def parameters_named(records: list[dict[str, Any]]) -> Iterator[str]:
     """Parameters that are named in a place of their own."""
     for record in records:
-        if isinstance(param := record.get("param"), str):
+        if isinstance(param := record.get("param"), str) and param not in ("", *NAMELESS):
             yield param
         match record.get("loc"):
             case list() as place:

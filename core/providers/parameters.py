@@ -76,14 +76,12 @@ def refused(complaint: Complaint, parameters: Iterable[str], adjustment: Adjustm
         and _SYSTEM_REFUSED.search(" ".join([complaint.message, *complaint.named]))
     ):
         return Adjustment(frozenset({SYSTEM}))
-    if complaint.status not in (400, 422):
-        return Adjustment()
-    if complaint.ran_out:
+    if complaint.status not in (400, 422) or complaint.ran_out:
         return Adjustment()
     dispensable = set(DISPENSABLE) & set(parameters) - adjustment.omit
     sent = {adjustment.rename.get(name, name): name for name in dispensable}
     if complaint.named:
-        named = {name.split(".")[0] for name in complaint.named} & sent.keys()
+        named = {name for name in sent if any(name == told or _names(told, name) for told in complaint.named)}
     else:
         message = _ADVICE.sub("", complaint.message)
         named = {name for name in sent if _names(message, name)}

@@ -225,6 +225,13 @@ def test_only_what_is_refused_is_dropped_however_it_is_spelt(parameter: str, mes
     assert (learned.omit, learned.rename) == ({parameter} - {""}, {})
 
 
+@pytest.mark.parametrize("param", ["stream_options", "streamOptions", "stream_options.include_usage", "None", ""])
+def test_a_place_of_its_own_may_name_it_too_or_nothing(param: str) -> None:
+    complaint = complaint_of({"error": {"message": "Unknown parameter: stream_options", "param": param}}, 400)
+    learned = refused(complaint, ("max_tokens", "stream", "stream_options"), Adjustment(), system=True)
+    assert learned.omit == {"stream_options"}
+
+
 @pytest.mark.parametrize("model", ["system", "system, 500", "system, o1"])
 def test_a_system_role_that_is_refused_becomes_part_of_the_question(server: ProviderServer, model: str) -> None:
     asker = Asker(server, model)
