@@ -16,6 +16,8 @@ class Interpreter(Protocol):
 
     over: bool
     """Whether nothing more is to come."""
+    refuses: bool
+    """Whether the model has begun to decline, in words that hold no thinking."""
 
     def feed(self, event: Event) -> Iterator[Chunk]:
         """The chunks of an event. Raises Refused for an error; whatever else it raises, the event's shape did."""
@@ -31,6 +33,8 @@ class Answer:
         self._interpreter = interpreter
         self._tags = tags
         self._text, self._thinking = _Characters(), _Characters()
+        self._said = False
+        """Whether a word of text has come."""
         self._finished = False
 
     @property
@@ -80,14 +84,18 @@ class Answer:
                 ) from None
 
     def _taken_apart(self, chunk: Chunk) -> Chunk:
+        if chunk.thinking and not self._said:
+            self._tags = self._tags or ThinkTags()
+            self._tags.beside()
+        self._said = self._said or bool(chunk.text.strip())
         if self._tags is None:
             return self._whole(chunk, Parts(chunk.text))
-        if chunk.thinking and self._tags.undecided:
-            before = self._tags.pass_on()
-            return self._whole(chunk, Parts(before.text + chunk.text))
+        if self._interpreter.refuses:
+            before = self._tags.flush()
+            return self._whole(chunk, Parts(before.text + chunk.text, before.thinking))
         parts = self._tags.feed(chunk.text)
         if chunk.finish_reason:
-            rest = self._tags.flush()
+            rest = self._tags.flush(complete=chunk.finish_reason == "stop")
             parts = Parts(parts.text + rest.text, parts.thinking + rest.thinking)
         return self._whole(chunk, parts)
 
