@@ -8,6 +8,7 @@ from core.characters import storable
 from core.providers import Chunk, ErrorKind, ProviderError
 from core.providers.errors import Refused
 from core.providers.events import Event, EventReader
+from core.providers.tail import Tail
 from core.providers.think_tags import Parts, ThinkTags
 
 
@@ -32,11 +33,17 @@ class Answer:
         self._tags = tags
         self._text, self._thinking = _Characters(), _Characters()
         self._finished = False
+        self._said, self._thought = Tail(), Tail()
 
     @property
     def over(self) -> bool:
         """Whether the rest of the body need not be read."""
         return self._interpreter.over
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """The end of the text and of the thinking as they came, passed on or not: an error may quote them."""
+        return str(self._said), str(self._thought)
 
     def feed(self, piece: bytes) -> Iterator[Chunk]:
         """What the piece completes. Raises Refused or ProviderError, unless the answer was at its end before."""
@@ -68,6 +75,8 @@ class Answer:
                     return
                 for chunk in self._interpreter.feed(event):
                     self._finished = self._finished or chunk.finish_reason is not None
+                    self._said.add(chunk.text)
+                    self._thought.add(chunk.thinking)
                     yield self._taken_apart(chunk)
         except (ProviderError, Refused):
             if not self._finished:  # else it is only the parting

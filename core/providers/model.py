@@ -104,6 +104,8 @@ class ModelAnswer:
         self._turns = turns
         self._call = Call()
         self._begun = False
+        self._written = ("", "")
+        """The text and the thinking before an error."""
 
     def __iter__(self) -> Iterator[Chunk]:
         model = self._model
@@ -144,6 +146,9 @@ class ModelAnswer:
                     yield chunk
                 if piece is None:
                     break
+        except Refused:
+            self._written = answer.written
+            raise
         finally:
             pieces.close()
 
@@ -153,7 +158,11 @@ class ModelAnswer:
         return refused(complaint, sent, adjustment, system=any(turn.role == "system" for turn in self._turns))
 
     def _told(self, complaint: Complaint) -> ProviderError:
-        said = redacted(complaint.message, (turn.text for turn in self._turns), self._model.key)
+        text, thinking = self._written
+        last = self._turns[-1]
+        answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one
+        spoken = [*(turn.text for turn in self._turns), answer, thinking]
+        said = redacted(complaint.message, spoken, self._model.key)
         return as_provider_error(complaint, said)
 
     def _tags(self) -> ThinkTags | None:
