@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from core.providers import ErrorKind, ProviderError
 from core.providers.error_words import CODES, figures, kind_by_words
-from core.providers.retry_after import retry_after
+from core.providers.retry_after import rate_reset, retry_after
 
 LONGEST_MESSAGE = 4000
 """Characters of an error that are looked at."""
@@ -53,6 +53,8 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
     status = status or next((code for code in _numbers(codes) if 400 <= code < 600), None)
     wait = retry_after(headers, records, message)
     kind = _kind(status, [code for code in codes if isinstance(code, str)], message, wait)
+    if status == 429 and wait is None:  # only now: a used-up quota has such headers too, and is no rate
+        wait = rate_reset(headers)
     prompt, limit = figures(records, message) if kind is ErrorKind.TOO_LONG else (None, None)
     return Complaint(kind, status, message, frozenset(_named(records)), wait, prompt, limit)
 
