@@ -8,6 +8,7 @@ from core.characters import storable
 from core.providers import Chunk, ErrorKind, ProviderError
 from core.providers.errors import Refused
 from core.providers.events import Event, EventReader
+from core.providers.prefill import Repeated
 from core.providers.tail import Tail
 from core.providers.think_tags import Parts, ThinkTags
 
@@ -26,11 +27,13 @@ class Interpreter(Protocol):
 class Answer:
     """A response's body. What it is fed with gives at least one chunk each time, for it is a sign of life."""
 
-    def __init__(self, interpreter: Interpreter, tags: ThinkTags | None) -> None:
-        """`tags`: when the answer's text is to begin with thinking."""
+    def __init__(self, interpreter: Interpreter, tags: ThinkTags | None, left_out: str = "") -> None:
+        """`tags`: when the answer's text is to begin with thinking; `left_out`: whitespace at the end of what it goes
+        on with, which the server has not seen."""
         self._events = EventReader()
         self._interpreter = interpreter
         self._tags = tags
+        self._repeated = Repeated(left_out)
         self._text, self._thinking = _Characters(), _Characters()
         self._finished = False
         self._said, self._thought = Tail(), Tail()
@@ -77,7 +80,7 @@ class Answer:
                     self._finished = self._finished or chunk.finish_reason is not None
                     self._said.add(chunk.text)
                     self._thought.add(chunk.thinking)
-                    yield self._taken_apart(chunk)
+                    yield self._taken_apart(chunk._replace(text=self._repeated.drop(chunk.text)))
         except (ProviderError, Refused):
             if not self._finished:  # else it is only the parting
                 raise

@@ -12,6 +12,7 @@ from core.providers.anthropic import Anthropic
 from core.providers.errors import Complaint, Refused, as_provider_error
 from core.providers.openai_compatible import OpenAICompatible
 from core.providers.parameters import SYSTEM, Adjustment, adjusted, refused, without_system
+from core.providers.prefill import trimmed
 from core.providers.redaction import redacted
 from core.providers.think_tags import ThinkTags
 from core.providers.wire import Call, api_key, endpoint, http_client
@@ -101,7 +102,7 @@ class ModelAnswer:
 
     def __init__(self, model: Model, turns: Sequence[Turn]) -> None:
         self._model = model
-        self._turns = turns
+        self._turns, self._left_out = trimmed(turns)
         self._call = Call()
         self._begun = False
         self._written = ("", "")
@@ -129,7 +130,7 @@ class ModelAnswer:
     def _ask(self, adjustment: Adjustment, learned: Adjustment | None = None) -> Iterator[Chunk]:
         model = self._model
         body = json.dumps(model.body(self._turns, adjustment), ensure_ascii=False).encode(errors="replace")
-        answer = Answer(model.protocol.interpreter(self._turns), self._tags())
+        answer = Answer(model.protocol.interpreter(self._turns), self._tags(), self._left_out)
         pieces = self._call.send(model.client, model.url, model.headers, body)
         try:
             while not answer.over:
