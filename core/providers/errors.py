@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from core.providers import ErrorKind, ProviderError
 from core.providers.error_words import CODES, figures, kind_by_words
+from core.providers.firewalls import is_firewalls
 from core.providers.retry_after import rate_reset, retry_after
 
 LONGEST_MESSAGE = 4000
@@ -53,6 +54,8 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
     status = status or next((code for code in _numbers(codes) if 400 <= code < 600), None)
     wait = retry_after(headers, records, message)
     kind = _kind(status, [code for code in codes if isinstance(code, str)], message, wait)
+    if is_firewalls(status, body[:LONGEST_MESSAGE] if isinstance(body, str) else message):
+        kind = ErrorKind.FILTERED  # it is about this question, and no other
     if status == 429 and wait is None:  # only now: a used-up quota has such headers too, and is no rate
         wait = rate_reset(headers)
     prompt, limit = figures(records, message) if kind is ErrorKind.TOO_LONG else (None, None)
@@ -104,8 +107,10 @@ def kind_of(status: int) -> ErrorKind:
             return ErrorKind.QUOTA
         case 407:  # from the proxy
             return ErrorKind.MISCONFIGURED
-        case 408 | 504:
+        case 408 | 504 | 524:  # Cloudflare's from 520 on: this one has a connection, and hears nothing
             return ErrorKind.TIMEOUT
+        case 521 | 522 | 523 | 525 | 526 | 530:  # and these have none
+            return ErrorKind.UNREACHABLE
         case 413:
             return ErrorKind.TOO_LONG
         case 429 | 529:  # 529 is Anthropic's, for a server that is overloaded
