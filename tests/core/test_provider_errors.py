@@ -143,6 +143,11 @@ def test_any_wait_is_bounded(header: str, words: str) -> None:
     [
         {"choices": [{"delta": {"content": "error"}}], "error": None},
         {"choices": [], "error": {}},
+        {"choices": [], "error": {"code": 0, "message": ""}},
+        {"choices": [], "error": "None"},
+        {"code": 200, "msg": "ok"},
+        {"error_code": 0, "error_msg": ""},
+        {"success": True, "errors": []},
         {"type": "message_start", "message": {"usage": {}}},
         {"type": "ping"},
         {"choices": [], "base_resp": {"status_code": 0, "status_msg": ""}},
@@ -152,6 +157,25 @@ def test_any_wait_is_bounded(header: str, words: str) -> None:
 )
 def test_what_is_no_error_is_none(data: Any) -> None:
     assert error_in(data) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errors": ["Out of order"]},
+        {"errors": [{"message": "Out of order"}]},
+        {"Message": "Out of order"},
+        {"exception": "Out of order"},
+        {"reason": "Out of order"},
+        {"fault": {"faultstring": "Out of order", "detail": {"errorcode": "x"}}},
+        {"error_code": 5, "error_msg": "Out of order"},
+        {"errcode": 5, "errmsg": "Out of order"},
+        {"error": "failed", "error_description": "Out of order"},
+        {"error": {"errors": [{"message": "Out of order", "reason": "badRequest"}], "code": 400}},
+    ],
+)
+def test_the_words_are_found_wherever_they_are(body: Any) -> None:
+    assert "Out of order" in complaint_of(body, 400).message
 
 
 JSON = st.recursive(
