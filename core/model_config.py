@@ -14,7 +14,9 @@ ANTHROPIC = HttpUrl("https://api.anthropic.com")
 LEAST_THINKING = 1024
 """Tokens that Anthropic's protocol lets a model think for at the least."""
 FIXED = ("model", "messages", "stream")
-"""What no request can do without, or under another name."""
+"""What has a key of its own, or no other name."""
+REQUIRED = ("model", "messages")
+"""What no request can do without."""
 
 
 class ModelConfigError(Exception):
@@ -52,7 +54,7 @@ class ModelConfig(_Table):
     first tag, and the text only the closing one."""
     omit: tuple[str, ...] = Field((), strict=False)
     """Parameters of a request that the server refuses: they are left out. `system`: the system prompt becomes part of
-    the first question."""
+    the first question; `stream`: the answer comes as one document."""
     rename: dict[str, Annotated[str, Field(min_length=1)]] = {}
     """Parameters that the server knows by another name."""
     extra_body: dict[str, Any] = {}
@@ -164,5 +166,5 @@ def _contradictions(model: ModelConfig) -> Iterator[tuple[str, str]]:
     for key in ("omit", "rename", "extra_body"):
         names = getattr(model, key)
         for name in (*names, *names.values()) if key == "rename" else names:
-            if name in FIXED:
+            if name in (REQUIRED if key == "omit" else FIXED):
                 yield key, f"no request can do without {name}" if key == "omit" else f"{name} has keys of its own"

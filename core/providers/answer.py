@@ -18,6 +18,8 @@ class Interpreter(Protocol):
 
     over: bool
     """Whether nothing more is to come."""
+    refuses: bool
+    """Whether the model has begun to decline, in words that hold no thinking."""
 
     def feed(self, event: Event) -> Iterator[Chunk]:
         """The chunks of an event. Raises Refused for an error; whatever else it raises, the event's shape did."""
@@ -35,8 +37,10 @@ class Answer:
         self._tags = tags
         self._repeated = Repeated(left_out)
         self._text, self._thinking = _Characters(), _Characters()
+        self._said = False
+        """Whether a word of text has come."""
         self._finished = False
-        self._said, self._thought = Tail(), Tail()
+        self._written, self._thought = Tail(), Tail()
 
     @property
     def over(self) -> bool:
@@ -46,7 +50,7 @@ class Answer:
     @property
     def written(self) -> tuple[str, str]:
         """The end of the text and of the thinking as they came, passed on or not: an error may quote them."""
-        return str(self._said), str(self._thought)
+        return str(self._written), str(self._thought)
 
     def feed(self, piece: bytes) -> Iterator[Chunk]:
         """What the piece completes. Raises Refused or ProviderError, unless the answer was at its end before."""
@@ -78,7 +82,7 @@ class Answer:
                     return
                 for chunk in self._interpreter.feed(event):
                     self._finished = self._finished or chunk.finish_reason is not None
-                    self._said.add(chunk.text)
+                    self._written.add(chunk.text)
                     self._thought.add(chunk.thinking)
                     yield self._taken_apart(chunk._replace(text=self._repeated.drop(chunk.text)))
         except (ProviderError, Refused):
@@ -92,14 +96,18 @@ class Answer:
                 ) from None
 
     def _taken_apart(self, chunk: Chunk) -> Chunk:
+        if chunk.thinking and not self._said:
+            self._tags = self._tags or ThinkTags()
+            self._tags.beside()
+        self._said = self._said or bool(chunk.text.strip())
         if self._tags is None:
             return self._whole(chunk, Parts(chunk.text))
-        if chunk.thinking and self._tags.undecided:
-            before = self._tags.pass_on()
-            return self._whole(chunk, Parts(before.text + chunk.text))
+        if self._interpreter.refuses:
+            before = self._tags.flush()
+            return self._whole(chunk, Parts(before.text + chunk.text, before.thinking))
         parts = self._tags.feed(chunk.text)
         if chunk.finish_reason:
-            rest = self._tags.flush()
+            rest = self._tags.flush(complete=chunk.finish_reason == "stop")
             parts = Parts(parts.text + rest.text, parts.thinking + rest.thinking)
         return self._whole(chunk, parts)
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from core.model_config import ModelConfig
+from core.model_config import LEAST_THINKING, ModelConfig
 from core.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.providers.answer import Interpreter
 from core.providers.errors import Refused, error_in
@@ -33,8 +33,10 @@ class Anthropic:
         """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
         config = self._config
         more: dict[str, Any] = {}
-        if config.thinking_budget is not None:  # a model that thinks takes no temperature
-            more["thinking"] = {"type": "enabled", "budget_tokens": config.thinking_budget}
+        # What the answer does not need, and half of the limit where that is too little for both.
+        budget = min(config.thinking_budget or 0, max(limit - config.max_tokens, limit // 2))
+        if budget >= LEAST_THINKING:  # a model that thinks takes no temperature
+            more["thinking"] = {"type": "enabled", "budget_tokens": budget}
         elif config.temperature is not None:
             more["temperature"] = config.temperature
         if config.reasoning_effort is not None:
@@ -52,7 +54,7 @@ class Anthropic:
         ]
         return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
 
-    def interpreter(self, turns: Sequence[Turn]) -> Interpreter:
+    def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter:
         """For the answer to these turns."""
         return Message()
 
@@ -75,6 +77,8 @@ class Message:
 
     def __init__(self) -> None:
         self.over = False
+        self.refuses = False
+        self._wrote = False
         self._counted: Counter[str] = Counter()
         self._finished = False
 
@@ -94,7 +98,7 @@ class Message:
             case {"type": "content_block_start", "content_block": dict(block)}:
                 yield self._block(block)
             case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
-                yield Chunk(text or "")
+                yield self._text(text)
             case {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": thinking}}:
                 yield Chunk(thinking=thinking or "")
             case {"type": "message_delta", "delta": dict(delta)}:
@@ -107,10 +111,14 @@ class Message:
             case _:
                 raise TypeError("not an event")
 
+    def _text(self, text: str | None) -> Chunk:
+        self._wrote = self._wrote or bool(text)
+        return Chunk(text or "")
+
     def _block(self, block: dict[str, Any]) -> Chunk:
         match block:
             case {"type": "text", "text": text}:
-                return Chunk(text or "")
+                return self._text(text)
             case {"type": "thinking", "thinking": thinking}:
                 return Chunk(thinking=thinking or "")
         return Chunk()
@@ -135,7 +143,9 @@ class Message:
 
     def _usage(self) -> Usage | None:
         counted = self._counted
-        return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"]) if counted else None
+        if not counted or (self._wrote and not counted["output_tokens"]):  # text is not made of no tokens
+            return None
+        return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"])
 
 
 def _numbers(usage: dict[str, Any]) -> Counter[str]:

@@ -15,7 +15,7 @@ _PROMPT = [
     rf"(?:input|prompt) token count\b[^0-9]{{0,5}}{_FIGURE}",
     rf"输入(?:长度)?(?:为|是)?\W{{0,2}}{_FIGURE}",
     rf"limit: {_FIGURE} \+",
-    rf"{_FIGURE} ?> ?[0-9]",
+    rf"(?<![0-9.,])(?<!_tokens: ){_FIGURE} ?> ?[0-9]",  # such a name is of the answer's limit
     rf"keep the first {_FIGURE}",
     rf"(?:given|received):? {_FIGURE}",
     rf"request contains {_FIGURE}",
