@@ -47,7 +47,8 @@ _LIMIT_KEYS = ("n_ctx", "max_context_length", "context_length", "max_tokens_allo
 _MOST = [
     rf"only afford {_FIGURE}",
     rf"> ?{_FIGURE}",
-    rf"(?:at most|<=?|less than(?: or equal to)?|not exceed|(?:greater|larger|more) than)\W{{0,3}}{_FIGURE}",
+    rf"(?:at most|<=?|less than(?: or equal to)?|not exceed)\W{{0,3}}{_FIGURE}",
+    rf"not (?:be )?(?:greater|larger|more) than\W{{0,3}}{_FIGURE}",
     rf"\[ ?[0-9]+ ?, ?{_FIGURE} ?\]",
     rf"max(?:imum)?\b[^0-9]{{0,60}}{_FIGURE}",
     rf"limit(?: is| of)?[: ]+{_FIGURE}",

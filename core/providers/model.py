@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from core.model_config import ModelConfig
-from core.providers import Chunk, ChunkStream, ErrorKind, ProviderError, Turn
+from core.providers import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.providers.answer import Answer, Interpreter
 from core.providers.anthropic import Anthropic
-from core.providers.errors import Complaint, Refused, as_provider_error
+from core.providers.errors import LIMITS, Complaint, Refused, as_provider_error
 from core.providers.openai_compatible import OpenAICompatible
 from core.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
 from core.providers.prefill import trimmed
@@ -66,6 +66,12 @@ class Model:
         parameters = self.protocol.parameters(request.limit)
         fixed = {"model": config.model, "stream": STREAM not in omit, **self.protocol.conversation(said)}
         return {**fixed, **adjusted(parameters, request.adjustment), **config.extra_body}
+
+    def sends_limit(self, request: "Request") -> bool:
+        """Whether the server is told the request's limit."""
+        own = not self.config.extra_body.keys().isdisjoint((*LIMITS, *request.adjustment.rename.values()))
+        names = self.protocol.parameters(request.limit).keys() - request.adjustment.omit
+        return not own and not names.isdisjoint(LIMITS)
 
     def saw(self, chunk: Chunk, asked: int) -> None:
         """A chunk has come, of the answer to so many bytes."""
@@ -141,7 +147,8 @@ class ModelAnswer:
     def _ask(self, request: Request) -> Iterator[Chunk]:
         model = self._model
         body = json.dumps(model.body(self._turns, request), ensure_ascii=False).encode(errors="replace")
-        interpreter = model.protocol.interpreter(self._turns, request.limit)
+        most = request.limit if model.sends_limit(request) else LARGEST_COUNT
+        interpreter = model.protocol.interpreter(self._turns, most)
         answer = Answer(interpreter, self._tags(), self._left_out)
         pieces = self._call.send(model.client, model.url, model.headers, body)
         try:
@@ -172,7 +179,7 @@ class ModelAnswer:
         sent = model.protocol.parameters(request.limit).keys() - model.protocol.required | {STREAM}
         system = any(turn.role == "system" for turn in self._turns)
         learned = refused(complaint, sent, request.adjustment, system=system)
-        if not learned.rename:
+        if not learned.rename and model.sends_limit(request):
             instead = smaller(complaint, request.limit, model.config.max_tokens)
             if instead is not None:
                 tells = told(complaint, self._asked, model.room, instead)

@@ -72,6 +72,13 @@ def _qwen_answer(_: int, answer: int, most: int) -> str | None:
     return f"Range of max_tokens should be [1, {most}]" if answer > most else None
 
 
+def _afford(_: int, answer: int, most: int) -> str | None:
+    told = (
+        f"This request requires more credits, or fewer max_tokens. You requested up to {answer} tokens, but can only "
+    )
+    return f"{told}afford {most}. To increase, add more credits" if answer > most else None
+
+
 CONTEXTS = {"vllm": _vllm, "at-least": _at_least, "anthropic": _anthropic, "tpm": _tpm, "silent": _without_figures}
 ANSWERS = {
     "anthropic-answer": _anthropic_answer,
@@ -86,9 +93,9 @@ TEMPLATE = 15
 def _strict(handler: Handler) -> None:
     asked = handler.owner.requests[-1]
     prompt = sum(len(turn["content"].encode()) for turn in asked["messages"]) // 3 + TEMPLATE
-    told = {**CONTEXTS, **ANSWERS}[asked["model"]](prompt, asked.get("max_tokens", 0), MOST)
+    told = {**CONTEXTS, **ANSWERS, "afford": _afford}[asked["model"]](prompt, asked.get("max_tokens", 0), MOST)
     if told:
-        handler.head(400, "application/json")
+        handler.head(402 if asked["model"] == "afford" else 400, "application/json")
         handler.say(json.dumps({"error": {"message": told, "type": "invalid_request_error"}}))
         return
     handler.head()
@@ -100,7 +107,7 @@ def _strict(handler: Handler) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ProviderServer]:
     """A server with little room."""
-    strict = ProviderServer(dict.fromkeys([*CONTEXTS, *ANSWERS], _strict))
+    strict = ProviderServer(dict.fromkeys([*CONTEXTS, *ANSWERS, "afford"], _strict))
     yield strict
     strict.stop()
 
@@ -138,7 +145,9 @@ def test_room_for_thinking_does_not_make_a_question_too_long(server: ProviderSer
 def test_a_table_that_is_right_is_enough_for_a_dense_question(server: ProviderServer, model: str) -> None:
     asker = Asker(server, model, context_tokens=MOST, max_tokens=300)
     asker.ask()
-    assert asker.ask("1" * 3 * 1700)[-1] == 300
+    last = asker.ask("1" * 3 * 1700)[-1]
+    assert last is not None
+    assert 300 <= last <= MOST - 1700 - TEMPLATE
 
 
 @pytest.mark.parametrize("model", ["vllm", "at-least", "anthropic"])
@@ -154,6 +163,32 @@ def test_the_greatest_limit_is_used_and_remembered(server: ProviderServer, model
     asker = Asker(server, model, max_tokens=5000)
     assert asker.ask() == [5000, MOST]
     assert asker.ask() == [MOST]
+
+
+def test_what_can_be_paid_for_is_used_and_not_remembered(server: ProviderServer) -> None:
+    asker = Asker(server, "afford", max_tokens=5000, thinking_budget=1)
+    assert asker.ask() == [5001, MOST]
+    assert asker.ask() == [5001, MOST]
+
+
+@pytest.mark.parametrize("told", ["", ", but can only afford 63"])
+def test_a_quota_that_allows_no_answer_is_one(told: str) -> None:
+    complaint = complaint_of({"error": {"message": f"It needs more credits, or fewer max_tokens{told}"}}, 402)
+    assert complaint.kind == "quota"
+    assert smaller(complaint, 4096, 1024) is None
+
+
+def test_without_a_limit_there_is_none_to_make_smaller(server: ProviderServer) -> None:
+    asker = Asker(server, "vllm", extra_body={"max_tokens": 2000})
+    with pytest.raises(ProviderError) as raised:
+        asker.ask("x" * 3 * 1000)
+    assert raised.value.kind is ErrorKind.TOO_LONG
+    assert asker.ask() == [2000]
+
+
+def test_figures_are_used_to_the_last_token(server: ProviderServer) -> None:
+    asker = Asker(server, "vllm", max_tokens=2040)
+    assert asker.ask() == [2040, MOST - TEMPLATE - 1]
 
 
 def test_a_question_that_leaves_no_room_is_too_long(server: ProviderServer) -> None:
@@ -175,6 +210,7 @@ def test_a_question_that_leaves_no_room_is_too_long(server: ProviderServer) -> N
         ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 9216, 8192),
         ("`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 3500 `inputs` tokens", 1024, 596),
         ("Conversation roles must alternate", 9216, None),
+        ("`max_tokens` must be greater than 16", 1024, None),
     ],
 )
 def test_a_smaller_limit_is_tried_where_it_helps(message: str, sent: int, instead: int | None) -> None:
