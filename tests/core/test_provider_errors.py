@@ -178,6 +178,18 @@ def test_the_words_are_found_wherever_they_are(body: Any) -> None:
     assert "Out of order" in complaint_of(body, 400).message
 
 
+@pytest.mark.parametrize(
+    ("message", "ran_out"),
+    [
+        ("Reached context length of 4096 tokens, and it does not support mid-generation context overflow.", True),
+        ("context shift is disabled", True),
+        ("The prompt is longer than the context window.", False),
+    ],
+)
+def test_a_context_that_fills_up_while_it_writes_is_an_end(message: str, ran_out: bool) -> None:
+    assert complaint_of({"error": {"message": message, "code": 500}}).ran_out is ran_out
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
