@@ -30,6 +30,10 @@ _LIMIT_IS_WRONG = re.compile(
 """How sentences begin that are about it, and not about the conversation."""
 
 
+ABOUT_ONE_REQUEST = (400, 413, 422)
+"""A status with which no server speaks of how often it was asked, whatever words it has."""
+
+
 class Complaint(NamedTuple):
     """An error as a server told it."""
 
@@ -79,7 +83,8 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
         beyond = prompt is not None and limit is not None and prompt > limit
         if of_the_limit:
             kind = ErrorKind.REJECTED
-        elif (status == 429 or is_of_a_rate(message)) and not beyond:  # one request may be more than the rate allows
+        elif not beyond and (status == 429 or (status not in ABOUT_ONE_REQUEST and is_of_a_rate(message))):
+            # One request alone may be more than the rate allows.
             kind = ErrorKind.RATE_LIMITED
     if is_firewalls(status, body[:LONGEST_MESSAGE] if isinstance(body, str) else message):
         kind = ErrorKind.FILTERED  # it is about this question, and no other
@@ -118,7 +123,9 @@ def error_in(data: Any, name: str = "") -> Complaint | None:
             return complaint_of(data)
         case {"detail": detail} if detail and "type" not in data:
             return complaint_of(data)
-        case {"message": str(message)} if message and _is_of_errors(data.get("type")):
+        case {"message": str(message)} if (
+            message and _is_of_errors(data.get("type")) and _is_failure(data.get("code"))
+        ):
             return complaint_of(data)
         case [{"error": error}, *_] if _tells(error):
             return complaint_of(data)
@@ -132,7 +139,8 @@ def _tells(error: Any) -> bool:
     return bool(error) and str(error).lower() not in ("false", "none", "null")
 
 
-def _is_failure(code: int | str) -> bool:
+def _is_failure(code: Any) -> bool:
+    """Whether a code in a success is one of a failure, as far as it tells."""
     return str(code).lower() not in ("0", "200", "ok", "success", "true", "false", "")
 
 
@@ -195,6 +203,8 @@ def _kind(status: int | None, codes: list[str], message: str, wait: float | None
         return ErrorKind.QUOTA
     told = [CODES[name] for code in codes if (name := code_name(code)) in CODES]
     by_words = kind_by_words(message)
+    if by_words is ErrorKind.RATE_LIMITED and status in ABOUT_ONE_REQUEST:
+        by_words = None
     if by_words is ErrorKind.QUOTA and ErrorKind.QUOTA not in told and wait is not None and wait < SOON:
         by_words = None  # what is there again soon is a rate
     # Words of a code that say exactly what is wrong, then those of the message, then codes that say it roughly.

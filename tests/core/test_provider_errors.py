@@ -146,6 +146,7 @@ def test_any_wait_is_bounded(header: str, words: str) -> None:
         {"choices": [], "error": {"code": 0, "message": ""}},
         {"choices": [], "error": "None"},
         {"code": 200, "msg": "ok"},
+        {"code": 0, "message": "Success", "sid": "x"},
         {"error_code": 0, "error_msg": ""},
         {"success": True, "errors": []},
         {"type": "message_start", "message": {"usage": {}}},

@@ -13,6 +13,7 @@ from tests.servers.streams import CASES
 from tests.servers.words import under_answers
 
 FAILED = {
+    ErrorKind.UNREACHABLE: "could not be reached",
     ErrorKind.UNAUTHORIZED: "key",
     ErrorKind.MODEL_NOT_FOUND: "name",
     ErrorKind.QUOTA: "quota",
