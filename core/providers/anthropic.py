@@ -44,36 +44,19 @@ class Anthropic:
         return {"max_tokens": limit, **more}
 
     def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]:
-        """The turns as the API takes them: the system's text apart, roles that alternate, no turn that is blank, and
-        no whitespace at the end of an answer that is to be gone on with."""
+        """The turns as the API takes them: the system's text apart, roles that alternate, and no turn that is
+        blank."""
         spoken = [turn for turn in turns if turn.text.strip()]
         system = [turn.text for turn in spoken if turn.role == "system"]
         messages = [
             {"role": role, "content": "\n\n".join(turn.text for turn in same)}
             for role, same in groupby((turn for turn in spoken if turn.role != "system"), attrgetter("role"))
         ]
-        if messages and messages[-1]["role"] == "assistant":
-            messages[-1]["content"] = messages[-1]["content"].rstrip()
         return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
 
     def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter:
         """For the answer to these turns."""
-        last = turns[-1]
-        return Message(last.text[len(last.text.rstrip()) :] if last.role == "assistant" else "")
-
-
-class _Repeated:
-    """Drops the whitespace that was left out of a conversation's end when the model says it again."""
-
-    def __init__(self, left_out: str) -> None:
-        self._left_out = left_out
-
-    def drop(self, text: str) -> str:
-        while self._left_out and text.startswith(self._left_out[0]):
-            self._left_out, text = self._left_out[1:], text[1:]
-        if text:
-            self._left_out = ""
-        return text
+        return Message()
 
 
 FINISH: dict[str, FinishReason] = {
@@ -92,13 +75,11 @@ PROMPT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_token
 class Message:
     """What the events of one answer mean. Types that are not known are signs of life, and no more."""
 
-    def __init__(self, left_out: str) -> None:
-        """`left_out`: whitespace at the end of the conversation that the API does not take."""
+    def __init__(self) -> None:
         self.over = False
         self.refuses = False
         self._wrote = False
         self._counted: Counter[str] = Counter()
-        self._repeated = _Repeated(left_out)
         self._finished = False
 
     def feed(self, event: Event) -> Iterator[Chunk]:
@@ -132,7 +113,7 @@ class Message:
 
     def _text(self, text: str | None) -> Chunk:
         self._wrote = self._wrote or bool(text)
-        return Chunk(self._repeated.drop(text or ""))
+        return Chunk(text or "")
 
     def _block(self, block: dict[str, Any]) -> Chunk:
         match block:

@@ -67,10 +67,14 @@ _SAID = [
         | (?:prompt|input|requested?)\b.{0,30}\b\d[\d,]*\)?\ tokens?\b.{0,60}\bcontext\b
         | (?:prompt|input|sequence)\ (?:length|size|tokens?)\b.{0,40}\b(?:greater|longer|more|larger)\ than
         | tokens\b.{0,60}\bmust\ be\ (?:<|less|at\ most) | prompt\ cannot\ exceed
-        | exceed\w*\ (?:the\ )?model(?:'s)?\ token\ limit | range\ of\ input\ length | prompt\ 超长
+        | exceed\w*\ (?:the\ )?model(?:'s)?\ token\ limit | range\ of\ input\ length
         | exceeds?\ max(?:imum)?\ (?:length|(?:input|message|prompt)\ tokens)
         | number\ of\ tokens\b.{0,60}\bgreater\ than\ the\ context
         | (?:prompt|input)\b.{0,60}\bexceeds?\b.{0,60}\b(?:tokens|length|limit)
+        | (?:prompt|input|conversation)\b.{0,40}\blonger\ than\b.{0,40}\bcontext | sum\ of\ prompt\ length
+        | (?:prompt|input)\b.{0,60}\bonly\ supports\ up\ to | must\ have\ less\ than\ \d+\ tokens
+        | \bmaxlength:\ \d+,\ actual:\ \d | context\ shift\ is\ disabled | at\ least\ 1,\ got\ (?:-|0\b)
+        | 超长 | (?:tokens?|输入|上下文|长度)\S{0,8}超(?:过|出)\S{0,12}(?:上限|限制|最大|长度)
         """,
     ),
     (ErrorKind.EMPTY, r"could\ not\ finish\ the\ message\ because\ max_tokens"),
@@ -101,6 +105,7 @@ _SAID = [
     ),
     (ErrorKind.SERVER_ERROR, r"model\ has\ crashed | failed\ to\ load\ model | \bmodel\ unloaded"),
     (ErrorKind.UNREACHABLE, r"unexpected\ endpoint"),  # LM Studio, with a success
+    (ErrorKind.REJECTED, r"no\ endpoints\ found\ (?:that\ (?:can\ )?(?:handle|support)|matching)"),
     (
         ErrorKind.MODEL_NOT_FOUND,
         r"""
@@ -144,8 +149,17 @@ def is_of_a_rate(message: str) -> bool:
     return _RATE.search(message) is not None
 
 
+_FILLED = re.compile(r"at least 1, got (?:-|0\b)", re.IGNORECASE)
+
+
+def leaves_nothing(message: str) -> bool:
+    """Whether the sentence speaks of the limit of an answer that a server has reckoned: what the prompt leaves."""
+    return _FILLED.search(message) is not None
+
+
 _RAN_OUT = re.compile(
-    r"could not finish the message because max_tokens|mid-generation context overflow", re.IGNORECASE
+    r"could not finish the message because max_tokens|mid-generation context overflow|context shift is disabled",
+    re.IGNORECASE,
 )
 
 

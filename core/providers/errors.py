@@ -15,13 +15,18 @@ from core.providers.error_shapes import (
     records_of,
     texts_of,
 )
-from core.providers.error_words import CODES, is_of_a_rate, kind_by_words, ran_out
+from core.providers.error_words import CODES, is_of_a_rate, kind_by_words, leaves_nothing, ran_out
 from core.providers.figures import figures, most_of_an_answer
-from core.providers.retry_after import retry_after
+from core.providers.firewalls import is_firewalls
+from core.providers.retry_after import rate_reset, retry_after
 
 LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens")
 """What servers call the limit of an answer."""
-_LIMIT_IS_WRONG = re.compile(rf"(?:^|[:-] )\W*(?:(?:invalid|range of) )?\W*(?:{'|'.join(LIMITS)})\b", re.IGNORECASE)
+SOON = 3600.0
+"""Seconds: what is there again before is a rate, and no quota."""
+_LIMIT_IS_WRONG = re.compile(
+    rf"(?:^|[:-] |\bfewer )\W*(?:(?:invalid|range of) )?\W*(?:{'|'.join(LIMITS)})\b", re.IGNORECASE
+)
 """How sentences begin that are about it, and not about the conversation."""
 
 
@@ -69,7 +74,8 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
     wait = retry_after(headers, records, message)
     named = frozenset(parameters_named(records))
     prompt, limit = figures(records, message)
-    of_the_limit = prompt is None and (not named.isdisjoint(LIMITS) or bool(_LIMIT_IS_WRONG.search(message)))
+    of_the_limit = not named.isdisjoint(LIMITS) or _LIMIT_IS_WRONG.search(message) is not None
+    of_the_limit = of_the_limit and prompt is None and not leaves_nothing(message)
     kind = _kind(status, [code for code in codes if isinstance(code, str)], message, wait)
     if status == 404 and named == {"model"}:
         kind = ErrorKind.MODEL_NOT_FOUND
@@ -80,7 +86,11 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
         elif not beyond and (status == 429 or (status not in ABOUT_ONE_REQUEST and is_of_a_rate(message))):
             # One request alone may be more than the rate allows.
             kind = ErrorKind.RATE_LIMITED
-    of_the_limit = of_the_limit and kind is ErrorKind.REJECTED
+    if is_firewalls(status, body[:LONGEST_MESSAGE] if isinstance(body, str) else message):
+        kind = ErrorKind.FILTERED  # it is about this question, and no other
+    if status == 429 and wait is None:  # only now: a used-up quota has such headers too, and is no rate
+        wait = rate_reset(headers)
+    of_the_limit = of_the_limit and kind in (ErrorKind.REJECTED, ErrorKind.QUOTA)
     return Complaint(
         kind,
         status,
@@ -159,8 +169,10 @@ def kind_of(status: int) -> ErrorKind:
             return ErrorKind.QUOTA
         case 407:  # from the proxy
             return ErrorKind.MISCONFIGURED
-        case 408 | 504:
+        case 408 | 504 | 524:  # Cloudflare's from 520 on: this one has a connection, and hears nothing
             return ErrorKind.TIMEOUT
+        case 521 | 522 | 523 | 525 | 526 | 530:  # and these have none
+            return ErrorKind.UNREACHABLE
         case 413:
             return ErrorKind.TOO_LONG
         case 429 | 529:  # 529 is Anthropic's, for a server that is overloaded
@@ -193,7 +205,7 @@ def _kind(status: int | None, codes: list[str], message: str, wait: float | None
     by_words = kind_by_words(message)
     if by_words is ErrorKind.RATE_LIMITED and status in ABOUT_ONE_REQUEST:
         by_words = None
-    if by_words is ErrorKind.QUOTA and ErrorKind.QUOTA not in told and wait is not None:
+    if by_words is ErrorKind.QUOTA and ErrorKind.QUOTA not in told and wait is not None and wait < SOON:
         by_words = None  # what is there again soon is a rate
     # Words of a code that say exactly what is wrong, then those of the message, then codes that say it roughly.
     for exact in (ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.QUOTA, ErrorKind.MODEL_NOT_FOUND):

@@ -12,7 +12,10 @@ _PROMPT = [
     rf"current length is {_FIGURE}",
     rf"(?:prompt|request|input)\b[^0-9]{{0,40}}{_FIGURE}(?:\)| tokens?\b| exceeds)",
     rf"too long: {_FIGURE}",
+    rf"(?:input|prompt) token count\b[^0-9]{{0,5}}{_FIGURE}",
+    rf"输入(?:长度)?(?:为|是)?\W{{0,2}}{_FIGURE}",
     rf"limit: {_FIGURE} \+",
+    rf"(?<![0-9.,])(?<!_tokens: ){_FIGURE} ?> ?[0-9]",  # such a name is of the answer's limit
     rf"keep the first {_FIGURE}",
     rf"(?:given|received):? {_FIGURE}",
     rf"request contains {_FIGURE}",
@@ -23,13 +26,16 @@ _PROMPT = [
 _LIMIT = [
     rf"n_ctx: {_FIGURE}",
     rf"max(?:imum)? context (?:length|size|window)[^0-9]{{0,30}}{_FIGURE}",
-    rf"context(?: (?:length|size|window|limit))?\b[^0-9]{{0,40}}{_FIGURE}(?! \+)",
-    rf"must be (?:<=?|less than|at most) {_FIGURE}",
-    rf"cannot exceed {_FIGURE}",
+    # What "exceeds limit (2013)" is a code of MiniMax's.
+    rf"context(?: (?:length|size|window|limit))?\b[^0-9]{{0,40}}(?<!exceeds limit \(){_FIGURE}(?! \+)",
+    rf"must (?:be|have) (?:<=?|less than|at most) {_FIGURE}",
+    rf"(?:can)?not exceed (?:\w+ )?\(?{_FIGURE}",
+    rf"supports up to {_FIGURE}",
+    rf"(?:上限|最多|最大长度)(?:为|是)?\W{{0,2}}{_FIGURE}",
     rf"max_seq_len {_FIGURE}",
     rf"{_FIGURE} (?:tokens? )?max(?:imum)?\b",
     rf"max(?:imum)?\b[^0-9]{{0,60}}{_FIGURE}",
-    rf"limit(?: is| of)?[: ]+{_FIGURE}(?! \+)",
+    rf"limit(?: for this model)?(?: is| of)?[: ]+{_FIGURE}(?! \+)",
     rf"length should be \[[01], ?{_FIGURE}\]",
     rf"> ?{_FIGURE}",
 ]
@@ -39,6 +45,7 @@ _LIMIT_KEYS = ("n_ctx", "max_context_length", "context_length", "max_tokens_allo
 
 
 _MOST = [
+    rf"only afford {_FIGURE}",
     rf"> ?{_FIGURE}",
     rf"(?:at most|<=?|less than(?: or equal to)?|not exceed)\W{{0,3}}{_FIGURE}",
     rf"not (?:be )?(?:greater|larger|more) than\W{{0,3}}{_FIGURE}",
@@ -70,7 +77,7 @@ def _given(records: list[dict[str, Any]], keys: tuple[str, ...]) -> int | None:
 def _found(patterns: list[re.Pattern[str]], text: str) -> int | None:
     for pattern in patterns:
         if match := pattern.search(text):
-            digits = re.sub(r"[^0-9]", "", match[1])
+            digits = re.sub(r"[^0-9]", "", re.sub(r"\.[0-9]{0,2}$", "", match[1]))  # 5.000 are more than 5000.0
             if 0 < len(digits) < 10 and int(digits) > 0:
                 return int(digits)
     return None

@@ -12,6 +12,7 @@ from core.providers.anthropic import Anthropic
 from core.providers.errors import LIMITS, Complaint, Refused, as_provider_error
 from core.providers.openai_compatible import OpenAICompatible
 from core.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
+from core.providers.prefill import trimmed
 from core.providers.redaction import redacted
 from core.providers.room import Room, counted, limit, size, smaller, told
 from core.providers.think_tags import ThinkTags
@@ -113,12 +114,14 @@ class ModelAnswer:
 
     def __init__(self, model: Model, turns: Sequence[Turn]) -> None:
         self._model = model
-        self._turns = turns
+        self._turns, self._left_out = trimmed(turns)
         self._asked = size(turns)
         self._call = Call()
         self._begun = False
         self._said = False
         """Whether a word of text has come."""
+        self._written = ("", "")
+        """The text and the thinking before an error."""
 
     def __iter__(self) -> Iterator[Chunk]:
         model = self._model
@@ -145,7 +148,8 @@ class ModelAnswer:
         model = self._model
         body = json.dumps(model.body(self._turns, request), ensure_ascii=False).encode(errors="replace")
         most = request.limit if model.sends_limit(request) else LARGEST_COUNT
-        answer = Answer(model.protocol.interpreter(self._turns, most), self._tags())
+        interpreter = model.protocol.interpreter(self._turns, most)
+        answer = Answer(interpreter, self._tags(), self._left_out)
         pieces = self._call.send(model.client, model.url, model.headers, body)
         try:
             while not answer.over:
@@ -163,6 +167,9 @@ class ModelAnswer:
                     yield chunk
                 if piece is None:
                     break
+        except Refused:
+            self._written = answer.written
+            raise
         finally:
             pieces.close()
 
@@ -180,7 +187,11 @@ class ModelAnswer:
         return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
 
     def _told(self, complaint: Complaint) -> ProviderError:
-        said = redacted(complaint.message, (turn.text for turn in self._turns), self._model.key)
+        text, thinking = self._written
+        last = self._turns[-1]
+        answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one
+        spoken = [*(turn.text for turn in self._turns), answer, thinking]
+        said = redacted(complaint.message, spoken, self._model.key)
         return as_provider_error(complaint, said)
 
     def _tags(self) -> ThinkTags | None:

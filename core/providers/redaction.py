@@ -1,6 +1,6 @@
 """A provider's own words, made fit for an operator's log: pure.
 
-Servers quote in their errors what they were sent: the key, the address, the conversation.
+Servers quote in their errors what they were sent, the key, the address, the conversation; and what the model wrote.
 """
 
 import re
@@ -39,6 +39,15 @@ _SECRETS = re.compile(
     """,
     re.VERBOSE,
 )
+_QUOTES = re.compile(
+    r"""
+    ( \binput\ at\ pos(?:ition)?\ \d{1,12}:                               # llama.cpp's, of what it can't parse
+    | \blast\ read: | \b(?:raw|failed_generation)\s?[:=](?=\s?['"`])      # its JSON library's; Ollama's, Groq's
+    ).+
+    """,
+    re.VERBOSE,
+)
+"""Where servers quote what the model wrote, also what they have not passed on; how far is not to be told."""
 _WORD = re.compile(r"\w+")
 
 
@@ -51,6 +60,7 @@ def redacted(words: str, conversation: Iterable[str], key: str = "") -> str:
     if len(key) >= SHORTEST_KEY:
         text = text.replace(key, GONE)
     text = _SECRETS.sub(GONE, _URL.sub(r"\1\2", one_line(text)))
+    text = _QUOTES.sub(rf"\1 {GONE}", text)
     text = _without(text, conversation)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

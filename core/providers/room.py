@@ -80,6 +80,8 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
     without_thinking = usual if usual < sent else None
     if complaint.of_the_limit:
         most = complaint.most_tokens
+        if complaint.kind is ErrorKind.QUOTA and (most is None or most < LEAST):
+            return None
         return most if most is not None and most < sent else without_thinking
     if complaint.kind is not ErrorKind.TOO_LONG:
         return None
@@ -95,8 +97,9 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
 
 def told(complaint: Complaint, asked: int, known: Room, instead: int) -> Room:
     """What the refusal of a request of so many bytes tells of others, if a limit of `instead` cures it."""
+    # Of a rate others take too, and what can be paid for changes with each answer.
+    if complaint.kind is ErrorKind.QUOTA or complaint.status in (413, 429):
+        return Room()
     if complaint.of_the_limit:
         return Room(most=instead)
-    if complaint.status in (413, 429):  # of a rate, which others take from too
-        return Room()
     return Room(context=complaint.limit_tokens) | counted(known, asked, complaint.prompt_tokens)

@@ -72,6 +72,13 @@ def _qwen_answer(_: int, answer: int, most: int) -> str | None:
     return f"Range of max_tokens should be [1, {most}]" if answer > most else None
 
 
+def _afford(_: int, answer: int, most: int) -> str | None:
+    told = (
+        f"This request requires more credits, or fewer max_tokens. You requested up to {answer} tokens, but can only "
+    )
+    return f"{told}afford {most}. To increase, add more credits" if answer > most else None
+
+
 CONTEXTS = {"vllm": _vllm, "at-least": _at_least, "anthropic": _anthropic, "tpm": _tpm, "silent": _without_figures}
 ANSWERS = {
     "anthropic-answer": _anthropic_answer,
@@ -86,9 +93,9 @@ TEMPLATE = 15
 def _strict(handler: Handler) -> None:
     asked = handler.owner.requests[-1]
     prompt = sum(len(turn["content"].encode()) for turn in asked["messages"]) // 3 + TEMPLATE
-    told = {**CONTEXTS, **ANSWERS}[asked["model"]](prompt, asked.get("max_tokens", 0), MOST)
+    told = {**CONTEXTS, **ANSWERS, "afford": _afford}[asked["model"]](prompt, asked.get("max_tokens", 0), MOST)
     if told:
-        handler.head(400, "application/json")
+        handler.head(402 if asked["model"] == "afford" else 400, "application/json")
         handler.say(json.dumps({"error": {"message": told, "type": "invalid_request_error"}}))
         return
     handler.head()
@@ -100,7 +107,7 @@ def _strict(handler: Handler) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ProviderServer]:
     """A server with little room."""
-    strict = ProviderServer(dict.fromkeys([*CONTEXTS, *ANSWERS], _strict))
+    strict = ProviderServer(dict.fromkeys([*CONTEXTS, *ANSWERS, "afford"], _strict))
     yield strict
     strict.stop()
 
@@ -156,6 +163,19 @@ def test_the_greatest_limit_is_used_and_remembered(server: ProviderServer, model
     asker = Asker(server, model, max_tokens=5000)
     assert asker.ask() == [5000, MOST]
     assert asker.ask() == [MOST]
+
+
+def test_what_can_be_paid_for_is_used_and_not_remembered(server: ProviderServer) -> None:
+    asker = Asker(server, "afford", max_tokens=5000, thinking_budget=1)
+    assert asker.ask() == [5001, MOST]
+    assert asker.ask() == [5001, MOST]
+
+
+@pytest.mark.parametrize("told", ["", ", but can only afford 63"])
+def test_a_quota_that_allows_no_answer_is_one(told: str) -> None:
+    complaint = complaint_of({"error": {"message": f"It needs more credits, or fewer max_tokens{told}"}}, 402)
+    assert complaint.kind == "quota"
+    assert smaller(complaint, 4096, 1024) is None
 
 
 def test_without_a_limit_there_is_none_to_make_smaller(server: ProviderServer) -> None:

@@ -68,7 +68,7 @@ def _of_openai(body: Body, tags: ThinkTags | None = None) -> Heard:
 
 
 def _of_anthropic(body: Body) -> Heard:
-    return _hear(Answer(Message(""), None), [_bytes(body)])
+    return _hear(Answer(Message(), None), [_bytes(body)])
 
 
 def _delta(reason: str | None = None, index: int = 0, **delta: Any) -> dict[str, Any]:
@@ -535,7 +535,7 @@ def test_bytes_of_any_kind_are_chunks_or_an_error(kind: str) -> None:
         for at, change in changes:
             body = body[:at] + change + body[at + 1 :]
         places = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
-        answer = Answer(Completion() if kind == "openai" else Message(" "), ThinkTags())
+        answer = Answer(Completion() if kind == "openai" else Message(), ThinkTags(), " ")
         heard = _hear(answer, [body[start:end] for start, end in pairwise(places)])
         assert heard.error is not None or heard.reason is not None
 

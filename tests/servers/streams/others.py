@@ -187,7 +187,7 @@ CASES: dict[str, Case] = {
     ),
     "a page that wants a browser": Case(
         b"<!DOCTYPE html><title>Attention Required!</title>",
-        error=ErrorKind.UNAUTHORIZED,
+        error=ErrorKind.FILTERED,
         status=403,
         headers={"Content-Type": "text/html; charset=UTF-8"},
     ),
