@@ -1,7 +1,7 @@
 """How much of a conversation a model takes, and how much less after it has refused one: pure functions of values."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from core.answers.tokens import TURN_OVERHEAD, estimate, size
 from core.model_config import ModelConfig
@@ -78,17 +78,35 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     return narrow._replace(room=min(room, narrow.taken_by(refused) // 2))
 
 
+Subject = Literal["message", "conversation", "instructions", "answer"]
+"""What is more than a model takes: the question by itself, this with what had to go with it, the operator's system
+prompt by itself, or the question with the room for its answer."""
+
+
 class TooLong(ProviderError):
     """The least that must be sent is more than the model takes, or seems to be."""
 
-    def __init__(self, subject: str, tokens: int, limit: int, label: str, refusal: ProviderError) -> None:
-        """`subject`: whose tokens these are, with the verb; `label`: what people call the model."""
+    def __init__(
+        self, subject: Subject, who: str, tokens: int, limit: int, label: str, refusal: ProviderError
+    ) -> None:
+        """`who`: the subject in words; `tokens` of it, as the provider has counted them, or estimated; `limit`: what
+        the provider, or else the model's table, says; `label`: what people call the model.
+
+        The figures are told only when they show what is wrong: often it is the room for the answer that is missing.
+        """
         super().__init__(
             ErrorKind.TOO_LONG, refusal.log_detail, said=refusal.said, prompt_tokens=tokens, limit_tokens=limit
         )
+        shown = tokens > limit > 0
+        has = "have" if subject == "instructions" else "has"
+        self.subject: Subject = subject if shown or subject != "message" else "answer"
         self.tokens = tokens
         self.limit = limit
-        self.detail = f"{subject} about {tokens:,} tokens; {label} takes at most {limit:,}."
+        self.detail = (
+            f"{who} {has} about {tokens:,} tokens; {label} takes at most {limit:,}."
+            if shown
+            else f"{who} and the room for an answer are more than {label} takes."
+        )
         """For the person who asked."""
 
 
@@ -100,28 +118,20 @@ def too_long(
     counted, named = Figures.of(refusal)
     guess = window.taken_by(refused)
     tokens = guess if counted is None else counted
+    limit = window.room if named is None else named
     of_system = tokens * (window.tokens(system_prompt) if system_prompt else 0) // guess
-    if named is None:
-        limit = min(window.room, tokens - 1)  # it has been refused, whatever the table promises
-    elif named < tokens:
-        limit = named
-    elif named > window.reserve:  # some servers count the answer's part too
-        limit = named - window.reserve
-        tokens = max(tokens, limit + 1)
-    else:
-        subject = "Your message and the room that is kept for its answer have"
-        return TooLong(subject, max(tokens + window.reserve, named + 1), named, label, refusal)
+    subject: Subject = "conversation"
     if not least:
-        subject = "This conversation has"
+        who = "This conversation"
     elif of_system > limit:
-        return TooLong("This service's own instructions have", of_system, limit, label, refusal)
+        subject, who, tokens = "instructions", "This service's own instructions", of_system
     elif 2 * of_system > tokens:
-        subject = "Your message and this service's own instructions have"
+        who = "Your message with this service's own instructions"
     elif refused[-1].role == "assistant" or sum(turn.role == "user" for turn in refused) > 1:
-        subject = "Your message and the answer so far have"
+        who = "Your message with the answer so far"
     else:
-        subject = "Your message has"
-    return TooLong(subject, tokens, limit, label, refusal)
+        subject, who = "message", "Your message"
+    return TooLong(subject, who, tokens, limit, label, refusal)
 
 
 class Fitting:

@@ -130,9 +130,12 @@ def test_three_pastes_of_digits_leave_the_session_alive(
         kind, data = chat.ask(PASTE)
         problem = data["problem"]
         assert (kind, problem["type"], problem["reason"]) == ("failed", "/problems/provider-failed", "too-long")
-        assert problem["tokens"] > problem["limit"] > 0
         label = model.capitalize()
         figures = f"Your message has about {problem['tokens']:,} tokens; {label} takes at most {problem['limit']:,}."
+        if model == "promising-without-figures":  # nobody knows how much it takes
+            figures = f"Your message and the room for an answer are more than {label} takes."
+        else:
+            assert problem["tokens"] > problem["limit"] > 0
         assert problem["detail"] == figures
         if "without" not in model:
             assert problem["tokens"] >= len(PASTE)
