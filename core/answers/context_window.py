@@ -11,6 +11,8 @@ CAUTION = 0.85
 """Of the bytes that a token is thought to have: half of all texts have fewer."""
 DENSEST = 1.0
 """Bytes that a token has at the least: digits, and what a tokenizer has no words for."""
+LONGEST_TOKEN = 16
+"""Bytes that a token has at the most, in the middle of a whole conversation."""
 TRIES = 3
 """Times that one model is asked with less and less of a conversation."""
 
@@ -47,8 +49,11 @@ class Figures(NamedTuple):
     limit: int | None
 
     @classmethod
-    def of(cls, refusal: ProviderError) -> "Figures":
-        """Without those that no conversation and no model can have."""
+    def of(cls, refusal: ProviderError, refused: Sequence[Turn]) -> "Figures":
+        """None of those, if it says that it has counted fewer in the refused turns than any tokenizer does; and not
+        those that no conversation and no model can have."""
+        if refusal.prompt_tokens and refusal.prompt_tokens * LONGEST_TOKEN < sum(size(turn.text) for turn in refused):
+            return cls(None, None)
         named = (refusal.prompt_tokens, refusal.limit_tokens)
         return cls(*(count if count is not None and 0 < count <= LARGEST_COUNT else None for count in named))
 
@@ -67,7 +72,7 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     always fits if the model's table is right. If it isn't, nobody knows what the server takes; so that the
     conversation can go on all the same, the `last` try has no room for anything but what must be sent.
     """
-    tokens, limit = Figures.of(refusal)
+    tokens, limit = Figures.of(refusal, refused)
     room = window.room
     if limit is not None:
         room = min(room, limit - window.reserve if limit > window.reserve else limit // 2)
@@ -115,7 +120,7 @@ def too_long(
 ) -> TooLong:
     """Why the model is not asked again. `window`: as the model's table has it; `least`: whether the refused turns are
     the system prompt, the question and no more than there must be of the answer."""
-    counted, named = Figures.of(refusal)
+    counted, named = Figures.of(refusal, refused)
     guess = window.taken_by(refused)
     tokens = guess if counted is None else counted
     limit = window.room if named is None else named

@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 from core.answers.failure import Wordless, end_of_words
-from core.answers.opening import Opening, blank
+from core.answers.opening import Opening
 from core.answers.overlap import Overlap
 from core.answers.patience import Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
+from core.characters import blank
 from core.providers import ErrorKind, FinishReason, ProviderError, Usage
 
 LONGEST = 1_000_000

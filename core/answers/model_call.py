@@ -12,6 +12,7 @@ from core.answers.keeper import LOOK, Keeper
 from core.answers.patience import Patience
 from core.answers.prompts import Asking, Prompts
 from core.answers.pump import Pump
+from core.answers.usage import credible
 from core.client_pool import ClientPool
 from core.providers import FinishReason, ProviderError
 
@@ -77,7 +78,8 @@ class ModelCalls:
                             "%s ended: %s, it said: %s", model, heard.told_as, heard.told_as.said, extra=about
                         )
                     asking.answered(heard.usage)
-                    attempt.reported = heard.usage if whole else None
+                    if whole and heard.usage is not None:
+                        attempt.reported = credible(heard.usage, attempt.shown)
                     return heard.finish_reason
                 keeper.look()
                 if heard.thinking or heard.text:

@@ -111,10 +111,10 @@ class Asking:
             self._form = form
             self._prompt = self._make()
 
-    def answered(self, usage: Usage | None) -> None:
+    def answered(self, counted: Usage | None) -> None:
         """The provider has answered, and may have counted."""
-        if usage is not None:
-            self._learn(usage.prompt_tokens)
+        if counted is not None and usage.prompt_is_credible(counted.prompt_tokens, usage.prompt(self.turns)):
+            self._learn(counted.prompt_tokens)
 
     def _narrow(self, refusal: ProviderError) -> None:
         if self._prompt.least and refusal.prompt_tokens:  # else it is asked again, and counts again

@@ -261,6 +261,9 @@ def test_the_policy_says_when_a_session_is_made(web_runtime: Runtime, policy: st
     [
         (b'{"message": ""}', "application/json", 422, "invalid-body", "'message' is empty"),
         (b'{"message": " \\n "}', "application/json", 422, "invalid-body", "'message' is empty"),
+        (b'{"message": "\\u200b"}', "application/json", 422, "invalid-body", "'message' is empty"),
+        (b'{"message": "\\u0000 \\u3164"}', "application/json", 422, "invalid-body", "'message' is empty"),
+        (b'{"message": "\\u2060\\u2800"}', "application/json", 422, "invalid-body", "'message' is empty"),
         (b"{}", "application/json", 422, "invalid-body", "'message' is missing"),
         (b"", "application/json", 422, "invalid-body", "'message' is missing"),
         (b'{"message": 5}', "application/json", 422, "invalid-body", "message: Input should be a valid string"),

@@ -140,10 +140,20 @@ def test_a_message_that_is_too_long_is_told_with_both_figures() -> None:
 def test_no_figure_is_made_up(tokens: int | None, limit: int | None, room: int, least: bool) -> None:
     window = Window(room, 3.0, 100)
     told = too_long(window, "M", "", QUESTION[1:], _refusal(tokens, limit), least=least)
-    counted = tokens if tokens is not None and 0 < tokens <= 2**31 - 1 else window.taken_by(QUESTION[1:])
-    named = limit if limit is not None and 0 < limit <= 2**31 - 1 else room
+    lies = tokens is not None and 0 != tokens < 1500 / 16
+    counted = tokens if not lies and tokens is not None and 0 < tokens <= 2**31 - 1 else window.taken_by(QUESTION[1:])
+    named = limit if not lies and limit is not None and 0 < limit <= 2**31 - 1 else room
     assert (told.tokens, told.limit) == (counted, named)
     assert ("tokens" in told.detail) == (counted > named > 0), "only figures that show what is too long are told"
+
+
+@pytest.mark.parametrize(("tokens", "believed"), [(3, False), (187, False), (188, True)])
+def test_a_refusal_that_has_counted_too_little_is_not_believed(tokens: int, believed: bool) -> None:
+    window, question = Window(400, 3.0, 100), [Turn("user", "9" * 3000)]
+    told = too_long(window, "M", "", question, _refusal(tokens, 1), least=True)
+    assert (told.tokens, told.limit) == ((tokens, 1) if believed else (1008, 400))
+    narrow = narrowed(window, LONG, _refusal(tokens, 1), last=False)
+    assert (narrow.room == 0) == (believed and tokens * 16 > 6300), "nor is less sent for it"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from core.answers import intake, thinking
 from core.answers.failure import Wordless
 from core.answers.intake import Heard, Intake
 from core.answers.opening import LONGEST as LONGEST_BLANKS
-from core.answers.opening import blank
 from core.answers.patience import LONGEST_TIME, Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
+from core.characters import blank
 from core.model_config import ModelConfig
 from core.providers import ErrorKind, FinishReason, ProviderError, Usage
 
