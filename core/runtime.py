@@ -13,6 +13,7 @@ from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempts
 from core.answers.ending import Endings
 from core.answers.keeper import Upkeep
+from core.answers.known_limits import KnownLimits
 from core.answers.line import Line
 from core.answers.load import Load
 from core.answers.model_call import ModelCalls
@@ -280,7 +281,7 @@ class Runtime:
 
     @cached_property
     def _prompts(self) -> Prompts:
-        return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis))
+        return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis), KnownLimits(self.redis))
 
     @cached_property
     def upkeep(self) -> Upkeep:

@@ -28,10 +28,13 @@ class Window(NamedTuple):
     """Tokens of the context that are set aside for what the model thinks and answers."""
 
     @classmethod
-    def of(cls, config: ModelConfig, bytes_per_token: float) -> "Window":
-        """What a model's table promises. The server's real context may be smaller."""
+    def of(cls, config: ModelConfig, bytes_per_token: float, known: int | None = None) -> "Window":
+        """What a model's table promises, or its server has named: the context that is `known` to be smaller."""
         reserve = config.max_tokens + (config.thinking_budget or 0)
-        return cls(max(0, config.context_tokens - reserve), bytes_per_token * CAUTION, reserve)
+        room = config.context_tokens - reserve
+        if known is not None:
+            room = min(room, _room(known, reserve))
+        return cls(max(0, room), bytes_per_token * CAUTION, reserve)
 
     def tokens(self, text: str) -> int:
         """What a turn with this text takes."""
@@ -58,6 +61,11 @@ class Figures(NamedTuple):
         return cls(*(count if count is not None and 0 < count <= LARGEST_COUNT else None for count in named))
 
 
+def _room(limit: int, reserve: int) -> int:
+    """For a conversation, in a context that its server has named, which may be smaller than what is set aside."""
+    return limit - reserve if limit > reserve else limit // 2
+
+
 def bytes_per_token(turns: Sequence[Turn], prompt_tokens: int) -> float:
     """How many bytes a token of these turns has, when a provider has counted so many tokens in them. What the
     template adds is not theirs, but never more than half."""
@@ -75,7 +83,7 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     tokens, limit = Figures.of(refusal, refused)
     room = window.room
     if limit is not None:
-        room = min(room, limit - window.reserve if limit > window.reserve else limit // 2)
+        room = min(room, _room(limit, window.reserve))
     elif last:
         room = 0
     density = DENSEST if tokens is None or last else bytes_per_token(refused, tokens) * CAUTION

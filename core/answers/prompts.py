@@ -5,9 +5,10 @@ from itertools import chain
 
 from core.answers import usage
 from core.answers.attempt import Attempt, Lost
-from core.answers.context_window import Fitting, Window
+from core.answers.context_window import Figures, Fitting, Window
 from core.answers.form import Form, milder
 from core.answers.history import Prompt, fit
+from core.answers.known_limits import KnownLimits
 from core.answers.token_size import TokenSizes
 from core.client_pool import ClientPool
 from core.database import Database
@@ -23,11 +24,19 @@ LOST = "The conversation has been lost. Please ask again."
 class Prompts:
     """Of all answers."""
 
-    def __init__(self, database: Database, transcript: Transcript, pool: ClientPool, token_sizes: TokenSizes) -> None:
+    def __init__(
+        self,
+        database: Database,
+        transcript: Transcript,
+        pool: ClientPool,
+        token_sizes: TokenSizes,
+        known_limits: KnownLimits,
+    ) -> None:
         self._database = database
         self._transcript = transcript
         self._pool = pool
         self.token_sizes = token_sizes
+        self.known_limits = known_limits
 
     def begin(self, attempt: Attempt, model: str) -> "Asking":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
@@ -37,7 +46,7 @@ class Prompts:
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
         config = self._pool.config(model)
-        window = Window.of(config, self.token_sizes.of(model))
+        window = Window.of(config, self.token_sizes.of(model), self.known_limits.of(model))
         return Fitting(window, config.label, self._pool.system_prompt)
 
     def form(self, model: str) -> Form:
@@ -115,8 +124,10 @@ class Asking:
         """The provider has answered, and may have counted."""
         if counted is not None and usage.prompt_is_credible(counted.prompt_tokens, usage.prompt(self.turns)):
             self._learn(counted.prompt_tokens)
+            self._prompts.known_limits.took(self._model, counted.prompt_tokens)
 
     def _narrow(self, refusal: ProviderError) -> None:
+        self._prompts.known_limits.learn(self._model, Figures.of(refusal, self.turns))
         if self._prompt.least and refusal.prompt_tokens:  # else it is asked again, and counts again
             self._learn(refusal.prompt_tokens)
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)
