@@ -31,6 +31,8 @@ OF_THE_CONVERSATION = {
 }
 """What may come of one message: servers crash, hang and stay silent over some, and firewalls before them answer with
 web pages. The rest is known to have nothing to do with it."""
+OF_PREFILL = {ErrorKind.REJECTED, ErrorKind.SERVER_ERROR}
+"""What servers say that do not continue a turn: a template that raises an error is one of the server's to some."""
 OF_ITS_WORDS = {ErrorKind.REJECTED, ErrorKind.FILTERED}
 """What is said by somebody who has looked at them."""
 
@@ -41,7 +43,7 @@ def milder(form: Form, error: ProviderError, *, prefilled: bool, doubtful: bool)
     `prefilled`: the last turn was the answer's beginning, which many servers refuse to continue; `doubtful`: some
     questions before this one have no answer, so that it may not be its own trouble.
     """
-    if prefilled and error.kind is ErrorKind.REJECTED:
+    if prefilled and error.kind in OF_PREFILL:
         return form._replace(prefill=False)
     if not doubtful or (isinstance(error, Wordless) and error.used_up):
         return None

@@ -42,8 +42,9 @@ def test_a_question_that_fails_first_is_not_asked_again(kind: ErrorKind) -> None
 
 
 @pytest.mark.parametrize("doubtful", [False, True])
-def test_who_does_not_continue_a_turn_is_asked_to_go_on_in_words(doubtful: bool) -> None:
-    assert _ladder(ProviderError(ErrorKind.REJECTED), prefill=True, doubtful=doubtful)[1] == Form(False)
+@pytest.mark.parametrize("kind", [ErrorKind.REJECTED, ErrorKind.SERVER_ERROR])
+def test_who_does_not_continue_a_turn_is_asked_to_go_on_in_words(kind: ErrorKind, doubtful: bool) -> None:
+    assert _ladder(ProviderError(kind), prefill=True, doubtful=doubtful)[1] == Form(False)
     assert not _ladder(ProviderError(ErrorKind.RATE_LIMITED), prefill=True, doubtful=doubtful)[1:]
 
 
