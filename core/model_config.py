@@ -61,9 +61,9 @@ class ModelConfig(_Table):
     """What each request has besides."""
     connect_timeout: Annotated[float, Field(gt=0)] = 5.0
     first_token_timeout: Annotated[float, Field(gt=0)] = 300.0
-    """For the first word of thinking or text. Any sign of life begins it anew."""
+    """For the first word of text that can be seen. Any sign of life begins it anew, thinking too."""
     between_tokens_timeout: Annotated[float, Field(gt=0)] = 60.0
-    """For any sign of life after that."""
+    """For any sign of life after that word."""
 
     @model_validator(mode="before")
     @classmethod
