@@ -14,7 +14,7 @@ from cli.addresses import TIMEOUT
 from cli.advice import advice, explained, printable
 from cli.finding import Finding
 from cli.models import LocalServer
-from core.masking import masked
+from core.masking import masked, secrets_of
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError
 from core.providers.errors import complaint_of
@@ -110,7 +110,7 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
         detail = f"{name}: its server answers, and does not list {model.model}; nearest: {printable(', '.join(near))}"
         return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
     complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
-    said = printable(redacted(complaint.message, (), "" if key == "none" else key))
+    said = printable(redacted(complaint.message, (), key, *secrets_of(url), names=[model.model]))
     detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
     if reply.status in (404, 405, 501):
         return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)

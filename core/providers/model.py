@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from core.masking import secrets_of
 from core.model_config import ModelConfig
 from core.providers import Chunk, ChunkStream, ProviderError, Turn
 from core.providers.answer import Answer, Interpreter
@@ -153,7 +154,9 @@ class ModelAnswer:
         return refused(complaint, sent, adjustment, system=any(turn.role == "system" for turn in self._turns))
 
     def _told(self, complaint: Complaint) -> ProviderError:
-        said = redacted(complaint.message, (turn.text for turn in self._turns), self._model.key)
+        model = self._model
+        texts = (turn.text for turn in self._turns)
+        said = redacted(complaint.message, texts, model.key, *secrets_of(model.url), names=[model.config.model])
         return as_provider_error(complaint, said)
 
     def _tags(self) -> ThinkTags | None:
