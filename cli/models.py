@@ -16,7 +16,7 @@ from cli.state import StateDirectory
 from core.client_pool import ClientPool
 from core.masking import masked
 from core.model_config import ModelConfig
-from core.probe import first_sign
+from core.probe import short_answer
 from core.providers import ErrorKind, ProviderError
 from core.settings import Settings
 
@@ -74,7 +74,7 @@ def ask_all(pool: ClientPool) -> dict[str, Answer]:
         try:
             stream = pool.probe(name)
             began = time.monotonic()  # the client stands
-            first_sign(stream, PATIENCE)
+            short_answer(stream, min(PATIENCE, pool.config(name).first_token_timeout))
         except ProviderError as raised:
             error = raised
         except Exception as raised:  # in the making of a client, as of what the environment says

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_PREFIXED = re.compile(rf"{_PREFIXES}[-_.]*", re.IGNORECASE)
+_PREFIXED = re.compile(rf"{_PREFIXES}(?:[-_.]+|(?<=AIza))", re.IGNORECASE)
 _MASKED = re.compile(r"\*{2,}|…|\.{3,}\w")
 _PART = re.compile(r"[A-Za-z0-9]+")
 _BREAK = re.compile(r"[\W_]+")
@@ -50,7 +50,8 @@ def _judged(found: re.Match[str]) -> str:
     if found["header"]:
         return found[0] if _WORD.fullmatch(found["sent"]) else GONE
     words = [part for part in _BREAK.split(found["told"]) if part]
-    if _MASKED.search(found["told"]) or not all(part.isalpha() or part.isdecimal() for part in words):
+    certain = "provided" in found["label"].lower() or _PREFIXED.match(found["told"]) or _MASKED.search(found["told"])
+    if certain or not all(part.isalpha() or part.isdecimal() for part in words):
         is_word = False
     elif _PASSWORD.search(found["label"]):
         is_word = all(part.casefold() in OWN for part in words)

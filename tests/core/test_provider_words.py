@@ -58,6 +58,8 @@ TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
             "invalid_api_key: Incorrect API key provided: [...] See",
         ),
         ("Unknown key: temperature is not supported", "Unknown key: temperature is not supported"),
+        ("Incorrect API key provided: sk-secret", "Incorrect API key provided: [...]"),
+        ("sky-high fwd-model sk_learn", "sky-high fwd-model sk_learn"),
         ("Bearer token is missing", "Bearer token is missing"),
         ("bad header Authorization: Basic dTpwQHNz", "bad header Authorization: [...]"),
         ("secret: swordfish", "secret: [...]"),
