@@ -18,7 +18,9 @@ from core.masking import masked, secrets_of
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError
 from core.providers.errors import complaint_of
+from core.providers.proxies import proxy_for
 from core.providers.redaction import redacted
+from core.providers.ways import Way, in_our_words
 from core.providers.wire import api_key, connection_options
 
 PATIENCE = 5.0
@@ -76,11 +78,16 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
 async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:
     """Raises ProviderError."""
     options = connection_options(url, environment)
+    way = Way(url, proxy_for(url, environment))
+
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        way.saw(event, info["request"].method if "request" in info else b"")
+
     try:
         async with (
             asyncio.timeout(PATIENCE),
-            httpx2.AsyncClient(timeout=TIMEOUT, **options) as client,
-            client.stream("GET", url, headers=headers) as response,
+            httpx2.AsyncClient(timeout=httpx2.Timeout(PATIENCE, connect=TIMEOUT.connect), **options) as client,
+            client.stream("GET", url, headers=headers, extensions={"trace": trace}) as response,
         ):
             body = b""
             async for piece in response.aiter_bytes():
@@ -88,12 +95,10 @@ async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]
                 if len(body) > LONGEST_LIST:
                     break
             return Reply(response.status_code, body[:LONGEST_LIST])
-    except (TimeoutError, httpx2.TimeoutException):
-        raise ProviderError(ErrorKind.UNREACHABLE, f"no answer within {PATIENCE:g} s") from None
-    except httpx2.ConnectError as error:
-        raise ProviderError(ErrorKind.UNREACHABLE, str(error)) from None
-    except httpx2.HTTPError as error:  # whose words may quote a header
-        raise ProviderError(ErrorKind.UNREACHABLE, type(error).__name__) from None
+    except Exception as error:  # whose words may quote a header
+        if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and way.sent):
+            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {PATIENCE:g} s") from None
+        raise in_our_words(error, way) from None
 
 
 def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
