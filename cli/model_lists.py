@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import httpx2
 
 from cli.addresses import TIMEOUT
-from cli.advice import advice, explained, printable
+from cli.advice import advice, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
+from core.cooldown import Rest
 from core.masking import masked, secrets_of
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError
-from core.providers.errors import complaint_of
+from core.providers.errors import as_provider_error, complaint_of
 from core.providers.proxies import proxy_for
 from core.providers.redaction import redacted
 from core.providers.ways import Way, in_our_words
@@ -27,6 +28,8 @@ PATIENCE = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
 LONGEST_LIST = 8 * 1024 * 1024
 """Bytes."""
+NEAR = 0.7
+"""Of difflib's likeness, from 0 to 1: a slip or two, or another size of the same model."""
 CHECK = "`switchboard models --check` asks the model itself, for a token or so."
 
 _DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
@@ -111,15 +114,36 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
             return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
         if not listed or model.weights or is_listed(model.model, listed):
             return Finding("model", f"{name}: its server answers{' and lists it' if listed else ''}")
-        near = get_close_matches(model.model, listed, n=3, cutoff=0.3) or listed[:3]
-        detail = f"{name}: its server answers, and does not list {model.model}; nearest: {printable(', '.join(near))}"
+        detail = (
+            f"{name}: its server answers, and does not list {model.model}; {printable(instead(model.model, listed))}"
+        )
         return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
     complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
     said = printable(redacted(complaint.message, (), key, *secrets_of(url), names=[model.model]))
-    detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
     if reply.status in (404, 405, 501):
+        detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
         return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+    detail = f"{name}: {explained(as_provider_error(complaint, said), model)}"
     return Finding("model", detail, advice(complaint.kind, model))
+
+
+def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) -> Finding:
+    """What was found of a model, and that it rests, if it does, as one finding. A fact is told once."""
+    if rest is None:
+        return found
+    detail = f"{name} rests for all: {explanation(rest.kind, model, rest.said)}"
+    looked = found.detail.removeprefix(f"{name}: ")
+    if not looked.startswith(explanation(rest.kind, model, "")):
+        detail += f"; now {looked}"
+    return Finding("model", detail, found.remedy if found.fails else advice(rest.kind, model))
+
+
+def instead(model: str, listed: list[str]) -> str:
+    """Names of a list that may be meant, or the first of all."""
+    if near := get_close_matches(model, listed, n=3, cutoff=NEAR):
+        return f"nearest: {', '.join(near)}"
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return f"it lists {', '.join(listed[:3])}{more}"
 
 
 def names_in(document: Any) -> list[str]:
