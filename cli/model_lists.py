@@ -134,7 +134,7 @@ def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) 
     detail = f"{name} rests for all: {explanation(rest.kind, model, rest.said)}"
     looked = found.detail.removeprefix(f"{name}: ")
     if not looked.startswith(explanation(rest.kind, model, "")):
-        detail += f"; now {looked}"
+        detail = f"{detail.rstrip('.')}; now {looked}"
     return Finding("model", detail, found.remedy if found.fails else advice(rest.kind, model))
 
 

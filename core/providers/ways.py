@@ -78,7 +78,8 @@ def in_our_words(error: Exception, way: Way) -> ProviderError:
         case httpx2.TimeoutException():
             return ProviderError(ErrorKind.TIMEOUT, name)
         case httpx2.RemoteProtocolError() if not way.heard and error.__cause__ and "illegal" in str(error):
-            return ProviderError(ErrorKind.UNREACHABLE, f"{name}: what came is no HTTP{way.doubt}")
+            kind = ErrorKind.UNREACHABLE if way.proxy else ErrorKind.BROKEN_STREAM
+            return ProviderError(kind, f"{name}: what came is no HTTP{way.doubt}")
         case httpx2.HTTPError() if not way.heard:
             return ProviderError(ErrorKind.BROKEN_STREAM, f"{name} before any answer{way.doubt}")
     # What remains is a server that does not speak the protocol.

@@ -266,7 +266,7 @@ def test_encryption_where_there_is_none_and_none_where_there_is(server: Provider
     with _says(b"\x15\x03\x01\x00\x02\x02\x0a") as port:
         error = _error(_pool(f"http://127.0.0.1:{port}"))
     assert (error.kind, error.log_detail) == (
-        ErrorKind.UNREACHABLE,
+        ErrorKind.BROKEN_STREAM,
         "RemoteProtocolError: what came is no HTTP; is it https://?",
     )
     with _says(b"") as port:
