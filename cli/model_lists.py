@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -22,7 +23,7 @@ from core.providers.errors import as_provider_error, complaint_of
 from core.providers.proxies import proxy_for
 from core.providers.redaction import redacted
 from core.providers.ways import Way, in_our_words
-from core.providers.wire import api_key, connection_options
+from core.providers.wire import api_key, connection_options, endpoint
 
 PATIENCE = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
@@ -65,17 +66,25 @@ def look_at_models(catalog: ModelCatalog, server: LocalServer) -> Iterator[Findi
 
 
 async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Finding:
-    url, headers = f"{str(model.base_url or server.url).rstrip('/')}/models", {"Accept-Encoding": "identity"}
+    url, headers = list_url(model, server), {"Accept-Encoding": "identity"}
     try:
         key = api_key(model, server.key)
         headers["Authorization"] = f"Bearer {key}"
         if model.provider == "anthropic":
-            url = url.removesuffix("/models") + "/v1/models?limit=1000"
             headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
         reply = await _get(url, headers, {} if model.weights else os.environ)
     except ProviderError as error:
         return Finding("model", f"{name}: {explained(error, model)}", advice(error.kind, model))
     return judged(name, model, url, reply, key)
+
+
+def list_url(model: ModelConfig, server: LocalServer) -> str:
+    """Where a model's server has its list, also when base_url has a query, or is that of the answers."""
+    base = urlsplit(str(model.base_url or server.url))
+    path = base.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/messages")
+    at_anthropic = model.provider == "anthropic"
+    query = "&".join(filter(None, (base.query, "limit=1000" if at_anthropic else "")))
+    return endpoint(base._replace(path=path, query=query).geturl(), "/v1/models" if at_anthropic else "/models")
 
 
 async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:

@@ -216,6 +216,27 @@ def test_anthropics_protocol_has_its_own_address(server: ListServer, monkeypatch
     assert server.asked[0]["x-api-key"] == KEY
 
 
+@pytest.mark.parametrize(
+    ("base", "provider", "asked"),
+    [
+        ("/v1/?api-version=1", "openai", "/v1/models?api-version=1"),
+        ("/v1/chat/completions", "openai", "/v1/models"),
+        ("/v1/messages", "anthropic", "/v1/models?limit=1000"),
+        ("/a?b=c", "anthropic", "/a/v1/models?b=c&limit=1000"),
+    ],
+)
+def test_the_list_is_beside_the_answers(server: ListServer, base: str, provider: str, asked: str) -> None:
+    server.lists("gpt-5-mini")
+    assert _look(server.url + base, provider=provider).mark == "✓"
+    assert [request["path"] for request in server.asked] == [asked]
+
+
+def test_secrets_of_an_address_are_not_told(server: ListServer) -> None:
+    server.says({"error": {"message": "no such key: hunter2"}}, 401)
+    for url in (f"{server.url}?auth=hunter2", server.url.replace("//", "//hunter2@"), f"{server.url}?hunter2"):
+        assert "hunter2" not in _look(url).detail
+
+
 def test_a_server_that_is_not_there(server: ListServer) -> None:
     gone = nowhere()
     found = _look(f"{gone}/v1")
