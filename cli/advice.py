@@ -39,7 +39,10 @@ ADVICE = {
     ErrorKind.REJECTED: Advice(
         "{server} did not accept the request", "Leave out or rename what it names, with `omit` and `rename`."
     ),
-    ErrorKind.EMPTY: Advice("{server} gave no answer", "See that server's log."),
+    ErrorKind.EMPTY: Advice(
+        "{server} gave no answer",
+        "See that server's log, its template for chats, and whether {model} is a model that answers.",
+    ),
     ErrorKind.SERVER_ERROR: Advice("{server} had an error of its own", "See that server's log, or wait."),
     ErrorKind.BROKEN_STREAM: Advice(
         "{server} did not answer as a model's server does",

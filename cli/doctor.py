@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from cli.addresses import check_port, local_client, problem_at, web_url
-from cli.advice import advice, explanation
 from cli.children import consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
 from cli.finding import Finding
-from cli.model_lists import look_at_models
+from cli.model_lists import look_at_models, with_rest
 from cli.models import local_server, read_keys
 from cli.state import StateDirectory
+from core.cooldown import Cooldowns, Rest
 from core.masking import masked, without_secrets
 from core.model_config import ModelCatalog
 from core.settings import Settings
@@ -110,24 +110,23 @@ def _models(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
     read_keys()
-    yield from look_at_models(catalog, local_server(settings))
-    yield from _resting(settings, catalog)
+    rests = _rests(settings, catalog)
+    looked = look_at_models(catalog, local_server(settings))
+    for (name, model), found in zip(catalog.models.items(), looked, strict=True):
+        yield with_rest(name, model, found, rests.get(name))
 
 
-def _resting(settings: Settings, catalog: ModelCatalog) -> Iterator[Finding]:
+def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Rest]:
     from redis import Redis
     from redis.exceptions import RedisError
-
-    from core.cooldown import Cooldowns
 
     # A Redis that is away has a line of its own.
     with (
         contextlib.suppress(RedisError, ValueError),
         contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2, decode_responses=True)) as client,
     ):
-        for name, rest in Cooldowns(client).rests(list(catalog.models)).items():
-            told = explanation(rest.kind, catalog.models[name], rest.said)
-            yield Finding("model", f"{name} rests for all: {told}", advice(rest.kind, catalog.models[name]))
+        return Cooldowns(client).rests(list(catalog.models))
+    return {}
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -7,24 +7,30 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 
 from cli.addresses import TIMEOUT
-from cli.advice import advice, explained, printable
+from cli.advice import advice, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
-from core.masking import masked
+from core.cooldown import Rest
+from core.masking import masked, secrets_of
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError
-from core.providers.errors import complaint_of
+from core.providers.errors import as_provider_error, complaint_of
+from core.providers.proxies import proxy_for
 from core.providers.redaction import redacted
-from core.providers.wire import api_key, connection_options
+from core.providers.ways import Way, in_our_words
+from core.providers.wire import api_key, connection_options, endpoint
 
 PATIENCE = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
 LONGEST_LIST = 8 * 1024 * 1024
 """Bytes."""
+NEAR = 0.7
+"""Of difflib's likeness, from 0 to 1: a slip or two, or another size of the same model."""
 CHECK = "`switchboard models --check` asks the model itself, for a token or so."
 
 _DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
@@ -60,12 +66,11 @@ def look_at_models(catalog: ModelCatalog, server: LocalServer) -> Iterator[Findi
 
 
 async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Finding:
-    url, headers = f"{str(model.base_url or server.url).rstrip('/')}/models", {"Accept-Encoding": "identity"}
+    url, headers = list_url(model, server), {"Accept-Encoding": "identity"}
     try:
         key = api_key(model, server.key)
         headers["Authorization"] = f"Bearer {key}"
         if model.provider == "anthropic":
-            url = url.removesuffix("/models") + "/v1/models?limit=1000"
             headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
         reply = await _get(url, headers, {} if model.weights else os.environ)
     except ProviderError as error:
@@ -73,14 +78,28 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
     return judged(name, model, url, reply, key)
 
 
+def list_url(model: ModelConfig, server: LocalServer) -> str:
+    """Where a model's server has its list, also when base_url has a query, or is that of the answers."""
+    base = urlsplit(str(model.base_url or server.url))
+    path = base.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/messages")
+    at_anthropic = model.provider == "anthropic"
+    query = "&".join(filter(None, (base.query, "limit=1000" if at_anthropic else "")))
+    return endpoint(base._replace(path=path, query=query).geturl(), "/v1/models" if at_anthropic else "/models")
+
+
 async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:
     """Raises ProviderError."""
     options = connection_options(url, environment)
+    way = Way(url, proxy_for(url, environment))
+
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        way.saw(event, info["request"].method if "request" in info else b"")
+
     try:
         async with (
             asyncio.timeout(PATIENCE),
-            httpx2.AsyncClient(timeout=TIMEOUT, **options) as client,
-            client.stream("GET", url, headers=headers) as response,
+            httpx2.AsyncClient(timeout=httpx2.Timeout(PATIENCE, connect=TIMEOUT.connect), **options) as client,
+            client.stream("GET", url, headers=headers, extensions={"trace": trace}) as response,
         ):
             body = b""
             async for piece in response.aiter_bytes():
@@ -88,12 +107,10 @@ async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]
                 if len(body) > LONGEST_LIST:
                     break
             return Reply(response.status_code, body[:LONGEST_LIST])
-    except (TimeoutError, httpx2.TimeoutException):
-        raise ProviderError(ErrorKind.UNREACHABLE, f"no answer within {PATIENCE:g} s") from None
-    except httpx2.ConnectError as error:
-        raise ProviderError(ErrorKind.UNREACHABLE, str(error)) from None
-    except httpx2.HTTPError as error:  # whose words may quote a header
-        raise ProviderError(ErrorKind.UNREACHABLE, type(error).__name__) from None
+    except Exception as error:  # whose words may quote a header
+        if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and way.sent):
+            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {PATIENCE:g} s") from None
+        raise in_our_words(error, way) from None
 
 
 def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
@@ -106,15 +123,36 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
             return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
         if not listed or model.weights or is_listed(model.model, listed):
             return Finding("model", f"{name}: its server answers{' and lists it' if listed else ''}")
-        near = get_close_matches(model.model, listed, n=3, cutoff=0.3) or listed[:3]
-        detail = f"{name}: its server answers, and does not list {model.model}; nearest: {printable(', '.join(near))}"
+        detail = (
+            f"{name}: its server answers, and does not list {model.model}; {printable(instead(model.model, listed))}"
+        )
         return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
     complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
-    said = printable(redacted(complaint.message, (), "" if key == "none" else key))
-    detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
+    said = printable(redacted(complaint.message, (), key, *secrets_of(url), names=[model.model]))
     if reply.status in (404, 405, 501):
+        detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
         return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+    detail = f"{name}: {explained(as_provider_error(complaint, said), model)}"
     return Finding("model", detail, advice(complaint.kind, model))
+
+
+def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) -> Finding:
+    """What was found of a model, and that it rests, if it does, as one finding. A fact is told once."""
+    if rest is None:
+        return found
+    detail = f"{name} rests for all: {explanation(rest.kind, model, rest.said)}"
+    looked = found.detail.removeprefix(f"{name}: ")
+    if not looked.startswith(explanation(rest.kind, model, "")):
+        detail = f"{detail.rstrip('.')}; now {looked}"
+    return Finding("model", detail, found.remedy if found.fails else advice(rest.kind, model))
+
+
+def instead(model: str, listed: list[str]) -> str:
+    """Names of a list that may be meant, or the first of all."""
+    if near := get_close_matches(model, listed, n=3, cutoff=NEAR):
+        return f"nearest: {', '.join(near)}"
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return f"it lists {', '.join(listed[:3])}{more}"
 
 
 def names_in(document: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from importlib import metadata
 from threading import Thread
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from cli.state import StateDirectory
 from core.client_pool import ClientPool
 from core.masking import masked
 from core.model_config import ModelConfig
-from core.probe import first_sign
+from core.probe import short_answer
 from core.providers import ErrorKind, ProviderError
 from core.settings import Settings
 
@@ -36,7 +37,7 @@ def show_models(check: bool) -> None:
     rows: list[tuple[str, ...]] = [("NAME", "LABEL", "PROVIDER", "SERVER", "CONTEXT", "API KEY")]
     for name, model in catalog.models.items():
         mark = f"{name} (default)" if name == catalog.default else name
-        server = f"local, {model.weights}" if model.base_url is None else masked(str(model.base_url))
+        server = _local(model.weights) if model.weights else masked(str(model.base_url))
         rows.append((mark, model.label, model.provider, server, str(model.context_tokens), _api_key(model)))
     if not check:
         _print(rows)
@@ -73,7 +74,7 @@ def ask_all(pool: ClientPool) -> dict[str, Answer]:
         try:
             stream = pool.probe(name)
             began = time.monotonic()  # the client stands
-            first_sign(stream, PATIENCE)
+            short_answer(stream, min(PATIENCE, pool.config(name).first_token_timeout))
         except ProviderError as raised:
             error = raised
         except Exception as raised:  # in the making of a client, as of what the environment says
@@ -112,6 +113,14 @@ def read_keys() -> None:
 def _print(rows: list[tuple[str, ...]]) -> None:
     for line in table(rows):
         click.echo(line)
+
+
+def _local(weights: str) -> str:
+    try:
+        metadata.version(weights)
+    except metadata.PackageNotFoundError:
+        return f"local, {weights} (not installed)"
+    return f"local, {weights}"
 
 
 def _api_key(model: ModelConfig) -> str:

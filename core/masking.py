@@ -9,8 +9,23 @@ SHORTEST = 3
 
 # Up to the last @, and not to the first: who writes a password without quoting it may have one inside.
 _USERINFO = re.compile(r"(?<=://)([^:@/]*):(.*)@", re.DOTALL)
-_PARAMETER = re.compile(r"(?<=[?&;])([^=&;?]+)=([^&]*)")
+# Databases have users; what a web server is shown instead of one is a token.
+_WEB_USER = re.compile(r"(?i)(?<=http://|ttps://)([^/?#@]+)(?=@)")
+_PARAMETER = re.compile(r"(?<=[?&;])([^=&;?]+)=([^&#]*)")
+_BARE = re.compile(r"(?<=[?&])[^=&;?#]+(?=[&#]|$)")
 _SECRET_NAME = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)
+HARMLESS = re.compile(
+    r"""
+    api[-_]version | application_name | charset | client_encoding | (?:connect_|socket_|read_|write_)?timeout
+    | database | db | dbname | decode_responses | encoding | health_check_interval | heartbeat
+    | host | max_connections | mode | options | port | protocol | retry_on_timeout | socket_keepalive
+    | ssl(?:_ca_certs|_ca_path|_cert_reqs|_certfile|_check_hostname|_ciphers|_keyfile|cert|key|mode|rootcert)?
+    | target_session_attrs | user | username | virtual_host
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Names of parameters whose values are shown. What others have is a secret: servers of models call it `key`, `code`,
+`sig`, `auth`, `subscription-key`, or as they like."""
 # kombu takes a list of servers.
 _NEXT_SERVER = re.compile(r";(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
@@ -26,27 +41,31 @@ def without_secrets(text: object, *urls: str) -> str:
     said = str(text)
     for url in urls:
         said = said.replace(url, masked(url))
-        for secret in sorted(_spellings(url), key=len, reverse=True):
+        for secret in sorted(secrets_of(url), key=len, reverse=True):
             said = said.replace(secret, MASK)
     return said
 
 
+def secrets_of(url: str) -> set[str]:
+    """What is not to be shown of the URL, in each spelling: whole, unquoted, and in pieces."""
+    found: set[str] = set()
+    for each in _NEXT_SERVER.split(url):
+        whole = [match[2] for match in _USERINFO.finditer(each)] + _WEB_USER.findall(each) + _BARE.findall(each)
+        for name, value in _PARAMETER.findall(each):
+            if _is_secret(name) and (len(value) >= SHORTEST or _SECRET_NAME.search(unquote_plus(name))):
+                whole.append(value)
+        for secret in whole:
+            spelled = {secret, unquote(secret), unquote_plus(secret)}
+            pieces = {piece for spelling in spelled for piece in re.split(r"[@:/?#&=;\[\]]", spelling)}
+            found |= {piece for piece in pieces if len(piece) >= SHORTEST} | (spelled - {""})
+    return found
+
+
 def _masked(url: str) -> str:
-    url = _USERINFO.sub(rf"\1:{MASK}@", url)
-    return _PARAMETER.sub(lambda found: f"{found[1]}={MASK}" if _is_secret(found[1]) else found[0], url)
+    url = _WEB_USER.sub(MASK, _USERINFO.sub(rf"\1:{MASK}@", url))
+    url = _PARAMETER.sub(lambda found: f"{found[1]}={MASK}" if _is_secret(found[1]) else found[0], url)
+    return _BARE.sub(MASK, url)
 
 
 def _is_secret(name: str) -> bool:
-    return _SECRET_NAME.search(unquote_plus(name)) is not None
-
-
-def _spellings(url: str) -> set[str]:
-    found: set[str] = set()
-    for each in _NEXT_SERVER.split(url):
-        secrets = [match[2] for match in _USERINFO.finditer(each)]
-        secrets += [match[2] for match in _PARAMETER.finditer(each) if _is_secret(match[1])]
-        for secret in secrets:
-            whole = {secret, unquote(secret), unquote_plus(secret)}
-            pieces = {piece for spelling in whole for piece in re.split(r"[@:/?#&=;\[\]]", spelling)}
-            found |= {piece for piece in pieces if len(piece) >= SHORTEST} | (whole - {""})
-    return found
+    return HARMLESS.fullmatch(unquote_plus(name).strip()) is None

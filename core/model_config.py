@@ -1,22 +1,22 @@
 """`models.toml`: the models on offer, read and checked as a whole before anything starts."""
 
-import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 
-ANTHROPIC = HttpUrl("https://api.anthropic.com")
+from core.characters import one_line
+from core.model_rules import ANTHROPIC_HOST, contradictions
+
+ANTHROPIC = HttpUrl(f"https://{ANTHROPIC_HOST}")
 """Where Anthropic's own API is, for tables that name no other server."""
-LEAST_THINKING = 1024
-"""Tokens that Anthropic's protocol lets a model think for at the least."""
-FIXED = ("model", "messages", "stream")
-"""What has a key of its own, or no other name."""
-REQUIRED = ("model", "messages")
-"""What no request can do without."""
+LONGEST_WAIT = 3600
+"""Seconds of any timeout."""
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_WAIT)]
+"""What is infinite is refused by the bound, whose words say what would be right."""
 
 
 class ModelConfigError(Exception):
@@ -35,13 +35,13 @@ class ModelConfig(_Table):
     model: Annotated[str, Field(min_length=1)]
     """The name the server knows the model by."""
     base_url: Annotated[HttpUrl, Field(strict=False)] | None = None
-    weights: str | None = None
+    weights: Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")] | None = None
     """A Python package that carries a GGUF file, served by the local model server instead of `base_url`."""
     api_key_env: str | None = None
-    context_tokens: Annotated[int, Field(ge=256)] = 8192
+    context_tokens: Annotated[int, Field(ge=256, le=100_000_000)] = 8192
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     """The longest answer; it is set aside from `context_tokens` when the history is fitted."""
-    max_concurrency: Annotated[int, Field(ge=1)] = 8
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 8
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     prefill: bool = False
     fallback: tuple[str, ...] = Field((), strict=False)
@@ -59,10 +59,10 @@ class ModelConfig(_Table):
     """Parameters that the server knows by another name."""
     extra_body: dict[str, Any] = {}
     """What each request has besides."""
-    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
-    first_token_timeout: Annotated[float, Field(gt=0)] = 300.0
+    connect_timeout: Seconds = 5.0
+    first_token_timeout: Seconds = 300.0
     """For the first word of text that can be seen. Any sign of life begins it anew, thinking too."""
-    between_tokens_timeout: Annotated[float, Field(gt=0)] = 60.0
+    between_tokens_timeout: Seconds = 60.0
     """For any sign of life after that word."""
 
     @model_validator(mode="before")
@@ -91,7 +91,7 @@ def load_catalog(path: Path) -> ModelCatalog:
     Raises ModelConfigError: one line that names the file, the table and the key.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ModelConfigError(f"{path}: can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -110,17 +110,28 @@ def _first_complaint(path: Path, error: ValidationError) -> str:
     first = min(complaints, key=lambda complaint: complaint["type"] != "extra_forbidden")
     location = [str(part) for part in first["loc"]]
     table = ".".join(location[:2]) if location[:1] == ["models"] else ""
-    key = ".".join(location[2:] if table else location)
-    where = f"[{table}] {key}".strip() if table else key
-    return f"{path}: {where}: {_right(first['type'], first['msg'], location)}"
+    keys = location[2:] if table else location
+    known = next((key for key in keys if key in RIGHT), "")
+    key = known or ".".join(keys)
+    where = one_line(f"[{table}] {key}"[:200] if table else key)
+    return f"{path}: {where}: {RIGHT.get(known) or _right(first['type'], first['msg'], location)}"
 
 
 def _right(kind: str, message: str, location: list[str]) -> str:
     """What would be right."""
     if kind != "extra_forbidden":
-        return message.replace("a valid tuple", "a list")
+        unit = ", in seconds" if location[-1].endswith("_timeout") else ""
+        return message.replace("a valid tuple", "a list") + unit
     table = ModelConfig if location[:1] == ["models"] else ModelCatalog
     return _unknown("key", location[-1], table.model_fields)
+
+
+RIGHT = {
+    "think_tags": 'must be true, false or "opened"',
+    "weights": "must be the name of a Python package that holds a GGUF file",
+    "[key]": "a table's name has letters, digits, `.`, `_` and `-`, at most 63",
+}
+"""For keys whose types have no words that help."""
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
@@ -139,32 +150,5 @@ def _check_references(path: Path, catalog: ModelCatalog) -> None:
         for other in model.fallback:
             if other not in catalog.models or other == name:
                 raise ModelConfigError(f"{table} fallback: {other!r} is not another model of this file")
-        for key, complaint in _contradictions(model):
+        for key, complaint in contradictions(model):
             raise ModelConfigError(f"{table} {key}: {complaint}")
-
-
-def _contradictions(model: ModelConfig) -> Iterator[tuple[str, str]]:
-    """Keys of a table that do not go together, and what would be right."""
-    at_anthropic = model.provider == "anthropic"
-    if at_anthropic and model.weights:
-        yield "weights", 'the local server is asked as provider = "openai"'
-    if (model.base_url is None) == (model.weights is None):
-        yield "base_url", "give either base_url or weights"
-    if model.base_url and model.base_url.host == ANTHROPIC.host and model.temperature is not None:
-        yield "temperature", "Anthropic's own API takes none"
-    if model.max_tokens >= model.context_tokens:
-        yield "max_tokens", "must be less than context_tokens"
-    if model.max_tokens + (model.thinking_budget or 0) >= model.context_tokens:
-        yield "thinking_budget", "together with max_tokens it must be less than context_tokens"
-    if at_anthropic and model.thinking_budget and model.thinking_budget < LEAST_THINKING:
-        yield "thinking_budget", f"must be at least {LEAST_THINKING} in this protocol"
-    if at_anthropic and model.thinking_budget and model.prefill:
-        yield "prefill", "a model with a thinking_budget takes none in this protocol"
-    if model.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", model.api_key_env):
-        # Not repeated: it may be the key.
-        yield "api_key_env", "must be the name of an environment variable that holds the key, not the key"
-    for key in ("omit", "rename", "extra_body"):
-        names = getattr(model, key)
-        for name in (*names, *names.values()) if key == "rename" else names:
-            if name in (REQUIRED if key == "omit" else FIXED):
-                yield key, f"no request can do without {name}" if key == "omit" else f"{name} has keys of its own"

@@ -22,6 +22,9 @@ JUDGED = {ErrorKind.REJECTED, ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.
 ROOM = ("max_tokens", "max_completion_tokens", "max_output_tokens", "output limit")
 """What a server speaks of for which one token is too few. OpenAI's GPT-5 refuses then, instead of stopping there."""
 
+ENOUGH = 20
+"""Pieces of text after which a model that was asked for one token is believed to have answered."""
+
 
 def patience(rest: Rest, limit: float) -> float:
     """Seconds that a model's next probe may take: longer each time, up to the model's own limit for a first token."""
@@ -31,17 +34,39 @@ def patience(rest: Rest, limit: float) -> float:
 def first_sign(stream: ChunkStream, seconds: float) -> None:
     """Wait until a model has begun to answer, or would have with more tokens. Raises ProviderError, after `seconds`
     of one with the kind TIMEOUT."""
-    with _cut_after(stream, seconds):
-        try:
-            if any(chunk.text or chunk.thinking or chunk.finish_reason for chunk in stream):
+    with _cut_after(stream, seconds), _judged():
+        if not any(chunk.text or chunk.thinking or chunk.finish_reason for chunk in stream):
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an answer")
+
+
+def short_answer(stream: ChunkStream, seconds: float) -> None:
+    """Wait for the end of a model's answer of one token, which may be all thinking. Raises ProviderError: when there
+    is no word although there was room for one, when its filter ended it, and as `first_sign` does."""
+    reason, spoken = None, 0
+    with _cut_after(stream, seconds), _judged():
+        for chunk in stream:
+            reason = chunk.finish_reason or reason
+            spoken += bool(chunk.text)
+            if spoken >= ENOUGH:
                 return
-        except ProviderError as error:
-            if error.kind is ErrorKind.REJECTED and any(word in error.said for word in ROOM):
-                return
+        if reason is None:
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an end")
+        if reason == "content_filter":
+            raise ProviderError(ErrorKind.FILTERED, "it ended the answer to a greeting")
+        if reason != "length" and not spoken:
+            raise ProviderError(ErrorKind.EMPTY, f"it ended without a word, by its own account: {reason}")
+
+
+@contextmanager
+def _judged() -> Iterator[None]:
+    """What is raised in here as a ProviderError, unless it says that one token is too few."""
+    try:
+        yield
+    except ProviderError as error:
+        if error.kind is not ErrorKind.REJECTED or not any(word in error.said for word in ROOM):
             raise
-        except Exception as error:  # whatever a server sends, and whatever is made of it
-            raise ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__) from None
-        raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an answer")
+    except Exception as error:  # whatever a server sends, and whatever is made of it
+        raise ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__) from None
 
 
 @contextmanager

@@ -97,7 +97,8 @@ class Handler(BaseHTTPRequestHandler):
     dialect: Dialect
 
     def do_POST(self) -> None:
-        self.dialect = next(dialect for dialect in DIALECTS.values() if self.path.endswith(dialect.path))
+        path = self.path.partition("?")[0]
+        self.dialect = next(dialect for dialect in DIALECTS.values() if path.endswith(dialect.path))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         told = {"path": self.path, "authorization": self.headers["Authorization"], "key": self.headers["X-Api-Key"]}
         self.owner.requests.append({**body, **told})

@@ -6,7 +6,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from core.model_config import LEAST_THINKING, ModelConfig
+from core.model_config import ModelConfig
+from core.model_rules import LEAST_THINKING
 from core.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.providers.answer import Interpreter
 from core.providers.errors import Refused, error_in

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from core.masking import secrets_of
 from core.model_config import ModelConfig
 from core.providers import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.providers.answer import Answer, Interpreter
@@ -187,11 +188,12 @@ class ModelAnswer:
         return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
 
     def _told(self, complaint: Complaint) -> ProviderError:
+        model = self._model
         text, thinking = self._written
         last = self._turns[-1]
         answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one
         spoken = [*(turn.text for turn in self._turns), answer, thinking]
-        said = redacted(complaint.message, spoken, self._model.key)
+        said = redacted(complaint.message, spoken, model.key, *secrets_of(model.url), names=[model.config.model])
         return as_provider_error(complaint, said)
 
     def _tags(self) -> ThinkTags | None:

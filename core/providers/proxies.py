@@ -8,13 +8,17 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from core.providers import ErrorKind, ProviderError
 
 SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
 """Kinds of proxies. GNOME writes `socks`, and means the fifth version."""
 PORTS = {"http": 80, "https": 443}
+NO_PROXY_AT_ALL = ("none", "direct", "no", "off", "false", "null", "disabled", "0", "-", '""', "''")
+"""What people write who want none."""
+LONGEST_CREDENTIAL = 255
+"""Bytes of a user's name, and of a password, in SOCKS."""
 
 
 class Proxy(NamedTuple):
@@ -58,6 +62,9 @@ def _value(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _checked(value: str, variable: str) -> str:
+    """The proxy's address as an HTTP client takes it."""
+    if value.lower().rstrip(":/") in NO_PROXY_AT_ALL:
+        raise _wrong(variable, "names no proxy: for none it is to be empty, or NO_PROXY to name the server")
     address = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(address)
@@ -66,10 +73,20 @@ def _checked(value: str, variable: str) -> str:
     except ValueError:
         usable = False
     if not usable or not address.isascii() or not address.isprintable() or " " in address:
-        raise ProviderError(
-            ErrorKind.MISCONFIGURED, f"{variable} holds no address of a proxy (http, https, socks5 or socks5h)"
+        raise _wrong(
+            variable, "holds no address of a proxy; one is like http://proxy.example:3128 (or https, socks5, socks5h)"
         )
+    if scheme in ("socks5", "socks5h"):
+        for credential in (parts.username, parts.password):
+            if len(unquote_to_bytes(credential or "")) > LONGEST_CREDENTIAL:
+                raise _wrong(
+                    variable, f"has a name or password of more than {LONGEST_CREDENTIAL} bytes: SOCKS has none"
+                )
     return f"{scheme}://{address.partition('://')[2]}"
+
+
+def _wrong(variable: str, complaint: str) -> ProviderError:
+    return ProviderError(ErrorKind.MISCONFIGURED, f"{variable} {complaint}")
 
 
 def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:

@@ -18,6 +18,7 @@ from core.providers.compression import decompressed
 from core.providers.errors import Refused, complaint_of
 from core.providers.events import parsed
 from core.providers.proxies import Proxy, proxy_for
+from core.providers.ways import Way, in_our_words
 
 LONGEST_REFUSAL = 16 * 1024
 """Bytes of a refusal's body that are read."""
@@ -57,11 +58,19 @@ def _checked(proxy: Proxy, context: ssl.SSLContext) -> httpx2.Proxy:
         raise ProviderError(ErrorKind.MISCONFIGURED, f"{proxy.variable} holds no address of a proxy") from None
 
 
-def http_client(config: ModelConfig, url: str) -> httpx2.Client:
+class Client(httpx2.Client):
+    """For one model's requests."""
+
+    proxy: Proxy | None = None
+    """What stands before its server."""
+
+
+def http_client(config: ModelConfig, url: str) -> Client:
     """For one model's requests to this URL. Raises ProviderError when none can be made."""
-    options = connection_options(url, {} if config.weights else os.environ)
+    environment = {} if config.weights else os.environ
+    options = connection_options(url, environment)
     try:
-        return httpx2.Client(
+        client = Client(
             # No connection is used twice: abort() must never hit the next answer on it.
             limits=httpx2.Limits(max_keepalive_connections=0),
             timeout=httpx2.Timeout(
@@ -75,8 +84,10 @@ def http_client(config: ModelConfig, url: str) -> httpx2.Client:
             headers={"Accept-Encoding": "identity", "Accept": "text/event-stream, application/json"},
             **options,
         )
+        client.proxy = proxy_for(url, environment)
     except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
         raise ProviderError(ErrorKind.MISCONFIGURED, f"no client can be made: {type(error).__name__}") from None
+    return client
 
 
 def api_key(config: ModelConfig, local_key: str) -> str:
@@ -107,8 +118,7 @@ class Call:
         self._socket: socket.socket | None = None
         self._timeouts: dict[str, float | None] = {}
         self._patience: float | None = None
-        self._sent = False
-        """Whether the server is being asked: what goes wrong before that is on the way to it."""
+        self._way = Way("", None)
         self.aborted = False
         """Whether nobody wants the rest any more."""
 
@@ -120,13 +130,12 @@ class Call:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def send(
-        self, client: httpx2.Client, url: str, headers: Mapping[str, str], body: bytes
-    ) -> Generator[bytes, None, None]:
+    def send(self, client: Client, url: str, headers: Mapping[str, str], body: bytes) -> Generator[bytes, None, None]:
         """The body of the response, decompressed, as it comes. Raises ProviderError, or Refused for a status that is
         no success. A redirect is none: a conversation and a key go to the address that was configured."""
         if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
+        self._way = Way(url, client.proxy)
         try:
             request = client.build_request(
                 "POST",
@@ -147,7 +156,7 @@ class Call:
             raise
         except Exception as error:
             # Not `from error`: the message may quote the server, and a traceback would quote it.
-            raise _in_our_words(error, sent=self._sent) from None
+            raise in_our_words(error, self._way) from None
 
     def _pieces(self, response: httpx2.Response) -> Iterator[bytes]:
         encodings = response.headers.get_list("Content-Encoding", split_commas=True)
@@ -165,8 +174,9 @@ class Call:
             self._socket = info["return_value"].get_extra_info("socket")
             if self.aborted:
                 self.abort()
-        elif event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
-            self._sent = True
+        already = self._way.sent
+        self._way.saw(event, info["request"].method if "request" in info else b"")
+        if self._way.sent and not already:
             self._timeouts["read"] = self._patience
 
 
@@ -185,36 +195,3 @@ def _refusal(response: httpx2.Response, encodings: list[str]) -> Any:
         return parsed(bytes(body))
     except ProviderError:
         return body.decode(errors="replace")
-
-
-def _in_our_words(error: Exception, *, sent: bool) -> ProviderError:
-    name = type(error).__name__
-    match error:
-        case httpx2.ProxyError():
-            return ProviderError(ErrorKind.UNREACHABLE, f"{name}: the proxy did not let it through")
-        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
-            return ProviderError(ErrorKind.UNREACHABLE, ": ".join(filter(None, (name, _why(error)))))
-        case UnicodeError() | httpx2.InvalidURL():
-            return ProviderError(ErrorKind.MISCONFIGURED, "base_url can't be asked")
-        case _ if not sent:
-            return ProviderError(ErrorKind.UNREACHABLE, f"{name} on the way to it; is the proxy one?")
-        case httpx2.TimeoutException():
-            return ProviderError(ErrorKind.TIMEOUT, name)
-        case httpx2.HTTPError():
-            return ProviderError(ErrorKind.BROKEN_STREAM, name)
-    # What remains is a server that does not speak the protocol.
-    return ProviderError(ErrorKind.BROKEN_STREAM, name)
-
-
-def _why(error: BaseException | None) -> str:
-    """Why there is no connection, in words that no server wrote."""
-    while error is not None:
-        match error:
-            case ssl.SSLCertVerificationError():
-                return f"the server's certificate is not trusted, {error.verify_message}"
-            case socket.gaierror():
-                return "its name is not known"
-            case ConnectionRefusedError():
-                return "nobody listens there"
-        error = error.__cause__ or error.__context__
-    return ""

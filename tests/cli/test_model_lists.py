@@ -13,9 +13,9 @@ from uuid_utils.compat import uuid7
 
 from cli.finding import Finding
 from cli.main import main
-from cli.model_lists import is_listed, look_at_models, names_in
+from cli.model_lists import is_listed, look_at_models, names_in, with_rest
 from cli.models import LocalServer
-from core.cooldown import Cooldowns
+from core.cooldown import Cooldowns, Rest
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError
 from tests.provider import nowhere
@@ -99,6 +99,27 @@ def test_a_name_that_is_not_listed_is_doubted_and_the_nearest_are_told(server: L
     assert "models --check" in found.remedy
 
 
+def test_what_is_not_near_is_not_called_so(server: ListServer) -> None:
+    server.lists("whisper-1", "dall-e-3", "tts-1", "babbage", "davinci")
+    assert _look(server.url, "gpt-5").detail.endswith(
+        "not list gpt-5; it lists whisper-1, dall-e-3, tts-1 and 2 more"
+    )
+
+
+def test_a_fact_is_told_once_and_one_that_is_new_beside_it() -> None:
+    config = ModelConfig(label="A", provider="openai", model="m", base_url="http://x")  # type: ignore[arg-type]
+    away = Finding("model", "a: http://x can't be reached: nobody listens there", "Start it.")
+    rest = Rest(ErrorKind.UNREACHABLE, "ConnectError")
+    assert with_rest("a", config, away, None) is away
+    told = with_rest("a", config, away, rest)
+    assert (told.detail, told.remedy) == ("a rests for all: http://x can't be reached: ConnectError", "Start it.")
+    refused = Finding("model", "a: http://x refused the key", "Correct it.")
+    told = with_rest("a", config, refused, rest)
+    assert told.detail == "a rests for all: http://x can't be reached: ConnectError; now http://x refused the key"
+    assert told.remedy == "Correct it."
+    assert with_rest("a", config, Finding("model", "a: its server answers"), rest).fails
+
+
 @pytest.mark.parametrize(
     "document", [{}, {"data": []}, [], "ok", {"data": {"id": 1}}, {"data": [1, None, {"id": 7}, {"id": ""}]}]
 )
@@ -159,7 +180,8 @@ def test_a_refusal_is_told_in_the_servers_words_without_the_key(
     server.says(document, 401)
     found = _look(server.url, key_env="A_KEY")
     assert found.mark == "✗"
-    assert " answers 401: " in found.detail
+    assert f"{server.url} refused the key: " in found.detail
+    assert found.detail.endswith("(HTTP 401)")
     assert "Incorrect API key provided: " in found.detail
     assert found.detail.isprintable()
     assert "hunter2" not in found.detail
@@ -192,6 +214,27 @@ def test_anthropics_protocol_has_its_own_address(server: ListServer, monkeypatch
     assert _look(server.url, "claude-haiku-4-5", "anthropic", "A_KEY").mark == "✓"
     assert server.asked[0]["path"] == "/v1/models?limit=1000"
     assert server.asked[0]["x-api-key"] == KEY
+
+
+@pytest.mark.parametrize(
+    ("base", "provider", "asked"),
+    [
+        ("/v1/?api-version=1", "openai", "/v1/models?api-version=1"),
+        ("/v1/chat/completions", "openai", "/v1/models"),
+        ("/v1/messages", "anthropic", "/v1/models?limit=1000"),
+        ("/a?b=c", "anthropic", "/a/v1/models?b=c&limit=1000"),
+    ],
+)
+def test_the_list_is_beside_the_answers(server: ListServer, base: str, provider: str, asked: str) -> None:
+    server.lists("gpt-5-mini")
+    assert _look(server.url + base, provider=provider).mark == "✓"
+    assert [request["path"] for request in server.asked] == [asked]
+
+
+def test_secrets_of_an_address_are_not_told(server: ListServer) -> None:
+    server.says({"error": {"message": "no such key: hunter2"}}, 401)
+    for url in (f"{server.url}?auth=hunter2", server.url.replace("//", "//hunter2@"), f"{server.url}?hunter2"):
+        assert "hunter2" not in _look(url).detail
 
 
 def test_a_server_that_is_not_there(server: ListServer) -> None:
@@ -232,8 +275,9 @@ model = "gpt-5-mini"
     monkeypatch.setenv("REDIS_URL", own_valkey.url)
     before = len(server.asked)
     output = CliRunner().invoke(main, ["doctor"]).output
-    assert "✓ model      gpt: its server answers and lists it" in output
-    assert f"gpt rests for all: the quota at {server.url}/v1 is used up: You exceeded your current quota." in output
+    assert output.count(" model ") == 1
+    assert f"✗ model      gpt rests for all: the quota at {server.url}/v1 is used up: You exceeded" in output
+    assert "your current quota; now its server answers and lists it" in output
     assert "Raise it, or pay, at the provider." in output
     assert len(server.asked) == before + 1
     Cooldowns(client).well("gpt")

@@ -11,12 +11,12 @@ from cli.advice import ADVICE, advice, explained, explanation
 from cli.main import main
 from core.model_config import ModelConfig
 from core.providers import ErrorKind, ProviderError
-from tests.provider import Manner, ProviderServer, nowhere
+from tests.provider import Handler, Manner, ProviderServer, nowhere
 
 KEY = "sk-hunter2hunter2"
 
 
-def _good(name: str, base_url: str, **more: str) -> str:
+def _good(name: str, base_url: str, *, patience: float = 60, **more: str) -> str:
     extra = "\n".join(f'{key} = "{value}"' for key, value in more.items())
     return f"""
 [models.{name}]
@@ -24,7 +24,7 @@ label = "{name}"
 provider = "openai"
 base_url = "{base_url}"
 model = "{name}"
-first_token_timeout = 60
+first_token_timeout = {patience}
 {extra}
 """
 
@@ -87,6 +87,46 @@ def test_who_answers_and_who_does_not_and_why(run: Run, server: ProviderServer) 
     asked = next(request for request in server.requests if request["model"] == "good")
     assert asked["max_tokens"] == 1
     assert "keyless" not in [request["model"] for request in server.requests]
+
+
+def test_a_model_that_never_says_a_word_does_not_answer(run: Run, server: ProviderServer) -> None:
+    def ends(reason: str) -> Manner:
+        def manner(handler: Handler) -> None:
+            handler.begin()
+            handler.conclude(reason)
+
+        return manner
+
+    def breaks_off(handler: Handler) -> None:
+        handler.begin()
+        handler.chunk("Hi")
+
+    server.manners |= {reason: ends(reason) for reason in ("stop", "tool_calls", "content_filter", "length")}
+    server.manners["breaks-off"] = breaks_off
+    names = ("length", "stop", "tool_calls", "content_filter", "breaks-off")
+    result = run("length", *(_good(name, server.url) for name in names))
+    assert "4 of 5 models did not answer: stop, tool_calls, content_filter, breaks-off" in result.output
+    assert "ended without a word, by its own account: tool_calls" in result.output
+
+
+def test_a_table_with_less_patience_has_its_own(run: Run, server: ProviderServer) -> None:
+    assert "nothing within 0.3 s" in run("hangs", _good("hangs", server.url, patience=0.3)).output
+
+
+def test_secrets_of_an_address_are_not_shown(run: Run, server: ProviderServer) -> None:
+    def tells_all(handler: Handler) -> None:
+        handler.refuse(401, f"bad key in {handler.path}: hunter2")
+
+    server.manners["tells-all"] = tells_all
+    for address in (f"{server.url}?subscription-key=hunter2", server.url.replace("//", "//hunter2@")):
+        output = run("tells-all", _good("tells-all", address)).output
+        assert "refused the key" in output
+        assert "hunter2" not in output
+
+
+def test_weights_that_are_not_here_are_told(run: Run) -> None:
+    table = _good("a", "http://x").replace('base_url = "http://x"', 'weights = "no-such-weights"')
+    assert "local, no-such-weights (not installed)" in run("a", table, check=False).output
 
 
 def test_when_all_answer_the_command_succeeds(run: Run, server: ProviderServer) -> None:

@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as Away
 from uuid_utils.compat import uuid7
 
 from core.cooldown import Rest
-from core.probe import LONGEST_PATIENCE, first_sign, patience
+from core.probe import LONGEST_PATIENCE, first_sign, patience, short_answer
 from core.providers import Chunk, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
@@ -240,6 +240,46 @@ class TestFirstSign:
         first_sign(Stream(error=ProviderError(ErrorKind.REJECTED, said=said)), 5)
         with pytest.raises(ProviderError):
             first_sign(Stream(error=ProviderError(ErrorKind.UNAUTHORIZED, said=said)), 5)
+
+
+class TestShortAnswer:
+    @pytest.mark.parametrize(
+        "chunks",
+        [
+            [Chunk("Hi"), Chunk(finish_reason="length")],
+            [Chunk("Hi"), Chunk(finish_reason="stop")],
+            [Chunk("I can't"), Chunk(finish_reason="refusal")],
+            [Chunk(thinking="Hm"), Chunk(finish_reason="length")],
+            [Chunk(finish_reason="length")],
+        ],
+    )
+    def test_a_word_is_one_and_what_had_no_room(self, chunks: list[Chunk]) -> None:
+        short_answer(Stream(*chunks), 5)
+
+    @pytest.mark.parametrize(
+        ("chunks", "kind"),
+        [
+            ([Chunk(finish_reason="stop")], "empty"),
+            ([Chunk(thinking="Hm"), Chunk(finish_reason="stop")], "empty"),
+            ([Chunk(finish_reason="tool_calls")], "empty"),
+            ([Chunk(finish_reason="other")], "empty"),
+            ([Chunk(finish_reason="content_filter")], "filtered"),
+            ([Chunk("Hi"), Chunk(finish_reason="content_filter")], "filtered"),
+            ([Chunk("Hi")], "broken-stream"),
+            ([], "broken-stream"),
+        ],
+    )
+    def test_what_never_answers_is_told(self, chunks: list[Chunk], kind: str) -> None:
+        with pytest.raises(ProviderError) as raised:
+            short_answer(Stream(*chunks), 5)
+        assert raised.value.kind == kind
+
+    def test_an_answer_that_breaks_off_is_told(self) -> None:
+        with pytest.raises(ProviderError, match="broken-stream"):
+            short_answer(Stream(Chunk("Hi"), error=ProviderError(ErrorKind.BROKEN_STREAM)), 5)
+
+    def test_a_server_that_does_not_keep_to_the_limit_is_not_heard_out(self) -> None:
+        short_answer(Stream(*[Chunk("Hi")] * 100, error=AssertionError()), 5)
 
 
 def test_a_slow_server_is_given_more_time_but_never_more_than_its_own() -> None:

@@ -1,11 +1,12 @@
 """Proxies and certificates, as users have them in their environment."""
 
 import socket
+import socketserver
 import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError, Turn
 from core.providers.proxies import proxy_for
+from core.providers.ways import Way, in_our_words
 from core.providers.wire import endpoint
 from tests.certificate import certify
 from tests.provider import ANSWER, ProviderServer
@@ -91,9 +93,12 @@ def test_encryption_goes_through_the_proxy_to_the_server(
         error = _error(_pool("https://models.example/v1"))
         assert error.kind is ErrorKind.UNREACHABLE
         assert "certificate is not trusted" in error.log_detail
+        assert "SSL_CERT_FILE" in error.log_detail
         assert proxy.asked == ["models.example:443"]
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
-        assert "models.example" in _error(_pool("https://models.example/v1")).log_detail, "the name is not its own"
+        error = _error(_pool("https://models.example/v1"))
+        assert "models.example" in error.log_detail, "the name is not its own"
+        assert "SSL_CERT_FILE" not in error.log_detail
     finally:
         proxy.stop()
         encrypted.stop()
@@ -120,6 +125,8 @@ def test_this_machine_is_never_asked_through_a_proxy(
         "http://",
         "sk secret",
         "http://sk-secret\x7f",
+        "PROXY sk-secret:1",
+        f"socks5://me:sk-secret{'0' * 250}@127.0.0.1:1",
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "all_proxy"])
@@ -192,9 +199,85 @@ def test_a_proxy_that_is_none_is_not_given_a_models_time(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
-def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:1")
-    assert _error(_pool(OUTSIDE)).kind is ErrorKind.UNREACHABLE
+@pytest.mark.parametrize("url", [OUTSIDE, "https://models.example/v1"])
+@pytest.mark.parametrize(
+    ("host", "why"), [("127.0.0.1", "nobody listens there"), ("proxy.invalid", "its name is not known")]
+)
+def test_a_proxy_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, url: str, host: str, why: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://{host}:1")
+    error = _error(_pool(url))
+    assert error.kind is ErrorKind.UNREACHABLE
+    assert error.log_detail == f"ConnectError: the proxy of ALL_PROXY: {why}"
+
+
+@pytest.mark.parametrize("value", ["none", "DIRECT", "direct://", "off", '""'])
+def test_who_wants_no_proxy_is_told_how_to_say_so(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", value)
+    error = _error(_pool(OUTSIDE))
+    assert error.kind is ErrorKind.MISCONFIGURED
+    assert error.log_detail.startswith("ALL_PROXY names no proxy: for none it is to be empty")
+
+
+@contextmanager
+def _says(words: bytes) -> Iterator[int]:
+    """A port where everybody is told this, and no more."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.settimeout(2)
+            with suppress(OSError):
+                self.request.recv(65536)
+                self.request.sendall(words)
+                self.request.shutdown(socket.SHUT_WR)
+                self.request.recv(65536)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.parametrize("url", [OUTSIDE, "https://models.example/v1"])
+@pytest.mark.parametrize("words", [b"\x05\xff", b""])
+def test_a_socks_proxy_that_is_called_http_is_told(monkeypatch: pytest.MonkeyPatch, url: str, words: bytes) -> None:
+    with _says(words) as port:
+        monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
+        error = _error(_pool(url))
+    assert error.log_detail.endswith("; is the proxy of ALL_PROXY a SOCKS one (socks5h://)?")
+    assert error.kind is (ErrorKind.UNREACHABLE if words or url != OUTSIDE else ErrorKind.BROKEN_STREAM)
+
+
+def test_an_http_proxy_that_is_called_socks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _says(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{port}")
+        error = _error(_pool(OUTSIDE))
+    assert error.kind is ErrorKind.UNREACHABLE
+    assert error.log_detail.endswith("; is the proxy of ALL_PROXY an HTTP one (http://)?")
+
+
+def test_encryption_where_there_is_none_and_none_where_there_is(server: ProviderServer) -> None:
+    error = _error(_pool(server.url.replace("http:", "https:")))
+    assert (error.kind, error.log_detail) == (
+        ErrorKind.UNREACHABLE,
+        "ConnectError: there is no TLS there; is it http://?",
+    )
+    with _says(b"\x15\x03\x01\x00\x02\x02\x0a") as port:
+        error = _error(_pool(f"http://127.0.0.1:{port}"))
+    assert (error.kind, error.log_detail) == (
+        ErrorKind.BROKEN_STREAM,
+        "RemoteProtocolError: what came is no HTTP; is it https://?",
+    )
+    with _says(b"") as port:
+        assert _error(_pool(f"http://127.0.0.1:{port}")).log_detail.endswith("before any answer; is it https://?")
+
+
+@pytest.mark.parametrize("error", [OverflowError("timeout"), TypeError("a date"), ValueError("x")])
+def test_a_request_that_cannot_be_made_is_no_servers_fault(error: Exception) -> None:
+    told = in_our_words(error, Way(OUTSIDE, None))
+    assert told.kind is ErrorKind.MISCONFIGURED
+    assert "no request can be made" in told.log_detail
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,16 @@
 """A provider's own words, as an operator may see them."""
 
+import html
 import json
+import re
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -13,6 +19,7 @@ from hypothesis import strategies as st
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ProviderError, Turn
+from core.providers.errors import complaint_of
 from core.providers.redaction import LONGEST, redacted
 from core.providers.tail import KEPT, Tail
 from tests.provider import Handler, ProviderServer
@@ -40,7 +47,28 @@ TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
         (f"in '{QUESTION}'", "in '[...].'"),
         ("in 'my  PASSWORD is\\nTr0ub4dor'", "in '[...]'"),
         ("in my password is Tr0ub4dor yes", "in [...] yes"),
-        ("three words: password is Tr0ub4dor", "three words: password is Tr0ub4dor"),
+        ("three words: password is Tr0ub4dor", "three words: [...]"),
+        ("your message is too long, please", "your message is too long, please"),
+        ("You asked: x y", "You asked: [...]"),
+        ("not 4711 but 4096 of 8192 tokens", "not [...] but 4096 of 8192 tokens"),
+        ("call 0049171234567", "call [...]"),
+        ("flagged: Tr0ub4", "flagged: [...]"),
+        ("tokens: ['Tr0', 'ub4', 'dor']", "tokens: ['[...]']"),
+        (
+            "invalid_api_key: Incorrect API key provided: sk-abc***xyz. See",
+            "invalid_api_key: Incorrect API key provided: [...] See",
+        ),
+        ("Unknown key: temperature is not supported", "Unknown key: temperature is not supported"),
+        ("Incorrect API key provided: sk-secret", "Incorrect API key provided: [...]"),
+        ("sky-high fwd-model sk_learn", "sky-high fwd-model sk_learn"),
+        ("Bearer token is missing", "Bearer token is missing"),
+        ("bad header Authorization: Basic dTpwQHNz", "bad header Authorization: [...]"),
+        ("secret: swordfish", "secret: [...]"),
+        ("hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M"),
+        ("xai.grok-4-fast, sk-learn", "xai.grok-4-fast, sk-learn"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"),
+        ("unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF", "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF"),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "anthropic.claude-3-5-sonnet-20241022-v2:0"),
         ('quoted {"content": "hunter2 hunter2"}', 'quoted {"content": "[...]"}'),
         ("你好世界" * 8, "[...]"),
         ("\\u4f60\\u597d\\u4e16\\u754c" * 8, "[...]"),
@@ -51,12 +79,23 @@ TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
     ],
 )
 def test_words_are_shown_without_what_is_not_theirs(words: str, shown: str) -> None:
-    turns = [QUESTION, "hunter2 hunter2", "说 " + "你好世界" * 8]
+    turns = [QUESTION, "hunter2 hunter2", "说 " + "你好世界" * 8, "x", "Y?", "4711", "0049171234567 it is", "so 4096"]
     assert redacted(words, turns, "our-own-key") == shown
 
 
 def test_no_key_is_none_to_look_for() -> None:
     assert redacted("none of the models", [], "none") == "none of the models"
+
+
+@pytest.mark.parametrize("spelling", ["s3cret%2Fs", "s3cret/s", "S3CRET/S", "s3cret\\/s"])
+def test_secrets_go_in_every_spelling_and_short_ones_where_they_stand_alone(spelling: str) -> None:
+    assert redacted(f"not {spelling}, pw1 or pw12", [], "s3cret%2Fs", "pw1", "", "none") == "not [...], [...] or pw12"
+
+
+def test_the_models_own_name_is_no_secret() -> None:
+    name = "org/ft-9aB3xY7qW2eR5tZ8uI1oP4-wilhelmina"
+    assert redacted(f"no model {name}", ["wilhelmina"], names=[name]) == f"no model {name}"
+    assert redacted(f"no model {name}", ["wilhelmina"]) == "no model [...]"
 
 
 def test_words_are_bounded() -> None:
@@ -65,20 +104,67 @@ def test_words_are_bounded() -> None:
     assert shown.endswith("…")
 
 
-@given(
-    st.lists(st.text('abc 你好.\n\\"', min_size=1, max_size=60), max_size=4),
-    st.text("abc 你.", max_size=30),
-    st.text("abc 你.", max_size=30),
+def _bytes_repr(text: str) -> str:
+    return repr(text.encode())
+
+
+def _octal(text: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in text.encode())
+
+
+QUOTATIONS: list[Callable[[str], str]] = [
+    str,
+    str.upper,
+    json.dumps,
+    lambda text: json.dumps(json.dumps({"m": json.dumps([text])})),
+    lambda text: json.dumps(html.escape(text)),
+    _bytes_repr,
+    _octal,
+    quote,
+    lambda text: quote(quote(text)),
+    html.escape,
+    lambda text: "".join(f"&#{ord(letter)};" for letter in text),
+    *(lambda text, form=form: unicodedata.normalize(form, text) for form in ("NFD", "NFC", "NFKC", "NFKD")),
+    lambda text: " ".join(text),
+    lambda text: repr([text[at : at + 3] for at in range(0, len(text), 3)]),
+]
+SAID = st.text("kqzvwöéßйж9  '\"&<%\\\n.我想自殺怎麼辦สวัสดี한국어か", min_size=1, max_size=60)
+
+
+@given(st.lists(SAID, min_size=1, max_size=4), st.data())
+def test_nothing_of_a_turn_is_left_however_it_is_quoted(turns: list[str], data: st.DataObject) -> None:
+    turn = data.draw(st.sampled_from(turns))
+    begin = data.draw(st.integers(0, len(turn)))
+    excerpt = turn[begin : data.draw(st.integers(begin, len(turn)))]
+    shown = redacted(f"invalid input: {data.draw(st.sampled_from(QUOTATIONS))(excerpt)} is blocked", turns)
+    assert shown.startswith("invalid input: ")
+    left = _letters(shown)
+    said = [_letters(turn) for turn in turns]
+    for size, kind in ((8, str.isalnum), (2, lambda row: row[0] > "\u0e00" and row[1] > "\u0e00")):
+        rows = {left[at : at + size] for at in range(len(left) - size + 1)}
+        assert not [row for row in rows if kind(row) and any(row in each for each in said)]
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+TALK = [
+    "You are a helpful assistant. Answer in the language of the question.",
+    "Hi! How are you today? I had a long flight to Paris, and my key does not open the door.",
+    "Hello! I am well, thank you. What can I do for you?",
+    "Is the weather good there? My son has an error in his school project, he tried too many times.",
+    "I'm sorry to hear that. Please tell me more: which message did he get, and when?",
+    "Nothing, thanks. Try again later.",
+]
+
+
+@pytest.mark.parametrize(
+    "refusal", json.loads((Path(__file__).parent / "refusals.json").read_text()), ids=itemgetter("name")
 )
-def test_no_run_of_four_words_is_left(turns: list[str], before: str, after: str) -> None:
-    said = " ".join(turns)
-    shown = redacted(f"{before} {said} {after}", turns)
-    words = shown.replace("[...]", " | ").split()
-    for turn in turns:
-        told = turn.replace("\\", " ").replace('"', " ").replace(".", " ").split()
-        for at in range(len(told) - 3):
-            run = told[at : at + 4]
-            assert all(words[place : place + 4] != run for place in range(len(words)))
+def test_providers_words_survive_small_talk(refusal: dict[str, Any]) -> None:
+    message = complaint_of(refusal["body"], refusal["status"]).message
+    assert redacted(message, TALK) == redacted(message, [])
 
 
 def test_long_conversations_take_no_time() -> None:
