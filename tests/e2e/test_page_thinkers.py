@@ -130,7 +130,10 @@ ENDS = {
     "blank": ("blank gave no answer. Try again.", "Try again"),
     "no-room": ("no-room reached its length limit before its first word. Try again.", "Try again"),
     "only-thinks": ("only-thinks gave no answer. Try again.", "Try again"),
-    "thinks-then-breaks": ("thinks-then-breaks broke off. Try again.", "Try again"),
+    "thinks-then-breaks": (
+        "thinks-then-breaks sent no answer. Try again in a moment, or choose another model.",
+        "Try again",
+    ),
 }
 
 
