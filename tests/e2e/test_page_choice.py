@@ -45,9 +45,13 @@ def hold(page: Page, path: str, times: int | None = None) -> list[Route]:
 
 def let_go(page: Page, held: list[Route]) -> None:
     """The oldest one, as soon as it is there."""
+    held_one(page, held).fallback()
+
+
+def held_one(page: Page, held: list[Route]) -> Route:
     for _ in range(100):
         if held:
-            return held.pop(0).fallback()
+            return held.pop(0)
         page.wait_for_timeout(20)
     raise AssertionError("nothing was asked")
 
@@ -199,6 +203,38 @@ def test_a_switch_leaves_the_focus_where_it_is(page: Page, place: str) -> None:
     if place == "box":
         expect(box(page)).to_have_value("Dear third")
         expect(picker(page)).to_have_value("plain")
+
+
+def test_earlier_messages_take_the_focus_only_from_their_button(page: Page, stage: Stage) -> None:
+    first = {"messages": stage.messages[:], "cursor": "e-0", "before": None}
+    newest = {**stage.answer("/session/messages"), "before": "question-0"}
+    page.route("**/session/messages", lambda route: route.fulfill(json=newest))
+    held = hold(page, "session/messages?before=*")
+    for taken in (True, False):
+        page.reload()
+        page.get_by_role("button", name="Earlier messages").click()
+        if taken:
+            box(page).click()
+        held_one(page, held).fulfill(json=first)
+        expect(page.get_by_role("button", name="Earlier messages")).to_be_hidden()
+        expect(box(page) if taken else page.get_by_role("region", name="Conversation")).to_be_focused()
+
+
+def test_a_form_that_is_refused_takes_the_focus_only_from_where_it_was_sent(visitor: Visitor, page: Page) -> None:
+    held = hold(page, "auth/login")
+    page.get_by_role("button", name="Sign in").click()
+    email, password = page.locator("#email"), page.locator("#password")
+    for taken in (False, True):
+        email.fill("ada@example.com")
+        password.fill("not the password")
+        email.press("Enter")
+        one = held_one(page, held)
+        if taken:
+            page.get_by_role("button", name="Show password").focus()
+        fails(401, {"type": "/problems/login-failed"})(one)
+        expect(page.get_by_text("The e-mail address or the password is wrong.")).to_be_visible()
+        expect(page.get_by_role("button", name="Show password") if taken else password).to_be_focused()
+    visitor.complaints.clear()
 
 
 def test_a_page_that_has_loaded_takes_the_focus_from_nobody(page: Page) -> None:
