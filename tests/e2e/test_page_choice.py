@@ -168,26 +168,6 @@ def test_a_choice_after_the_question_is_for_the_next_one(page: Page, stage: Stag
     assert stage.session["model"] == "plain"
 
 
-@pytest.mark.parametrize("chosen", ["plain", None])
-def test_who_asks_before_the_page_knows_its_conversation_goes_on_with_it(
-    page: Page, stage: Stage, chosen: str | None
-) -> None:
-    stage.switch("third")
-    held = hold(page, "session/current", times=1)
-    page.reload()
-    expect(picker(page)).to_be_enabled()
-    if chosen:
-        picker(page).select_option(chosen)
-    ask(page, "Second?")
-    page.wait_for_timeout(100)
-    assert stage.asked == []
-    let_go(page, held)
-    label = "Plain" if chosen else "Third"
-    expect(under(page)).to_have_text(f"Connecting to {label}")
-    expect(picker(page)).to_have_value(chosen or "third")
-    assert len(stage.asked) == 1
-
-
 @pytest.mark.parametrize("place", ["box", "picker"])
 def test_a_switch_leaves_the_focus_where_it_is(page: Page, place: str) -> None:
     held = hold(page, "session/model")
