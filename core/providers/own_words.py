@@ -19,7 +19,7 @@ capacity certificate change characters chat check choose client cloud code comma
 completions configuration configured connect connection contact contain contains content context continue control
 conversation convert core correct cost could count country create created credential credentials credit credits ctx
 cuda current currently daily data date day days deadline decoder decommissioned decrease default delta demand denied
-depends deployment deprecated describe detail details developer did didn different disabled disconnected do docs
+depends deployment deprecated describe detail details detected developer did didn different disabled disconnected do docs
 documentation does doesn don down draft due duration each effort either empty enable enabled encountered end
 endpoint endpoints engine enough ensure entity equal error errors example exceed exceeded exceeds except exception
 execute executed exhausted exist exists expected expired exponentially extra fail failed fails failure false feature
@@ -32,7 +32,7 @@ integer interface internal into invalid is isn issue it item its json keep key k
 later latest least len length less level like limit limited limits line list listed literal load loaded loading
 local log logs long longer loop low lower made main maintenance make management many max maximum may medium memory
 message messages method min minimal minimum minute minutes missing mode model models moderate moderation module
-month more most multiple must name named names need network new next no non none nor not null number object occurred
+month more most multiple must name named names need network new next no non none nor not nothing null number object occurred
 of off offline old on once one only open operation option optional options or order org organization other our out
 output over overflow overflows overload overloaded own page paid parallel param parameter parameters parse part pass
 passed path pay payload payment per permission permissions permitted plan plans please plus policy pool port
@@ -43,7 +43,7 @@ recharge reduce reduced refer refused region register rejected related release r
 rendered replace replica reply request requested requests require required requires reset resource resources respond
 response responses responsible result resulted results resume retried retries retry return returned returns right
 risk role roles route rpc rule run running runtime safety same sampling say schema seconds section security see seed
-select send sent seq sequence server servers service serving session set setting settings shape shorten shorter
+select send sensitive sent seq sequence server servers service serving session set setting settings shape shorten shorter
 shortly should shut size slow smaller so some something soon sorry space specified specify stack standing start
 started state status step stop stopped stream streaming string strong structure structured subscription success
 successfully such suffix sum supplied support supported supports sure switch system table tag take task team

@@ -30,6 +30,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.models = [MODEL, OTHER]
+        self.session: dict[str, Any] = dict(SESSION)
         self.messages: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
         """The bodies of questions."""
@@ -55,13 +56,19 @@ class Stage:
     def play(self, page: Page) -> None:
         """Let the page talk to this server, from a reload on."""
         root = f"http://127.0.0.1:{self._server.server_address[1]}"
-        for path in ("session/current", "session/messages", "chat", "chat/sse*", "config/models"):
+        for path in ("session/current", "session/messages", "session/model", "chat", "chat/sse*", "config/models"):
             page.route(f"**/{path}", lambda route: route.continue_(url=root + _path(route.request.url)))
         page.context.add_cookies([{"name": "switchboard", "value": "played.secret", "url": page.url}])
         page.reload()
 
-    def begin(self, question: str = "Why?", model: str = "deep") -> str:
+    def switch(self, model: str) -> None:
+        """Another model answers from now on."""
+        self.session |= {"model": model, "version": self.session["version"] + 1}
+        self._log.append(("model", {"model": model, "version": self.session["version"]}))
+
+    def begin(self, question: str = "Why?") -> str:
         """An answer is on its way; returns its id."""
+        model = self.session["model"]
         answer = f"answer-{len(self.messages)}"
         self.messages += [
             _message(f"question-{len(self.messages)}", "user", text=question, state="complete"),
@@ -97,7 +104,7 @@ class Stage:
         """What a GET is answered with."""
         match path:
             case "/session/current":
-                return SESSION
+                return self.session
             case "/session/messages":
                 return {"messages": self.messages, "cursor": f"e-{len(self._log)}", "before": None}
             case "/config/models":
@@ -128,17 +135,36 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/session/model":
+            self._switch(body["model"])
+        else:
+            self._ask(body)
+
+    def _ask(self, body: dict[str, Any]) -> None:
         self.owner.asked.append(body)
+        if body.get("model", self.owner.session["model"]) != self.owner.session["model"]:
+            self.owner.switch(body["model"])
         generation = self.owner.begin(body["message"])
         self._answer({"session_id": "s", "generation_id": generation, "state": "queued", "position": 0})
 
-    def _answer(self, body: Any) -> None:
-        self._head("application/json")
+    def _switch(self, model: str) -> None:
+        if self.headers["If-Match"] != self._etag():
+            self._answer({"type": "/problems/version-conflict", "status": 412}, 412)
+        else:
+            self.owner.switch(model)
+            self._answer(self.owner.session)
+
+    def _etag(self) -> str:
+        return f'"{self.owner.session["version"]}"'
+
+    def _answer(self, body: Any, status: int = 200) -> None:
+        self._head("application/json", status)
         self._say(json.dumps(body).encode())
 
-    def _head(self, content_type: str) -> None:
-        self.send_response(200)
+    def _head(self, content_type: str, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", content_type)
+        self.send_header("ETag", self._etag())
         self.end_headers()
 
     def _say(self, words: bytes) -> None:

@@ -52,13 +52,29 @@ def test_each_kind_of_failure_says_what_to_do(words: Words) -> None:
         assert each["remedy"] == "retry"
 
 
+def half(reason: str) -> dict[str, Any]:
+    return {**failed(reason), "text": "Half"}
+
+
 OPERATOR = "Choose another model, and tell the operator."
 LATER = "Try again in a moment, or choose another model."
+
+
+MIDWAY = {
+    ErrorKind.UNREACHABLE: f"M could not be reached any more. {LATER}",
+    ErrorKind.TIMEOUT: f"M fell silent. {LATER}",
+    ErrorKind.EMPTY: "M did not go on. Try again.",
+    ErrorKind.BROKEN_STREAM: "M broke off. Try again.",
+}
+"""What is another thing to say of an answer that had begun."""
 
 
 @pytest.mark.parametrize(
     ("kind", "under"),
     [
+        (ErrorKind.UNREACHABLE, f"M could not be reached. {LATER}"),
+        (ErrorKind.TIMEOUT, f"M took too long. {LATER}"),
+        (ErrorKind.BROKEN_STREAM, f"M sent no answer. {LATER}"),
         (ErrorKind.MODEL_NOT_FOUND, f"M is not known to its server by that name. {OPERATOR}"),
         (ErrorKind.MISSING_KEY, f"M has no key set here. {OPERATOR}"),
         (ErrorKind.QUOTA, f"M has no quota left. {OPERATOR}"),
@@ -69,9 +85,18 @@ LATER = "Try again in a moment, or choose another model."
     ],
 )
 def test_what_a_person_can_act_on(words: Words, kind: ErrorKind, under: str) -> None:
-    [alone, begun] = words(failed(kind), {**failed(kind), "text": "Half"})
+    [alone, begun] = words(failed(kind), half(kind))
     assert alone["under"] == under
-    assert begun["under"] == f"Incomplete. {under}"
+    assert begun["under"] == f"Incomplete. {MIDWAY.get(kind, under)}"
+
+
+def test_a_fallback_tells_what_was_wrong_before_and_in_the_middle(words: Words) -> None:
+    change = {"from": "a", "to": "m", "reason": "broken-stream"}
+    [before, midway] = words(
+        *(complete("stop", told={"fallback": {**change, "midway": midway}}) for midway in (False, True))
+    )
+    assert before["under"] == "Answered by M, because A sent no answer"
+    assert midway["under"] == "Finished by M, because A broke off"
 
 
 def test_a_message_that_is_too_long_says_so_with_both_figures(words: Words) -> None:

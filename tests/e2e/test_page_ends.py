@@ -28,6 +28,7 @@ def test_an_answer_that_is_too_long_can_go_on(page: Page, stage: Stage) -> None:
     told.dispose()
     page.get_by_role("button", name="Continue").click()
     expect(questions(page)).to_have_text(["Tell me all.", "Continue."])
+    expect(under(page)).to_have_text("Connecting to Deep")
     assert stage.asked == [{"message": "Continue."}]
     expect(page.get_by_role("button", name="Continue")).to_have_count(0)
     expect(answers(page).first).to_contain_text("The answer reached its length limit.")

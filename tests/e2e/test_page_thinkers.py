@@ -119,6 +119,30 @@ def test_thinking_begins_again_with_another_worker(visit: Visit, system: System,
     expect(thoughts(page)).to_have_text(re.compile(r"^Hmm\.*$"))
 
 
+LONGEST = """log => {
+  const seen = { length: 0 };
+  const look = () => {
+    seen.length = Math.max(seen.length, log.querySelector("details > div")?.textContent.length ?? 0);
+  };
+  new MutationObserver(look).observe(log, { childList: true, subtree: true, characterData: true });
+  return seen;
+}"""
+"""How long the thinking of the only answer has ever been."""
+
+
+@pytest.mark.parametrize("model", ["thinks-then-breaks", "thinks-then-falls-back"])
+def test_thinking_that_begins_again_is_never_seen_twice(visit: Visit, model: str) -> None:
+    page = visit().page
+    choose(page, model)
+    longest = page.locator("#log").evaluate_handle(LONGEST)
+    ask(page, "Why?")
+    expect(answers(page).last).to_have_attribute("data-state", re.compile("complete|failed"), timeout=20_000)
+    assert longest.evaluate("seen => seen.length") == len(THOUGHT.encode("utf-16-le")) // 2
+    for _ in range(2):
+        expect(thoughts(page)).to_have_text(THOUGHT)
+        page.reload()
+
+
 ENDS = {
     "cut-short": ("cut-short · The answer reached its length limit.", "Continue"),
     "filtered-midway": ("filtered-midway · The provider’s filter stopped this answer.", "Try again"),  # noqa: RUF001
@@ -130,7 +154,10 @@ ENDS = {
     "blank": ("blank gave no answer. Try again.", "Try again"),
     "no-room": ("no-room reached its length limit before its first word. Try again.", "Try again"),
     "only-thinks": ("only-thinks gave no answer. Try again.", "Try again"),
-    "thinks-then-breaks": ("thinks-then-breaks broke off. Try again.", "Try again"),
+    "thinks-then-breaks": (
+        "thinks-then-breaks sent no answer. Try again in a moment, or choose another model.",
+        "Try again",
+    ),
 }
 
 

@@ -26,6 +26,8 @@ FAILED = {
     ErrorKind.BROKEN_STREAM: "broke off",
 }
 """What must be said of a failure."""
+WITHOUT_A_WORD = {**FAILED, ErrorKind.BROKEN_STREAM: "sent no answer"}
+"""The same where nothing of an answer came."""
 ENDED = {
     "length": "length limit",
     "content_filter": "filter",
@@ -43,7 +45,7 @@ def _words(case: Case) -> list[str]:
     if case.failure and not case.error and case.told_reason in ENDED:
         return [ENDED[case.told_reason]]
     if case.failure:
-        return [FAILED[case.failure], *(["Incomplete"] if case.text.strip() else [])]
+        return [FAILED[case.failure], "Incomplete"] if case.text.strip() else [WITHOUT_A_WORD[case.failure]]
     return [ENDED[case.told_reason]] if case.told_reason in ENDED else []
 
 

@@ -3,6 +3,7 @@
 
 import * as accountApi from "./account-api.js";
 import { Problem } from "./api.js";
+import { focusIsFree } from "./focus.js";
 import { closesOutside, FormDialog, slugOf } from "./form-dialog.js";
 import { plainWords, tryAgain } from "./problems.js";
 import { exactly, relative } from "./time.js";
@@ -131,7 +132,7 @@ export class LoginsDialog {
     if (!ended) return;
     row.remove();
     this.page.told("That browser is signed out");
-    /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-close]")).focus();
+    if (focusIsFree()) /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-close]")).focus();
   }
 
   /** @param {() => Promise<unknown>} work */

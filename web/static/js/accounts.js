@@ -19,7 +19,7 @@ import { Strip } from "./strip.js";
  * @property {() => void} leave away with what is on screen: it is the user's who has gone
  * @property {(words: string) => void} say
  * @property {(words: string, toast?: string) => void} announce
- * @property {() => void} focus to where writing goes on
+ * @property {() => void} focus to where writing goes on, if the reader has nothing else in hand
  */
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
@@ -204,7 +204,7 @@ export class Accounts {
     byId("claim").ariaLabel = question;
     byId("claim-not").textContent = no;
     const answer = await this.strip.ask(focus ? byId("claim-keep") : null);
-    if (!this.strip.asking && (byId("claim").contains(document.activeElement) || document.activeElement === document.body)) this.page.focus();
+    if (!this.strip.asking) this.page.focus();
     return answer;
   }
 

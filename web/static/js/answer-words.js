@@ -28,6 +28,13 @@ const WRONG = /** @type {Record<string, [string, string]>} */ ({
   rejected: ["did not accept this request", OTHER],
   empty: ["gave no answer", "Try again."],
   "server-error": ["had an error", LATER],
+  "broken-stream": ["sent no answer", LATER],
+});
+/** The same of a model that had begun to answer, where that is another thing to say. */
+const WRONG_MIDWAY = /** @type {typeof WRONG} */ ({
+  unreachable: ["could not be reached any more", LATER],
+  timeout: ["fell silent", LATER],
+  empty: ["did not go on", "Try again."],
   "broken-stream": ["broke off", "Try again."],
 });
 const WRONG_SOMEHOW = ["was not available", ""];
@@ -57,6 +64,9 @@ const ENDS = /** @type {Record<string, (who: string) => string>} */ ({
 });
 /** Reasons that need no words, or have them by the answer's state. */
 const ORDINARY = new Set([undefined, null, "stop", "stopped", "error"]);
+
+/** @param {string} reason @param {boolean} midway whether there were words of the answer by then */
+const wrong = (reason, midway) => (midway && WRONG_MIDWAY[reason]) || WRONG[reason] || WRONG_SOMEHOW;
 
 /** @param {Item} item @param {Label} label */
 export function underAnswer(item, label) {
@@ -118,7 +128,7 @@ function place(position) {
 }
 
 /** @param {Fallback} fallback @param {Label} label */
-const because = ({ from, reason }, label) => `because ${label(from)} ${(WRONG[reason] ?? WRONG_SOMEHOW)[0]}`;
+const because = ({ from, reason, midway }, label) => `because ${label(from)} ${wrong(reason, midway)[0]}`;
 
 /** Nothing, of an answer whose model has said all. @param {Item} item @param {Label} label */
 function ended({ finish_reason: reason, model }, label) {
@@ -144,20 +154,20 @@ function failure(problem, item, label) {
 }
 
 /** @param {any} problem @param {Item} item @param {string} who */
-function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end }, who) {
-  const [wrong, advice] = WRONG[reason] ?? WRONG_SOMEHOW;
+function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end, text }, who) {
+  const [what, advice] = wrong(reason, Boolean(text));
   if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, who);
   if (reason === "empty" && end === "length") return `${who} reached its length limit before its first word. ${advice}`;
   if (reason === "empty" && ENDS[end ?? ""]) return ENDS[end ?? ""](who);
-  return `${who} ${wrong}.${advice && ` ${advice}`}`;
+  return `${who} ${what}.${advice && ` ${advice}`}`;
 }
 
 /** With the figures only when they show it: often it is the answer's room that is missing, of an unknown size.
  * @param {string | undefined} subject @param {number} tokens @param {number} limit @param {string} who */
 function tooLong(subject, tokens, limit, who) {
-  const [wrong, advice] = TOO_LONG[subject ?? ""] ?? TOO_LONG.message;
+  const [what, advice] = TOO_LONG[subject ?? ""] ?? TOO_LONG.message;
   const figures = tokens > limit ? `: ${count(tokens)} tokens, of ${count(limit)} at the most` : "";
-  return `${wrong(who)}${figures}. ${advice}`;
+  return `${what(who)}${figures}. ${advice}`;
 }
 
 /** @param {number} tokens */

@@ -8,7 +8,9 @@ import { Availability } from "./availability.js";
 import { Backoff } from "./backoff.js";
 import { Composer } from "./composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation.js";
+import { focusIsFree } from "./focus.js";
 import { Messages } from "./messages.js";
+import { ModelChoice } from "./model-choice.js";
 import { ModelPicker } from "./model-picker.js";
 import { endedJustNow, news } from "./news.js";
 import { Notice } from "./notice.js";
@@ -34,6 +36,8 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 let state = nothing;
 let loading = true;
 let sending = false;
+/** Until the server has told which conversation this is, or could not. */
+let opening = Promise.resolve();
 /** Counts the conversations of this page, so that an answer about an earlier one is not taken for the present. */
 let conversation = 0;
 
@@ -76,6 +80,8 @@ const stream = new Stream(EVENTS, api.sessionHeaders, {
 let syncAgain = false;
 /** @type {number | undefined} */ let syncTimer;
 const syncBackoff = new Backoff();
+/** Whether there may be a session that the server has not told of yet. */
+const unheard = () => syncing !== null || syncTimer !== undefined;
 
 /** Fetch the session and its messages, and let the events go on from there. @returns {Promise<void>} */
 function sync() {
@@ -103,6 +109,7 @@ async function catchUp() {
       stream.release();
       syncBackoff.reset();
       accounts.noticed();
+      void choice.settle(); // what was chosen before there was a session to switch
       if (accounts.user) shelf.notice(messages.length > 0);
     } catch (error) {
       if (asked !== conversation) continue;
@@ -140,7 +147,7 @@ async function showEarlier() {
     if (asked !== conversation) return;
     follow.keepPlace(() => dispatch({ type: "earlier", before, messages: page.messages, earlier: page.before }));
     announce(page.before ? "Earlier messages are shown" : "All messages are shown");
-    if (!page.before) byId("scroller").focus({ preventScroll: true }); // the button is gone
+    if (!page.before && focusIsFree(button)) byId("scroller").focus({ preventScroll: true }); // the button is gone
   } catch (error) {
     if (asked !== conversation) return;
     if (isLost(error)) await forget(error);
@@ -188,6 +195,7 @@ function clear() {
   conversation++;
   stream.close();
   api.speakOf(null);
+  choice.drop();
   dispatch({ type: "clear" });
 }
 
@@ -196,7 +204,11 @@ function clear() {
 /** The question that got no answer at all, and its key: asked again, it must not count twice. */
 let unanswered = { text: "", key: "" };
 
-/** @param {string} text */
+/**
+ * The question goes to the model that the picker shows: once that has been switched to or, where it can't be, not at
+ * all. Both waits end, for their requests do.
+ * @param {string} text
+ */
 async function send(text) {
   const key = unanswered.text === text ? unanswered.key : api.newKey();
   unanswered = { text: "", key: "" };
@@ -206,19 +218,27 @@ async function send(text) {
   follow.toEnd();
   composer.focus(); // the button that was pressed is of no use now
   try {
+    await opening;
+    if (!(await choice.settle())) return unsent(text);
     await askOrBegin(text, key);
     sending = false;
     await sync();
   } catch (error) {
-    sending = false;
-    composer.restore(text);
-    dispatch({ type: "unsent" });
+    unsent(text);
     if (error instanceof api.Problem && mayHaveArrived(error)) unanswered = { text, key };
     if (isLost(error) && (state.session || error.slug.startsWith("login-"))) return forget(error);
     complain(error);
     // Somebody else's answer is coming, or news came in while this was on its way.
     if (state.stale || (error instanceof api.Problem && error.status === 409)) void sync();
   }
+}
+
+/** @param {string} text */
+function unsent(text) {
+  sending = false;
+  composer.restore(text);
+  dispatch({ type: "unsent" });
+  void choice.settle();
 }
 
 /**
@@ -244,8 +264,8 @@ async function stop() {
  * @param {string} text @param {string} key
  */
 async function askOrBegin(text, key) {
-  if (accounts.user && !state.session) await createOwned(); // the cookie may be that of the conversation before
-  const model = state.session ? null : picker.current || null;
+  if (accounts.user && !state.session && !unheard()) await createOwned(); // the cookie may be that of the conversation before
+  const model = state.session ? null : unheard() ? choice.shown : picker.current || null;
   try {
     return await api.ask(text, model, key);
   } catch (error) {
@@ -264,25 +284,39 @@ async function createOwned() {
 }
 
 /** @param {string} model */
-async function chooseModel(model) {
+function chooseModel(model) {
+  const toCome = loading || sending || unheard(); // then it will have a model of its own
+  if (state.over || (!state.session && !toCome)) picker.current = model;
+  else choice.choose(model);
+}
+
+/** @param {string} model @returns {Promise<boolean>} whether it answers from now on */
+async function switchTo(model) {
+  const asked = conversation;
   say("");
-  if (!state.session || state.over) {
-    picker.current = model;
-    return;
-  }
   try {
     const { data, etag } = await api.switchModel(model, state.etag);
+    if (asked !== conversation) return false;
     dispatch({ type: "session", session: data, etag });
     announce(`${picker.label(model)} answers from now on`);
+    return true;
   } catch (error) {
-    if (isLost(error)) return forget(error);
-    if (error instanceof api.Problem && error.status === 412) {
-      await sync();
-      say(`${plainWords(error)} It is ${picker.label(state.session.model)} now; choose again if you want another.`);
-    } else {
-      complain(error);
-    }
+    if (asked !== conversation) return false;
+    if (isLost(error)) await forget(error);
+    else if (error instanceof api.Problem && error.status === 412) return missedSwitch(model, error);
+    else complain(error);
+    return false;
   }
+}
+
+/** Something else was switched to first; it may be the same. @param {string} model @param {api.Problem} error */
+async function missedSwitch(model, error) {
+  const asked = conversation;
+  await sync();
+  if (asked !== conversation || !state.session) return false;
+  const now = state.session.model;
+  if (now !== model) say(`${plainWords(error)} It is ${picker.label(now)} now; choose again if you want another.`);
+  return now === model;
 }
 
 async function keep() {
@@ -314,7 +348,7 @@ async function startNew() {
     byId("new").ariaExpanded = "true";
     const answer = await deletion.ask(byId("confirm-keep"));
     byId("new").ariaExpanded = "false";
-    if (!answer) return byId("new").focus();
+    if (!answer) return focusIsFree() && byId("new").focus();
   }
   try {
     await api.deleteSession();
@@ -328,14 +362,19 @@ async function startNew() {
 async function turnTo(id) {
   const { data: session } = await api.openSession(id);
   say("");
-  loading = true;
   clear();
   api.speakOf(session);
-  composer.focus();
-  await sync();
-  loading = false;
-  draw();
+  if (focusIsFree(byId("panel"), byId("panel-open"))) composer.focus();
+  await open(sync);
   follow.toEnd();
+}
+
+/** @param {() => Promise<void>} find which conversation this is */
+async function open(find) {
+  loading = true;
+  opening = find().finally(() => { loading = false; });
+  await opening;
+  draw();
 }
 
 /** Delete one of them, on screen or not. @param {string} id */
@@ -361,7 +400,7 @@ function begin() {
   say("");
   clear();
   announce("New conversation");
-  composer.focus();
+  if (focusIsFree(byId("new"), byId("panel"))) composer.focus();
 }
 
 // ---- What the page shows -----------------------------------------------------------------------------------
@@ -375,6 +414,12 @@ const notice = new Notice(byId("notice"), () => announce("You can try again now"
 /** @param {string} model */
 const label = (model) => picker.label(model);
 const picker = new ModelPicker(byId("model"), chooseModel, () => void availability.refresh());
+const choice = new ModelChoice({
+  session: () => (state.over ? null : state.session),
+  asking: () => sending,
+  switch: switchTo,
+  changed: () => draw(),
+});
 const availability = new Availability(api.models, (offer) => {
   if (!picker.current) picker.current = offer.default;
   picker.offer(offer.models);
@@ -412,7 +457,7 @@ const accounts = new Accounts({
   leave: clear,
   say,
   announce,
-  focus: () => composer.focus(),
+  focus: () => { if (focusIsFree()) composer.focus(); },
 });
 const shelf = new Shelf({
   current: ownSession,
@@ -430,7 +475,8 @@ function draw() {
   messages.show(shown, state.live !== null || state.stale);
   composer.busy = sending || state.live !== null;
   composer.stoppable = !sending && state.live !== null;
-  if (state.session && !state.over) picker.current = state.session.model;
+  const model = choice.shown ?? (state.over ? null : state.session?.model);
+  if (model) picker.current = model;
   bar.expiresAt = state.over ? null : state.session?.expires_at ?? null;
   byId("earlier").hidden = state.earlier === null;
   byId("empty").hidden = loading || shown.length > 0 || state.over !== null;
@@ -512,8 +558,8 @@ addEventListener("online", () => {
 });
 
 void availability.refresh();
-if ("hasLogin" in document.body.dataset) await accounts.find();
-if ("hasSession" in document.body.dataset) await sync();
-loading = false;
-draw();
-composer.focus();
+await open(async () => {
+  if ("hasLogin" in document.body.dataset) await accounts.find();
+  if ("hasSession" in document.body.dataset) await sync();
+});
+if (focusIsFree()) composer.focus();

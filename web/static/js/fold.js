@@ -1,6 +1,8 @@
 // @ts-check
 /** What a model said to itself, folded above its answer. Whether it is open is the reader's choice, and stays so. */
 
+import { isCut } from "./thinking.js";
+
 /** Characters of a block, from which on its next line begins another: a browser lays out a block anew when it grows. */
 const BLOCK = 2_000;
 /** No line of sense is this long. */
@@ -18,13 +20,19 @@ export class Fold {
     this.summary = document.createElement("summary");
     this.summary.addEventListener("click", toggling);
     this.body = document.createElement("div");
-    this.node.append(this.summary, this.body);
+    this.rest = document.createElement("p");
+    this.rest.className = "cut";
+    this.rest.textContent = "The rest is not shown.";
+    this.rest.hidden = true;
+    this.node.append(this.summary, this.body, this.rest);
   }
 
   /** @param {string} words what stands on it @param {string} text */
   show(words, text) {
     this.node.hidden = !text;
     if (this.summary.textContent !== words) this.summary.textContent = words;
+    if (text === this.#shown) return;
+    this.rest.hidden = !isCut(text);
     if (!text.startsWith(this.#shown)) {
       this.body.replaceChildren();
       this.#shown = "";

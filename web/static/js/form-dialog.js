@@ -2,6 +2,7 @@
 /** A dialog with a form in it: checks the fields, sends them, and puts what was wrong beside what it is about. */
 
 import { Problem } from "./api.js";
+import { focusIsFree } from "./focus.js";
 import { plainWords } from "./problems.js";
 
 /** @param {unknown} error */
@@ -65,17 +66,18 @@ export class FormDialog {
     const bad = this.#inputs.filter((input) => this.#mark(input, shortcoming(input)));
     if (bad.length > 0) return bad[0].focus();
     this.#setBusy(true);
+    const from = document.activeElement;
     try {
       await this.on.send(new FormData(this.form));
     } catch (error) {
-      this.#explain(error);
+      this.#explain(error, from);
     } finally {
       this.#setBusy(false);
     }
   }
 
-  /** @param {unknown} error */
-  #explain(error) {
+  /** @param {unknown} error @param {Element | null} from what was in the reader's hand when it was sent */
+  #explain(error, from) {
     if (!this.dialog.open) return; // what happened closed it
     const told = this.on.explain?.(error) ?? {
       field: error instanceof Problem ? error.field ?? undefined : undefined,
@@ -84,6 +86,7 @@ export class FormDialog {
     const input = told.field ? this.#input(told.field) : null;
     if (!input) return this.#complain(told.words);
     this.#mark(input, told.words);
+    if (!focusIsFree(from)) return;
     input.focus();
     input.select();
   }

@@ -125,6 +125,7 @@ function skeleton(role) {
   body.className = "body";
   node.append(body);
   if (role === "assistant") {
+    body.dir = "auto"; // for the side of its lists and quotations
     const foot = document.createElement("p");
     foot.className = "foot";
     for (const name of ["told", "actions"]) {

@@ -9,21 +9,15 @@ export class ModelPicker {
 
   /**
    * @param {HTMLSelectElement} select
-   * @param {(model: string) => Promise<void>} choose
+   * @param {(model: string) => void} choose
    * @param {() => void} opening somebody is about to look what there is
    */
   constructor(select, choose, opening) {
     this.select = select;
     select.addEventListener("focus", opening);
     select.addEventListener("pointerdown", opening);
-    select.addEventListener("change", async () => {
-      const model = select.value;
-      select.disabled = true;
-      await choose(model);
-      select.disabled = false;
-      this.current = this.#current; // whatever came of it
-      select.focus();
-    });
+    // It stays enabled while a choice is carried out: one that is disabled loses the focus, and the next key.
+    select.addEventListener("change", () => choose(select.value));
   }
 
   /**
@@ -58,7 +52,7 @@ export class ModelPicker {
       option.dataset.retired = "";
       this.select.append(option);
     }
-    if (!this.select.disabled && this.select.value !== name) this.select.value = name;
+    if (this.select.value !== name) this.select.value = name;
   }
 
   /** @param {string} name */

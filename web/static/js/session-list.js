@@ -84,6 +84,7 @@ export class SessionList {
     open.dataset.key = `open ${id}`;
     const name = document.createElement("span");
     name.className = "name";
+    name.dir = "auto";
     name.textContent = title || UNTITLED;
     const time = document.createElement("time");
     time.dateTime = at;
@@ -125,6 +126,7 @@ export class SessionList {
     form.className = "asked";
     const field = document.createElement("input");
     field.ariaLabel = "Title";
+    field.dir = "auto";
     field.maxLength = 200;
     field.value = title ?? "";
     field.autocomplete = "off";

@@ -14,6 +14,12 @@ import { codePoints, firstOf } from "./characters.js";
  * @property {number | null} since when the present stretch goes on; null: the model is not thinking
  */
 
+/** Code points of thinking that a server keeps and tells. */
+const LONGEST = 200_000;
+
+/** Whether there may have been more of it. @param {string} text */
+export const isCut = (text) => text.length >= LONGEST && codePoints(text) >= LONGEST;
+
 /** @type {Thinking} */
 export const nothingThought = { text: "", length: 0, spent: 0, since: null };
 

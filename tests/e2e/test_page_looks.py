@@ -1,0 +1,137 @@
+"""Where words stand and what is painted over what: in a real browser, over a played server."""
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e import test_page, test_page_thinking
+from tests.e2e.stage import Stage
+from tests.e2e.test_page import Visit, answers, box, questions
+from tests.e2e.test_page_in_trouble import shown
+from tests.e2e.test_page_thinking import LONGEST, fold, thoughts
+
+visit = test_page.visit
+stage = test_page_thinking.stage
+page = test_page_thinking.page
+
+ARABIC = "السماء زرقاء، نعم."
+ENGLISH = "The sky is."
+BOTH = f"{ARABIC}\n{ENGLISH}\n"
+LIST = f"<ul><li>{ARABIC}</li><li>{ENGLISH}</li></ul>"
+HTML = f"<p>{ARABIC}</p>{LIST}<p>{ENGLISH}</p><pre><code>x = 1 # {ARABIC}</code></pre>"
+AT = """body => {
+  const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
+  const sides = [];
+  const middle = (body.getBoundingClientRect().left + body.getBoundingClientRect().right) / 2;
+  while (walker.nextNode()) {
+    let from = 0;
+    for (const line of walker.currentNode.data.split("\\n")) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, from);
+      range.setEnd(walker.currentNode, from + line.length);
+      const { left, right, width } = range.getBoundingClientRect();
+      if (line.trim() && width) sides.push((left + right) / 2 < middle ? "left" : "right");
+      from += line.length + 1;
+    }
+  }
+  return sides;
+}"""
+"""On which side each line of some words stands."""
+
+
+def sides(words: Locator) -> list[str]:
+    return list(words.evaluate(AT))
+
+
+def test_each_paragraph_runs_in_its_own_direction(page: Page, stage: Stage) -> None:
+    stage.begin(f"{BOTH}{'a long line ' * 20}")
+    stage.tell("thinking", at=0, text=BOTH)
+    stage.tell("delta", at=0, text=BOTH)
+    expect(shown(page)).to_contain_text(ENGLISH)
+    fold(page).click()
+    assert sides(questions(page).locator(".body"))[:2] == ["right", "left"]
+    assert sides(thoughts(page)) == ["right", "left"]
+    assert sides(shown(page)) == ["right", "left"]
+    stage.end(html=HTML, thinking_seconds=1)
+    expect(shown(page).locator("li")).to_have_count(2)
+    # A list stands on one side, with its marks; code is code.
+    assert sides(shown(page)) == ["right", "right", "right", "left", "left"]
+
+
+def test_what_is_written_runs_in_its_direction(page: Page) -> None:
+    for words, direction in ((ARABIC, "rtl"), (ENGLISH, "ltr")):
+        box(page).fill(words)
+        assert box(page).evaluate("field => getComputedStyle(field).direction") == direction
+
+
+ZALGO = "Z" + "̵̖̹̑̍" * 100
+
+
+def test_combining_marks_stay_within_their_own_message(page: Page, stage: Stage) -> None:
+    stage.begin(ZALGO)
+    stage.tell("thinking", at=0, text=ZALGO)
+    stage.tell("delta", at=0, text=ZALGO)
+    fold(page).click()
+    for words in (questions(page).locator(".body"), thoughts(page), shown(page)):
+        expect(words).to_have_css("overflow", "clip")
+
+
+def test_clipping_leaves_focus_rings_and_wide_code_alone(page: Page, stage: Stage) -> None:
+    stage.begin()
+    stage.tell("delta", at=0, text="x")
+    stage.end(html=f'<p><a href="#x">A link</a></p><pre><code>{"wide " * 200}</code></pre>')
+    link, code = shown(page).locator("a"), shown(page).locator("pre")
+    expect(link).to_be_visible()
+    edge = shown(page).bounding_box()
+    for each in (link, code):
+        ring = each.bounding_box()
+        assert edge is not None
+        assert ring is not None
+        assert ring["x"] - edge["x"] >= 5, "its ring is cut off"
+        assert ring["y"] - edge["y"] >= 5
+    assert code.evaluate("code => { code.scrollLeft = 50; return code.scrollLeft; }") == 50
+    expect(code).to_have_css("overflow-x", "auto")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [360, 1000])
+def test_thoughts_scroll_behind_the_line_that_folds_them(visit: Visit, stage: Stage, width: int) -> None:
+    page = visit(viewport={"width": width, "height": 500}).page
+    stage.play(page)
+    stage.begin()
+    stage.tell("thinking", at=0, text="A thought as long as a line of it can be on the widest of screens.\n" * 80)
+    fold(page).click()
+    expect(thoughts(page)).to_be_visible()
+    page.mouse.move(width / 2, 250)
+    page.mouse.wheel(0, 700)
+    page.wait_for_function("document.querySelector('#scroller').scrollTop > 300")
+    whose = """summary => {
+      const { top, bottom, left } = summary.getBoundingClientRect();
+      const { right } = summary.parentElement.getBoundingClientRect();
+      const cover = getComputedStyle(summary, "::after");
+      const [width, ring] = [parseFloat(cover.width), parseFloat(getComputedStyle(summary).outlineOffset)];
+      return {
+        top: top - document.querySelector("#scroller").getBoundingClientRect().top,
+        covered: left + width >= right && parseFloat(cover.height) === bottom - top && cover.backgroundColor,
+        ring,
+      };
+    }"""
+    assert fold(page).evaluate(whose) == {"top": 0, "covered": "rgb(243, 245, 242)", "ring": -3}
+    right = page.evaluate("document.querySelector('#log').getBoundingClientRect().right")
+    page.mouse.click(right - 5, 80)
+    expect(thoughts(page)).to_be_visible()
+
+
+@pytest.mark.parametrize(("length", "cut"), [(LONGEST - 1, False), (LONGEST, True)])
+@pytest.mark.parametrize("letter", ["a", "🎉"])
+def test_thinking_that_is_longer_than_what_is_kept_says_so(
+    page: Page, stage: Stage, letter: str, length: int, *, cut: bool
+) -> None:
+    stage.begin()
+    stage.tell("thinking", at=0, text=(letter * 99 + "\n") * (length // 100) + letter * (length % 100))
+    stage.tell("delta", at=0, text="So.")
+    expect(shown(page)).to_have_text("So.")
+    fold(page).click()
+    rest = answers(page).last.get_by_text("The rest is not shown.")
+    expect(rest).to_be_visible(visible=cut)
+    stage.tell("resumed", attempt=2, at=3, thinking=10)
+    expect(rest).to_be_hidden()
