@@ -6,6 +6,7 @@ give it back later, to somebody who can't store it.
 """
 
 import re
+import unicodedata
 from typing import Any
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -15,6 +16,18 @@ _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Turns the direction of the text around it, and of what stands beside it on a page (Unicode's Bidi_Control)."""
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 """The control characters (C0, C1), and what ends a line or a paragraph."""
+_BLANK = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+"""Categories of characters that are not drawn: spaces, ends of lines, control and format characters."""
+_UNDRAWN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Others that are not, which Unicode takes for letters, marks or symbols (Default_Ignorable_Code_Point, and Braille's
+pattern without dots)."""
+
+
+def blank(text: str) -> bool:
+    """Whether nothing of the text can be seen."""
+    return text.isspace() or all(unicodedata.category(each) in _BLANK or _UNDRAWN.match(each) for each in text)
 
 
 def storable(text: str) -> str:

@@ -44,7 +44,12 @@ LONGEST = 120.0
 """Seconds that a provider can ask for at the most."""
 SHORTEST = 1.0
 COMPLAINT = 60
-"""Seconds within which another owner has to meet an error of the server's, to show that it concerns everybody."""
+"""Seconds within which several owners have to meet an error of the server's, to show that it concerns everybody."""
+COMPLAINERS = 3
+"""How many. One person can easily be two guests."""
+HEARD = 600
+"""Seconds for which those who have made a model rest so do not count again: if it is well when it is probed, it may
+have been their questions."""
 FORGOTTEN = 600
 """Seconds after which a rest that is not probed any more is forgotten: there are no workers, or other models."""
 PROBE = 10
@@ -111,7 +116,7 @@ class Cooldowns:
             if rested:
                 self.well(model)
             else:
-                self._redis.delete(_key("complaint", model))
+                self._redis.delete(_key("complaints", model))
 
     def failed(self, model: str, error: ProviderError, owner: UUID) -> None:
         """The owner's question has failed. Raises RedisError.
@@ -135,7 +140,7 @@ class Cooldowns:
 
     def well(self, model: str) -> None:
         """The model has just answered. Raises RedisError."""
-        self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaint")))
+        self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaints")))
 
     def rests(self, models: Sequence[str]) -> dict[str, Rest]:
         """Those that rest, and why. Raises RedisError."""
@@ -177,9 +182,22 @@ class Cooldowns:
             pipe.execute()
 
     def _is_repeated(self, model: str, owner: UUID) -> bool:
-        """Whether the last one to complain, within the minute and with no success since, was somebody else."""
-        last = self._redis.set(_key("complaint", model), str(owner), ex=COMPLAINT, get=True)
-        return last is not None and last != str(owner)
+        """Whether enough others have complained within the minute, with no success since."""
+        complaints, heard = _key("complaints", model), _key("heard", model)
+        if self._redis.sismember(heard, str(owner)):
+            return False
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(complaints, str(owner))
+            pipe.expire(complaints, COMPLAINT, nx=True)
+            pipe.smembers(complaints)
+            owners = pipe.execute()[-1]
+        if len(owners) < COMPLAINERS:
+            return False
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(heard, *owners)
+            pipe.expire(heard, HEARD)
+            pipe.execute()
+        return True
 
     def _known(self, what: str, models: Sequence[str]) -> dict[str, str]:
         found = self._redis.mget([_key(what, model) for model in models]) if models else []

@@ -54,16 +54,16 @@ class ModelConfig(_Table):
     first tag, and the text only the closing one."""
     omit: tuple[str, ...] = Field((), strict=False)
     """Parameters of a request that the server refuses: they are left out. `system`: the system prompt becomes part of
-    the first question."""
+    the first question; `stream`: the answer comes as one document."""
     rename: dict[str, Annotated[str, Field(min_length=1)]] = {}
     """Parameters that the server knows by another name."""
     extra_body: dict[str, Any] = {}
     """What each request has besides."""
     connect_timeout: Seconds = 5.0
     first_token_timeout: Seconds = 300.0
-    """For the first word of thinking or text. Any sign of life begins it anew."""
+    """For the first word of text that can be seen. Any sign of life begins it anew, thinking too."""
     between_tokens_timeout: Seconds = 60.0
-    """For any sign of life after that."""
+    """For any sign of life after that word."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,8 +13,10 @@ from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempts
 from core.answers.ending import Endings
 from core.answers.keeper import Upkeep
+from core.answers.known_limits import KnownLimits
 from core.answers.line import Line
 from core.answers.load import Load
+from core.answers.model_call import ModelCalls
 from core.answers.prompts import Prompts
 from core.answers.reaper import Reaper
 from core.answers.slots import Slots
@@ -273,9 +275,13 @@ class Runtime:
             self.slots,
             self.answers,
             self.upkeep,
-            Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis)),
+            ModelCalls(self.models, self._prompts, self.answers, self.upkeep.stopping),
             self.message_limits,
         )
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis), KnownLimits(self.redis))
 
     @cached_property
     def upkeep(self) -> Upkeep:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from core.characters import fits_one_line, storable, whole_characters
+from core.characters import blank, fits_one_line, storable, whole_characters
 from core.errors import InvalidBody
 
 MAX_BODY = 256 * 1024
@@ -32,6 +32,12 @@ class Body(BaseModel):
 def _name(text: str) -> str:
     if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
+    return text
+
+
+def _visible(text: str) -> str:
+    if blank(text):
+        raise PydanticCustomError("blank", "nothing of it can be seen")
     return text
 
 
@@ -103,7 +109,7 @@ class ChatMessage(Body):
     in_words: ClassVar[bool] = True
     limit: ClassVar[int] = MAX_BODY
 
-    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(storable)]
+    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
     model: ModelName | None = None
 
 
@@ -154,7 +160,7 @@ def _unreadable(raw: bytes) -> Exception:
 def _complaint(kind: str, field: str, message: str) -> InvalidBody:
     if kind == "missing":
         return InvalidBody(f"The field {field!r} is missing.", field=field)
-    if kind == "string_pattern_mismatch":
+    if kind in ("string_pattern_mismatch", "blank"):
         return InvalidBody(f"The field {field!r} is empty.", field=field)
     if not field:
         return InvalidBody("The body must be a JSON object.")

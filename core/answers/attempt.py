@@ -67,6 +67,11 @@ class Attempt:
         """What the answer counts for."""
         if self.reported is not None:
             return with_thinking(self.reported, self.thinking.text)
+        return self.shown
+
+    @property
+    def shown(self) -> Usage:
+        """The same by what was asked and shown, whatever the provider counted."""
         return shown(self.prompt_tokens, self.text, self.thinking.text)
 
     def go_on_from(self, written: Written) -> None:

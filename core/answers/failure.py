@@ -1,5 +1,7 @@
 """Why an answer failed, as its readers are told: pure functions of what a provider did."""
 
+from typing import Any
+
 from core.answers.context_window import TooLong
 from core.errors import ProviderFailed
 from core.providers import REASONS, ErrorKind, FinishReason, ProviderError
@@ -23,9 +25,24 @@ class Wordless(ProviderError):
         """Whether thinking has taken all the room that the request gave; the next one may give more."""
 
 
+BREAKS = {ErrorKind.BROKEN_STREAM, ErrorKind.SERVER_ERROR, ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT}
+"""What may happen once, to whatever question. What else a server says, it would say again."""
+
+
 def finish_reason(error: ProviderError) -> str:
     """What a failed answer's message has as its `finish_reason`."""
+    if error.kind is ErrorKind.FILTERED:  # some providers tell it as an error, others as a reason
+        return "content_filter"
     return error.finish_reason if isinstance(error, Wordless) and error.finish_reason != "stop" else "error"
+
+
+def end_of_words(error: ProviderError, *, wrote: bool) -> FinishReason | None:
+    """The reason for which an answer with words has ended, if it did with this error, and did not break off. `wrote`:
+    some of the words have come from the request that had the error."""
+    if error.kind is ErrorKind.FILTERED:
+        return "content_filter"
+    # Of a request that has been answered, the conversation was not too long: its answer has filled the context.
+    return "length" if error.kind is ErrorKind.TOO_LONG and wrote else None
 
 
 def may_go_on(error: ProviderError, *, wrote: bool, thought: bool) -> bool:
@@ -33,20 +50,16 @@ def may_go_on(error: ProviderError, *, wrote: bool, thought: bool) -> bool:
     thinking took all its room."""
     if isinstance(error, Wordless):
         return error.used_up
-    return wrote or (thought and error.kind is ErrorKind.BROKEN_STREAM)
+    return (wrote and error.kind in BREAKS) or (thought and error.kind is ErrorKind.BROKEN_STREAM)
 
 
 def failed(model: str, error: ProviderError) -> ProviderFailed:
     """The problem of an answer whose last model has failed."""
     detail = REASONS[error.kind]
+    more: dict[str, Any] = {}
     if isinstance(error, Wordless):
         detail = WORDLESS.get(error.finish_reason, detail)
-    figures = {}
-    if error.kind is ErrorKind.TOO_LONG and error.prompt_tokens is not None and error.limit_tokens is not None:
-        figures = {"tokens": error.prompt_tokens, "limit": error.limit_tokens}
-        detail = (
-            f"Your message has about {error.prompt_tokens:,} tokens; {model} takes at most {error.limit_tokens:,}."
-        )
     if isinstance(error, TooLong):
         detail = error.detail
-    return ProviderFailed(detail, reason=error.kind.value, model=model, **figures)
+        more = {"subject": error.subject, "tokens": error.tokens, "limit": error.limit}
+    return ProviderFailed(detail, reason=error.kind.value, model=model, **more)

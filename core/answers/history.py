@@ -10,6 +10,7 @@ from itertools import dropwhile, groupby
 from typing import Literal, NamedTuple
 
 from core.answers.context_window import Window
+from core.answers.form import Form, Scope
 from core.answers.tokens import TURN_OVERHEAD
 from core.answers.tokens import size as bytes_of
 from core.message import Message
@@ -18,8 +19,13 @@ from core.providers import ErrorKind, Turn
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 SHORTEST_END = 100
 """Characters of an answer's end that it takes to go on with it."""
+CUT = [True, True]
+"""The newest answers, when they are taken for more than a question's own trouble."""
 PASSED_OVER = 10
 """Questions without an answer that are passed over at the most, because they do not fit, to find what does."""
+
+
+TOLD_WHOLE = Form(prefill=False)
 
 
 class Prompt(NamedTuple):
@@ -31,6 +37,8 @@ class Prompt(NamedTuple):
     """What there is of the answer, and the request to go on with it. Of a long one, the end."""
     least: bool
     """Whether nothing can be left out."""
+    doubtful: bool = False
+    """Whether there are questions without an answer before this one, told or not."""
 
     @property
     def turns(self) -> list[Turn]:
@@ -44,24 +52,25 @@ def fit(
     newest_first: Iterable[Message],
     answer: str = "",
     *,
-    prefill: bool = False,
+    form: Form = TOLD_WHOLE,
     system_turn: bool = True,
 ) -> Prompt | None:
     """The newest turns that fit into the window. None when there is no question.
 
     The question is always there, even when it alone is too long: then the model's server says so, which is better
-    than answering another one. `answer`: what has been written of the answer; with `prefill` its turn is the last,
-    for the server to continue. Without `system_turn` the system prompt becomes part of the first question. No more
-    messages are taken than it takes to know.
+    than answering another one. `answer`: what has been written of the answer; with `form.prefill` its turn is
+    the last, for the server to continue. Without `system_turn` the system prompt becomes part of the first question.
+    No more messages are taken than it takes to know.
     """
-    messages = dropwhile(lambda message: message.role != "user", _worth_sending(newest_first))
+    told = _Told(newest_first, form.scope)
+    messages = dropwhile(lambda message: message.role != "user", told)
     question = next(messages, None)
     if question is None:
         return None
     system_prompt = system_prompt if system_prompt.strip() else ""
     left = window.room - window.tokens(question.text) - (window.tokens(system_prompt) if system_prompt else 0)
     written = [] if not answer.strip() else [Turn("assistant", answer)]
-    going_on = [] if prefill or not written else [Turn("user", CONTINUE)]
+    going_on = [] if form.prefill or not written else [Turn("user", CONTINUE)]
     left -= window.taken_by(going_on)
     end_is_least = True
     if written:
@@ -75,29 +84,40 @@ def fit(
         turns.insert(0, Turn("system", system_prompt))
     elif system_prompt:
         turns[0] = Turn("user", f"{system_prompt}\n\n{turns[0].text}")
-    return Prompt(turns, [*written, *going_on], end_is_least and len(kept) == 1)
+    return Prompt(turns, [*written, *going_on], end_is_least and len(kept) == 1, told.doubtful)
 
 
-def _worth_sending(newest_first: Iterable[Message]) -> Iterator[Message]:
-    """Messages that have words, without the exchanges that a provider has refused: sent again, it would refuse them
-    again, and every question after them. Nothing before two of those in a row: that may be what it refuses."""
-    refused = 0
-    for message in newest_first:
-        spoken = bool(message.text.strip())
-        if message.role == "assistant" and _is_refused(message, spoken):
-            refused += 1
-            if refused == 2:
+class _Told:
+    """Messages that have words and are of the scope, newest first, as they are taken. Nothing before the newest
+    answers if all those were cut by a filter: it may be older words that it minds, and nobody can ask again then."""
+
+    def __init__(self, newest_first: Iterable[Message], scope: Scope) -> None:
+        self._newest_first = newest_first
+        self._scope = scope
+        self.doubtful = False
+        """Whether any so far belong to an exchange without an answer."""
+
+    def __iter__(self) -> Iterator[Message]:
+        left_out = False
+        answers: list[bool] = []
+        """Whether a filter has cut each of the newest ones in the middle."""
+        for message in self._newest_first:
+            spoken = bool(message.text.strip())
+            if message.role == "assistant":
+                filtered = _is_filtered(message)
+                self.doubtful = self.doubtful or filtered or not spoken
+                if spoken or filtered or self._scope is Scope.ANSWERED:
+                    left_out = filtered or not spoken
+                answers.append(filtered and spoken)
+            if (answers and self._scope is Scope.NONE) or answers == CUT:
                 return
-        elif message.role == "assistant" and spoken:
-            refused = 0
-        if spoken and not refused:
-            yield message
+            if spoken and not left_out:
+                yield message
 
 
-def _is_refused(answer: Message, spoken: bool) -> bool:
+def _is_filtered(answer: Message) -> bool:
     reason = answer.problem.get("reason") if answer.problem else None
-    filtered = answer.finish_reason == "content_filter" or reason == ErrorKind.FILTERED
-    return filtered or (reason == ErrorKind.REJECTED and not spoken)
+    return answer.finish_reason == "content_filter" or reason == ErrorKind.FILTERED
 
 
 def _kept(question: Message, older: Iterable[Message], window: Window, left: int) -> list[Message]:

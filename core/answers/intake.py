@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from core.answers.failure import Wordless
+from core.answers.failure import Wordless, end_of_words
 from core.answers.opening import Opening
 from core.answers.overlap import Overlap
 from core.answers.patience import Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
+from core.characters import blank
 from core.providers import ErrorKind, FinishReason, ProviderError, Usage
 
 LONGEST = 1_000_000
@@ -23,6 +24,8 @@ class Heard(NamedTuple):
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     """What the provider has counted, when it has told of all the request."""
+    told_as: ProviderError | None = None
+    """The error as which the provider has told of the end, if it did."""
 
 
 class Intake:
@@ -30,6 +33,7 @@ class Intake:
 
     def __init__(self, text: str, thinking: Thinking, patience: Patience, *, prefilled: bool) -> None:
         self._length = len(text)
+        self._wrote = False
         self._thinking = thinking
         self._thought = False
         self._patience = patience
@@ -47,6 +51,7 @@ class Intake:
         room = LONGEST - self._length
         kept = text[:room]
         self._length += len(kept)
+        self._wrote = self._wrote or not blank(kept)
         thinking = self._first_thought.feed(batch.thinking)
         self._thought = self._thought or bool(thinking)
         self._thinking.heard(bool(thinking), bool(kept), now)
@@ -58,9 +63,12 @@ class Intake:
     def _over(self, heard: Heard, batch: Batch, now: float) -> Heard:
         """The same with the error or the end that has come with it, or that has to be made."""
         if batch.error is not None:
-            return heard._replace(error=batch.error)
+            reason = end_of_words(batch.error, wrote=self._wrote) if self._length else None
+            if reason is None:
+                return heard._replace(error=batch.error)
+            return heard._replace(finish_reason=reason, told_as=batch.error)
         try:
-            enough = self._patience.has_had_enough(batch, now)
+            enough = self._patience.has_had_enough(batch, now, begun=self._wrote)
         except ProviderError as silent:
             return heard._replace(error=silent)
         if self._opening.too_long:
@@ -73,4 +81,6 @@ class Intake:
         if not batch.finish_reason:
             kind = ErrorKind.BROKEN_STREAM if batch.ended else ErrorKind.TIMEOUT
             return heard._replace(error=ProviderError(kind, "no text"))
-        return heard._replace(error=Wordless(batch.finish_reason, thought=self._thought))
+        # Many servers only count what their models think, and don't show it.
+        thought = self._thought or bool(batch.usage and batch.usage.reasoning_tokens)
+        return heard._replace(error=Wordless(batch.finish_reason, thought=thought))

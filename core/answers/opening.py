@@ -4,16 +4,10 @@ An answer of nothing but blanks is none. Another model may be asked in its place
 read anything yet.
 """
 
-import unicodedata
+from core.characters import blank
 
 LONGEST = 10_000
 """Blanks before the first word; a model that says more of them has lost itself."""
-_BLANK = {"Zs", "Zl", "Zp", "Cc", "Cf"}
-
-
-def blank(text: str) -> bool:
-    """Whether nothing of the text can be seen: spaces, ends of lines, control and format characters (Unicode's)."""
-    return text.isspace() or all(unicodedata.category(each) in _BLANK for each in text)
 
 
 class Opening:

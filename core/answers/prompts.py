@@ -5,15 +5,17 @@ from itertools import chain
 
 from core.answers import usage
 from core.answers.attempt import Attempt, Lost
-from core.answers.context_window import Fitting, Window
+from core.answers.context_window import Figures, Fitting, Window
+from core.answers.form import Form, milder
 from core.answers.history import Prompt, fit
+from core.answers.known_limits import KnownLimits
 from core.answers.token_size import TokenSizes
 from core.client_pool import ClientPool
 from core.database import Database
 from core.errors import GenerationLost
 from core.message import Message
 from core.models import Session
-from core.providers import ProviderError, Turn, Usage
+from core.providers import ErrorKind, ProviderError, Turn, Usage
 from core.transcript import Transcript
 
 LOST = "The conversation has been lost. Please ask again."
@@ -22,11 +24,19 @@ LOST = "The conversation has been lost. Please ask again."
 class Prompts:
     """Of all answers."""
 
-    def __init__(self, database: Database, transcript: Transcript, pool: ClientPool, token_sizes: TokenSizes) -> None:
+    def __init__(
+        self,
+        database: Database,
+        transcript: Transcript,
+        pool: ClientPool,
+        token_sizes: TokenSizes,
+        known_limits: KnownLimits,
+    ) -> None:
         self._database = database
         self._transcript = transcript
         self._pool = pool
         self.token_sizes = token_sizes
+        self.known_limits = known_limits
 
     def begin(self, attempt: Attempt, model: str) -> "Asking":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
@@ -36,19 +46,22 @@ class Prompts:
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
         config = self._pool.config(model)
-        window = Window.of(config, self.token_sizes.of(model))
+        window = Window.of(config, self.token_sizes.of(model), self.known_limits.of(model))
         return Fitting(window, config.label, self._pool.system_prompt)
 
-    def make(self, attempt: Attempt, model: str, window: Window) -> Prompt:
+    def form(self, model: str) -> Form:
+        """How the model is told a conversation at first."""
+        return Form(self._pool.config(model).prefill)
+
+    def make(self, attempt: Attempt, model: str, window: Window, form: Form) -> Prompt:
         """The conversation, and what there is of the answer."""
-        config = self._pool.config(model)
         prompt = fit(
             window,
             self._pool.system_prompt,
             self._conversation(attempt),
             attempt.text,
-            prefill=config.prefill,
-            system_turn="system" not in config.omit,
+            form=form,
+            system_turn="system" not in self._pool.config(model).omit,
         )
         if prompt is None:
             raise GenerationLost(LOST)
@@ -72,31 +85,55 @@ class Prompts:
 
 
 class Asking:
-    """One model that is asked with less and less of one conversation, until it takes it."""
+    """One model that is asked with another form of a conversation, or less and less of it, until it takes it."""
 
     def __init__(self, prompts: Prompts, attempt: Attempt, model: str) -> None:
         self._prompts = prompts
         self._attempt = attempt
         self._model = model
         self._fitting = prompts.fitting(model)
-        self._prompt = prompts.make(attempt, model, self._fitting.window)
+        self._form = prompts.form(model)
+        self._prompt = self._make()
 
     @property
     def turns(self) -> list[Turn]:
         """What to ask with now."""
         return self._prompt.turns
 
-    def refused(self, refusal: ProviderError) -> None:
-        """That was too long. Raises TooLong when the model is not to be asked again."""
+    @property
+    def prefilled(self) -> bool:
+        """Whether the last turn is the answer's beginning, for the server to continue."""
+        return self.turns[-1].role == "assistant"
+
+    def failed(self, error: ProviderError) -> None:
+        """The model has given no word of an answer to that. Raises the error to be told when it is not to be asked
+        again: TooLong for what is too long, else the same."""
+        if error.kind is ErrorKind.TOO_LONG:
+            self._narrow(error)
+            self._prompt = self._make()
+            return
+        before = self._prompt
+        while self._prompt == before:
+            form = milder(self._form, error, prefilled=self.prefilled, doubtful=before.doubtful)
+            if form is None:
+                raise error
+            self._form = form
+            self._prompt = self._make()
+
+    def answered(self, counted: Usage | None) -> None:
+        """The provider has answered, and may have counted."""
+        if counted is not None and usage.prompt_is_credible(counted.prompt_tokens, usage.prompt(self.turns)):
+            self._learn(counted.prompt_tokens)
+            self._prompts.known_limits.took(self._model, counted.prompt_tokens)
+
+    def _narrow(self, refusal: ProviderError) -> None:
+        self._prompts.known_limits.learn(self._model, Figures.of(refusal, self.turns))
         if self._prompt.least and refusal.prompt_tokens:  # else it is asked again, and counts again
             self._learn(refusal.prompt_tokens)
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)
-        self._prompt = self._prompts.make(self._attempt, self._model, self._fitting.window)
 
-    def answered(self, usage: Usage | None) -> None:
-        """The provider has answered, and may have counted."""
-        if usage is not None:
-            self._learn(usage.prompt_tokens)
+    def _make(self) -> Prompt:
+        return self._prompts.make(self._attempt, self._model, self._fitting.window, self._form)
 
     def _learn(self, prompt_tokens: int) -> None:
         self._prompts.token_sizes.learn(self._model, self._fitting.window, self.turns, prompt_tokens)

@@ -1,7 +1,8 @@
 """What an answer counts for, in tokens: pure functions of values.
 
 What the provider reports holds for an answer that one request has written. Of one that was stopped, broken off or
-carried on there is no such report, or one that counts the same words twice: then what was shown is estimated.
+carried on there is no such report, or one that counts the same words twice: then what was shown is estimated. So are
+figures that can't be.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,11 @@ from core.providers import Turn, Usage
 
 BYTES_PER_TOKEN = 4
 """About what English has. Budgets need a fair guess, where core/answers/history.py needs a cautious one."""
+
+
+MOST_TOKENS_A_BYTE = 4
+LARGEST_TEMPLATE = 4000
+"""Tokens that a server may add to what it is sent: some have system prompts of their own."""
 
 
 def tokens(text: str) -> int:
@@ -36,6 +42,18 @@ def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
         return Usage(0, 0)
     thought = tokens(thinking)
     return Usage(prompt_tokens, tokens(text) + thought, thought)
+
+
+def prompt_is_credible(reported: int, estimated: int) -> bool:
+    """Whether a provider can have counted so many tokens in a prompt: some report none at all, or absurd numbers."""
+    return 0 < reported <= MOST_TOKENS_A_BYTE * BYTES_PER_TOKEN * estimated + LARGEST_TEMPLATE
+
+
+def credible(reported: Usage, estimated: Usage) -> Usage:
+    """A report on an answer, with the estimate in place of what it can't be."""
+    if prompt_is_credible(reported.prompt_tokens, estimated.prompt_tokens):
+        estimated = estimated._replace(prompt_tokens=reported.prompt_tokens)
+    return reported._replace(prompt_tokens=estimated.prompt_tokens) if reported.completion_tokens else estimated
 
 
 def with_thinking(usage: Usage, thinking: str) -> Usage:

@@ -14,12 +14,9 @@ from core.answers.attempt import Attempt, Attempts, Lost
 from core.answers.context_window import TooLong
 from core.answers.ending import End, Endings
 from core.answers.failure import failed, finish_reason, may_go_on
-from core.answers.intake import Intake
 from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
-from core.answers.patience import Patience
-from core.answers.prompts import Asking, Prompts
-from core.answers.pump import Pump
+from core.answers.model_call import ModelCalls
 from core.answers.slots import Slots
 from core.client_pool import ClientPool
 from core.cooldown import Cooldowns
@@ -27,14 +24,10 @@ from core.errors import SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
 from core.models import GenerationState
-from core.providers import ErrorKind, FinishReason, ProviderError
+from core.providers import ErrorKind, ProviderError
 
 logger = logging.getLogger(__name__)
 
-COALESCE = 0.002
-"""Seconds, for each answer that this process writes, over which text is gathered into one event: a lone reader sees
-each token as it comes, and many share what the process can do. The first token does not wait."""
-LONGEST_COALESCE = 0.04
 SLOT_PATIENCE = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
 END_PATIENCE = 30.0
@@ -54,7 +47,7 @@ class Writer:
         slots: Slots,
         answers: AnswerLog,
         upkeep: Upkeep,
-        prompts: Prompts,
+        calls: ModelCalls,
         limits: MessageLimits,
     ) -> None:
         self._line = line
@@ -65,10 +58,9 @@ class Writer:
         self._slots = slots
         self._answers = answers
         self._upkeep = upkeep
-        self._prompts = prompts
+        self._calls = calls
         self._limits = limits
         self.stopping = upkeep.stopping
-        self._live: set[UUID] = set()
 
     def run(self) -> UUID | None:
         """Write the answer whose turn it is, if there is one that can be written now.
@@ -91,7 +83,6 @@ class Writer:
     def _carry_out(self, attempt: Attempt) -> None:
         """Write the answer to its end, or as far as this attempt may."""
         about = {"generation_id": str(attempt.generation_id)}
-        self._live.add(attempt.generation_id)
         try:
             self._end(attempt, self._write(attempt))
         except HandedOn:
@@ -102,7 +93,6 @@ class Writer:
         except (RedisError, Unavailable):
             logger.warning("a store is away; the reaper hands the generation on", extra=about)
         finally:
-            self._live.discard(attempt.generation_id)
             self._slots.release(attempt)
 
     def _end(self, attempt: Attempt, end: End) -> None:
@@ -159,7 +149,7 @@ class Writer:
                 continue
             try:
                 with self._cooldowns.watch(model, attempt.owner):
-                    reason = self._ask(attempt, model, keeper)
+                    reason = self._calls.answer(attempt, model, keeper)
             except ProviderError as error:
                 said = error.said and f", it said: {error.said}"
                 about = {"generation_id": str(attempt.generation_id)}
@@ -199,46 +189,6 @@ class Writer:
             keeper.look()
             self.stopping.wait(LOOK)
         return True
-
-    def _ask(self, attempt: Attempt, model: str, keeper: Keeper) -> FinishReason:
-        """Have one model answer, or write the rest, with less of the conversation when it takes no more; why its
-        answer ended. Raises ProviderError, for a conversation that is too long still TooLong."""
-        asking = self._prompts.begin(attempt, model)
-        while True:
-            try:
-                return self._stream(attempt, model, asking, keeper)
-            except ProviderError as error:
-                if error.kind is not ErrorKind.TOO_LONG:
-                    raise
-                asking.refused(error)
-                logger.info("%s takes less: %s", model, error, extra={"generation_id": str(attempt.generation_id)})
-
-    def _stream(self, attempt: Attempt, model: str, asking: Asking, keeper: Keeper) -> FinishReason:
-        """Stream one model's answer, or the rest of it, into the log; why it ended. Raises ProviderError."""
-        config = self._pool.config(model)
-        whole = not attempt.text
-        attempt.thinking.stale = whole
-        pump = Pump(self._pool.open(model, asking.turns))
-        patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
-        intake = Intake(attempt.text, attempt.thinking, patience, prefilled=config.prefill)
-        try:
-            while True:
-                heard = intake.take(pump.take(wait=LOOK), time.monotonic())
-                if heard.thinking:
-                    self._answers.append_thinking(attempt, heard.thinking)
-                if heard.text:
-                    self._answers.append_delta(attempt, heard.text)
-                if heard.error is not None:
-                    raise heard.error
-                if heard.finish_reason is not None:
-                    asking.answered(heard.usage)
-                    attempt.reported = heard.usage if whole else None
-                    return heard.finish_reason
-                keeper.look()
-                if heard.thinking or heard.text:
-                    self.stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
-        finally:
-            pump.abort()
 
 
 def _once_or_twice(attempt: Attempt, model: str) -> Iterator[str]:

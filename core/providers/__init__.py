@@ -28,14 +28,16 @@ class Usage(NamedTuple):
 
 
 LARGEST_COUNT = 2**31 - 1
-"""Of an answer's tokens altogether; more than the database takes, or a model ever wrote."""
+"""Of tokens; the database takes no greater one."""
+MOST_BELIEVED = 20_000_000
+"""Tokens of one answer and its question altogether: twice the largest context that models have."""
 
 
 def believable(prompt_tokens: object, completion_tokens: object, reasoning_tokens: object = 0) -> Usage | None:
     """What a provider says it has counted, unless no answer can have taken that. Thinking that is more than all that
     was written is not believed; the rest is."""
     counts = [count for count in (prompt_tokens, completion_tokens) if type(count) is int and count >= 0]
-    if len(counts) != 2 or sum(counts) > LARGEST_COUNT:
+    if len(counts) != 2 or sum(counts) > MOST_BELIEVED:
         return None
     thought = reasoning_tokens if type(reasoning_tokens) is int and 0 <= reasoning_tokens <= counts[1] else 0
     return Usage(counts[0], counts[1], thought)

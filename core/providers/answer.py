@@ -8,6 +8,8 @@ from core.characters import storable
 from core.providers import Chunk, ErrorKind, ProviderError
 from core.providers.errors import Refused
 from core.providers.events import Event, EventReader
+from core.providers.prefill import Repeated
+from core.providers.tail import Tail
 from core.providers.think_tags import Parts, ThinkTags
 
 
@@ -16,6 +18,8 @@ class Interpreter(Protocol):
 
     over: bool
     """Whether nothing more is to come."""
+    refuses: bool
+    """Whether the model has begun to decline, in words that hold no thinking."""
 
     def feed(self, event: Event) -> Iterator[Chunk]:
         """The chunks of an event. Raises Refused for an error; whatever else it raises, the event's shape did."""
@@ -25,18 +29,28 @@ class Interpreter(Protocol):
 class Answer:
     """A response's body. What it is fed with gives at least one chunk each time, for it is a sign of life."""
 
-    def __init__(self, interpreter: Interpreter, tags: ThinkTags | None) -> None:
-        """`tags`: when the answer's text is to begin with thinking."""
+    def __init__(self, interpreter: Interpreter, tags: ThinkTags | None, left_out: str = "") -> None:
+        """`tags`: when the answer's text is to begin with thinking; `left_out`: whitespace at the end of what it goes
+        on with, which the server has not seen."""
         self._events = EventReader()
         self._interpreter = interpreter
         self._tags = tags
+        self._repeated = Repeated(left_out)
         self._text, self._thinking = _Characters(), _Characters()
+        self._said = False
+        """Whether a word of text has come."""
         self._finished = False
+        self._written, self._thought = Tail(), Tail()
 
     @property
     def over(self) -> bool:
         """Whether the rest of the body need not be read."""
         return self._interpreter.over
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """The end of the text and of the thinking as they came, passed on or not: an error may quote them."""
+        return str(self._written), str(self._thought)
 
     def feed(self, piece: bytes) -> Iterator[Chunk]:
         """What the piece completes. Raises Refused or ProviderError, unless the answer was at its end before."""
@@ -68,7 +82,9 @@ class Answer:
                     return
                 for chunk in self._interpreter.feed(event):
                     self._finished = self._finished or chunk.finish_reason is not None
-                    yield self._taken_apart(chunk)
+                    self._written.add(chunk.text)
+                    self._thought.add(chunk.thinking)
+                    yield self._taken_apart(chunk._replace(text=self._repeated.drop(chunk.text)))
         except (ProviderError, Refused):
             if not self._finished:  # else it is only the parting
                 raise
@@ -80,14 +96,18 @@ class Answer:
                 ) from None
 
     def _taken_apart(self, chunk: Chunk) -> Chunk:
+        if chunk.thinking and not self._said:
+            self._tags = self._tags or ThinkTags()
+            self._tags.beside()
+        self._said = self._said or bool(chunk.text.strip())
         if self._tags is None:
             return self._whole(chunk, Parts(chunk.text))
-        if chunk.thinking and self._tags.undecided:
-            before = self._tags.pass_on()
-            return self._whole(chunk, Parts(before.text + chunk.text))
+        if self._interpreter.refuses:
+            before = self._tags.flush()
+            return self._whole(chunk, Parts(before.text + chunk.text, before.thinking))
         parts = self._tags.feed(chunk.text)
         if chunk.finish_reason:
-            rest = self._tags.flush()
+            rest = self._tags.flush(complete=chunk.finish_reason == "stop")
             parts = Parts(parts.text + rest.text, parts.thinking + rest.thinking)
         return self._whole(chunk, parts)
 

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from core.model_config import ModelConfig
+from core.model_rules import LEAST_THINKING
 from core.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.providers.answer import Interpreter
 from core.providers.errors import Refused, error_in
@@ -33,8 +34,10 @@ class Anthropic:
         """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
         config = self._config
         more: dict[str, Any] = {}
-        if config.thinking_budget is not None:  # a model that thinks takes no temperature
-            more["thinking"] = {"type": "enabled", "budget_tokens": config.thinking_budget}
+        # What the answer does not need, and half of the limit where that is too little for both.
+        budget = min(config.thinking_budget or 0, max(limit - config.max_tokens, limit // 2))
+        if budget >= LEAST_THINKING:  # a model that thinks takes no temperature
+            more["thinking"] = {"type": "enabled", "budget_tokens": budget}
         elif config.temperature is not None:
             more["temperature"] = config.temperature
         if config.reasoning_effort is not None:
@@ -42,36 +45,19 @@ class Anthropic:
         return {"max_tokens": limit, **more}
 
     def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]:
-        """The turns as the API takes them: the system's text apart, roles that alternate, no turn that is blank, and
-        no whitespace at the end of an answer that is to be gone on with."""
+        """The turns as the API takes them: the system's text apart, roles that alternate, and no turn that is
+        blank."""
         spoken = [turn for turn in turns if turn.text.strip()]
         system = [turn.text for turn in spoken if turn.role == "system"]
         messages = [
             {"role": role, "content": "\n\n".join(turn.text for turn in same)}
             for role, same in groupby((turn for turn in spoken if turn.role != "system"), attrgetter("role"))
         ]
-        if messages and messages[-1]["role"] == "assistant":
-            messages[-1]["content"] = messages[-1]["content"].rstrip()
         return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
 
-    def interpreter(self, turns: Sequence[Turn]) -> Interpreter:
+    def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter:
         """For the answer to these turns."""
-        last = turns[-1]
-        return Message(last.text[len(last.text.rstrip()) :] if last.role == "assistant" else "")
-
-
-class _Repeated:
-    """Drops the whitespace that was left out of a conversation's end when the model says it again."""
-
-    def __init__(self, left_out: str) -> None:
-        self._left_out = left_out
-
-    def drop(self, text: str) -> str:
-        while self._left_out and text.startswith(self._left_out[0]):
-            self._left_out, text = self._left_out[1:], text[1:]
-        if text:
-            self._left_out = ""
-        return text
+        return Message()
 
 
 FINISH: dict[str, FinishReason] = {
@@ -90,11 +76,11 @@ PROMPT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_token
 class Message:
     """What the events of one answer mean. Types that are not known are signs of life, and no more."""
 
-    def __init__(self, left_out: str) -> None:
-        """`left_out`: whitespace at the end of the conversation that the API does not take."""
+    def __init__(self) -> None:
         self.over = False
+        self.refuses = False
+        self._wrote = False
         self._counted: Counter[str] = Counter()
-        self._repeated = _Repeated(left_out)
         self._finished = False
 
     def feed(self, event: Event) -> Iterator[Chunk]:
@@ -113,7 +99,7 @@ class Message:
             case {"type": "content_block_start", "content_block": dict(block)}:
                 yield self._block(block)
             case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
-                yield Chunk(self._repeated.drop(text or ""))
+                yield self._text(text)
             case {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": thinking}}:
                 yield Chunk(thinking=thinking or "")
             case {"type": "message_delta", "delta": dict(delta)}:
@@ -126,10 +112,14 @@ class Message:
             case _:
                 raise TypeError("not an event")
 
+    def _text(self, text: str | None) -> Chunk:
+        self._wrote = self._wrote or bool(text)
+        return Chunk(text or "")
+
     def _block(self, block: dict[str, Any]) -> Chunk:
         match block:
             case {"type": "text", "text": text}:
-                return Chunk(self._repeated.drop(text or ""))
+                return self._text(text)
             case {"type": "thinking", "thinking": thinking}:
                 return Chunk(thinking=thinking or "")
         return Chunk()
@@ -154,7 +144,9 @@ class Message:
 
     def _usage(self) -> Usage | None:
         counted = self._counted
-        return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"]) if counted else None
+        if not counted or (self._wrote and not counted["output_tokens"]):  # text is not made of no tokens
+            return None
+        return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"])
 
 
 def _numbers(usage: dict[str, Any]) -> Counter[str]:

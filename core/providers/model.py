@@ -2,24 +2,25 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from core.masking import secrets_of
 from core.model_config import ModelConfig
-from core.providers import Chunk, ChunkStream, ProviderError, Turn
+from core.providers import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.providers.answer import Answer, Interpreter
 from core.providers.anthropic import Anthropic
-from core.providers.errors import Complaint, Refused, as_provider_error
+from core.providers.errors import LIMITS, Complaint, Refused, as_provider_error
 from core.providers.openai_compatible import OpenAICompatible
-from core.providers.parameters import SYSTEM, Adjustment, adjusted, refused, without_system
+from core.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
+from core.providers.prefill import trimmed
 from core.providers.redaction import redacted
+from core.providers.room import Room, counted, limit, size, smaller, told
 from core.providers.think_tags import ThinkTags
 from core.providers.wire import Call, api_key, endpoint, http_client
 
-ALLOWANCE = 8192
-"""Tokens that a model which thinks may do so for at the most, when its table does not say."""
-BYTES_PER_TOKEN = 3
+RETRIES = 5
+"""Requests for one answer besides the first, each of which knows of one refusal more."""
 
 
 class WireProtocol(Protocol):
@@ -36,7 +37,7 @@ class WireProtocol(Protocol):
 
     def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]: ...
 
-    def interpreter(self, turns: Sequence[Turn]) -> Interpreter: ...
+    def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter: ...
 
 
 class Model:
@@ -52,36 +53,47 @@ class Model:
         self.headers = protocol.headers(key)
         self.adjustment = Adjustment(frozenset(config.omit), config.rename)
         """What the table says, and what has been learned from refusals."""
-        self.thinks = False
-        """Whether the model has been seen thinking."""
+        self.room = Room()
+        """What has been learned of the room for its answers."""
 
     def open(self, turns: Sequence[Turn]) -> ChunkStream:
         """An answer to be."""
         return ModelAnswer(self, turns)
 
-    def body(self, turns: Sequence[Turn], adjustment: Adjustment) -> dict[str, Any]:
+    def body(self, turns: Sequence[Turn], request: "Request") -> dict[str, Any]:
         """What the server is asked with."""
-        config = self.config
-        said = without_system(turns) if SYSTEM in adjustment.omit else turns
-        parameters = self.protocol.parameters(limit(config, turns, thinks=self.thinks))
-        fixed = {"model": config.model, "stream": True, **self.protocol.conversation(said)}
-        return {**fixed, **adjusted(parameters, adjustment), **config.extra_body}
+        config, omit = self.config, request.adjustment.omit
+        said = without_system(turns) if SYSTEM in omit else turns
+        parameters = self.protocol.parameters(request.limit)
+        fixed = {"model": config.model, "stream": STREAM not in omit, **self.protocol.conversation(said)}
+        return {**fixed, **adjusted(parameters, request.adjustment), **config.extra_body}
 
-    def saw(self, chunk: Chunk) -> None:
-        """A chunk has come."""
-        if chunk.thinking or (chunk.usage and chunk.usage.reasoning_tokens):
-            self.thinks = True
+    def sends_limit(self, request: "Request") -> bool:
+        """Whether the server is told the request's limit."""
+        own = not self.config.extra_body.keys().isdisjoint((*LIMITS, *request.adjustment.rename.values()))
+        names = self.protocol.parameters(request.limit).keys() - request.adjustment.omit
+        return not own and not names.isdisjoint(LIMITS)
+
+    def saw(self, chunk: Chunk, asked: int) -> None:
+        """A chunk has come, of the answer to so many bytes."""
+        thinks = bool(chunk.thinking or (chunk.usage and chunk.usage.reasoning_tokens))
+        seen = counted(self.room, asked, chunk.usage.prompt_tokens if chunk.usage else None)
+        self.room |= seen._replace(thinks=thinks)
+
+    def learn(self, request: "Request") -> None:
+        """The server has taken what is different in this request."""
+        self.adjustment |= request.learned
+        self.room |= request.told
 
 
-def limit(config: ModelConfig, turns: Sequence[Turn], *, thinks: bool) -> int:
-    """How many tokens an answer may have, the thinking before it included, which is not to be taken from it."""
-    if config.thinking_budget is not None:
-        return config.max_tokens + config.thinking_budget
-    if not thinks:
-        return config.max_tokens
-    asked = sum(len(turn.text.encode(errors="replace")) for turn in turns) // BYTES_PER_TOKEN
-    room = config.context_tokens - config.max_tokens - asked  # some servers refuse what might not fit
-    return config.max_tokens + max(0, min(ALLOWANCE, config.context_tokens // 4, room))
+class Request(NamedTuple):
+    """How a model is asked, and what of it is new."""
+
+    adjustment: Adjustment
+    limit: int
+    """Tokens of the answer, its thinking included."""
+    learned: Adjustment = Adjustment()
+    told: Room = Room()
 
 
 PROTOCOLS: dict[str, Callable[[ModelConfig, str], WireProtocol]] = {
@@ -98,37 +110,47 @@ def make(config: ModelConfig, base_url: str, local_key: str) -> Model:
 
 
 class ModelAnswer:
-    """A ChunkStream. A request that is refused for one of its parameters is sent once more without it."""
+    """A ChunkStream. A request that is refused for one of its parameters, or for the length that its answer may have,
+    is sent once more without what was refused, as long as each refusal says something new."""
 
     def __init__(self, model: Model, turns: Sequence[Turn]) -> None:
         self._model = model
-        self._turns = turns
+        self._turns, self._left_out = trimmed(turns)
+        self._asked = size(turns)
         self._call = Call()
         self._begun = False
+        self._said = False
+        """Whether a word of text has come."""
+        self._written = ("", "")
+        """The text and the thinking before an error."""
 
     def __iter__(self) -> Iterator[Chunk]:
         model = self._model
-        before = model.adjustment
-        try:
-            yield from self._ask(before)
-        except Refused as first:
-            learned = self._learned(first.complaint, before)
-            if self._begun or not learned.changes:
-                raise self._told(first.complaint) from None
+        request = Request(model.adjustment, limit(model.config, self._turns, model.room))
+        for left in reversed(range(RETRIES + 1)):
             try:
-                yield from self._ask(before | learned, learned)
-            except Refused as second:
-                if self._learned(second.complaint, before | learned).changes:  # of the first, it is cured
-                    model.adjustment |= learned
-                raise self._told(second.complaint) from None
+                yield from self._ask(request)
+                return
+            except Refused as refusal:
+                complaint = refusal.complaint
+            if complaint.ran_out and (self._said or complaint.kind is ErrorKind.EMPTY):
+                yield Chunk(finish_reason="length")
+                return
+            better = self._better(request, complaint) if left and not self._begun else None
+            if better is None:
+                raise self._told(complaint)
+            model.learn(request)  # what was refused before is cured
+            request = better
 
     def abort(self) -> None:
         self._call.abort()
 
-    def _ask(self, adjustment: Adjustment, learned: Adjustment | None = None) -> Iterator[Chunk]:
+    def _ask(self, request: Request) -> Iterator[Chunk]:
         model = self._model
-        body = json.dumps(model.body(self._turns, adjustment), ensure_ascii=False).encode(errors="replace")
-        answer = Answer(model.protocol.interpreter(self._turns), self._tags())
+        body = json.dumps(model.body(self._turns, request), ensure_ascii=False).encode(errors="replace")
+        most = request.limit if model.sends_limit(request) else LARGEST_COUNT
+        interpreter = model.protocol.interpreter(self._turns, most)
+        answer = Answer(interpreter, self._tags(), self._left_out)
         pieces = self._call.send(model.client, model.url, model.headers, body)
         try:
             while not answer.over:
@@ -138,25 +160,39 @@ class ModelAnswer:
                     answer.broken(error)
                     break
                 for chunk in answer.end() if piece is None else answer.feed(piece):
-                    model.saw(chunk)
-                    self._begun = self._begun or bool(chunk.text or chunk.thinking)
-                    if learned and (self._begun or chunk.finish_reason):
-                        model.adjustment |= learned
+                    model.saw(chunk, self._asked)
+                    self._said = self._said or bool(chunk.text)
+                    if not self._begun and (chunk.text or chunk.thinking or chunk.finish_reason):
+                        self._begun = True
+                        model.learn(request)
                     yield chunk
                 if piece is None:
                     break
+        except Refused:
+            self._written = answer.written
+            raise
         finally:
             pieces.close()
 
-    def _learned(self, complaint: Complaint, adjustment: Adjustment) -> Adjustment:
-        protocol = self._model.protocol
-        sent = protocol.parameters(0).keys() - protocol.required
-        return refused(complaint, sent, adjustment, system=any(turn.role == "system" for turn in self._turns))
+    def _better(self, request: Request, complaint: Complaint) -> Request | None:
+        """How to ask after this complaint; None when there is no other way."""
+        model = self._model
+        sent = model.protocol.parameters(request.limit).keys() - model.protocol.required | {STREAM}
+        system = any(turn.role == "system" for turn in self._turns)
+        learned = refused(complaint, sent, request.adjustment, system=system)
+        if not learned.rename and model.sends_limit(request):
+            instead = smaller(complaint, request.limit, model.config.max_tokens)
+            if instead is not None:
+                tells = told(complaint, self._asked, model.room, instead)
+                return Request(request.adjustment, instead, told=tells)
+        return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
 
     def _told(self, complaint: Complaint) -> ProviderError:
-        model = self._model
-        texts = (turn.text for turn in self._turns)
-        said = redacted(complaint.message, texts, model.key, *secrets_of(model.url), names=[model.config.model])
+        text, thinking = self._written
+        last, model = self._turns[-1], self._model
+        answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one
+        spoken = [*(turn.text for turn in self._turns), answer, thinking]
+        said = redacted(complaint.message, spoken, model.key, *secrets_of(model.url), names=[model.config.model])
         return as_provider_error(complaint, said)
 
     def _tags(self) -> ThinkTags | None:

@@ -8,6 +8,7 @@ from core.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, 
 from core.providers.answer import Interpreter
 from core.providers.errors import Complaint, Refused, error_in
 from core.providers.events import DONE, Event
+from core.providers.message_parts import content, is_thought, reasoning, refusal
 
 PATH = "/chat/completions"
 
@@ -42,9 +43,9 @@ class OpenAICompatible:
         """The turns as they are."""
         return {"messages": [{"role": turn.role, "content": turn.text} for turn in turns]}
 
-    def interpreter(self, turns: Sequence[Turn]) -> Interpreter:
+    def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter:
         """For the answer to these turns."""
-        return Completion()
+        return Completion(limit)
 
 
 FINISH: dict[str, FinishReason] = {
@@ -60,16 +61,25 @@ FINISH: dict[str, FinishReason] = {
 """Reasons in small letters, without what some servers say after a colon."""
 FAILED = {"error", "insufficient_system_resource", "network_error"}
 """Reasons that are none to end an answer: the server has failed."""
+NO_REASON = ("", "none", "null", "false")
+"""What servers write for none that has come."""
 MOST_HIDDEN = 131_072
-"""Tokens of thinking that are believed when only the sum speaks of them."""
+"""Tokens of thinking that are believed when the sum has them besides the answer's."""
 
 
 class Completion:
     """What the events of one answer mean: chunks of a completion, or a whole one."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MOST_HIDDEN) -> None:
+        """`limit`: tokens that were asked for, and so the most that are believed when only a sum speaks of them."""
         self.over = False
-        self._refuses = False
+        self._limit = limit
+        self._wrote = False
+        self._index: Any = None
+        """Of the choice that is the answer: the first one, for one was asked for."""
+        self._tools = False
+        """Whether a tool was called."""
+        self.refuses = False
         self._in_thought = False
         """Whether the last words were thinking by Gemini's mark, whose tags stand in the text besides."""
         self._finished = False
@@ -81,13 +91,15 @@ class Completion:
             return
         if complaint := error_in(event.data, event.name):
             raise Refused(complaint)
-        usage = _usage(event.data)
         choices = event.data.get("choices")
         for choice in choices or ():
-            if choice.get("index") in (None, 0, "0"):  # one answer was asked for
-                yield self._chunk(choice, whole=event.whole)._replace(usage=usage)
-                usage = None
-        if usage:
+            index = choice.get("index") or 0
+            self._index = index if self._index is None else self._index
+            if index == self._index:
+                chunk = self._chunk(choice, whole=event.whole)
+                self._wrote = self._wrote or bool(chunk.text)
+                yield chunk
+        if usage := _usage(event.data, self._limit, wrote=self._wrote):
             yield Chunk(usage=usage)
         if event.whole:
             self.over = True
@@ -98,17 +110,21 @@ class Completion:
         # A few servers repeat all of it as the message beside each delta.
         said = choice.get("delta" if "delta" in choice else "message") or {}
         text, thinking = content(said.get("content"))
-        if _is_thought(said):
+        if is_thought(said):
             self._in_thought = True
             text, thinking = "", text.removeprefix("<thought>").removesuffix("</thought>")
         elif self._in_thought and text:
             self._in_thought = False
             text = text.removeprefix("</thought>")
-        if refusal := said.get("refusal"):
-            self._refuses = True
-            text += _text(refusal)
-        reason = choice.get("finish_reason") or ("stop" if whole else None)
-        return Chunk(text, self._reason(reason) if reason else None, thinking=_reasoning(said) or thinking)
+        if declines := refusal(said):
+            self.refuses = True
+            text += declines
+        self._tools = self._tools or bool(said.get("tool_calls") or said.get("function_call"))
+        self._wrote = self._wrote or bool(text)
+        reason = choice.get("finish_reason")
+        if str(reason).lower() in NO_REASON:
+            reason = "stop" if whole else None
+        return Chunk(text, self._reason(reason) if reason else None, thinking=reasoning(said) or thinking)
 
     def _reason(self, told: Any) -> FinishReason:
         plain = str(told).lower().partition(":")[0].strip()
@@ -116,61 +132,13 @@ class Completion:
             raise Refused(Complaint(ErrorKind.SERVER_ERROR, None, f"finish_reason: {plain}"))
         self._finished = True
         reason = FINISH.get(plain, "other")
-        return "refusal" if self._refuses and reason == "stop" else reason
+        if reason != "stop":
+            return reason
+        return "refusal" if self.refuses else "tool_calls" if self._tools and not self._wrote else "stop"
 
 
-def content(value: Any) -> tuple[str, str]:
-    """The text and the thinking in a message's content: a text, or blocks of several types.
-
-    Raises TypeError for what is neither.
-    """
-    if value is None or isinstance(value, str):
-        return value or "", ""
-    text, thinking = "", ""
-    if not isinstance(value, list):
-        raise TypeError("neither a text nor blocks")
-    for block in value:
-        match block:
-            case {"type": "thinking" | "reasoning", "thinking": inner} | {
-                "type": "thinking" | "reasoning",
-                "text": inner,
-            }:
-                thinking += content(inner)[0]
-            case {"text": str(words)}:
-                text += words
-            case {"type": str()}:
-                pass
-            case _:
-                raise TypeError("not a block")
-    return text, thinking
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
-
-
-def _reasoning(said: Mapping[str, Any]) -> str:
-    """The thinking beside the content. Servers give it under several names, and the same words under two of them."""
-    for name in ("reasoning_content", "reasoning", "thinking"):
-        if isinstance(words := said.get(name), str) and words:
-            return words
-    details = said.get("reasoning_details")
-    found = [each.get("text") or each.get("summary") for each in details or () if isinstance(each, dict)]
-    return "".join(words for words in found if isinstance(words, str))
-
-
-def _is_thought(said: Mapping[str, Any]) -> bool:
-    """Whether Gemini says that the content is thinking."""
-    match said.get("extra_content"):
-        case {"google": {"thought": True}}:
-            return True
-    return False
-
-
-def _usage(data: Mapping[str, Any]) -> Usage | None:
-    """What the event says has been counted; Groq says it in a place of its own."""
+def _usage(data: Mapping[str, Any], limit: int, *, wrote: bool) -> Usage | None:
+    """What the event says has been counted; Groq says it in a place of its own. Text is not made of no tokens."""
     match data:
         case (
             {"usage": dict(counted)}
@@ -178,13 +146,14 @@ def _usage(data: Mapping[str, Any]) -> Usage | None:
             | {"choices": [{"usage": dict(counted)}, *_]}
         ):
             prompt, completion = counted.get("prompt_tokens"), counted.get("completion_tokens")
-            return believable(prompt, *_with_thinking(counted, prompt, completion))
+            usage = believable(prompt, *_with_thinking(counted, prompt, completion, limit))
+            return None if usage and wrote and not usage.completion_tokens else usage
     return None
 
 
-def _with_thinking(counted: Mapping[str, Any], prompt: Any, completion: Any) -> tuple[Any, Any]:
+def _with_thinking(counted: Mapping[str, Any], prompt: Any, completion: Any, limit: int) -> tuple[Any, Any]:
     """All that was written, and how much of it is thinking, which some servers count apart, and others only in the
-    sum."""
+    sum: those are believed no more than the limit that they were given."""
     details = counted.get("completion_tokens_details")
     thought = details.get("reasoning_tokens") if isinstance(details, dict) else counted.get("reasoning_tokens")
     thought = thought if type(thought) is int and thought >= 0 else 0
@@ -192,6 +161,6 @@ def _with_thinking(counted: Mapping[str, Any], prompt: Any, completion: Any) -> 
     if not all(type(count) is int and count >= 0 for count in (prompt, completion, total)):
         return completion, thought
     hidden = total - prompt - completion
-    if 0 < hidden <= MOST_HIDDEN and thought in (0, hidden):
+    if 0 < hidden <= (MOST_HIDDEN if thought else min(limit, MOST_HIDDEN)) and thought in (0, hidden):
         return completion + hidden, hidden
     return completion, thought

@@ -5,16 +5,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from core.providers import ErrorKind, Turn
-from core.providers.errors import Complaint
+from core.providers.errors import LIMITS, Complaint
 
-FIXED = ("model", "messages", "stream")
-"""Without these it is no request for an answer."""
+STREAM = "stream"
+"""Left out, the answer is asked for as one document."""
 SYSTEM = "system"
 """What stands for the system's role among the parameters that are left out."""
-LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens")
-"""What servers call the limit of an answer."""
-DISPENSABLE = (*LIMITS, "stream_options", "temperature", "reasoning_effort", "output_config", "thinking")
+DISPENSABLE = (*LIMITS, STREAM, "stream_options", "temperature", "reasoning_effort", "output_config", "thinking")
 """What an answer can do without when a server does not take it."""
+_ALSO = {
+    STREAM: r"['\"`]stream['\"`]|\bstreaming is not supported",
+    "stream_options": r"include[_-]?usage",
+    "reasoning_effort": r"reasoning\.effort|support thinking|thinking (?:level|budget)|(?:reasoning|budget \d+) is ",
+}
+"""Other words for them; for `stream`, which is a word of many sentences, instead of its name."""
+_ADVICE = re.compile(
+    r"""
+    \b(?:when|if|while|unless|because)\b[^.]*        # what else is so
+    | (?<=[.!;]\ )(?:please\ )?(?:use|try|consider|supported)\b.*   # what would be right
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 _SYSTEM_REFUSED = re.compile(
     r"""
     system\ role\ (?:is\ )?not\ supported | does\ not\ support\ (?:the\ )?'?"?(?:system|developer)\b
@@ -65,14 +76,15 @@ def refused(complaint: Complaint, parameters: Iterable[str], adjustment: Adjustm
         and _SYSTEM_REFUSED.search(" ".join([complaint.message, *complaint.named]))
     ):
         return Adjustment(frozenset({SYSTEM}))
-    if complaint.status not in (400, 422):
+    if complaint.status not in (400, 422) or complaint.ran_out:
         return Adjustment()
     dispensable = set(DISPENSABLE) & set(parameters) - adjustment.omit
     sent = {adjustment.rename.get(name, name): name for name in dispensable}
     if complaint.named:
-        named = {name.split(".")[0] for name in complaint.named} & sent.keys()
+        named = {name for name in sent if any(name == told or _names(told, name) for told in complaint.named)}
     else:
-        named = {name for name in sent if _names(complaint.message, name)}
+        message = _ADVICE.sub("", complaint.message)
+        named = {name for name in sent if _names(message, name)}
     omit: set[str] = set()
     rename: dict[str, str] = {}
     for name in named:
@@ -85,7 +97,11 @@ def refused(complaint: Complaint, parameters: Iterable[str], adjustment: Adjustm
 
 
 def _names(message: str, parameter: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(parameter)}(?![\w-])", message) is not None
+    """Whether the sentence has the parameter's name, in whichever spelling, or another word for it."""
+    plain = rf"(?<![\w-]){re.escape(parameter).replace('_', '[_-]?')}(?![\w-])"
+    also = _ALSO.get(parameter)
+    pattern = plain if also is None else also if parameter == STREAM else f"{plain}|{also}"
+    return re.search(pattern, message, re.IGNORECASE) is not None
 
 
 def without_system(turns: Sequence[Turn]) -> list[Turn]:

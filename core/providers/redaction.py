@@ -1,6 +1,6 @@
 """A provider's own words, made fit for an operator's log: pure.
 
-Servers quote in their errors what they were sent: the key, the address, the conversation.
+Servers quote in their errors what they were sent, the key, the address, the conversation; and what the model wrote.
 """
 
 import re
@@ -21,6 +21,15 @@ SHORTEST_SECRET = 6
 """Characters: what is shorter stands in other words too, and goes only where it stands alone."""
 
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)(?:[^\s/@\"'<>]{0,500}@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?", re.I)
+_QUOTES = re.compile(
+    r"""
+    ( \binput\ at\ pos(?:ition)?\ \d{1,12}:                               # llama.cpp's, of what it can't parse
+    | \blast\ read: | \b(?:raw|failed_generation)\s?[:=](?=\s?['"`])      # its JSON library's; Ollama's, Groq's
+    ).+
+    """,
+    re.VERBOSE,
+)
+"""Where servers quote what the model wrote, also what they have not passed on; how far is not to be told."""
 
 
 def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iterable[str] = ()) -> str:
@@ -35,6 +44,7 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), GONE, text, flags=re.I)
     kept = [plain(name) for name in names if name]
     text = _around(text, kept, without_keys)
+    text = _QUOTES.sub(rf"\1 {GONE}", text)
     text = without_quotations(text, map(plain, conversation), kept)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

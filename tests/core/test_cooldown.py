@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from core.cooldown import FORGOTTEN, LONGEST, PAUSES, SHORTEST, Cooldowns, Rest, pause
 from core.providers import ErrorKind, ProviderError
 
-ONE, ANOTHER = uuid7(), uuid7()
+ONE, ANOTHER, THIRD = uuid7(), uuid7(), uuid7()
 MODEL = "gpt"
 OF_ONE_QUESTION = sorted(set(ErrorKind) - set(PAUSES))
 
@@ -37,6 +37,11 @@ def _fail(
     with pytest.raises(ProviderError) as raised, cooldowns.watch(MODEL, owner):
         raise error
     assert raised.value is error
+
+
+def _complain(cooldowns: Cooldowns, *owners: UUID) -> None:
+    for owner in owners:
+        _fail(cooldowns, ErrorKind.SERVER_ERROR, owner)
 
 
 def _answer(cooldowns: Cooldowns) -> None:
@@ -79,22 +84,39 @@ class TestErrorsOfTheServersOwn:
             _fail(cooldowns, ErrorKind.SERVER_ERROR, ONE)
         assert not _rests(cooldowns)
 
-    def test_two_owners_are_enough(self, cooldowns: Cooldowns) -> None:
-        _fail(cooldowns, ErrorKind.SERVER_ERROR, ONE)
-        _fail(cooldowns, ErrorKind.SERVER_ERROR, ANOTHER)
+    def test_nor_do_those_of_two_who_may_be_one(self, cooldowns: Cooldowns) -> None:
+        for _ in range(10):
+            _fail(cooldowns, ErrorKind.SERVER_ERROR, ONE)
+            _fail(cooldowns, ErrorKind.SERVER_ERROR, ANOTHER)
+        assert not _rests(cooldowns)
+
+    def test_three_owners_are_enough(self, cooldowns: Cooldowns) -> None:
+        _complain(cooldowns, ONE, ANOTHER, THIRD)
         assert _rests(cooldowns)
+
+    def test_the_same_three_are_not_enough_twice(self, cooldowns: Cooldowns, redis: Redis) -> None:
+        _complain(cooldowns, ONE, ANOTHER, THIRD)
+        cooldowns.well(MODEL)
+        _complain(cooldowns, *[ONE, ANOTHER, THIRD] * 3, uuid7(), uuid7())
+        assert not _rests(cooldowns)
+        _complain(cooldowns, uuid7())
+        assert _rests(cooldowns), "three others"
+        assert 0 < redis.ttl(f"sb:heard:{MODEL}") <= 600
 
     def test_not_with_a_success_between(self, cooldowns: Cooldowns) -> None:
         _fail(cooldowns, ErrorKind.SERVER_ERROR, ONE)
-        _answer(cooldowns)
         _fail(cooldowns, ErrorKind.SERVER_ERROR, ANOTHER)
+        _answer(cooldowns)
+        _complain(cooldowns, THIRD, ONE)
         assert not _rests(cooldowns)
 
     def test_nor_more_than_a_minute_apart(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.SERVER_ERROR, ONE)
-        assert 0 < redis.ttl(f"sb:complaint:{MODEL}") <= 60
-        redis.delete(f"sb:complaint:{MODEL}")
+        redis.expire(f"sb:complaints:{MODEL}", 30)
         _fail(cooldowns, ErrorKind.SERVER_ERROR, ANOTHER)
+        assert 0 < redis.ttl(f"sb:complaints:{MODEL}") <= 30, "since the first"
+        redis.delete(f"sb:complaints:{MODEL}")
+        _complain(cooldowns, THIRD, ONE)
         assert not _rests(cooldowns)
 
 
@@ -253,4 +275,4 @@ def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Red
     for key in redis.scan_iter(f"sb:*:{MODEL}"):
         assert redis.ttl(key) > 0, key
     Cooldowns(redis).well(MODEL)
-    assert not list(redis.scan_iter(f"sb:*:{MODEL}"))
+    assert set(redis.scan_iter(f"sb:*:{MODEL}")) <= {f"sb:heard:{MODEL}"}

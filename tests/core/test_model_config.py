@@ -79,7 +79,7 @@ def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
         ('"b-1"', '"b-1"\nthinking_budget = 0', r"\[models.b\] thinking_budget: Input should be greater than"),
         ('"c-1"', '"c-1"\nthinking_budget = 1000', r"\[models.c\] thinking_budget: must be at least 1024"),
         ('"c-1"', '"c-1"\nthinking_budget = 2000\nprefill = true', r"\[models.c\] prefill: "),
-        ('"b-1"', '"b-1"\nomit = ["stream"]', r"\[models.b\] omit: no request can do without stream"),
+        ('"b-1"', '"b-1"\nomit = ["messages"]', r"\[models.b\] omit: no request can do without messages"),
         ('"b-1"', '"b-1"\nomit = "stream"', r"\[models.b\] omit: Input should be a list"),
         ('"b-1"', '"b-1"\nrename = {model = "m"}', r"\[models.b\] rename: model has keys of its own"),
         ('"b-1"', '"b-1"\nrename = {max_tokens = "stream"}', r"\[models.b\] rename: stream has keys"),

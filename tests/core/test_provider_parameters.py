@@ -9,7 +9,9 @@ import pytest
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import Chunk, ErrorKind, ProviderError, Turn
-from core.providers.model import limit
+from core.providers.errors import complaint_of
+from core.providers.parameters import Adjustment, refused
+from core.providers.room import Room, limit
 from tests.dialects import DIALECTS
 from tests.provider import ANSWER, Handler, ProviderServer, pieces
 
@@ -45,6 +47,22 @@ def _thinks(handler: Handler) -> None:
     handler.say(handler.dialect.opening() + handler.dialect.thought("Hm."))
     handler.chunk(ANSWER)
     handler.conclude()
+
+
+def _does_not_stream(handler: Handler) -> None:
+    streams = handler.owner.requests[-1]["stream"]
+    handler.head(400 if streams else 200, "application/json")
+    told = _openai("Unsupported value: 'stream' does not support true with this model.", "stream")
+    answer = {"choices": [{"index": 0, "message": {"content": ANSWER}, "finish_reason": "stop"}]}
+    handler.say(json.dumps(told if streams else answer))
+
+
+def _runs_out(handler: Handler) -> None:
+    handler.begin()
+    if "words" in handler.owner.requests[-1]["messages"][-1]["content"]:
+        handler.chunk("Half an ")
+    told = "Reached context length of 4096 tokens with a model that does not support mid-generation context overflow."
+    handler.say(handler.dialect.event(json.dumps({"error": told})))
 
 
 def _openai(message: str, param: str | None = None) -> dict[str, Any]:
@@ -87,6 +105,9 @@ REFUSALS.update(
         "too long": [("messages", 400, _openai("Please reduce the length of the messages or max_tokens"))],
         "broken": [("temperature", 500, _openai("temperature"))],
         "a filter": [("messages", 400, {"error": {"code": "content_filter", "message": "temperature"}})],
+        "no room to finish": [
+            ("messages", 400, _openai("Could not finish the message because max_tokens was reached."))
+        ],
         "nothing": [],
         "thinking": [("thinking", 400, _openai("thinking: Extra inputs are not permitted"))],
         "required": [("max_tokens", 400, _openai("max_tokens: 9 > 8, which is the maximum"))],
@@ -98,6 +119,7 @@ REFUSALS.update(
 def server() -> Iterator[ProviderServer]:
     """A strict server."""
     manners = {**dict.fromkeys(REFUSALS, _strict), "breaks": _breaks, "thinks": _thinks}
+    manners |= {"does not stream": _does_not_stream, "runs out": _runs_out}
     strict = ProviderServer(manners)
     yield strict
     strict.stop()
@@ -151,6 +173,65 @@ def test_what_is_refused_is_left_out_and_not_tried_again(
     assert (text, error, again) == (ANSWER, None, [asked[1]])
 
 
+def test_a_server_that_does_not_stream_is_asked_for_a_document(server: ProviderServer) -> None:
+    asker = Asker(server, "does not stream")
+    text, asked, error = asker.ask()
+    assert (text, error, [request["stream"] for request in asked]) == (ANSWER, None, [True, False])
+    assert [request["stream"] for request in asker.ask()[1]] == [False]
+    told = Asker(server, "does not stream", omit=("stream",))
+    assert [request["stream"] for request in told.ask()[1]] == [False]
+
+
+def test_a_context_that_is_full_ends_an_answer_and_refuses_a_question(server: ProviderServer) -> None:
+    text, _, error = Asker(server, "runs out").ask([Turn("user", "Some words.")])
+    assert (text, error) == ("Half an ", None)
+    _, _, error = Asker(server, "runs out").ask()
+    assert error is not None
+    assert error.kind is ErrorKind.TOO_LONG
+
+
+def test_an_answer_that_ran_out_before_its_first_word_is_no_refusal(server: ProviderServer) -> None:
+    asker = Asker(server, "no room to finish")
+    text, asked, error = asker.ask()
+    assert (text, error, len(asked)) == ("", None, 1)
+
+
+SPELLINGS = [
+    ("reasoning_effort", '"gemma3:4b" does not support thinking'),
+    ("reasoning_effort", "Model grok-4 does not support parameter reasoningEffort."),
+    ("reasoning_effort", "Thinking level is not supported for this model."),
+    ("reasoning_effort", "Budget 0 is invalid. This model only works in thinking mode."),
+    ("reasoning_effort", "Reasoning is mandatory for this endpoint and cannot be disabled."),
+    ("reasoning_effort", "reasoning.effort: Extra inputs are not permitted"),
+    ("stream_options", "include_usage is not supported"),
+    ("stream_options", "Unknown parameter: streamOptions"),
+    ("temperature", "`temperature` may only be set to 1 when thinking is enabled. Please consult our documentation"),
+    (
+        "thinking",
+        '"thinking.type.enabled" is not supported. Use "thinking.type.adaptive" and "output_config.effort".',
+    ),
+    ("stream", "Unsupported value: 'stream' does not support true with this model. Supported values are: false."),
+    ("", "Could not finish the message because max_tokens or model output limit was reached. Try higher max_tokens."),
+    ("", "The stream of thought was lost."),
+]
+
+
+@pytest.mark.parametrize(("parameter", "message"), SPELLINGS)
+def test_only_what_is_refused_is_dropped_however_it_is_spelt(parameter: str, message: str) -> None:
+    openai = ("max_tokens", "stream", "stream_options", "temperature", "reasoning_effort")
+    anthropic = ("stream", "temperature", "thinking", "output_config")
+    sent = anthropic if "thinking." in message or "thinking is" in message else openai
+    learned = refused(complaint_of({"error": {"message": message}}, 400), sent, Adjustment(), system=True)
+    assert (learned.omit, learned.rename) == ({parameter} - {""}, {})
+
+
+@pytest.mark.parametrize("param", ["stream_options", "streamOptions", "stream_options.include_usage", "None", ""])
+def test_a_place_of_its_own_may_name_it_too_or_nothing(param: str) -> None:
+    complaint = complaint_of({"error": {"message": "Unknown parameter: stream_options", "param": param}}, 400)
+    learned = refused(complaint, ("max_tokens", "stream", "stream_options"), Adjustment(), system=True)
+    assert learned.omit == {"stream_options"}
+
+
 @pytest.mark.parametrize("model", ["system", "system, 500", "system, o1"])
 def test_a_system_role_that_is_refused_becomes_part_of_the_question(server: ProviderServer, model: str) -> None:
     asker = Asker(server, model)
@@ -165,13 +246,11 @@ def test_a_system_role_that_is_refused_becomes_part_of_the_question(server: Prov
     assert len(asker.ask(turns)[1]) == 1
 
 
-def test_there_is_one_retry_and_the_next_question_knows_better(server: ProviderServer) -> None:
+def test_each_refusal_that_says_something_new_is_heeded(server: ProviderServer) -> None:
     asker = Asker(server, "two", temperature=0.5)
-    _, asked, error = asker.ask()
-    assert error is not None
-    assert (error.kind, len(asked)) == (ErrorKind.REJECTED, 2)
-    assert "temperature" in error.said
-    assert asker.ask()[0] == ANSWER
+    text, asked, error = asker.ask()
+    assert (text, error, len(asked)) == (ANSWER, None, 3)
+    assert not {"max_tokens", "temperature"} & asked[-1].keys()
     assert len(asker.ask()[1]) == 1
 
 
@@ -243,7 +322,7 @@ class TestThinking:
 
     def test_what_a_protocol_requires_is_never_left_out(self, server: ProviderServer) -> None:
         _, asked, error = Asker(server, "required", "anthropic").ask()
-        assert len(asked) == 1
+        assert [request["max_tokens"] for request in asked] == [1024, 8]
         assert error is not None
         assert "max_tokens: 9 > 8" in error.said
 
@@ -257,7 +336,7 @@ class TestThinking:
         table = {"label": "M", "provider": "openai", "model": "m", "base_url": "http://a", "max_tokens": 100}
         large = ModelConfig(context_tokens=100_000, **table)  # type: ignore[arg-type]
         small = ModelConfig(context_tokens=1000, **table)  # type: ignore[arg-type]
-        assert limit(large, QUESTION, thinks=True) == 100 + 8192
-        assert limit(small, QUESTION, thinks=True) == 100 + 250
-        assert limit(small, [Turn("user", "x" * 2400)], thinks=True) == 200
-        assert limit(small, [Turn("user", "x" * 9000)], thinks=True) == 100
+        assert limit(large, QUESTION, Room(thinks=True)) == 100 + 8192
+        assert limit(small, QUESTION, Room(thinks=True)) == 100 + 250
+        assert limit(small, [Turn("user", "x" * 2400)], Room(thinks=True)) == 192
+        assert limit(small, [Turn("user", "x" * 9000)], Room(thinks=True)) == 100

@@ -64,11 +64,11 @@ def _hear(answer: Answer, pieces: list[bytes]) -> Heard:
 
 
 def _of_openai(body: Body, tags: ThinkTags | None = None) -> Heard:
-    return _hear(Answer(Completion(), tags), [_bytes(body)])
+    return _hear(Answer(Completion(LIMIT), tags), [_bytes(body)])
 
 
 def _of_anthropic(body: Body) -> Heard:
-    return _hear(Answer(Message(""), None), [_bytes(body)])
+    return _hear(Answer(Message(), None), [_bytes(body)])
 
 
 def _delta(reason: str | None = None, index: int = 0, **delta: Any) -> dict[str, Any]:
@@ -83,6 +83,8 @@ def _message(reason: str | None = "stop", **message: Any) -> str:
 
 HI = _delta(content="Hi")
 END = [_delta("stop"), "[DONE]"]
+LIMIT = 400
+"""Tokens that were asked for."""
 BROKEN = ErrorKind.BROKEN_STREAM
 MISTRAL = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
@@ -116,6 +118,31 @@ OPENAI: dict[str, tuple[Body, Heard]] = {
         Heard("Hi there", "Hm."),
     ),
     "reasoning that is an object": ([_delta(reasoning={"effort": "low"}), HI, *END], Heard("Hi")),
+    "LiteLLM's blocks": (
+        [_delta(thinking_blocks=[{"type": "thinking", "thinking": "Hm.", "signature": None}]), HI, *END],
+        Heard("Hi", "Hm."),
+    ),
+    "LiteLLM's fields": (
+        [_delta(provider_specific_fields={"reasoning_content": "Hm."}), HI, *END],
+        Heard("Hi", "Hm."),
+    ),
+    "Copilot's name": ([_delta(reasoning_text="Hm."), HI, *END], Heard("Hi", "Hm.")),
+    "Databricks' summary": (
+        [_delta(content=[{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}]), HI, *END],
+        Heard("Hi", "Hm."),
+    ),
+    "reasoning in blocks": ([_delta(reasoning=[{"type": "text", "text": "Hm."}]), HI, *END], Heard("Hi", "Hm.")),
+    "reasoning with content": ([_delta(reasoning={"content": "Hm."}), HI, *END], Heard("Hi", "Hm.")),
+    "blocks and a name, once": (
+        [_delta(reasoning_content="Hm.", thinking_blocks=[{"type": "thinking", "thinking": "Hm."}]), HI, *END],
+        Heard("Hi", "Hm."),
+    ),
+    "a reason that is null in words": ([_delta("null", content="Hi"), *END], Heard("Hi")),
+    "only a reason that is null in words": ([_delta("None", content="Hi")], Heard("Hi", reason=None, error=BROKEN)),
+    "a tool without saying so": ([_delta(tool_calls=[{"index": 0}]), *END], Heard(reason="tool_calls")),
+    "a tool beside text": ([_delta(content="Hi", tool_calls=[{"index": 0}]), *END], Heard("Hi")),
+    "an empty error": ([{**HI, "error": {"code": 0, "message": ""}}, {**HI, "error": {}}, *END], Heard("HiHi")),
+    "Spark's code of success": ([{"code": 0, "message": "Success", **HI}, *END], Heard("Hi")),
     "Mistral's blocks": ([_delta(content=[block]) for block in MISTRAL] + END, Heard("Hi", "Hm.")),
     "Mistral's blocks in one": ([_delta(content=MISTRAL), *END], Heard("Hi", "Hm.")),
     "a block with a text": ([_delta(content=[{"type": "new", "text": "Hi"}]), *END], Heard("Hi")),
@@ -161,9 +188,11 @@ OPENAI: dict[str, tuple[Body, Heard]] = {
     "text after the end": ([HI, *END, _delta(content=" No!")], Heard("Hi")),
     "an error after its reason": ([HI, _delta("stop"), {"error": {"code": 500}}], Heard("Hi")),
     "nonsense after its reason": ([HI, _delta("stop"), "{"], Heard("Hi")),
-    "another choice": ([_delta(content="No!", index=1), HI, _delta("length", index=1), *END], Heard("Hi")),
+    "another choice": ([HI, _delta(content="No!", index=1), _delta("length", index=1), *END], Heard("Hi")),
+    "another choice, first": ([_delta(content="Yes", index=1), HI, _delta("stop", index=1), "[DONE]"], Heard("Yes")),
+    "an index of its own": ([_delta(content="Hi", index=1), _delta("stop", index=1), "[DONE]"], Heard("Hi")),
     "several choices in one": (
-        [{"choices": [*_delta(content="No!", index=1)["choices"], *HI["choices"]]}, *END],
+        [{"choices": [*HI["choices"], *_delta(content="No!", index=1)["choices"]]}, *END],
         Heard("Hi"),
     ),
     "an index in a text": ([{"choices": [{"index": "0", "delta": {"content": "Hi"}}]}, *END], Heard("Hi")),
@@ -256,6 +285,11 @@ COUNTS: dict[str, tuple[dict[str, Any], Usage | None]] = {
         Usage(7, 15, 4),
     ),
     "thinking in the sum": ({"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 30}, Usage(7, 23, 12)),
+    "more in the sum than was asked for": (
+        {"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 7 + 11 + 401},
+        Usage(7, 11),
+    ),
+    "no tokens for a text": ({"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}, None),
     "an absurd sum": ({"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 10**9}, Usage(7, 11)),
     "thinking of its own name": (
         {"prompt_tokens": 7, "completion_tokens": 11, "reasoning_tokens": 3},
@@ -411,13 +445,27 @@ TAGGED: dict[str, tuple[str, str, str]] = {
     "of others": ("<thought>Hm.</thought>Hi", "Hi", "Hm."),
     "a second one": ("<think>Hm.</think>Hi <think>there</think>", "Hi <think>there</think>", "Hm."),
     "a tag of another": ("<think>Hm. </thought></think>Hi", "Hi", "Hm. </thought>"),
+    "Magistral's": ("[THINK]Hm.[/THINK]Hi", "Hi", "Hm."),
+    "Seed's": ("<seed:think>Hm.</seed:think>Hi", "Hi", "Hm."),
+    "of reasoning": ("<reasoning>Hm.</reasoning>\n\nHi", "Hi", "Hm."),
+    "in capitals": ("<THINK>Hm.</Think>Hi", "Hi", "Hm."),
+    "gpt-oss's": (
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi",
+        "Hi",
+        "Hm.",
+    ),
+    "behind what can't be seen": ("\u200b\n<think>Hm.</think>Hi", "Hi", "Hm."),
+    "two in a row": ("<think>a</think><think>b</think>Hi", "Hi", "ab"),
+    "an empty one first": ("<think>\n\n</think>\n\n<think>b</think>\n\nHi", "Hi", "b"),
+    "only the end of one": ("</think>\n\nHi", "Hi", ""),
+    "nearly another": ("<think>a</think><thi", "<thi", "a"),
     "nothing": ("", "", ""),
 }
 OPENED: dict[str, tuple[str, str, str]] = {
     "a thought": ("Hm.</think>\n\nHi", "Hi", "Hm."),
     "opened all the same": ("<think>\nHm.</think>Hi", "Hi", "Hm."),
     "less than": ("a < b</think>Hi", "Hi", "a < b"),
-    "never closed": ("Hm.", "", "Hm."),
+    "never closed": ("Hm.", "Hm.", "Hm."),
     "closed at once": ("</think>Hi", "Hi", ""),
 }
 
@@ -445,6 +493,27 @@ def test_a_server_that_takes_thinking_out_itself_needs_no_tags() -> None:
     assert _of_openai(body, ThinkTags(opened=True)) == Heard("Hi", "Hm.")
 
 
+@pytest.mark.parametrize("text", ["Hi", "</think>\n\nHi", "<think>Hm.</think>Hi", "<think>\nHm.\n</think>\n\nHi"])
+@pytest.mark.parametrize("tags", [lambda: None, ThinkTags, lambda: ThinkTags(opened=True)])
+def test_what_a_server_has_left_of_thinking_in_the_text_is_not_told_again(
+    text: str, tags: Callable[[], ThinkTags | None]
+) -> None:
+    for size in range(1, len(text) + 1):
+        parts = [_delta(content=text[at : at + size]) for at in range(0, len(text), size)]
+        assert _of_openai([_delta(reasoning_content="Hm."), *parts, *END], tags()) == Heard("Hi", "Hm.")
+    assert _of_openai([_delta(reasoning_content="Hm.", content=text), *END], tags()) == Heard("Hi", "Hm.")
+
+
+def test_thinking_without_a_tag_that_ends_at_the_limit_stays_thinking() -> None:
+    body = [_delta(content="Hm."), _delta("length"), "[DONE]"]
+    assert _of_openai(body, ThinkTags(opened=True)) == Heard("", "Hm.", "length")
+
+
+def test_words_that_decline_are_no_thinking() -> None:
+    body = [_delta(content="<think>Hm."), _delta(refusal="No."), _delta("stop"), "[DONE]"]
+    assert _of_openai(body, ThinkTags()) == Heard("No.", "Hm.", "refusal")
+
+
 def test_thinking_that_breaks_off_is_told() -> None:
     heard = _of_openai([_delta(content="<think>Hm. </th")], ThinkTags())
     assert heard == Heard("", "Hm. </th", None, None, BROKEN)
@@ -466,7 +535,7 @@ def test_bytes_of_any_kind_are_chunks_or_an_error(kind: str) -> None:
         for at, change in changes:
             body = body[:at] + change + body[at + 1 :]
         places = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
-        answer = Answer(Completion() if kind == "openai" else Message(" "), ThinkTags())
+        answer = Answer(Completion() if kind == "openai" else Message(), ThinkTags(), " ")
         heard = _hear(answer, [body[start:end] for start, end in pairwise(places)])
         assert heard.error is not None or heard.reason is not None
 

@@ -6,7 +6,7 @@ import re
 import time
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ProviderError, Turn
 from core.providers.errors import complaint_of
 from core.providers.redaction import LONGEST, redacted
+from core.providers.tail import KEPT, Tail
 from tests.provider import Handler, ProviderServer
 
 QUESTION = "My password is Tr0ub4dor and my cat is called Miez, please tell nobody about it."
@@ -72,6 +73,9 @@ TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
         ('quoted {"content": "hunter2 hunter2"}', 'quoted {"content": "[...]"}'),
         ("你好世界" * 8, "[...]"),
         ("\\u4f60\\u597d\\u4e16\\u754c" * 8, "[...]"),
+        ("Failed to parse input at pos 12: <think>So it is", "Failed to parse input at pos 12: [...]"),
+        ("syntax error - invalid literal; last read: '{So'", "syntax error - invalid literal; last read: [...]"),
+        ("error parsing tool call: raw='So', err=EOF", "error parsing tool call: raw= [...]"),
         ("", ""),
     ],
 )
@@ -207,7 +211,23 @@ def _floods(handler: Handler) -> None:
         handler.say("out of order " * 1000)
 
 
+THOUGHT = "They told me of Miez, whose whiskers are whiter than snow."
+WRITTEN = "Your cat is surely the fairest of all the cats in town."
+
+
+def _quotes_itself(handler: Handler) -> None:
+    """Tells of an error in what it has written, with all of it."""
+    prefilled = "".join(turn["content"] for turn in handler.owner.requests[-1]["messages"][len(TURNS) :])
+    written = WRITTEN.removeprefix(prefilled)
+    deltas = [{"reasoning_content": piece} for piece in THOUGHT] + [{"content": piece} for piece in written]
+    told = {"error": {"message": f"bad output: '{WRITTEN}' after '{THOUGHT}'", "code": 500}}
+    handler.head()
+    for data in [*({"choices": [{"index": 0, "delta": delta}]} for delta in deltas), told]:
+        handler.say(f"data: {json.dumps(data)}\n\n")
+
+
 MANNERS = {
+    "quotes-itself": _quotes_itself,
     "quotes": _quotes(400),
     "succeeds": _quotes(200),
     "trickles": _trickles,
@@ -224,11 +244,11 @@ def server() -> Iterator[ProviderServer]:
     talkative.stop()
 
 
-def _error(server: ProviderServer, model: str) -> ProviderError:
+def _error(server: ProviderServer, model: str, turns: Sequence[Turn] = TURNS) -> ProviderError:
     config = ModelConfig(label="M", provider="openai", base_url=server.url, model=model, api_key_env="SOME_KEY")
     pool = ClientPool(ModelCatalog(default="m", models={"m": config}), "")
     with pytest.raises(ProviderError) as raised:
-        list(pool.open("m", TURNS))
+        list(pool.open("m", turns))
     return raised.value
 
 
@@ -242,6 +262,22 @@ def test_a_server_that_quotes_us_is_not_quoted(
     everything = "".join(traceback.format_exception(error)) + error.said + error.log_detail
     for secret in ("Tr0ub4dor", "Miez", "kind to people", "our-own"):
         assert secret not in everything
+
+
+@pytest.mark.parametrize("prefilled", [[], [Turn("assistant", WRITTEN[:15])]], ids=["anew", "prefilled"])
+def test_a_server_that_quotes_the_answer_is_not_quoted(
+    server: ProviderServer, prefilled: list[Turn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "k")
+    error = _error(server, "quotes-itself", [*TURNS, *prefilled])
+    assert error.said == "bad output: '[...].' after '[...].'"
+
+
+def test_the_end_of_an_answer_is_kept_whole() -> None:
+    tail = Tail()
+    for piece in ["x" * KEPT, "\ud83d", "\ude00", *"cat" * 1000, "y" * (KEPT - 3002), ""]:
+        tail.add(piece)
+    assert str(tail) == "😀" + "cat" * 1000 + "y" * (KEPT - 3002)
 
 
 @pytest.mark.parametrize("model", ["trickles", "stalls", "floods"])

@@ -83,6 +83,24 @@ def test_a_message_that_is_too_long_says_so_with_both_figures(words: Words) -> N
     assert half["under"].startswith("M can’t take this much.")  # noqa: RUF001
 
 
+@pytest.mark.parametrize(
+    ("subject", "under"),
+    [
+        ("message", "Your message is too long for M"),
+        ("conversation", "This conversation is too long for M"),
+        ("instructions", "This service’s own instructions are too long for M"),  # noqa: RUF001
+        ("answer", "Your message is too long for M to have room for an answer"),
+        ("some day", "Your message is too long for M"),
+    ],
+)
+def test_it_is_said_what_is_too_long(words: Words, subject: str, under: str) -> None:
+    figures = [{"tokens": 9120, "limit": 8192}, {"tokens": 500, "limit": 1048}]
+    [told, hidden] = words(*(failed("too-long", subject=subject, **each) for each in figures))
+    assert told["under"].startswith(f"{under}: 9,120 tokens, of 8,192 at the most. ")
+    assert hidden["under"].startswith(f"{under}. "), "figures that do not show it"
+    assert told["under"].endswith(OPERATOR if subject == "instructions" else "or choose another model.")
+
+
 def test_each_reason_of_an_end_has_words_and_a_remedy(words: Words) -> None:
     told = dict(zip(REASONS, words(*map(complete, REASONS)), strict=True))
     assert told.pop("stop") == {"under": "M", "heard": "Answer complete", "remedy": None, "above": "Thought"}

@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.system import ROOT, START_TIME, STOP_TIME, System, running
 from tests.full_disk import SmallDisk, small_disk
+from tests.waiting import wait_for
 
 SWITCHBOARD = Path(sys.executable).with_name("switchboard")
 
@@ -187,9 +188,14 @@ def test_a_state_directory_may_be_called_whatever_one_likes(cramped: Cramped) ->
     found = doctor(system).stdout
     for part in ("database", "redis", "broker", "schedule", "web", "flower"):
         assert f"✓ {part} " in found, found
-    page = get(f"{system.flower_url}/broker").text
-    for queue in ("sessions", "chat", "maintenance"):
-        assert re.search(rf"<td>{queue}</td>\s*<td[^>]*>\s*\d", page), "Flower reads the broker's queues"
+    # Flower asks the broker with a deadline of its own, and shows a queue that it could not ask without a number.
+    numbers = [rf"<td>{queue}</td>\s*<td[^>]*>\s*\d" for queue in ("sessions", "chat", "maintenance")]
+
+    def all_numbers() -> bool:
+        page = get(f"{system.flower_url}/broker").text
+        return all(re.search(number, page) for number in numbers)
+
+    wait_for(all_numbers, seconds=30, what="Flower reads the broker's queues")
 
 
 def test_a_child_that_dies_again_and_again_is_named_here_and_by_doctor(cramped: Cramped) -> None:

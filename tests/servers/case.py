@@ -25,6 +25,8 @@ CONCERNS_ALL = {
     ErrorKind.RATE_LIMITED,
 }
 """The failures of which one is enough to rest a model for everybody."""
+ENDS: Mapping[ErrorKind | None, str] = {ErrorKind.FILTERED: "content_filter", ErrorKind.TOO_LONG: "length"}
+"""The errors that are the end of an answer with words."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +55,7 @@ class Case:
     @property
     def failure(self) -> ErrorKind | None:
         """How the answer fails for its reader, if it does."""
-        if self.refuses:
+        if self.refuses or (self.text.strip() and self.error in ENDS):
             return None
         if self.error or self.text.strip():
             return self.error
@@ -64,6 +66,8 @@ class Case:
         """The `finish_reason` that the message must have."""
         if self.refuses:
             return "stop"
+        if self.error is ErrorKind.FILTERED or (self.text.strip() and self.error in ENDS):
+            return ENDS[self.error]
         if self.error or (self.failure and self.finish_reason == "stop"):
             return "error"
         return self.finish_reason or "error"

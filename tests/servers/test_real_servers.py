@@ -1,8 +1,10 @@
 """Answers by real models on real servers: the shipped one, and another with an engine and a wire of its own."""
 
 import json
+import re
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from core.client_pool import ClientPool
+from core.model_config import ModelCatalog, ModelConfig
 from core.models import Session
+from core.providers import Turn
 from core.runtime import Runtime
 from core.session_service import Credential
 from tests.servers.real import CONTEXT, KEY, RealServer, dasllama, dasllama_path, llama_cpp, own_directory
@@ -139,3 +144,26 @@ def test_a_wrong_name_is_told_as_such(runtime: Runtime) -> None:
 def test_a_wrong_key_is_told_as_such(runtime: Runtime) -> None:
     answer = _ask(runtime, _session(runtime, "wrong-key"), "Hello?")
     assert (answer["state"], answer["problem"]["reason"]) == ("failed", "unauthorized")
+
+
+@pytest.mark.parametrize("server", ["llama.cpp"], indirect=True)  # the other one begins a new message
+def test_an_answer_is_gone_on_with_as_if_it_had_never_stopped(
+    server: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIGHT_KEY", KEY)
+    table = TABLE.format(name="m", url=server.base_url, model=server.model, key="RIGHT_KEY", longest=40)
+    config = ModelConfig(**tomllib.loads(table)["models"]["m"], prefill=True)
+    pool = ClientPool(ModelCatalog(default="m", models={"m": config}), "")
+    question = Turn("user", "Name three fruits as a list.")
+
+    def answer(*so_far: Turn) -> str:
+        return "".join(chunk.text for chunk in pool.open("m", [question, *so_far]))
+
+    whole = answer()
+    blanks = [blank.span() for blank in re.finditer(r"\s+", whole.strip())]
+    assert len(blanks) > 3
+    for start, end in blanks[:6]:
+        for cut in (start, end):
+            rest = answer(Turn("assistant", whole[:cut]))
+            word = whole[cut:end] + whole[end:].split()[0]
+            assert rest.startswith(word), f"after {whole[:cut]!r}"

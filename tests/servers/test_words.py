@@ -13,6 +13,7 @@ from tests.servers.streams import CASES
 from tests.servers.words import under_answers
 
 FAILED = {
+    ErrorKind.UNREACHABLE: "could not be reached",
     ErrorKind.UNAUTHORIZED: "key",
     ErrorKind.MODEL_NOT_FOUND: "name",
     ErrorKind.QUOTA: "quota",
@@ -37,7 +38,7 @@ ENDED = {
 
 def _words(case: Case) -> list[str]:
     """Patterns, all of which must be found, and those of none else."""
-    if case.failure is ErrorKind.TOO_LONG and case.tokens:
+    if case.failure is ErrorKind.TOO_LONG and case.tokens and case.tokens > (case.limit or 0):
         return [FAILED[ErrorKind.TOO_LONG], f"{case.tokens:,}"]
     if case.failure and not case.error and case.told_reason in ENDED:
         return [ENDED[case.told_reason]]

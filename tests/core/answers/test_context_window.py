@@ -137,41 +137,57 @@ def test_a_message_that_is_too_long_is_told_with_both_figures() -> None:
 
 
 @given(tokens=FIGURES, limit=FIGURES, room=st.integers(0, 5000), least=st.booleans())
-def test_the_figures_of_a_refusal_make_sense(tokens: int | None, limit: int | None, room: int, least: bool) -> None:
-    told = too_long(Window(room, 3.0, 100), "M", "", QUESTION[1:], _refusal(tokens, limit), least=least)
-    assert told.tokens > told.limit >= 0
-    if tokens is not None and limit is not None and 0 < limit < tokens <= 2**31 - 1:
-        assert (told.tokens, told.limit) == (tokens, limit)
+def test_no_figure_is_made_up(tokens: int | None, limit: int | None, room: int, least: bool) -> None:
+    window = Window(room, 3.0, 100)
+    told = too_long(window, "M", "", QUESTION[1:], _refusal(tokens, limit), least=least)
+    lies = tokens is not None and 0 != tokens < 1500 / 16
+    counted = tokens if not lies and tokens is not None and 0 < tokens <= 2**31 - 1 else window.taken_by(QUESTION[1:])
+    named = limit if not lies and limit is not None and 0 < limit <= 2**31 - 1 else room
+    assert (told.tokens, told.limit) == (counted, named)
+    assert ("tokens" in told.detail) == (counted > named > 0), "only figures that show what is too long are told"
 
 
-def test_a_server_that_counts_the_answer_too_is_understood() -> None:
-    told = too_long(Window(500, 3.0, 100), "M", "", QUESTION[1:], _refusal(550, 600), least=True)
-    assert (told.tokens, told.limit) == (550, 500)
+@pytest.mark.parametrize(("tokens", "believed"), [(3, False), (187, False), (188, True)])
+def test_a_refusal_that_has_counted_too_little_is_not_believed(tokens: int, believed: bool) -> None:
+    window, question = Window(400, 3.0, 100), [Turn("user", "9" * 3000)]
+    told = too_long(window, "M", "", question, _refusal(tokens, 1), least=True)
+    assert (told.tokens, told.limit) == ((tokens, 1) if believed else (1008, 400))
+    narrow = narrowed(window, LONG, _refusal(tokens, 1), last=False)
+    assert (narrow.room == 0) == (believed and tokens * 16 > 6300), "nor is less sent for it"
 
 
-def test_a_server_without_room_for_the_answer_says_so() -> None:
-    """Its table keeps more for the answer than the server's whole context."""
-    told = too_long(Window(7168, 3.0, 1024), "M", "", [Turn("user", "Hello?")], _refusal(10, 600), least=True)
-    assert told.detail == (
-        "Your message and the room that is kept for its answer have about 1,034 tokens; M takes at most 600."
-    )
-
-
-def test_a_table_that_promises_too_much_is_not_quoted() -> None:
-    told = too_long(Window(31_900, 3.0, 100), "M", "", QUESTION[1:], _refusal(), least=True)
-    assert (told.tokens, told.limit) == (508, 507)
+@pytest.mark.parametrize(
+    ("window", "question", "tokens", "limit", "figures"),
+    [
+        # The room for the answer is missing, whoever has asked for how much.
+        (Window(500, 3.0, 100), "9" * 500, 550, 600, (550, 600)),
+        (Window(7168, 3.0, 1024), "Hello?", 10, 1025, (10, 1025)),
+        (Window(7168, 3.0, 1024), "Hello?", 500, 1048, (500, 1048)),
+        # The table promises more than there is, and nobody knows how much that is.
+        (Window(31_900, 3.0, 100), "9" * 1500, None, None, (508, 31_900)),
+        (Window(31_900, 3.0, 100), "9" * 1500, 900, None, (900, 31_900)),
+        (Window(31_900, 3.0, 100), "9" * 1500, None, 4096, (508, 4096)),
+    ],
+)
+def test_figures_by_which_it_would_fit_are_not_told(
+    window: Window, question: str, tokens: int | None, limit: int | None, figures: tuple[int, int]
+) -> None:
+    told = too_long(window, "M", "", [Turn("user", question)], _refusal(tokens, limit), least=True)
+    assert told.detail == "Your message and the room for an answer are more than M takes."
+    assert (told.subject, told.tokens, told.limit) == ("answer", *figures)
 
 
 def test_it_is_told_who_can_mend_it() -> None:
     window = Window(500, 1.0, 100)
     system = "Rule. " * 200
     alone = too_long(window, "M", system, [Turn("system", system), Turn("user", "Hi")], _refusal(), least=True)
+    assert alone.subject == "instructions"
     assert alone.detail == "This service's own instructions have about 1,208 tokens; M takes at most 500."
     most = [Turn("system", "s" * 400), Turn("user", "9" * 200)]
     assert too_long(window, "M", "s" * 400, most, _refusal(), least=True).detail.startswith(
-        "Your message and this service's own instructions have about 616 tokens"
+        "Your message with this service's own instructions has about 616 tokens"
     )
     going_on = [Turn("user", "9" * 400), Turn("assistant", "9" * 400), Turn("user", "Go on")]
-    assert "and the answer so far" in too_long(window, "M", "", going_on, _refusal(), least=True).detail
-    assert "and the answer so far" in too_long(window, "M", "", going_on[:2], _refusal(), least=True).detail
+    assert "with the answer so far has" in too_long(window, "M", "", going_on, _refusal(), least=True).detail
+    assert "with the answer so far has" in too_long(window, "M", "", going_on[:2], _refusal(), least=True).detail
     assert "This conversation has" in too_long(window, "M", "", going_on, _refusal(), least=False).detail

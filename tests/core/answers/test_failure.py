@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from core.answers.context_window import Subject, TooLong
 from core.answers.failure import Wordless, failed, finish_reason, may_go_on
 from core.providers import REASONS, ErrorKind, FinishReason, ProviderError
 
@@ -17,14 +18,51 @@ def test_every_kind_is_told_with_its_reason_and_its_model(kind: ErrorKind) -> No
     assert type(problem["reason"]) is str
 
 
-def test_too_long_says_both_figures_when_they_are_known() -> None:
-    problem = failed("big", ProviderError(ErrorKind.TOO_LONG, prompt_tokens=5120, limit_tokens=3696)).problem()
-    assert (problem["tokens"], problem["limit"]) == (5120, 3696)
-    assert problem["detail"] == "Your message has about 5,120 tokens; big takes at most 3,696."
-    for known in ({"prompt_tokens": 5120}, {"limit_tokens": 3696}):
-        problem = failed("big", ProviderError(ErrorKind.TOO_LONG, **known)).problem()  # type: ignore[arg-type]
-        assert "tokens" not in problem
-        assert problem["detail"] == REASONS[ErrorKind.TOO_LONG]
+@pytest.mark.parametrize(
+    ("subject", "who", "tokens", "limit", "told", "detail"),
+    [
+        (
+            "message",
+            "Your message",
+            5120,
+            3696,
+            "message",
+            "Your message has about 5,120 tokens; Big takes at most 3,696.",
+        ),
+        (
+            "message",
+            "Your message",
+            500,
+            1048,
+            "answer",
+            "Your message and the room for an answer are more than Big takes.",
+        ),
+        (
+            "conversation",
+            "This conversation",
+            500,
+            500,
+            "conversation",
+            "This conversation and the room for an answer are more than Big takes.",
+        ),
+        (
+            "instructions",
+            "This service's own instructions",
+            90,
+            80,
+            "instructions",
+            "This service's own instructions have about 90 tokens; Big takes at most 80.",
+        ),
+    ],
+)
+def test_too_long_says_what_is_and_figures_only_where_they_show_it(
+    subject: Subject, who: str, tokens: int, limit: int, told: str, detail: str
+) -> None:
+    error = TooLong(subject, who, tokens, limit, "Big", ProviderError(ErrorKind.TOO_LONG, said="sk-secret"))
+    problem = failed("big", error).problem()
+    assert (problem["subject"], problem["tokens"], problem["limit"]) == (told, tokens, limit)
+    assert problem["detail"] == detail
+    assert "tokens" not in failed("big", ProviderError(ErrorKind.TOO_LONG, prompt_tokens=9, limit_tokens=8)).problem()
 
 
 @pytest.mark.parametrize("reason", get_args(FinishReason))
@@ -43,6 +81,11 @@ def test_other_failures_have_no_reason_of_the_providers() -> None:
     assert finish_reason(ProviderError(ErrorKind.TIMEOUT)) == "error"
 
 
+def test_a_filter_is_told_alike_whether_as_an_error_or_as_a_reason() -> None:
+    assert finish_reason(ProviderError(ErrorKind.FILTERED)) == "content_filter"
+    assert finish_reason(Wordless("content_filter", thought=True)) == "content_filter"
+
+
 def test_who_is_asked_once_more() -> None:
     broken, silent = ProviderError(ErrorKind.BROKEN_STREAM), ProviderError(ErrorKind.TIMEOUT)
     assert may_go_on(broken, wrote=True, thought=False)
@@ -50,6 +93,14 @@ def test_who_is_asked_once_more() -> None:
     assert may_go_on(broken, wrote=False, thought=True)
     assert not may_go_on(silent, wrote=False, thought=True), "it would be silent for as long again"
     assert not may_go_on(broken, wrote=False, thought=False)
+    for kind in ErrorKind:
+        once_more = kind in (
+            ErrorKind.BROKEN_STREAM,
+            ErrorKind.SERVER_ERROR,
+            ErrorKind.UNREACHABLE,
+            ErrorKind.TIMEOUT,
+        )
+        assert may_go_on(ProviderError(kind), wrote=True, thought=False) == once_more, kind
     assert may_go_on(Wordless("length", thought=True), wrote=False, thought=True)
     assert not may_go_on(Wordless("length", thought=False), wrote=False, thought=False)
     assert not may_go_on(Wordless("stop", thought=True), wrote=False, thought=True)

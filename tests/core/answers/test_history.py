@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.answers.context_window import Window
+from core.answers.form import Form, Scope
 from core.answers.history import CONTINUE, PASSED_OVER, SHORTEST_END, Prompt, fit
 from core.answers.tokens import TURN_OVERHEAD
 from core.message import Message
@@ -36,7 +37,7 @@ def _conversation(*texts: str) -> list[Message]:
     return [_message("user" if index % 2 == 0 else "assistant", text) for index, text in enumerate(texts)]
 
 
-def _fit(window: Window, system: str, messages: list[Message], answer: str = "", **options: bool) -> Prompt:
+def _fit(window: Window, system: str, messages: list[Message], answer: str = "", **options: Any) -> Prompt:
     prompt = fit(window, system, reversed(messages), answer, **options)
     assert prompt is not None
     return prompt
@@ -98,30 +99,50 @@ def test_no_more_than_a_few_are_passed_over() -> None:
     assert len(list(unread)) == 6
 
 
-@pytest.mark.parametrize(
-    "refused",
-    [
-        _failed("filtered"),
-        _failed("filtered", "Half an"),
-        _failed("rejected"),
-        _answered("Half an", finish_reason="content_filter"),
-        replace(_answered(finish_reason="content_filter"), state="failed"),
-    ],
-)
-def test_what_a_provider_has_refused_is_not_sent_again(refused: Message) -> None:
+REFUSED = [
+    _failed("filtered"),
+    _failed("filtered", "Half an"),
+    _answered("Half an", finish_reason="content_filter"),
+    replace(_answered(finish_reason="content_filter"), state="failed"),
+]
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_what_a_filter_has_refused_is_not_sent_again(refused: Message) -> None:
     before = [*_conversation("Hi", "Hello!"), _asked("bad"), _answered(""), _asked("worse"), refused]
-    turns = _fit(ROOMY, "", [*before, _asked("good")]).turns
-    assert [turn.text for turn in turns] == ["Hi", "Hello!", "good"]
+    prompt = _fit(ROOMY, "", [*before, _asked("good")])
+    assert [turn.text for turn in prompt.turns] == ["Hi", "Hello!", "good"]
+    assert prompt.doubtful
 
 
-def test_what_may_be_refused_for_an_older_exchange_is_asked_without_it() -> None:
-    """A filter has changed its mind, or the model is another."""
-    before = [*_conversation("bad", "words"), _asked("one"), _failed("filtered")]
-    assert [turn.text for turn in _fit(ROOMY, "", [*before, _asked("two")]).turns] == ["bad", "words", "two"]
-    before += [_asked("two"), _failed("filtered")]
-    assert [turn.text for turn in _fit(ROOMY, "", [*before, _asked("three")]).turns] == ["three"]
-    before += [*_conversation("three", "fine")]
-    assert [turn.text for turn in _fit(ROOMY, "", [*before, _asked("four")]).turns] == ["three", "fine", "four"]
+@pytest.mark.parametrize("refused", [each for each in REFUSED if not each.text])
+def test_what_was_answered_before_is_not_forgotten_for_any_number_of_those(refused: Message) -> None:
+    messages = _conversation("Hi", "Hello!")
+    for _ in range(5):
+        messages += [_asked("bad"), refused]
+        assert [turn.text for turn in _fit(ROOMY, "", [*messages, _asked("good")]).turns] == ["Hi", "Hello!", "good"]
+
+
+@pytest.mark.parametrize("cut", [each for each in REFUSED if each.text])
+def test_nothing_is_told_before_answers_that_are_cut_again_and_again_until_one_is_not(cut: Message) -> None:
+    """For what is asked, or for what came before; only the first would be refused at once."""
+    messages = [*_conversation("Hi", "Hello!"), _asked("bad"), cut, _asked("bad"), cut]
+    assert [turn.text for turn in _fit(ROOMY, "", [*messages, _asked("good")]).turns] == ["good"]
+    messages += [*_conversation("good", "Fine."), _asked("better")]
+    assert [turn.text for turn in _fit(ROOMY, "", messages).turns] == ["Hi", "Hello!", "good", "Fine.", "better"]
+
+
+@pytest.mark.parametrize("reason", ["rejected", "server-error", "timeout"])
+def test_what_has_no_answer_is_told_unless_the_scope_leaves_it_out(reason: str) -> None:
+    messages = [*_conversation("Hi", "Hello!"), _asked("one"), _failed(reason), _asked("two"), _failed(reason)]
+    told = {scope: _fit(ROOMY, "", [*messages, _asked("three")], form=Form(False, scope)) for scope in Scope}
+    assert {scope: [turn.text for turn in prompt.turns] for scope, prompt in told.items()} == {
+        Scope.ALL: ["Hi", "Hello!", "one\n\ntwo\n\nthree"],
+        Scope.ANSWERED: ["Hi", "Hello!", "three"],
+        Scope.NONE: ["three"],
+    }
+    assert all(prompt.doubtful for prompt in told.values())
+    assert not _fit(ROOMY, "", _conversation("Hi", "Hello!", "one")).doubtful
 
 
 def test_what_is_on_the_way_when_the_server_breaks_is_no_refusal() -> None:
@@ -142,7 +163,7 @@ def test_without_a_turn_for_it_the_system_prompt_begins_the_first_question() -> 
 
 def test_an_answer_that_broke_off_is_gone_on_with() -> None:
     asked = _conversation("one", "two", "three")
-    assert _fit(ROOMY, "", asked, "Half an ", prefill=True).turns[2:] == [
+    assert _fit(ROOMY, "", asked, "Half an ", form=Form(True)).turns[2:] == [
         Turn("user", "three"),
         Turn("assistant", "Half an "),
     ]
@@ -157,21 +178,21 @@ def test_an_answer_that_broke_off_is_gone_on_with() -> None:
 @pytest.mark.parametrize("prefill", [True, False])
 def test_an_answer_too_long_to_go_on_with_goes_with_its_end(prefill: bool) -> None:
     answer = "".join(f"{number} 你好 " for number in range(2000))
-    prompt = _fit(Window(500, 3.0), "", _conversation("one", "two", "three"), answer, prefill=prefill)
+    prompt = _fit(Window(500, 3.0), "", _conversation("one", "two", "three"), answer, form=Form(prefill))
     assert [turn.text for turn in prompt.question] == ["three"]
     sent = prompt.answer[0].text
     assert answer.endswith(sent)
     assert SHORTEST_END < len(sent) < 1500
     assert not prompt.least
-    least = _fit(Window(0, 3.0), "", _conversation("one", "two", "three"), answer, prefill=prefill)
+    least = _fit(Window(0, 3.0), "", _conversation("one", "two", "three"), answer, form=Form(prefill))
     assert least.least
     assert len(least.answer[0].text.rstrip()) == SHORTEST_END
 
 
 def test_blank_ends_of_answers_never_make_a_blank_turn() -> None:
-    prompt = _fit(Window(30, 1.0), "", [_asked("?")], "word" + "\n" * 5000, prefill=True)
+    prompt = _fit(Window(30, 1.0), "", [_asked("?")], "word" + "\n" * 5000, form=Form(True))
     assert prompt.answer[0].text.startswith("word\n")
-    assert _fit(ROOMY, "", [_asked("?")], "\n\n", prefill=True).turns == [Turn("user", "?")]
+    assert _fit(ROOMY, "", [_asked("?")], "\n\n", form=Form(True)).turns == [Turn("user", "?")]
 
 
 def test_without_a_question_there_is_nothing_to_ask() -> None:
@@ -200,14 +221,22 @@ windows = st.builds(Window, st.integers(-50, 400), st.sampled_from([0.25, 1.0, 3
     system=st.sampled_from(["", " ", "Be kind."]),
     answer=blank_or_not,
     prefill=st.booleans(),
+    scope=st.sampled_from(Scope),
     template=st.sampled_from(list(TEMPLATES)),
 )
-@example([_asked("9" * 90)], "?", Window(10, 1.0), "Be kind.", " \n", True, "gemma")
+@example([_asked("9" * 90)], "?", Window(10, 1.0), "Be kind.", " \n", True, Scope.ALL, "gemma")
 def test_every_history_is_taken_by_every_template(
-    messages: list[Message], last: str, window: Window, system: str, answer: str, prefill: bool, template: str
+    messages: list[Message],
+    last: str,
+    window: Window,
+    system: str,
+    answer: str,
+    prefill: bool,
+    scope: Scope,
+    template: str,
 ) -> None:
-    options = {"prefill": prefill, "system_turn": template != "gemma"}
-    prompt = _fit(window, system, [*messages, _asked(last)], answer, **options)
+    form = Form(prefill, scope)
+    prompt = _fit(window, system, [*messages, _asked(last)], answer, form=form, system_turn=template != "gemma")
     sent = [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
     text = render(template, sent, prefill=prefill)
     assert last.strip() in text

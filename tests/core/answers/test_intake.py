@@ -11,10 +11,10 @@ from core.answers import intake, thinking
 from core.answers.failure import Wordless
 from core.answers.intake import Heard, Intake
 from core.answers.opening import LONGEST as LONGEST_BLANKS
-from core.answers.opening import blank
 from core.answers.patience import LONGEST_TIME, Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
+from core.characters import blank
 from core.model_config import ModelConfig
 from core.providers import ErrorKind, FinishReason, ProviderError, Usage
 
@@ -59,11 +59,21 @@ def test_silence_is_given_up_after_the_long_wait_before_the_first_word_and_the_s
     assert _intake().take(Batch(), FIRST).error is None
     silent = _intake().take(Batch(), FIRST + 1)
     assert (silent.error and silent.error.kind) is ErrorKind.TIMEOUT
-    for word in (Batch("So", alive=True), Batch(thinking="Hmm", alive=True)):
-        one = _intake()
-        one.take(word, 1)
-        assert one.take(Batch(), 1 + BETWEEN).error is None
-        assert one.take(Batch(), 2 + BETWEEN).error is not None
+    one = _intake()
+    one.take(Batch("So", alive=True), 1)
+    assert one.take(Batch(), 1 + BETWEEN).error is None
+    assert one.take(Batch(), 2 + BETWEEN).error is not None
+
+
+@pytest.mark.parametrize("before", ["", "Half an answer"], ids=["at first", "going on"])
+@pytest.mark.parametrize("sign", [Batch(" "), Batch("\n\n"), Batch(thinking="Hmm")], ids=repr)
+def test_what_is_no_word_of_the_answer_does_not_end_the_long_wait(sign: Batch, before: str) -> None:
+    """Summaries of thinking come minutes apart."""
+    one = _intake(before, prefilled=True)
+    for count in range(1, 4):
+        assert one.take(sign._replace(alive=True), count * FIRST).error is None
+    one.take(Batch("So", alive=True), 4 * FIRST)
+    assert one.take(Batch(), 4 * FIRST + BETWEEN + 1).error is not None
 
 
 def test_the_last_words_before_a_failure_are_kept() -> None:
@@ -80,6 +90,38 @@ def test_no_end_without_a_word_is_an_answer(reason: FinishReason, said: str, tho
     assert isinstance(heard.error, Wordless)
     assert (heard.text, heard.finish_reason, heard.error.finish_reason) == ("", None, reason)
     assert heard.error.used_up == (reason == "length" and bool(thought))
+
+
+@pytest.mark.parametrize("reason", get_args(FinishReason))
+def test_thinking_that_is_only_counted_has_used_up_the_room_too(reason: FinishReason) -> None:
+    heard = _intake().take(Batch(ended=True, finish_reason=reason, usage=Usage(9, 1024, 1024)), 1)
+    assert isinstance(heard.error, Wordless)
+    assert heard.error.used_up == (reason == "length")
+    cut = _intake().take(Batch("Hi", ended=True, finish_reason=reason, usage=Usage(9, 1024, 1000)), 1)
+    assert (cut.text, cut.error, cut.finish_reason) == ("Hi", None, reason)
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "kind", "reason"),
+    [
+        ("", "Half an", ErrorKind.FILTERED, "content_filter"),
+        ("Half an", "", ErrorKind.FILTERED, "content_filter"),
+        ("", "Half an", ErrorKind.TOO_LONG, "length"),
+        ("Half an", " answer", ErrorKind.TOO_LONG, "length"),
+        # This is about what it was asked with.
+        ("Half an", "", ErrorKind.TOO_LONG, None),
+        ("Half an", "\n", ErrorKind.TOO_LONG, None),
+        ("", " \n", ErrorKind.FILTERED, None),
+        ("", "", ErrorKind.FILTERED, None),
+        ("", "", ErrorKind.TOO_LONG, None),
+        *(("", "Half an", kind, None) for kind in ErrorKind if kind not in (ErrorKind.FILTERED, ErrorKind.TOO_LONG)),
+    ],
+)
+def test_errors_that_are_ends_of_an_answer(before: str, said: str, kind: ErrorKind, reason: str | None) -> None:
+    error = ProviderError(kind)
+    heard = _intake(before, prefilled=True).take(Batch(said, error=error, ended=True), 1)
+    assert (heard.finish_reason, heard.told_as if reason else heard.error) == (reason, error)
+    assert (heard.error is None) == (heard.told_as is not None)
 
 
 @pytest.mark.parametrize("reason", get_args(FinishReason))

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.answers.opening import LONGEST, Opening, blank
+from core.answers.opening import LONGEST, Opening
+from core.characters import blank
 
 BLANKS = [
     " ",
@@ -17,6 +18,11 @@ BLANKS = [
     "\u200d\u2060",
     "\x00\x07",
     "\u202e",
+    "\u3164",
+    "\uffa0\u115f\u1160",
+    "\u2800",
+    "\u034f\ufe0f\U000e0100",
+    "\U000e0041",
 ]
 
 

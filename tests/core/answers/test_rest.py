@@ -85,16 +85,19 @@ def test_nor_do_those_of_many_when_it_is_their_questions(worker: Runtime, model:
     assert _unavailable(worker) == set()
 
 
-def test_what_two_have_met_is_the_servers(worker: Runtime, one: UUID, another: UUID) -> None:
+def test_what_three_have_met_is_the_servers(worker: Runtime, one: UUID, another: UUID) -> None:
     assert _ask(worker, one, "broken") == "failed"
     assert _ask(worker, another, "broken") == "failed"
+    assert _unavailable(worker) == set()
+    assert _ask(worker, new_user(worker.database), "broken") == "failed"
     assert _unavailable(worker) == {"broken"}
 
 
 def test_unless_somebody_was_answered_between(worker: Runtime, one: UUID, another: UUID) -> None:
     assert _ask(worker, one, "moody") == "failed"
     assert _ask(worker, another, "moody") == "done"
-    worker.cooldowns.failed("moody", ProviderError(ErrorKind.SERVER_ERROR), another)
+    for owner in (another, new_user(worker.database)):
+        worker.cooldowns.failed("moody", ProviderError(ErrorKind.SERVER_ERROR), owner)
     assert _unavailable(worker) == set()
 
 

@@ -235,6 +235,7 @@ def test_a_failing_model_rests_for_all_workers_until_it_has_answered(
     assert asked(runtime) == 1
     assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
     assert asked(second) == 1
+    assert asked(runtime) == 1
     assert asked(second) == 0
     assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
     # Its time is over, but it has not answered: no question is sent to find out.

@@ -126,6 +126,28 @@ def test_what_a_provider_says_about_its_thinking_holds_if_it_can_be(
     server.stop()
 
 
+@pytest.mark.parametrize("prompt", [0, 15_000_000])
+def test_a_report_that_can_not_be_is_neither_a_free_answer_nor_a_dear_one(
+    settings: Any, database_url: str, tmp_path: Any, prompt: int
+) -> None:
+    def reports(handler: Handler) -> None:
+        handler.begin()
+        handler.chunk(ANSWER)
+        counted = {"prompt_tokens": prompt, "completion_tokens": 0 if prompt == 0 else 11}
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": counted}
+        handler.say(handler.dialect.event(json.dumps(end)))
+        handler.say(handler.dialect.event("[DONE]"))
+
+    server = ProviderServer({"good": reports})
+    (tmp_path / "models.toml").write_text(server.models_toml())
+    parts = _runtime(settings, database_url)
+    asked = ask(parts, "good")
+    parts.writer.run()
+    assert _charged(asked) == Usage(ASKED, 11 if prompt else usage.tokens(ANSWER), 0)
+    parts.close()
+    server.stop()
+
+
 def test_a_message_reserves_the_room_to_think_too(settings: Any, provider: ProviderServer, tmp_path: Any) -> None:
     tables = provider.models_toml().replace("[models.thinks]\n", "[models.thinks]\nthinking_budget = 50\n")
     (tmp_path / "models.toml").write_text(tables)

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from core.providers import ErrorKind, Usage
-from tests.servers.case import ANSWER, DONE, HALF, THOUGHT, Case, answered, chunk, counted, pieces, refused
+from tests.servers.case import ANSWER, DONE, HALF, THOUGHT, Case, answered, chunk, counted, pieces, refused, whole
 
 of = partial(chunk, model="qwen/qwen3-4b", system_fingerprint="qwen/qwen3-4b")
 
@@ -26,6 +26,10 @@ OVERFLOWS = (
     "Trying to keep the first 13055 tokens when context the overflows. However, the model is loaded with "
     "context length of "
     "only 4096 tokens, which is not enough."
+)
+FULL = (
+    "Reached context length of 4096 tokens with model (arch: qwen2) that does not currently support mid-generation "
+    "context overflow."
 )
 
 CASES: dict[str, Case] = {
@@ -68,6 +72,15 @@ CASES: dict[str, Case] = {
         failed(OVERFLOWS), error=ErrorKind.TOO_LONG, tokens=13055, limit=4096
     ),
     "too long": refused(400, {"error": KEEP}, ErrorKind.TOO_LONG, tokens=13055, limit=4096),
+    "full in the middle of the answer": answered(*said(HALF), failed(FULL), text=HALF, finish_reason="length"),
+    "full before the answer": answered(failed(FULL), error=ErrorKind.TOO_LONG, limit=4096),
+    "wrong address": whole(
+        {"error": "Unexpected endpoint or method. (POST /chat/completions). Returning 200 anyway"},
+        error=ErrorKind.UNREACHABLE,
+    ),
+    "crashed at once": refused(
+        400, {"error": "The model has crashed without additional information."}, ErrorKind.SERVER_ERROR
+    ),
     "crashed": answered(
         *said(HALF),
         failed("The model has crashed without additional information. (Exit code: null)"),

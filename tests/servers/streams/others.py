@@ -3,12 +3,15 @@
 from typing import Any
 
 from core.providers import ErrorKind
-from tests.servers.case import Case, refused
+from tests.servers.case import ANSWER, DONE, THOUGHT, Case, answered, chunk, pieces, refused, said, whole
 
 
 def error(message: str, kind: str | None = None, **more: Any) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, **more}}
 
+
+WELL: dict[str, Any] = {"text": ANSWER, "finish_reason": "stop"}
+EFFORT = 'reasoning_effort = "low"'
 
 CASES: dict[str, Case] = {
     "TGI, too long": refused(
@@ -105,9 +108,86 @@ CASES: dict[str, Case] = {
         ),
         ErrorKind.REJECTED,
     ),
+    "Groq's words for a limit of the answer": refused(
+        400,
+        error("`max_tokens` must be less than or equal to `8192`, the maximum value for it", param="max_tokens"),
+        ErrorKind.REJECTED,
+    ),
+    "OpenRouter, tokens that are not paid": refused(
+        402, {"error": {"code": 402, "message": "Prompt tokens limit exceeded: 5021 > 1462."}}, ErrorKind.QUOTA
+    ),
+    "Bedrock, a rate of tokens": refused(
+        429, {"message": "Too many tokens, please wait before trying again."}, ErrorKind.RATE_LIMITED
+    ),
+    "MiniMax, no balance": answered(
+        {"id": "x", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}},
+        error=ErrorKind.QUOTA,
+    ),
+    "MiniMax, filter": whole(
+        {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}},
+        error=ErrorKind.FILTERED,
+    ),
+    "MiniMax, well": answered(
+        *said(ANSWER, base_resp={"status_code": 0, "status_msg": ""}), chunk({}, "stop"), DONE, **WELL
+    ),
+    "Cloudflare, no success": whole(
+        {"success": False, "errors": [{"code": 7009, "message": "Upstream service unavailable"}], "result": None},
+        error=ErrorKind.SERVER_ERROR,
+    ),
+    "a gateway, an empty error beside what is well": answered(
+        *said(ANSWER, error={"code": 0, "message": ""}), chunk({}, "stop", error={}), DONE, **WELL
+    ),
+    "LiteLLM, thinking": answered(
+        *[
+            chunk({"thinking_blocks": [{"type": "thinking", "thinking": piece}], "reasoning_content": piece})
+            for piece in pieces(THOUGHT)
+        ],
+        *said(ANSWER),
+        chunk({}, "stop"),
+        DONE,
+        thinking=THOUGHT,
+        **WELL,
+    ),
+    "a tag that is left over": answered(
+        *[chunk({"reasoning_content": piece}) for piece in pieces(THOUGHT)],
+        *said(f"</think>\n\n{ANSWER}"),
+        chunk({}, "stop"),
+        DONE,
+        thinking=THOUGHT,
+        **WELL,
+    ),
+    "Magistral, thinking in tags": answered(
+        *said(f"[THINK]{THOUGHT}[/THINK]{ANSWER}"),
+        chunk({}, "stop"),
+        DONE,
+        thinking=THOUGHT,
+        table="think_tags = true",
+        **WELL,
+    ),
+    "no tag where one was to come": answered(
+        *said(ANSWER), chunk({}, "stop"), DONE, thinking=ANSWER, table='think_tags = "opened"', **WELL
+    ),
+    "a tool without saying so": answered(
+        chunk({"tool_calls": [{"index": 0, "id": "x", "function": {"name": "f", "arguments": "{}"}}]}),
+        chunk({}, "stop"),
+        DONE,
+        finish_reason="tool_calls",
+    ),
+    "a reason in words that is none": answered(
+        chunk({"content": ANSWER[:5]}, "null"), *said(ANSWER[5:]), chunk({}, "stop"), DONE, **WELL
+    ),
+    "effort under another name": refused(
+        400,
+        error("Model grok-4 does not support parameter reasoningEffort."),
+        refuses="reasoning_effort",
+        table=EFFORT,
+    ),
+    "effort where nothing is thought": refused(
+        400, error('"gemma3:4b" does not support thinking'), refuses="reasoning_effort", table=EFFORT
+    ),
     "a page that wants a browser": Case(
         b"<!DOCTYPE html><title>Attention Required!</title>",
-        error=ErrorKind.UNAUTHORIZED,
+        error=ErrorKind.FILTERED,
         status=403,
         headers={"Content-Type": "text/html; charset=UTF-8"},
     ),

@@ -32,6 +32,21 @@ const WRONG = /** @type {Record<string, [string, string]>} */ ({
 });
 const WRONG_SOMEHOW = ["was not available", ""];
 
+/** What can be too long for a model, before its name, and what to do then; the kinds are those of
+ * core/answers/context_window.py. Of the first one, older servers do not say that it is that. */
+const TOO_LONG = /** @type {Record<string, [(who: string) => string, string]>} */ ({
+  message: [(who) => `Your message is too long for ${who}`, "Shorten your message, or choose another model."],
+  conversation: [
+    (who) => `This conversation is too long for ${who}`,
+    "Shorten your message, begin a new conversation, or choose another model.",
+  ],
+  instructions: [(who) => `This service’s own instructions are too long for ${who}`, OPERATOR],
+  answer: [
+    (who) => `Your message is too long for ${who} to have room for an answer`,
+    "Shorten your message, or choose another model.",
+  ],
+});
+
 /** Why an answer ended before its model had said all, in the words for each of core/providers' reasons. */
 const ENDS = /** @type {Record<string, (who: string) => string>} */ ({
   length: () => "The answer reached its length limit.",
@@ -129,14 +144,20 @@ function failure(problem, item, label) {
 }
 
 /** @param {any} problem @param {Item} item @param {string} who */
-function providerFailed({ reason, tokens, limit }, { finish_reason: end }, who) {
+function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end }, who) {
   const [wrong, advice] = WRONG[reason] ?? WRONG_SOMEHOW;
-  if (reason === "too-long" && tokens && limit) {
-    return `Your message is too long for ${who}: ${count(tokens)} tokens, of ${count(limit)} at the most. ${advice}`;
-  }
+  if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, who);
   if (reason === "empty" && end === "length") return `${who} reached its length limit before its first word. ${advice}`;
   if (reason === "empty" && ENDS[end ?? ""]) return ENDS[end ?? ""](who);
   return `${who} ${wrong}.${advice && ` ${advice}`}`;
+}
+
+/** With the figures only when they show it: often it is the answer's room that is missing, of an unknown size.
+ * @param {string | undefined} subject @param {number} tokens @param {number} limit @param {string} who */
+function tooLong(subject, tokens, limit, who) {
+  const [wrong, advice] = TOO_LONG[subject ?? ""] ?? TOO_LONG.message;
+  const figures = tokens > limit ? `: ${count(tokens)} tokens, of ${count(limit)} at the most` : "";
+  return `${wrong(who)}${figures}. ${advice}`;
 }
 
 /** @param {number} tokens */

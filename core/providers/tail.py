@@ -1,0 +1,31 @@
+"""The end of a text that comes in pieces: pure."""
+
+from collections import deque
+
+KEPT = 200_000
+"""Characters."""
+PIECE = 1000
+"""Characters that are put together, so that a text of single characters costs no more than another."""
+
+
+class Tail:
+    """At least the last 200,000 characters of what it was given, and little more."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[str] = deque([""])
+        self._size = 0
+
+    def add(self, piece: str) -> None:
+        """What has come."""
+        self._size += len(piece)
+        if len(self._pieces[-1]) + len(piece) <= PIECE:
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(piece)
+        while self._size - len(self._pieces[0]) >= KEPT:
+            self._size -= len(self._pieces.popleft())
+
+    def __str__(self) -> str:
+        """It, with whole characters where their halves came in two pieces."""
+        joined = "".join(self._pieces)[-KEPT:]
+        return joined.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
