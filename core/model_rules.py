@@ -17,10 +17,8 @@ LEAST_THINKING = 1024
 """Tokens that Anthropic's protocol lets a model think for at the least."""
 FIXED = ("model", "messages", "stream")
 """What has a key of its own, or no other name."""
-ALWAYS = ("model", "messages")
-"""What no request can do without."""
 STREAM = "stream"
-"""What may be left out all the same: the answer comes as one document then."""
+"""Of those, what may be left out: the answer comes as one document then."""
 REQUIRED = {"openai": (), "anthropic": ("max_tokens",)}
 """What else a protocol can't do without."""
 PARAMETERS = {
@@ -82,13 +80,13 @@ def _of_the_parameters(model: "ModelConfig") -> Iterator[tuple[str, str]]:
     for key in ("omit", "rename", "extra_body"):
         names = getattr(model, key)
         for name in (*names, *names.values()) if key == "rename" else names:
-            if name in (ALWAYS if key == "omit" else FIXED):
+            if name in FIXED and not (key == "omit" and name == STREAM):
                 yield key, f"no request can do without {name}" if key == "omit" else f"{name} has keys of its own"
     for name in model.omit:
         if name in REQUIRED[model.provider]:
             yield "omit", f"no request of this protocol can do without {name}"
     known = (*PARAMETERS[model.provider], STREAM, SYSTEM)
-    for key, named in (("omit", known), ("rename", PARAMETERS[model.provider])):
+    for key, named in (("omit", known), ("rename", known[:-2])):
         for name in getattr(model, key):
             if name not in (*named, *FIXED, *model.extra_body):
                 yield key, f"{name[:100]!r} is in no request; what is: {', '.join(named)}"

@@ -188,9 +188,8 @@ class ModelAnswer:
         return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
 
     def _told(self, complaint: Complaint) -> ProviderError:
-        model = self._model
         text, thinking = self._written
-        last = self._turns[-1]
+        last, model = self._turns[-1], self._model
         answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one
         spoken = [*(turn.text for turn in self._turns), answer, thinking]
         said = redacted(complaint.message, spoken, model.key, *secrets_of(model.url), names=[model.config.model])

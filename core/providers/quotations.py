@@ -111,12 +111,18 @@ def _in_common(text: str, words: list[Word], turn: str, view: View) -> Iterator[
     size = view.enough
     rows: dict[str, list[int]] = {}
     for at in range(len(seen) - size + 1):
-        if not all(word.own for word in owners[at : at + size]):
+        if not all(word.own for word in owners[at : at + size]) or _is_split(seen, owners, at, size):
             rows.setdefault(seen[at : at + size], []).append(at)
     said = view.of(turn) if rows else ""
     for row in _common(rows, said, size):
         for at in rows[row]:
-            yield from (word for word in owners[at : at + size] if not word.own)
+            split = _is_split(seen, owners, at, size)
+            yield from (word for word in owners[at : at + size] if split or not word.own)
+
+
+def _is_split(seen: str, owners: list[Word], at: int, size: int) -> bool:
+    """Whether these are the digits of several numbers: those of one that was said may have been set apart."""
+    return owners[at] is not owners[at + size - 1] and seen[at : at + size].isdecimal()
 
 
 def _common(rows: Collection[str], said: str, size: int) -> set[str]:

@@ -45,6 +45,7 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
     text = _QUOTES.sub(rf"\1 {GONE}", text)
     kept = [plain(name) for name in names if name]
     text = _around(text, kept, without_keys)
+    text = _QUOTES.sub(rf"\1 {GONE}", text)
     text = without_quotations(text, map(plain, conversation), kept)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

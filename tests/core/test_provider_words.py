@@ -52,6 +52,7 @@ TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
         ("You asked: x y", "You asked: [...]"),
         ("not 4711 but 4096 of 8192 tokens", "not [...] but 4096 of 8192 tokens"),
         ("call 0049171234567", "call [...]"),
+        ("call 0049 171 234567", "call [...]"),
         ("flagged: Tr0ub4", "flagged: [...]"),
         ("tokens: ['Tr0', 'ub4', 'dor']", "tokens: ['[...]']"),
         (
