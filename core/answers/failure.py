@@ -13,6 +13,9 @@ WORDLESS: dict[FinishReason, str] = {
 }
 
 
+NOTHING_CAME = "The model's server sent no answer."
+
+
 class Wordless(ProviderError):
     """A model came to its end without a word."""
 
@@ -53,9 +56,11 @@ def may_go_on(error: ProviderError, *, wrote: bool, thought: bool) -> bool:
     return (wrote and error.kind in BREAKS) or (thought and error.kind is ErrorKind.BROKEN_STREAM)
 
 
-def failed(model: str, error: ProviderError) -> ProviderFailed:
-    """The problem of an answer whose last model has failed."""
+def failed(model: str, error: ProviderError, *, begun: bool = False) -> ProviderFailed:
+    """The problem of an answer whose last model has failed. `begun`: whether there are words of it."""
     detail = REASONS[error.kind]
+    if error.kind is ErrorKind.BROKEN_STREAM and not begun:
+        detail = NOTHING_CAME
     more: dict[str, Any] = {}
     if isinstance(error, Wordless):
         detail = WORDLESS.get(error.finish_reason, detail)

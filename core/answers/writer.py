@@ -163,7 +163,7 @@ class Writer:
         assert last is not None
         assert attempt.failure is not None
         name, cause = refused or (last, attempt.failure)
-        problem = failed(name, cause)
+        problem = failed(name, cause, begun=bool(attempt.text))
         data = {"problem": problem.problem(), "finish_reason": finish_reason(cause)}
         return End(GenerationState.FAILED, data, problem.slug)
 

@@ -27,6 +27,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_ONLY_KEYS = re.compile(r"(?:sk|pk|rk|gsk|csk|pplx|nvapi|ghp)[-_]+.{4}", re.IGNORECASE)
+"""How keys begin, and hardly any name."""
 _PREFIXED = re.compile(rf"{_PREFIXES}(?:[-_.]+|(?<=AIza))", re.IGNORECASE)
 _MASKED = re.compile(r"\*{2,}|…|\.{3,}\w")
 _PART = re.compile(r"[A-Za-z0-9]+")
@@ -63,6 +65,8 @@ def _judged(found: re.Match[str]) -> str:
 def looks_random(token: str) -> bool:
     """Whether this is a key rather than a name: by how it begins, or because it is long and no words."""
     token = token.strip(".-=*/…") if not _MASKED.search(token) else token
+    if _ONLY_KEYS.match(token):
+        return True
     parts = _PART.findall(token)
     if prefix := _PREFIXED.match(token):
         rest = _PART.findall(token[prefix.end() :])

@@ -11,11 +11,15 @@ from core.providers import REASONS, ErrorKind, FinishReason, ProviderError
 
 @pytest.mark.parametrize("kind", list(ErrorKind))
 def test_every_kind_is_told_with_its_reason_and_its_model(kind: ErrorKind) -> None:
-    problem = failed("big", ProviderError(kind, "HTTP 400", said="sk-secret: Why?")).problem()
+    problem = failed("big", ProviderError(kind, "HTTP 400", said="sk-secret: Why?"), begun=True).problem()
     assert (problem["type"], problem["reason"], problem["model"]) == ("/problems/provider-failed", kind.value, "big")
     assert problem["detail"] == REASONS[kind]
     assert "secret" not in str(problem)
     assert type(problem["reason"]) is str
+
+
+def test_what_never_began_did_not_break_off() -> None:
+    assert failed("big", ProviderError(ErrorKind.BROKEN_STREAM)).detail == "The model's server sent no answer."
 
 
 @pytest.mark.parametrize(
