@@ -236,7 +236,9 @@ def test_the_part_of_an_answer_that_is_gone_on_with_counts(
     assert chat.requests[-1]["messages"][-2 if model == "cut-prefilled" else -3]["content"].endswith("8" * 190)
     half = going_on[-1 if model == "cut-prefilled" else -2]
     assert half["role"] == "assistant"
-    assert ("Half of an answer. " * 12).endswith(half["content"])
+    # Whitespace at the end of a turn to continue is left out: some servers refuse it.
+    written = ("Half of an answer. " * 12).rstrip() if model == "cut-prefilled" else "Half of an answer. " * 12
+    assert written.endswith(half["content"])
     assert chat.ask("Hello?")[0] == "done"
 
 
