@@ -94,6 +94,8 @@ class Asking:
         self._fitting = prompts.fitting(model)
         self._form = prompts.form(model)
         self._prompt = self._make()
+        if attempt.text and attempt.failure is not None:
+            self._go_on_after(attempt.failure)
 
     @property
     def turns(self) -> list[Turn]:
@@ -117,6 +119,13 @@ class Asking:
             form = milder(self._form, error, prefilled=self.prefilled, doubtful=before.doubtful)
             if form is None:
                 raise error
+            self._form = form
+            self._prompt = self._make()
+
+    def _go_on_after(self, error: ProviderError) -> None:
+        """The answer has broken off. Told the same, who goes on might break off again."""
+        form = milder(self._form, error, prefilled=False, doubtful=self._prompt.doubtful)
+        if form is not None:
             self._form = form
             self._prompt = self._make()
 
