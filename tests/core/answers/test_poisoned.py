@@ -29,7 +29,11 @@ def _says_error(handler: Handler) -> None:
     handler.say('data: {"error": {"message": "internal", "code": 500}}\n\n')
 
 
-ENDS = {"closes": _closes, "errs": _says_error, "is-silent": _is_silent}
+def _says_it_is_refused(handler: Handler) -> None:
+    handler.say('data: {"error": {"message": "it does not please", "code": 400}}\n\n')
+
+
+ENDS = {"closes": _closes, "errs": _says_error, "refuses": _says_it_is_refused, "is-silent": _is_silent}
 BEGINNINGS = {"at-once": "", "after-a-word": "Half ", "after-some": "Half an answer, "}
 
 
