@@ -56,7 +56,12 @@ class AnswerLog:
             self._append(attempt, kind, data, text=text, thinking=thinking, forgets=forgets)
 
     def append_delta(self, attempt: Attempt, text: str) -> None:
-        """Tell of the next words."""
+        """Tell of the next words. Stale thinking that nothing has replaced by now goes first: it was for a request
+        that was given up, and not for them."""
+        if attempt.thinking.stale and attempt.thinking.text:
+            self.append(attempt, "thinking", {"at": 0, "text": ""}, forgets=True)
+            attempt.thinking.forget()
+        attempt.thinking.stale = False
         self.append(attempt, "delta", {"at": len(attempt.text), "text": text}, text=text)
         attempt.text += text
 

@@ -66,7 +66,7 @@ class Attempt:
     def usage(self) -> Usage:
         """What the answer counts for."""
         if self.reported is not None:
-            return with_thinking(self.reported, self.thinking.text)
+            return with_thinking(self.reported, self.text, self.thinking.text)
         return self.shown
 
     @property

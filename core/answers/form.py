@@ -11,9 +11,10 @@ class Scope(IntEnum):
     """Which of the exchanges before the question are told."""
 
     ALL = 0
-    """But what a filter has refused: sent again, it would be refused again, and every question after it."""
+    """But what a filter has refused: sent again, it would be refused again, and every question after it. And what has
+    failed, once a question after it has been answered (`history.py`)."""
     ANSWERED = 1
-    """None that has no answer: its question may be why every other one fails."""
+    """None that has no answer, or one that failed: its question may be why every other one fails."""
     NONE = 2
 
 
@@ -38,10 +39,11 @@ OF_ITS_WORDS = {ErrorKind.REJECTED, ErrorKind.FILTERED}
 
 
 def milder(form: Form, error: ProviderError, *, prefilled: bool, doubtful: bool) -> Form | None:
-    """The form to try next, after the model has failed without a word at this one. None: it has no other.
+    """The form to try next, after a model has failed at this one. None: it has no other.
 
-    `prefilled`: the last turn was the answer's beginning, which many servers refuse to continue; `doubtful`: some
-    questions before this one have no answer, so that it may not be its own trouble.
+    `prefilled`: the last turn was the answer's beginning, which many servers refuse to continue, and no word has
+    followed it; `doubtful`: some questions before this one have no answer, or one that failed, so that it may not be
+    its own trouble.
     """
     if prefilled and error.kind in OF_PREFILL:
         return form._replace(prefill=False)

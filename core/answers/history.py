@@ -10,7 +10,7 @@ from itertools import dropwhile, groupby
 from typing import Literal, NamedTuple
 
 from core.answers.context_window import Window
-from core.answers.form import Form, Scope
+from core.answers.form import OF_THE_CONVERSATION, Form, Scope
 from core.answers.tokens import TURN_OVERHEAD
 from core.answers.tokens import size as bytes_of
 from core.message import Message
@@ -38,7 +38,7 @@ class Prompt(NamedTuple):
     least: bool
     """Whether nothing can be left out."""
     doubtful: bool = False
-    """Whether there are questions without an answer before this one, told or not."""
+    """Whether there are questions before this one without an answer, or with one that failed, told or not."""
 
     @property
     def turns(self) -> list[Turn]:
@@ -89,25 +89,33 @@ def fit(
 
 class _Told:
     """Messages that have words and are of the scope, newest first, as they are taken. Nothing before the newest
-    answers if all those were cut by a filter: it may be older words that it minds, and nobody can ask again then."""
+    answers if all those were cut by a filter: it may be older words that it minds, and nobody can ask again then.
+
+    An exchange that failed, with or without words, is told again until a question after it has been answered: with
+    it, or only because it was left out, which nothing tells apart. Told for ever, it could fail each later question.
+    So what it asked is known by that answer alone, unless its failure is known to have had nothing to do with it.
+    """
 
     def __init__(self, newest_first: Iterable[Message], scope: Scope) -> None:
         self._newest_first = newest_first
         self._scope = scope
         self.doubtful = False
-        """Whether any so far belong to an exchange without an answer."""
+        """Whether any so far belong to an exchange without an answer, or with one that failed."""
 
     def __iter__(self) -> Iterator[Message]:
-        left_out = False
+        left_out = answered_since = False
         answers: list[bool] = []
         """Whether a filter has cut each of the newest ones in the middle."""
         for message in self._newest_first:
             spoken = bool(message.text.strip())
             if message.role == "assistant":
                 filtered = _is_filtered(message)
-                self.doubtful = self.doubtful or filtered or not spoken
-                if spoken or filtered or self._scope is Scope.ANSWERED:
-                    left_out = filtered or not spoken
+                answered = spoken and not filtered and message.state != "failed"
+                self.doubtful = self.doubtful or not answered
+                if answered:
+                    left_out, answered_since = False, True
+                elif filtered or self._scope is Scope.ANSWERED or (answered_since and not _had_other_cause(message)):
+                    left_out = True
                 answers.append(filtered and spoken)
             if (answers and self._scope is Scope.NONE) or answers == CUT:
                 return
@@ -116,8 +124,17 @@ class _Told:
 
 
 def _is_filtered(answer: Message) -> bool:
-    reason = answer.problem.get("reason") if answer.problem else None
-    return answer.finish_reason == "content_filter" or reason == ErrorKind.FILTERED
+    return answer.finish_reason == "content_filter" or _reason(answer) == ErrorKind.FILTERED
+
+
+def _had_other_cause(answer: Message) -> bool:
+    """Whether it failed with something that is known to be no trouble of what was asked."""
+    reason = _reason(answer)
+    return reason is not None and reason not in OF_THE_CONVERSATION
+
+
+def _reason(answer: Message) -> str | None:
+    return answer.problem.get("reason") if answer.problem else None
 
 
 def _kept(question: Message, older: Iterable[Message], window: Window, left: int) -> list[Message]:

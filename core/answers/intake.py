@@ -34,6 +34,8 @@ class Intake:
     def __init__(self, text: str, thinking: Thinking, patience: Patience, *, prefilled: bool) -> None:
         self._length = len(text)
         self._wrote = False
+        self._spoke = False
+        """Whether a word of text has come, also one that is held back as a repetition."""
         self._thinking = thinking
         self._thought = False
         self._patience = patience
@@ -44,6 +46,7 @@ class Intake:
 
     def take(self, batch: Batch, now: float) -> Heard:
         """Judge what has come `now`, in seconds of one clock."""
+        self._spoke = self._spoke or not blank(batch.text)
         text = self._overlap.feed(batch.text) if batch.text else ""
         if batch.ended or batch.finish_reason:
             text += self._overlap.flush()
@@ -68,7 +71,7 @@ class Intake:
                 return heard._replace(error=batch.error)
             return heard._replace(finish_reason=reason, told_as=batch.error)
         try:
-            enough = self._patience.has_had_enough(batch, now, begun=self._wrote)
+            enough = self._patience.has_had_enough(batch, now, begun=self._spoke)
         except ProviderError as silent:
             return heard._replace(error=silent)
         if self._opening.too_long:

@@ -48,8 +48,9 @@ class ModelCalls:
                     return self._stream(attempt, model, asking, keeper)
                 except ProviderError as error:
                     if len(attempt.text) > written:
-                        raise
-                    asking.failed(error)
+                        asking.broke_off(error)
+                    else:
+                        asking.failed(error)
                     logger.info("%s is asked otherwise after: %s, it said: %s", model, error, error.said, extra=about)
         finally:
             self._live.discard(attempt.generation_id)

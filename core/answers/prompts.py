@@ -94,6 +94,8 @@ class Asking:
         self._fitting = prompts.fitting(model)
         self._form = prompts.form(model)
         self._prompt = self._make()
+        if attempt.text and attempt.failure is not None:
+            self._leave_out_after(attempt.failure)
 
     @property
     def turns(self) -> list[Turn]:
@@ -120,11 +122,27 @@ class Asking:
             self._form = form
             self._prompt = self._make()
 
+    def broke_off(self, error: ProviderError) -> None:
+        """The model has failed after words of an answer to that. Raises the same error when there is nothing that who
+        goes on need not be told."""
+        if not self._leave_out_after(error):
+            raise error
+
     def answered(self, counted: Usage | None) -> None:
         """The provider has answered, and may have counted."""
         if counted is not None and usage.prompt_is_credible(counted.prompt_tokens, usage.prompt(self.turns)):
             self._learn(counted.prompt_tokens)
             self._prompts.known_limits.took(self._model, counted.prompt_tokens)
+
+    def _leave_out_after(self, error: ProviderError) -> bool:
+        """Told the same, who goes on might break off again. Whether there was something to leave out."""
+        before = self._prompt
+        form = milder(self._form, error, prefilled=False, doubtful=before.doubtful)
+        if form is None:
+            return False
+        self._form = form
+        self._prompt = self._make()
+        return self._prompt.question != before.question
 
     def _narrow(self, refusal: ProviderError) -> None:
         self._prompts.known_limits.learn(self._model, Figures.of(refusal, self.turns))

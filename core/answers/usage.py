@@ -56,8 +56,12 @@ def credible(reported: Usage, estimated: Usage) -> Usage:
     return reported._replace(prompt_tokens=estimated.prompt_tokens) if reported.completion_tokens else estimated
 
 
-def with_thinking(usage: Usage, thinking: str) -> Usage:
+def with_thinking(usage: Usage, text: str, thinking: str) -> Usage:
     """Of an answer with a report. Most servers do not say how much of what was written is thinking; then it is
-    estimated, and the sum stays theirs."""
-    thought = usage.reasoning_tokens or min(tokens(thinking), usage.completion_tokens)
-    return usage._replace(reasoning_tokens=thought)
+    its share of what is kept, and the sum stays theirs. Of `text`, if any, no share is so small that it has no token.
+    """
+    if usage.reasoning_tokens or not thinking:
+        return usage
+    share = tokens(thinking) / (tokens(thinking) + tokens(text))
+    most = max(usage.completion_tokens - bool(text), 0)
+    return usage._replace(reasoning_tokens=min(max(round(usage.completion_tokens * share), 1), most))

@@ -76,6 +76,14 @@ def test_what_is_no_word_of_the_answer_does_not_end_the_long_wait(sign: Batch, b
     assert one.take(Batch(), 4 * FIRST + BETWEEN + 1).error is not None
 
 
+def test_words_that_only_repeat_the_answer_are_words() -> None:
+    one = _intake("Half an answer, and ")
+    assert one.take(Batch("an answer", alive=True), 1).text == ""
+    assert one.take(Batch(), 1 + BETWEEN).error is None
+    silent = one.take(Batch(), 2 + BETWEEN)
+    assert (silent.error and silent.error.kind) is ErrorKind.TIMEOUT
+
+
 def test_the_last_words_before_a_failure_are_kept() -> None:
     error = ProviderError(ErrorKind.BROKEN_STREAM)
     heard = _intake().take(Batch("Half an ", error=error, ended=True, thinking="Hmm"), 1)

@@ -36,6 +36,12 @@ def runtime(settings: Any, any_database_url: str) -> Iterator[Runtime]:
     parts.close()
 
 
+def _share_of(completion: int, thinking: str) -> int:
+    """The tokens that are taken for thinking, of those that a provider has counted for it and the answer."""
+    thought = usage.tokens(thinking)
+    return round(completion * thought / (thought + usage.tokens(ANSWER)))
+
+
 def _charged(asked: Asked) -> Usage:
     """What the answer counts for, which the row, the budget, the event and the invariants agree about."""
     row = asked.row()
@@ -54,7 +60,7 @@ def _charged(asked: Asked) -> Usage:
 def test_the_providers_report_holds_and_its_thinking_is_part_of_it(runtime: Runtime, owned: bool) -> None:
     asked = ask(runtime, "thinks", owned=owned)
     runtime.writer.run()
-    assert _charged(asked) == Usage(7, 11, min(11, usage.tokens(THOUGHT)))
+    assert _charged(asked) == Usage(7, 11, _share_of(11, THOUGHT))
 
 
 def test_what_was_stopped_in_mid_thinking_is_estimated(runtime: Runtime, provider: ProviderServer) -> None:
@@ -120,7 +126,7 @@ def test_what_a_provider_says_about_its_thinking_holds_if_it_can_be(
     parts = _runtime(settings, database_url)
     asked = ask(parts, "thinks")
     parts.writer.run()
-    estimated = usage.tokens("Hmm, let me see. ")
+    estimated = _share_of(11, "Hmm, let me see. ")
     assert _charged(asked) == Usage(7, 11, estimated if kept is None else kept)
     parts.close()
     server.stop()
@@ -174,7 +180,7 @@ def test_an_end_that_is_settled_late_is_charged_the_same(runtime: Runtime, monke
         runtime.writer.run()
     for _ in range(2):
         runtime.endings.tell(asked.generation_id)
-    assert _charged(asked) == Usage(7, 11, 11)
+    assert _charged(asked) == Usage(7, 11, _share_of(11, THOUGHT))
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.integers(0, 100), st.integers(0, 100), st.integers(0, 100))
@@ -182,7 +188,7 @@ def test_thinking_is_never_more_than_all_that_was_written(
     text: str, thinking: str, prompt: int, completion: int, reasoning: int
 ) -> None:
     reported = Usage(prompt, completion, min(reasoning, completion))
-    for counted in (shown(prompt, text, thinking), with_thinking(reported, thinking)):
+    for counted in (shown(prompt, text, thinking), with_thinking(reported, text, thinking)):
         assert 0 <= counted.reasoning_tokens <= counted.completion_tokens
         assert counted.total == counted.prompt_tokens + counted.completion_tokens
     assert shown(prompt, "", "") == Usage(0, 0, 0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.answers.usage import LARGEST_TEMPLATE, credible, prompt_is_credible
+from core.answers.usage import LARGEST_TEMPLATE, credible, prompt_is_credible, with_thinking
 from core.providers import LARGEST_COUNT, Usage
 
 SHOWN = Usage(100, 30, 10)
@@ -29,6 +29,27 @@ def test_what_can_not_be_is_estimated(reported: Usage, believed: Usage) -> None:
 
 def test_nothing_shown_and_nothing_counted_costs_nothing() -> None:
     assert credible(Usage(0, 0), Usage(0, 0)).total == 0
+
+
+@pytest.mark.parametrize(
+    ("completion", "reported", "text", "thinking", "reasoning"),
+    [
+        (1500, 0, "x" * 135, "Hmm, " * 1500, 1473),
+        (1500, 700, "x" * 135, "Hmm, " * 1500, 700),
+        (100, 0, "x" * 400, "x" * 400, 50),
+        (100, 0, "x" * 40, "x" * 40, 50),
+        (100, 0, "x", "x" * 100_000, 99),
+        (100, 0, "x" * 100_000, "x", 1),
+        (100, 0, "", "x", 100),
+        (100, 0, "x", "", 0),
+        (1, 0, "x", "x", 0),
+    ],
+)
+def test_thinking_has_its_share_of_what_is_counted(
+    completion: int, reported: int, text: str, thinking: str, reasoning: int
+) -> None:
+    usage = with_thinking(Usage(7, completion, reported), text, thinking)
+    assert usage == Usage(7, completion, reasoning)
 
 
 @given(st.integers(0, LARGEST_COUNT), st.integers(0, 10**6))
