@@ -198,6 +198,7 @@ def as_provider_error(complaint: Complaint, said: str) -> ProviderError:
         said=said,
         prompt_tokens=complaint.prompt_tokens,
         limit_tokens=complaint.limit_tokens,
+        status=complaint.status or 200,
     )
 
 
