@@ -1,6 +1,8 @@
 """Why a model does not answer, and what its operator can do about it."""
 
-from typing import NamedTuple
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from core.masking import masked
 from core.model_config import ModelConfig
@@ -49,14 +51,23 @@ ADVICE = {
         "See that base_url is the API's: as a rule it ends with /v1 for `openai`, and before it for `anthropic`.",
     ),
 }
+NO_MODELS_SERVER = Advice(
+    "{server} answers, but not as a model's server does",
+    "Correct base_url: as a rule it ends with /v1 for `openai`, and before it for `anthropic`.",
+)
+"""For an address where something listens that has no such path, or sends elsewhere: it was reached."""
+IN_EXTRA_BODY = "Take {name} out of `extra_body`, whose parameters are sent as they are, or correct it there."
+"""For a parameter that no other key of the table has made."""
+GATEWAYS = 500
+"""The HTTP status from which it is a gateway that could not reach the server."""
+_BEFORE_A_WORD = r"(?:['\"`.]|\b(?:parameter|argument|field|property|input|key)s?:? )"
 START = "Start the system: switchboard up"
 """For the local model, whose address and key the system sees to."""
 
 
 def explanation(kind: ErrorKind, model: ModelConfig, said: str) -> str:
     """What is wrong, with the provider's own words, if there are any."""
-    wrong = ADVICE[kind].wrong.format(**_names(model))
-    return f"{wrong}: {printable(said)}" if said and said != wrong else wrong
+    return _with_words(ADVICE[kind], model, said)
 
 
 def explained(error: ProviderError, model: ModelConfig) -> str:
@@ -64,7 +75,7 @@ def explained(error: ProviderError, model: ModelConfig) -> str:
     known = (
         f"{error.said} ({error.log_detail})" if error.said and error.log_detail else error.said or error.log_detail
     )
-    return explanation(error.kind, model, known)
+    return _with_words(_of(error), model, known)
 
 
 def advice(kind: ErrorKind, model: ModelConfig) -> str:
@@ -73,9 +84,54 @@ def advice(kind: ErrorKind, model: ModelConfig) -> str:
     return START if at_home else ADVICE[kind].remedy.format(**_names(model))
 
 
+def advised(error: ProviderError, model: ModelConfig) -> str:
+    """What to do, with all that is known of the error."""
+    refused = _named_in_extra_body(error, model)
+    if refused is not None:
+        return IN_EXTRA_BODY.format(name=printable(refused))
+    found = _of(error)
+    return advice(error.kind, model) if found is ADVICE[error.kind] else found.remedy.format(**_names(model))
+
+
 def printable(text: str) -> str:
     """One line that does nothing to a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _of(error: ProviderError) -> Advice:
+    reached = error.status is not None and error.status < GATEWAYS
+    return NO_MODELS_SERVER if reached and error.kind is ErrorKind.UNREACHABLE else ADVICE[error.kind]
+
+
+def _with_words(found: Advice, model: ModelConfig, said: str) -> str:
+    wrong = found.wrong.format(**_names(model))
+    return f"{wrong}: {printable(said)}" if said and said != wrong else wrong
+
+
+def _named_in_extra_body(error: ProviderError, model: ModelConfig) -> str | None:
+    """The parameter of `extra_body`, at whatever depth, that a refusal names."""
+    if error.kind is not ErrorKind.REJECTED:
+        return None
+    return next((name for name in _keys(model.extra_body) if _is_named(name, error.said)), None)
+
+
+def _is_named(name: str, said: str) -> bool:
+    """Whether a sentence speaks of a parameter; of one whose name is a common word, such as `stop`, only where it
+    stands as a name does."""
+    before = _BEFORE_A_WORD if name.isalpha() else r"(?<![\w-])"
+    return re.search(rf"{before}{re.escape(name)}(?![\w-])", said, re.IGNORECASE) is not None
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """The names in the value, the innermost first."""
+    match value:
+        case dict():
+            for name, each in value.items():
+                yield from _keys(each)
+                yield name
+        case list():
+            for each in value:
+                yield from _keys(each)
 
 
 def _names(model: ModelConfig) -> dict[str, str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from cli.addresses import TIMEOUT
-from cli.advice import advice, explained, explanation, printable
+from cli.advice import advice, advised, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
 from core.cooldown import Rest
@@ -74,7 +74,7 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
             headers |= {"X-Api-Key": key, "anthropic-version": "2026-10-21"}
         reply = await _get(url, headers, {} if model.weights else os.environ)
     except ProviderError as error:
-        return Finding("model", f"{name}: {explained(error, model)}", advice(error.kind, model))
+        return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
     return judged(name, model, url, reply, key)
 
 
@@ -132,8 +132,8 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
     if reply.status in (404, 405, 501):
         detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
         return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
-    detail = f"{name}: {explained(as_provider_error(complaint, said), model)}"
-    return Finding("model", detail, advice(complaint.kind, model))
+    error = as_provider_error(complaint, said)
+    return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
 
 
 def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) -> Finding:

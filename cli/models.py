@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 from dotenv import load_dotenv
 
-from cli.advice import advice, explained
+from cli.advice import advised, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.state import StateDirectory
@@ -49,7 +49,7 @@ def show_models(check: bool) -> None:
     for name, error in failed.items():
         model = catalog.models[name]
         click.echo(f"\n{name}: {explained(error, model)}")
-        click.echo(f"  {advice(error.kind, model)}")
+        click.echo(f"  {advised(error, model)}")
     if failed:
         fail(f"{len(failed)} of {len(checked)} models did not answer: {', '.join(failed)}")
 

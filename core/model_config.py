@@ -119,6 +119,8 @@ def _first_complaint(path: Path, error: ValidationError) -> str:
 
 def _right(kind: str, message: str, location: list[str]) -> str:
     """What would be right."""
+    if kind == "url_scheme" or (kind == "url_parsing" and "without a base" in message):
+        return "must be a URL that begins with http:// or https://"
     if kind != "extra_forbidden":
         unit = ", in seconds" if location[-1].endswith("_timeout") else ""
         return message.replace("a valid tuple", "a list") + unit

@@ -44,6 +44,8 @@ def contradictions(model: "ModelConfig") -> Iterator[tuple[str, str]]:
             yield key, "must be one line of text"
     if model.api_key_env is not None and not _VARIABLE.fullmatch(model.api_key_env):
         # Not repeated: it may be the key.
+        if model.api_key_env.startswith("$") and _VARIABLE.fullmatch(model.api_key_env.strip("${}")):
+            yield "api_key_env", "must be the variable's name alone, without $ or braces"
         yield "api_key_env", "must be the name of an environment variable that holds the key, not the key"
     if len(set(model.fallback)) < len(model.fallback):
         yield "fallback", "names a model twice"

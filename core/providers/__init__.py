@@ -112,6 +112,7 @@ class ProviderError(Exception):
         said: str = "",
         prompt_tokens: int | None = None,
         limit_tokens: int | None = None,
+        status: int | None = None,
     ) -> None:
         self.kind = kind
         self.retry_after = retry_after
@@ -124,6 +125,8 @@ class ProviderError(Exception):
         """How many tokens the provider counted in a conversation that is too long, if it said so."""
         self.limit_tokens = limit_tokens
         """How many it takes, if it said so."""
+        self.status = status
+        """The HTTP status, or the number that stands for it in the body, or 200, if the server answered at all."""
         super().__init__(f"{kind} {log_detail}".strip())
 
 

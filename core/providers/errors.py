@@ -51,6 +51,8 @@ class Complaint(NamedTuple):
     """Whether it is the limit of the answer that is refused, whatever the conversation's length."""
     most_tokens: int | None = None
     """How great that limit may be, if the server says so."""
+    counts_both: bool = False
+    """Whether `prompt_tokens` may have the limit of the answer in it: a rate is charged with both."""
     ran_out: bool = False
     """Whether the room for the answer was used up while it was being written."""
 
@@ -100,6 +102,7 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
         *((prompt, limit) if kind is ErrorKind.TOO_LONG else (None, None)),
         of_the_limit=of_the_limit,
         most_tokens=most_of_an_answer(message) if of_the_limit else None,
+        counts_both=kind is ErrorKind.TOO_LONG and is_of_a_rate(message),
         ran_out=ran_out(message),
     )
 
@@ -195,6 +198,7 @@ def as_provider_error(complaint: Complaint, said: str) -> ProviderError:
         said=said,
         prompt_tokens=complaint.prompt_tokens,
         limit_tokens=complaint.limit_tokens,
+        status=complaint.status or 200,
     )
 
 

@@ -15,7 +15,7 @@ from core.providers.openai_compatible import OpenAICompatible
 from core.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
 from core.providers.prefill import trimmed
 from core.providers.redaction import redacted
-from core.providers.room import Room, counted, limit, size, smaller, told
+from core.providers.room import Room, counted, limit, of_the_prompt, size, smaller, told
 from core.providers.think_tags import ThinkTags
 from core.providers.wire import Call, api_key, endpoint, http_client
 
@@ -73,6 +73,12 @@ class Model:
         own = not self.config.extra_body.keys().isdisjoint((*LIMITS, *request.adjustment.rename.values()))
         names = self.protocol.parameters(request.limit).keys() - request.adjustment.omit
         return not own and not names.isdisjoint(LIMITS)
+
+    def told_limit(self, request: "Request") -> int:
+        """Tokens of an answer that the server is told, be it by `extra_body`; 0 when it is told none."""
+        sent = adjusted(self.protocol.parameters(request.limit), request.adjustment) | self.config.extra_body
+        names = (*LIMITS, *(request.adjustment.rename.get(name, name) for name in LIMITS))
+        return next((sent[name] for name in names if type(sent.get(name)) is int), 0)
 
     def saw(self, chunk: Chunk, asked: int) -> None:
         """A chunk has come, of the answer to so many bytes."""
@@ -138,7 +144,7 @@ class ModelAnswer:
                 return
             better = self._better(request, complaint) if left and not self._begun else None
             if better is None:
-                raise self._told(complaint)
+                raise self._told(of_the_prompt(complaint, model.told_limit(request)))
             model.learn(request)  # what was refused before is cured
             request = better
 

@@ -88,6 +88,9 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
     if complaint.prompt_tokens is None or complaint.limit_tokens is None:
         return None if complaint.status == 413 else without_thinking  # 413: its bytes are too many
     left = complaint.limit_tokens - complaint.prompt_tokens
+    if complaint.counts_both and complaint.prompt_tokens >= sent:
+        left += sent  # less by what is too much, to the token
+        return left if LEAST <= left < sent else None
     if left < LEAST and without_thinking and complaint.prompt_tokens > sent:
         left += sent  # the server may have counted both
     if left == sent - 1:  # it has only counted as far as it had to: "at least"
@@ -98,8 +101,17 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
 def told(complaint: Complaint, asked: int, known: Room, instead: int) -> Room:
     """What the refusal of a request of so many bytes tells of others, if a limit of `instead` cures it."""
     # Of a rate others take too, and what can be paid for changes with each answer.
-    if complaint.kind is ErrorKind.QUOTA or complaint.status in (413, 429):
+    if complaint.kind is ErrorKind.QUOTA or complaint.status in (413, 429) or complaint.counts_both:
         return Room()
     if complaint.of_the_limit:
         return Room(most=instead)
     return Room(context=complaint.limit_tokens) | counted(known, asked, complaint.prompt_tokens)
+
+
+def of_the_prompt(complaint: Complaint, sent: int) -> Complaint:
+    """The complaint with the tokens of the prompt alone, where the server has counted the limit with them. A count
+    that is less than the limit has none of it. `sent`: that limit, 0 when the server was told none."""
+    both = complaint.prompt_tokens
+    if not complaint.counts_both or both is None or both < sent:
+        return complaint
+    return complaint._replace(prompt_tokens=both - sent or None)

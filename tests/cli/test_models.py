@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.advice import ADVICE, advice, explained, explanation
+from cli.advice import ADVICE, advice, advised, explained, explanation
 from cli.main import main
 from core.model_config import ModelConfig
 from core.providers import ErrorKind, ProviderError
@@ -87,6 +87,14 @@ def test_who_answers_and_who_does_not_and_why(run: Run, server: ProviderServer) 
     asked = next(request for request in server.requests if request["model"] == "good")
     assert asked["max_tokens"] == 1
     assert "keyless" not in [request["model"] for request in server.requests]
+
+
+def test_an_address_of_something_else_is_told_as_one(run: Run, server: ProviderServer) -> None:
+    server.manners["elsewhere"] = lambda handler: handler.refuse(404, "page not found")
+    said = run("elsewhere", _good("elsewhere", server.url)).output
+    told = "api_error: page not found (HTTP 404)"
+    assert f"elsewhere: {server.url} answers, but not as a model's server does: {told}" in said
+    assert "Start that server" not in said
 
 
 def test_a_model_that_never_says_a_word_does_not_answer(run: Run, server: ProviderServer) -> None:
@@ -197,6 +205,38 @@ class TestAdvice:
         assert explained(error, self.MODEL) == (
             "the quota at https://api.openai.com/v1 is used up: You exceeded your current quota. (HTTP 429)"
         )
+
+    @pytest.mark.parametrize("status", [200, 302, 404, 405, 410])
+    def test_a_server_that_was_reached_is_not_to_be_started(self, status: int) -> None:
+        error = ProviderError(ErrorKind.UNREACHABLE, f"HTTP {status}", status=status)
+        assert explained(error, self.MODEL) == (
+            f"https://api.openai.com/v1 answers, but not as a model's server does: HTTP {status}"
+        )
+        assert advised(error, self.MODEL).startswith("Correct base_url")
+
+    @pytest.mark.parametrize("status", [None, 521, 530])
+    def test_one_that_was_not_is(self, status: int | None) -> None:
+        error = ProviderError(ErrorKind.UNREACHABLE, status=status)
+        assert explained(error, self.MODEL) == "https://api.openai.com/v1 can't be reached"
+        assert advised(error, self.MODEL) == advice(error.kind, self.MODEL)
+
+    @pytest.mark.parametrize(
+        ("kind", "said", "remedy"),
+        [
+            (ErrorKind.REJECTED, "Unknown parameter: 'top_k'.", "Take top_k out of `extra_body`"),
+            (ErrorKind.REJECTED, "reasoning.effort: 'huge' is not one of them", "Take effort out of `extra_body`"),
+            (ErrorKind.REJECTED, "Unrecognized request argument supplied: `stop`", "Take stop out of `extra_body`"),
+            (ErrorKind.REJECTED, "unknown field stop", "Take stop out of `extra_body`"),
+            (ErrorKind.REJECTED, "The stream has to stop before it begins.", "Leave out or rename what it names"),
+            (ErrorKind.REJECTED, "Unknown parameter: 'top_k2'.", "Leave out or rename what it names"),
+            (ErrorKind.SERVER_ERROR, "top_k", "See that server's log"),
+        ],
+    )
+    def test_what_only_extra_body_has_is_to_be_taken_out_there(self, kind: ErrorKind, said: str, remedy: str) -> None:
+        extra = {"top_k": 5, "reasoning": {"effort": "huge"}, "stop": [{"x-y": 1}]}
+        model = self.MODEL.model_copy(update={"extra_body": extra})
+        assert advised(ProviderError(kind, said=said), model).startswith(remedy)
+        assert advised(ProviderError(kind, said=said), self.MODEL) == advice(kind, self.MODEL)
 
     def test_a_providers_words_do_nothing_to_the_terminal(self) -> None:
         assert "\x1b" not in explanation(ErrorKind.QUOTA, self.MODEL, "\x1b[2Jgone\u202e\r\n")

@@ -121,6 +121,13 @@ def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
             r"\[models.a\] provider: Input should be 'openai' or 'anthropic'",
         ),
         ('"http://127.0.0.1:9/v1"', '"nowhere"', r"\[models.a\] base_url: .*URL"),
+        ('"http://127.0.0.1:9/v1"', '"api.openai.com/v1"', r"base_url: must be a URL .*with http:// or https://"),
+        ('"http://127.0.0.1:9/v1"', '"127.0.0.1:8080/v1"', r"base_url: must be a URL .*with http:// or https://"),
+        ('"http://127.0.0.1:9/v1"', '"localhost:8080/v1"', r"base_url: must be a URL .*with http:// or https://"),
+        ('"http://127.0.0.1:9/v1"', '"ftp://a.org/v1"', r"base_url: must be a URL .*with http:// or https://"),
+        ('"B_KEY"', '"$B_KEY"', r"\[models.b\] api_key_env: must be the variable's name alone, without \$"),
+        ('"B_KEY"', '"${B_KEY}"', r"\[models.b\] api_key_env: must be the variable's name alone, without \$"),
+        ('"B_KEY"', '"$b-key"', r"\[models.b\] api_key_env: must be the name of an environment variable.*key$"),
         ('base_url = "http://127.0.0.1:9/v1"', "", r"\[models.a\] base_url: give either base_url or weights"),
         (
             'model = "c-1"',

@@ -10,7 +10,7 @@ from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
 from core.providers import ErrorKind, ProviderError, Turn
 from core.providers.errors import complaint_of
-from core.providers.room import Room, counted, limit, smaller
+from core.providers.room import Room, counted, limit, of_the_prompt, smaller
 from tests.provider import ANSWER, Handler, ProviderServer
 
 Refusal = Callable[[int, int, int], str | None]
@@ -43,6 +43,22 @@ def _anthropic(prompt: int, answer: int, most: int) -> str | None:
 def _tpm(prompt: int, answer: int, most: int) -> str | None:
     told = (
         f"Request too large on tokens per minute (TPM): Limit {most}, Requested {prompt + answer}, please reduce it"
+    )
+    return told if prompt + answer > most else None
+
+
+def _groq_tpm(prompt: int, answer: int, most: int) -> str | None:
+    told = (
+        "Request too large for model `llama` in organization `org_1` service tier `on_demand` on tokens per minute "
+        f"(TPM): Limit {most}, Requested {prompt + answer}, please reduce your message size and try again."
+    )
+    return told if prompt + answer > most else None
+
+
+def _openai_tpm(prompt: int, answer: int, most: int) -> str | None:
+    told = (
+        f"Request too large for gpt-5 in organization org-1 on tokens per min (TPM): Limit {most}, Requested "
+        f"{prompt + answer}. The input or output tokens must be reduced in order to run successfully."
     )
     return told if prompt + answer > most else None
 
@@ -86,6 +102,8 @@ ANSWERS = {
     "groq-answer": _groq_answer,
     "qwen-answer": _qwen_answer,
 }
+RATES = {"tpm-groq": _groq_tpm, "tpm-openai": _openai_tpm}
+STATUS = {"afford": 402, "tpm-groq": 413, "tpm-openai": 429}
 MOST = 2048
 TEMPLATE = 15
 
@@ -93,9 +111,10 @@ TEMPLATE = 15
 def _strict(handler: Handler) -> None:
     asked = handler.owner.requests[-1]
     prompt = sum(len(turn["content"].encode()) for turn in asked["messages"]) // 3 + TEMPLATE
-    told = {**CONTEXTS, **ANSWERS, "afford": _afford}[asked["model"]](prompt, asked.get("max_tokens", 0), MOST)
+    refuse = {**CONTEXTS, **ANSWERS, **RATES, "afford": _afford}[asked["model"]]
+    told = refuse(prompt, asked.get("max_tokens", 0), MOST)
     if told:
-        handler.head(402 if asked["model"] == "afford" else 400, "application/json")
+        handler.head(STATUS.get(asked["model"], 400), "application/json")
         handler.say(json.dumps({"error": {"message": told, "type": "invalid_request_error"}}))
         return
     handler.head()
@@ -107,7 +126,7 @@ def _strict(handler: Handler) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ProviderServer]:
     """A server with little room."""
-    strict = ProviderServer(dict.fromkeys([*CONTEXTS, *ANSWERS, "afford"], _strict))
+    strict = ProviderServer(dict.fromkeys([*CONTEXTS, *ANSWERS, *RATES, "afford"], _strict))
     yield strict
     strict.stop()
 
@@ -176,6 +195,51 @@ def test_a_quota_that_allows_no_answer_is_one(told: str) -> None:
     complaint = complaint_of({"error": {"message": f"It needs more credits, or fewer max_tokens{told}"}}, 402)
     assert complaint.kind == "quota"
     assert smaller(complaint, 4096, 1024) is None
+
+
+@pytest.mark.parametrize("model", ["tpm", "tpm-groq", "tpm-openai"])
+def test_what_a_rate_leaves_is_used_and_not_remembered(server: ProviderServer, model: str) -> None:
+    asker = Asker(server, model, max_tokens=5000, thinking_budget=1)
+    assert asker.ask() == [5001, MOST - TEMPLATE - 1]
+    assert asker.ask("x" * 3 * 1000) == [5001, MOST - TEMPLATE - 1000], "less by what is too much"
+    assert asker.ask() == [5001, MOST - TEMPLATE - 1]
+
+
+@pytest.mark.parametrize("own", [{}, {"extra_body": {"max_tokens": 5000}}, {"omit": ("max_tokens",)}])
+@pytest.mark.parametrize(("letters", "tokens"), [(3 * 2000, 2015), (3 * 2500, 2515)])
+def test_what_a_rate_has_counted_of_the_answer_is_none_of_the_question(
+    server: ProviderServer, own: dict[str, Any], letters: int, tokens: int
+) -> None:
+    asker = Asker(server, "tpm-groq", max_tokens=5000, **own)
+    if tokens < MOST and "omit" in own:
+        assert asker.ask("x" * letters) == [None]
+        return
+    with pytest.raises(ProviderError) as raised:
+        asker.ask("x" * letters)
+    assert (raised.value.kind, raised.value.prompt_tokens, raised.value.limit_tokens) == ("too-long", tokens, MOST)
+
+
+@pytest.mark.parametrize(
+    ("message", "sent", "instead", "of_the_prompt_alone"),
+    [
+        ("tokens per minute (TPM): Limit 6000, Requested 8027, please", 8000, 5973, 27),
+        ("on tokens per min (TPM): Limit 1000, Requested 1031. The input or output tokens must be", 1024, 993, 7),
+        ("on tokens per min (TPM): Limit 1000, Requested 1001.", 900, 899, 101),
+        ("on tokens per min (TPM): Limit 1000, Requested 1964.", 1027, None, 937),  # 63 are no answer
+        ("on tokens per min (TPM): Limit 6000, Requested 45000.", 1024, None, 43976),
+        ("on tokens per min (TPM): Limit 6000, Requested 7000.", 7000, 6000, None),
+        ("on tokens per min (TPM): Limit 6000, Requested 7000.", 8000, None, 7000),  # it does not count the answer
+        ("This model's maximum context length is 4096 tokens. You requested 4100 tokens", 1024, 1020, 4100),
+    ],
+)
+@pytest.mark.parametrize("status", [413, 429])
+def test_a_rate_counts_the_question_and_the_limit(
+    message: str, sent: int, instead: int | None, of_the_prompt_alone: int | None, status: int
+) -> None:
+    complaint = complaint_of({"error": {"message": f"Request too large for m: {message}", "type": "tokens"}}, status)
+    assert complaint.kind is ErrorKind.TOO_LONG
+    assert smaller(complaint, sent, 300) == instead
+    assert of_the_prompt(complaint, sent).prompt_tokens == of_the_prompt_alone
 
 
 def test_without_a_limit_there_is_none_to_make_smaller(server: ProviderServer) -> None:

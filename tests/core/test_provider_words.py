@@ -3,14 +3,17 @@
 import html
 import json
 import re
+import string
 import time
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -77,12 +80,46 @@ TURNS = [Turn("system", "Be kind to people."), Turn("user", QUESTION)]
         ("Failed to parse input at pos 12: <think>So it is", "Failed to parse input at pos 12: [...]"),
         ("syntax error - invalid literal; last read: '{So'", "syntax error - invalid literal; last read: [...]"),
         ("error parsing tool call: raw='So', err=EOF", "error parsing tool call: raw= [...]"),
+        ("bad sk-1234 and sk-ab", "bad [...] and sk-ab"),
+        ("id AKIAIOSFODNN7EXAMPLE, ASIAIOSFODNNAEXAMPLE", "id [...], [...]"),
+        ("AKIAN is no name of 550e8400-e29b-41d4", "AKIAN is no name of 550e8400-e29b-41d4"),
+        ("key 550e8400-e29b-41d4-a716-446655440000 of a/b", "key [...] of a/b"),
+        ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "[...]"),
+        ("claude-haiku-4-5-20251001 is none", "claude-haiku-4-5-20251001 is none"),
+        ("InputTextSensitiveContentDetected", "InputTextSensitiveContentDetected"),
+        ("at NoSuchModelFoundException: gone", "at NoSuchModelFoundException: gone"),
+        ("accounts/fireworks/models/llama-v3p1-405b", "accounts/fireworks/models/llama-v3p1-405b"),
         ("", ""),
     ],
 )
 def test_words_are_shown_without_what_is_not_theirs(words: str, shown: str) -> None:
     turns = [QUESTION, "hunter2 hunter2", "说 " + "你好世界" * 8, "x", "Y?", "4711", "0049171234567 it is", "so 4096"]
     assert redacted(words, turns, "our-own-key") == shown
+
+
+SHAPES = {  # of keys: how they begin, what the rest is made of, how long it is
+    "AWS's id": (("AKIA", "ASIA"), string.ascii_uppercase + string.digits, 16),
+    "AWS's secret": (("",), string.ascii_letters + string.digits + "/+", 40),
+    "GitHub's": (("github_pat_", "ghp_", "ghs_"), string.ascii_letters + string.digits, 36),
+    "Mistral's": (("",), string.ascii_letters + string.digits, 32),
+    "short": (("sk-", "gsk_"), string.ascii_letters + string.digits, 4),
+    "hash": (("",), "0123456789abcdef", 32),
+}
+EACH = 500
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_keys_of_a_kind_are_gone_whatever_they_are(shape: str) -> None:
+    beginnings, alphabet, length = SHAPES[shape]
+    random = Random(shape)
+    keys = [random.choice(beginnings) + "".join(random.choices(alphabet, k=length)) for _ in range(EACH)]
+    assert [key for key in keys if redacted(f"no such key {key} here", []) != "no such key [...] here"] == []
+
+
+def test_a_key_that_is_a_uuid_is_gone() -> None:
+    random = Random(1)
+    keys = [str(UUID(int=random.getrandbits(128))) for _ in range(EACH)]
+    assert {redacted(f"{key} or {key.upper()}", []) for key in keys} == {"[...] or [...]"}
 
 
 def test_no_key_is_none_to_look_for() -> None:

@@ -13,6 +13,8 @@ JSON: Mapping[str, str] = {"Content-Type": "application/json"}
 ANSWER = "Grüße — 你好, wörld! 🎉"
 """What all of them answer: characters of one to four bytes."""
 HALF = "Half an answer, and"
+LONGEST = 400
+"""Tokens of an answer: every model's `max_tokens`."""
 THOUGHT = "The user greets. 问候 🤔 I greet back."
 
 CONCERNS_ALL = {

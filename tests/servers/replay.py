@@ -6,14 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 
 from tests.provider import Handler, Manner, ProviderServer
-from tests.servers.case import Case
+from tests.servers.case import LONGEST, Case
 from tests.servers.streams import CASES
 
 AND_NOW = "And now?"
 """A question that every model here answers well."""
 GOOD = "Now all is well. 好 🎉"
-LONGEST = 400
-"""Tokens of an answer: every model's `max_tokens`."""
 
 Cut = Callable[[Case], list[bytes]]
 
