@@ -56,7 +56,8 @@ def _anthropic(count: Count) -> tuple[int, dict[str, Any]]:
 def _groq(count: Count) -> tuple[int, dict[str, Any]]:
     message = (
         "Request too large for model `m` in organization `org_1` on tokens per minute (TPM): "
-        f"Limit {count.context}, Requested {count.prompt}, please reduce your message size and try again."
+        f"Limit {count.context}, Requested {count.prompt + count.answer}, please reduce your message size and try "
+        "again."
     )
     return 413, _error(message, type="tokens", code="rate_limit_exceeded")
 
@@ -77,8 +78,8 @@ REFUSALS: dict[str, Words] = {
     "groq": _groq,
     "without-figures": _without_figures,
 }
-COUNT_THE_ANSWER = {"openai", "vllm"}
-"""Those whose context must hold the answer, too, as long as it may be."""
+COUNT_THE_ANSWER = {"openai", "vllm", "groq"}
+"""Those whose context, or whose rate, must hold the answer, too, as long as it may be."""
 
 
 def bytes_of(text: str) -> int:
