@@ -8,6 +8,7 @@ from tests.e2e.stage import Stage
 from tests.e2e.test_page import Visit, answers, box, questions
 from tests.e2e.test_page_in_trouble import shown
 from tests.e2e.test_page_thinking import LONGEST, fold, thoughts
+from tests.waiting import wait_for
 
 visit = test_page.visit
 stage = test_page_thinking.stage
@@ -103,7 +104,7 @@ def test_thoughts_scroll_behind_the_line_that_folds_them(visit: Visit, stage: St
     expect(thoughts(page)).to_be_visible()
     page.mouse.move(width / 2, 250)
     page.mouse.wheel(0, 700)
-    page.wait_for_function("document.querySelector('#scroller').scrollTop > 300")
+    wait_for(lambda: page.evaluate("document.querySelector('#scroller').scrollTop") > 300)
     whose = """summary => {
       const { top, bottom, left } = summary.getBoundingClientRect();
       const { right } = summary.parentElement.getBoundingClientRect();
