@@ -24,8 +24,8 @@ from tornado.options import options
 from tornado.web import RequestHandler
 
 from core.hosts import is_own
-from core.redis_url import RedisServer, is_redis
 from core.settings import Settings
+from core.stores.redis_url import RedisServer, is_redis
 
 ADDRESS = "127.0.0.1"
 MAX_TASKS = 10_000

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from core.database import Database
 from core.event_log import EventLog
-from core.models import Session
 from core.removals import Removals
 from core.session_service import SessionService
+from core.stores.database import Database
+from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
 

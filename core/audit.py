@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock
-from core.database import Database
 from core.errors import Unavailable
-from core.models import AuditEvent
+from core.stores.database import Database
+from core.stores.tables import AuditEvent
 
 logger = logging.getLogger(__name__)
 

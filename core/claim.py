@@ -5,13 +5,13 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from core.database import Database
 from core.errors import GenerationInProgress
 from core.message import Message
-from core.models import LIVE, Generation, Removal, Session
 from core.removals import Removals
 from core.revocations import Revocations
 from core.session_service import SessionService
+from core.stores.database import Database
+from core.stores.tables import LIVE, Generation, Removal, Session
 from core.transcript import Transcript
 
 ATTEMPTS = 3

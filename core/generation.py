@@ -25,7 +25,6 @@ from core.answers.line import LONGEST_WAIT, Line, place
 from core.characters import one_line, storable
 from core.client_pool import ClientPool
 from core.clock import Clock, born_at, rfc3339
-from core.database import Database
 from core.errors import (
     GenerationInProgress,
     GenerationLost,
@@ -38,9 +37,10 @@ from core.event_log import EndedBefore, EventLog, Position
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
 from core.message import Message
-from core.models import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.removals import Removals
 from core.session_service import SessionService, is_held_as
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.transcript import Transcript
 
 ADMISSION = timedelta(seconds=3)

@@ -6,11 +6,11 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import select
 
-from core.database import Database
 from core.event_log import EventLog, keys
 from core.invariants import BATCH, Finding
 from core.limits.rate_limit import PREFIX
-from core.models import Session
+from core.stores.database import Database
+from core.stores.tables import Session
 
 
 class Healing:

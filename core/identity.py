@@ -7,13 +7,13 @@ from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock
-from core.database import Database
 from core.errors import TokenInvalid
-from core.models import User
 from core.people.api_keys import PREFIX, ApiKeys, KeyCredential
 from core.people.logins import LoginCredential, Logins
 from core.people.oidc import Subject, Tokens
 from core.people.principal import Principal
+from core.stores.database import Database
+from core.stores.tables import User
 
 
 class Identity:

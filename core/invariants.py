@@ -12,11 +12,11 @@ from redis import Redis
 from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
-from core.database import Database
 from core.event_log import PAGE, EventLog, keys
 from core.limits.rate_limit import PREFIX
-from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.settings import Settings
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""

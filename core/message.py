@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from core import models
 from core.characters import storable
 from core.clock import rfc3339
+from core.stores import tables
 
 OVERHEAD = 900
 """Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
@@ -47,7 +47,7 @@ class Message:
         return cls(**json.loads(stored))
 
     @classmethod
-    def of(cls, row: models.Message) -> "Message":
+    def of(cls, row: tables.Message) -> "Message":
         """The message in a row."""
         return cls(
             str(row.id),

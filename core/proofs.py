@@ -14,9 +14,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.database import Database
-from core.models import ApiKey, Login, Session, User
 from core.people.principal import Principal
+from core.stores.database import Database
+from core.stores.tables import ApiKey, Login, Session, User
 
 BATCH = 200
 """Proofs that one set of statements takes."""

@@ -17,11 +17,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.database import Database
 from core.errors import Unavailable
 from core.event_log import add_close, keys
 from core.limits.message_limits import MessageLimits
-from core.models import Removal, Session
+from core.stores.database import Database
+from core.stores.tables import Removal, Session
 
 logger = logging.getLogger(__name__)
 

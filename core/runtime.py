@@ -27,7 +27,6 @@ from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
 from core.cooldown import Cooldowns
-from core.database import PATIENCE, Database
 from core.event_log import EventLog
 from core.generation import GenerationService
 from core.healing import Healing
@@ -55,6 +54,7 @@ from core.revocations import Revocations
 from core.runs import Runs
 from core.session_service import SessionService
 from core.settings import Settings
+from core.stores.database import PATIENCE, Database
 from core.sweep import Sweeper
 from core.transcript import Transcript
 

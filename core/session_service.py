@@ -33,8 +33,8 @@ from core.errors import (
 from core.lifetime import Lifetime
 from core.limits.buckets import creation_buckets, owner_buckets
 from core.limits.rate_limit import Decision, RateLimiter
-from core.models import Session, User
 from core.settings import Settings
+from core.stores.tables import Session, User
 
 SECRET_BYTES = 32
 """256 random bits: not guessable, so one plain SHA-256 is enough to store (OWASP ASVS 5, 7.2.3)."""

@@ -7,10 +7,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.database import Database
-from core.models import IS_LIVE, Generation, Session, User
 from core.removals import Removals
 from core.session_service import SessionService
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, Session, User
 
 BATCH = 500
 """Rows in one transaction, so that a long sweep never holds the write lock for long."""

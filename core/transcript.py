@@ -11,10 +11,10 @@ from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core import models
-from core.database import Database
 from core.event_log import Position, Written, keys
 from core.message import Message, whole_seconds
+from core.stores import tables
+from core.stores.database import Database
 from core.words import Words, WordsInRedis, WordsInSql
 
 PAGE = 50
@@ -64,18 +64,18 @@ class Transcript:
         self._database = database
         self._redis = redis
 
-    def read(self, session: models.Session, before: UUID | None = None, limit: int = PAGE) -> Conversation:
+    def read(self, session: tables.Session, before: UUID | None = None, limit: int = PAGE) -> Conversation:
         """The newest page of the conversation or, with `before`, the page that ends before that message; at one
         moment, so that going on from its cursor repeats and misses nothing. Raises UnknownMessage."""
         moment = self._moment(session)
         page, more = newest_that_fit(_newest_first(moment, before), limit)
         return Conversation(page, moment.cursor, page[0].id if more else None)
 
-    def newest_first(self, session: models.Session) -> Iterator[Message]:
+    def newest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages, read as they are taken."""
         return _newest_first(self._moment(session), None)
 
-    def oldest_first(self, session: models.Session) -> Iterator[Message]:
+    def oldest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages as they are at this call, read as they are taken."""
         moment = self._moment(session)
         return chain(moment.finished.oldest_first(), [moment.unfinished] if moment.unfinished else [])
@@ -86,7 +86,7 @@ class Transcript:
         Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
         """
         db_session.merge(
-            models.Message(
+            tables.Message(
                 id=UUID(message.id),
                 session_id=session_id,
                 role=message.role,
@@ -104,17 +104,17 @@ class Transcript:
 
     def take_back(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
         """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""
-        taken = delete(models.Message).where(models.Message.id == message_id).returning(models.Message.id)
+        taken = delete(tables.Message).where(tables.Message.id == message_id).returning(tables.Message.id)
         if db_session.scalar(taken) is None:
             return False
-        left = select(models.Message.id).where(models.Message.session_id == session_id).limit(1)
+        left = select(tables.Message.id).where(tables.Message.session_id == session_id).limit(1)
         return db_session.scalar(left) is None
 
     def anonymous_words(self, session_id: UUID) -> list["Message"]:
         """The finished messages of an anonymous session."""
         return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id).words, 0, -1)]
 
-    def _moment(self, session: models.Session) -> _Moment:
+    def _moment(self, session: tables.Session) -> _Moment:
         at = keys(session.id)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.llen(at.words)
@@ -145,7 +145,7 @@ class Transcript:
     def snapshot(self, generation_id: UUID) -> Written:
         """What SQL has of an answer: of an owned session's, what it was a moment ago."""
         with self._database.reading() as db:
-            message = db.get(models.Message, generation_id)
+            message = db.get(tables.Message, generation_id)
         if message is None:
             return Written()
         return Written(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))

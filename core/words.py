@@ -12,10 +12,10 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import select, tuple_
 
-from core import models
-from core.database import Database
 from core.event_log import keys
 from core.message import Message
+from core.stores import tables
+from core.stores.database import Database
 
 CHUNK = 10
 """Messages read at once, at the most. One may have a million characters: who begins at the newest one and may stop at
@@ -125,7 +125,7 @@ class WordsInSql:
 
     def _place(self, message_id: UUID) -> "Place":
         with self._database.reading() as db:
-            row = db.get(models.Message, message_id)
+            row = db.get(tables.Message, message_id)
         if row is None or row.session_id != self._session_id:
             raise UnknownMessage
         return row.created_at, row.id
@@ -137,9 +137,9 @@ class WordsInSql:
         after: "Place | None" = None,
         until: "Place | None" = None,
         limit: int = CHUNK,
-    ) -> Sequence[models.Message]:
+    ) -> Sequence[tables.Message]:
         """The next few: oldest first with `until`, else newest first."""
-        row = models.Message
+        row = tables.Message
         place = tuple_(row.created_at, row.id)
         query = select(row).where(row.session_id == self._session_id)
         if self._unfinished is not None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from core.database import Database, migrate
-from core.models import Session
 from core.session_service import Credential
+from core.stores.database import Database, migrate
+from core.stores.tables import Session
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 

@@ -6,10 +6,10 @@ from flask import request
 
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.limits.message_limits import owner_of
-from core.models import Session
 from core.people.principal import Principal
 from core.replies import Reply
 from core.session_service import Credential
+from core.stores.tables import Session
 from web import changes, limits, stream_slots
 from web.address import client_address
 from web.credentials import session_credential

@@ -3,9 +3,9 @@
 from celery import Celery
 from flask import Flask
 
-from core.database import WEB_PATIENCE
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.database import WEB_PATIENCE
 from web import (
     auth,
     body_limits,

@@ -20,11 +20,11 @@ from core.errors import (
     UnknownLogin,
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
-from core.models import ApiKey, Login, Session, User
 from core.people.accounts import LoggedIn
 from core.people.devices import Device
 from core.people.email_address import account_key
 from core.people.principal import Principal
+from core.stores.tables import ApiKey, Login, Session, User
 from web import answers, changes, limits
 from web.address import client_address
 from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse

@@ -18,8 +18,8 @@ from core.errors import (
 )
 from core.generation import Accepted, check_size
 from core.limits.message_limits import owner_of
-from core.models import Session
 from core.session_service import Credential
+from core.stores.tables import Session
 from web import admission, answers, changes, limits, stream_slots
 from web.bodies import ChatMessage, Nothing, parse
 from web.credentials import set_cookie

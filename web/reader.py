@@ -11,9 +11,9 @@ from redis.exceptions import RedisError
 from core.errors import Unavailable
 from core.event_log import PAGE, Page, Position, channel
 from core.join import NOWHERE, Step, begin, broken, step
-from core.models import Session
 from core.people.principal import Principal
 from core.proofs import Proof
+from core.stores.tables import Session
 from web.parts import Parts
 from web.sse import COMMENT, RETRY, frame
 from web.subscription import Subscription

@@ -18,9 +18,9 @@ from core.errors import (
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
-from core.models import Session
 from core.replies import Reply
 from core.session_service import Credential
+from core.stores.tables import Session
 from core.transcript import PAGE
 from core.words import UnknownMessage
 from web import admission, answers, changes, paging, reading

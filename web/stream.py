@@ -10,7 +10,7 @@ from redis import Redis
 
 from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.event_log import Position
-from core.models import Session
+from core.stores.tables import Session
 from web import admission
 from web.credentials import set_cookie
 from web.documented import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented

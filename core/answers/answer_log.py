@@ -6,10 +6,10 @@ from typing import Any
 
 from core.answers.attempt import Attempt, Attempts, Lost, change, lock_session
 from core.clock import Clock, rfc3339
-from core.database import Database
 from core.event_log import LAST, NO_THOUGHT, EventLog, LogLost, Producer, Thought, Written
 from core.message import Message, MessageState
-from core.models import GenerationState, Session
+from core.stores.database import Database
+from core.stores.tables import GenerationState, Session
 from core.transcript import Transcript
 
 

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session as DatabaseSession
 from core.answers.thinking import Thinking
 from core.answers.usage import shown, with_thinking
 from core.clock import Clock
-from core.database import Database
 from core.event_log import Producer, Written
 from core.limits.message_limits import owner_of
-from core.models import IS_LIVE, Generation, GenerationState, Session
 from core.providers import ProviderError, Usage
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 MAX_ATTEMPTS = 3
 """Workers that may try; a generation that outlives none of them is not tried for ever."""

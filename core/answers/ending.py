@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session as DatabaseSession
 from core.answers.answer_log import AnswerLog
 from core.answers.attempt import Attempt, Attempts, Lost, lock_session, matched
 from core.clock import Clock
-from core.database import Database
 from core.errors import Unavailable
 from core.event_log import Fenced
 from core.limits.message_limits import MessageLimits
 from core.message import Message, MessageState
-from core.models import IS_LIVE, Generation, GenerationState
 from core.providers import Usage
 from core.session_service import SessionService
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState
 from core.transcript import Transcript
 
 KEPT_AS: dict[GenerationState, MessageState] = {

@@ -20,10 +20,10 @@ from sqlalchemy.orm import Session as DatabaseSession
 from core.answers.attempt import QUEUE_PATIENCE, Attempt, Attempts, matched, new_holder
 from core.answers.slots import Slots
 from core.clock import Clock
-from core.database import Database
 from core.errors import Unavailable
 from core.event_log import LAST, EventLog, Fenced, LogLost, Producer
-from core.models import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
+from core.stores.database import Database
+from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 
 logger = logging.getLogger(__name__)
 

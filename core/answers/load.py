@@ -6,8 +6,8 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from core.clock import Clock
-from core.database import Database
-from core.models import IS_LIVE, Generation, GenerationState
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from core.answers.history import Prompt, fit
 from core.answers.known_limits import KnownLimits
 from core.answers.token_size import TokenSizes
 from core.client_pool import ClientPool
-from core.database import Database
 from core.errors import GenerationLost
 from core.message import Message
-from core.models import Session
 from core.providers import ErrorKind, ProviderError, Turn, Usage
+from core.stores.database import Database
+from core.stores.tables import Session
 from core.transcript import Transcript
 
 LOST = "The conversation has been lost. Please ask again."

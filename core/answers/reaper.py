@@ -10,10 +10,10 @@ from core.answers.attempt import MAX_ATTEMPTS, Attempts
 from core.answers.ending import End, Endings
 from core.answers.line import Line
 from core.clock import Clock
-from core.database import Database
 from core.errors import GenerationLost
-from core.models import IS_LIVE, Generation, GenerationState
 from core.removals import Removals
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState
 
 BATCH = 500
 NOBODY_CAME = GenerationLost("No worker was free to answer in time. Please ask again.")

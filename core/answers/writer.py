@@ -23,8 +23,8 @@ from core.cooldown import Cooldowns
 from core.errors import SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
-from core.models import GenerationState
 from core.providers import ErrorKind, ProviderError
+from core.stores.tables import GenerationState
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from core.errors import GenerationInProgress, RateLimited, SwitchboardError, Una
 from core.limits.leases import Leases
 from core.limits.rate_limit import Bucket, RateLimiter
 from core.limits.standing import Standing
-from core.models import Session
 from core.settings import Settings
+from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from uuid_utils.compat import uuid7
 
 from core.audit import Audit, Kind
 from core.clock import Clock
-from core.database import Database
 from core.errors import (
     EmailTaken,
     InvalidBody,
@@ -29,7 +28,6 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.models import ApiKey, Login, User
 from core.people.api_keys import ApiKeys, KeyCredential
 from core.people.devices import Device
 from core.people.email_address import normal_address
@@ -37,6 +35,8 @@ from core.people.logins import LoginCredential, Logins
 from core.people.passwords import Passwords
 from core.people.principal import Principal
 from core.revocations import Revocations
+from core.stores.database import Database
+from core.stores.tables import ApiKey, Login, User
 from core.sweep import Sweeper
 
 

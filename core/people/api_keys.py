@@ -15,8 +15,8 @@ from uuid_utils.compat import uuid7
 
 from core.clock import Clock
 from core.errors import LoginRequired, TokenInvalid, TooManyKeys
-from core.models import ApiKey, User
 from core.people.secret import digest, matches, new_secret
+from core.stores.tables import ApiKey, User
 
 PREFIX = "sb_"
 """Tells a key from an issuer's token, and lets secret scanners find one that was committed."""

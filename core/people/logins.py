@@ -16,8 +16,8 @@ from uuid_utils.compat import uuid7
 from core.clock import Clock
 from core.errors import LoginInvalid
 from core.lifetime import Lifetime
-from core.models import Login
 from core.people.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
+from core.stores.tables import Login
 
 MOST = 50
 """Logins that one user may have; a new one beyond that ends the one that has been used least lately."""

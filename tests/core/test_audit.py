@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from core.audit import REMEMBERED, Audit, Kind
-from core.database import Database
+from core.stores.database import Database
 from tests.conftest import TurnableClock
 
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from core import models
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
 from core.event_log import keys
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores import tables
 from tests.conftest import new_user
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for
@@ -30,7 +30,7 @@ def runtime(settings: Any, request: pytest.FixtureRequest) -> Any:
     parts.close()
 
 
-def _create(runtime: Runtime, owner: UUID | None = None) -> tuple[models.Session, Credential]:
+def _create(runtime: Runtime, owner: UUID | None = None) -> tuple[tables.Session, Credential]:
     credential = Credential.issue()
     with runtime.database.writing() as db:
         session = runtime.sessions.create_session(
@@ -39,12 +39,12 @@ def _create(runtime: Runtime, owner: UUID | None = None) -> tuple[models.Session
     return session, credential
 
 
-def _talk(runtime: Runtime, session: models.Session, message: str) -> None:
+def _talk(runtime: Runtime, session: tables.Session, message: str) -> None:
     runtime.generations.accept(session, message)
     runtime.writer.run()
 
 
-def _words(runtime: Runtime, session: models.Session) -> list[tuple[str, str, str]]:
+def _words(runtime: Runtime, session: tables.Session) -> list[tuple[str, str, str]]:
     return [(each.role, each.text, each.state) for each in runtime.transcript.read(session).messages]
 
 
@@ -69,7 +69,7 @@ def test_an_owned_session_is_called_after_its_first_message(runtime: Runtime) ->
     _talk(runtime, session, "Why  is\nthe sky blue? " + "x" * 100)
     _talk(runtime, session, "And?")
     with runtime.database.reading() as db:
-        title = db.get_one(models.Session, session.id).title
+        title = db.get_one(tables.Session, session.id).title
     assert title is not None
     assert title.startswith("Why is the sky blue? xxx")
     assert len(title) == 60
@@ -157,8 +157,8 @@ def test_of_racing_claimants_one_wins(runtime: Runtime) -> None:
     assert len(won) == 1
     assert {type(error) for error in lost} <= {NotOwner, SessionInvalid}
     with runtime.database.reading() as db:
-        assert db.get_one(models.Session, session.id).owner_id == won[0]
-        assert len(db.scalars(select(models.Message)).all()) == 2
+        assert db.get_one(tables.Session, session.id).owner_id == won[0]
+        assert len(db.scalars(select(tables.Message)).all()) == 2
 
 
 def test_a_session_is_not_claimed_in_mid_answer(runtime: Runtime, provider: ProviderServer) -> None:
@@ -192,7 +192,7 @@ def test_a_message_that_races_a_claim_is_refused_or_kept_never_lost(runtime: Run
         taken: list[bool] = []
 
         def send(
-            session: models.Session = session, start: threading.Barrier = start, taken: list[bool] = taken
+            session: tables.Session = session, start: threading.Barrier = start, taken: list[bool] = taken
         ) -> None:
             start.wait()
             try:

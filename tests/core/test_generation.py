@@ -15,10 +15,10 @@ from core.answers.attempt import ENTRY
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
 from core.event_log import Event, keys
 from core.generation import ADMISSION, Accepted
-from core.models import Generation, Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for

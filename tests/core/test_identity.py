@@ -26,7 +26,6 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.models import ApiKey, AuditEvent, Base, Login, Session, User
 from core.people import api_keys, logins
 from core.people.api_keys import KeyCredential
 from core.people.logins import LoginCredential
@@ -35,6 +34,7 @@ from core.people.passwords import Passwords
 from core.people.principal import Principal
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User
 from tests.conftest import TurnableClock
 from tests.issuer import AUDIENCE, Issuer
 from tests.valkey import Valkey

@@ -12,9 +12,9 @@ from core.event_log import keys
 from core.limits.leases import Leases
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
-from core.models import Generation, GenerationState, Session
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.provider import ProviderServer
 

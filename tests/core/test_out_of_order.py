@@ -17,8 +17,8 @@ from core.answers.attempt import Attempt, Lost
 from core.answers.ending import End
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
 from core.event_log import Event, Fenced, keys
-from core.models import GenerationState, Session
 from core.runtime import Runtime
+from core.stores.tables import GenerationState, Session
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER
 

@@ -18,11 +18,11 @@ from core.answers.intake import LONGEST
 from core.answers.pump import BUFFER, Pump
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
-from core.models import Generation, Session
 from core.providers import ErrorKind, ProviderError, Turn
 from core.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, Session
 from tests.dialects import DIALECTS
 from tests.provider import ANSWER, Handler, Manner, ProviderServer, pieces
 from tests.waiting import wait_for

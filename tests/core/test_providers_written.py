@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core.models import Generation, Session
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, Session
 from tests.provider import ANSWER, ProviderServer
 
 

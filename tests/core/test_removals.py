@@ -16,11 +16,11 @@ from uuid_utils.compat import uuid7
 
 from core.errors import SwitchboardError
 from core.event_log import keys
-from core.models import Base, Generation, Message, Removal, Session, User
 from core.people.principal import Principal
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores.tables import Base, Generation, Message, Removal, Session, User
 from tests.conftest import new_user
 from tests.valkey import Valkey
 

@@ -11,10 +11,10 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from core.errors import TooManySessions
-from core.models import Session
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 from tests.valkey import Valkey
 

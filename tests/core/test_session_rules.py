@@ -15,7 +15,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import select
 
 from core.client_pool import ClientPool
-from core.database import Database, migrate
 from core.errors import (
     NotOwner,
     SessionExpired,
@@ -25,9 +24,10 @@ from core.errors import (
     VersionConflict,
 )
 from core.model_config import ModelCatalog, ModelConfig
-from core.models import Session
 from core.session_service import Credential, SessionService
 from core.settings import Settings
+from core.stores.database import Database, migrate
+from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 
 IDLE = {True: timedelta(minutes=30), False: timedelta(days=14)}

@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from core.client_pool import ClientPool
-from core.database import Database
 from core.errors import (
     LoginRequired,
     NotOwner,
@@ -21,9 +20,10 @@ from core.errors import (
     VersionConflict,
 )
 from core.model_config import load_catalog
-from core.models import Session
 from core.session_service import Credential, SessionService
 from core.settings import Settings
+from core.stores.database import Database
+from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 
 

@@ -3,9 +3,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core.models import Session
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Session
 from tests.conftest import TurnableClock
 
 

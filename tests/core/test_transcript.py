@@ -17,10 +17,10 @@ from core.answers.failure import failed
 from core.clock import rfc3339
 from core.event_log import keys
 from core.message import Message
-from core.models import Session
 from core.providers import LARGEST_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Session
 from core.transcript import PAGE_BYTES, newest_that_fit
 from core.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from tests.conftest import new_user

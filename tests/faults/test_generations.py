@@ -24,8 +24,8 @@ import pytest
 from core.answers.attempt import MAX_ATTEMPTS
 from core.errors import NothingToStop
 from core.limits.rate_limit import PREFIX
-from core.models import Generation, GenerationState, Session
 from core.session_service import Credential
+from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
 from tests.faults.reader import Reader

@@ -14,10 +14,10 @@ import pytest
 
 from core.client_pool import ClientPool
 from core.model_config import ModelCatalog, ModelConfig
-from core.models import Session
 from core.providers import Turn
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Session
 from tests.servers.real import CONTEXT, KEY, RealServer, dasllama, dasllama_path, llama_cpp, own_directory
 from tests.waiting import wait_for
 

@@ -13,11 +13,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from celery_config import QueueNames
-from core.database import migrate
 from core.presence import Presence
 from core.runs import Runs
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.database import migrate
 from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for

@@ -16,9 +16,9 @@ from werkzeug.test import TestResponse
 
 from core.audit import Kind
 from core.limits.rate import parse_rate
-from core.models import Login, Session
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import Login, Session
 from tests.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
 from web.parts import KEY

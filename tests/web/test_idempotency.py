@@ -18,9 +18,9 @@ from werkzeug.test import TestResponse
 
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.idempotency import Answered, Begun, Idempotency, Request
-from core.models import Generation, Session
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import Generation, Session
 from tests.conftest import new_user
 from tests.waiting import wait_for
 from tests.web.test_session import _answered, _create, _problem

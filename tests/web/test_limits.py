@@ -15,12 +15,12 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from core.clock import rfc3339
-from core.database import migrate
 from core.limits.rate import parse_rate
-from core.models import Session
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores.database import migrate
+from core.stores.tables import Session
 from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for

@@ -12,11 +12,11 @@ from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from core.limits.rate import parse_rate
-from core.models import User
 from core.people import logins
 from core.people.devices import Device
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import User
 from tests.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
 from web.parts import KEY

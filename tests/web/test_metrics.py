@@ -16,12 +16,12 @@ from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.last_check import KEPT, KEY
-from core.models import Generation, GenerationState, Session
 from core.presence import Presence
 from core.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.valkey import Valkey
 from tests.waiting import wait_for

@@ -7,9 +7,9 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from core.models import AuditEvent
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import AuditEvent
 from web.app import create_app
 
 TOKEN = "a token that nobody guesses"

@@ -13,10 +13,10 @@ from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from core.limits.rate import SECOND, Rate
-from core.models import Base, Generation, Message, Session
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores.tables import Base, Generation, Message, Session
 from tests.valkey import Valkey
 from tests.web.test_session import _create
 from web.app import create_app

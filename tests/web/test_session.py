@@ -12,9 +12,9 @@ from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 from werkzeug.test import TestResponse
 
-from core.models import Session
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Session
 from tests.waiting import wait_for
 
 WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants")

@@ -20,9 +20,9 @@ from uuid_utils.compat import uuid7
 
 from core.clock import SystemClock
 from core.event_log import EventLog, channel
-from core.models import User
 from core.people.api_keys import ApiKeys
 from core.session_service import Credential
+from core.stores.tables import User
 from tests.cable import Cable
 from tests.postgres import Postgres
 from tests.valkey import Valkey

@@ -13,10 +13,10 @@ from redis import Redis
 
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
-from core.models import Generation, Session
 from core.replies import Reply
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, Session
 from tests.waiting import wait_for
 from tests.workers.conversation import TERMINAL, Conversation, locked
 from tests.workers.local_process import Worker

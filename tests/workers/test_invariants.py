@@ -8,8 +8,8 @@ from sqlalchemy import update
 
 from celery_config import TaskNames, beat_schedule
 from core.last_check import KEPT
-from core.models import Generation
 from core.runtime import Runtime
+from core.stores.tables import Generation
 from tests.waiting import wait_for
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Worker

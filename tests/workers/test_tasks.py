@@ -17,10 +17,10 @@ from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
 from core.event_log import keys
-from core.models import Generation, Session
 from core.replies import Reply
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, Session
 from tests.conftest import new_user
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for

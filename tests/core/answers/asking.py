@@ -8,8 +8,8 @@ from uuid import UUID
 
 from core.event_log import Position, Written
 from core.message import Message
-from core.models import Generation, Session
 from core.runtime import Runtime
+from core.stores.tables import Generation, Session
 from tests.conftest import new_user
 from tests.told import Told
 from tests.waiting import wait_for

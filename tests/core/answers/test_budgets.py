@@ -14,9 +14,9 @@ from core.answers import usage
 from core.errors import RateLimited, SessionInvalid, Unavailable
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX, Bucket
-from core.models import Generation, Session
 from core.providers import Turn
 from core.runtime import Runtime
+from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from core import models
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores import tables
 from tests.chat_templates import TEMPLATES, Refused, render
 from tests.conftest import new_user
 from tests.honest import said
@@ -115,7 +115,7 @@ def runtime(settings: Settings, servers: ProviderServer, tmp_path: Path) -> Iter
     parts.close()
 
 
-def _ask(runtime: Runtime, session: models.Session, model: str, text: str, *, stop: bool = False) -> str:
+def _ask(runtime: Runtime, session: tables.Session, model: str, text: str, *, stop: bool = False) -> str:
     """A question to one of the models; how it ends."""
     with runtime.database.writing() as db:
         session = runtime.sessions.switch_model(session.id, model, db, session.owner_id)
@@ -131,7 +131,7 @@ def _ask(runtime: Runtime, session: models.Session, model: str, text: str, *, st
     return str(runtime.log.read(session.id, 0).events[-1].type)
 
 
-def _session(runtime: Runtime, model: str, owner: UUID | None) -> models.Session:
+def _session(runtime: Runtime, model: str, owner: UUID | None) -> tables.Session:
     credential = Credential.issue()
     with runtime.database.writing() as db:
         return runtime.sessions.create_session(

@@ -14,9 +14,9 @@ from uuid_utils.compat import uuid7
 from core.answers.attempt import QUEUE_PATIENCE
 from core.answers.ending import End
 from core.answers.line import LONGEST_WAIT, STEP
-from core.models import Generation, GenerationState, Session
 from core.providers import ErrorKind, ProviderError, openai_compatible  # noqa: F401
 from core.runtime import Runtime
+from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ProviderServer
 from tests.waiting import wait_for

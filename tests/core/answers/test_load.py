@@ -8,8 +8,8 @@ from uuid_utils.compat import uuid7
 
 from core.answers.load import Live, Load
 from core.clock import SystemClock
-from core.database import Database
-from core.models import Generation, GenerationState, Session
+from core.stores.database import Database
+from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 
 

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from core.event_log import Event, keys
-from core.models import Generation, Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
+from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER, HALF, ProviderServer
 from tests.waiting import wait_for

@@ -5,7 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from core.models import Session
 from core.providers import (
     ErrorKind,
     ProviderError,
@@ -13,6 +12,7 @@ from core.providers import (
 )
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import Session
 from tests.conftest import new_user
 from tests.provider import Handler, ProviderServer
 

@@ -8,10 +8,10 @@ import pytest
 
 from core.answers.attempt import Attempt
 from core.limits.leases import Leases
-from core.models import Session
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import Session
 from tests.provider import ProviderServer
 from tests.waiting import wait_for
 

@@ -12,8 +12,6 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core import models
-from core.database import Database
 from core.errors import NothingToStop, Unavailable
 from core.event_log import keys
 from core.generation import Accepted
@@ -24,6 +22,8 @@ from core.providers import (
 )
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores import tables
+from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER, HALF, ProviderServer
 from tests.waiting import wait_for
@@ -45,7 +45,7 @@ def second(settings: Any, clock: TurnableClock) -> Iterator[Runtime]:
     parts.close()
 
 
-def _ask(runtime: Runtime, model: str, owner: UUID | None = None) -> tuple[models.Session, Accepted]:
+def _ask(runtime: Runtime, model: str, owner: UUID | None = None) -> tuple[tables.Session, Accepted]:
     credential = Credential.issue()
     with runtime.database.writing() as db:
         session = runtime.sessions.create_session(
@@ -86,7 +86,7 @@ def _kinds(runtime: Runtime, session_id: UUID) -> list[str]:
     return [kind for kind, _ in _events(runtime, session_id) if kind != "delta"]
 
 
-def _answer(runtime: Runtime, session: models.Session) -> tuple[str, str]:
+def _answer(runtime: Runtime, session: tables.Session) -> tuple[str, str]:
     message = runtime.transcript.read(session).messages[-1]
     return message.text, message.state
 
@@ -167,7 +167,7 @@ def test_a_worker_that_is_frozen_in_a_transaction_holds_up_nobody(
     settings: Any, postgres_url: str, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = Runtime(settings.model_copy(update={"configured_database_url": postgres_url}), clock=clock)
-    monkeypatch.setattr("core.postgres.IDLE_TIMEOUT", 0.5)
+    monkeypatch.setattr("core.stores.postgres.IDLE_TIMEOUT", 0.5)
     frozen = Database(postgres_url)
     one, other = (_ask(runtime, "good")[1].generation_id for _ in range(2))
     for generation_id in (one, other):
@@ -175,7 +175,7 @@ def test_a_worker_that_is_frozen_in_a_transaction_holds_up_nobody(
     clock.turn(timedelta(seconds=11))
     transaction = ExitStack()
     db = transaction.enter_context(frozen.writing())
-    db.execute(select(models.Generation).where(models.Generation.id == one).with_for_update())
+    db.execute(select(tables.Generation).where(tables.Generation.id == one).with_for_update())
     assert runtime.reaper.reap().handed_on == (other,)
     wait_for(lambda: one in runtime.reaper.reap().handed_on, seconds=5, what="its lock is taken from it")
     with pytest.raises(Unavailable):  # its connection is gone when it thaws
@@ -328,7 +328,7 @@ def test_an_owned_answer_is_kept_in_sql_while_it_is_written(
 
     def kept() -> str:
         with runtime.database.reading() as db:
-            row = db.get(models.Message, accepted.generation_id)
+            row = db.get(tables.Message, accepted.generation_id)
         return row.text if row is not None else ""
 
     wait_for(lambda: kept().startswith("Wait."))

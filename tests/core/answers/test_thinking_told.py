@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core import models
 from core.answers import thinking
 from core.event_log import keys
 from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
+from core.stores import tables
 from tests.conftest import new_user
 from tests.core.answers.asking import Asked, ask, wait_for_thoughts
 from tests.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
@@ -183,7 +183,7 @@ def test_a_claim_takes_it_along_and_leaves_none(runtime: Runtime) -> None:
     assert runtime.transcript.read(claimed).messages[-1].thinking == THOUGHT
     assert runtime.redis.exists(keys(asked.session.id).words, keys(asked.session.id).thinking) == 0
     with runtime.database.reading() as db:
-        row = db.scalars(select(models.Message).where(models.Message.role == "assistant")).one()
+        row = db.scalars(select(tables.Message).where(tables.Message.role == "assistant")).one()
     assert (row.thinking, row.thinking_seconds, row.finish_reason) == (THOUGHT, 1, "stop")
 
 
@@ -227,7 +227,7 @@ def test_a_page_counts_its_bytes(runtime: Runtime) -> None:
     runtime.writer.run()
     short = asked.message().size()
     with runtime.database.writing() as db:
-        db.get_one(models.Message, asked.generation_id).thinking = "é" * 400_000
+        db.get_one(tables.Message, asked.generation_id).thinking = "é" * 400_000
     page = runtime.transcript.read(asked.session)
     assert page.messages[-1].size() > short + 800_000
     assert page.before is not None, "the question has no room beside it"

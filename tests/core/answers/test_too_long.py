@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from core import models
 from core.answers.token_size import STEP, USUAL, TokenSizes
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings
+from core.stores import tables
 from tests.conftest import new_user
 from tests.honest import REFUSALS, bytes_of, honest, said, words_of
 from tests.provider import BASE_PATHS, ProviderServer
@@ -90,7 +90,7 @@ class Chat:
         self._servers = servers
         credential = Credential.issue()
         with runtime.database.writing() as db:
-            self.session: models.Session = runtime.sessions.create_session(
+            self.session: tables.Session = runtime.sessions.create_session(
                 db,
                 owner,
                 session_id=credential.session_id,

@@ -15,9 +15,9 @@ from core.errors import GenerationInProgress, RateLimited, SessionExpired, Sessi
 from core.generation import Accepted
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
-from core.models import Generation, Message, Session
 from core.runtime import Runtime
 from core.session_service import Credential
+from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
 from tests.core.test_generation import _in_thread
 from tests.provider import ProviderServer

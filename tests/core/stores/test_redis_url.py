@@ -11,8 +11,8 @@ from kombu import Connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.redis_url import RedisServer, socket_url
 from core.settings import Settings
+from core.stores.redis_url import RedisServer, socket_url
 from tests.tls_proxy import tls_before
 from tests.valkey import Valkey
 from web.queues import Queues

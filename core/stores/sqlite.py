@@ -2,7 +2,7 @@
 
 The driver's own waiting sleeps inside of SQLite: in a gevent process nothing else happens meanwhile, no event stream
 and no health check. So the driver does not wait at all, and a statement that finds the database locked is tried again
-until its block's deadline (core/deadline.py). One that is refused as busy has changed nothing.
+until its block's deadline (core/stores/deadline.py). One that is refused as busy has changed nothing.
 """
 
 import sqlite3
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from core import deadline
+from core.stores import deadline
 
 OUTSIDE = 5.0
 """Seconds to wait for a lock outside of any block: when a connection that was forgotten is collected, say."""

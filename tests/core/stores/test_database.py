@@ -10,9 +10,9 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
-from core.database import Database, current_revision, migrate, newest_revision
 from core.errors import Unavailable
-from core.models import Base, Session
+from core.stores.database import Database, current_revision, migrate, newest_revision
+from core.stores.tables import Base, Session
 
 
 def _session(now: datetime) -> Session:

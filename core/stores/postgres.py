@@ -1,7 +1,7 @@
 """Connections to PostgreSQL that give up a server that does not answer.
 
 A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel, or nobody, acknowledges what
-is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/deadline.py), and the
+is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/stores/deadline.py), and the
 connection with it: what would still come in on it would be the answer to an older question.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg.errors import OperationalError
 
-from core import deadline
+from core.stores import deadline
 
 CONNECT_TIMEOUT = 3
 """Seconds to reach one of the server's addresses, where no deadline is sooner. libpq knows none below 2 s."""

@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import sqlite
-from core.breaker import Breaker, Refused
 from core.characters import storable_value
-from core.deadline import within
 from core.errors import Unavailable
+from core.stores import sqlite
+from core.stores.breaker import Breaker, Refused
+from core.stores.deadline import within
 
 PATIENCE = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process
@@ -135,7 +135,7 @@ def _sqlite_begin(connection: Connection) -> None:
 
 
 def _postgres(url: str, patience: float, **options: Any) -> Engine:
-    from core import postgres  # the driver takes time and memory, where nobody else needs it
+    from core.stores import postgres
 
     engine = create_engine(url, connect_args=postgres.connect_options(patience), pool_pre_ping=True, **options)
     event.listen(engine, "do_connect", postgres.connect)
@@ -144,7 +144,7 @@ def _postgres(url: str, patience: float, **options: Any) -> Engine:
 
 def _alembic(url: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     config.attributes["url"] = url
     return config
 
