@@ -9,9 +9,9 @@ import click
 from cli.configuration import read_settings
 from cli.console import fail, table
 from core.clock import rfc3339
-from core.masking import masked, without_secrets
 from core.settings import parse_duration
 from core.stores.tables import AuditEvent
+from core.text.masking import masked, without_secrets
 
 
 def show_audit(since: str | None, kind: str | None, user: str | None, limit: int | None, as_json: bool) -> None:

@@ -17,9 +17,9 @@ from cli.model_lists import look_at_models, with_rest
 from cli.models import local_server, read_keys
 from cli.state import StateDirectory
 from core.cooldown import Cooldowns, Rest
-from core.masking import masked, without_secrets
 from core.model_config import ModelCatalog
 from core.settings import Settings
+from core.text.masking import masked, without_secrets
 
 BROKER_TIMEOUT = 2.0
 """Seconds to reach the broker, and to wait for the workers' answers."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cli.console import fail
-from core.masking import masked, without_secrets
+from core.text.masking import masked, without_secrets
 
 
 @dataclass(frozen=True)

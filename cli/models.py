@@ -14,11 +14,11 @@ from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.state import StateDirectory
 from core.client_pool import ClientPool
-from core.masking import masked
 from core.model_config import ModelConfig
 from core.probe import short_answer
 from core.providers import ErrorKind, ProviderError
 from core.settings import Settings
+from core.text.masking import masked
 
 PATIENCE = 30.0
 """Seconds that each model has for its answer; all are asked at once."""

@@ -25,10 +25,10 @@ from cli.state import RunningSystem, StateDirectory
 from cli.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
 from cli.valkey import socket_path, valkey_answers, valkey_program
 from core.descriptors import raise_limit
-from core.masking import masked
 from core.model_config import ModelCatalog
 from core.settings import Settings
 from core.stores.redis_url import socket_url
+from core.text.masking import masked
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Where the Procfile is, and what its commands are relative to."""

@@ -22,7 +22,6 @@ from core.answers import usage
 from core.answers.attempt import ENTRY, keep_log_until
 from core.answers.ending import RETRACTS, End, Endings
 from core.answers.line import LONGEST_WAIT, Line, place
-from core.characters import one_line, storable
 from core.client_pool import ClientPool
 from core.clock import Clock, born_at, rfc3339
 from core.errors import (
@@ -41,6 +40,7 @@ from core.removals import Removals
 from core.session_service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
+from core.text.characters import one_line, storable
 from core.transcript import Transcript
 
 ADMISSION = timedelta(seconds=3)

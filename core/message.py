@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from core.characters import storable
 from core.clock import rfc3339
 from core.stores import tables
+from core.text.characters import storable
 
 OVERHEAD = 900
 """Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 
-from core.characters import one_line
 from core.model_rules import ANTHROPIC_HOST, contradictions
+from core.text.characters import one_line
 
 ANTHROPIC = HttpUrl(f"https://{ANTHROPIC_HOST}")
 """Where Anthropic's own API is, for tables that name no other server."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from core.characters import fits_one_line
+from core.text.characters import fits_one_line
 
 if TYPE_CHECKING:
     from core.model_config import ModelConfig

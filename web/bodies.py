@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from core.characters import blank, fits_one_line, storable, whole_characters
 from core.errors import InvalidBody
+from core.text.characters import blank, fits_one_line, storable, whole_characters
 
 MAX_BODY = 256 * 1024
 """Bytes of a message to chat: 32 KiB with every character escaped fit."""

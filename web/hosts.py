@@ -7,8 +7,8 @@ has to log in to have a model work.
 from flask import Flask, request
 
 from core.errors import WrongHost
-from core.hosts import is_loopback, is_own
 from core.settings import Settings
+from core.text.host_names import is_loopback, is_own
 
 
 def register(app: Flask, settings: Settings) -> None:

@@ -5,7 +5,7 @@ import hmac
 from flask import request
 
 from core.errors import OperatorOnly
-from core.hosts import host_name, is_loopback
+from core.text.host_names import host_name, is_loopback
 from web.credentials import bearer_token
 from web.parts import parts
 

@@ -8,8 +8,8 @@ from core.answers.overlap import Overlap
 from core.answers.patience import Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
-from core.characters import blank
 from core.providers import ErrorKind, FinishReason, ProviderError, Usage
+from core.text.characters import blank
 
 LONGEST = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""

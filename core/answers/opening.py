@@ -4,7 +4,7 @@ An answer of nothing but blanks is none. Another model may be asked in its place
 read anything yet.
 """
 
-from core.characters import blank
+from core.text.characters import blank
 
 LONGEST = 10_000
 """Blanks before the first word; a model that says more of them has lost itself."""

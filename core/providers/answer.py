@@ -4,13 +4,13 @@ import codecs
 from collections.abc import Iterator
 from typing import Protocol
 
-from core.characters import storable
 from core.providers import Chunk, ErrorKind, ProviderError
 from core.providers.errors import Refused
 from core.providers.events import Event, EventReader
 from core.providers.prefill import Repeated
 from core.providers.tail import Tail
 from core.providers.think_tags import Parts, ThinkTags
+from core.text.characters import storable
 
 
 class Interpreter(Protocol):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from core.masking import secrets_of
 from core.model_config import ModelConfig
 from core.providers import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.providers.answer import Answer, Interpreter
@@ -18,6 +17,7 @@ from core.providers.redaction import redacted
 from core.providers.room import Room, counted, limit, of_the_prompt, size, smaller, told
 from core.providers.think_tags import ThinkTags
 from core.providers.wire import Call, api_key, endpoint, http_client
+from core.text.masking import secrets_of
 
 RETRIES = 5
 """Requests for one answer besides the first, each of which knows of one refusal more."""

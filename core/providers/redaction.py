@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from core.characters import one_line
 from core.providers.key_shapes import GONE, without_keys
 from core.providers.own_words import OWN
 from core.providers.quotations import without_quotations
 from core.providers.spellings import plain
+from core.text.characters import one_line
 
 LONGEST = 300
 """Characters of what is kept."""

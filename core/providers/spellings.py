@@ -8,7 +8,7 @@ import html
 import re
 import unicodedata
 
-from core.characters import storable
+from core.text.characters import storable
 
 ROUNDS = 4
 """Kinds of quoting in one another that are undone. Backslashes in any number count as one."""

@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.characters import storable_value
 from core.errors import Unavailable
 from core.stores import sqlite
 from core.stores.breaker import Breaker, Refused
 from core.stores.deadline import within
+from core.text.characters import storable_value
 
 PATIENCE = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process

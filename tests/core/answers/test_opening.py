@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.answers.opening import LONGEST, Opening
-from core.characters import blank
+from core.text.characters import blank
 
 BLANKS = [
     " ",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.masking import masked, secrets_of, without_secrets
+from core.text.masking import masked, secrets_of, without_secrets
 
 
 @pytest.mark.parametrize(

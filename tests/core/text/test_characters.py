@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.characters import fits_one_line, one_line, storable, storable_value, whole_characters
 from core.stores.database import Database
 from core.stores.tables import AuditEvent, Generation, Session
+from core.text.characters import fits_one_line, one_line, storable, storable_value, whole_characters
 
 ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from("\0\ud800\udbff\udc00\udfff\\u\"'\n\u202e\x7f")))
 """With everything that any store refuses."""
