@@ -23,6 +23,13 @@ from core.answers.slots import Slots
 from core.answers.token_size import TokenSizes
 from core.answers.writer import Writer
 from core.audit import Audit
+from core.auth.accounts import Accounts
+from core.auth.api_keys import ApiKeys
+from core.auth.identity import Identity
+from core.auth.logins import Logins
+from core.auth.oidc import Issuer, Tokens
+from core.auth.passwords import Passwords
+from core.auth.proofs import Proofs
 from core.claim import Claims
 from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
@@ -31,7 +38,6 @@ from core.event_log import EventLog
 from core.generation import GenerationService
 from core.healing import Healing
 from core.idempotency import Idempotency
-from core.identity import Identity
 from core.invariants import Invariants
 from core.last_check import LastCheck
 from core.lifetime import Lifetime
@@ -40,14 +46,8 @@ from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
 from core.model_config import load_catalog
-from core.people.accounts import Accounts
-from core.people.api_keys import ApiKeys
-from core.people.logins import Logins
-from core.people.oidc import Issuer, Tokens
-from core.people.passwords import Passwords
 from core.presence import Presence
 from core.probe import Prober
-from core.proofs import Proofs
 from core.removals import Removals
 from core.replies import Replies
 from core.revocations import Revocations
@@ -59,7 +59,7 @@ from core.sweep import Sweeper
 from core.transcript import Transcript
 
 if TYPE_CHECKING:
-    from core.people.oidc_login import IssuerLogin
+    from core.auth.oidc_login import IssuerLogin
 
 SOCKET_TIMEOUT = 2.0
 """Seconds that one answer of Redis may take."""
@@ -169,7 +169,7 @@ class Runtime:
     @cached_property
     def issuer_login(self) -> "IssuerLogin":
         """Browsers' logins through the identity provider. Only where one is configured for them."""
-        from core.people.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
 
         settings = self.settings
         assert self.issuer is not None

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from flask import request
 
+from core.auth.principal import Principal
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.limits.message_limits import owner_of
-from core.people.principal import Principal
 from core.replies import Reply
 from core.session_service import Credential
 from core.stores.tables import Session

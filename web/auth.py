@@ -5,6 +5,10 @@ from uuid import UUID
 
 from flask import Blueprint, Response, jsonify
 
+from core.auth.accounts import LoggedIn
+from core.auth.devices import Device
+from core.auth.email_address import account_key
+from core.auth.principal import Principal
 from core.clock import rfc3339
 from core.errors import (
     EmailTaken,
@@ -20,10 +24,6 @@ from core.errors import (
     UnknownLogin,
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
-from core.people.accounts import LoggedIn
-from core.people.devices import Device
-from core.people.email_address import account_key
-from core.people.principal import Principal
 from core.stores.tables import ApiKey, Login, Session, User
 from web import answers, changes, limits
 from web.address import client_address

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from flask import Response, request
 
+from core.auth.devices import LIVES, Device
+from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
-from core.people.devices import LIVES, Device
-from core.people.logins import LoginCredential
 from core.session_service import Credential
 from web.parts import parts
 

@@ -22,9 +22,9 @@ from redis import Redis
 from redis.client import PubSub
 from redis.exceptions import ReadOnlyError, RedisError
 
+from core.auth.proofs import Proof, Proofs
 from core.errors import Unavailable
 from core.event_log import EventLog, Position, session_of
-from core.proofs import Proof, Proofs
 from core.replies import Reply
 from core.revocations import CHANNEL as REVOKED
 from web.queues import NOTHING

@@ -18,11 +18,11 @@ from typing import Any, ParamSpec
 
 from flask import Response, request
 
+from core.auth.principal import Principal
 from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.idempotency import KEPT, Answered, Begun, Request
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
-from core.people.principal import Principal
 from core.replies import KEPT as TASK_KEPT
 from core.session_service import Credential
 from web import limits

@@ -2,9 +2,9 @@
 
 from flask import Blueprint, Response, request, url_for
 
+from core.auth.oidc_login import WAITS
 from core.errors import LoginFailed, RateLimited
 from core.limits.buckets import KNOWN, address_buckets
-from core.people.oidc_login import WAITS
 from web import limits
 from web.address import client_address
 from web.auth import announce_after

@@ -4,8 +4,8 @@ from typing import cast
 
 from flask import g
 
+from core.auth.principal import Principal
 from core.errors import LoginOnly, LoginRequired
-from core.people.principal import Principal
 from web.credentials import bearer_token, login_credential
 from web.parts import parts
 

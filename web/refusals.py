@@ -5,8 +5,8 @@ from typing import cast
 from flask import g
 
 from core.audit import Kind
+from core.auth.principal import Principal
 from core.errors import NotOwner, RateLimited, SwitchboardError
-from core.people.principal import Principal
 from web.credentials import named_session
 from web.parts import parts
 

@@ -5,8 +5,8 @@ from collections import deque
 from threading import Event as Flag
 from typing import NamedTuple
 
+from core.auth.proofs import Proof
 from core.event_log import Position
-from core.proofs import Proof
 
 BUFFER = 256
 """Announcements kept for a reader that is busy; beyond that it reads the log instead."""

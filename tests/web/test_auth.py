@@ -424,7 +424,7 @@ def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch
     for _ in range(2):
         _problem(strict.post("/auth/login", json={"email": email, "password": "wrong"}), 401, "login-failed")
     monkeypatch.setattr(
-        "core.people.passwords.Passwords.verify", lambda *_: pytest.fail("hashed before it was charged")
+        "core.auth.passwords.Passwords.verify", lambda *_: pytest.fail("hashed before it was charged")
     )
     strict.environ_base["REMOTE_ADDR"] = "2001:db8:2::1"  # the account has a limit too, wherever they come from
     body = {"email": f" {email.upper()}", "password": PASSWORD}

@@ -134,7 +134,7 @@ def test_a_key_belongs_to_the_session_that_sent_it(client: FlaskClient, other: F
 def test_a_key_belongs_to_the_user_who_sent_it(
     app: Flask, web_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.people.principal import Principal
+    from core.auth.principal import Principal
 
     users = [Principal(new_user(web_runtime.database), "login") for _ in range(2)]
     key, answers = _key(), []

@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
+from core.auth import logins
+from core.auth.devices import Device
 from core.limits.rate import parse_rate
-from core.people import logins
-from core.people.devices import Device
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import User

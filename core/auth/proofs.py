@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as DatabaseSession
 
+from core.auth.principal import Principal
 from core.clock import Clock
-from core.people.principal import Principal
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, Session, User
 

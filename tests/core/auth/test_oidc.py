@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
+from core.auth import oidc
+from core.auth.oidc import COOL_DOWN, KEPT, LEEWAY, REFRESH, RETRY, Tokens
 from core.errors import TokenInvalid, Unavailable
-from core.people import oidc
-from core.people.oidc import COOL_DOWN, KEPT, LEEWAY, REFRESH, RETRY, Tokens
 from tests.issuer import AUDIENCE, Issuer
 
 

@@ -15,6 +15,12 @@ from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.audit import Audit, Kind
+from core.auth.api_keys import ApiKeys, KeyCredential
+from core.auth.devices import Device
+from core.auth.email_address import normal_address
+from core.auth.logins import LoginCredential, Logins
+from core.auth.passwords import Passwords
+from core.auth.principal import Principal
 from core.clock import Clock
 from core.errors import (
     EmailTaken,
@@ -28,12 +34,6 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.people.api_keys import ApiKeys, KeyCredential
-from core.people.devices import Device
-from core.people.email_address import normal_address
-from core.people.logins import LoginCredential, Logins
-from core.people.passwords import Passwords
-from core.people.principal import Principal
 from core.revocations import Revocations
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User

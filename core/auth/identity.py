@@ -6,12 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
+from core.auth.api_keys import PREFIX, ApiKeys, KeyCredential
+from core.auth.logins import LoginCredential, Logins
+from core.auth.oidc import Subject, Tokens
+from core.auth.principal import Principal
 from core.clock import Clock
 from core.errors import TokenInvalid
-from core.people.api_keys import PREFIX, ApiKeys, KeyCredential
-from core.people.logins import LoginCredential, Logins
-from core.people.oidc import Subject, Tokens
-from core.people.principal import Principal
 from core.stores.database import Database
 from core.stores.tables import User
 

@@ -1,7 +1,7 @@
 """Secrets that prove something: 256 random bits each, of which only a hash is stored.
 
 Nobody guesses 256 bits, so one plain SHA-256 is enough; passwords, which people choose, need more
-(core/people/passwords.py).
+(core/auth/passwords.py).
 """
 
 import hmac

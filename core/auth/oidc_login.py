@@ -15,9 +15,9 @@ from authlib.integrations.requests_client import OAuth2Session
 from jwt.exceptions import PyJWTError
 from redis import Redis
 
+from core.auth.oidc import TIMEOUT, Issuer, Subject, Tokens
 from core.errors import LoginFailed, TokenInvalid, Unavailable
-from core.people.oidc import TIMEOUT, Issuer, Subject, Tokens
-from core.people.secret import digest, matches, new_secret
+from core.secret import digest, matches, new_secret
 
 logger = logging.getLogger(__name__)
 

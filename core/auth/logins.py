@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from core.clock import Clock
 from core.errors import LoginInvalid
 from core.lifetime import Lifetime
-from core.people.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
+from core.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
 from core.stores.tables import Login
 
 MOST = 50

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from core.auth.email_address import MAX_LENGTH, account_key, normal_address
 from core.errors import InvalidBody
-from core.people.email_address import MAX_LENGTH, account_key, normal_address
 
 LONG = {
     "marks": "\u0301\u0316" * 60_000,

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from core.clock import Clock
 from core.errors import LoginRequired, TokenInvalid, TooManyKeys
-from core.people.secret import digest, matches, new_secret
+from core.secret import digest, matches, new_secret
 from core.stores.tables import ApiKey, User
 
 PREFIX = "sb_"

@@ -13,6 +13,12 @@ from sqlalchemy import func, select, text, update
 from uuid_utils.compat import uuid7
 
 from core.audit import Kind
+from core.auth import api_keys, logins
+from core.auth.api_keys import KeyCredential
+from core.auth.logins import LoginCredential
+from core.auth.oidc import Subject
+from core.auth.passwords import Passwords
+from core.auth.principal import Principal
 from core.errors import (
     EmailTaken,
     InvalidBody,
@@ -26,12 +32,6 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.people import api_keys, logins
-from core.people.api_keys import KeyCredential
-from core.people.logins import LoginCredential
-from core.people.oidc import Subject
-from core.people.passwords import Passwords
-from core.people.principal import Principal
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User

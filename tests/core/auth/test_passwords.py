@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
+from core.auth.passwords import Passwords
 from core.errors import PasswordRefused, Unavailable
-from core.people.passwords import Passwords
 
 GOOD = "correct horse battery staple"
 
@@ -126,7 +126,7 @@ UNDER_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent
-from core.people.passwords import Passwords
+from core.auth.passwords import Passwords
 
 passwords, ticks, hashing = Passwords(at_once=1), [], True
 
@@ -183,7 +183,7 @@ def test_a_wrong_password_prints_no_traceback_in_gevents_pool() -> None:
     """As the web process does it: in a thread of gevent's pool, which prints what leaves it."""
     code = (
         "from gevent import monkey; monkey.patch_all()\n"
-        "from core.people.passwords import Passwords\n"
+        "from core.auth.passwords import Passwords\n"
         "p = Passwords()\n"
         "print([p.verify('wrong', stored) for stored in (p.hash('right right'), None, 'no hash')])"
     )
