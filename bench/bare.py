@@ -11,9 +11,9 @@ from typing import NamedTuple
 import openai
 
 from bench.provider import Manner
-from core.client_pool import ClientPool
-from core.model_config import load_catalog
-from core.providers import Turn
+from core.llm.catalog import load_catalog
+from core.llm.client_pool import ClientPool
+from core.llm.providers import Turn
 
 
 class Answer(NamedTuple):

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from core.model_config import ModelConfig
-from core.providers import ErrorKind, ProviderError
+from core.llm.catalog import ModelConfig
+from core.llm.providers import ErrorKind, ProviderError
 from core.text.masking import masked
 
 

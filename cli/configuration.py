@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import AliasChoices, ValidationError
 
 from cli.console import fail
-from core.model_config import ModelCatalog, ModelConfigError, load_catalog
+from core.llm.catalog import ModelCatalog, ModelConfigError, load_catalog
 from core.settings import Settings
 from core.text.masking import masked, without_secrets
 

@@ -16,8 +16,8 @@ from cli.finding import Finding
 from cli.model_lists import look_at_models, with_rest
 from cli.models import local_server, read_keys
 from cli.state import StateDirectory
-from core.cooldown import Cooldowns, Rest
-from core.model_config import ModelCatalog
+from core.llm.catalog import ModelCatalog
+from core.llm.cooldown import Cooldowns, Rest
 from core.settings import Settings
 from core.text.masking import masked, without_secrets
 

@@ -13,10 +13,10 @@ from cli.advice import advised, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.state import StateDirectory
-from core.client_pool import ClientPool
-from core.model_config import ModelConfig
-from core.probe import short_answer
-from core.providers import ErrorKind, ProviderError
+from core.llm.catalog import ModelConfig
+from core.llm.client_pool import ClientPool
+from core.llm.probe import short_answer
+from core.llm.providers import ErrorKind, ProviderError
 from core.settings import Settings
 from core.text.masking import masked
 

@@ -22,7 +22,6 @@ from core.answers import usage
 from core.answers.attempt import ENTRY, keep_log_until
 from core.answers.ending import RETRACTS, End, Endings
 from core.answers.line import LONGEST_WAIT, Line, place
-from core.client_pool import ClientPool
 from core.clock import Clock, born_at, rfc3339
 from core.errors import (
     GenerationInProgress,
@@ -35,6 +34,7 @@ from core.errors import (
 from core.event_log import EndedBefore, EventLog, Position
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
+from core.llm.client_pool import ClientPool
 from core.message import Message
 from core.removals import Removals
 from core.session_service import SessionService, is_held_as

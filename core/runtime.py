@@ -31,9 +31,7 @@ from core.auth.oidc import Issuer, Tokens
 from core.auth.passwords import Passwords
 from core.auth.proofs import Proofs
 from core.claim import Claims
-from core.client_pool import ClientPool
 from core.clock import Clock, SystemClock
-from core.cooldown import Cooldowns
 from core.event_log import EventLog
 from core.generation import GenerationService
 from core.healing import Healing
@@ -45,9 +43,11 @@ from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
-from core.model_config import load_catalog
+from core.llm.catalog import load_catalog
+from core.llm.client_pool import ClientPool
+from core.llm.cooldown import Cooldowns
+from core.llm.probe import Prober
 from core.presence import Presence
-from core.probe import Prober
 from core.removals import Removals
 from core.replies import Replies
 from core.revocations import Revocations

@@ -14,7 +14,7 @@ from core.answers.usage import shown, with_thinking
 from core.clock import Clock
 from core.event_log import Producer, Written
 from core.limits.message_limits import owner_of
-from core.providers import ProviderError, Usage
+from core.llm.providers import ProviderError, Usage
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 

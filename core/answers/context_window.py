@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from core.answers.tokens import TURN_OVERHEAD, estimate, size
-from core.model_config import ModelConfig
-from core.providers import LARGEST_COUNT, ErrorKind, ProviderError, Turn
+from core.llm.catalog import ModelConfig
+from core.llm.providers import LARGEST_COUNT, ErrorKind, ProviderError, Turn
 
 CAUTION = 0.85
 """Of the bytes that a token is thought to have: half of all texts have fewer."""

@@ -22,8 +22,8 @@ from core.clock import Clock
 from core.errors import Unavailable
 from core.event_log import Fenced
 from core.limits.message_limits import MessageLimits
+from core.llm.providers import Usage
 from core.message import Message, MessageState
-from core.providers import Usage
 from core.session_service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState

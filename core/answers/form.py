@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from core.answers.failure import Wordless
-from core.providers import ErrorKind, ProviderError
+from core.llm.providers import ErrorKind, ProviderError
 
 
 class Scope(IntEnum):

@@ -13,8 +13,8 @@ from core.answers.context_window import Window
 from core.answers.form import OF_THE_CONVERSATION, Form, Scope
 from core.answers.tokens import TURN_OVERHEAD
 from core.answers.tokens import size as bytes_of
+from core.llm.providers import ErrorKind, Turn
 from core.message import Message
-from core.providers import ErrorKind, Turn
 
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 SHORTEST_END = 100

@@ -8,7 +8,7 @@ from core.answers.overlap import Overlap
 from core.answers.patience import Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
-from core.providers import ErrorKind, FinishReason, ProviderError, Usage
+from core.llm.providers import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 
 LONGEST = 1_000_000

@@ -13,8 +13,8 @@ from core.answers.patience import Patience
 from core.answers.prompts import Asking, Prompts
 from core.answers.pump import Pump
 from core.answers.usage import credible
-from core.client_pool import ClientPool
-from core.providers import FinishReason, ProviderError
+from core.llm.client_pool import ClientPool
+from core.llm.providers import FinishReason, ProviderError
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from core.answers.form import Form, milder
 from core.answers.history import Prompt, fit
 from core.answers.known_limits import KnownLimits
 from core.answers.token_size import TokenSizes
-from core.client_pool import ClientPool
 from core.errors import GenerationLost
+from core.llm.client_pool import ClientPool
+from core.llm.providers import ErrorKind, ProviderError, Turn, Usage
 from core.message import Message
-from core.providers import ErrorKind, ProviderError, Turn, Usage
 from core.stores.database import Database
 from core.stores.tables import Session
 from core.transcript import Transcript

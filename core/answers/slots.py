@@ -4,10 +4,10 @@ from contextlib import suppress
 from datetime import timedelta
 
 from core.answers.attempt import Attempt
-from core.client_pool import ClientPool
-from core.cooldown import Cooldowns
 from core.errors import RateLimited, Unavailable
 from core.limits.leases import Leases
+from core.llm.client_pool import ClientPool
+from core.llm.cooldown import Cooldowns
 
 
 class Slots:

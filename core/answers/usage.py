@@ -8,8 +8,8 @@ figures that can't be.
 from collections.abc import Iterable
 
 from core.answers.tokens import estimate
-from core.model_config import ModelConfig
-from core.providers import Turn, Usage
+from core.llm.catalog import ModelConfig
+from core.llm.providers import Turn, Usage
 
 BYTES_PER_TOKEN = 4
 """About what English has. Budgets need a fair guess, where core/answers/history.py needs a cautious one."""

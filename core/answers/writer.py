@@ -18,12 +18,12 @@ from core.answers.keeper import LOOK, HandedOn, Keeper, Stopped, Upkeep
 from core.answers.line import Line
 from core.answers.model_call import ModelCalls
 from core.answers.slots import Slots
-from core.client_pool import ClientPool
-from core.cooldown import Cooldowns
 from core.errors import SwitchboardError, Unavailable
 from core.event_log import Fenced, LogLost
 from core.limits.message_limits import MessageLimits
-from core.providers import ErrorKind, ProviderError
+from core.llm.client_pool import ClientPool
+from core.llm.cooldown import Cooldowns
+from core.llm.providers import ErrorKind, ProviderError
 from core.stores.tables import GenerationState
 
 logger = logging.getLogger(__name__)

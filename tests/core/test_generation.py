@@ -15,7 +15,7 @@ from core.answers.attempt import ENTRY
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
 from core.event_log import Event, keys
 from core.generation import ADMISSION, Accepted
-from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores.tables import Generation, Session

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
-from core.client_pool import ClientPool
 from core.errors import (
     NotOwner,
     SessionExpired,
@@ -23,7 +22,8 @@ from core.errors import (
     UnknownModel,
     VersionConflict,
 )
-from core.model_config import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.client_pool import ClientPool
 from core.session_service import Credential, SessionService
 from core.settings import Settings
 from core.stores.database import Database, migrate

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
-from core.client_pool import ClientPool
 from core.errors import (
     LoginRequired,
     NotOwner,
@@ -19,7 +18,8 @@ from core.errors import (
     UnknownModel,
     VersionConflict,
 )
-from core.model_config import load_catalog
+from core.llm.catalog import load_catalog
+from core.llm.client_pool import ClientPool
 from core.session_service import Credential, SessionService
 from core.settings import Settings
 from core.stores.database import Database

@@ -16,8 +16,8 @@ from uuid_utils.compat import uuid7
 from core.answers.failure import failed
 from core.clock import rfc3339
 from core.event_log import keys
+from core.llm.providers import LARGEST_COUNT, ErrorKind, ProviderError
 from core.message import Message
-from core.providers import LARGEST_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores.tables import Session

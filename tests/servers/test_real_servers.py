@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from core.client_pool import ClientPool
-from core.model_config import ModelCatalog, ModelConfig
-from core.providers import Turn
+from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.client_pool import ClientPool
+from core.llm.providers import Turn
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores.tables import Session

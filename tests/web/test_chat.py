@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.event_log import channel
-from core.providers import ErrorKind, ProviderError
+from core.llm.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for

@@ -16,8 +16,8 @@ from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.last_check import KEPT, KEY
+from core.llm.providers import ErrorKind, ProviderError
 from core.presence import Presence
-from core.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings

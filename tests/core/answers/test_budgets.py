@@ -14,7 +14,7 @@ from core.answers import usage
 from core.errors import RateLimited, SessionInvalid, Unavailable
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX, Bucket
-from core.providers import Turn
+from core.llm.providers import Turn
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user

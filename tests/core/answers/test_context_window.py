@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from core.answers.context_window import CAUTION, TRIES, Fitting, TooLong, Window, narrowed, too_long
 from core.answers.history import fit
 from core.answers.tokens import estimate
+from core.llm.catalog import ModelConfig
+from core.llm.providers import ErrorKind, ProviderError, Turn
 from core.message import Message
-from core.model_config import ModelConfig
-from core.providers import ErrorKind, ProviderError, Turn
 
 FIGURES = st.one_of(st.none(), st.integers(-5, 2**40))
 

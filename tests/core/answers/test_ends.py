@@ -7,13 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
+from core.llm.providers import ChunkStream, ErrorKind, ProviderError, openai_compatible
 from core.message import Message
-from core.providers import (
-    ChunkStream,
-    ErrorKind,
-    ProviderError,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
 from core.runtime import Runtime
 from tests.core.answers.asking import Asked, ask
 from tests.provider import ANSWER, THOUGHT, ProviderServer

@@ -4,7 +4,7 @@ import pytest
 
 from core.answers.failure import Wordless
 from core.answers.form import OF_ITS_WORDS, OF_THE_CONVERSATION, Form, Scope, milder
-from core.providers import ErrorKind, ProviderError
+from core.llm.providers import ErrorKind, ProviderError
 
 
 def _ladder(error: ProviderError, *, prefill: bool = False, doubtful: bool = True) -> list[Form]:

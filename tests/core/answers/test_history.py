@@ -8,8 +8,8 @@ from core.answers.context_window import Window
 from core.answers.form import Form, Scope
 from core.answers.history import CONTINUE, PASSED_OVER, SHORTEST_END, fit
 from core.answers.tokens import TURN_OVERHEAD
+from core.llm.providers import Turn
 from core.message import Message
-from core.providers import Turn
 from tests.chat_templates import TEMPLATES, render
 from tests.core.answers.conversations import ROOMY, a_message, answered, asked, conversation, failed, fitted
 

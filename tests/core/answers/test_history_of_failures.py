@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from core.answers.form import Form, Scope
+from core.llm.providers import Turn
 from core.message import Message
-from core.providers import Turn
 from tests.core.answers.conversations import ROOMY, answered, asked, conversation, failed, fitted
 
 

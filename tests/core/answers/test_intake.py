@@ -14,8 +14,8 @@ from core.answers.opening import LONGEST as LONGEST_BLANKS
 from core.answers.patience import LONGEST_TIME, Patience
 from core.answers.pump import Batch
 from core.answers.thinking import Thinking
-from core.model_config import ModelConfig
-from core.providers import ErrorKind, FinishReason, ProviderError, Usage
+from core.llm.catalog import ModelConfig
+from core.llm.providers import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 
 DEFAULTS = ModelConfig.model_fields

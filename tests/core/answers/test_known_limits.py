@@ -7,7 +7,7 @@ from redis import Redis
 
 from core.answers.context_window import Figures, Window
 from core.answers.known_limits import KEPT, KnownLimits
-from core.model_config import ModelConfig
+from core.llm.catalog import ModelConfig
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from core.answers.attempt import QUEUE_PATIENCE
 from core.answers.ending import End
 from core.answers.line import LONGEST_WAIT, STEP
-from core.providers import ErrorKind, ProviderError, openai_compatible  # noqa: F401
+from core.llm.providers import ErrorKind, ProviderError, openai_compatible
 from core.runtime import Runtime
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock, new_user

@@ -4,7 +4,7 @@ import pytest
 
 from core.answers.patience import LONGEST_TIME, PARTING, Patience
 from core.answers.pump import Batch
-from core.providers import ErrorKind, ProviderError
+from core.llm.providers import ErrorKind, ProviderError
 
 FIRST, BETWEEN = 60.0, 30.0
 QUIET = Batch("", False, None, None, None)

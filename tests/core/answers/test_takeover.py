@@ -15,11 +15,7 @@ from uuid_utils.compat import uuid7
 from core.errors import NothingToStop, Unavailable
 from core.event_log import keys
 from core.generation import Accepted
-from core.providers import (
-    ErrorKind,
-    ProviderError,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import ErrorKind, ProviderError, openai_compatible
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores import tables

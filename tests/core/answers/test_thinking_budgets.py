@@ -13,7 +13,7 @@ from core.answers import usage
 from core.answers.usage import shown, with_thinking
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
-from core.providers import Turn, Usage, openai_compatible  # noqa: F401  half a second no first token should wait for
+from core.llm.providers import Turn, Usage, openai_compatible
 from core.runtime import Runtime
 from tests.core.answers.asking import Asked, ask, wait_for_thoughts
 from tests.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from core.answers import thinking
 from core.event_log import keys
-from core.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from core.stores import tables
 from tests.conftest import new_user

@@ -5,7 +5,7 @@ from redis import Redis
 
 from core.answers.context_window import Window
 from core.answers.token_size import KEPT, LARGEST, SMALLEST, STEP, USUAL, TokenSizes, moved
-from core.providers import Turn
+from core.llm.providers import Turn
 from tests.valkey import Valkey
 
 sizes = st.floats(0, 1e9, allow_nan=False)
