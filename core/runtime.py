@@ -9,19 +9,6 @@ from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from core.actions import Actions
-from core.answers.answer_log import AnswerLog
-from core.answers.attempt import Attempts
-from core.answers.ending import Endings
-from core.answers.keeper import Upkeep
-from core.answers.known_limits import KnownLimits
-from core.answers.line import Line
-from core.answers.load import Load
-from core.answers.model_call import ModelCalls
-from core.answers.prompts import Prompts
-from core.answers.reaper import Reaper
-from core.answers.slots import Slots
-from core.answers.token_size import TokenSizes
-from core.answers.writer import Writer
 from core.audit import Audit
 from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
@@ -33,7 +20,20 @@ from core.auth.proofs import Proofs
 from core.claim import Claims
 from core.clock import Clock, SystemClock
 from core.event_log import EventLog
-from core.generation import GenerationService
+from core.generation.attempts import Attempts
+from core.generation.events import AnswerLog
+from core.generation.finalizer import Endings
+from core.generation.heartbeat import Upkeep
+from core.generation.known_limits import KnownLimits
+from core.generation.model_call import ModelCalls
+from core.generation.prompts import Prompts
+from core.generation.provider_slots import Slots
+from core.generation.reaper import Reaper
+from core.generation.scheduler import Line
+from core.generation.service import GenerationService
+from core.generation.stats import Load
+from core.generation.token_size import TokenSizes
+from core.generation.writer import Writer
 from core.healing import Healing
 from core.idempotency import Idempotency
 from core.invariants import Invariants

@@ -16,7 +16,7 @@ from core.errors import (
     Unavailable,
     UnknownModel,
 )
-from core.generation import Accepted, check_size
+from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.session_service import Credential
 from core.stores.tables import Session

@@ -201,14 +201,14 @@ class Generation(Base):
     """Until when its worker (or, while queued, the queue) is trusted to be alive."""
     created_at: Mapped[datetime]
     turn: Mapped[datetime | None]
-    """Its place in the line: the earlier, the sooner; see core/answers/line.py. None until its log tells of it."""
+    """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells of it."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
     """Somebody wants it to end; holds whoever writes it."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     finish_reason: Mapped[str | None] = mapped_column(String(64))
     prompt_tokens: Mapped[int | None]
-    """What the answer counts for, once it has ended; see core/answers/usage.py."""
+    """What the answer counts for, once it has ended; see core/generation/usage.py."""
     completion_tokens: Mapped[int | None]
     reasoning_tokens: Mapped[int | None]
     """How many of the completion's tokens are thinking."""

@@ -13,10 +13,10 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.answers.attempt import Attempt, Lost
-from core.answers.ending import End
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
 from core.event_log import Event, Fenced, keys
+from core.generation.attempts import Attempt, Lost
+from core.generation.finalizer import End
 from core.runtime import Runtime
 from core.stores.tables import GenerationState, Session
 from tests.conftest import TurnableClock, new_user

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from core.answers.failure import failed
 from core.clock import rfc3339
 from core.event_log import keys
+from core.generation.failure import failed
 from core.llm.providers import LARGEST_COUNT, ErrorKind, ProviderError
 from core.message import Message
 from core.runtime import Runtime

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from core.answers.token_size import USUAL, TokenSizes
+from core.generation.token_size import USUAL, TokenSizes
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings

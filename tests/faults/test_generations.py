@@ -21,8 +21,8 @@ from uuid import UUID
 
 import pytest
 
-from core.answers.attempt import MAX_ATTEMPTS
 from core.errors import NothingToStop
+from core.generation.attempts import MAX_ATTEMPTS
 from core.limits.rate_limit import PREFIX
 from core.session_service import Credential
 from core.stores.tables import Generation, GenerationState, Session

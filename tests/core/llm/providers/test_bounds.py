@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.answers.intake import LONGEST
-from core.answers.pump import BUFFER, Pump
+from core.generation.chunk_reader import BUFFER, Pump
+from core.generation.intake import LONGEST
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers import ErrorKind, ProviderError, Turn
