@@ -19,7 +19,7 @@ from celery import Celery
 
 from bench.provider import Manner
 from celery_config import QueueNames, TaskNames
-from core.event_log import PAGE
+from core.conversation.event_log import PAGE
 from core.presence import Presence
 from core.runtime import Runtime
 from core.session_service import Credential

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psutil
 
-from core.event_log import channel
+from core.conversation.event_log import channel
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from tests.web_process import ROOT, WebProcess, free_port

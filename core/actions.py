@@ -6,8 +6,8 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from core.event_log import EventLog
-from core.removals import Removals
+from core.conversation.event_log import EventLog
+from core.conversation.removals import Removals
 from core.session_service import SessionService
 from core.stores.database import Database
 from core.stores.tables import Session

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from core.conversation.message import Message
+from core.conversation.removals import Removals
+from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress
-from core.message import Message
-from core.removals import Removals
 from core.revocations import Revocations
 from core.session_service import SessionService
 from core.stores.database import Database
 from core.stores.tables import LIVE, Generation, Removal, Session
-from core.transcript import Transcript
 
 ATTEMPTS = 3
 """An answer may end between reading its words and taking the session; then they are read again."""

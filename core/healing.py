@@ -6,7 +6,7 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import select
 
-from core.event_log import EventLog, keys
+from core.conversation.event_log import EventLog, keys
 from core.invariants import BATCH, Finding
 from core.limits.rate_limit import PREFIX
 from core.stores.database import Database

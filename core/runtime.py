@@ -19,7 +19,9 @@ from core.auth.passwords import Passwords
 from core.auth.proofs import Proofs
 from core.claim import Claims
 from core.clock import Clock, SystemClock
-from core.event_log import EventLog
+from core.conversation.event_log import EventLog
+from core.conversation.removals import Removals
+from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempts
 from core.generation.events import AnswerLog
 from core.generation.finalizer import Endings
@@ -48,7 +50,6 @@ from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 from core.llm.probe import Prober
 from core.presence import Presence
-from core.removals import Removals
 from core.replies import Replies
 from core.revocations import Revocations
 from core.runs import Runs
@@ -56,7 +57,6 @@ from core.session_service import SessionService
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
 from core.sweep import Sweeper
-from core.transcript import Transcript
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.removals import Removals
+from core.conversation.removals import Removals
 from core.session_service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, Session, User

@@ -23,8 +23,8 @@ from redis.client import PubSub
 from redis.exceptions import ReadOnlyError, RedisError
 
 from core.auth.proofs import Proof, Proofs
+from core.conversation.event_log import EventLog, Position, session_of
 from core.errors import Unavailable
-from core.event_log import EventLog, Position, session_of
 from core.replies import Reply
 from core.revocations import CHANNEL as REVOKED
 from web.queues import NOTHING

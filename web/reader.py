@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 
 from core.auth.principal import Principal
 from core.auth.proofs import Proof
+from core.conversation.event_log import PAGE, Page, Position, channel
+from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
-from core.event_log import PAGE, Page, Position, channel
-from core.join import NOWHERE, Step, begin, broken, step
 from core.stores.tables import Session
 from web.parts import Parts
 from web.sse import COMMENT, RETRY, frame

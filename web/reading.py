@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Any
 
+from core.conversation.message import Message
 from core.errors import Unavailable
-from core.message import Message
 
 TURNS = BoundedSemaphore(2)
 """How many messages, or pages of them, a process reads or encodes at once. All share one interpreter: more at once

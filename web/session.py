@@ -5,6 +5,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from core.audit import Kind
+from core.conversation.transcript import PAGE
+from core.conversation.words import UnknownMessage
 from core.errors import (
     GenerationInProgress,
     InvalidBody,
@@ -21,8 +23,6 @@ from core.limits.message_limits import owner_of
 from core.replies import Reply
 from core.session_service import Credential
 from core.stores.tables import Session
-from core.transcript import PAGE
-from core.words import UnknownMessage
 from web import admission, answers, changes, paging, reading
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, session_cookie, set_cookie

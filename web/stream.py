@@ -8,8 +8,8 @@ from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
+from core.conversation.event_log import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
-from core.event_log import Position
 from core.stores.tables import Session
 from web import admission
 from web.credentials import set_cookie

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.event_log import Producer, Written
+from core.conversation.event_log import Producer, Written
 from core.generation.thinking import Thinking
 from core.generation.usage import shown, with_thinking
 from core.limits.message_limits import owner_of

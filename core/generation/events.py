@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from core.clock import Clock, rfc3339
-from core.event_log import LAST, NO_THOUGHT, EventLog, LogLost, Producer, Thought, Written
+from core.conversation.event_log import LAST, NO_THOUGHT, EventLog, LogLost, Producer, Thought, Written
+from core.conversation.message import Message, MessageState
+from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempt, Attempts, Lost, change, lock_session
-from core.message import Message, MessageState
 from core.stores.database import Database
 from core.stores.tables import GenerationState, Session
-from core.transcript import Transcript
 
 
 class AnswerLog:

@@ -17,17 +17,17 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
+from core.conversation.event_log import Fenced
+from core.conversation.message import Message, MessageState
+from core.conversation.transcript import Transcript
 from core.errors import Unavailable
-from core.event_log import Fenced
 from core.generation.attempts import Attempt, Attempts, Lost, lock_session, matched
 from core.generation.events import AnswerLog
 from core.limits.message_limits import MessageLimits
 from core.llm.providers import Usage
-from core.message import Message, MessageState
 from core.session_service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
-from core.transcript import Transcript
 
 KEPT_AS: dict[GenerationState, MessageState] = {
     GenerationState.DONE: "complete",
@@ -169,7 +169,7 @@ class Endings:
         )
         if not (rendered and attempt.text):
             return answer
-        from core.markdown import render  # the front end, which renders nothing, needs no parser
+        from core.conversation.markdown import render  # the front end, which renders nothing, needs no parser
 
         return replace(answer, html=render(attempt.text))
 

@@ -3,8 +3,8 @@
 import time
 from threading import Event as Flag
 
+from core.conversation.event_log import EventLog
 from core.errors import Unavailable
-from core.event_log import EventLog
 from core.generation.attempts import Attempt, Attempts
 from core.generation.events import AnswerLog
 from core.generation.provider_slots import Slots

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from itertools import chain
 
+from core.conversation.message import Message
+from core.conversation.transcript import Transcript
 from core.errors import GenerationLost
 from core.generation import usage
 from core.generation.attempts import Attempt, Lost
@@ -13,10 +15,8 @@ from core.generation.known_limits import KnownLimits
 from core.generation.token_size import TokenSizes
 from core.llm.client_pool import ClientPool
 from core.llm.providers import ErrorKind, ProviderError, Turn, Usage
-from core.message import Message
 from core.stores.database import Database
 from core.stores.tables import Session
-from core.transcript import Transcript
 
 LOST = "The conversation has been lost. Please ask again."
 

@@ -7,11 +7,11 @@ from uuid import UUID
 from sqlalchemy import select
 
 from core.clock import Clock
+from core.conversation.removals import Removals
 from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
 from core.generation.finalizer import End, Endings
 from core.generation.scheduler import Line
-from core.removals import Removals
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 

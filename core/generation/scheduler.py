@@ -18,8 +18,8 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
+from core.conversation.event_log import LAST, EventLog, Fenced, LogLost, Producer
 from core.errors import Unavailable
-from core.event_log import LAST, EventLog, Fenced, LogLost, Producer
 from core.generation.attempts import QUEUE_PATIENCE, Attempt, Attempts, matched, new_holder
 from core.generation.provider_slots import Slots
 from core.stores.database import Database

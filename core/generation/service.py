@@ -19,6 +19,10 @@ from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
+from core.conversation.event_log import EndedBefore, EventLog, Position
+from core.conversation.message import Message
+from core.conversation.removals import Removals
+from core.conversation.transcript import Transcript
 from core.errors import (
     GenerationInProgress,
     GenerationLost,
@@ -27,7 +31,6 @@ from core.errors import (
     RateLimited,
     SessionInvalid,
 )
-from core.event_log import EndedBefore, EventLog, Position
 from core.generation import usage
 from core.generation.attempts import ENTRY, keep_log_until
 from core.generation.finalizer import RETRACTS, End, Endings
@@ -35,13 +38,10 @@ from core.generation.scheduler import LONGEST_WAIT, Line, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
 from core.llm.client_pool import ClientPool
-from core.message import Message
-from core.removals import Removals
 from core.session_service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.text.characters import one_line, storable
-from core.transcript import Transcript
 
 ADMISSION = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the line, for a front end

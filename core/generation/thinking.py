@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.message import whole_seconds
+from core.conversation.message import whole_seconds
 
 LONGEST = 200_000
 """Characters of thinking that are kept and told; what a model thinks beyond is only a sign that it lives."""

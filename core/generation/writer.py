@@ -9,8 +9,8 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
+from core.conversation.event_log import Fenced, LogLost
 from core.errors import SwitchboardError, Unavailable
-from core.event_log import Fenced, LogLost
 from core.generation.attempts import Attempt, Attempts, Lost
 from core.generation.context_window import TooLong
 from core.generation.events import AnswerLog

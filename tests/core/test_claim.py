@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
+from core.conversation.event_log import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
-from core.event_log import keys
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores import tables

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from core.event_log import EventLog
+from core.conversation.event_log import EventLog
 from core.session_service import Credential
 from tests.certificate import certify
 from tests.nginx import MISSING, Nginx, find_nginx

@@ -20,8 +20,8 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.event_log import keys
-from core.message import Message
+from core.conversation.event_log import keys
+from core.conversation.message import Message
 from tests.e2e import test_page
 from tests.e2e.system import System, running
 from tests.e2e.test_accounts_page import register

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from core.event_log import keys
-from core.message import Message
+from core.conversation.event_log import keys
+from core.conversation.message import Message
 from core.session_service import Credential
 from tests.valkey import Valkey
 from tests.web.test_messages import WIDE

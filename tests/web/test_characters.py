@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.event_log import keys
+from core.conversation.event_log import keys
+from core.conversation.transcript import Message
 from core.runtime import Runtime
-from core.transcript import Message
 from tests.waiting import wait_for
 
 PASSWORD = "correct horse battery"

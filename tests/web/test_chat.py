@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.event_log import channel
+from core.conversation.event_log import channel
 from core.llm.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.provider import ANSWER, ProviderServer

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.bystander import ATTACKS, BOUND, under_attack
+from core.conversation.event_log import EventLog
 from core.errors import Unavailable
-from core.event_log import EventLog
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from tests.web_process import WebProcess

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.event_log import keys
-from core.message import Message
+from core.conversation.event_log import keys
+from core.conversation.message import Message
 from core.runtime import Runtime
 from tests.waiting import wait_for
 

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.event_log import channel
+from core.conversation.event_log import channel
 from core.runtime import Runtime
 from tests.waiting import wait_for
 from tests.web.sse import ServerEvent, events

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from core.event_log import Event
-from core.message import Message
+from core.conversation.event_log import Event
+from core.conversation.message import Message
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores.database import Database

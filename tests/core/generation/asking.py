@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from core.event_log import Position, Written
-from core.message import Message
+from core.conversation.event_log import Position, Written
+from core.conversation.message import Message
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from core.conversation.message import Message
 from core.generation.context_window import Window
 from core.generation.history import Prompt, fit
-from core.message import Message
 
 ROOMY = Window(100_000, 3.0)
 

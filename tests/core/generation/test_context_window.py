@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.conversation.message import Message
 from core.generation.context_window import CAUTION, TRIES, Fitting, TooLong, Window, narrowed, too_long
 from core.generation.history import fit
 from core.generation.tokens import estimate
 from core.llm.catalog import ModelConfig
 from core.llm.providers import ErrorKind, ProviderError, Turn
-from core.message import Message
 
 FIGURES = st.one_of(st.none(), st.integers(-5, 2**40))
 

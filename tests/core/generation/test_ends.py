@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
+from core.conversation.message import Message
 from core.llm.providers import ChunkStream, ErrorKind, ProviderError, openai_compatible
-from core.message import Message
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask
 from tests.provider import ANSWER, THOUGHT, ProviderServer

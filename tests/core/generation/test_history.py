@@ -4,12 +4,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from core.conversation.message import Message
 from core.generation.context_window import Window
 from core.generation.form import Form, Scope
 from core.generation.history import CONTINUE, PASSED_OVER, SHORTEST_END, fit
 from core.generation.tokens import TURN_OVERHEAD
 from core.llm.providers import Turn
-from core.message import Message
 from tests.chat_templates import TEMPLATES, render
 from tests.core.generation.conversations import ROOMY, a_message, answered, asked, conversation, failed, fitted
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from core.conversation.message import Message
 from core.generation.form import Form, Scope
 from core.llm.providers import Turn
-from core.message import Message
 from tests.core.generation.conversations import ROOMY, answered, asked, conversation, failed, fitted
 
 

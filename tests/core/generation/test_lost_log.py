@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from core.event_log import Event, keys
+from core.conversation.event_log import Event, keys
 from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session

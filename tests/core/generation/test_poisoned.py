@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.message import Message
+from core.conversation.message import Message
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.core.generation.asking import Asked, ask

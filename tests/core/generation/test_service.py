@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
+from core.conversation.event_log import Event, keys
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
-from core.event_log import Event, keys
 from core.generation.attempts import ENTRY
 from core.generation.service import ADMISSION, Accepted
 from core.llm.providers import openai_compatible

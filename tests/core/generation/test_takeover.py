@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
+from core.conversation.event_log import keys
 from core.errors import NothingToStop, Unavailable
-from core.event_log import keys
 from core.generation.service import Accepted
 from core.llm.providers import ErrorKind, ProviderError, openai_compatible
 from core.runtime import Runtime

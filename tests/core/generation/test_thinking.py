@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.conversation.message import whole_seconds
 from core.generation.thinking import LONGEST, Thinking
-from core.message import whole_seconds
 
 
 def test_it_lasts_from_its_first_word_to_the_first_word_of_the_answer() -> None:

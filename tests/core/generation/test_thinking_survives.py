@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.event_log import Fenced, keys
+from core.conversation.event_log import Fenced, keys
 from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from tests.conftest import TurnableClock

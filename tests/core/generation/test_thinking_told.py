@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core.event_log import keys
+from core.conversation.event_log import keys
 from core.generation import thinking
 from core.llm.providers import openai_compatible
 from core.runtime import Runtime

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from core.event_log import LAST, EventLog, Fenced, LogLost, Position, Producer, Thought, Written, channel, keys
+from core.conversation.event_log import (
+    LAST,
+    EventLog,
+    Fenced,
+    LogLost,
+    Position,
+    Producer,
+    Thought,
+    Written,
+    channel,
+    keys,
+)
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.commands.core import Script
 
-from core.event_log_scripts import APPEND, BEGIN_ANEW, REQUEST_STOP, TAKE_OVER, TOUCH
+from core.conversation.event_log_scripts import APPEND, BEGIN_ANEW, REQUEST_STOP, TAKE_OVER, TOUCH
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""

@@ -6,7 +6,7 @@ one by one, and either may overlap the other, arrive late, twice, or not at all.
 
 from enum import Enum
 
-from core.event_log import Page, Position
+from core.conversation.event_log import Page, Position
 
 NOWHERE = Position("", 0)
 """Where a reader stands when there is no log yet."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.markdown import LINE_END, MAX_CELLS, MAX_INPUT, MAX_OUTPUT, cells, max_output, render
+from core.conversation.markdown import LINE_END, MAX_CELLS, MAX_INPUT, MAX_OUTPUT, cells, max_output, render
 
 
 @pytest.mark.parametrize(

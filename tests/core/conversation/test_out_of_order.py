@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
+from core.conversation.event_log import Event, Fenced, keys
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
-from core.event_log import Event, Fenced, keys
 from core.generation.attempts import Attempt, Lost
 from core.generation.finalizer import End
 from core.runtime import Runtime

@@ -11,16 +11,16 @@ from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.event_log import Position, Written, keys
-from core.message import Message, whole_seconds
+from core.conversation.event_log import Position, Written, keys
+from core.conversation.message import Message, whole_seconds
+from core.conversation.words import Words, WordsInRedis, WordsInSql
 from core.stores import tables
 from core.stores.database import Database
-from core.words import Words, WordsInRedis, WordsInSql
 
 PAGE = 50
 """Messages in a page, unless a reader asks for another number."""
 PAGE_BYTES = 1_000_000
-"""Bytes of JSON in a page, about (core/message.py says how they are counted): it ends early rather than be longer,
+"""Bytes of JSON in a page, about (core/conversation/message.py says how they are counted): it ends early rather than be longer,
 but has at least one message, and one may have a million characters."""
 
 

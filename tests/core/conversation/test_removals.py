@@ -15,8 +15,8 @@ from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.auth.principal import Principal
+from core.conversation.event_log import keys
 from core.errors import SwitchboardError
-from core.event_log import keys
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.settings import Settings

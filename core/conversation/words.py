@@ -12,8 +12,8 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import select, tuple_
 
-from core.event_log import keys
-from core.message import Message
+from core.conversation.event_log import keys
+from core.conversation.message import Message
 from core.stores import tables
 from core.stores.database import Database
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.event_log import keys
+from core.conversation.event_log import keys
+from core.conversation.message import Message
+from core.conversation.transcript import PAGE_BYTES, newest_that_fit
+from core.conversation.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from core.generation.failure import failed
 from core.llm.providers import LARGEST_COUNT, ErrorKind, ProviderError
-from core.message import Message
 from core.runtime import Runtime
 from core.session_service import Credential
 from core.stores.tables import Session
-from core.transcript import PAGE_BYTES, newest_that_fit
-from core.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from tests.conftest import new_user
 
 BEGIN = datetime.now(UTC) - timedelta(hours=1)
