@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import stranger
 from bench.child import child
-from core.session_service import Credential
+from core.sessions.service import Credential
 from tests.valkey import Valkey
 from tests.web_process import WebProcess
 

@@ -8,7 +8,6 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
-from core.actions import Actions
 from core.audit import Audit
 from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
@@ -17,7 +16,6 @@ from core.auth.logins import Logins
 from core.auth.oidc import Issuer, Tokens
 from core.auth.passwords import Passwords
 from core.auth.proofs import Proofs
-from core.claim import Claims
 from core.clock import Clock, SystemClock
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
@@ -40,7 +38,6 @@ from core.healing import Healing
 from core.idempotency import Idempotency
 from core.invariants import Invariants
 from core.last_check import LastCheck
-from core.lifetime import Lifetime
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
@@ -53,10 +50,13 @@ from core.presence import Presence
 from core.replies import Replies
 from core.revocations import Revocations
 from core.runs import Runs
-from core.session_service import SessionService
+from core.sessions.actions import Actions
+from core.sessions.claim import Claims
+from core.sessions.lifetime import Lifetime
+from core.sessions.service import SessionService
+from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
-from core.sweep import Sweeper
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin

@@ -8,7 +8,7 @@ from core.auth.principal import Principal
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.limits.message_limits import owner_of
 from core.replies import Reply
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import changes, limits, stream_slots
 from web.address import client_address

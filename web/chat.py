@@ -18,7 +18,7 @@ from core.errors import (
 )
 from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import admission, answers, changes, limits, stream_slots
 from web.bodies import ChatMessage, Nothing, parse

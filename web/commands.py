@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from celery_config import HOLDER, TaskNames
 from core.errors import Unavailable
 from core.replies import Replies, Reply, holder_of
-from core.session_service import Credential
+from core.sessions.service import Credential
 from web.hub import Hub
 
 STALE = 300

@@ -7,7 +7,7 @@ from flask import Response, request
 from core.auth.devices import LIVES, Device
 from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
-from core.session_service import Credential
+from core.sessions.service import Credential
 from web.parts import parts
 
 

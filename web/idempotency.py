@@ -24,7 +24,7 @@ from core.idempotency import KEPT, Answered, Begun, Request
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
 from core.replies import KEPT as TASK_KEPT
-from core.session_service import Credential
+from core.sessions.service import Credential
 from web import limits
 from web.address import client_address
 from web.admission import current_session, new_credential

@@ -21,7 +21,7 @@ from core.errors import (
 )
 from core.limits.message_limits import owner_of
 from core.replies import Reply
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import admission, answers, changes, paging, reading
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse

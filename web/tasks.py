@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify
 from core.errors import NotOwner, SessionRequired, UnknownTask
 from core.replies import Reply, holder_of
 from core.secret import parse_id
-from core.session_service import Credential
+from core.sessions.service import Credential
 from web import admission, answers
 from web.credentials import session_credential
 from web.documented import documented

@@ -35,9 +35,9 @@ from core.errors import (
     UnknownLogin,
 )
 from core.revocations import Revocations
+from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User
-from core.sweep import Sweeper
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from uuid_utils.compat import uuid7
 
 from core.clock import Clock
 from core.errors import LoginInvalid
-from core.lifetime import Lifetime
 from core.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
+from core.sessions.lifetime import Lifetime
 from core.stores.tables import Login
 
 MOST = 50

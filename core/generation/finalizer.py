@@ -25,7 +25,7 @@ from core.generation.attempts import Attempt, Attempts, Lost, lock_session, matc
 from core.generation.events import AnswerLog
 from core.limits.message_limits import MessageLimits
 from core.llm.providers import Usage
-from core.session_service import SessionService
+from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 

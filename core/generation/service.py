@@ -38,7 +38,7 @@ from core.generation.scheduler import LONGEST_WAIT, Line, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.standing import Standing
 from core.llm.client_pool import ClientPool
-from core.session_service import SessionService, is_held_as
+from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.text.characters import one_line, storable

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from core.conversation.event_log import EventLog
-from core.session_service import Credential
+from core.sessions.service import Credential
 from tests.certificate import certify
 from tests.nginx import MISSING, Nginx, find_nginx
 from tests.valkey import Valkey

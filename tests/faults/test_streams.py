@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.conversation.event_log import keys
-from core.session_service import Credential
+from core.sessions.service import Credential
 from tests.faults.reader import Reader, check
 from tests.faults.writer import Writer
 from tests.valkey import Valkey

@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 from core.conversation.event_log import keys
 from core.conversation.message import Message
-from core.session_service import Credential
+from core.sessions.service import Credential
 from tests.valkey import Valkey
 from tests.web.test_messages import WIDE
 from tests.web_process import WebProcess

@@ -19,7 +19,7 @@ from core.last_check import KEPT, KEY
 from core.llm.providers import ErrorKind, ProviderError
 from core.presence import Presence
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock

@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 from core.auth.api_keys import ApiKeys
 from core.clock import SystemClock
 from core.conversation.event_log import EventLog, channel
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import User
 from tests.cable import Cable
 from tests.postgres import Postgres

@@ -15,7 +15,7 @@ from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
 from core.replies import Reply
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
 from tests.waiting import wait_for
 from tests.workers.conversation import TERMINAL, Conversation, locked

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores import tables
 from tests.chat_templates import TEMPLATES, Refused, render

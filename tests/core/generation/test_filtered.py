@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
 from tests.conftest import new_user
 from tests.honest import said

@@ -17,7 +17,7 @@ from core.generation.attempts import ENTRY
 from core.generation.service import ADMISSION, Accepted
 from core.llm.providers import openai_compatible
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.provider import ANSWER, ProviderServer

@@ -17,7 +17,7 @@ from core.errors import NothingToStop, Unavailable
 from core.generation.service import Accepted
 from core.llm.providers import ErrorKind, ProviderError, openai_compatible
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores import tables
 from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user

@@ -21,7 +21,7 @@ from core.llm.client_pool import ClientPool
 from core.llm.providers import ErrorKind, ProviderError, Turn
 from core.llm.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
 from tests.dialects import DIALECTS
 from tests.provider import ANSWER, Handler, Manner, ProviderServer, pieces

@@ -20,7 +20,7 @@ from core.errors import (
 )
 from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
-from core.session_service import Credential, SessionService
+from core.sessions.service import Credential, SessionService
 from core.settings import Settings
 from core.stores.database import Database
 from core.stores.tables import Session

@@ -24,7 +24,7 @@ from core.errors import (
 )
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.session_service import Credential, SessionService
+from core.sessions.service import Credential, SessionService
 from core.settings import Settings
 from core.stores.database import Database, migrate
 from core.stores.tables import Session

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.lifetime import Lifetime
+from core.sessions.lifetime import Lifetime
 
 BIRTH = datetime(2026, 1, 1, tzinfo=UTC)
 seconds = st.integers(min_value=1, max_value=10**7).map(lambda value: timedelta(seconds=value))

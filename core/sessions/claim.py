@@ -10,7 +10,7 @@ from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress
 from core.revocations import Revocations
-from core.session_service import SessionService
+from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import LIVE, Generation, Removal, Session
 

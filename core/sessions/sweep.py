@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
 from core.conversation.removals import Removals
-from core.session_service import SessionService
+from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, Session, User
 

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 from core.clock import SystemClock
 from core.errors import RateLimited, Unavailable, UnknownModel
 from core.runtime import Runtime
-from core.session_service import SessionService
+from core.sessions.service import SessionService
 from core.settings import Settings
 
 ADDRESS = "192.0.2.1"

@@ -30,9 +30,9 @@ from core.errors import (
     Unavailable,
     VersionConflict,
 )
-from core.lifetime import Lifetime
 from core.limits.buckets import creation_buckets, owner_buckets
 from core.limits.rate_limit import Decision, RateLimiter
+from core.sessions.lifetime import Lifetime
 from core.settings import Settings
 from core.stores.tables import Session, User
 

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
-from core.session_service import SessionService
+from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import Session
 
