@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from flask import Flask, Response, g
 
 from core.limits.rate_limit import Bucket
-from core.limits.standing import Standing
+from core.limits.status import Standing
 from web.parts import parts
 
 _NOTED = "limit_standings"

@@ -36,7 +36,7 @@ from core.generation.attempts import ENTRY, keep_log_until
 from core.generation.finalizer import RETRACTS, End, Endings
 from core.generation.scheduler import LONGEST_WAIT, Line, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
-from core.limits.standing import Standing
+from core.limits.status import Standing
 from core.llm.client_pool import ClientPool
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database

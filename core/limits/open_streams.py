@@ -21,7 +21,7 @@ from core.errors import RateLimited, Unavailable
 from core.limits.buckets import address_buckets
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter, answering
-from core.limits.standing import Standing
+from core.limits.status import Standing
 
 # A subject's key is a hash: process -> "order:number of its streams". The number is absolute and the order grows with
 # every change in that process, so that a command which comes late, or twice, does no harm.
