@@ -20,7 +20,7 @@ from celery import Celery
 from bench.provider import Manner
 from celery_config import QueueNames, TaskNames
 from core.conversation.event_log import PAGE
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings

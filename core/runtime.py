@@ -46,9 +46,9 @@ from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 from core.llm.probe import Prober
-from core.presence import Presence
-from core.replies import Replies
-from core.revocations import Revocations
+from core.messaging.consumers import Presence
+from core.messaging.replies import Replies
+from core.messaging.revocations import Revocations
 from core.runs import Runs
 from core.sessions.actions import Actions
 from core.sessions.claim import Claims

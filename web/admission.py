@@ -7,7 +7,7 @@ from flask import request
 from core.auth.principal import Principal
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.limits.message_limits import owner_of
-from core.replies import Reply
+from core.messaging.replies import Reply
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import changes, limits, stream_slots

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
 from core.errors import Unavailable
-from core.replies import Replies, Reply, holder_of
+from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.service import Credential
 from web.hub import Hub
 

@@ -25,8 +25,8 @@ from redis.exceptions import ReadOnlyError, RedisError
 from core.auth.proofs import Proof, Proofs
 from core.conversation.event_log import EventLog, Position, session_of
 from core.errors import Unavailable
-from core.replies import Reply
-from core.revocations import CHANNEL as REVOKED
+from core.messaging.replies import Reply
+from core.messaging.revocations import CHANNEL as REVOKED
 from web.queues import NOTHING
 from web.sse import frame
 from web.subscription import Announced, Subscription

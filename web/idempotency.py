@@ -23,7 +23,7 @@ from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.idempotency import KEPT, Answered, Begun, Request
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
-from core.replies import KEPT as TASK_KEPT
+from core.messaging.replies import KEPT as TASK_KEPT
 from core.sessions.service import Credential
 from web import limits
 from web.address import client_address

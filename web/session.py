@@ -20,7 +20,7 @@ from core.errors import (
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
-from core.replies import Reply
+from core.messaging.replies import Reply
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import admission, answers, changes, paging, reading

@@ -5,7 +5,7 @@ import hmac
 from flask import Blueprint, Response, jsonify
 
 from core.errors import NotOwner, SessionRequired, UnknownTask
-from core.replies import Reply, holder_of
+from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
 from web import admission, answers

@@ -34,7 +34,7 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
-from core.revocations import Revocations
+from core.messaging.revocations import Revocations
 from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User
@@ -53,7 +53,7 @@ class LoggedIn:
 class Accounts:
     """Everything that people do with their accounts. An ordinary object, given its collaborators.
 
-    What ends a login says so to the streams that it has opened (core/revocations.py). Where the browser gets a new
+    What ends a login says so to the streams that it has opened (core/messaging/revocations.py). Where the browser gets a new
     one in its place, the caller does that, once the browser has it.
     """
 

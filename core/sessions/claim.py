@@ -9,7 +9,7 @@ from core.conversation.message import Message
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress
-from core.revocations import Revocations
+from core.messaging.revocations import Revocations
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import LIVE, Generation, Removal, Session

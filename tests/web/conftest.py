@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from celery_config import QueueNames
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runs import Runs
 from core.runtime import Runtime
 from core.settings import Settings

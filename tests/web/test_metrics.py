@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from core.last_check import KEPT, KEY
 from core.llm.providers import ErrorKind, ProviderError
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings

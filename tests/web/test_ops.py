@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from web.app import create_app
 

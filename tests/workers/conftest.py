@@ -87,7 +87,7 @@ def celery_broker(valkey: Valkey) -> Broker:
 
 @pytest.fixture
 def celery_backend_cluster() -> None:
-    """None: replies are our own (core/replies.py)."""
+    """None: replies are our own (core/messaging/replies.py)."""
 
 
 @pytest.fixture(scope="package")

@@ -18,7 +18,7 @@ from pytest_celery import CeleryTestBroker, CeleryTestWorker
 from redis import Redis
 
 from celery_config import QueueNames
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 

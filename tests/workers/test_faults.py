@@ -13,7 +13,7 @@ from redis import Redis
 
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
-from core.replies import Reply
+from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 
 from celery_config import QueueNames
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.provider import ProviderServer

@@ -7,7 +7,7 @@ import pytest
 
 from celery_config import QueueNames
 from core.errors import Unavailable
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
 from core.conversation.event_log import keys
-from core.replies import Reply
+from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
