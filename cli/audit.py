@@ -32,9 +32,9 @@ def show_audit(since: str | None, kind: str | None, user: str | None, limit: int
 def _read(since: datetime | None, kind: str | None, user_id: UUID | None, limit: int | None) -> list[AuditEvent]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.audit import Audit
     from core.clock import SystemClock
     from core.errors import Unavailable
+    from core.operations.audit import Audit
     from core.stores.database import Database
 
     url = read_settings().database_url

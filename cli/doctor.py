@@ -210,7 +210,7 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from core.runs import JOBS, Runs
+    from core.operations.schedule import JOBS, Runs
 
     # A Redis that is away has had its line, and a system that does not run has no schedule.
     with (

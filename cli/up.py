@@ -24,8 +24,8 @@ from cli.procfile import read_procfile
 from cli.state import RunningSystem, StateDirectory
 from cli.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
 from cli.valkey import socket_path, valkey_answers, valkey_program
-from core.descriptors import raise_limit
 from core.llm.catalog import ModelCatalog
+from core.operations.file_descriptors import raise_limit
 from core.settings import Settings
 from core.stores.redis_url import socket_url
 from core.text.masking import masked

@@ -8,7 +8,6 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
-from core.audit import Audit
 from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
 from core.auth.identity import Identity
@@ -34,10 +33,7 @@ from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
 from core.generation.writer import Writer
-from core.healing import Healing
 from core.idempotency import Idempotency
-from core.invariants import Invariants
-from core.last_check import LastCheck
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
@@ -49,7 +45,11 @@ from core.llm.probe import Prober
 from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
-from core.runs import Runs
+from core.operations.audit import Audit
+from core.operations.healing import Healing
+from core.operations.invariants import Invariants
+from core.operations.last_check import LastCheck
+from core.operations.schedule import Runs
 from core.sessions.actions import Actions
 from core.sessions.claim import Claims
 from core.sessions.lifetime import Lifetime

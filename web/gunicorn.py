@@ -11,7 +11,7 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
-from core.descriptors import raise_limit  # noqa: E402
+from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
 from web.connections import KEEPALIVE  # noqa: E402
 from web.parts import KEY  # noqa: E402

@@ -4,9 +4,9 @@ from typing import cast
 
 from flask import g
 
-from core.audit import Kind
 from core.auth.principal import Principal
 from core.errors import NotOwner, RateLimited, SwitchboardError
+from core.operations.audit import Kind
 from web.credentials import named_session
 from web.parts import parts
 

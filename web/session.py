@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from core.audit import Kind
 from core.conversation.transcript import PAGE
 from core.conversation.words import UnknownMessage
 from core.errors import (
@@ -21,6 +20,7 @@ from core.errors import (
 )
 from core.limits.message_limits import owner_of
 from core.messaging.replies import Reply
+from core.operations.audit import Kind
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import admission, answers, changes, paging, reading

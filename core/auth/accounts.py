@@ -14,7 +14,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.audit import Audit, Kind
 from core.auth.api_keys import ApiKeys, KeyCredential
 from core.auth.devices import Device
 from core.auth.email_address import normal_address
@@ -35,6 +34,7 @@ from core.errors import (
     UnknownLogin,
 )
 from core.messaging.revocations import Revocations
+from core.operations.audit import Audit, Kind
 from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
-from core.runs import Runs
+from core.operations.schedule import Runs
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import migrate

@@ -14,8 +14,8 @@ from redis import Redis
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from core.audit import Kind
 from core.limits.rate import parse_rate
+from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Login, Session

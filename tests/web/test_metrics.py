@@ -15,9 +15,9 @@ from redis import Redis
 from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
-from core.last_check import KEPT, KEY
 from core.llm.providers import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
+from core.operations.last_check import KEPT, KEY
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
@@ -67,7 +67,7 @@ def check_invariants(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Calla
     from workers import maintenance  # makes a worker's Celery application, which no other test here wants
 
     monkeypatch.setattr(maintenance, "runtime", runtime)
-    monkeypatch.setattr("core.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
     return maintenance.check_invariants  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from celery import Celery
 from sqlalchemy import update
 
 from celery_config import TaskNames, beat_schedule
-from core.last_check import KEPT
+from core.operations.last_check import KEPT
 from core.runtime import Runtime
 from core.stores.tables import Generation
 from tests.waiting import wait_for

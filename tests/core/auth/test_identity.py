@@ -12,7 +12,6 @@ from redis import Redis
 from sqlalchemy import func, select, text, update
 from uuid_utils.compat import uuid7
 
-from core.audit import Kind
 from core.auth import api_keys, logins
 from core.auth.api_keys import KeyCredential
 from core.auth.logins import LoginCredential
@@ -32,6 +31,7 @@ from core.errors import (
     UnknownKey,
     UnknownLogin,
 )
+from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from core.audit import REMEMBERED, Audit, Kind
+from core.operations.audit import REMEMBERED, Audit, Kind
 from core.stores.database import Database
 from tests.conftest import TurnableClock
 

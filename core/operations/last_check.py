@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from redis import Redis
 
 from core.clock import Clock
-from core.invariants import Finding
+from core.operations.invariants import Finding
 
 KEY = "sb:invariants"
 HEALED = "sb:invariants:healed"

@@ -7,14 +7,14 @@ from redis import Redis
 from sqlalchemy import select
 
 from core.conversation.event_log import EventLog, keys
-from core.invariants import BATCH, Finding
 from core.limits.rate_limit import PREFIX
+from core.operations.invariants import BATCH, Finding
 from core.stores.database import Database
 from core.stores.tables import Session
 
 
 class Healing:
-    """What is found broken has been so at two looks; see core/invariants.py."""
+    """What is found broken has been so at two looks; see core/operations/invariants.py."""
 
     def __init__(self, database: Database, redis: Redis, log: EventLog) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What must hold whatever has died: looked at from outside, changing nothing. core/healing.py mends."""
+"""What must hold whatever has died: looked at from outside, changing nothing. core/operations/healing.py mends."""
 
 import json
 import time
