@@ -6,25 +6,9 @@ from flask import Flask
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
-from web import (
-    auth,
-    body_limits,
-    chat,
-    config,
-    docs,
-    limits,
-    ops,
-    pages,
-    probe,
-    problems,
-    security,
-    session,
-    sessions,
-    stream,
-    stream_slots,
-    tasks,
-)
+from web import body_limits, docs, limits, pages, problems, security, stream_slots
 from web.address import trust_proxies
+from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.bodies import MAX_BODY
 from web.commands import Commands
 from web.hub import Hub
@@ -56,10 +40,10 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
     if runtime.settings.oidc_login:
-        from web import oidc_login  # Authlib takes time and memory, where nobody else needs it
+        from web.api import oidc
 
-        app.register_blueprint(oidc_login.blueprint)
-    app.register_blueprint(stream.events)
+        app.register_blueprint(oidc.blueprint)
+    app.register_blueprint(events.events)
     app.register_blueprint(pages.pages)
     problems.register(app)
     return app

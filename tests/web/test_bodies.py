@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 import celery_config
-from tests.web.test_session import _problem
+from tests.web.api.test_session import _problem
 from web.address import nearest_stranger
 from web.app import create_app
 from web.bodies import MAX_BODY, SMALL_BODY

@@ -11,7 +11,7 @@ from core.conversation.event_log import keys
 from core.conversation.message import Message
 from core.sessions.service import Credential
 from tests.valkey import Valkey
-from tests.web.test_messages import WIDE
+from tests.web.api.test_messages import WIDE
 from tests.web_process import WebProcess
 
 READS = 100

@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user
 from tests.waiting import wait_for
-from tests.web.test_session import _answered, _create, _problem
+from tests.web.api.test_session import _answered, _create, _problem
 from web.app import create_app
 from web.idempotency import parse_key
 

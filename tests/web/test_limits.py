@@ -24,7 +24,7 @@ from core.stores.tables import Session
 from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for
-from tests.web.test_session import WORKERS_OWN, _answered
+from tests.web.api.test_session import WORKERS_OWN, _answered
 from web.app import create_app
 from web.parts import KEY
 

@@ -266,7 +266,7 @@ def test_a_program_is(case: Case, url: str, program: Caller) -> None:
 
 def _try(case: Case, url: str, caller: Caller) -> None:
     if (case.method, case.path) == ("GET", "/chat/sse") and caller.headers():
-        return  # a stream that has no end; tests/web/test_chat.py reads it
+        return  # a stream that has no end; tests/web/api/test_chat.py reads it
     try:
         response = case.call_and_validate(checks=CHECKS, base_url=url, headers=caller.headers(), timeout=20)
     except ChunkedEncodingError:

@@ -18,7 +18,7 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import Base, Generation, Message, Session
 from tests.valkey import Valkey
-from tests.web.test_session import _create
+from tests.web.api.test_session import _create
 from web.app import create_app
 from web.parts import KEY
 

@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 from core.conversation.event_log import channel
 from core.runtime import Runtime
 from tests.waiting import wait_for
+from tests.web.api.test_events import Listener
+from tests.web.api.test_session import _answered, _create
 from tests.web.sse import ServerEvent, events
-from tests.web.test_session import _answered, _create
-from tests.web.test_stream import Listener
 from web.app import create_app
 from web.parts import KEY
 

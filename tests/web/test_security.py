@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from core.runtime import Runtime
-from tests.web.test_session import _create, _problem
+from tests.web.api.test_session import _create, _problem
 from web.app import create_app
 from web.cross_site import same_site
 

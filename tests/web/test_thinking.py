@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from tests.provider import ANSWER, THOUGHT, ProviderServer
 from tests.told import Told
 from tests.waiting import wait_for
+from tests.web.api.test_chat import _stream, _until_end
 from tests.web.sse import ServerEvent, events
-from tests.web.test_chat import _stream, _until_end
 from web.answers import Event, Export, Messages
 
 

@@ -3,11 +3,12 @@
 from flask import Blueprint, Response, jsonify
 
 from core.errors import InvalidBody
-from web import answers, paging
+from web import answers
+from web.api import paging
+from web.api.session import personal
 from web.documented import documented
 from web.parts import parts
 from web.principal import required_principal
-from web.session import personal
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 

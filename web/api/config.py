@@ -4,9 +4,9 @@ from flask import Blueprint, Response, jsonify
 from redis.exceptions import RedisError
 
 from web import answers
+from web.api.session import switch_model
 from web.documented import documented
 from web.parts import parts
-from web.session import switch_model
 
 blueprint = Blueprint("config", __name__, url_prefix="/config")
 

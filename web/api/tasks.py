@@ -9,11 +9,11 @@ from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
 from web import admission, answers
+from web.api.session import personal
 from web.credentials import session_credential
 from web.documented import documented
 from web.parts import parts
 from web.principal import current_principal
-from web.session import personal
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 

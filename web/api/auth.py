@@ -27,6 +27,7 @@ from core.limits.buckets import account_buckets, address_buckets, known_buckets,
 from core.stores.tables import ApiKey, Login, Session, User
 from web import answers, changes, limits
 from web.address import client_address
+from web.api.session import personal
 from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 from web.credentials import (
     clear_cookie,
@@ -41,7 +42,6 @@ from web.credentials import (
 from web.documented import documented
 from web.parts import parts
 from web.principal import current_principal, person_at_browser, required_principal
-from web.session import personal
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 

@@ -23,7 +23,8 @@ from core.messaging.replies import Reply
 from core.operations.audit import Kind
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import admission, answers, changes, paging, reading
+from web import admission, answers, changes
+from web.api import paging, reading
 from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, session_cookie, set_cookie
 from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented

@@ -11,9 +11,9 @@ from flask import Blueprint, Response
 
 from core.errors import RateLimited
 from web import stream_slots
+from web.api.events import HEADERS
 from web.documented import documented
 from web.sse import COMMENT, frame
-from web.stream import HEADERS
 
 EVENTS = 5
 PAUSE = 0.2

@@ -21,14 +21,14 @@ from core.limits.message_limits import owner_of
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import admission, answers, changes, limits, stream_slots
+from web.api.events import events, first_event
+from web.api.session import personal
 from web.bodies import ChatMessage, Nothing, parse
 from web.credentials import set_cookie
 from web.documented import IDEMPOTENCY_KEY, Stream, documented
 from web.idempotency import idempotent
 from web.parts import parts
 from web.plan import planned
-from web.session import personal
-from web.stream import events, first_event
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from core.llm.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.provider import ANSWER, ProviderServer
 from tests.waiting import wait_for
+from tests.web.api.test_session import _answered, _create, _problem
 from tests.web.sse import ServerEvent, events
-from tests.web.test_session import _answered, _create, _problem
 from web.app import create_app
 
 TERMINAL = ("done", "failed", "stopped")

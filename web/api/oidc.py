@@ -7,7 +7,8 @@ from core.errors import LoginFailed, RateLimited
 from core.limits.buckets import KNOWN, address_buckets
 from web import limits
 from web.address import client_address
-from web.auth import announce_after
+from web.api.auth import announce_after
+from web.api.session import personal
 from web.credentials import (
     clear_oidc_cookie,
     login_before,
@@ -17,7 +18,6 @@ from web.credentials import (
 )
 from web.documented import TEXT, Parameter, documented
 from web.parts import parts
-from web.session import personal
 
 blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")
 
