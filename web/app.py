@@ -9,10 +9,10 @@ from core.stores.database import WEB_PATIENCE
 from web import body_limits, docs, limits, pages, problems, security, stream_slots
 from web.address import trust_proxies
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
-from web.bodies import MAX_BODY
 from web.commands import Commands
 from web.hub import Hub
 from web.parts import KEY, Parts
+from web.schemas.requests import MAX_BODY
 
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""

@@ -1,12 +1,12 @@
-"""How long a request's body may be: what its kind of body says (web/bodies.py), before anything reads it."""
+"""How long a request's body may be: what its kind of body says (web/schemas/requests.py), before anything reads it."""
 
 from urllib.parse import unquote
 
 from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web.bodies import Body
 from web.documented import documentation
+from web.schemas.requests import Body
 
 
 def register(app: Flask) -> None:

@@ -8,7 +8,7 @@ from flask import Response
 from pydantic import BaseModel
 
 from core.errors import SwitchboardError
-from web.bodies import Body
+from web.schemas.requests import Body
 
 Access = Literal["open", "anybody", "session", "user"]
 """Who may call it: `open` does not look at credentials, `anybody` does but needs none, `session` needs a session's

@@ -16,12 +16,12 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.bodies import SMALL_BODY
 from web.body_limits import limit_of
 from web.chunks import read_chunked
 from web.connections import PEER_SHARE, Connection, Connections, TooSlow
 from web.head import MAX_HEAD
 from web.parts import KEY
+from web.schemas.requests import SMALL_BODY
 from web.security import HEADERS
 
 LEFT_OVER = 64 * 1024

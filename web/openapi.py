@@ -29,9 +29,9 @@ from core.errors import (
     Unavailable,
     WrongHost,
 )
-from web.answers import Event, Problem
 from web.cross_site import SAFE, STREAM
 from web.documented import IDEMPOTENCY_KEY, Documentation, Stream, documentation
+from web.schemas.responses import Event, Problem
 
 Json = dict[str, Any]
 REFERENCE = "#/components/schemas/{model}"

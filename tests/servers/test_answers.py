@@ -11,7 +11,7 @@ from tests.servers.case import Case
 from tests.servers.chats import Chats
 from tests.servers.replay import GOOD, Replay
 from tests.servers.streams import CASES
-from web.answers import Message
+from web.schemas.responses import Message
 
 every_case = pytest.mark.parametrize("name", CASES)
 

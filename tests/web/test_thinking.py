@@ -11,7 +11,7 @@ from tests.told import Told
 from tests.waiting import wait_for
 from tests.web.api.test_chat import _stream, _until_end
 from tests.web.sse import ServerEvent, events
-from web.answers import Event, Export, Messages
+from web.schemas.responses import Event, Export, Messages
 
 
 def _told(events: list[Any], told: Told | None = None) -> Told:

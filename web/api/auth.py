@@ -25,10 +25,9 @@ from core.errors import (
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
 from core.stores.tables import ApiKey, Login, Session, User
-from web import answers, changes, limits
+from web import changes, limits
 from web.address import client_address
 from web.api.session import personal
-from web.bodies import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 from web.credentials import (
     clear_cookie,
     clear_device_cookie,
@@ -42,13 +41,15 @@ from web.credentials import (
 from web.documented import documented
 from web.parts import parts
 from web.principal import current_principal, person_at_browser, required_principal
+from web.schemas import responses
+from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
 
 @blueprint.post("/register")
 @documented(
-    {201: answers.User},
+    {201: responses.User},
     access="open",
     body=Credentials,
     raises=(RegistrationClosed, EmailTaken, PasswordRefused, RateLimited),
@@ -61,7 +62,7 @@ def register() -> Response:
 
 
 @blueprint.post("/login")
-@documented({200: answers.User}, access="open", body=Credentials, raises=(LoginFailed, RateLimited))
+@documented({200: responses.User}, access="open", body=Credentials, raises=(LoginFailed, RateLimited))
 def login() -> Response:
     """Log in."""
     body = parse(Credentials)
@@ -82,7 +83,7 @@ def logout() -> Response:
 
 
 @blueprint.get("/me")
-@documented({200: answers.Me}, access="user")
+@documented({200: responses.Me}, access="user")
 def me() -> Response:
     """Who the request speaks for, and what can be done here to become somebody."""
     principal = current_principal()
@@ -130,7 +131,7 @@ def change_password() -> Response:
 
 
 @blueprint.get("/logins")
-@documented({200: answers.Logins}, access="user")
+@documented({200: responses.Logins}, access="user")
 def logins() -> Response:
     """The browsers that the user is logged in with."""
     principal = required_principal()
@@ -148,7 +149,7 @@ def end_login(login_id: UUID) -> Response:
 
 
 @blueprint.post("/keys")
-@documented({201: answers.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys, RateLimited))
+@documented({201: responses.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys, RateLimited))
 def create_key() -> Response:
     """Make an API key. This answer is the only one that holds it."""
     body = parse(CreateKey)
@@ -162,7 +163,7 @@ def create_key() -> Response:
 
 
 @blueprint.get("/keys")
-@documented({200: answers.ApiKeys}, access="user")
+@documented({200: responses.ApiKeys}, access="user")
 def keys() -> Response:
     """The user's API keys, without their secrets."""
     found = parts().runtime.accounts.keys(required_principal())

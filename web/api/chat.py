@@ -20,15 +20,16 @@ from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import admission, answers, changes, limits, stream_slots
+from web import admission, changes, limits, stream_slots
 from web.api.events import events, first_event
 from web.api.session import personal
-from web.bodies import ChatMessage, Nothing, parse
 from web.credentials import set_cookie
 from web.documented import IDEMPOTENCY_KEY, Stream, documented
 from web.idempotency import idempotent
 from web.parts import parts
 from web.plan import planned
+from web.schemas import responses
+from web.schemas.requests import ChatMessage, Nothing, parse
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ REFUSALS = (
 
 @blueprint.post("")
 @idempotent(in_session=True)
-@documented({202: answers.Accepted}, access="anybody", body=ChatMessage, raises=REFUSALS, takes=(IDEMPOTENCY_KEY,))
+@documented({202: responses.Accepted}, access="anybody", body=ChatMessage, raises=REFUSALS, takes=(IDEMPOTENCY_KEY,))
 def chat() -> Response:
     """Take a message; its answer goes to the session's events."""
     accepted, _, issued = _accept()
@@ -68,7 +69,7 @@ def chat_sse() -> Response:
 
 
 @blueprint.post("/stop")
-@documented({202: answers.Stopped}, access="session", body=Nothing, raises=(NothingToStop, RateLimited))
+@documented({202: responses.Stopped}, access="session", body=Nothing, raises=(NothingToStop, RateLimited))
 def stop() -> Response:
     """Stop the answer; what has been shown of it is kept."""
     parse(Nothing)

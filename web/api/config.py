@@ -3,16 +3,16 @@
 from flask import Blueprint, Response, jsonify
 from redis.exceptions import RedisError
 
-from web import answers
 from web.api.session import switch_model
 from web.documented import documented
 from web.parts import parts
+from web.schemas import responses
 
 blueprint = Blueprint("config", __name__, url_prefix="/config")
 
 
 @blueprint.get("/models")
-@documented({200: answers.Models}, access="open")
+@documented({200: responses.Models}, access="open")
 def models() -> Response:
     """The models on offer."""
     runtime = parts().runtime

@@ -4,24 +4,24 @@ from flask import Blueprint, Response, jsonify
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from core.errors import OperatorOnly, Unavailable
-from web import answers
 from web.documented import documented
 from web.metrics import registry
 from web.operators import require_operator
 from web.readiness import readiness
+from web.schemas import responses
 
 blueprint = Blueprint("ops", __name__)
 
 
 @blueprint.get("/healthz")
-@documented({200: answers.Health}, access="open")
+@documented({200: responses.Health}, access="open")
 def healthz() -> Response:
     """The process is alive."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
-@documented({200: answers.Ready}, access="open")
+@documented({200: responses.Ready}, access="open")
 def readyz() -> Response:
     """The database, Redis and the broker answer, every queue has a consumer, and what runs on a schedule does run;
     503 names what is missing."""

@@ -23,14 +23,15 @@ from core.messaging.replies import Reply
 from core.operations.audit import Kind
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import admission, answers, changes
+from web import admission, changes
 from web.api import paging, reading
-from web.bodies import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 from web.credentials import clear_cookie, session_cookie, set_cookie
 from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.idempotency import idempotent
 from web.parts import parts
 from web.principal import required_principal
+from web.schemas import responses
+from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
@@ -44,7 +45,7 @@ BEFORE = paging.before_parameter("The `before` of the page that came last, or an
 @blueprint.post("/create")
 @idempotent(in_session=False)
 @documented(
-    {201: answers.Session, 202: answers.Pending},
+    {201: responses.Session, 202: responses.Pending},
     access="anybody",
     body=CreateSession,
     raises=(UnknownModel, RateLimited, TooManySessions),
@@ -64,7 +65,7 @@ def create() -> Response:
 
 
 @blueprint.get("/current")
-@documented({200: answers.CurrentSession}, access="session", etag=True)
+@documented({200: responses.CurrentSession}, access="session", etag=True)
 def current() -> Response:
     """The session, and its live generation."""
     runtime = parts().runtime
@@ -76,7 +77,7 @@ def current() -> Response:
 
 @blueprint.post("/open")
 @documented(
-    {200: answers.Session},
+    {200: responses.Session},
     access="user",
     body=OpenSession,
     raises=(NotOwner, SessionInvalid, SessionExpired, RateLimited),
@@ -94,7 +95,7 @@ def open_session() -> Response:
 
 
 @blueprint.post("/refresh")
-@documented({200: answers.Session}, access="session", body=Nothing, raises=(RateLimited,), etag=True)
+@documented({200: responses.Session}, access="session", body=Nothing, raises=(RateLimited,), etag=True)
 def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
@@ -109,7 +110,7 @@ def refresh() -> Response:
 
 @blueprint.post("/model")
 @documented(
-    {200: answers.Session, 202: answers.Pending},
+    {200: responses.Session, 202: responses.Pending},
     access="session",
     body=SwitchModel,
     raises=(UnknownModel, VersionConflict, RateLimited),
@@ -129,7 +130,7 @@ def switch_model() -> Response:
 
 
 @blueprint.get("/messages")
-@documented({200: answers.Messages}, access="session", raises=(InvalidBody, RateLimited), takes=(LIMIT, BEFORE))
+@documented({200: responses.Messages}, access="session", raises=(InvalidBody, RateLimited), takes=(LIMIT, BEFORE))
 def messages() -> Response:
     """A page of the words so far, the newest first, and the place in the events that they reflect."""
     limit, before = paging.limit(LIMIT), paging.before("the id of a message of this session is needed")
@@ -146,7 +147,7 @@ def messages() -> Response:
 
 
 @blueprint.get("/export")
-@documented({200: answers.Export}, access="session", raises=(RateLimited,))
+@documented({200: responses.Export}, access="session", raises=(RateLimited,))
 def export() -> Response:
     """Everything that is stored about the session."""
     session = admission.current_session()
@@ -160,7 +161,7 @@ def export() -> Response:
 
 @blueprint.post("/claim")
 @documented(
-    {200: answers.Session},
+    {200: responses.Session},
     access="user",
     body=Nothing,
     raises=(
@@ -189,7 +190,7 @@ def claim() -> Response:
 
 
 @blueprint.patch("")
-@documented({200: answers.TitledSession}, access="session", body=RenameSession, raises=(RateLimited,), etag=True)
+@documented({200: responses.TitledSession}, access="session", body=RenameSession, raises=(RateLimited,), etag=True)
 def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)

@@ -3,12 +3,12 @@
 from flask import Blueprint, Response, jsonify
 
 from core.errors import InvalidBody
-from web import answers
 from web.api import paging
 from web.api.session import personal
 from web.documented import documented
 from web.parts import parts
 from web.principal import required_principal
+from web.schemas import responses
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
@@ -17,7 +17,7 @@ BEFORE = paging.before_parameter("The `next` of the last page.")
 
 
 @blueprint.get("")
-@documented({200: answers.Sessions}, access="user", raises=(InvalidBody,), takes=(LIMIT, BEFORE))
+@documented({200: responses.Sessions}, access="user", raises=(InvalidBody,), takes=(LIMIT, BEFORE))
 def sessions() -> Response:
     """The user's sessions, newest first, a page at a time."""
     principal = required_principal()

@@ -8,18 +8,19 @@ from core.errors import NotOwner, SessionRequired, UnknownTask
 from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
-from web import admission, answers
+from web import admission
 from web.api.session import personal
 from web.credentials import session_credential
 from web.documented import documented
 from web.parts import parts
 from web.principal import current_principal
+from web.schemas import responses
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 
 
 @blueprint.get("/<task_id>")
-@documented({200: answers.Task}, access="session", raises=(UnknownTask,))
+@documented({200: responses.Task}, access="session", raises=(UnknownTask,))
 def task(task_id: str) -> Response:
     """The task's state, and its result or problem, for the holder of the session it is about."""
     credential = session_credential()

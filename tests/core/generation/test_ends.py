@@ -12,7 +12,7 @@ from core.llm.providers import ChunkStream, ErrorKind, ProviderError, openai_com
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask
 from tests.provider import ANSWER, THOUGHT, ProviderServer
-from web.answers import Message as MessageOnTheWire
+from web.schemas.responses import Message as MessageOnTheWire
 
 owned_or_not = pytest.mark.parametrize("owned", [False, True], ids=["guest", "owned"])
 FINISH_REASONS = get_args(get_args(MessageOnTheWire.model_fields["finish_reason"].annotation)[0])

@@ -12,8 +12,8 @@ import celery_config
 from tests.web.api.test_session import _problem
 from web.address import nearest_stranger
 from web.app import create_app
-from web.bodies import MAX_BODY, SMALL_BODY
 from web.documented import documentation
+from web.schemas.requests import MAX_BODY, SMALL_BODY
 
 PASSWORD = "correct horse battery"
 MARKS = "\u0301\u0316"
