@@ -5,7 +5,7 @@ from urllib.parse import unquote
 from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web.documented import documentation
+from web.openapi.operation import documentation
 from web.schemas.requests import Body
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, make_response, render_template
 
-from web.documented import documented
-from web.openapi import describe
+from web.openapi.document import describe
+from web.openapi.operation import documented
 
 blueprint = Blueprint("docs", __name__)
 

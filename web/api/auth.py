@@ -38,7 +38,7 @@ from web.credentials import (
     set_device_cookie,
     set_login_cookie,
 )
-from web.documented import documented
+from web.openapi.operation import documented
 from web.parts import parts
 from web.principal import current_principal, person_at_browser, required_principal
 from web.schemas import responses

@@ -24,8 +24,8 @@ from web import admission, changes, limits, stream_slots
 from web.api.events import events, first_event
 from web.api.session import personal
 from web.credentials import set_cookie
-from web.documented import IDEMPOTENCY_KEY, Stream, documented
 from web.idempotency import idempotent
+from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
 from web.parts import parts
 from web.plan import planned
 from web.schemas import responses

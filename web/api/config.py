@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify
 from redis.exceptions import RedisError
 
 from web.api.session import switch_model
-from web.documented import documented
+from web.openapi.operation import documented
 from web.parts import parts
 from web.schemas import responses
 

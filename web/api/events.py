@@ -13,7 +13,7 @@ from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.stores.tables import Session
 from web import admission
 from web.credentials import set_cookie
-from web.documented import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
+from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
 from web.parts import parts
 from web.principal import current_principal
 from web.reader import HEARTBEAT, Reader

@@ -16,7 +16,7 @@ from web.credentials import (
     set_login_cookie,
     set_oidc_cookie,
 )
-from web.documented import TEXT, Parameter, documented
+from web.openapi.operation import TEXT, Parameter, documented
 from web.parts import parts
 
 blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")

@@ -5,7 +5,7 @@ from uuid import UUID
 from flask import request
 
 from core.errors import InvalidBody
-from web.documented import Parameter
+from web.openapi.operation import Parameter
 
 
 def limit_parameter(most: int, default: int) -> Parameter:

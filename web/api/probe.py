@@ -12,7 +12,7 @@ from flask import Blueprint, Response
 from core.errors import RateLimited
 from web import stream_slots
 from web.api.events import HEADERS
-from web.documented import documented
+from web.openapi.operation import documented
 from web.sse import COMMENT, frame
 
 EVENTS = 5

@@ -26,8 +26,8 @@ from core.stores.tables import Session
 from web import admission, changes
 from web.api import paging, reading
 from web.credentials import clear_cookie, session_cookie, set_cookie
-from web.documented import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.idempotency import idempotent
+from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.parts import parts
 from web.principal import required_principal
 from web.schemas import responses

@@ -11,7 +11,7 @@ from core.sessions.service import Credential
 from web import admission
 from web.api.session import personal
 from web.credentials import session_credential
-from web.documented import documented
+from web.openapi.operation import documented
 from web.parts import parts
 from web.principal import current_principal
 from web.schemas import responses

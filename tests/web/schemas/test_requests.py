@@ -12,7 +12,7 @@ import celery_config
 from tests.web.api.test_session import _problem
 from web.address import nearest_stranger
 from web.app import create_app
-from web.documented import documentation
+from web.openapi.operation import documentation
 from web.schemas.requests import MAX_BODY, SMALL_BODY
 
 PASSWORD = "correct horse battery"

@@ -28,8 +28,8 @@ from werkzeug.serving import make_server
 from core.runtime import Runtime
 from core.settings import Settings
 from web.app import create_app
-from web.documented import documentation
-from web.openapi import describe
+from web.openapi.document import describe
+from web.openapi.operation import documentation
 from web.parts import KEY
 
 PAGES = {"static", "pages.index", "docs.page"}
@@ -81,7 +81,9 @@ def test_every_route_is_described(stack: Settings, oidc: bool) -> None:
     for rule in app.url_map.iter_rules():
         if rule.endpoint in PAGES:
             continue
-        assert documentation(app.view_functions[rule.endpoint]), f"{rule} lacks @documented (web/documented.py)"
+        assert documentation(app.view_functions[rule.endpoint]), (
+            f"{rule} lacks @documented (web/openapi/operation.py)"
+        )
         path = rule.rule.replace("<uuid:", "{").replace("<", "{").replace(">", "}")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]

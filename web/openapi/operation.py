@@ -1,4 +1,4 @@
-"""What a handler says about itself, for the API's description (web/openapi.py)."""
+"""What a handler says about itself, for the API's description (web/openapi/document.py)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ from core.errors import (
     WrongHost,
 )
 from web.cross_site import SAFE, STREAM
-from web.documented import IDEMPOTENCY_KEY, Documentation, Stream, documentation
+from web.openapi.operation import IDEMPOTENCY_KEY, Documentation, Stream, documentation
 from web.schemas.responses import Event, Problem
 
 Json = dict[str, Any]
