@@ -33,7 +33,6 @@ from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
 from core.generation.writer import Writer
-from core.idempotency import Idempotency
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
@@ -57,6 +56,7 @@ from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
+from web.idempotency.records import Idempotency
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin

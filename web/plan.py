@@ -2,7 +2,7 @@
 
 from flask import g
 
-from core.idempotency import Plan
+from web.idempotency.records import Plan
 
 
 def planned() -> Plan:

@@ -24,7 +24,7 @@ from web import admission, changes, limits, stream_slots
 from web.api.events import events, first_event
 from web.api.session import personal
 from web.credentials import set_cookie
-from web.idempotency import idempotent
+from web.idempotency.header import idempotent
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
 from web.parts import parts
 from web.plan import planned

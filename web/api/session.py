@@ -26,7 +26,7 @@ from core.stores.tables import Session
 from web import admission, changes
 from web.api import paging, reading
 from web.credentials import clear_cookie, session_cookie, set_cookie
-from web.idempotency import idempotent
+from web.idempotency.header import idempotent
 from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.parts import parts
 from web.principal import required_principal

@@ -20,7 +20,6 @@ from flask import Response, request
 
 from core.auth.principal import Principal
 from core.errors import IdempotencyKeyInvalid, Unavailable
-from core.idempotency import KEPT, Answered, Begun, Request
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
 from core.messaging.replies import KEPT as TASK_KEPT
@@ -29,6 +28,7 @@ from web import limits
 from web.address import client_address
 from web.admission import current_session, new_credential
 from web.credentials import session_credential, set_cookie
+from web.idempotency.records import KEPT, Answered, Begun, Request
 from web.parts import parts
 from web.plan import follow
 from web.principal import current_principal

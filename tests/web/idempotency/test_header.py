@@ -17,7 +17,6 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
-from core.idempotency import Answered, Begun, Idempotency, Request
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Generation, Session
@@ -25,7 +24,8 @@ from tests.conftest import new_user
 from tests.waiting import wait_for
 from tests.web.api.test_session import _answered, _create, _problem
 from web.app import create_app
-from web.idempotency import parse_key
+from web.idempotency.header import parse_key
+from web.idempotency.records import Answered, Begun, Idempotency, Request
 
 HELLO = {"message": "Why?"}
 
@@ -140,7 +140,7 @@ def test_a_key_belongs_to_the_user_who_sent_it(
     key, answers = _key(), []
     for user in (users[0], users[1], users[0]):
         with monkeypatch.context() as patch:
-            for module in ("web.admission", "web.idempotency"):
+            for module in ("web.admission", "web.idempotency.header"):
                 patch.setattr(f"{module}.current_principal", lambda user=user: user)
             # Another address each time: a user is the same everywhere.
             origin = {"REMOTE_ADDR": f"198.51.100.{len(answers)}"}
