@@ -7,8 +7,8 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
 from web import body_limits, docs, limits, pages, problems, security, stream_slots
-from web.address import trust_proxies
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
+from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.hub import Hub
 from web.parts import KEY, Parts

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from flask import Flask, request
 
 from core.errors import CrossSite
-from web.credentials import bearer_token
+from web.auth.credentials import bearer_token
 from web.parts import parts
 
 SAFE = ("GET", "HEAD", "OPTIONS")

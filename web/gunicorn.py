@@ -34,7 +34,7 @@ accesslog = None
 loglevel = "warning"
 control_socket_disable = True
 # Nobody is believed here, whom gunicorn would believe by default: whoever comes from this machine or through a
-# Unix socket. The application reads the proxies' headers (web/address.py), if there are proxies.
+# Unix socket. The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
 from web import limits, refusals
-from web.credentials import clear_login_cookie
+from web.auth.credentials import clear_login_cookie
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from flask import g
 from core.auth.principal import Principal
 from core.errors import NotOwner, RateLimited, SwitchboardError
 from core.operations.audit import Kind
-from web.credentials import named_session
+from web.auth.credentials import named_session
 from web.parts import parts
 
 

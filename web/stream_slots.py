@@ -10,9 +10,9 @@ from flask import Flask, g, request
 
 from core.errors import RateLimited
 from core.limits.open_streams import OpenStreams
-from web.address import client_address
+from web.auth.client_address import client_address
+from web.auth.principal import current_principal
 from web.parts import parts
-from web.principal import current_principal
 
 _TAKEN = "stream_slot"
 LOOKED_AT = 50

@@ -26,9 +26,9 @@ from core.errors import (
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
 from core.stores.tables import ApiKey, Login, Session, User
 from web import changes, limits
-from web.address import client_address
 from web.api.session import personal
-from web.credentials import (
+from web.auth.client_address import client_address
+from web.auth.credentials import (
     clear_cookie,
     clear_device_cookie,
     clear_login_cookie,
@@ -38,9 +38,9 @@ from web.credentials import (
     set_device_cookie,
     set_login_cookie,
 )
+from web.auth.principal import current_principal, person_at_browser, required_principal
 from web.openapi.operation import documented
 from web.parts import parts
-from web.principal import current_principal, person_at_browser, required_principal
 from web.schemas import responses
 from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 

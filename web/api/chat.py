@@ -20,14 +20,15 @@ from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import admission, changes, limits, stream_slots
+from web import changes, limits, stream_slots
 from web.api.events import events, first_event
 from web.api.session import personal
-from web.credentials import set_cookie
+from web.auth import current_session
+from web.auth.creation_plan import planned
+from web.auth.credentials import set_cookie
 from web.idempotency.header import idempotent
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
 from web.parts import parts
-from web.plan import planned
 from web.schemas import responses
 from web.schemas.requests import ChatMessage, Nothing, parse
 
@@ -73,7 +74,7 @@ def chat_sse() -> Response:
 def stop() -> Response:
     """Stop the answer; what has been shown of it is kept."""
     parse(Nothing)
-    session = admission.current_session()
+    session = current_session.current_session()
     changes.admit_uncounted("stop", owner_of(session))
     stopped = parts().runtime.generations.stop(session)
     response = jsonify(session_id=str(session.id), generation_id=str(stopped))
@@ -84,7 +85,7 @@ def stop() -> Response:
 def _accept() -> tuple[Accepted, Session, Credential | None]:
     body = parse(ChatMessage)
     check_size(body.message)
-    session, issued = admission.session_for_message(body.model)
+    session, issued = current_session.session_for_message(body.model)
     generations = parts().runtime.generations
     try:
         accepted = generations.accept(session, body.message, planned().generation_id)

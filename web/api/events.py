@@ -11,11 +11,11 @@ from redis import Redis
 from core.conversation.event_log import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.stores.tables import Session
-from web import admission
-from web.credentials import set_cookie
+from web.auth import current_session
+from web.auth.credentials import set_cookie
+from web.auth.principal import current_principal
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
 from web.parts import parts
-from web.principal import current_principal
 from web.reader import HEARTBEAT, Reader
 from web.sse import frame
 from web.stream_slots import held
@@ -53,7 +53,7 @@ class SessionStream(ServerSentEventsBlueprint):
     )
     def stream(self) -> Response:
         """GET: the session's events, from where the client left off; with `generation_id` up to its end."""
-        session, issued = admission.session_to_stream()
+        session, issued = current_session.session_to_stream()
         wanted = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
         cursor = None
         if wanted:

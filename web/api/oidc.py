@@ -6,10 +6,10 @@ from core.auth.oidc_login import WAITS
 from core.errors import LoginFailed, RateLimited
 from core.limits.buckets import KNOWN, address_buckets
 from web import limits
-from web.address import client_address
 from web.api.auth import announce_after
 from web.api.session import personal
-from web.credentials import (
+from web.auth.client_address import client_address
+from web.auth.credentials import (
     clear_oidc_cookie,
     login_before,
     oidc_binding,

@@ -4,9 +4,9 @@ from flask import Blueprint, Response, jsonify
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from core.errors import OperatorOnly, Unavailable
+from web.auth.operator import require_operator
 from web.metrics import registry
 from web.openapi.operation import documented
-from web.operators import require_operator
 from web.readiness import readiness
 from web.schemas import responses
 

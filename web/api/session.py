@@ -23,13 +23,14 @@ from core.messaging.replies import Reply
 from core.operations.audit import Kind
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import admission, changes
+from web import changes
 from web.api import paging, reading
-from web.credentials import clear_cookie, session_cookie, set_cookie
+from web.auth import current_session
+from web.auth.credentials import clear_cookie, session_cookie, set_cookie
+from web.auth.principal import required_principal
 from web.idempotency.header import idempotent
 from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.parts import parts
-from web.principal import required_principal
 from web.schemas import responses
 from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 
@@ -55,9 +56,9 @@ BEFORE = paging.before_parameter("The `before` of the page that came last, or an
 def create() -> Response:
     """Create a session: the user's who sends this, or an anonymous one."""
     body = parse(CreateSession)
-    admission.admit_create(body.model)
-    credential = admission.new_credential()
-    reply = parts().commands.create_session(credential, admission.owner_id(), body.model, _wait())
+    current_session.admit_create(body.model)
+    credential = current_session.new_credential()
+    reply = parts().commands.create_session(credential, current_session.owner_id(), body.model, _wait())
     response = answer(reply, 201)
     if reply.problem is None:
         set_cookie(response, credential)
@@ -69,7 +70,7 @@ def create() -> Response:
 def current() -> Response:
     """The session, and its live generation."""
     runtime = parts().runtime
-    session = admission.current_session()
+    session = current_session.current_session()
     with runtime.database.reading() as db:
         active = runtime.generations.active(session.id, db)
     return described(session, active_generation=active)
@@ -87,7 +88,7 @@ def open_session() -> Response:
     """Make one of the user's sessions the browser's current one: a stream can only name it by the cookie."""
     body = parse(OpenSession)
     principal = required_principal()
-    session = admission.owned_session(body.session_id, principal)
+    session = current_session.owned_session(body.session_id, principal)
     changes.admit_uncounted("open", principal.user_id)
     response = described(session)
     set_cookie(response, Credential(session.id))
@@ -100,7 +101,7 @@ def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
     runtime = parts().runtime
-    session = admission.current_session()
+    session = current_session.current_session()
     changes.admit("refresh", owner_of(session))
     with runtime.database.writing() as db:
         session.expires_at = runtime.sessions.extend_session(session.id, db)
@@ -120,7 +121,7 @@ def refresh() -> Response:
 def switch_model() -> Response:
     """Switch the model of the next messages."""
     body = parse(SwitchModel)
-    session = admission.current_session()
+    session = current_session.current_session()
     parts().runtime.models.require(body.model)
     changes.admit("switch", owner_of(session))
     reply = parts().commands.switch_model(
@@ -134,7 +135,7 @@ def switch_model() -> Response:
 def messages() -> Response:
     """A page of the words so far, the newest first, and the place in the events that they reflect."""
     limit, before = paging.limit(LIMIT), paging.before("the id of a message of this session is needed")
-    session = admission.current_session()
+    session = current_session.current_session()
     changes.admit_read(owner_of(session))
     try:
         with reading.turn():
@@ -150,7 +151,7 @@ def messages() -> Response:
 @documented({200: responses.Export}, access="session", raises=(RateLimited,))
 def export() -> Response:
     """Everything that is stored about the session."""
-    session = admission.current_session()
+    session = current_session.current_session()
     changes.admit_export(owner_of(session))
     told = parts().runtime.sessions.describe(session) | {"title": session.title}
     words = parts().runtime.transcript.oldest_first(session)
@@ -179,7 +180,7 @@ def claim() -> Response:
     """Take over the anonymous session whose secret the logged-in user also presents."""
     parse(Nothing)
     principal = required_principal()
-    session = admission.current_session()
+    session = current_session.current_session()
     changes.admit("claim", principal.user_id)
     if session.anonymous:
         session = parts().runtime.claims.claim(session, principal.user_id)
@@ -195,7 +196,7 @@ def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)
     runtime = parts().runtime
-    session = admission.current_session()
+    session = current_session.current_session()
     changes.admit_uncounted("rename", owner_of(session))
     with runtime.database.writing() as db:
         renamed = runtime.sessions.rename_session(session.id, body.title, db)
@@ -206,7 +207,7 @@ def rename() -> Response:
 @documented({204: None}, access="session")
 def delete() -> Response:
     """End the session and forget it."""
-    session = admission.current_session()
+    session = current_session.current_session()
     parts().runtime.sweeper.delete(session)
     if session.owner_id is not None:
         parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
@@ -223,10 +224,10 @@ def answer(reply: Reply, status: int) -> Response:
         response = jsonify(state="pending")
         response.status_code = 202
         response.headers["Location"] = f"/tasks/{reply.task_id}"
-        if admission.prefers_async():
+        if current_session.prefers_async():
             response.headers["Preference-Applied"] = "respond-async"
         return personal(response)
-    result = admission.result_of(reply).result or {}
+    result = current_session.result_of(reply).result or {}
     response = jsonify(result)
     response.status_code = status
     response.set_etag(str(result["version"]))
@@ -247,7 +248,7 @@ def described(session: Session, **more: Any) -> Response:
 
 
 def _wait() -> float:
-    return 0.0 if admission.prefers_async() else parts().runtime.settings.reply_wait.total_seconds()
+    return 0.0 if current_session.prefers_async() else parts().runtime.settings.reply_wait.total_seconds()
 
 
 def _expected(version: int) -> int | None:

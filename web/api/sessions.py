@@ -5,9 +5,9 @@ from flask import Blueprint, Response, jsonify
 from core.errors import InvalidBody
 from web.api import paging
 from web.api.session import personal
+from web.auth.principal import required_principal
 from web.openapi.operation import documented
 from web.parts import parts
-from web.principal import required_principal
 from web.schemas import responses
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")

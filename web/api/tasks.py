@@ -8,12 +8,12 @@ from core.errors import NotOwner, SessionRequired, UnknownTask
 from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
-from web import admission
 from web.api.session import personal
-from web.credentials import session_credential
+from web.auth import current_session
+from web.auth.credentials import session_credential
+from web.auth.principal import current_principal
 from web.openapi.operation import documented
 from web.parts import parts
-from web.principal import current_principal
 from web.schemas import responses
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
@@ -33,7 +33,7 @@ def task(task_id: str) -> Response:
         raise NotOwner
     # A creation that failed has made no row, so its sender is known by what the command was sent with.
     if not _is_holder(reply, credential):
-        admission.current_session()
+        current_session.current_session()
     return personal(jsonify(_described(reply)))
 
 

@@ -25,13 +25,13 @@ from core.limits.rate_limit import Bucket
 from core.messaging.replies import KEPT as TASK_KEPT
 from core.sessions.service import Credential
 from web import limits
-from web.address import client_address
-from web.admission import current_session, new_credential
-from web.credentials import session_credential, set_cookie
+from web.auth.client_address import client_address
+from web.auth.creation_plan import follow
+from web.auth.credentials import session_credential, set_cookie
+from web.auth.current_session import current_session, new_credential
+from web.auth.principal import current_principal
 from web.idempotency.records import KEPT, Answered, Begun, Request
 from web.parts import parts
-from web.plan import follow
-from web.principal import current_principal
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from uuid_utils.compat import uuid7
 
 import celery_config
 from tests.web.api.test_session import _problem
-from web.address import nearest_stranger
 from web.app import create_app
+from web.auth.client_address import nearest_stranger
 from web.openapi.operation import documentation
 from web.schemas.requests import MAX_BODY, SMALL_BODY
 

@@ -6,7 +6,7 @@ from flask import request
 
 from core.errors import OperatorOnly
 from core.text.host_names import host_name, is_loopback
-from web.credentials import bearer_token
+from web.auth.credentials import bearer_token
 from web.parts import parts
 
 FORWARDING = ("Forwarded", "Via", "X-Real-IP")
@@ -27,7 +27,7 @@ def _has_token() -> bool:
 
 
 def _is_here() -> bool:
-    # Whom the connection comes from, and not whom the proxies name (web/address.py). Nor does it do to have reached
+    # Whom the connection comes from, and not whom the proxies name (web/auth/client_address.py). Nor does it do to have reached
     # this machine: a page that gives its own name the address 127.0.0.1 makes a visitor's browser do that, and then
     # reads the answer. But it can't have the browser leave that name out.
     host = host_name(request.headers.get("Host", ""))

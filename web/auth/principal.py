@@ -6,7 +6,7 @@ from flask import g
 
 from core.auth.principal import Principal
 from core.errors import LoginOnly, LoginRequired
-from web.credentials import bearer_token, login_credential
+from web.auth.credentials import bearer_token, login_credential
 from web.parts import parts
 
 

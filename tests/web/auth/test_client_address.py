@@ -15,8 +15,8 @@ from flask import Flask, request
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.waiting import wait_for
-from web.address import client_address, nearest_stranger
 from web.app import create_app
+from web.auth.client_address import client_address, nearest_stranger
 
 ROOT = Path(__file__).parents[2]
 PEER = "192.0.2.1"

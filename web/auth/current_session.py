@@ -11,11 +11,11 @@ from core.messaging.replies import Reply
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from web import changes, limits, stream_slots
-from web.address import client_address
-from web.credentials import session_credential
+from web.auth.client_address import client_address
+from web.auth.creation_plan import planned
+from web.auth.credentials import session_credential
+from web.auth.principal import current_principal
 from web.parts import parts
-from web.plan import planned
-from web.principal import current_principal
 
 PATIENCE = 10.0
 """Seconds to wait for a worker where the request can't be answered without it."""
