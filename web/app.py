@@ -6,11 +6,12 @@ from flask import Flask
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
-from web import body_limits, docs, limits, pages, problems, security, stream_slots
+from web import docs, limits, pages, stream_slots
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.hub import Hub
+from web.middleware import body_limits, problems, security_headers
 from web.parts import KEY, Parts
 from web.schemas.requests import MAX_BODY
 
@@ -34,7 +35,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)
-    security.register(app, runtime.settings)
+    security_headers.register(app, runtime.settings)
     limits.register(app)
     stream_slots.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):

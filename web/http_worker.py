@@ -16,13 +16,13 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.body_limits import limit_of
 from web.chunks import read_chunked
 from web.connections import PEER_SHARE, Connection, Connections, TooSlow
 from web.head import MAX_HEAD
+from web.middleware.body_limits import limit_of
+from web.middleware.security_headers import HEADERS
 from web.parts import KEY
 from web.schemas.requests import SMALL_BODY
-from web.security import HEADERS
 
 LEFT_OVER = 64 * 1024
 """Bytes of a body that are still read when the application has not, to keep the connection for the next request."""

@@ -29,7 +29,7 @@ from core.errors import (
     Unavailable,
     WrongHost,
 )
-from web.cross_site import SAFE, STREAM
+from web.middleware.csrf import SAFE, STREAM
 from web.openapi.operation import IDEMPOTENCY_KEY, Documentation, Stream, documentation
 from web.schemas.responses import Event, Problem
 

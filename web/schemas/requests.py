@@ -26,7 +26,7 @@ class Body(BaseModel):
     in_words: ClassVar[bool] = False
     """Whether it is what people say, where half a character is replaced; names and secrets must be whole."""
     limit: ClassVar[int] = SMALL_BODY
-    """Bytes; beyond that it is refused unread (web/body_limits.py)."""
+    """Bytes; beyond that it is refused unread (web/middleware/body_limits.py)."""
 
 
 def _name(text: str) -> str:

@@ -3,7 +3,7 @@
 from flask import Flask, Response, request
 
 from core.settings import Settings
-from web import cors, cross_site, hosts
+from web.middleware import cors, csrf, hosts
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -36,7 +36,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Add the headers, and the checks that come before everything else. Call it first."""
     hosts.register(app, settings)
     cors.register(app)
-    cross_site.register(app)
+    csrf.register(app)
     app.after_request(_add_headers)
 
 

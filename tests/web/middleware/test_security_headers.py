@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from core.runtime import Runtime
 from tests.web.api.test_session import _create, _problem
 from web.app import create_app
-from web.cross_site import same_site
+from web.middleware.csrf import same_site
 
 FRIEND = "https://friend.example"
 HERE = "chat.example:8000"

@@ -9,8 +9,9 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
-from web import limits, refusals
+from web import limits
 from web.auth.credentials import clear_login_cookie
+from web.middleware import refusals
 
 logger = logging.getLogger(__name__)
 
