@@ -6,14 +6,15 @@ from flask import Flask
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
-from web import docs, limits, pages, stream_slots
+from web import docs, limits, pages
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
-from web.hub import Hub
 from web.middleware import body_limits, problems, security_headers
 from web.parts import KEY, Parts
 from web.schemas.requests import MAX_BODY
+from web.streaming import slots
+from web.streaming.hub import Hub
 
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
@@ -37,7 +38,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     body_limits.register(app)
     security_headers.register(app, runtime.settings)
     limits.register(app)
-    stream_slots.register(app)
+    slots.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
     if runtime.settings.oidc_login:

@@ -7,7 +7,7 @@ from flask import current_app
 
 from core.runtime import Runtime
 from web.commands import Commands
-from web.hub import Hub
+from web.streaming.hub import Hub
 
 KEY = "switchboard"
 

@@ -74,7 +74,7 @@ LEASE = 30.0
 RENEWED = 8.0
 """Seconds between two renewals: three may fail."""
 KEPT = 2 * 3600
-"""Seconds that a number is kept after the last stream came. Streams end sooner (web/reader.py, ROTATE)."""
+"""Seconds that a number is kept after the last stream came. Streams end sooner (web/streaming/reader.py, ROTATE)."""
 BATCH = 200
 """Subjects that are written again in one command, after Redis has lost them."""
 ASK_AGAIN = 5

@@ -21,7 +21,7 @@ from tests.valkey import Valkey
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Broker, ValkeyProcess, Worker, WorkerProcess
 from web.commands import Commands
-from web.hub import Hub
+from web.streaming.hub import Hub
 
 
 @pytest.fixture(scope="package")

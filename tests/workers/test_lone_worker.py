@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import WorkerProcess
 from web.commands import Commands
-from web.hub import Hub
+from web.streaming.hub import Hub
 
 
 class Alone:

@@ -20,7 +20,7 @@ from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import changes, limits, stream_slots
+from web import changes, limits
 from web.api.events import events, first_event
 from web.api.session import personal
 from web.auth import current_session
@@ -31,6 +31,7 @@ from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
 from web.parts import parts
 from web.schemas import responses
 from web.schemas.requests import ChatMessage, Nothing, parse
+from web.streaming import slots
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def chat() -> Response:
 @documented({200: Stream}, access="anybody", body=ChatMessage, raises=REFUSALS)
 def chat_sse() -> Response:
     """Take a message, and answer with the events until the answer ends."""
-    stream_slots.take()
+    slots.take()
     accepted, session, issued = _accept()
     described = parts().runtime.sessions.describe(session)
     response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))

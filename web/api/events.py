@@ -16,9 +16,9 @@ from web.auth.credentials import set_cookie
 from web.auth.principal import current_principal
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
 from web.parts import parts
-from web.reader import HEARTBEAT, Reader
-from web.sse import frame
-from web.stream_slots import held
+from web.streaming.reader import HEARTBEAT, Reader
+from web.streaming.slots import held
+from web.streaming.sse import frame
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -71,7 +71,7 @@ class SessionStream(ServerSentEventsBlueprint):
         self, session: Session, cursor: Position | None, first: bytes = b"", *, until: str | None = None
     ) -> Response:
         """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
-        place that web/stream_slots.py has taken for it."""
+        place that web/streaming/slots.py has taken for it."""
         reader = Reader(parts(), session, current_principal(), until)
         return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
 

@@ -10,10 +10,10 @@ from collections.abc import Generator
 from flask import Blueprint, Response
 
 from core.errors import RateLimited
-from web import stream_slots
 from web.api.events import HEADERS
 from web.openapi.operation import documented
-from web.sse import COMMENT, frame
+from web.streaming import slots
+from web.streaming.sse import COMMENT, frame
 
 EVENTS = 5
 PAUSE = 0.2
@@ -26,8 +26,8 @@ blueprint = Blueprint("probe", __name__)
 @documented({200: "text/event-stream"}, access="open", raises=(RateLimited,))
 def probe() -> Response:
     """A few events, one after the other within a second, to see whether they arrive like that."""
-    stream_slots.take()
-    return Response(stream_slots.held(_events()), headers=HEADERS, direct_passthrough=True)
+    slots.take()
+    return Response(slots.held(_events()), headers=HEADERS, direct_passthrough=True)
 
 
 def _events() -> Generator[bytes, None, None]:

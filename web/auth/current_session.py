@@ -10,12 +10,13 @@ from core.limits.message_limits import owner_of
 from core.messaging.replies import Reply
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import changes, limits, stream_slots
+from web import changes, limits
 from web.auth.client_address import client_address
 from web.auth.creation_plan import planned
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
 from web.parts import parts
+from web.streaming import slots
 
 PATIENCE = 10.0
 """Seconds to wait for a worker where the request can't be answered without it."""
@@ -81,10 +82,10 @@ def session_to_stream() -> tuple[Session, Credential | None]:
     """The session whose events are wanted, and its credential if it is new; with a place for the stream."""
     if session_credential() is not None:
         session = current_session()
-        stream_slots.take(session.id)
+        slots.take(session.id)
         return session, None
     if parts().runtime.settings.auto_create == "on_stream":
-        stream_slots.take()
+        slots.take()
     return _created(None, allowed=("on_stream",))
 
 

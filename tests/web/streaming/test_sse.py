@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.web.sse import ServerEvent, events
-from web.sse import COMMENT, RETRY, frame
+from web.streaming.sse import COMMENT, RETRY, frame
 
 VECTORS = {
     "empty": "",

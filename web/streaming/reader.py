@@ -15,8 +15,8 @@ from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.stores.tables import Session
 from web.parts import Parts
-from web.sse import COMMENT, RETRY, frame
-from web.subscription import Subscription
+from web.streaming.sse import COMMENT, RETRY, frame
+from web.streaming.subscription import Subscription
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life. A client that is gone is noticed at the latest with the next."""

@@ -28,8 +28,8 @@ from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED
 from web.queues import NOTHING
-from web.sse import frame
-from web.subscription import Announced, Subscription
+from web.streaming.sse import frame
+from web.streaming.subscription import Announced, Subscription
 
 logger = logging.getLogger(__name__)
 
