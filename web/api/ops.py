@@ -5,9 +5,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from core.errors import OperatorOnly, Unavailable
 from web.auth.operator import require_operator
-from web.metrics import registry
+from web.monitoring.metrics import registry
+from web.monitoring.readiness import readiness
 from web.openapi.operation import documented
-from web.readiness import readiness
 from web.schemas import responses
 
 blueprint = Blueprint("ops", __name__)

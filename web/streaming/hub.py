@@ -27,7 +27,7 @@ from core.conversation.event_log import EventLog, Position, session_of
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED
-from web.queues import NOTHING
+from web.monitoring.queue_lengths import NOTHING
 from web.streaming.sse import frame
 from web.streaming.subscription import Announced, Subscription
 

@@ -15,7 +15,7 @@ from core.settings import Settings
 from core.stores.redis_url import RedisServer, socket_url
 from tests.tls_proxy import tls_before
 from tests.valkey import Valkey
-from web.queues import Queues
+from web.monitoring.queue_lengths import Queues
 
 PASSWORD = "p@ss:w/ört;100%?#&"
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)

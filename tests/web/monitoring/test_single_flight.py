@@ -4,7 +4,7 @@ from concurrent.futures import wait
 from threading import Event as Flag
 
 from tests.waiting import wait_for
-from web.glance import Glance
+from web.monitoring.single_flight import Glance
 
 
 def test_while_a_look_is_under_way_nobody_starts_another() -> None:

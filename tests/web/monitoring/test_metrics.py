@@ -74,7 +74,7 @@ def check_invariants(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Calla
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that answers is not taken for one that is away, however busy the test's machine is."""
-    monkeypatch.setattr("web.metrics.DEADLINE", 10)
+    monkeypatch.setattr("web.monitoring.metrics.DEADLINE", 10)
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_without_a_broker_of_its_own_the_rest_is_told_in_time(
     prometheus = serve(Runtime(settings.model_copy(update={"configured_broker_url": own_valkey.url})))
     assert prometheus.post("/session/create", headers={"Prefer": "respond-async"}).status_code == 202
     with monkeypatch.context() as context:
-        context.setattr("web.metrics.DEADLINE", 10)
+        context.setattr("web.monitoring.metrics.DEADLINE", 10)
         assert _scrape(prometheus)["switchboard_queue_length", "sessions"] == 1
     own_valkey.stop()
     assert _ours(_without("broker", prometheus)) == OF_THE_DATABASE | OF_REDIS
