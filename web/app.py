@@ -6,11 +6,12 @@ from flask import Flask
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
-from web import docs, limits, pages
+from web import limits
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.middleware import body_limits, problems, security_headers
+from web.pages import chat, docs
 from web.parts import KEY, Parts
 from web.schemas.requests import MAX_BODY
 from web.streaming import slots
@@ -46,7 +47,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
 
         app.register_blueprint(oidc.blueprint)
     app.register_blueprint(events.events)
-    app.register_blueprint(pages.pages)
+    app.register_blueprint(chat.pages)
     problems.register(app)
     return app
 
