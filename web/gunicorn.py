@@ -13,13 +13,13 @@ import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from web.connections import KEEPALIVE  # noqa: E402
 from web.parts import KEY  # noqa: E402
+from web.server.connections import KEEPALIVE  # noqa: E402
 
 _settings = Settings()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = "web.http_worker.HTTPWorker"
+worker_class = "web.server.http_worker.HTTPWorker"
 # Each open stream is a connection; gunicorn's default of 1,000 would be its limit. Half of the descriptors are left
 # to what requests need besides: connections to Redis and the database, files.
 worker_connections = min(12_000, raise_limit() // 2)

@@ -16,8 +16,8 @@ from core.errors import Unavailable
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from tests.web_process import WebProcess
-from web import connections
-from web.connections import Connection, Connections, TooSlow, peer
+from web.server import connections
+from web.server.connections import Connection, Connections, TooSlow, peer
 
 HEAD = b"POST /auth/logout HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from web.chunks import read_chunked
-from web.head import MAX_HEAD, Head
+from web.server.chunks import read_chunked
+from web.server.head import MAX_HEAD, Head
 
 LIMIT = 256 * 1024
 

@@ -17,7 +17,7 @@ from typing import Any
 from gunicorn.http.errors import ParseException
 
 from core.errors import Unavailable
-from web.head import Head
+from web.server.head import Head
 
 KEEPALIVE = 15.0
 """Seconds that a connection stays open after an answer. Longer than a proxy's own (deploy/nginx.conf: 10 s), or a

@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker with deadlines for connections (web/connections.py) and problem documents for what never
+"""gunicorn's gevent worker with deadlines for connections (web/server/connections.py) and problem documents for what never
 reaches the application."""
 
 import contextlib
@@ -16,13 +16,13 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.chunks import read_chunked
-from web.connections import PEER_SHARE, Connection, Connections, TooSlow
-from web.head import MAX_HEAD
 from web.middleware.body_limits import limit_of
 from web.middleware.security_headers import HEADERS
 from web.parts import KEY
 from web.schemas.requests import SMALL_BODY
+from web.server.chunks import read_chunked
+from web.server.connections import PEER_SHARE, Connection, Connections, TooSlow
+from web.server.head import MAX_HEAD
 
 LEFT_OVER = 64 * 1024
 """Bytes of a body that are still read when the application has not, to keep the connection for the next request."""
