@@ -6,10 +6,10 @@ from flask import Flask
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
-from web import limits
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
+from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
 from web.pages import chat, docs
 from web.parts import KEY, Parts
@@ -38,7 +38,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)
     security_headers.register(app, runtime.settings)
-    limits.register(app)
+    rate_limit_headers.register(app)
     slots.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)

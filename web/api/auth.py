@@ -25,7 +25,6 @@ from core.errors import (
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
 from core.stores.tables import ApiKey, Login, Session, User
-from web import changes, limits
 from web.api.session import personal
 from web.auth.client_address import client_address
 from web.auth.credentials import (
@@ -39,6 +38,7 @@ from web.auth.credentials import (
     set_login_cookie,
 )
 from web.auth.principal import current_principal, person_at_browser, required_principal
+from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import documented
 from web.parts import parts
 from web.schemas import responses
@@ -154,7 +154,7 @@ def create_key() -> Response:
     """Make an API key. This answer is the only one that holds it."""
     body = parse(CreateKey)
     principal = person_at_browser()
-    changes.admit("keys", principal.user_id)
+    change_limits.admit("keys", principal.user_id)
     key, credential = parts().runtime.accounts.create_key(principal, body.name)
     created_at = rfc3339(key.created_at)
     response = jsonify(id=str(key.id), name=key.name, key=str(credential), created_at=created_at)
@@ -190,9 +190,9 @@ def _admit_login(email: str, device: Device | None) -> None:
     """Charge an attempt to log in, before any password is hashed. Raises RateLimited or Unavailable."""
     rate, address = parts().runtime.settings.limit_login, client_address()
     if device is None:
-        limits.require(login_buckets(address, account_key(email), rate))
+        rate_limit_headers.require(login_buckets(address, account_key(email), rate))
     else:
-        limits.require(known_buckets("login-device", f"{device.user_id} {device.nonce}", address, rate))
+        rate_limit_headers.require(known_buckets("login-device", f"{device.user_id} {device.nonce}", address, rate))
 
 
 def _admit_registration(email: str) -> None:
@@ -203,7 +203,7 @@ def _admit_registration(email: str) -> None:
     """
     runtime = parts().runtime
     rate = runtime.settings.limit_login
-    limits.require(address_buckets("login", client_address(), rate))
+    rate_limit_headers.require(address_buckets("login", client_address(), rate))
     runtime.limiter.charge(account_buckets(account_key(email), rate))
 
 
@@ -211,7 +211,9 @@ def _admit_again(principal: Principal) -> None:
     """Charge an attempt to prove the password to the login that asks: whoever has stolen it could otherwise try
     passwords freely. Raises RateLimited or Unavailable."""
     subject = str(principal.login_id or principal.user_id)
-    limits.require(known_buckets("password", subject, client_address(), parts().runtime.settings.limit_login))
+    rate_limit_headers.require(
+        known_buckets("password", subject, client_address(), parts().runtime.settings.limit_login)
+    )
 
 
 def _set_cookies(response: Response, logged_in: LoggedIn) -> None:

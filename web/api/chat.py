@@ -20,13 +20,13 @@ from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import changes, limits
 from web.api.events import events, first_event
 from web.api.session import personal
 from web.auth import current_session
 from web.auth.creation_plan import planned
 from web.auth.credentials import set_cookie
 from web.idempotency.header import idempotent
+from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
 from web.parts import parts
 from web.schemas import responses
@@ -76,7 +76,7 @@ def stop() -> Response:
     """Stop the answer; what has been shown of it is kept."""
     parse(Nothing)
     session = current_session.current_session()
-    changes.admit_uncounted("stop", owner_of(session))
+    change_limits.admit_uncounted("stop", owner_of(session))
     stopped = parts().runtime.generations.stop(session)
     response = jsonify(session_id=str(session.id), generation_id=str(stopped))
     response.status_code = 202
@@ -94,7 +94,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
         if issued is not None:
             _discard(session)
         raise
-    limits.note(accepted.standings)
+    rate_limit_headers.note(accepted.standings)
     try:
         parts().commands.generate(accepted.generation_id)
     except Unavailable:

@@ -5,7 +5,6 @@ from flask import Blueprint, Response, request, url_for
 from core.auth.oidc_login import WAITS
 from core.errors import LoginFailed, RateLimited
 from core.limits.buckets import KNOWN, address_buckets
-from web import limits
 from web.api.auth import announce_after
 from web.api.session import personal
 from web.auth.client_address import client_address
@@ -16,6 +15,7 @@ from web.auth.credentials import (
     set_login_cookie,
     set_oidc_cookie,
 )
+from web.limits import rate_limit_headers
 from web.openapi.operation import TEXT, Parameter, documented
 from web.parts import parts
 
@@ -32,7 +32,7 @@ def login() -> Response:
     runtime = parts().runtime
     rate = runtime.settings.limit_login
     # Nothing is guessed here, so passwords that are tried from the same address don't count, and more is allowed.
-    limits.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
+    rate_limit_headers.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
     begun = runtime.issuer_login.begin(_redirect_uri())
     response = _to(begun.url)
     set_oidc_cookie(response, begun.binding, WAITS)

@@ -23,12 +23,12 @@ from core.messaging.replies import Reply
 from core.operations.audit import Kind
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import changes
 from web.api import paging, reading
 from web.auth import current_session
 from web.auth.credentials import clear_cookie, session_cookie, set_cookie
 from web.auth.principal import required_principal
 from web.idempotency.header import idempotent
+from web.limits import change_limits
 from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
 from web.parts import parts
 from web.schemas import responses
@@ -89,7 +89,7 @@ def open_session() -> Response:
     body = parse(OpenSession)
     principal = required_principal()
     session = current_session.owned_session(body.session_id, principal)
-    changes.admit_uncounted("open", principal.user_id)
+    change_limits.admit_uncounted("open", principal.user_id)
     response = described(session)
     set_cookie(response, Credential(session.id))
     return response
@@ -102,7 +102,7 @@ def refresh() -> Response:
     parse(Nothing)
     runtime = parts().runtime
     session = current_session.current_session()
-    changes.admit("refresh", owner_of(session))
+    change_limits.admit("refresh", owner_of(session))
     with runtime.database.writing() as db:
         session.expires_at = runtime.sessions.extend_session(session.id, db)
     runtime.log.touch(session.id, session.expires_at)
@@ -123,7 +123,7 @@ def switch_model() -> Response:
     body = parse(SwitchModel)
     session = current_session.current_session()
     parts().runtime.models.require(body.model)
-    changes.admit("switch", owner_of(session))
+    change_limits.admit("switch", owner_of(session))
     reply = parts().commands.switch_model(
         session.id, body.model, session.owner_id, _expected(session.version), _wait(), secret_hash=session.secret_hash
     )
@@ -136,7 +136,7 @@ def messages() -> Response:
     """A page of the words so far, the newest first, and the place in the events that they reflect."""
     limit, before = paging.limit(LIMIT), paging.before("the id of a message of this session is needed")
     session = current_session.current_session()
-    changes.admit_read(owner_of(session))
+    change_limits.admit_read(owner_of(session))
     try:
         with reading.turn():
             page = parts().runtime.transcript.read(session, before, limit)
@@ -152,7 +152,7 @@ def messages() -> Response:
 def export() -> Response:
     """Everything that is stored about the session."""
     session = current_session.current_session()
-    changes.admit_export(owner_of(session))
+    change_limits.admit_export(owner_of(session))
     told = parts().runtime.sessions.describe(session) | {"title": session.title}
     words = parts().runtime.transcript.oldest_first(session)
     response = personal(Response(reading.encoded(told, words), mimetype="application/json"))
@@ -181,7 +181,7 @@ def claim() -> Response:
     parse(Nothing)
     principal = required_principal()
     session = current_session.current_session()
-    changes.admit("claim", principal.user_id)
+    change_limits.admit("claim", principal.user_id)
     if session.anonymous:
         session = parts().runtime.claims.claim(session, principal.user_id)
         parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
@@ -197,7 +197,7 @@ def rename() -> Response:
     body = parse(RenameSession)
     runtime = parts().runtime
     session = current_session.current_session()
-    changes.admit_uncounted("rename", owner_of(session))
+    change_limits.admit_uncounted("rename", owner_of(session))
     with runtime.database.writing() as db:
         renamed = runtime.sessions.rename_session(session.id, body.title, db)
     return described(renamed, title=renamed.title)

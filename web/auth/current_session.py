@@ -10,11 +10,11 @@ from core.limits.message_limits import owner_of
 from core.messaging.replies import Reply
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web import changes, limits
 from web.auth.client_address import client_address
 from web.auth.creation_plan import planned
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
+from web.limits import change_limits, rate_limit_headers
 from web.parts import parts
 from web.streaming import slots
 
@@ -69,7 +69,7 @@ def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
     session = current_session()
     runtime, commands = parts().runtime, parts().commands
     if model is not None and model != runtime.sessions.current_model(session):
-        changes.admit("switch", owner_of(session))
+        change_limits.admit("switch", owner_of(session))
         result_of(
             commands.switch_model(
                 session.id, model, session.owner_id, None, PATIENCE, secret_hash=session.secret_hash
@@ -120,7 +120,7 @@ def admit_create(model: str | None) -> None:
     runtime, owner = parts().runtime, owner_id()
     runtime.database.ping()  # who can't be given a session waits for no worker, and is charged nothing
     decision = runtime.sessions.admit_create(model, owner, address=client_address())
-    limits.note(decision.standings)
+    rate_limit_headers.note(decision.standings)
     if owner is not None:
         with runtime.database.reading() as db:
             runtime.sessions.require_room(owner, db)

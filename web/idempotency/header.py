@@ -24,13 +24,13 @@ from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
 from core.messaging.replies import KEPT as TASK_KEPT
 from core.sessions.service import Credential
-from web import limits
 from web.auth.client_address import client_address
 from web.auth.creation_plan import follow
 from web.auth.credentials import session_credential, set_cookie
 from web.auth.current_session import current_session, new_credential
 from web.auth.principal import current_principal
 from web.idempotency.records import KEPT, Answered, Begun, Request
+from web.limits import rate_limit_headers
 from web.parts import parts
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     if isinstance(begun, Answered):
         return _repeated(begun, credential)
     try:
-        limits.require(_buckets(principal, credential))
+        rate_limit_headers.require(_buckets(principal, credential))
         response = view()
     except Exception:
         _forget(begun)

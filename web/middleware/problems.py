@@ -9,8 +9,8 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
-from web import limits
 from web.auth.credentials import clear_login_cookie
+from web.limits import rate_limit_headers
 from web.middleware import refusals
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, RateLimited):
-        limits.note(error.standings)
+        rate_limit_headers.note(error.standings)
     refusals.note(error)
     if isinstance(error, LoginInvalid):
         clear_login_cookie(response)  # so that the next request is an anonymous one
