@@ -9,10 +9,10 @@ from core.stores.database import WEB_PATIENCE
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
+from web.context import KEY, Parts
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
 from web.pages import chat, docs
-from web.parts import KEY, Parts
 from web.schemas.requests import MAX_BODY
 from web.streaming import slots
 from web.streaming.hub import Hub

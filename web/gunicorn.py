@@ -13,7 +13,7 @@ import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from web.parts import KEY  # noqa: E402
+from web.context import KEY  # noqa: E402
 from web.server.connections import KEEPALIVE  # noqa: E402
 
 _settings = Settings()

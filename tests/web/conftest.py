@@ -22,7 +22,7 @@ from tests.provider import ProviderServer
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,7 +26,7 @@ from tests.valkey import Valkey
 from tests.waiting import wait_for
 from tests.web.api.test_session import WORKERS_OWN, _answered
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 DEADLINE = 0.5
 """Seconds in which a request must be answered that can't be counted."""

@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.stores.tables import User
 from tests.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 PASSWORD = "correct horse battery staple"
 OTHER_PASSWORD = "four other words entirely"

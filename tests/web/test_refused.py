@@ -20,7 +20,7 @@ from core.stores.tables import Base, Generation, Message, Session
 from tests.valkey import Valkey
 from tests.web.api.test_session import _create
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 NOWHERE = "redis://127.0.0.1:1/0"
 PASSWORD = "correct horse battery"

@@ -16,7 +16,7 @@ from tests.web.api.test_events import Listener
 from tests.web.api.test_session import _answered, _create
 from tests.web.sse import ServerEvent, events
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 PASSWORD = "correct horse battery"
 WORDS = "For the owner's ears only."

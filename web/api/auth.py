@@ -38,9 +38,9 @@ from web.auth.credentials import (
     set_login_cookie,
 )
 from web.auth.principal import current_principal, person_at_browser, required_principal
+from web.context import parts
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import documented
-from web.parts import parts
 from web.schemas import responses
 from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
 

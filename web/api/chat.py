@@ -25,10 +25,10 @@ from web.api.session import personal
 from web.auth import current_session
 from web.auth.creation_plan import planned
 from web.auth.credentials import set_cookie
+from web.context import parts
 from web.idempotency.header import idempotent
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
-from web.parts import parts
 from web.schemas import responses
 from web.schemas.requests import ChatMessage, Nothing, parse
 from web.streaming import slots

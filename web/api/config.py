@@ -4,8 +4,8 @@ from flask import Blueprint, Response, jsonify
 from redis.exceptions import RedisError
 
 from web.api.session import switch_model
+from web.context import parts
 from web.openapi.operation import documented
-from web.parts import parts
 from web.schemas import responses
 
 blueprint = Blueprint("config", __name__, url_prefix="/config")

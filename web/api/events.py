@@ -14,8 +14,8 @@ from core.stores.tables import Session
 from web.auth import current_session
 from web.auth.credentials import set_cookie
 from web.auth.principal import current_principal
+from web.context import parts
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
-from web.parts import parts
 from web.streaming.reader import HEARTBEAT, Reader
 from web.streaming.slots import held
 from web.streaming.sse import frame

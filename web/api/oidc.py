@@ -15,9 +15,9 @@ from web.auth.credentials import (
     set_login_cookie,
     set_oidc_cookie,
 )
+from web.context import parts
 from web.limits import rate_limit_headers
 from web.openapi.operation import TEXT, Parameter, documented
-from web.parts import parts
 
 blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")
 

@@ -27,10 +27,10 @@ from web.api import paging, reading
 from web.auth import current_session
 from web.auth.credentials import clear_cookie, session_cookie, set_cookie
 from web.auth.principal import required_principal
+from web.context import parts
 from web.idempotency.header import idempotent
 from web.limits import change_limits
 from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
-from web.parts import parts
 from web.schemas import responses
 from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
 

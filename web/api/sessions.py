@@ -6,8 +6,8 @@ from core.errors import InvalidBody
 from web.api import paging
 from web.api.session import personal
 from web.auth.principal import required_principal
+from web.context import parts
 from web.openapi.operation import documented
-from web.parts import parts
 from web.schemas import responses
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")

@@ -12,8 +12,8 @@ from web.api.session import personal
 from web.auth import current_session
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
+from web.context import parts
 from web.openapi.operation import documented
-from web.parts import parts
 from web.schemas import responses
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")

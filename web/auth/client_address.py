@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from web.parts import parts
+from web.context import parts
 
 
 def trust_proxies(app: Flask, proxies: int) -> None:

@@ -8,7 +8,7 @@ from core.auth.devices import LIVES, Device
 from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
 from core.sessions.service import Credential
-from web.parts import parts
+from web.context import parts
 
 
 def _cookie_name() -> str:

@@ -14,8 +14,8 @@ from web.auth.client_address import client_address
 from web.auth.creation_plan import planned
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
+from web.context import parts
 from web.limits import change_limits, rate_limit_headers
-from web.parts import parts
 from web.streaming import slots
 
 PATIENCE = 10.0

@@ -7,7 +7,7 @@ from flask import g
 from core.auth.principal import Principal
 from core.errors import LoginOnly, LoginRequired
 from web.auth.credentials import bearer_token, login_credential
-from web.parts import parts
+from web.context import parts
 
 
 def current_principal() -> Principal | None:

@@ -29,9 +29,9 @@ from web.auth.creation_plan import follow
 from web.auth.credentials import session_credential, set_cookie
 from web.auth.current_session import current_session, new_credential
 from web.auth.principal import current_principal
+from web.context import parts
 from web.idempotency.records import KEPT, Answered, Begun, Request
 from web.limits import rate_limit_headers
-from web.parts import parts
 
 logger = logging.getLogger(__name__)
 

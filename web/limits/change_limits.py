@@ -6,8 +6,8 @@ from uuid import UUID
 
 from core.errors import Unavailable
 from core.limits.buckets import owner_buckets
+from web.context import parts
 from web.limits import rate_limit_headers
-from web.parts import parts
 
 Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "keys"]
 """Each has a bucket of its own, so that who has refreshed too often can still stop an answer."""

@@ -9,7 +9,7 @@ from flask import Flask, Response, g
 
 from core.limits.rate_limit import Bucket
 from core.limits.status import Standing
-from web.parts import parts
+from web.context import parts
 
 _NOTED = "limit_standings"
 

@@ -2,7 +2,7 @@
 
 from flask import Flask, Response, request
 
-from web.parts import parts
+from web.context import parts
 
 METHODS = "GET, POST, PATCH, DELETE"
 ALLOWED = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Session-ID"

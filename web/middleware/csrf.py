@@ -12,7 +12,7 @@ from flask import Flask, request
 
 from core.errors import CrossSite
 from web.auth.credentials import bearer_token
-from web.parts import parts
+from web.context import parts
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 STREAM = "events.stream"

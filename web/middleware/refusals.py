@@ -8,7 +8,7 @@ from core.auth.principal import Principal
 from core.errors import NotOwner, RateLimited, SwitchboardError
 from core.operations.audit import Kind
 from web.auth.credentials import named_session
-from web.parts import parts
+from web.context import parts
 
 
 def note(error: SwitchboardError) -> None:

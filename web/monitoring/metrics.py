@@ -26,9 +26,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.runtime import Runtime
+from web.context import parts
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import Glance
-from web.parts import parts
 
 DEADLINE = 0.4
 """Seconds that the stores have, all at once: a scrape is answered within half a second."""

@@ -6,9 +6,9 @@ from flask import current_app
 
 from celery_config import QueueNames
 from core.runtime import Runtime
+from web.context import parts
 from web.monitoring.queue_lengths import NOTHING, Queues
 from web.monitoring.single_flight import Glance
-from web.parts import parts
 
 DEADLINE = 0.4
 """Seconds that all parts have together, so that the question is answered within half a second."""

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, make_response, render_template, request
 
 from core.settings import Settings
-from web.parts import parts
+from web.context import parts
 
 pages = Blueprint("pages", __name__)
 

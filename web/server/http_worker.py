@@ -16,9 +16,9 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
+from web.context import KEY
 from web.middleware.body_limits import limit_of
 from web.middleware.security_headers import HEADERS
-from web.parts import KEY
 from web.schemas.requests import SMALL_BODY
 from web.server.chunks import read_chunked
 from web.server.connections import PEER_SHARE, Connection, Connections, TooSlow

@@ -14,7 +14,7 @@ from core.conversation.event_log import PAGE, Page, Position, channel
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.stores.tables import Session
-from web.parts import Parts
+from web.context import Parts
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
 

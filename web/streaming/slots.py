@@ -12,7 +12,7 @@ from core.errors import RateLimited
 from core.limits.open_streams import OpenStreams
 from web.auth.client_address import client_address
 from web.auth.principal import current_principal
-from web.parts import parts
+from web.context import parts
 
 _TAKEN = "stream_slot"
 LOOKED_AT = 50

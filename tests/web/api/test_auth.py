@@ -21,7 +21,7 @@ from core.settings import Settings
 from core.stores.tables import Login, Session
 from tests.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 PASSWORD = "correct horse battery staple"
 OTHER_PASSWORD = "four other words entirely"

@@ -16,7 +16,7 @@ from core.runtime import Runtime
 from tests.waiting import wait_for
 from tests.web.api.test_session import _age, _answered, _create
 from tests.web.sse import ServerEvent, events
-from web.parts import KEY
+from web.context import KEY
 
 
 class Listener:

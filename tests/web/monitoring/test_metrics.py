@@ -26,7 +26,7 @@ from tests.conftest import TurnableClock
 from tests.valkey import Valkey
 from tests.waiting import wait_for
 from web.app import create_app
-from web.parts import KEY as PARTS
+from web.context import KEY as PARTS
 
 DEADLINE = 0.5
 """Seconds in which a scrape must be answered, whatever is away."""

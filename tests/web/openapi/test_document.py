@@ -28,9 +28,9 @@ from werkzeug.serving import make_server
 from core.runtime import Runtime
 from core.settings import Settings
 from web.app import create_app
+from web.context import KEY
 from web.openapi.document import describe
 from web.openapi.operation import documentation
-from web.parts import KEY
 
 PAGES = {"static", "pages.index", "docs.page"}
 """What browsers are shown; all else is the API."""
