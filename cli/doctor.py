@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from cli.addresses import check_port, local_client, problem_at, web_url
-from cli.children import consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
 from cli.finding import Finding
 from cli.model_lists import look_at_models, with_rest
 from cli.models import local_server, read_keys
-from cli.state import StateDirectory
+from cli.supervision.children import consequence
+from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldowns, Rest
 from core.settings import Settings

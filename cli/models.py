@@ -12,7 +12,7 @@ from dotenv import load_dotenv
 from cli.advice import advised, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
-from cli.state import StateDirectory
+from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.probe import short_answer

@@ -16,14 +16,14 @@ import httpx2
 from dotenv import dotenv_values
 
 from cli.addresses import check_port, free_port, local_client, problem_at, web_url
-from cli.children import FLAPPING, consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
-from cli.procfile import read_procfile
-from cli.state import RunningSystem, StateDirectory
-from cli.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
-from cli.valkey import socket_path, valkey_answers, valkey_program
+from cli.supervision.children import FLAPPING, consequence
+from cli.supervision.procfile import read_procfile
+from cli.supervision.state_directory import RunningSystem, StateDirectory
+from cli.supervision.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
+from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
 from core.operations.file_descriptors import raise_limit
 from core.settings import Settings

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.child_log import ChildLog
 from cli.console import PENDING, Console
-from cli.state import StateDirectory
-from tests.cli.test_state import RUNNING
-from tests.cli.test_supervisor import Watched, run
+from cli.supervision.child_log import ChildLog
+from cli.supervision.state_directory import StateDirectory
+from tests.cli.supervision.test_state_directory import RUNNING
+from tests.cli.supervision.test_supervisor import Watched, run
 from tests.full_disk import SmallDisk, small_disk
 from tests.waiting import wait_for
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli.console import CommandError
-from cli.state import RunningSystem, StateDirectory
-from cli.valkey import LONGEST_SOCKET_PATH, socket_path
+from cli.supervision.state_directory import RunningSystem, StateDirectory
+from cli.supervision.valkey import LONGEST_SOCKET_PATH, socket_path
 
 RUNNING = RunningSystem(
     pid=1,
@@ -24,7 +24,7 @@ RUNNING = RunningSystem(
     model_url="http://127.0.0.1:8081/v1",
 )
 HOLDER = (
-    "import sys; from pathlib import Path; from cli.state import StateDirectory\n"
+    "import sys; from pathlib import Path; from cli.supervision.state_directory import StateDirectory\n"
     "with StateDirectory(Path(sys.argv[1])).exclusive(): print('held', flush=True); sys.stdin.read()"
 )
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.child_log import ChildLog
+from cli.supervision.child_log import ChildLog
 
 
 def test_a_full_log_turns_over_and_the_previous_part_is_kept(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli import supervisor as module
-from cli.children import ChildState
-from cli.supervisor import Death, GaveUp, Program, Supervisor, next_delay
+from cli.supervision import supervisor as module
+from cli.supervision.children import ChildState
+from cli.supervision.supervisor import Death, GaveUp, Program, Supervisor, next_delay
 
 DEADLINE = 10.0
 
@@ -216,7 +216,7 @@ def test_nothing_survives_a_killed_supervisor(tmp_path: Path) -> None:
     """Neither the child nor what it forked; the watchdog sees to both."""
     child = "import os, time; os.fork(); os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
     parent = (
-        "import asyncio, os, sys; from pathlib import Path; from cli.supervisor import *\n"
+        "import asyncio, os, sys; from pathlib import Path; from cli.supervision.supervisor import *\n"
         "async def main():\n"
         "    supervisor = Supervisor(Path(sys.argv[1]), lambda name, line: print(line, flush=True), print)\n"
         "    supervisor.start(Program('child', [sys.executable, '-c', sys.argv[2]], dict(os.environ), Path('.')))\n"

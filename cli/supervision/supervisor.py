@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.child_log import ChildLog
-from cli.children import ChildState
+from cli.supervision.child_log import ChildLog
+from cli.supervision.children import ChildState
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.console import CommandError
-from cli.procfile import read_procfile
+from cli.supervision.procfile import read_procfile
 
 ROOT = Path(__file__).parents[2]
 

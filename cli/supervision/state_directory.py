@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cli.children import ChildState
 from cli.console import fail
+from cli.supervision.children import ChildState
 
 LOCK_WAIT = 1.0
 """Seconds a start waits for the lock: as long as the watchdog of a killed run may need to clear up."""

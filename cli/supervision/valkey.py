@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cli.console import fail
-from cli.supervisor import Program
+from cli.supervision.supervisor import Program
 
 LONGEST_SOCKET_PATH = 100
 """Bytes. The kernel's own limit is 107; Valkey binds under a temporary name that is a little longer."""
