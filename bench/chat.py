@@ -26,9 +26,9 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import GenerationState, Session
 from tests.conftest import new_user
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import OPTIONS, ROOT, WebProcess
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import OPTIONS, ROOT, WebProcess
 
 PATIENCE = 60.0
 """Seconds in which all answers must have ended."""

@@ -17,9 +17,9 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import Database, migrate
 from core.stores.tables import User
-from tests.postgres import Postgres
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
+from tests.support.postgres import Postgres
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
 
 
 @pytest.hookimpl(hookwrapper=True)

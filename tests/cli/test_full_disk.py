@@ -15,8 +15,8 @@ from cli.supervision.child_log import ChildLog
 from cli.supervision.state_directory import StateDirectory
 from tests.cli.supervision.test_state_directory import RUNNING
 from tests.cli.supervision.test_supervisor import Watched, run
-from tests.full_disk import SmallDisk, small_disk
-from tests.waiting import wait_for
+from tests.support.full_disk import SmallDisk, small_disk
+from tests.support.waiting import wait_for
 
 MISSING = "(lines missing here, which could not be"
 TALKER = "import sys\nfor n in range(5000): print(n, 'x' * 80)\nprint('said all', flush=True)\nsys.stdin.read()"

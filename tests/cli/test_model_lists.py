@@ -18,8 +18,8 @@ from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.cooldown import Cooldowns, Rest
 from core.llm.providers import ErrorKind, ProviderError
-from tests.provider import nowhere
-from tests.valkey import Valkey
+from tests.support.provider import nowhere
+from tests.support.valkey import Valkey
 
 KEY = "sk-hunter2hunter2"
 

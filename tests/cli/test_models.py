@@ -11,7 +11,7 @@ from cli.advice import ADVICE, advice, advised, explained, explanation
 from cli.main import main
 from core.llm.catalog import ModelConfig
 from core.llm.providers import ErrorKind, ProviderError
-from tests.provider import Handler, Manner, ProviderServer, nowhere
+from tests.support.provider import Handler, Manner, ProviderServer, nowhere
 
 KEY = "sk-hunter2hunter2"
 

@@ -29,10 +29,10 @@ from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
 from tests.faults.reader import Reader
-from tests.postgres import Postgres
-from tests.provider import STORY, THOUGHT, ProviderServer
-from tests.told import Told
-from tests.waiting import wait_for
+from tests.support.postgres import Postgres
+from tests.support.provider import STORY, THOUGHT, ProviderServer
+from tests.support.told import Told
+from tests.support.waiting import wait_for
 
 RUNS = int(os.environ.get("SWITCHBOARD_FAULT_RUNS", "3"))
 FIRST = int(os.environ.get("SWITCHBOARD_FAULT_SEED", str(random.SystemRandom().randrange(10**6))))

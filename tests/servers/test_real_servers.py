@@ -19,7 +19,7 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from tests.servers.real import CONTEXT, KEY, RealServer, dasllama, dasllama_path, llama_cpp, own_directory
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 SERVERS: dict[str, Callable[[Path], AbstractContextManager[RealServer]]] = {
     "llama.cpp": llama_cpp,

@@ -18,9 +18,9 @@ from core.operations.schedule import Runs
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import migrate
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from web.app import create_app
 from web.context import KEY
 

@@ -10,9 +10,9 @@ from urllib.request import Request, urlopen
 from core.conversation.event_log import keys
 from core.conversation.message import Message
 from core.sessions.service import Credential
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
+from tests.support.web_process import WebProcess
 from tests.web.api.test_messages import WIDE
-from tests.web_process import WebProcess
 
 READS = 100
 UNLIMITED = {"SWITCHBOARD_LIMIT_READ": "off", "SWITCHBOARD_LIMIT_EXPORT": "off"}

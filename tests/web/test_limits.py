@@ -21,9 +21,9 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.database import migrate
 from core.stores.tables import Session
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from tests.web.api.test_session import WORKERS_OWN, _answered
 from web.app import create_app
 from web.context import KEY

@@ -17,7 +17,7 @@ from core.limits.rate import parse_rate
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import User
-from tests.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
+from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
 from web.context import KEY
 

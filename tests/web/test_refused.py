@@ -17,7 +17,7 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import Base, Generation, Message, Session
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 from tests.web.api.test_session import _create
 from web.app import create_app
 from web.context import KEY

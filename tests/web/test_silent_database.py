@@ -23,11 +23,11 @@ from core.clock import SystemClock
 from core.conversation.event_log import EventLog, channel
 from core.sessions.service import Credential
 from core.stores.tables import User
-from tests.cable import Cable
-from tests.postgres import Postgres
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import LIFETIME, WebProcess
+from tests.support.cable import Cable
+from tests.support.postgres import Postgres
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import LIFETIME, WebProcess
 
 ANSWERED = 1.0
 """Seconds within which everything is answered."""

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.provider import ANSWER, THOUGHT, ProviderServer
-from tests.told import Told
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, THOUGHT, ProviderServer
+from tests.support.told import Told
+from tests.support.waiting import wait_for
 from tests.web.api.test_chat import _stream, _until_end
 from tests.web.sse import ServerEvent, events
 from web.schemas.responses import Event, Export, Messages

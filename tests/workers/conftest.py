@@ -16,8 +16,8 @@ from redis import Redis
 
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Broker, ValkeyProcess, Worker, WorkerProcess
 from web.commands import Commands

@@ -14,7 +14,7 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.database import Database
 from core.stores.tables import Session
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from web.commands import Commands
 
 TERMINAL = ("done", "stopped", "failed")

@@ -19,8 +19,8 @@ from redis import Redis
 
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = re.compile(r"SWITCHBOARD_|(DATABASE_URL|REDIS_URL|BROKER_URL|PORT)$")

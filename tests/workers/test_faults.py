@@ -17,7 +17,7 @@ from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from tests.workers.conversation import TERMINAL, Conversation, locked
 from tests.workers.local_process import Worker
 from web.commands import Commands

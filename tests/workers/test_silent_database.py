@@ -12,8 +12,8 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.database import PATIENCE
-from tests.postgres import Postgres
-from tests.waiting import wait_for
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 from tests.workers.local_process import Worker, WorkerProcess
 from web.commands import Commands
 

@@ -36,8 +36,8 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User
 from tests.conftest import TurnableClock
-from tests.issuer import AUDIENCE, Issuer
-from tests.valkey import Valkey
+from tests.support.issuer import AUDIENCE, Issuer
+from tests.support.valkey import Valkey
 
 EMAIL = "ada@example.org"
 PASSWORD = "correct horse battery staple"

@@ -19,7 +19,7 @@ from jwt.exceptions import PyJWTError
 from core.auth import oidc
 from core.auth.oidc import COOL_DOWN, KEPT, LEEWAY, REFRESH, RETRY, Tokens
 from core.errors import TokenInvalid, Unavailable
-from tests.issuer import AUDIENCE, Issuer
+from tests.support.issuer import AUDIENCE, Issuer
 
 
 class Stopwatch:

@@ -23,8 +23,8 @@ from core.conversation.event_log import (
     channel,
     keys,
 )
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 

@@ -20,7 +20,7 @@ from core.generation.finalizer import End
 from core.runtime import Runtime
 from core.stores.tables import GenerationState, Session
 from tests.conftest import TurnableClock, new_user
-from tests.provider import ANSWER
+from tests.support.provider import ANSWER
 
 
 @pytest.fixture

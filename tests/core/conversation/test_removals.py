@@ -22,7 +22,7 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import Base, Generation, Message, Removal, Session, User
 from tests.conftest import new_user
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 CANARY = "canary-5b1e"
 RACES = 50

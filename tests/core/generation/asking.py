@@ -11,8 +11,8 @@ from core.conversation.message import Message
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user
-from tests.told import Told
-from tests.waiting import wait_for
+from tests.support.told import Told
+from tests.support.waiting import wait_for
 
 
 @dataclass

@@ -18,8 +18,8 @@ from core.llm.providers import Turn
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
-from tests.provider import ANSWER, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
 
 BUDGET = Rate(1000, 86_400 * SECOND, 1000)
 RESERVED = 1 + 100

@@ -12,11 +12,11 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores import tables
-from tests.chat_templates import TEMPLATES, Refused, render
 from tests.conftest import new_user
-from tests.honest import said
-from tests.provider import Handler, Manner, ProviderServer
-from tests.waiting import wait_for
+from tests.support.chat_templates import TEMPLATES, Refused, render
+from tests.support.honest import said
+from tests.support.provider import Handler, Manner, ProviderServer
+from tests.support.waiting import wait_for
 
 
 def _strict(template: str, then: Callable[[Handler, bool], None], *, prefill: bool = False) -> Manner:

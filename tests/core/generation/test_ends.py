@@ -11,7 +11,7 @@ from core.conversation.message import Message
 from core.llm.providers import ChunkStream, ErrorKind, ProviderError, openai_compatible
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask
-from tests.provider import ANSWER, THOUGHT, ProviderServer
+from tests.support.provider import ANSWER, THOUGHT, ProviderServer
 from web.schemas.responses import Message as MessageOnTheWire
 
 owned_or_not = pytest.mark.parametrize("owned", [False, True], ids=["guest", "owned"])

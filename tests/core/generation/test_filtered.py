@@ -10,8 +10,8 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
 from tests.conftest import new_user
-from tests.honest import said
-from tests.provider import Handler, ProviderServer
+from tests.support.honest import said
+from tests.support.provider import Handler, ProviderServer
 
 
 def _filters(handler: Handler) -> None:

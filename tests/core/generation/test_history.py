@@ -10,8 +10,8 @@ from core.generation.form import Form, Scope
 from core.generation.history import CONTINUE, PASSED_OVER, SHORTEST_END, fit
 from core.generation.tokens import TURN_OVERHEAD
 from core.llm.providers import Turn
-from tests.chat_templates import TEMPLATES, render
 from tests.core.generation.conversations import ROOMY, a_message, answered, asked, conversation, failed, fitted
+from tests.support.chat_templates import TEMPLATES, render
 
 
 def _texts(window: Window, system: str, messages: list[Message]) -> list[str]:

@@ -14,8 +14,8 @@ from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
-from tests.provider import ANSWER, HALF, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, HALF, ProviderServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from core.conversation.message import Message
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.core.generation.asking import Asked, ask
-from tests.honest import said
-from tests.provider import Handler, Manner, ProviderServer
+from tests.support.honest import said
+from tests.support.provider import Handler, Manner, ProviderServer
 
 
 def _event(handler: Handler, error: dict[str, object]) -> None:

@@ -12,8 +12,8 @@ from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session
-from tests.provider import ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
 
 SLOTS = "sb:{limit}:slots:one-at-a-time"
 

@@ -10,7 +10,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session
 from tests.conftest import new_user
-from tests.provider import Handler, ProviderServer
+from tests.support.provider import Handler, ProviderServer
 
 
 def _overloaded_then_well(handler: Handler) -> None:

@@ -18,8 +18,8 @@ from core.llm.providers import ErrorKind, ProviderError, openai_compatible
 from core.runtime import Runtime
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock, new_user
-from tests.provider import ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

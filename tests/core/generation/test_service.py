@@ -20,8 +20,8 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
-from tests.provider import ANSWER, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
 
 TERMINAL = ("done", "failed")
 

@@ -21,8 +21,8 @@ from core.sessions.service import Credential
 from core.stores import tables
 from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user
-from tests.provider import ANSWER, HALF, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, HALF, ProviderServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

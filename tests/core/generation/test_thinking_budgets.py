@@ -16,8 +16,8 @@ from core.limits.rate_limit import Bucket
 from core.llm.providers import Turn, Usage, openai_compatible
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask, wait_for_thoughts
-from tests.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
+from tests.support.waiting import wait_for
 
 BUDGET = Rate(1000, 86_400 * SECOND, 1000)
 ASKED = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])

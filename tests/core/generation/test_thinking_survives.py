@@ -12,8 +12,8 @@ from core.llm.providers import openai_compatible
 from core.runtime import Runtime
 from tests.conftest import TurnableClock
 from tests.core.generation.asking import Asked, ask, wait_for_thoughts
-from tests.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
+from tests.support.waiting import wait_for
 
 owned_or_not = pytest.mark.parametrize("owned", [False, True], ids=["guest", "owned"])
 LAPSED = timedelta(seconds=11)

@@ -17,8 +17,8 @@ from core.runtime import Runtime
 from core.stores import tables
 from tests.conftest import new_user
 from tests.core.generation.asking import Asked, ask, wait_for_thoughts
-from tests.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

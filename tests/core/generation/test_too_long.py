@@ -15,8 +15,8 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores import tables
 from tests.conftest import new_user
-from tests.honest import REFUSALS, bytes_of, honest, said, words_of
-from tests.provider import BASE_PATHS, ProviderServer
+from tests.support.honest import REFUSALS, bytes_of, honest, said, words_of
+from tests.support.provider import BASE_PATHS, ProviderServer
 
 PASTE = "0123456789" * 150
 CONTEXT = 600

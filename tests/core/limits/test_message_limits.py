@@ -20,8 +20,8 @@ from core.sessions.service import Credential
 from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
 from tests.core.generation.test_service import _in_thread
-from tests.provider import ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
 
 LEASES = f"{PREFIX}concurrent:*"
 

@@ -13,8 +13,8 @@ from core.llm.probe import LONGEST_PATIENCE, first_sign, patience, short_answer
 from core.llm.providers import Chunk, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.provider import Handler, Manner, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import Handler, Manner, ProviderServer
+from tests.support.waiting import wait_for
 
 
 class Moody(ProviderServer):

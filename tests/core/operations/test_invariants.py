@@ -16,7 +16,7 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
-from tests.provider import ProviderServer
+from tests.support.provider import ProviderServer
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores import tables
 from tests.conftest import new_user
-from tests.provider import ANSWER, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -16,7 +16,7 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 MOST = 3
 

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, socket_url
-from tests.tls_proxy import tls_before
-from tests.valkey import Valkey
+from tests.support.tls_proxy import tls_before
+from tests.support.valkey import Valkey
 from web.monitoring.queue_lengths import Queues
 
 PASSWORD = "p@ss:w/ört;100%?#&"

@@ -17,10 +17,10 @@ from uuid_utils.compat import uuid7
 from core.errors import Unavailable
 from core.stores.database import Database, current_revision
 from core.stores.tables import User
-from tests.cable import Cable
 from tests.conftest import new_user
-from tests.postgres import Postgres
-from tests.waiting import wait_for
+from tests.support.cable import Cable
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 
 PATIENCE = 0.3
 SLACK = 0.3

@@ -19,7 +19,7 @@ from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Login, Session
-from tests.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
+from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
 from web.context import KEY
 

@@ -12,8 +12,8 @@ from uuid_utils.compat import uuid7
 from core.conversation.event_log import channel
 from core.llm.providers import ErrorKind, ProviderError
 from core.runtime import Runtime
-from tests.provider import ANSWER, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
 from tests.web.api.test_session import _answered, _create, _problem
 from tests.web.sse import ServerEvent, events
 from web.app import create_app

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import channel
 from core.runtime import Runtime
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from tests.web.api.test_session import _age, _answered, _create
 from tests.web.sse import ServerEvent, events
 from web.context import KEY

@@ -17,7 +17,7 @@ from core.clock import rfc3339
 from core.conversation.event_log import keys
 from core.conversation.message import Message
 from core.runtime import Runtime
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 WIDE = "|" + "a|" * 200 + "\n|" + "-|" * 200 + "\n" + "|\n" * 327

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants")
 """Keys that come and go with the workers, whoever looks."""

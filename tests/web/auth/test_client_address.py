@@ -14,7 +14,7 @@ from flask import Flask, request
 
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from web.app import create_app
 from web.auth.client_address import client_address, nearest_stranger
 

@@ -21,7 +21,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from tests.web.api.test_session import _answered, _create, _problem
 from web.app import create_app
 from web.idempotency.header import parse_key
@@ -255,7 +255,7 @@ RACER = """
 import json, sys
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from web.app import create_app
 
 client = create_app(Runtime(Settings())).test_client()

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.valkey import Valkey
-from tests.web_process import WebProcess
+from tests.support.valkey import Valkey
+from tests.support.web_process import WebProcess
 from web.app import create_app
 
 OWN = ["localhost", "LocalHost:8000", "localhost.", "app.localhost:8000", "127.0.0.1:8000", "127.9.9.9", "[::1]:8000"]

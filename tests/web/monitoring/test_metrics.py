@@ -23,8 +23,8 @@ from core.sessions.service import Credential
 from core.settings import Settings
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from web.app import create_app
 from web.context import KEY as PARTS
 

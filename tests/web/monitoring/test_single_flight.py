@@ -3,7 +3,7 @@
 from concurrent.futures import wait
 from threading import Event as Flag
 
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 from web.monitoring.single_flight import Glance
 
 

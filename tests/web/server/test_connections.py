@@ -13,9 +13,9 @@ import pytest
 from bench.bystander import ATTACKS, BOUND, under_attack
 from core.conversation.event_log import EventLog
 from core.errors import Unavailable
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import WebProcess
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import WebProcess
 from web.server import connections
 from web.server.connections import Connection, Connections, TooSlow, peer
 

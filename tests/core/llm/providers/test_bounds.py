@@ -23,9 +23,9 @@ from core.llm.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
-from tests.dialects import DIALECTS
-from tests.provider import ANSWER, Handler, Manner, ProviderServer, pieces
-from tests.waiting import wait_for
+from tests.support.dialects import DIALECTS
+from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
+from tests.support.waiting import wait_for
 
 PROTOCOLS = list(DIALECTS)
 MEGABYTE = 1024 * 1024

@@ -12,8 +12,8 @@ from core.llm.providers import Chunk, ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.parameters import Adjustment, refused
 from core.llm.providers.room import Room, limit
-from tests.dialects import DIALECTS
-from tests.provider import ANSWER, Handler, ProviderServer, pieces
+from tests.support.dialects import DIALECTS
+from tests.support.provider import ANSWER, Handler, ProviderServer, pieces
 
 QUESTION = [Turn("user", "Why?")]
 REFUSALS: dict[str, list[tuple[str, int, Any]]] = {}

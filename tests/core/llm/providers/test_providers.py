@@ -25,10 +25,10 @@ from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers import ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
 from core.llm.providers.model import make
-from tests.certificate import certify
-from tests.dialects import DIALECTS
-from tests.provider import ANSWER, Handler, Manner, ProviderServer, nowhere, pieces
-from tests.waiting import wait_for
+from tests.support.certificate import certify
+from tests.support.dialects import DIALECTS
+from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, nowhere, pieces
+from tests.support.waiting import wait_for
 
 PROTOCOLS = list(DIALECTS)
 SECRET = "sk-secret"

@@ -17,9 +17,9 @@ from core.llm.providers import ErrorKind, ProviderError, Turn
 from core.llm.providers.proxies import proxy_for
 from core.llm.providers.ways import Way, in_our_words
 from core.llm.providers.wire import endpoint
-from tests.certificate import certify
-from tests.provider import ANSWER, ProviderServer
-from tests.proxy import Proxy
+from tests.support.certificate import certify
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.proxy import Proxy
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 OUTSIDE = "http://models.example/v1"

@@ -11,7 +11,7 @@ from core.llm.client_pool import ClientPool
 from core.llm.providers import ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.room import Room, counted, limit, of_the_prompt, smaller
-from tests.provider import ANSWER, Handler, ProviderServer
+from tests.support.provider import ANSWER, Handler, ProviderServer
 
 Refusal = Callable[[int, int, int], str | None]
 """What a server says to so many tokens of a prompt, so many of an answer, and the greatest number."""

@@ -25,7 +25,7 @@ from core.llm.providers import ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.redaction import LONGEST, redacted
 from core.llm.providers.tail import KEPT, Tail
-from tests.provider import Handler, ProviderServer
+from tests.support.provider import Handler, ProviderServer
 
 QUESTION = "My password is Tr0ub4dor and my cat is called Miez, please tell nobody about it."
 

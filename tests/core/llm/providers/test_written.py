@@ -7,7 +7,7 @@ import pytest
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
-from tests.provider import ANSWER, ProviderServer
+from tests.support.provider import ANSWER, ProviderServer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.certificate import certify
+from tests.support.certificate import certify
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import psutil
 from core.sessions.service import Credential
 from core.stores.database import Database, migrate
 from core.stores.tables import Session
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = re.compile(r"SWITCHBOARD_|(DATABASE_URL|REDIS_URL|BROKER_URL|(FLOWER_)?PORT)$")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from tests.provider import Handler, Manner
+    from tests.support.provider import Handler, Manner
 
 
 class Count(NamedTuple):

