@@ -12,7 +12,8 @@ from web.commands import Commands
 from web.context import KEY, Parts
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
-from web.pages import chat, docs
+from web.pages import chat as chat_page
+from web.pages import docs
 from web.schemas.requests import MAX_BODY
 from web.streaming import slots
 from web.streaming.hub import Hub
@@ -47,7 +48,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
 
         app.register_blueprint(oidc.blueprint)
     app.register_blueprint(events.events)
-    app.register_blueprint(chat.pages)
+    app.register_blueprint(chat_page.pages)
     problems.register(app)
     return app
 

@@ -53,8 +53,8 @@ class LoggedIn:
 class Accounts:
     """Everything that people do with their accounts. An ordinary object, given its collaborators.
 
-    What ends a login says so to the streams that it has opened (core/messaging/revocations.py). Where the browser gets a new
-    one in its place, the caller does that, once the browser has it.
+    What ends a login says so to the streams that it has opened (core/messaging/revocations.py). Where the browser
+    gets a new one in its place, the caller does that, once the browser has it.
     """
 
     def __init__(

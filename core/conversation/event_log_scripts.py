@@ -1,4 +1,5 @@
-"""The event log's scripts, each one step of Redis. Their keys are core/conversation/event_log.py's `Keys`, in that order."""
+"""The event log's scripts, each one step of Redis. Their keys are those of `Keys` in
+core/conversation/event_log.py, in that order."""
 
 APPEND = """
 local log, meta, partial, words, thinking = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]

@@ -20,8 +20,8 @@ from core.stores.database import Database
 PAGE = 50
 """Messages in a page, unless a reader asks for another number."""
 PAGE_BYTES = 1_000_000
-"""Bytes of JSON in a page, about (core/conversation/message.py says how they are counted): it ends early rather than be longer,
-but has at least one message, and one may have a million characters."""
+"""Bytes of JSON in a page, about (core/conversation/message.py says how they are counted): it ends early rather
+than be longer, but has at least one message, and one may have a million characters."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Alembic's entry: runs the migrations over the URL that `core.stores.database.migrate` was given, or the configured one."""
+"""Alembic's entry: runs the migrations over the URL that `migrate` was given (core/stores/database.py), or the
+configured one."""
 
 from typing import Any, Literal
 

@@ -1,8 +1,8 @@
 """Connections to PostgreSQL that give up a server that does not answer.
 
 A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel, or nobody, acknowledges what
-is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/stores/deadline.py), and the
-connection with it: what would still come in on it would be the answer to an older question.
+is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/stores/deadline.py), and
+the connection with it: what would still come in on it would be the answer to an older question.
 """
 
 import time

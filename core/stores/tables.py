@@ -201,7 +201,8 @@ class Generation(Base):
     """Until when its worker (or, while queued, the queue) is trusted to be alive."""
     created_at: Mapped[datetime]
     turn: Mapped[datetime | None]
-    """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells of it."""
+    """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells
+    of it."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
     """Somebody wants it to end; holds whoever writes it."""
     started_at: Mapped[datetime | None]

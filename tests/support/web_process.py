@@ -17,7 +17,7 @@ from core.stores.tables import Session
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OPTIONS = re.compile(r"SWITCHBOARD_|(DATABASE_URL|REDIS_URL|BROKER_URL|(FLOWER_)?PORT)$")
 LIFETIME = timedelta(hours=2)
 

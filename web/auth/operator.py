@@ -27,9 +27,9 @@ def _has_token() -> bool:
 
 
 def _is_here() -> bool:
-    # Whom the connection comes from, and not whom the proxies name (web/auth/client_address.py). Nor does it do to have reached
-    # this machine: a page that gives its own name the address 127.0.0.1 makes a visitor's browser do that, and then
-    # reads the answer. But it can't have the browser leave that name out.
+    # Whom the connection comes from, and not whom the proxies name (web/auth/client_address.py). Nor does it do to
+    # have reached this machine: a page that gives its own name the address 127.0.0.1 makes a visitor's browser do
+    # that, and then reads the answer. But it can't have the browser leave that name out.
     host = host_name(request.headers.get("Host", ""))
     return not _forwarded() and is_loopback(request.remote_addr or "") and host is not None and is_loopback(host)
 

@@ -1,4 +1,5 @@
-"""How long a request's body may be: what its kind of body says (web/schemas/requests.py), before anything reads it."""
+"""How long a request's body may be: what its kind of body says (web/schemas/requests.py), before anything
+reads it."""
 
 from urllib.parse import unquote
 

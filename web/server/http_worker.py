@@ -1,5 +1,5 @@
-"""gunicorn's gevent worker with deadlines for connections (web/server/connections.py) and problem documents for what never
-reaches the application."""
+"""gunicorn's gevent worker with deadlines for connections (web/server/connections.py) and problem documents for what
+never reaches the application."""
 
 import contextlib
 import io

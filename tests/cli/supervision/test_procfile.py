@@ -7,7 +7,7 @@ import pytest
 from cli.console import CommandError
 from cli.supervision.procfile import read_procfile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_commands_are_split_as_a_shell_would(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ from typing import Any, get_args
 import pytest
 
 from core.conversation.message import Message
-from core.llm.providers import ChunkStream, ErrorKind, ProviderError, openai_compatible
+from core.llm.providers import (
+    ChunkStream,
+    ErrorKind,
+    ProviderError,
+    openai_compatible,  # noqa: F401  half a second that no first token should wait for
+)
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask
 from tests.support.provider import ANSWER, THOUGHT, ProviderServer

@@ -5,7 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from core.llm.providers import ErrorKind, ProviderError, openai_compatible
+from core.llm.providers import (
+    ErrorKind,
+    ProviderError,
+    openai_compatible,  # noqa: F401  half a second that no first token should wait for
+)
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session

@@ -15,7 +15,11 @@ from uuid_utils.compat import uuid7
 from core.conversation.event_log import keys
 from core.errors import NothingToStop, Unavailable
 from core.generation.service import Accepted
-from core.llm.providers import ErrorKind, ProviderError, openai_compatible
+from core.llm.providers import (
+    ErrorKind,
+    ProviderError,
+    openai_compatible,  # noqa: F401  half a second that no first token should wait for
+)
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores import tables

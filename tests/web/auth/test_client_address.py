@@ -18,7 +18,7 @@ from tests.support.waiting import wait_for
 from web.app import create_app
 from web.auth.client_address import client_address, nearest_stranger
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PEER = "192.0.2.1"
 
 

@@ -285,7 +285,7 @@ def test_of_racing_processes_one_creates(stack: Settings, web_runtime: Runtime) 
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, key],
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
