@@ -13,7 +13,7 @@ import openai
 from bench.provider import Manner
 from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 
 
 class Answer(NamedTuple):

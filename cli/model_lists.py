@@ -17,7 +17,7 @@ from cli.finding import Finding
 from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.cooldown import Rest
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.errors import as_provider_error, complaint_of
 from core.llm.providers.proxies import proxy_for
 from core.llm.providers.redaction import redacted

@@ -16,7 +16,7 @@ from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.probe import short_answer
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.settings import Settings
 from core.text.masking import masked
 

@@ -9,7 +9,7 @@ import click
 import httpx2
 
 from cli.console import fail
-from core.llm.providers import ProviderError
+from core.llm.providers.base import ProviderError
 from core.llm.providers.wire import connection_options
 
 PATH = "/chat/sse/probe"

@@ -56,7 +56,6 @@ from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
-from web.idempotency.records import Idempotency
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin
@@ -357,11 +356,6 @@ class Runtime:
     def replies(self) -> Replies:
         """Answers of workers to waiting requests."""
         return Replies(self.redis)
-
-    @cached_property
-    def idempotency(self) -> Idempotency:
-        """Requests that are sent twice."""
-        return Idempotency(self.limits_redis)
 
     @cached_property
     def presence(self) -> Presence:

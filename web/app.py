@@ -10,6 +10,7 @@ from web.api import auth, chat, config, events, ops, probe, session, sessions, t
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.context import KEY, Parts
+from web.idempotency.records import Idempotency
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
 from web.pages import chat as chat_page
@@ -34,7 +35,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     hub = Hub(runtime.redis, runtime.proofs)
-    app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
+    commands = Commands(_sender(runtime.settings), hub, runtime.replies)
+    app.extensions[KEY] = Parts(runtime, hub, commands, Idempotency(runtime.limits_redis))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)

@@ -7,6 +7,7 @@ from flask import current_app
 
 from core.runtime import Runtime
 from web.commands import Commands
+from web.idempotency.records import Idempotency
 from web.streaming.hub import Hub
 
 KEY = "switchboard"
@@ -14,11 +15,12 @@ KEY = "switchboard"
 
 @dataclass(frozen=True)
 class Parts:
-    """The domain, and the two ways to the workers: commands out, announcements in."""
+    """The domain, the two ways to the workers (commands out, announcements in), and the requests that come twice."""
 
     runtime: Runtime
     hub: Hub
     commands: Commands
+    idempotency: Idempotency
 
 
 def parts() -> Parts:

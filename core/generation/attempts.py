@@ -14,7 +14,7 @@ from core.conversation.event_log import Producer, Written
 from core.generation.thinking import Thinking
 from core.generation.usage import shown, with_thinking
 from core.limits.message_limits import owner_of
-from core.llm.providers import ProviderError, Usage
+from core.llm.providers.base import ProviderError, Usage
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 

@@ -3,7 +3,7 @@
 from threading import Condition, Thread
 from typing import NamedTuple
 
-from core.llm.providers import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Usage
+from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Usage
 
 BUFFER = 256 * 1024
 """Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from core.generation.tokens import TURN_OVERHEAD, estimate, size
 from core.llm.catalog import ModelConfig
-from core.llm.providers import LARGEST_COUNT, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError, Turn
 
 CAUTION = 0.85
 """Of the bytes that a token is thought to have: half of all texts have fewer."""

@@ -1,7 +1,7 @@
 """How long a provider may be silent, and how long it may take altogether: pure, over the moments that it is given."""
 
 from core.generation.chunk_reader import Batch
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 PARTING = 2.0
 """Seconds that a server has after the end of its answer, to tell what it has counted and to close."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from core.errors import ProviderFailed
 from core.generation.context_window import TooLong
-from core.llm.providers import REASONS, ErrorKind, FinishReason, ProviderError
+from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError
 
 WORDLESS: dict[FinishReason, str] = {
     "length": "The model reached its limit before it had written a word of its answer.",

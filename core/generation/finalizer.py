@@ -24,7 +24,7 @@ from core.errors import Unavailable
 from core.generation.attempts import Attempt, Attempts, Lost, lock_session, matched
 from core.generation.events import AnswerLog
 from core.limits.message_limits import MessageLimits
-from core.llm.providers import Usage
+from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState

@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from core.generation.failure import Wordless
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 
 class Scope(IntEnum):

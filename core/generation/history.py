@@ -14,7 +14,7 @@ from core.generation.context_window import Window
 from core.generation.form import OF_THE_CONVERSATION, Form, Scope
 from core.generation.tokens import TURN_OVERHEAD
 from core.generation.tokens import size as bytes_of
-from core.llm.providers import ErrorKind, Turn
+from core.llm.providers.base import ErrorKind, Turn
 
 CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
 SHORTEST_END = 100

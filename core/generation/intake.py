@@ -8,7 +8,7 @@ from core.generation.deadlines import Patience
 from core.generation.failure import Wordless, end_of_words
 from core.generation.opening import Opening
 from core.generation.thinking import Thinking
-from core.llm.providers import ErrorKind, FinishReason, ProviderError, Usage
+from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 
 LONGEST = 1_000_000

@@ -14,7 +14,7 @@ from core.generation.intake import Intake
 from core.generation.prompts import Asking, Prompts
 from core.generation.usage import credible
 from core.llm.client_pool import ClientPool
-from core.llm.providers import FinishReason, ProviderError
+from core.llm.providers.base import FinishReason, ProviderError
 
 logger = logging.getLogger(__name__)
 

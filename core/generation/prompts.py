@@ -14,7 +14,7 @@ from core.generation.history import Prompt, fit
 from core.generation.known_limits import KnownLimits
 from core.generation.token_size import TokenSizes
 from core.llm.client_pool import ClientPool
-from core.llm.providers import ErrorKind, ProviderError, Turn, Usage
+from core.llm.providers.base import ErrorKind, ProviderError, Turn, Usage
 from core.stores.database import Database
 from core.stores.tables import Session
 

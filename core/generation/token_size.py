@@ -8,7 +8,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from core.generation.context_window import Window, bytes_per_token
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 
 USUAL = 3.5
 """Bytes: English has about 4, Chinese about 3."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from core.generation.tokens import estimate
 from core.llm.catalog import ModelConfig
-from core.llm.providers import Turn, Usage
+from core.llm.providers.base import Turn, Usage
 
 BYTES_PER_TOKEN = 4
 """About what English has. Budgets need a fair guess, where core/generation/history.py needs a cautious one."""

@@ -23,7 +23,7 @@ from core.generation.scheduler import Line
 from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.stores.tables import GenerationState
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import UnknownModel
 from core.llm.catalog import ModelCatalog, ModelConfig
-from core.llm.providers import ChunkStream, Provider, ProviderError, Turn
+from core.llm.providers.base import ChunkStream, Provider, ProviderError, Turn
 
 PROBE = {"max_tokens": 1, "thinking_budget": None}
 """What a probe asks for instead of an answer: as little as a request can."""

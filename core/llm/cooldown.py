@@ -1,7 +1,8 @@
 """Models that rest, for all workers: their provider has failed in a way that concerns everybody who would ask.
 
 A rest ends with the first success: of a probe (core/llm/probe.py), or of a question that had nobody else to turn
-to. What may lie in one question alone, such as its length, its subject or the time that its answer takes, makes no model rest.
+to. What may lie in one question alone, such as its length, its subject or the time that its answer takes, makes
+no model rest.
 """
 
 import json
@@ -14,7 +15,7 @@ from uuid import UUID
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns, Rest
-from core.llm.providers import ChunkStream, ErrorKind, ProviderError
+from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from cli.model_lists import is_listed, look_at_models, names_in, with_rest
 from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.cooldown import Cooldowns, Rest
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from tests.support.provider import nowhere
 from tests.support.valkey import Valkey
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from cli.advice import ADVICE, advice, advised, explained, explanation
 from cli.main import main
 from core.llm.catalog import ModelConfig
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from tests.support.provider import Handler, Manner, ProviderServer, nowhere
 
 KEY = "sk-hunter2hunter2"

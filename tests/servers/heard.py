@@ -4,7 +4,7 @@ import unicodedata
 from typing import NamedTuple
 
 from core.llm.client_pool import ClientPool
-from core.llm.providers import FinishReason, ProviderError, Turn, Usage
+from core.llm.providers.base import FinishReason, ProviderError, Turn, Usage
 
 QUESTION = [Turn("user", "Why?")]
 

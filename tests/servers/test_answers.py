@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.llm.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import Case
 from tests.servers.chats import Chats
 from tests.servers.replay import GOOD, Replay

@@ -6,7 +6,7 @@ import pytest
 
 from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
-from core.llm.providers import ProviderError
+from core.llm.providers.base import ProviderError
 from tests.servers.case import Case
 from tests.servers.heard import check_said, hear
 from tests.servers.replay import CUTS, GOOD, Replay, model_name

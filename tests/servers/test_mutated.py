@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
-from core.llm.providers import LARGEST_COUNT, FinishReason
+from core.llm.providers.base import LARGEST_COUNT, FinishReason
 from tests.servers.case import CONCERNS_ALL, Case
 from tests.servers.chats import Chats
 from tests.servers.heard import check_said, hear

@@ -14,7 +14,7 @@ import pytest
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Session

@@ -78,7 +78,7 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     credential = session_credential() if in_session else None
     body = _canonical(request.get_data())
     sent = Request(_scope(principal, credential), key, body)
-    records = parts().runtime.idempotency
+    records = parts().idempotency
     longest = parts().runtime.settings.anonymous_max
     begun = records.begin(sent, KEPT if principal else min(KEPT, longest))
     follow(begun.plan)
@@ -138,14 +138,14 @@ def _keep(begun: Begun, response: Response, issued: bool, also: list[Request]) -
     # A task is forgotten after a while, and the command with it; then the repeat has to send it again.
     valid = timedelta(seconds=TASK_KEPT) if "Location" in headers else KEPT
     try:
-        parts().runtime.idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
+        parts().idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
     except Unavailable:
         logger.warning("an answer could not be kept for repeats: Redis is away")
 
 
 def _forget(begun: Begun) -> None:
     try:
-        parts().runtime.idempotency.forget(begun)
+        parts().idempotency.forget(begun)
     except Unavailable:
         logger.warning("an idempotency key could not be given back: Redis is away")
 

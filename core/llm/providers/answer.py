@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Iterator
 from typing import Protocol
 
-from core.llm.providers import Chunk, ErrorKind, ProviderError
+from core.llm.providers.base import Chunk, ErrorKind, ProviderError
 from core.llm.providers.errors import Refused
 from core.llm.providers.events import Event, EventReader
 from core.llm.providers.prefill import Repeated

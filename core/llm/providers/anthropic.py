@@ -8,8 +8,8 @@ from typing import Any
 
 from core.llm.catalog import ModelConfig
 from core.llm.catalog_rules import LEAST_THINKING
-from core.llm.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.llm.providers.answer import Interpreter
+from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.llm.providers.errors import Refused, error_in
 from core.llm.providers.events import DONE, Event
 

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 PIECE = 64 * 1024
 """Bytes that are decompressed at once: a thousandfold of what was sent may come out."""

@@ -2,7 +2,7 @@
 
 import re
 
-from core.llm.providers import ErrorKind
+from core.llm.providers.base import ErrorKind
 
 _CODES = {
     ErrorKind.TOO_LONG: """

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 MAX_EVENT = 4 * 1024 * 1024
 """Bytes of one event, or of one document, after decompression. A server that does not stream may send an answer of

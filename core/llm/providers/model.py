@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from core.llm.catalog import ModelConfig
-from core.llm.providers import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.llm.providers.answer import Answer, Interpreter
 from core.llm.providers.anthropic import Anthropic
+from core.llm.providers.base import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import LIMITS, Complaint, Refused, as_provider_error
 from core.llm.providers.openai_compatible import OpenAICompatible
 from core.llm.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system

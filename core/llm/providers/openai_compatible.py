@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.llm.catalog import ModelConfig
-from core.llm.providers import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.llm.providers.answer import Interpreter
+from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.llm.providers.errors import Complaint, Refused, error_in
 from core.llm.providers.events import DONE, Event
 from core.llm.providers.message_parts import content, is_thought, reasoning, refusal

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from core.llm.providers import ErrorKind, Turn
+from core.llm.providers.base import ErrorKind, Turn
 from core.llm.providers.errors import LIMITS, Complaint
 
 STREAM = "stream"

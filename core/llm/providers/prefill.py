@@ -6,7 +6,7 @@ them, a word's space is a part of the word. What they then say of it again is dr
 
 from collections.abc import Sequence
 
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 
 
 def trimmed(turns: Sequence[Turn]) -> tuple[Sequence[Turn], str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
 """Kinds of proxies. GNOME writes `socks`, and means the fifth version."""

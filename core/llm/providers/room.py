@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.llm.catalog import ModelConfig
-from core.llm.providers import ErrorKind, Turn
+from core.llm.providers.base import ErrorKind, Turn
 from core.llm.providers.errors import Complaint
 
 ALLOWANCE = 8192

@@ -5,7 +5,7 @@ import ssl
 
 import httpx2
 
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.proxies import Proxy
 
 NO_TLS = (

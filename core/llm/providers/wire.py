@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from core.llm.catalog import ModelConfig
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.compression import decompressed
 from core.llm.providers.errors import Refused, complaint_of
 from core.llm.providers.events import parsed

@@ -19,7 +19,7 @@ from core.conversation.message import Message
 from core.conversation.transcript import PAGE_BYTES, newest_that_fit
 from core.conversation.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from core.generation.failure import failed
-from core.llm.providers import LARGEST_COUNT, ErrorKind, ProviderError
+from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Session

@@ -14,7 +14,7 @@ from core.errors import RateLimited, SessionInvalid, Unavailable
 from core.generation import usage
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX, Bucket
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user

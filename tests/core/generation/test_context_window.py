@@ -10,7 +10,7 @@ from core.generation.context_window import CAUTION, TRIES, Fitting, TooLong, Win
 from core.generation.history import fit
 from core.generation.tokens import estimate
 from core.llm.catalog import ModelConfig
-from core.llm.providers import ErrorKind, ProviderError, Turn
+from core.llm.providers.base import ErrorKind, ProviderError, Turn
 
 FIGURES = st.one_of(st.none(), st.integers(-5, 2**40))
 

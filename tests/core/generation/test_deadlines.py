@@ -4,7 +4,7 @@ import pytest
 
 from core.generation.chunk_reader import Batch
 from core.generation.deadlines import LONGEST_TIME, PARTING, Patience
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 FIRST, BETWEEN = 60.0, 30.0
 QUIET = Batch("", False, None, None, None)

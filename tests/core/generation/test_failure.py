@@ -6,7 +6,7 @@ import pytest
 
 from core.generation.context_window import Subject, TooLong
 from core.generation.failure import Wordless, failed, finish_reason, may_go_on
-from core.llm.providers import REASONS, ErrorKind, FinishReason, ProviderError
+from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError
 
 
 @pytest.mark.parametrize("kind", list(ErrorKind))

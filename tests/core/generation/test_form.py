@@ -4,7 +4,7 @@ import pytest
 
 from core.generation.failure import Wordless
 from core.generation.form import OF_ITS_WORDS, OF_THE_CONVERSATION, Form, Scope, milder
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 
 def _ladder(error: ProviderError, *, prefill: bool = False, doubtful: bool = True) -> list[Form]:

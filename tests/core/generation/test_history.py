@@ -9,7 +9,7 @@ from core.generation.context_window import Window
 from core.generation.form import Form, Scope
 from core.generation.history import CONTINUE, PASSED_OVER, SHORTEST_END, fit
 from core.generation.tokens import TURN_OVERHEAD
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 from tests.core.generation.conversations import ROOMY, a_message, answered, asked, conversation, failed, fitted
 from tests.support.chat_templates import TEMPLATES, render
 

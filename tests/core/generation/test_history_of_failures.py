@@ -6,7 +6,7 @@ import pytest
 
 from core.conversation.message import Message
 from core.generation.form import Form, Scope
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 from tests.core.generation.conversations import ROOMY, answered, asked, conversation, failed, fitted
 
 

@@ -15,7 +15,7 @@ from core.generation.intake import Heard, Intake
 from core.generation.opening import LONGEST as LONGEST_BLANKS
 from core.generation.thinking import Thinking
 from core.llm.catalog import ModelConfig
-from core.llm.providers import ErrorKind, FinishReason, ProviderError, Usage
+from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 
 DEFAULTS = ModelConfig.model_fields

@@ -5,7 +5,7 @@ from redis import Redis
 
 from core.generation.context_window import Window
 from core.generation.token_size import KEPT, LARGEST, SMALLEST, STEP, USUAL, TokenSizes, moved
-from core.llm.providers import Turn
+from core.llm.providers.base import Turn
 from tests.support.valkey import Valkey
 
 sizes = st.floats(0, 1e9, allow_nan=False)

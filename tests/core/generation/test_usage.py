@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.generation.usage import LARGEST_TEMPLATE, credible, prompt_is_credible, with_thinking
-from core.llm.providers import LARGEST_COUNT, Usage
+from core.llm.providers.base import LARGEST_COUNT, Usage
 
 SHOWN = Usage(100, 30, 10)
 """By its words."""

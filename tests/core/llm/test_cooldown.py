@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as Away
 from uuid_utils.compat import uuid7
 
 from core.llm.cooldown import FORGOTTEN, LONGEST, PAUSES, SHORTEST, Cooldowns, Rest, pause
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 
 ONE, ANOTHER, THIRD = uuid7(), uuid7(), uuid7()
 MODEL = "gpt"

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from core.llm.cooldown import Rest
 from core.llm.probe import LONGEST_PATIENCE, first_sign, patience, short_answer
-from core.llm.providers import Chunk, ErrorKind, ProviderError
+from core.llm.providers.base import Chunk, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.support.provider import Handler, Manner, ProviderServer

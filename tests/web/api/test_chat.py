@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import channel
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.support.provider import ANSWER, ProviderServer
 from tests.support.waiting import wait_for

@@ -335,7 +335,7 @@ class TestRecords:
 
     @pytest.fixture
     def records(self, runtime: Runtime) -> Idempotency:
-        return runtime.idempotency
+        return Idempotency(runtime.limits_redis)
 
     def test_one_begins_and_the_others_are_told(self, records: Idempotency) -> None:
         request = Request("user 1", "key", b"body")

@@ -15,7 +15,7 @@ from redis import Redis
 from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
-from core.llm.providers import ErrorKind, ProviderError
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
 from core.operations.last_check import KEPT, KEY
 from core.runtime import Runtime

@@ -18,7 +18,7 @@ from core.generation.chunk_reader import BUFFER, Pump
 from core.generation.intake import LONGEST
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.llm.providers import ErrorKind, ProviderError, Turn
+from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
 from core.sessions.service import Credential

@@ -8,7 +8,7 @@ import pytest
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.llm.providers import Chunk, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.parameters import Adjustment, refused
 from core.llm.providers.room import Room, limit

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.llm.providers import ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
+from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
 from core.llm.providers.model import make
 from tests.support.certificate import certify
 from tests.support.dialects import DIALECTS

@@ -13,7 +13,7 @@ import pytest
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.llm.providers import ErrorKind, ProviderError, Turn
+from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.proxies import proxy_for
 from core.llm.providers.ways import Way, in_our_words
 from core.llm.providers.wire import endpoint

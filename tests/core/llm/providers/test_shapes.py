@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.llm.providers import Chunk, ErrorKind, ProviderError, Usage
 from core.llm.providers.answer import Answer
 from core.llm.providers.anthropic import Message
+from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Usage
 from core.llm.providers.errors import Refused
 from core.llm.providers.openai_compatible import Completion
 from core.llm.providers.think_tags import ThinkTags

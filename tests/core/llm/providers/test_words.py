@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.llm.providers import ProviderError, Turn
+from core.llm.providers.base import ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.redaction import LONGEST, redacted
 from core.llm.providers.tail import KEPT, Tail
