@@ -61,7 +61,7 @@ def served(stack: Settings) -> Iterator[Flask]:
 def url(served: Flask) -> Iterator[str]:
     """Where it is served."""
     server = make_server("127.0.0.1", 0, served, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
