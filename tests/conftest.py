@@ -157,6 +157,10 @@ class TurnableClock:
 
     def turn(self, by: timedelta) -> None:
         """Let time pass."""
+SOME_ID = "01a21885-21e0-71e2-a323-d5d1be9a18e1"
+"""The id of nothing. It is fixed for names of tests, on which the processes of one run must agree."""
+
+
         self.moment += by
 
 
