@@ -151,6 +151,16 @@ class Handler(BaseHTTPRequestHandler):
 Manner = Callable[[Handler], None]
 
 
+def in_turn(*steps: Callable[[Handler], object]) -> Manner:
+    """One step after the other."""
+
+    def manner(handler: Handler) -> None:
+        for step in steps:
+            step(handler)
+
+    return manner
+
+
 def pieces(text: str, least: int = 1) -> Iterator[str]:
     """An answer in pieces of one to three characters (or from `least` on), as tokens come."""
     at = 0

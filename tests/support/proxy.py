@@ -87,5 +87,5 @@ class Proxy:
                 client.connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=back, daemon=True).start()
-        while received := client.rfile.read1(65536):  # type: ignore[attr-defined]
+        while received := client.rfile.read1(65536):
             server.sendall(received)

@@ -114,7 +114,7 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
     client, append = app.test_client(), runtime.log.append
     if owned:
         client.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": PASSWORD})
-        owner = runtime.proofs and client.get("/auth/me").get_json()["user_id"]
+        owner = client.get("/auth/me").get_json()["user_id"]
         with runtime.database.writing() as db:
             session = runtime.sessions.create_session(db, _uuid(owner), model="good")
         mine = {"X-Session-ID": str(session.id)}

@@ -121,7 +121,12 @@ def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) 
     session_id, generation = uuid7(), uuid7()
     producer = Producer(generation, 0, 0)
     log.append(session_id, "queued", {}, expires_at=LATER, producer=producer, role="begin", word="{}", text="t")
-    write = {"expires_at": LATER, "producer": Producer(generation, 1, 1), "role": "write", "written": 1}
+    write: dict[str, Any] = {
+        "expires_at": LATER,
+        "producer": Producer(generation, 1, 1),
+        "role": "write",
+        "written": 1,
+    }
     log.append(session_id, "thinking", {}, **write, thought=Thought("Hmm"))
     log.append(session_id, "model", {}, expires_at=LATER - timedelta(minutes=30))
     log.touch(session_id, LATER - timedelta(minutes=20))
@@ -175,7 +180,12 @@ def test_a_position_survives_its_wire_form(offset: int) -> None:
 
 def test_a_generation_that_is_begun_twice_has_begun_once(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
-    begin = {"expires_at": LATER, "producer": Producer(generation, 0, 1), "role": "begin", "word": "Why?"}
+    begin: dict[str, Any] = {
+        "expires_at": LATER,
+        "producer": Producer(generation, 0, 1),
+        "role": "begin",
+        "word": "Why?",
+    }
     log.append(session_id, "model", {}, expires_at=LATER)
     first = log.append(session_id, "queued", {}, **begin)
     log.append(
@@ -218,9 +228,9 @@ def test_thinking_is_added_begun_again_taken_over_and_gone_with_the_end(log: Eve
 @pytest.mark.parametrize("begin", ["next", "anew"])
 def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis, begin: str) -> None:
     session_id, first, second = uuid7(), uuid7(), uuid7()
-    start = {"expires_at": LATER, "role": "begin"}
+    start: dict[str, Any] = {"expires_at": LATER, "role": "begin"}
     log.append(session_id, "queued", {}, producer=Producer(first, 0, 0), **start)
-    thought = {"expires_at": LATER, "role": "write", "thought": Thought("Hmm", lasted=2000)}
+    thought: dict[str, Any] = {"expires_at": LATER, "role": "write", "thought": Thought("Hmm", lasted=2000)}
     log.append(session_id, "thinking", {}, producer=Producer(first, 1, 1), **thought)
     if begin == "next":
         log.append(session_id, "queued", {}, producer=Producer(second, 0, 0), **start)
@@ -233,7 +243,7 @@ def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis
 
 def test_the_end_of_what_only_thought_is_not_the_end_of_what_nobody_has_seen(log: EventLog) -> None:
     session_id, generation = uuid7(), uuid7()
-    end = {"expires_at": LATER, "producer": Producer(generation, 1, LAST), "role": "end"}
+    end: dict[str, Any] = {"expires_at": LATER, "producer": Producer(generation, 1, LAST), "role": "end"}
     with pytest.raises(LogLost):
         log.append(session_id, "stopped", {}, **end, thought=Thought(before=3))
     log.append(session_id, "stopped", {}, **end)

@@ -295,10 +295,10 @@ def test_a_question_whose_stream_is_refused_has_changed_nothing(web: WebProcess)
             web, head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(question) + question
         ) as asked:
             assert _is_problem(_rest(asked), 429)["limit"] == "streams-address"
-        head = (
+        reading = (
             f"GET /session/messages HTTP/1.1\r\nHost: localhost\r\nX-Session-ID: {other}\r\nConnection: close\r\n\r\n"
         )
-        with _connect(web, head.encode()) as asked:
+        with _connect(web, reading.encode()) as asked:
             assert json.loads(_rest(asked).partition(b"\r\n\r\n")[2])["messages"] == []
 
 

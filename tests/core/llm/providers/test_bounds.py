@@ -154,7 +154,8 @@ def server() -> Iterator[ProviderServer]:
 
 
 def _pump(server: ProviderServer, protocol: str, model: str) -> Pump:
-    config = ModelConfig(label="M", provider=protocol, base_url=server.base_url(protocol), model=model)
+    where = {"provider": protocol, "base_url": server.base_url(protocol), "model": model}
+    config = ModelConfig.model_validate({"label": "M", **where})
     return Pump(
         ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")])
     )

@@ -18,6 +18,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import HttpUrl
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
@@ -283,7 +284,8 @@ def server() -> Iterator[ProviderServer]:
 
 
 def _error(server: ProviderServer, model: str, turns: Sequence[Turn] = TURNS) -> ProviderError:
-    config = ModelConfig(label="M", provider="openai", base_url=server.url, model=model, api_key_env="SOME_KEY")
+    url = HttpUrl(server.url)
+    config = ModelConfig(label="M", provider="openai", base_url=url, model=model, api_key_env="SOME_KEY")
     pool = ClientPool(ModelCatalog(default="m", models={"m": config}), "")
     with pytest.raises(ProviderError) as raised:
         list(pool.open("m", turns))
