@@ -1,6 +1,7 @@
 """The real parts that tests run against: Valkey, SQLite, PostgreSQL, a provider that misbehaves on demand."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from uuid import UUID
 import pytest
 from redis import Redis
 from uuid_utils.compat import uuid7
+from xdist.scheduler import LoadScopeScheduling
 
 from core.runtime import Runtime
 from core.settings import Settings
@@ -20,6 +22,12 @@ from core.stores.tables import User
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
+
+TESTS = Path(__file__).parent
+MARKED = ("e2e", "faults")
+"""Directories whose tests are marked with their names: they have many processes, and break them."""
+SHARED = ("servers", "web", "workers")
+"""Directories whose tests share processes: one set over SQLite, and one over PostgreSQL."""
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -32,11 +40,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run what is marked `one_database` once only, where all around it runs on SQLite and on PostgreSQL."""
+    """Mark tests for their directories, and run what is marked `one_database` on SQLite only."""
+    for item in items:
+        directory = item.path.relative_to(TESTS).parts[0]
+        if directory in MARKED:
+            item.add_marker(directory)
     twice = [item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name]
     if twice:
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]
+
+
+class Scheduling(LoadScopeScheduling):
+    """Which tests `pytest -n` gives to the same process: those of a module, or all that share processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, name = nodeid.partition("::")
+        directory = module.split("/")[1]
+        database = re.search("sqlite|postgresql", name, re.IGNORECASE)
+        return f"{directory}, {database.group().lower()}" if directory in SHARED and database else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Tests are spread by what they share, whatever `--dist` says."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +164,10 @@ def any_database(any_database_url: str) -> Iterator[Database]:
     database.dispose()
 
 
+SOME_ID = "01a21885-21e0-71e2-a323-d5d1be9a18e1"
+"""The id of nothing. It is fixed for names of tests, on which the processes of one run must agree."""
+
+
 def new_user(database: Database) -> UUID:
     """Somebody who can own a session."""
     user = User(id=uuid7(), email=f"{uuid7()}@example.org", created_at=datetime.now(UTC))
@@ -157,10 +188,6 @@ class TurnableClock:
 
     def turn(self, by: timedelta) -> None:
         """Let time pass."""
-SOME_ID = "01a21885-21e0-71e2-a323-d5d1be9a18e1"
-"""The id of nothing. It is fixed for names of tests, on which the processes of one run must agree."""
-
-
         self.moment += by
 
 

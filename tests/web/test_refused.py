@@ -173,6 +173,7 @@ def test_a_broker_that_is_away_is_named(brokerless: Flask) -> None:
     assert "redis" not in missing
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze], ids=["stopped", "frozen"])
 def test_readiness_is_told_within_half_a_second(own_valkey: Valkey, settings: Settings, lose: Any) -> None:
     away = settings.model_copy(update={"configured_redis_url": own_valkey.url})

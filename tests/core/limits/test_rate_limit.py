@@ -115,6 +115,7 @@ def _hammer(url: str, calls: int) -> list[bool]:
         return list(threads.map(lambda _: limiter.charge(buckets).admitted, range(calls)))
 
 
+@pytest.mark.slow
 def test_of_1000_parallel_creations_a_burst_is_admitted_across_processes(valkey: Valkey, redis: Redis) -> None:
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as processes:
         answers = list(processes.map(_hammer, [valkey.url] * 4, [250] * 4))
@@ -145,6 +146,7 @@ steps = st.tuples(
 
 
 # The keys' lifetimes are still the server's to count, but are minutes and more at these rates.
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rates, min_size=4, max_size=4), st.lists(steps, min_size=1, max_size=40))
 def test_the_script_agrees_with_the_arithmetic(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -29,6 +30,8 @@ from core.settings import Settings
 from core.stores.database import Database, migrate
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
+
+pytestmark = pytest.mark.slow
 
 IDLE = {True: timedelta(minutes=30), False: timedelta(days=14)}
 LIFE = {True: timedelta(hours=24), False: timedelta(days=90)}

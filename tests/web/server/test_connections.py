@@ -328,6 +328,7 @@ BYSTANDERS = [
 ]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", BYSTANDERS)
 def test_a_bystander_notices_nothing(tmp_path: Path, short_directory: Path, web: WebProcess, name: str) -> None:
     """A small run of bench/bystander.py; once more when this machine had other things to do."""

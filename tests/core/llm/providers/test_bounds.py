@@ -27,6 +27,8 @@ from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS = list(DIALECTS)
 MEGABYTE = 1024 * 1024
 FLOOD = 40 * MEGABYTE

@@ -207,6 +207,7 @@ def test_providers_words_survive_small_talk(refusal: dict[str, Any]) -> None:
     assert redacted(message, TALK) == redacted(message, [])
 
 
+@pytest.mark.timing
 def test_long_conversations_take_no_time() -> None:
     turns = ["word " * 200_000, "ab " * 300_000, "x" * 1_000_000, "你" * 300_000, "a b c d\n" * 100_000]
     begun = time.monotonic()
