@@ -419,6 +419,8 @@ def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.Mo
         far.close()  # ends the others' writes
     for sender in senders:
         sender.join(10)
+    for _, _, stack in pairs:
+        stack.close()
 
 
 def test_requests_that_stay_half_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
