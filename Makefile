@@ -11,7 +11,7 @@ ALONE := e2e or faults or timing
 TOGETHER := -n 2 -m "not ($(ALONE))"
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast lint format lock venv screenshot clean
+.PHONY: help up test test-fast coverage lint format lock venv screenshot clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,12 +25,17 @@ test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some, in o
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest $(TOGETHER)
-	$(BIN)/python -m pytest -m "$(ALONE)"
+	@$(BIN)/python -m pytest $(TOGETHER); together=$$?; $(BIN)/python -m pytest -m "$(ALONE)" && exit $$together
 endif
 
 test-fast: .venv/.dev ## Run what takes a minute: the core without the writing of answers, on SQLite
 	$(BIN)/python -m pytest -n 2 tests/core --ignore tests/core/generation -m "not (slow or timing)" -k "not postgresql" $(ARGS)
+
+coverage: .venv/.dev .venv/.servers ## Run the tests without browsers and fleets, and say which branches they leave out
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(TOGETHER)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: .venv/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -55,7 +60,7 @@ screenshot: .venv/.dev ## Take docs/screenshot.png of the running page
 	$(BIN)/python -m tests.e2e.screenshot
 
 clean: ## Remove what this file made; sessions in .switchboard stay
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: an install is redone only when what it installs has changed.
