@@ -4,9 +4,8 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
-from core.errors import RateLimited
 from core.limits.rate_limit import NOW, PREFIX
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
 from core.stores.redis import Pipeline, Redis, Script
 
 # A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
@@ -41,7 +40,7 @@ class Leases:
         self._take: Script = redis.register_script(NOW + TAKE)
         self._keep: Script = redis.register_script(NOW + KEEP)
 
-    def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> Standing:
+    def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> LimitStatus:
         """Let `holder` be one of at most `limit` of the owner's, for as long as the lease; one that is stays one.
 
         Raises RateLimited.
@@ -51,15 +50,15 @@ class Leases:
             self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
         )
         # More than the limit are held after an operator has lowered it.
-        standing = Standing(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
+        limit_status = LimitStatus(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
         if not taken:
             raise RateLimited(
                 f"At most {limit} may be under way at once; wait until one has ended.",
                 retry_after=ASK_AGAIN,
                 limit=self._policy,
-                standings=[standing],
+                limit_statuses=[limit_status],
             )
-        return standing
+        return limit_status
 
     def hold(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost

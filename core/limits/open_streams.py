@@ -14,11 +14,11 @@ from threading import Event, Lock, Thread
 from typing import cast
 from uuid import UUID
 
-from core.errors import RateLimited, Unavailable
+from core.errors import Unavailable
 from core.limits.buckets import address_buckets
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
 from core.stores.redis import Redis, Script
 
 # A subject's key is a hash: process -> "order:number of its streams". The number is absolute and the order grows with
@@ -237,5 +237,5 @@ def _refusal(bucket: Bucket) -> RateLimited:
         f"At most {limit} event streams may be open at once for one {whose}; close one, or try again in a moment.",
         retry_after=ASK_AGAIN,
         limit=bucket.policy,
-        standings=[Standing(bucket.policy, limit, 0, unit="concurrent-requests")] if bucket.public else [],
+        limit_statuses=[LimitStatus(bucket.policy, limit, 0, unit="concurrent-requests")] if bucket.public else [],
     )

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from core.errors import RateLimited
 from core.limits import gcra
 from core.limits.rate import Rate
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
 from core.stores.redis import Pipeline, Redis, Script
 
 NOW = """
@@ -87,7 +86,7 @@ class Decision:
     """What became of a charge."""
 
     admitted: bool
-    standings: Sequence[Standing] = ()
+    limit_statuses: Sequence[LimitStatus] = ()
     """Of the public buckets, in their order."""
     retry_after: int = 0
     """Seconds until all buckets admit, if nobody else comes. 0 when they did."""
@@ -122,7 +121,9 @@ class RateLimiter:
         """`charge`, and raise RateLimited when it is refused."""
         decision = self.charge(buckets)
         if decision.tripped is not None:
-            raise RateLimited(retry_after=decision.retry_after, limit=decision.tripped, standings=decision.standings)
+            raise RateLimited(
+                retry_after=decision.retry_after, limit=decision.tripped, limit_statuses=decision.limit_statuses
+            )
         return decision
 
     def reserve(self, bucket: Bucket, account: str, item: str) -> None:
@@ -178,8 +179,8 @@ def _account_key(account: str) -> str:
 
 def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
     pairs = list(zip(buckets, backlogs, strict=True))
-    standings = [
-        Standing(
+    limit_statuses = [
+        LimitStatus(
             bucket.policy,
             bucket.rate.burst,
             gcra.remaining(backlog, bucket.rate),
@@ -191,6 +192,6 @@ def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]
         if bucket.public
     ]
     if admitted:
-        return Decision(True, standings)
+        return Decision(True, limit_statuses)
     wait, policy = max((gcra.missing(backlog, *bucket.charge), bucket.policy) for bucket, backlog in pairs)
-    return Decision(False, standings, gcra.seconds(wait), policy)
+    return Decision(False, limit_statuses, gcra.seconds(wait), policy)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException
 
-from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
+from core.errors import LoginInvalid, SwitchboardError, Unavailable
+from core.limits.status import RateLimited
 from web.auth.credentials import clear_login_cookie
 from web.limits import rate_limit_headers
 from web.middleware import refusals
@@ -37,7 +38,7 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, RateLimited):
-        rate_limit_headers.note(error.standings)
+        rate_limit_headers.note(error.limit_statuses)
     refusals.note(error)
     if isinstance(error, LoginInvalid):
         clear_login_cookie(response)  # so that the next request is an anonymous one
