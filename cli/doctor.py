@@ -132,7 +132,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.stores.database import current_revision, newest_revision
+    from core.migrations.runner import current_revision, newest_revision
 
     shown = masked(settings.database_url)
     try:

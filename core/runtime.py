@@ -29,7 +29,7 @@ from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
 from core.generation.writer import Writer
 from core.limits.leases import Leases
-from core.limits.message_limits import CONCURRENT, MessageLimits
+from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
 from core.llm.catalog import load_catalog
@@ -41,7 +41,7 @@ from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
 from core.operations.healing import Healing
-from core.operations.invariants import Invariants
+from core.operations.invariants import Invariants, Periods
 from core.operations.last_check import LastCheck
 from core.operations.schedule import Runs
 from core.sessions.actions import Actions
@@ -177,7 +177,15 @@ class Runtime:
     @cached_property
     def message_limits(self) -> MessageLimits:
         """How much one owner may ask for."""
-        return MessageLimits(self.settings, self.limiter, Leases(self.limits_redis, CONCURRENT))
+        settings = self.settings
+        return MessageLimits(
+            OwnerLimits(
+                settings.concurrent_anonymous, settings.limit_messages_anonymous, settings.limit_tokens_anonymous
+            ),
+            OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
+            self.limiter,
+            Leases(self.limits_redis, CONCURRENT),
+        )
 
     @cached_property
     def log(self) -> EventLog:
@@ -271,7 +279,9 @@ class Runtime:
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
-        return Invariants(self.settings, self.database, self.redis, self.log, self.clock)
+        settings = self.settings
+        periods = Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
+        return Invariants(periods, self.database, self.redis, self.log, self.clock)
 
     @cached_property
     def healing(self) -> Healing:

@@ -12,9 +12,10 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
+from core.migrations.runner import migrate
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import Database, migrate
+from core.stores.database import Database
 from core.stores.redis import Redis
 from core.stores.tables import User
 from tests.support.postgres import Postgres

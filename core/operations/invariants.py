@@ -13,7 +13,6 @@ from sqlalchemy import ColumnElement, func, or_, select
 from core.clock import Clock
 from core.conversation.event_log import PAGE, EventLog, keys
 from core.limits.rate_limit import PREFIX
-from core.settings import Settings
 from core.stores.database import Database
 from core.stores.redis import Redis
 from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
@@ -39,11 +38,20 @@ class Finding:
     """Of generations or sessions. Empty: it holds."""
 
 
+@dataclass(frozen=True)
+class Periods:
+    """How long what has died may leave an invariant broken until it is healed."""
+
+    lease: timedelta
+    reap_every: timedelta
+    sweep_every: timedelta
+
+
 class Invariants:
     """The checks. They read; two at once, or beside a running system, do no harm."""
 
-    def __init__(self, settings: Settings, database: Database, redis: Redis, log: EventLog, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(self, periods: Periods, database: Database, redis: Redis, log: EventLog, clock: Clock) -> None:
+        self._periods = periods
         self._database = database
         self._redis = redis
         self._log = log
@@ -102,11 +110,11 @@ class Invariants:
         return Finding(name, meaning, tuple(sorted(set(find()))))
 
     def _abandoned(self) -> Iterator[str]:
-        until = self._clock.now() - self._settings.reap_every - SLACK
+        until = self._clock.now() - self._periods.reap_every - SLACK
         return self._generations(IS_LIVE, Generation.lease_until < until)
 
     def _untold(self) -> Iterator[str]:
-        until = self._clock.now() - self._settings.lease - self._settings.reap_every - SLACK
+        until = self._clock.now() - self._periods.lease - self._periods.reap_every - SLACK
         return self._generations(Generation.untold.is_not(None), Generation.finished_at < until)
 
     def _generations(self, *conditions: ColumnElement[bool]) -> Iterator[str]:
@@ -130,7 +138,7 @@ class Invariants:
     def _idle(self, held: set[UUID]) -> Iterator[str]:
         """Those that hold something although they are not live, for longer than a lease: what is held by somebody
         who has died heals within one."""
-        healed = self._clock.now() - self._settings.lease - SLACK
+        healed = self._clock.now() - self._periods.lease - SLACK
         with self._database.reading() as db:
             excused: set[UUID] = set()
             for some in _batches(held):
@@ -199,7 +207,7 @@ class Invariants:
         for key in self._redis.scan_iter("sb:{*-*}:*", count=BATCH):
             session_id, in_list = UUID(str(key)[4:40]), str(key).endswith(":words")
             kept[session_id] = kept.get(session_id, False) or in_list
-        swept = self._clock.now() - self._settings.sweep_every - SLACK
+        swept = self._clock.now() - self._periods.sweep_every - SLACK
         with self._database.reading() as db:
             owners: dict[UUID, UUID | None] = {}
             for some in _batches(kept):

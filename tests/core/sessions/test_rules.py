@@ -24,9 +24,10 @@ from core.errors import (
 )
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
+from core.migrations.runner import migrate
 from core.sessions.service import Credential, SessionService
 from core.settings import Settings
-from core.stores.database import Database, migrate
+from core.stores.database import Database
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 

@@ -15,7 +15,8 @@ from sqlalchemy import func, select, text
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
-from core.stores.database import Database, current_revision
+from core.migrations.runner import current_revision
+from core.stores.database import Database
 from core.stores.tables import User
 from tests.conftest import new_user
 from tests.support.cable import Cable
