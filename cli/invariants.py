@@ -7,7 +7,7 @@ from cli.doctor import settings_of_the_running_system
 from core.operations.invariants import Finding
 from core.text.masking import masked, without_secrets
 
-SHOWN = 20
+MAX_SHOWN_IDS = 20
 """Ids printed for each invariant; the rest is a number."""
 
 
@@ -17,10 +17,10 @@ def show_invariants() -> None:
     for finding in findings:
         mark = click.style("✗", fg="red") if finding.ids else click.style("✓", fg="green")
         click.echo(f"{mark} {finding.name:<10} {finding.meaning}")
-        for each in finding.ids[:SHOWN]:
+        for each in finding.ids[:MAX_SHOWN_IDS]:
             click.echo(f"             {each}")
-        if len(finding.ids) > SHOWN:
-            click.echo(f"             and {len(finding.ids) - SHOWN} more")
+        if len(finding.ids) > MAX_SHOWN_IDS:
+            click.echo(f"             and {len(finding.ids) - MAX_SHOWN_IDS} more")
     broken = sum(bool(finding.ids) for finding in findings)
     if broken:
         fail(f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken")

@@ -25,13 +25,13 @@ from core.llm.providers.ways import Way, in_our_words
 from core.llm.providers.wire import api_key, connection_options, endpoint
 from core.text.masking import masked, secrets_of
 
-PATIENCE = 5.0
+LIST_TIMEOUT = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
-LONGEST_LIST = 8 * 1024 * 1024
+MAX_LIST_SIZE = 8 * 1024 * 1024
 """Bytes."""
-NEAR = 0.7
+SIMILARITY_CUTOFF = 0.7
 """Of difflib's likeness, from 0 to 1: a slip or two, or another size of the same model."""
-CHECK = "`switchboard models --check` asks the model itself, for a token or so."
+CHECK_HINT = "`switchboard models --check` asks the model itself, for a token or so."
 
 _DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
 
@@ -53,7 +53,7 @@ class Reply(NamedTuple):
     @property
     def is_something_else(self) -> bool:
         """Whether it is no JSON, such as a web page, though all of it has been read."""
-        return self.document is None and len(self.body) < LONGEST_LIST
+        return self.document is None and len(self.body) < MAX_LIST_SIZE
 
 
 def look_at_models(catalog: ModelCatalog, server: LocalServer) -> Iterator[Finding]:
@@ -97,19 +97,19 @@ async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]
 
     try:
         async with (
-            asyncio.timeout(PATIENCE),
-            httpx2.AsyncClient(timeout=httpx2.Timeout(PATIENCE, connect=TIMEOUT.connect), **options) as client,
+            asyncio.timeout(LIST_TIMEOUT),
+            httpx2.AsyncClient(timeout=httpx2.Timeout(LIST_TIMEOUT, connect=TIMEOUT.connect), **options) as client,
             client.stream("GET", url, headers=headers, extensions={"trace": trace}) as response,
         ):
             body = b""
             async for piece in response.aiter_bytes():
                 body += piece
-                if len(body) > LONGEST_LIST:
+                if len(body) > MAX_LIST_SIZE:
                     break
-            return Reply(response.status_code, body[:LONGEST_LIST])
+            return Reply(response.status_code, body[:MAX_LIST_SIZE])
     except Exception as error:  # whose words may quote a header
         if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and way.sent):
-            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {PATIENCE:g} s") from None
+            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {LIST_TIMEOUT:g} s") from None
         raise in_our_words(error, way) from None
 
 
@@ -120,18 +120,20 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
         listed = names_in(reply.document)
         if reply.is_something_else:
             detail = f"{name}: {address} answers, but not with JSON"
-            return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+            return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK_HINT}", True)
         if not listed or model.weights or is_listed(model.model, listed):
             return Finding("model", f"{name}: its server answers{' and lists it' if listed else ''}")
         detail = (
             f"{name}: its server answers, and does not list {model.model}; {printable(instead(model.model, listed))}"
         )
-        return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
+        return Finding(
+            "model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK_HINT}", True
+        )
     complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
     said = printable(redacted(complaint.message, (), key, *secrets_of(url), names=[model.model]))
     if reply.status in (404, 405, 501):
         detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
-        return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+        return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK_HINT}", True)
     error = as_provider_error(complaint, said)
     return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
 
@@ -149,7 +151,7 @@ def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) 
 
 def instead(model: str, listed: list[str]) -> str:
     """Names of a list that may be meant, or the first of all."""
-    if near := get_close_matches(model, listed, n=3, cutoff=NEAR):
+    if near := get_close_matches(model, listed, n=3, cutoff=SIMILARITY_CUTOFF):
         return f"nearest: {', '.join(near)}"
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return f"it lists {', '.join(listed[:3])}{more}"

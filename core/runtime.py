@@ -50,7 +50,7 @@ from core.sessions.lifetime import Lifetime
 from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
-from core.stores.database import PATIENCE, Database
+from core.stores.database import TRANSACTION_TIMEOUT, Database
 from core.stores.redis import SOCKET_TIMEOUT, Redis, connect
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Runtime:
         pool_size: int = 10,
         redis_retries: int = 3,
         redis_timeout: float = SOCKET_TIMEOUT,
-        database_patience: float = PATIENCE,
+        database_patience: float = TRANSACTION_TIMEOUT,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()

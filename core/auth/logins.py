@@ -19,7 +19,7 @@ from core.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
 from core.sessions.lifetime import Lifetime
 from core.stores.tables import Login
 
-MOST = 50
+MAX_LOGINS = 50
 """Logins that one user may have; a new one beyond that ends the one that has been used least lately."""
 
 
@@ -117,7 +117,7 @@ class Logins:
 
     def _make_room(self, user_id: UUID, db: DatabaseSession) -> None:
         newest = select(Login.id).where(Login.user_id == user_id).order_by(Login.last_used_at.desc(), Login.id.desc())
-        db.execute(delete(Login).where(Login.id.in_(newest.offset(MOST - 1))))
+        db.execute(delete(Login).where(Login.id.in_(newest.offset(MAX_LOGINS - 1))))
 
     def _lives(self, login: Login) -> bool:
         return login.expires_at > self._clock.now()

@@ -10,7 +10,7 @@ from core.stores.redis import Pipeline, Redis, Script
 
 # A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
 # the moment at which it counts no longer, unless it says before that it is alive.
-TAKE = """
+ACQUIRE = """
 local holder, limit, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 if redis.call('ZCARD', KEYS[1]) >= limit and not redis.call('ZSCORE', KEYS[1], holder) then
@@ -21,13 +21,13 @@ if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1]
 return {1, redis.call('ZCARD', KEYS[1])}
 """
 
-KEEP = """
+RENEW = """
 local holder, lease = ARGV[1], tonumber(ARGV[2])
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
 if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
 """
 
-ASK_AGAIN = 2
+RETRY_AFTER = 2
 """Seconds after which trying again makes sense: nobody knows when what is under way will end."""
 
 
@@ -37,8 +37,8 @@ class Leases:
     def __init__(self, redis: Redis, policy: str) -> None:
         self._redis = redis
         self._policy = policy
-        self._take: Script = redis.register_script(NOW + TAKE)
-        self._keep: Script = redis.register_script(NOW + KEEP)
+        self._take: Script = redis.register_script(NOW + ACQUIRE)
+        self._keep: Script = redis.register_script(NOW + RENEW)
 
     def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> LimitStatus:
         """Let `holder` be one of at most `limit` of the owner's, for as long as the lease; one that is stays one.
@@ -54,7 +54,7 @@ class Leases:
         if not taken:
             raise RateLimited(
                 f"At most {limit} may be under way at once; wait until one has ended.",
-                retry_after=ASK_AGAIN,
+                retry_after=RETRY_AFTER,
                 limit=self._policy,
                 limit_statuses=[limit_status],
             )

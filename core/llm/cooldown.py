@@ -38,23 +38,23 @@ PAUSES = {
     ErrorKind.SERVER_ERROR: Pause(2, 30),
 }
 """What concerns everybody."""
-OF_A_PROBE = Pause(5, 30)
+PROBE_PAUSE = Pause(5, 30)
 """For what only a probe can say of a model, as there is nothing in its question: that no answer comes."""
-LONGEST = 120.0
+MAX_PAUSE = 120.0
 """Seconds that a provider can ask for at the most."""
-SHORTEST = 1.0
-COMPLAINT = 60
+MIN_PAUSE = 1.0
+COMPLAINT_WINDOW = 60
 """Seconds within which several owners have to meet an error of the server's, to show that it concerns everybody."""
-COMPLAINERS = 3
+MIN_COMPLAINERS = 3
 """How many. One person can easily be two guests."""
-HEARD = 600
+HEARD_COMPLAINERS_TTL = 600
 """Seconds for which those who have made a model rest so do not count again: if it is well when it is probed, it may
 have been their questions."""
-FORGOTTEN = 600
+REST_TTL = 600
 """Seconds after which a rest that is not probed any more is forgotten: there are no workers, or other models."""
-PROBE = 10
+PROBE_LOCK_TTL = 10
 """Seconds after which a probe that is not held any more is taken for lost."""
-SAID = 300
+MAX_REASON_LENGTH = 300
 """Characters of the provider's words that are kept."""
 
 
@@ -70,7 +70,7 @@ class Rest(NamedTuple):
     @classmethod
     def after(cls, error: ProviderError, probes: int) -> "Rest":
         """The rest that an error begins, or goes on with."""
-        return cls(error.kind, (error.said or error.log_detail)[:SAID], probes)
+        return cls(error.kind, (error.said or error.log_detail)[:MAX_REASON_LENGTH], probes)
 
     @classmethod
     def parse(cls, kept: str) -> "Rest":
@@ -88,8 +88,8 @@ class Rest(NamedTuple):
 
 def pause(rest: Rest, retry_after: float | None) -> float:
     """Seconds before the next probe: as long as the provider says, if it does; doubled for each probe that failed."""
-    first, longest = PAUSES.get(rest.kind, OF_A_PROBE)
-    wanted = min(LONGEST, max(SHORTEST, retry_after if retry_after is not None else first))
+    first, longest = PAUSES.get(rest.kind, PROBE_PAUSE)
+    wanted = min(MAX_PAUSE, max(MIN_PAUSE, retry_after if retry_after is not None else first))
     return max(wanted, min(longest, wanted * 2.0 ** min(rest.probes, 10)))
 
 
@@ -159,7 +159,7 @@ class Cooldowns:
     def begin_probe(self, model: str) -> Rest | None:
         """The rest of a model that is due, if the caller is to probe it now: of all processes one is, as long as
         it holds on. Raises Unavailable."""
-        if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE):
+        if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE_LOCK_TTL):
             return None
         rest = self.due([model]).get(model)
         if rest is None:  # another one has probed it since the caller looked
@@ -168,7 +168,7 @@ class Cooldowns:
 
     def hold_probe(self, model: str) -> None:
         """The probe goes on. Raises Unavailable."""
-        self._redis.expire(_key("probe", model), PROBE)
+        self._redis.expire(_key("probe", model), PROBE_LOCK_TTL)
 
     def end_probe(self, model: str) -> None:
         """The probe is over. Raises Unavailable."""
@@ -178,7 +178,7 @@ class Cooldowns:
         seconds = pause(rest, retry_after)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.set(_key("resting", model), rest.kind, px=int(seconds * 1000))
-            pipe.set(_key("suspect", model), rest.dump(), ex=int(seconds) + FORGOTTEN)
+            pipe.set(_key("suspect", model), rest.dump(), ex=int(seconds) + REST_TTL)
             pipe.execute()
 
     def _is_repeated(self, model: str, owner: UUID) -> bool:
@@ -188,14 +188,14 @@ class Cooldowns:
             return False
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.sadd(complaints, str(owner))
-            pipe.expire(complaints, COMPLAINT, nx=True)
+            pipe.expire(complaints, COMPLAINT_WINDOW, nx=True)
             pipe.smembers(complaints)
             owners = pipe.execute()[-1]
-        if len(owners) < COMPLAINERS:
+        if len(owners) < MIN_COMPLAINERS:
             return False
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.sadd(heard, *owners)
-            pipe.expire(heard, HEARD)
+            pipe.expire(heard, HEARD_COMPLAINERS_TTL)
             pipe.execute()
         return True
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from core.stores.redis import Redis
 
-KEPT = 600
+REPLY_TTL = 600
 """Seconds that a reply is kept for GET /tasks/<id>."""
 
 
@@ -57,14 +57,14 @@ class Replies:
     def send(self, reply: Reply, channel: str | None) -> None:
         """Keep the reply and, when somebody may be waiting, announce it on their channel."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(_key(reply.task_id), reply.dump(), ex=KEPT)
+            pipe.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL)
             if channel:
                 pipe.publish(channel, reply.dump())
             pipe.execute()
 
     def expect(self, reply: Reply) -> None:
         """Note that a task is pending, unless its reply has come already."""
-        self._redis.set(_key(reply.task_id), reply.dump(), ex=KEPT, nx=True)
+        self._redis.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL, nx=True)
 
     def find(self, task_id: str) -> Reply | None:
         """The reply, or the note that it is pending, or None for an unknown task."""

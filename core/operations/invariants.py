@@ -19,11 +19,11 @@ from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
-RECENT = 1000
+RECENT_ANSWERS = 1000
 """Answers whose logs and settlements are looked at, the newest ones: looking at all of them could take minutes."""
 SLACK = timedelta(seconds=1)
 """How long what runs on a schedule may itself take."""
-SETTLE = 1.0
+SECOND_LOOK_DELAY = 1.0
 """Seconds between two looks: what is only in the middle of a step at the first has taken it at the second."""
 TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
 
@@ -100,7 +100,7 @@ class Invariants:
         first = [self._look(*check) for check in self._checks]
         if not any(finding.ids for finding in first):
             return first
-        time.sleep(SETTLE)
+        time.sleep(SECOND_LOOK_DELAY)
         return [
             replace(before, ids=tuple(sorted({*before.ids} & {*self._look(*check).ids}))) if before.ids else before
             for before, check in zip(first, self._checks, strict=True)
@@ -123,7 +123,7 @@ class Invariants:
         return map(str, found)
 
     def _badly_settled(self) -> Iterator[str]:
-        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT)
+        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT_ANSWERS)
         used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
         return self._generations(
             Generation.id.in_(recent),
@@ -175,7 +175,7 @@ class Invariants:
                 select(Generation.session_id, Generation.id)
                 .where(Generation.state.in_(TERMINAL), Generation.untold.is_(None))
                 .order_by(Generation.id.desc())
-                .limit(RECENT)
+                .limit(RECENT_ANSWERS)
             ).all()
         ended: dict[UUID, set[str]] = {}
         for session_id, generation_id in rows:

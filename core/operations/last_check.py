@@ -11,7 +11,7 @@ from core.stores.redis import Redis
 
 KEY = "sb:invariants"
 HEALED = "sb:invariants:healed"
-KEPT = 300
+RESULT_TTL = 300
 """Seconds after which it says nothing any more: several of the schedule's periods (celery_config.py)."""
 
 
@@ -38,7 +38,7 @@ class LastCheck:
         broken = {finding.name: len(finding.ids) for finding in findings}
         for name, count in healed.items():
             self._redis.hincrby(HEALED, name, count)
-        self._redis.set(KEY, json.dumps({"at": self._clock.now().timestamp(), "broken": broken}), ex=KEPT)
+        self._redis.set(KEY, json.dumps({"at": self._clock.now().timestamp(), "broken": broken}), ex=RESULT_TTL)
 
     def read(self) -> Checked | None:
         """The last one, or None when there was none lately."""

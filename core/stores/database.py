@@ -16,11 +16,9 @@ from core.stores.breaker import Breaker, Refused
 from core.stores.deadline import within
 from core.text.characters import storable_value
 
-PATIENCE = 6.0
+TRANSACTION_TIMEOUT = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process
 that has been frozen."""
-WEB_PATIENCE = 0.6
-"""Seconds for a whole block where people wait, so that they are answered within a second."""
 
 
 class _Silent(Unavailable):
@@ -35,7 +33,7 @@ class Database:
     When it was the commit that was not answered, nobody knows whether it holds: every caller can be repeated.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, patience: float = TRANSACTION_TIMEOUT) -> None:
         self.patience = patience
         self.engine = make_engine(url, pool_size, patience)
         # SQLite takes its write lock at the first write, and a transaction that began by reading then fails

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from core.stores import deadline
 
-OUTSIDE = 5.0
+DEFAULT_TIMEOUT = 5.0
 """Seconds to wait for a lock outside of any block: when a connection that was forgotten is collected, say."""
 SHORTEST, LONGEST = 0.001, 0.02
 """Seconds between two tries: at first the one, doubled each time up to the other."""
@@ -58,7 +58,7 @@ def connect_options() -> dict[str, Any]:
 
 
 def _patiently(act: Callable[[], Result]) -> Result:
-    until = time.monotonic() + deadline.left(otherwise=OUTSIDE)
+    until = time.monotonic() + deadline.left(otherwise=DEFAULT_TIMEOUT)
     pause = SHORTEST
     while True:
         try:

@@ -136,7 +136,7 @@ def test_what_is_no_json_is_doubted(server: ListServer, body: bytes) -> None:
 
 
 def test_a_list_without_an_end_is_read_no_further(server: ListServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.model_lists.LONGEST_LIST", 1000)
+    monkeypatch.setattr("cli.model_lists.MAX_LIST_SIZE", 1000)
     server.lists(*(f"model-{number}" for number in range(1000)))
     assert _look(server.url).mark == "✓"
 

@@ -22,7 +22,7 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold the lock that creating a session needs: who means to waits, up to core.stores.database.PATIENCE."""
+    """Hold the lock that creating a session needs: who means to waits, up to core.stores.database.TRANSACTION_TIMEOUT."""
     on_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as db:
         # A transaction begins with its first statement, and SQLite's, when it means to write, with the lock.

@@ -22,7 +22,7 @@ from core.auth.principal import Principal
 from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
-from core.messaging.replies import KEPT as TASK_KEPT
+from core.messaging.replies import REPLY_TTL as TASK_KEPT
 from core.sessions.service import Credential
 from web.auth.client_address import client_address
 from web.auth.creation_plan import follow

@@ -344,7 +344,7 @@ def test_a_login_is_ended_by_its_user_only(runtime: Runtime) -> None:
 
 
 def test_of_many_logins_at_once_the_newest_stay(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logins, "MOST", 3)
+    monkeypatch.setattr(logins, "MAX_LOGINS", 3)
     user_id = runtime.identity.user_of(Subject("https://issuer.example", "7", runtime.clock.now()))
     threads = [threading.Thread(target=runtime.accounts.log_in_through_issuer, args=(user_id,)) for _ in range(8)]
     for thread in threads:
@@ -411,7 +411,7 @@ def test_the_use_of_a_key_is_noted_once_a_minute(runtime: Runtime, clock: Turnab
 
 
 def test_keys_have_an_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MOST", 2)
+    monkeypatch.setattr(api_keys, "MAX_KEYS", 2)
     owner = _principal(runtime)
     for _ in range(2):
         runtime.accounts.create_key(owner, "one more")

@@ -327,7 +327,7 @@ def test_an_account_whose_removal_was_interrupted_is_unusable_and_removed_by_the
 
 
 def test_words_that_nobody_removed_are_found_and_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     gone, kept, claimed = _create(runtime), _create(runtime), _create(runtime)
     for session in (gone, kept, claimed):
         runtime.generations.accept(session, "Why?")

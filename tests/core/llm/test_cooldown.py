@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from core.llm.cooldown import FORGOTTEN, LONGEST, PAUSES, SHORTEST, Cooldowns, Rest, pause
+from core.llm.cooldown import MAX_PAUSE, MIN_PAUSE, PAUSES, REST_TTL, Cooldowns, Rest, pause
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.stores.redis import Redis, RedisUnavailable
 
@@ -122,7 +122,7 @@ class TestErrorsOfTheServersOwn:
 class TestHowLong:
     @pytest.mark.parametrize(
         ("asked", "seconds"),
-        [(None, 10), (3, 3), (60, 60), (1e9, LONGEST), (float("inf"), LONGEST), (0, SHORTEST), (-5, SHORTEST)],
+        [(None, 10), (3, 3), (60, 60), (1e9, MAX_PAUSE), (float("inf"), MAX_PAUSE), (0, MIN_PAUSE), (-5, MIN_PAUSE)],
     )
     def test_a_provider_that_says_when_it_wants_to_be_asked_again_is_heard(
         self, cooldowns: Cooldowns, redis: Redis, asked: float | None, seconds: float
@@ -131,7 +131,7 @@ class TestHowLong:
         assert redis.pttl(f"sb:resting:{MODEL}") == pytest.approx(seconds * 1000, abs=500)
 
     def test_what_is_not_a_number_is_not_waited_for(self) -> None:
-        assert pause(Rest(ErrorKind.RATE_LIMITED), float("nan")) == SHORTEST
+        assert pause(Rest(ErrorKind.RATE_LIMITED), float("nan")) == MIN_PAUSE
 
     @given(
         st.sampled_from(list(ErrorKind)),
@@ -140,7 +140,7 @@ class TestHowLong:
     )
     def test_it_is_bounded_and_never_gets_shorter(self, kind: ErrorKind, probes: int, asked: float | None) -> None:
         now, later = (pause(Rest(kind, "", count), asked) for count in (probes, probes + 1))
-        assert SHORTEST <= now <= later <= LONGEST
+        assert MIN_PAUSE <= now <= later <= MAX_PAUSE
 
     def test_it_doubles_with_each_probe_that_fails(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNREACHABLE)
@@ -168,7 +168,7 @@ class TestHowLong:
 
     def test_without_probes_it_is_forgotten(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNAUTHORIZED)
-        assert 0 < redis.ttl(f"sb:suspect:{MODEL}") <= FORGOTTEN + 10
+        assert 0 < redis.ttl(f"sb:suspect:{MODEL}") <= REST_TTL + 10
 
 
 class TestTheEnd:

@@ -8,7 +8,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from core.llm.cooldown import Rest
-from core.llm.probe import LONGEST_PATIENCE, first_sign, patience, short_answer
+from core.llm.probe import MAX_PROBE_TIMEOUT, first_sign, probe_timeout, short_answer
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
@@ -283,7 +283,7 @@ class TestShortAnswer:
 
 
 def test_a_slow_server_is_given_more_time_but_never_more_than_its_own() -> None:
-    waits = [patience(Rest(ErrorKind.TIMEOUT, "", probes), 300) for probes in range(6)]
+    waits = [probe_timeout(Rest(ErrorKind.TIMEOUT, "", probes), 300) for probes in range(6)]
     assert waits == [15, 30, 60, 120, 120, 120]
-    assert patience(Rest(ErrorKind.TIMEOUT, "", 1_000_000), 300) == LONGEST_PATIENCE
-    assert patience(Rest(ErrorKind.TIMEOUT), 1.0) == 1.0
+    assert probe_timeout(Rest(ErrorKind.TIMEOUT, "", 1_000_000), 300) == MAX_PROBE_TIMEOUT
+    assert probe_timeout(Rest(ErrorKind.TIMEOUT), 1.0) == 1.0

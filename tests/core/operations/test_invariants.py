@@ -22,7 +22,7 @@ from tests.support.provider import ProviderServer
 @pytest.fixture(autouse=True)
 def _no_second_thoughts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here is in the middle of a step."""
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
 
 
 @pytest.fixture

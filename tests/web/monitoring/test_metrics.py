@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
-from core.operations.last_check import KEPT, KEY
+from core.operations.last_check import KEY, RESULT_TTL
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
@@ -67,7 +67,7 @@ def check_invariants(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Calla
     from workers import maintenance  # makes a worker's Celery application, which no other test here wants
 
     monkeypatch.setattr(maintenance, "runtime", runtime)
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     return maintenance.check_invariants  # type: ignore[no-any-return]
 
 
@@ -201,7 +201,7 @@ def test_a_broken_invariant_is_counted_and_its_ids_are_logged(
     assert "owned" in warning
     assert all(str(generation_id) in warning for generation_id in lost)
     # A result that nobody renews is forgotten.
-    assert 0 < redis.ttl(KEY) <= KEPT
+    assert 0 < redis.ttl(KEY) <= RESULT_TTL
 
 
 def test_a_scrape_leaves_nothing_and_tells_of_nobody(prometheus: FlaskClient, runtime: Runtime, redis: Redis) -> None:
