@@ -124,7 +124,7 @@ def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Rest]:
         contextlib.suppress(RedisUnavailable, ValueError),
         contextlib.closing(connect(settings.redis_url)) as client,
     ):
-        return Cooldowns(client).rests(list(catalog.models))
+        return Cooldowns(client).active(list(catalog.models))
     return {}
 
 

@@ -40,9 +40,9 @@ from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
+from core.operations.check_results import CheckResults
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
-from core.operations.last_check import LastCheck
 from core.operations.schedule import Runs
 from core.sessions.actions import Actions
 from core.sessions.claim import Claims
@@ -289,9 +289,9 @@ class Runtime:
         return Healing(self.database, self.redis, self.log)
 
     @cached_property
-    def last_check(self) -> LastCheck:
+    def check_results(self) -> CheckResults:
         """What the last check of that found."""
-        return LastCheck(self.redis, self.clock)
+        return CheckResults(self.redis, self.clock)
 
     @cached_property
     def load(self) -> Load:

@@ -192,7 +192,7 @@ class Accounts:
     def logins(self, principal: Principal) -> Sequence[Login]:
         """The principal's logins, newest first."""
         with self._database.reading() as db:
-            return self._logins.of(principal.user_id, db)
+            return self._logins.for_user(principal.user_id, db)
 
     def end_login(self, principal: Principal, login_id: UUID) -> None:
         """End one of the principal's logins. Raises UnknownLogin."""
@@ -213,7 +213,7 @@ class Accounts:
     def keys(self, principal: Principal) -> Sequence[ApiKey]:
         """The principal's API keys, newest first."""
         with self._database.reading() as db:
-            return self._keys.of(principal.user_id, db)
+            return self._keys.for_user(principal.user_id, db)
 
     def revoke_key(self, principal: Principal, key_id: UUID) -> None:
         """Revoke one of the principal's API keys. Raises UnknownKey."""

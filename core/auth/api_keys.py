@@ -92,7 +92,7 @@ class ApiKeys:
         if key is not None:
             key.last_used_at = self._clock.now()
 
-    def of(self, user_id: UUID, db: DatabaseSession) -> Sequence[ApiKey]:
+    def for_user(self, user_id: UUID, db: DatabaseSession) -> Sequence[ApiKey]:
         """The user's keys, newest first."""
         wanted = select(ApiKey).where(ApiKey.user_id == user_id)
         return db.scalars(wanted.order_by(ApiKey.created_at.desc(), ApiKey.id.desc())).all()

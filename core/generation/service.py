@@ -229,14 +229,14 @@ class GenerationService:
 
         One that the database does not know may be about to be inserted; so it must be older than that can take.
         """
-        holders = self._limits.holders(owner)
+        holders = self._limits.lease_holders(owner)
         with self._database.reading() as db:
             states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
             known = dict(db.execute(states).all())
         inserted = self._clock.now() - ADMISSION
         dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
         for generation_id in dead:
-            self._limits.release(owner, generation_id)
+            self._limits.release_lease(owner, generation_id)
         return bool(dead)
 
     def _require_living(self, session: Session) -> None:

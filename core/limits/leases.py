@@ -37,17 +37,17 @@ class Leases:
     def __init__(self, redis: Redis, policy: str) -> None:
         self._redis = redis
         self._policy = policy
-        self._take: Script = redis.register_script(NOW + ACQUIRE)
-        self._keep: Script = redis.register_script(NOW + RENEW)
+        self._acquire: Script = redis.register_script(NOW + ACQUIRE)
+        self._renew: Script = redis.register_script(NOW + RENEW)
 
-    def take(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> LimitStatus:
+    def acquire(self, owner: UUID | str, holder: UUID | str, limit: int, lease: timedelta) -> LimitStatus:
         """Let `holder` be one of at most `limit` of the owner's, for as long as the lease; one that is stays one.
 
         Raises RateLimited.
         """
         taken, held = cast(
             "tuple[int, int]",
-            self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
+            self._acquire(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
         )
         # More than the limit are held after an operator has lowered it.
         limit_status = LimitStatus(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
@@ -60,10 +60,10 @@ class Leases:
             )
         return limit_status
 
-    def hold(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
+    def renew(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost
         and others came meanwhile or not."""
-        self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
+        self._renew(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
 
     def release(self, owner: UUID | str, holder: UUID | str) -> None:
         """The holder is done. Harmless when it holds none."""

@@ -51,7 +51,7 @@ class MessageLimits:
         messages = [Bucket("messages", str(owner), limits.messages)] if limits.messages else []
         budget = self._budget(owner, anonymous, tokens)
         try:
-            held = self._leases.take(owner, generation_id, limits.concurrent, lease)
+            held = self._leases.acquire(owner, generation_id, limits.concurrent, lease)
         except RateLimited:
             # An anonymous session is its own owner: the other lease is of its own other message, which has been
             # taken so lately that the database does not know of it yet.
@@ -70,7 +70,7 @@ class MessageLimits:
     def cancel(self, session: Session, generation_id: UUID) -> None:
         """The generation that was admitted has not come about: it holds nothing, and costs no tokens."""
         with _tolerate_unavailable():
-            self.release(owner_of(session), generation_id)
+            self.release_lease(owner_of(session), generation_id)
             self.settle(owner_of(session), session.anonymous, generation_id, 0)
 
     def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
@@ -94,16 +94,16 @@ class MessageLimits:
         rate = self._limits(anonymous).tokens
         return [Bucket("tokens", str(owner), rate, cost=tokens, unit="tokens")] if rate else []
 
-    def hold(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
+    def renew_lease(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
         """A worker writes the generation: its lease runs from now, even if it ran out before, or Redis lost it."""
         with _tolerate_unavailable():
-            self._leases.hold(owner, generation_id, lease)
+            self._leases.renew(owner, generation_id, lease)
 
-    def release(self, owner: UUID, generation_id: UUID) -> None:
+    def release_lease(self, owner: UUID, generation_id: UUID) -> None:
         """The generation has ended. Safe to repeat. Raises Unavailable."""
         self._leases.release(owner, generation_id)
 
-    def holders(self, owner: UUID) -> set[UUID]:
+    def lease_holders(self, owner: UUID) -> set[UUID]:
         """The generations that hold a lease of the owner's now. Raises Unavailable."""
         return {UUID(holder) for holder in self._leases.holders(owner)}
 

@@ -97,7 +97,7 @@ class OpenStreams:
         self._redis = redis
         self._limiter = limiter
         self._limits = limits
-        self._take: Script = redis.register_script(NOW + ADMIT + WRITE)
+        self._admit: Script = redis.register_script(NOW + ADMIT + WRITE)
         self._write: Script = redis.register_script(WRITE)
         self._renew: Script = redis.register_script(NOW + RENEW)
         self._process = secrets.token_hex(6)
@@ -109,7 +109,7 @@ class OpenStreams:
         """Subjects whose number in Redis may be another."""
         self._leased_until = 0.0
         self._closed = Event()
-        self._keeper: Thread | None = None
+        self._renewal_thread: Thread | None = None
 
     def open(self, session_id: UUID | None, user_id: UUID | None, address: str | None) -> Sequence[str]:
         """Count a stream that is about to begin, until `close` is given what this returns.
@@ -119,16 +119,16 @@ class OpenStreams:
         buckets = self._buckets(session_id, user_id, address)
         if not buckets:
             return ()
-        self._lease()
+        self._ensure_lease()
         keys = [self._limiter.key(bucket) for bucket in buckets]
         order = self._change(keys, 1)
         try:
-            refused = cast("int", self._take(keys=[_PROCESSES, *keys], args=self._arguments(order, keys, buckets)))
+            refused = cast("int", self._admit(keys=[_PROCESSES, *keys], args=self._arguments(order, keys, buckets)))
         except Unavailable:
-            self._give_up(keys)
+            self._uncount(keys)
             raise
         if refused:
-            self._give_up(keys)
+            self._uncount(keys)
             raise _refusal(buckets[refused - 1])
         return keys
 
@@ -138,7 +138,7 @@ class OpenStreams:
             return
         order = self._change(keys, -1)
         try:
-            self._tell(order, keys)
+            self._write_counts(order, keys)
             if not self._held:
                 self._give_lease_back()
         except Unavailable:
@@ -169,7 +169,7 @@ class OpenStreams:
             self._order += 1
             return self._order
 
-    def _give_up(self, keys: Sequence[str]) -> None:
+    def _uncount(self, keys: Sequence[str]) -> None:
         # What another stream has told meanwhile may have counted this one.
         self._change(keys, -1)
         self._stale.update(keys)
@@ -181,15 +181,15 @@ class OpenStreams:
         ]
         return [self._process, order, COUNT_TTL * 1000, *pairs]
 
-    def _tell(self, order: int, keys: Sequence[str]) -> None:
+    def _write_counts(self, order: int, keys: Sequence[str]) -> None:
         self._write(keys=[_PROCESSES, *keys], args=self._arguments(order, keys))
 
-    def _lease(self) -> None:
+    def _ensure_lease(self) -> None:
         """Have a lease, and a keeper who renews it."""
         with self._lock:
-            if self._keeper is None:
-                self._keeper = Thread(target=self._keep, name="open-streams", daemon=True)
-                self._keeper.start()
+            if self._renewal_thread is None:
+                self._renewal_thread = Thread(target=self._run_renewals, name="open-streams", daemon=True)
+                self._renewal_thread.start()
         if time.monotonic() >= self._leased_until:
             self.renew()
 
@@ -209,12 +209,12 @@ class OpenStreams:
             batch = list(islice(self._stale, RESYNC_BATCH))
             self._stale.difference_update(batch)
             try:
-                self._tell(self._change((), 0), batch)
+                self._write_counts(self._change((), 0), batch)
             except Unavailable:
                 self._stale.update(batch)
                 raise
 
-    def _keep(self) -> None:
+    def _run_renewals(self) -> None:
         while not self._closed.wait(LEASE_RENEWAL_INTERVAL):
             try:
                 if self._held or self._stale:

@@ -68,7 +68,7 @@ class Rest(NamedTuple):
     """How many probes have failed since it began."""
 
     @classmethod
-    def after(cls, error: ProviderError, probes: int) -> "Rest":
+    def after_error(cls, error: ProviderError, probes: int) -> "Rest":
         """The rest that an error begins, or goes on with."""
         return cls(error.kind, (error.said or error.log_detail)[:MAX_REASON_LENGTH], probes)
 
@@ -103,22 +103,22 @@ class Cooldowns:
     def watch(self, model: str, owner: UUID) -> Iterator[None]:
         """Learn from how the owner's question to the model ends, in the block. Without Redis nothing is learnt."""
         rested = False
-        with _best_effort():
-            rested = bool(self.unwell([model]))
+        with _tolerate_unavailable():
+            rested = bool(self.resting([model]))
         try:
             yield
         except ProviderError as error:
-            with _best_effort():
-                self.failed(model, error, owner)
+            with _tolerate_unavailable():
+                self.note_failure(model, error, owner)
             raise
-        with _best_effort():
+        with _tolerate_unavailable():
             # An answer that was begun before the rest was says nothing of what is refused since.
             if rested:
-                self.well(model)
+                self.end(model)
             else:
                 self._redis.delete(_key("complaints", model))
 
-    def failed(self, model: str, error: ProviderError, owner: UUID) -> None:
+    def note_failure(self, model: str, error: ProviderError, owner: UUID) -> None:
         """The owner's question has failed. Raises Unavailable.
 
         A model that rests goes on as it is, unless its provider asks for more time: when that ends is for the probes
@@ -128,31 +128,31 @@ class Cooldowns:
             return
         if error.kind is ErrorKind.SERVER_ERROR and not self._is_repeated(model, owner):
             return
-        before = self.rests([model]).get(model)
+        before = self.active([model]).get(model)
         if before is None or error.retry_after is not None:
-            self._rest(model, Rest.after(error, before.probes if before else 0), error.retry_after)
+            self._rest(model, Rest.after_error(error, before.probes if before else 0), error.retry_after)
 
-    def probe_failed(self, model: str, error: ProviderError) -> None:
+    def note_probe_failure(self, model: str, error: ProviderError) -> None:
         """The probe has failed. Raises Unavailable. Harmless when the rest has ended meanwhile, with a success."""
-        before = self.rests([model]).get(model)
+        before = self.active([model]).get(model)
         if before is not None:
-            self._rest(model, Rest.after(error, before.probes + 1), error.retry_after)
+            self._rest(model, Rest.after_error(error, before.probes + 1), error.retry_after)
 
-    def well(self, model: str) -> None:
+    def end(self, model: str) -> None:
         """The model has just answered. Raises Unavailable."""
         self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaints")))
 
-    def rests(self, models: Sequence[str]) -> dict[str, Rest]:
+    def active(self, models: Sequence[str]) -> dict[str, Rest]:
         """Those that rest, and why. Raises Unavailable."""
         return {model: Rest.parse(kept) for model, kept in self._known("suspect", models).items()}
 
-    def unwell(self, models: Sequence[str]) -> set[str]:
+    def resting(self, models: Sequence[str]) -> set[str]:
         """Those that rest. Raises Unavailable."""
         return set(self._known("suspect", models))
 
-    def due(self, models: Sequence[str]) -> dict[str, Rest]:
+    def due_for_probe(self, models: Sequence[str]) -> dict[str, Rest]:
         """Those whose next probe may be made now. Raises Unavailable."""
-        resting = self.rests(models)
+        resting = self.active(models)
         early = self._known("resting", list(resting))
         return {model: rest for model, rest in resting.items() if model not in early}
 
@@ -161,12 +161,12 @@ class Cooldowns:
         it holds on. Raises Unavailable."""
         if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE_LOCK_TTL):
             return None
-        rest = self.due([model]).get(model)
+        rest = self.due_for_probe([model]).get(model)
         if rest is None:  # another one has probed it since the caller looked
             self.end_probe(model)
         return rest
 
-    def hold_probe(self, model: str) -> None:
+    def renew_probe(self, model: str) -> None:
         """The probe goes on. Raises Unavailable."""
         self._redis.expire(_key("probe", model), PROBE_LOCK_TTL)
 
@@ -209,7 +209,7 @@ def _key(what: str, model: str) -> str:
 
 
 @contextmanager
-def _best_effort() -> Iterator[None]:
+def _tolerate_unavailable() -> Iterator[None]:
     """No answer is lost because nothing could be noted of its model."""
     try:
         yield

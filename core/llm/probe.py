@@ -105,8 +105,8 @@ class Prober:
         To be called several times in cooldown.PROBE seconds, by any number of processes. Raises Unavailable.
         """
         for model in list(self._under_way):
-            self._cooldowns.hold_probe(model)
-        for model in self._cooldowns.due(self._pool.names).keys() - self._under_way:
+            self._cooldowns.renew_probe(model)
+        for model in self._cooldowns.due_for_probe(self._pool.names).keys() - self._under_way:
             if (rest := self._cooldowns.begin_probe(model)) is not None:
                 self._under_way.add(model)
                 Thread(target=self._run, args=(model, rest), name=f"probe-{model}", daemon=True).start()
@@ -117,9 +117,9 @@ class Prober:
             first_sign(self._pool.probe(model), probe_timeout(rest, self._pool.config(model).first_token_timeout))
         except ProviderError as error:
             if error.kind not in ANSWERED_KINDS:
-                self._cooldowns.probe_failed(model, error)
+                self._cooldowns.note_probe_failure(model, error)
                 return False
-        self._cooldowns.well(model)
+        self._cooldowns.end(model)
         return True
 
     def _run(self, model: str, rest: Rest) -> None:

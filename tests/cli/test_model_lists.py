@@ -269,7 +269,7 @@ model = "gpt-5-mini"
 """)
     client = own_valkey.client()
     quota = ProviderError(ErrorKind.QUOTA, "HTTP 429", said="You exceeded your current quota.")
-    Cooldowns(client).failed("gpt", quota, uuid7())
+    Cooldowns(client).note_failure("gpt", quota, uuid7())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWITCHBOARD_MODELS", str(path))
     monkeypatch.setenv("REDIS_URL", own_valkey.url)
@@ -280,5 +280,5 @@ model = "gpt-5-mini"
     assert "your current quota; now its server answers and lists it" in output
     assert "Raise it, or pay, at the provider." in output
     assert len(server.asked) == before + 1
-    Cooldowns(client).well("gpt")
+    Cooldowns(client).end("gpt")
     assert "rests" not in CliRunner().invoke(main, ["doctor"]).output

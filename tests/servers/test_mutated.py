@@ -55,7 +55,7 @@ def test_the_session_goes_on_whatever_came(chats: Chats, replay: Replay) -> None
     @given(spoiled=mutated())
     def check(spoiled: tuple[str, Case]) -> None:
         spoken, replay.mutated = spoiled
-        chats.runtime.cooldowns.well(f"mutated-{spoken}")
+        chats.runtime.cooldowns.end(f"mutated-{spoken}")
         told = chats.with_model(f"mutated-{spoken}")
         assert told.events[-1][0] in ("done", "failed")
         assert told.text == told.message["text"]

@@ -51,7 +51,7 @@ def callback() -> Response:
         raise LoginFailed("The identity provider did not log you in.")
     runtime = parts().runtime
     subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
-    user_id = runtime.identity.user_of(subject)
+    user_id = runtime.identity.user_for_subject(subject)
     response = _to("/")
     set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)

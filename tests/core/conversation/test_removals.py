@@ -104,7 +104,7 @@ def test_a_deletion_that_redis_missed_is_made_up_for(
     runtime.reaper.reap()
     assert not runtime.redis.exists(*keys(session.id))
     assert _count(runtime, Removal) == 0
-    assert runtime.message_limits.holders(session.owner_id or session.id) == set()
+    assert runtime.message_limits.lease_holders(session.owner_id or session.id) == set()
     assert not runtime.redis.keys("sb:{limit}:reserved:*")
 
 
@@ -293,7 +293,7 @@ def test_an_account_whose_removal_was_interrupted_is_unusable_and_removed_by_the
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered = runtime.accounts.register("ann@example.org", "correct horse battery")
-    principal = runtime.identity.of_login(registered.credential)
+    principal = runtime.identity.principal_for_login(registered.credential)
     _, credential = runtime.accounts.create_key(principal, "backup")
     session = _create(runtime, registered.user.id)
     runtime.generations.accept(session, CANARY)
@@ -307,8 +307,8 @@ def test_an_account_whose_removal_was_interrupted_is_unusable_and_removed_by_the
     runtime.accounts.delete(principal, "correct horse battery")
     monkeypatch.undo()
     for use in (
-        lambda: runtime.identity.of_login(registered.credential),
-        lambda: runtime.identity.of_bearer(str(credential)),
+        lambda: runtime.identity.principal_for_login(registered.credential),
+        lambda: runtime.identity.principal_for_bearer(str(credential)),
         lambda: runtime.accounts.log_in("ann@example.org", "correct horse battery"),
         lambda: runtime.accounts.user(principal),
         lambda: _create(runtime, registered.user.id),

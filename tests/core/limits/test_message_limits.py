@@ -237,7 +237,7 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
     session = _session(runtime)
     runtime.generations.accept(session, "Why?")
     monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
-    monkeypatch.setattr(runtime.message_limits._leases, "hold", _raises(Unavailable))
+    monkeypatch.setattr(runtime.message_limits._leases, "renew", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"
 

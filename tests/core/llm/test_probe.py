@@ -80,9 +80,9 @@ api_key_env = "NO_SUCH_KEY"
 
 
 def _rest(parts: Runtime, kind: ErrorKind = ErrorKind.UNREACHABLE, model: str = "moody") -> Rest:
-    parts.cooldowns.failed(model, ProviderError(kind), uuid7())
+    parts.cooldowns.note_failure(model, ProviderError(kind), uuid7())
     _wait_for_probe(parts, model)
-    return parts.cooldowns.rests([model])[model]
+    return parts.cooldowns.active([model])[model]
 
 
 def _wait_for_probe(parts: Runtime, model: str = "moody") -> None:
@@ -91,7 +91,7 @@ def _wait_for_probe(parts: Runtime, model: str = "moody") -> None:
 
 
 def _rests(parts: Runtime) -> bool:
-    return "moody" in parts.cooldowns.unwell(parts.models.names)
+    return "moody" in parts.cooldowns.resting(parts.models.names)
 
 
 def test_a_server_that_answers_ends_the_rest_for_one_token(parts: Runtime, server: Moody) -> None:
@@ -125,9 +125,9 @@ def test_a_server_that_does_not_answer_rests_on(parts: Runtime, server: Moody, m
     server.mood = mood
     assert not parts.prober.probe("moody", _rest(parts))
     assert _rests(parts)
-    rest = parts.cooldowns.rests(["moody"])["moody"]
+    rest = parts.cooldowns.active(["moody"])["moody"]
     assert (rest.kind, rest.probes) == (kind, 1)
-    assert parts.cooldowns.due(["moody"]) == {}
+    assert parts.cooldowns.due_for_probe(["moody"]) == {}
     server.mood = "good"
     _wait_for_probe(parts)
     assert parts.prober.probe("moody", rest)
@@ -136,7 +136,7 @@ def test_a_server_that_does_not_answer_rests_on(parts: Runtime, server: Moody, m
 
 def test_nothing_is_asked_while_all_is_well_or_before_its_time(parts: Runtime, server: Moody) -> None:
     parts.prober.tick()
-    parts.cooldowns.failed("moody", ProviderError(ErrorKind.RATE_LIMITED, retry_after=60), uuid7())
+    parts.cooldowns.note_failure("moody", ProviderError(ErrorKind.RATE_LIMITED, retry_after=60), uuid7())
     parts.prober.tick()
     assert threading.active_count() == _threads_without_probes()
     assert server.asked() == 0
@@ -185,7 +185,7 @@ def test_a_key_that_is_missing_is_looked_for_and_nobody_is_asked(
     assert server.asked() == 0
     monkeypatch.setenv("NO_SUCH_KEY", "sesame")
     assert parts.prober.probe("keyless", rest)
-    assert parts.cooldowns.unwell(["keyless"]) == set()
+    assert parts.cooldowns.resting(["keyless"]) == set()
 
 
 def test_a_tick_without_redis_asks_nobody(parts: Runtime, server: Moody) -> None:

@@ -79,7 +79,7 @@ def test_a_live_generation_that_nobody_owns(runtime: Runtime, clock: TurnableClo
 
 
 def _owner(runtime: Runtime, holder: UUID) -> None:
-    runtime.message_limits.hold(uuid4(), holder, timedelta(minutes=5))
+    runtime.message_limits.renew_lease(uuid4(), holder, timedelta(minutes=5))
 
 
 def _tokens(runtime: Runtime, holder: UUID) -> None:
@@ -88,7 +88,7 @@ def _tokens(runtime: Runtime, holder: UUID) -> None:
 
 
 def _slot(runtime: Runtime, holder: UUID) -> None:
-    Leases(runtime.redis, "slots").take("good", f"{holder}:1", 8, timedelta(minutes=5))
+    Leases(runtime.redis, "slots").acquire("good", f"{holder}:1", 8, timedelta(minutes=5))
 
 
 @pytest.mark.parametrize(("name", "take"), [("leases", _owner), ("slots", _slot), ("reserved", _tokens)])

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
-from core.operations.last_check import KEY, RESULT_TTL
+from core.operations.check_results import KEY, RESULT_TTL
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
@@ -151,7 +151,7 @@ def test_the_age_is_that_of_the_oldest_answer_that_waits(
 
 def test_a_model_that_rests_is_not_available(prometheus: FlaskClient, runtime: Runtime) -> None:
     assert set(_named(_scrape(prometheus), "switchboard_model_available").values()) == {1}
-    runtime.cooldowns.failed("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    runtime.cooldowns.note_failure("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
     figures = _scrape(prometheus)
     available = _named(figures, "switchboard_model_available")
     assert [model for model, offered in available.items() if not offered] == ["good"]

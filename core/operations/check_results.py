@@ -16,7 +16,7 @@ RESULT_TTL = 300
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """One check."""
 
     at: datetime
@@ -26,25 +26,25 @@ class Checked:
     """By the name of the invariant, how much has ever been mended."""
 
 
-class LastCheck:
+class CheckResults:
     """The newest result, for as long as it is worth something. All methods raise Unavailable."""
 
     def __init__(self, redis: Redis, clock: Clock) -> None:
         self._redis = redis
         self._clock = clock
 
-    def keep(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
+    def save(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
         """These have just been found, and so many mended. Numbers alone are kept, no ids."""
         broken = {finding.name: len(finding.ids) for finding in findings}
         for name, count in healed.items():
             self._redis.hincrby(HEALED, name, count)
         self._redis.set(KEY, json.dumps({"at": self._clock.now().timestamp(), "broken": broken}), ex=RESULT_TTL)
 
-    def read(self) -> Checked | None:
+    def latest(self) -> CheckResult | None:
         """The last one, or None when there was none lately."""
         kept = self._redis.get(KEY)
         if kept is None:
             return None
         found = json.loads(str(kept))
         healed = {str(name): int(count) for name, count in self._redis.hgetall(HEALED).items()}
-        return Checked(datetime.fromtimestamp(found["at"], UTC), found["broken"], healed)
+        return CheckResult(datetime.fromtimestamp(found["at"], UTC), found["broken"], healed)
