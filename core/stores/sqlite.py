@@ -14,7 +14,7 @@ from core.stores import deadline
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds to wait for a lock outside of any block: when a connection that was forgotten is collected, say."""
-SHORTEST, LONGEST = 0.001, 0.02
+MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.001, 0.02
 """Seconds between two tries: at first the one, doubled each time up to the other."""
 
 Result = TypeVar("Result")
@@ -59,7 +59,7 @@ def connect_options() -> dict[str, Any]:
 
 def _patiently(act: Callable[[], Result]) -> Result:
     until = time.monotonic() + deadline.left(otherwise=DEFAULT_TIMEOUT)
-    pause = SHORTEST
+    pause = MIN_RETRY_DELAY
     while True:
         try:
             return act()
@@ -67,7 +67,7 @@ def _patiently(act: Callable[[], Result]) -> Result:
             if not _is_busy(error) or time.monotonic() >= until:
                 raise
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST)
+        pause = min(2 * pause, MAX_RETRY_DELAY)
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
