@@ -144,7 +144,7 @@ class Runtime:
     @cached_property
     def issuer_login(self) -> "IssuerLogin":
         """Browsers' logins through the identity provider. Only where one is configured for them."""
-        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nothing else needs it
 
         settings = self.settings
         assert self.issuer is not None

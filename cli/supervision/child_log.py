@@ -26,7 +26,7 @@ class ChildLog:
         """Lines that could not be written since the last that could."""
 
     def write(self, line: str) -> None:
-        """Append a line, at once: whoever follows the file sees it."""
+        """Append a line, at once, for readers who follow the file."""
         try:
             if self.lost:
                 self._append(f"(lines missing here, which could not be written: {self.lost})")

@@ -192,7 +192,7 @@ class Supervisor:
 
     def _tell(self, line: str) -> None:
         with contextlib.suppress(OSError):
-            if self._watchdog.poll() is not None:  # somebody has killed it: another one takes over
+            if self._watchdog.poll() is not None:  # it was killed: another one takes over
                 self._watchdog = self._begin_to_watch()
                 line = "".join(f"+{group}\n" for group in self._groups)
             assert self._watchdog.stdin is not None

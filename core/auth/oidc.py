@@ -137,7 +137,7 @@ class Tokens:
         return self._subject(self._claims(token, header))
 
     def verify_id_token(self, token: str, nonce: str) -> Subject:
-        """The same for the ID token that answers one browser's login, which must repeat its nonce.
+        """The subject of the ID token that answers one browser's login, which must repeat its nonce.
 
         It comes from the issuer itself, whose ID tokens need not say their type.
         """

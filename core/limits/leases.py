@@ -28,7 +28,7 @@ if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1]
 """
 
 RETRY_AFTER = 2
-"""Seconds after which trying again makes sense: nobody knows when what is under way will end."""
+"""Seconds after which trying again makes sense: when what is under way will end is not known."""
 
 
 class Leases:

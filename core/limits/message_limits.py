@@ -82,7 +82,7 @@ class MessageLimits:
             self._limiter.settle(bucket, str(owner), str(generation_id))
 
     def add_forget(self, pipe: Pipeline, owner: UUID, generation_id: UUID | None = None) -> None:
-        """Add to a pipeline: the owner's generation, or all of the owner's, is gone and nobody will end it. It holds
+        """Add to a pipeline: the owner's generation, or all of the owner's, is gone and will not be ended. It holds
         nothing more, and what it reserved is spent."""
         self._leases.add_release(pipe, owner, generation_id)
         self._limiter.add_forget(pipe, str(owner), None if generation_id is None else str(generation_id))

@@ -76,7 +76,7 @@ COUNT_TTL = 2 * 3600
 RESYNC_BATCH = 200
 """Subjects that are written again in one command, after Redis has lost them."""
 RETRY_AFTER = 5
-"""Seconds after which trying again makes sense: nobody knows when a stream will end."""
+"""Seconds after which trying again makes sense: when a stream will end is not known."""
 _PROCESSES = f"{PREFIX}stream-processes"
 
 

@@ -89,7 +89,7 @@ class Decision:
     limit_statuses: Sequence[LimitStatus] = ()
     """Of the public buckets, in their order."""
     retry_after: int = 0
-    """Seconds until all buckets admit, if nobody else comes. 0 when they did."""
+    """Seconds until all buckets admit, if no other request comes. 0 when they did."""
     tripped: str | None = None
     """The policy that refused; of several, the one that does so for longest."""
 

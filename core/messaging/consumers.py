@@ -46,7 +46,7 @@ class Presence:
             pipe.execute()
 
     def missing(self, queues: Sequence[str]) -> list[str]:
-        """Those of the queues that nobody has consumed from lately."""
+        """Those of the queues that have had no consumer lately."""
         counts = cast("list[int]", self._count(keys=[_key(queue) for queue in queues], args=[]))
         return [queue for queue, count in zip(queues, counts, strict=True) if count == 0]
 

@@ -22,7 +22,7 @@ class Reply:
     task_id: str
     session_id: str
     holder: str
-    """Who may read it, as `holder_of` has it: whoever sent the command."""
+    """The sender of the command, who alone may read it, as `holder_of` writes it."""
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
 
@@ -44,7 +44,7 @@ class Reply:
 
 
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
-    """Whoever has proved to be this user, or to know the secret with this hash."""
+    """The sender of a command: a user, or the client that knows the secret with this hash."""
     return f"user {owner_id}" if owner_id is not None else f"secret {(secret_hash or b'').hex()}"
 
 
@@ -55,7 +55,7 @@ class Replies:
         self._redis = redis
 
     def send(self, reply: Reply, channel: str | None) -> None:
-        """Keep the reply and, when somebody may be waiting, announce it on their channel."""
+        """Keep the reply and, when a request may be waiting, announce it on its channel."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL)
             if channel:

@@ -1,6 +1,6 @@
-"""What somebody had proved holds no more: the web processes are told, so that streams opened with it end at once.
+"""Announces revoked logins, keys and sessions to the web processes, so that streams opened with them end at once.
 
-Only a wake-up: whoever hears it looks into the database, and each heartbeat of a stream does so in any case. A
+Only a wake-up: a process that hears it looks into the database, and each heartbeat of a stream does so in any case. A
 message that is lost costs at most that long.
 """
 

@@ -1,6 +1,6 @@
 """The audit log: what an operator may have to account for, appended to a table and never changed.
 
-No secrets, no words, no address of an anonymous person, no e-mail address of somebody who has no account.
+No secrets, no words, no address of an anonymous person, no e-mail address of a person without an account.
 """
 
 import logging
@@ -23,8 +23,8 @@ from core.stores.tables import AuditEvent
 logger = logging.getLogger(__name__)
 
 REFUSAL_INTERVAL = 60.0
-"""Seconds in which the same refusal is written once by one process: whoever is refused can ask for it a thousand
-times a second, and must not fill the disk with it."""
+"""Seconds in which the same refusal is written once by one process: a client can cause a thousand a second, and must not
+fill the disk with them."""
 MAX_REMEMBERED_REFUSALS = 10_000
 """Refusals that are remembered for that."""
 

@@ -1,4 +1,4 @@
-"""What the last check of the invariants found, kept in Redis: a worker checks, the web processes tell of it."""
+"""The result of the last check of the invariants, in Redis: a worker writes it, /metrics shows it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from core.stores.redis import Redis
 KEY = "sb:invariants"
 HEALED = "sb:invariants:healed"
 RESULT_TTL = 300
-"""Seconds after which it says nothing any more: several of the schedule's periods (celery_config.py)."""
+"""Seconds that a result is kept: several of the schedule's periods (celery_config.py)."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,21 @@ class CheckResult:
 
 
 class CheckResults:
-    """The newest result, for as long as it is worth something. All methods raise Unavailable."""
+    """Stores the newest result. All methods raise Unavailable."""
 
     def __init__(self, redis: Redis, clock: Clock) -> None:
         self._redis = redis
         self._clock = clock
 
     def save(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
-        """These have just been found, and so many mended. Numbers alone are kept, no ids."""
+        """Save what was found, and by the name of the invariant how much was mended. Only numbers are kept, no ids."""
         broken = {finding.name: len(finding.ids) for finding in findings}
         for name, count in healed.items():
             self._redis.hincrby(HEALED, name, count)
         self._redis.set(KEY, json.dumps({"at": self._clock.now().timestamp(), "broken": broken}), ex=RESULT_TTL)
 
     def latest(self) -> CheckResult | None:
-        """The last one, or None when there was none lately."""
+        """The last result, or None when there was no check within RESULT_TTL."""
         kept = self._redis.get(KEY)
         if kept is None:
             return None

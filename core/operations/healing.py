@@ -1,4 +1,5 @@
-"""Mends what breaks an invariant, where that is safe: gives back what nobody holds, removes what nobody can reach."""
+"""Mends what breaks an invariant, where that is safe: what no live generation holds is given back, and what can't be
+reached is removed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
@@ -42,7 +43,7 @@ class Healing:
         return released
 
     def _unreserve(self, generations: Collection[str]) -> int:
-        """Drop what is reserved for them: it is spent, as what nobody settled is."""
+        """Drop what is reserved for them: it is spent, as what was never settled is."""
         return sum(
             int(self._redis.hdel(key, *generations))
             for key in self._redis.scan_iter(f"{PREFIX}reserved:*", count=BATCH)

@@ -29,8 +29,8 @@ class Database:
     """Transactions over one engine. Nothing else may happen inside one: no Redis, no network, no queue.
 
     A block has `patience` seconds in all: for a free connection, its check, every statement and the commit. After
-    that it raises Unavailable, and so it does at once while somebody else is waiting for a database that is silent.
-    When it was the commit that was not answered, nobody knows whether it holds: every caller can be repeated.
+    that it raises Unavailable, and so it does at once while another caller waits for a database that is silent.
+    When it was the commit that was not answered, it is not known whether it holds: every caller can be repeated.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, patience: float = TRANSACTION_TIMEOUT) -> None:
@@ -112,7 +112,7 @@ def _storable_parameters(
     _connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
 ) -> tuple[str, Any]:
     """Let no database refuse a character. The doors replace or refuse what can't be stored; here comes what got past
-    them: words that have been in Redis since before, and whatever a worker was told by somebody else."""
+    them: words that have been in Redis since before, and whatever a worker has received from another program."""
     return statement, storable_value(parameters)
 
 

@@ -1,6 +1,6 @@
 """Connections to PostgreSQL that give up a server that does not answer.
 
-A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel, or nobody, acknowledges what
+A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel may still acknowledge what
 is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/stores/deadline.py), and
 the connection with it: what would still come in on it would be the answer to an older question.
 """
@@ -99,7 +99,7 @@ def connect(_dialect: object, _record: object, args: Sequence[Any], options: Map
 
 
 def connect_options(patience: float) -> dict[str, Any]:
-    """The driver's options, for somebody who waits up to `patience` seconds for a whole block."""
+    """The driver's options, for blocks of up to `patience` seconds."""
     server = {
         "statement_timeout": int(patience * STATEMENT_TIMEOUT_SHARE * 1000),
         "idle_in_transaction_session_timeout": int(IDLE_TIMEOUT * 1000),

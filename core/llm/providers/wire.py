@@ -120,7 +120,7 @@ class Call:
         self._patience: float | None = None
         self._way = Way("", None)
         self.aborted = False
-        """Whether nobody wants the rest any more."""
+        """Whether the rest is no longer wanted."""
 
     def abort(self) -> None:
         """Close the connection, whatever it waits for."""
