@@ -23,8 +23,8 @@ from core.stores.tables import AuditEvent
 logger = logging.getLogger(__name__)
 
 REFUSAL_INTERVAL = 60.0
-"""Seconds in which the same refusal is written once by one process: a client can cause a thousand a second, and must not
-fill the disk with them."""
+"""Seconds in which the same refusal is written once by one process: a client can cause a thousand a second, and
+must not fill the disk with them."""
 MAX_REMEMBERED_REFUSALS = 10_000
 """Refusals that are remembered for that."""
 

@@ -34,7 +34,7 @@ class CheckResults:
         self._clock = clock
 
     def save(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
-        """Save what was found, and by the name of the invariant how much was mended. Only numbers are kept, no ids."""
+        """Save what was found, and by invariant how much was mended. Only numbers are kept, no ids."""
         broken = {finding.name: len(finding.ids) for finding in findings}
         for name, count in healed.items():
             self._redis.hincrby(HEALED, name, count)

@@ -22,7 +22,8 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold the lock that creating a session needs: who means to waits, up to core.stores.database.TRANSACTION_TIMEOUT."""
+    """Hold the lock that creating a session needs: who means to waits, up to TRANSACTION_TIMEOUT in
+    core/stores/database.py."""
     on_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as db:
         # A transaction begins with its first statement, and SQLite's, when it means to write, with the lock.
