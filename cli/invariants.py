@@ -3,7 +3,7 @@
 import click
 
 from cli.console import fail
-from cli.doctor import settings_of_the_running_system
+from cli.doctor import running_system_settings
 from core.operations.invariants import Finding
 from core.text.masking import masked, without_secrets
 
@@ -33,7 +33,7 @@ def _find() -> list[Finding]:
     from core.runtime import Runtime
     from core.stores.redis import RedisUnavailable
 
-    settings, _ = settings_of_the_running_system()
+    settings, _ = running_system_settings()
     runtime = Runtime(settings, redis_retries=0)
     try:
         return runtime.invariants.check()

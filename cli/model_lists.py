@@ -16,7 +16,7 @@ from cli.advice import advice, advised, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
-from core.llm.cooldown import Rest
+from core.llm.cooldown import Cooldown
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.errors import as_provider_error, complaint_of
 from core.llm.providers.proxies import proxy_for
@@ -75,7 +75,7 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
         reply = await _get(url, headers, {} if model.weights else os.environ)
     except ProviderError as error:
         return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
-    return judged(name, model, url, reply, key)
+    return judge_reply(name, model, url, reply, key)
 
 
 def list_url(model: ModelConfig, server: LocalServer) -> str:
@@ -113,19 +113,18 @@ async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]
         raise in_our_words(error, way) from None
 
 
-def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
+def judge_reply(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
     """What a server's answer to the question for its list means for one of its models."""
     address = masked(url.partition("?")[0])
     if reply.status == httpx2.codes.OK:
-        listed = names_in(reply.document)
+        listed = listed_names(reply.document)
         if reply.is_something_else:
             detail = f"{name}: {address} answers, but not with JSON"
             return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK_HINT}", True)
         if not listed or model.weights or is_listed(model.model, listed):
             return Finding("model", f"{name}: its server answers{' and lists it' if listed else ''}")
-        detail = (
-            f"{name}: its server answers, and does not list {model.model}; {printable(instead(model.model, listed))}"
-        )
+        likely = printable(suggest_instead(model.model, listed))
+        detail = f"{name}: its server answers, and does not list {model.model}; {likely}"
         return Finding(
             "model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK_HINT}", True
         )
@@ -138,18 +137,18 @@ def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> F
     return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
 
 
-def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) -> Finding:
+def with_cooldown(name: str, model: ModelConfig, found: Finding, cooldown: Cooldown | None) -> Finding:
     """What was found of a model, and that it rests, if it does, as one finding. A fact is told once."""
-    if rest is None:
+    if cooldown is None:
         return found
-    detail = f"{name} rests for all: {explanation(rest.kind, model, rest.said)}"
+    detail = f"{name} rests for all: {explanation(cooldown.kind, model, cooldown.said)}"
     looked = found.detail.removeprefix(f"{name}: ")
-    if not looked.startswith(explanation(rest.kind, model, "")):
+    if not looked.startswith(explanation(cooldown.kind, model, "")):
         detail = f"{detail.rstrip('.')}; now {looked}"
-    return Finding("model", detail, found.remedy if found.fails else advice(rest.kind, model))
+    return Finding("model", detail, found.remedy if found.fails else advice(cooldown.kind, model))
 
 
-def instead(model: str, listed: list[str]) -> str:
+def suggest_instead(model: str, listed: list[str]) -> str:
     """Names of a list that may be meant, or the first of all."""
     if near := get_close_matches(model, listed, n=3, cutoff=SIMILARITY_CUTOFF):
         return f"nearest: {', '.join(near)}"
@@ -157,7 +156,7 @@ def instead(model: str, listed: list[str]) -> str:
     return f"it lists {', '.join(listed[:3])}{more}"
 
 
-def names_in(document: Any) -> list[str]:
+def listed_names(document: Any) -> list[str]:
     """The models' names in a server's list, whichever of the usual shapes it has; none when it is no list."""
     entries = document
     if isinstance(document, dict):

@@ -1,6 +1,6 @@
-"""Models that rest, for all workers: their provider has failed in a way that concerns everybody who would ask.
+"""Cooldowns of models, for all workers: a provider has failed in a way that concerns every question to it.
 
-A rest ends with the first success: of a probe (core/llm/probe.py), or of a question that had nobody else to turn
+A cooldown ends with the first success: of a probe (core/llm/probe.py), or of a question that had nobody else to turn
 to. What may lie in one question alone, such as its length, its subject or the time that its answer takes, makes
 no model rest.
 """
@@ -19,30 +19,30 @@ from core.stores.redis import Redis
 logger = logging.getLogger(__name__)
 
 
-class Pause(NamedTuple):
+class ProbeDelay(NamedTuple):
     """Seconds before the first probe, and before any later one at the most."""
 
     first: float
     longest: float
 
 
-PAUSES = {
-    ErrorKind.UNREACHABLE: Pause(2, 10),
+PROBE_DELAYS = {
+    ErrorKind.UNREACHABLE: ProbeDelay(2, 10),
     # Whether these two still hold is known without a request.
-    ErrorKind.MISCONFIGURED: Pause(5, 5),
-    ErrorKind.MISSING_KEY: Pause(5, 5),
-    ErrorKind.UNAUTHORIZED: Pause(10, 60),
-    ErrorKind.MODEL_NOT_FOUND: Pause(10, 60),
-    ErrorKind.QUOTA: Pause(30, 60),
-    ErrorKind.RATE_LIMITED: Pause(10, 60),
-    ErrorKind.SERVER_ERROR: Pause(2, 30),
+    ErrorKind.MISCONFIGURED: ProbeDelay(5, 5),
+    ErrorKind.MISSING_KEY: ProbeDelay(5, 5),
+    ErrorKind.UNAUTHORIZED: ProbeDelay(10, 60),
+    ErrorKind.MODEL_NOT_FOUND: ProbeDelay(10, 60),
+    ErrorKind.QUOTA: ProbeDelay(30, 60),
+    ErrorKind.RATE_LIMITED: ProbeDelay(10, 60),
+    ErrorKind.SERVER_ERROR: ProbeDelay(2, 30),
 }
 """What concerns everybody."""
-PROBE_PAUSE = Pause(5, 30)
+DEFAULT_PROBE_DELAY = ProbeDelay(5, 30)
 """For what only a probe can say of a model, as there is nothing in its question: that no answer comes."""
-MAX_PAUSE = 120.0
+MAX_PROBE_DELAY = 120.0
 """Seconds that a provider can ask for at the most."""
-MIN_PAUSE = 1.0
+MIN_PROBE_DELAY = 1.0
 COMPLAINT_WINDOW = 60
 """Seconds within which several owners have to meet an error of the server's, to show that it concerns everybody."""
 MIN_COMPLAINERS = 3
@@ -50,15 +50,15 @@ MIN_COMPLAINERS = 3
 HEARD_COMPLAINERS_TTL = 600
 """Seconds for which those who have made a model rest so do not count again: if it is well when it is probed, it may
 have been their questions."""
-REST_TTL = 600
-"""Seconds after which a rest that is not probed any more is forgotten: there are no workers, or other models."""
+COOLDOWN_TTL = 600
+"""Seconds after which a cooldown that is not probed any more is forgotten: there are no workers, or other models."""
 PROBE_LOCK_TTL = 10
 """Seconds after which a probe that is not held any more is taken for lost."""
 MAX_REASON_LENGTH = 300
 """Characters of the provider's words that are kept."""
 
 
-class Rest(NamedTuple):
+class Cooldown(NamedTuple):
     """Why a model rests."""
 
     kind: ErrorKind
@@ -68,12 +68,12 @@ class Rest(NamedTuple):
     """How many probes have failed since it began."""
 
     @classmethod
-    def after_error(cls, error: ProviderError, probes: int) -> "Rest":
-        """The rest that an error begins, or goes on with."""
+    def after_error(cls, error: ProviderError, probes: int) -> "Cooldown":
+        """The cooldown that an error begins, or goes on with."""
         return cls(error.kind, (error.said or error.log_detail)[:MAX_REASON_LENGTH], probes)
 
     @classmethod
-    def parse(cls, kept: str) -> "Rest":
+    def parse(cls, kept: str) -> "Cooldown":
         """What `dump` has written, or the kind alone, as it was kept before."""
         try:
             kind, said, probes = json.loads(kept)
@@ -82,15 +82,15 @@ class Rest(NamedTuple):
             return cls(ErrorKind(kept)) if kept in set(ErrorKind) else cls(ErrorKind.SERVER_ERROR)
 
     def dump(self) -> str:
-        """The rest as it is kept."""
+        """The cooldown as it is kept."""
         return json.dumps(self)
 
 
-def pause(rest: Rest, retry_after: float | None) -> float:
+def probe_delay(cooldown: Cooldown, retry_after: float | None) -> float:
     """Seconds before the next probe: as long as the provider says, if it does; doubled for each probe that failed."""
-    first, longest = PAUSES.get(rest.kind, PROBE_PAUSE)
-    wanted = min(MAX_PAUSE, max(MIN_PAUSE, retry_after if retry_after is not None else first))
-    return max(wanted, min(longest, wanted * 2.0 ** min(rest.probes, 10)))
+    first, longest = PROBE_DELAYS.get(cooldown.kind, DEFAULT_PROBE_DELAY)
+    wanted = min(MAX_PROBE_DELAY, max(MIN_PROBE_DELAY, retry_after if retry_after is not None else first))
+    return max(wanted, min(longest, wanted * 2.0 ** min(cooldown.probes, 10)))
 
 
 class Cooldowns:
@@ -112,7 +112,7 @@ class Cooldowns:
                 self.note_failure(model, error, owner)
             raise
         with _tolerate_unavailable():
-            # An answer that was begun before the rest was says nothing of what is refused since.
+            # An answer that was begun before the cooldown was says nothing of what is refused since.
             if rested:
                 self.end(model)
             else:
@@ -124,47 +124,47 @@ class Cooldowns:
         A model that rests goes on as it is, unless its provider asks for more time: when that ends is for the probes
         to say.
         """
-        if error.kind not in PAUSES:
+        if error.kind not in PROBE_DELAYS:
             return
         if error.kind is ErrorKind.SERVER_ERROR and not self._is_repeated(model, owner):
             return
         before = self.active([model]).get(model)
         if before is None or error.retry_after is not None:
-            self._rest(model, Rest.after_error(error, before.probes if before else 0), error.retry_after)
+            self._begin(model, Cooldown.after_error(error, before.probes if before else 0), error.retry_after)
 
     def note_probe_failure(self, model: str, error: ProviderError) -> None:
-        """The probe has failed. Raises Unavailable. Harmless when the rest has ended meanwhile, with a success."""
+        """The probe has failed. Raises Unavailable. Harmless when a success has ended the cooldown meanwhile."""
         before = self.active([model]).get(model)
         if before is not None:
-            self._rest(model, Rest.after_error(error, before.probes + 1), error.retry_after)
+            self._begin(model, Cooldown.after_error(error, before.probes + 1), error.retry_after)
 
     def end(self, model: str) -> None:
         """The model has just answered. Raises Unavailable."""
         self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaints")))
 
-    def active(self, models: Sequence[str]) -> dict[str, Rest]:
-        """Those that rest, and why. Raises Unavailable."""
-        return {model: Rest.parse(kept) for model, kept in self._known("suspect", models).items()}
+    def active(self, models: Sequence[str]) -> dict[str, Cooldown]:
+        """The cooldowns under way, by model. Raises Unavailable."""
+        return {model: Cooldown.parse(kept) for model, kept in self._known("suspect", models).items()}
 
     def resting(self, models: Sequence[str]) -> set[str]:
-        """Those that rest. Raises Unavailable."""
+        """The models in a cooldown. Raises Unavailable."""
         return set(self._known("suspect", models))
 
-    def due_for_probe(self, models: Sequence[str]) -> dict[str, Rest]:
+    def due_for_probe(self, models: Sequence[str]) -> dict[str, Cooldown]:
         """Those whose next probe may be made now. Raises Unavailable."""
         resting = self.active(models)
         early = self._known("resting", list(resting))
-        return {model: rest for model, rest in resting.items() if model not in early}
+        return {model: cooldown for model, cooldown in resting.items() if model not in early}
 
-    def begin_probe(self, model: str) -> Rest | None:
-        """The rest of a model that is due, if the caller is to probe it now: of all processes one is, as long as
+    def begin_probe(self, model: str) -> Cooldown | None:
+        """The cooldown of a model that is due, if the caller is to probe it now: of all processes one is, as long as
         it holds on. Raises Unavailable."""
         if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE_LOCK_TTL):
             return None
-        rest = self.due_for_probe([model]).get(model)
-        if rest is None:  # another one has probed it since the caller looked
+        cooldown = self.due_for_probe([model]).get(model)
+        if cooldown is None:  # another one has probed it since the caller looked
             self.end_probe(model)
-        return rest
+        return cooldown
 
     def renew_probe(self, model: str) -> None:
         """The probe goes on. Raises Unavailable."""
@@ -174,11 +174,11 @@ class Cooldowns:
         """The probe is over. Raises Unavailable."""
         self._redis.delete(_key("probe", model))
 
-    def _rest(self, model: str, rest: Rest, retry_after: float | None) -> None:
-        seconds = pause(rest, retry_after)
+    def _begin(self, model: str, cooldown: Cooldown, retry_after: float | None) -> None:
+        seconds = probe_delay(cooldown, retry_after)
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(_key("resting", model), rest.kind, px=int(seconds * 1000))
-            pipe.set(_key("suspect", model), rest.dump(), ex=int(seconds) + REST_TTL)
+            pipe.set(_key("resting", model), cooldown.kind, px=int(seconds * 1000))
+            pipe.set(_key("suspect", model), cooldown.dump(), ex=int(seconds) + COOLDOWN_TTL)
             pipe.execute()
 
     def _is_repeated(self, model: str, owner: UUID) -> bool:

@@ -7,7 +7,7 @@ from threading import Event, Thread, Timer
 
 from core.errors import Unavailable
 from core.llm.client_pool import ClientPool
-from core.llm.cooldown import Cooldowns, Rest
+from core.llm.cooldown import Cooldown, Cooldowns
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ ENOUGH_PIECES = 20
 """Pieces of text after which a model that was asked for one token is believed to have answered."""
 
 
-def probe_timeout(rest: Rest, limit: float) -> float:
+def probe_timeout(cooldown: Cooldown, limit: float) -> float:
     """Seconds that a model's next probe may take: longer each time, up to the model's own limit for a first token."""
-    return min(limit, MAX_PROBE_TIMEOUT, FIRST_PROBE_TIMEOUT * 2.0 ** min(rest.probes, 10))
+    return min(limit, MAX_PROBE_TIMEOUT, FIRST_PROBE_TIMEOUT * 2.0 ** min(cooldown.probes, 10))
 
 
 def first_sign(stream: ChunkStream, seconds: float) -> None:
@@ -107,14 +107,14 @@ class Prober:
         for model in list(self._under_way):
             self._cooldowns.renew_probe(model)
         for model in self._cooldowns.due_for_probe(self._pool.names).keys() - self._under_way:
-            if (rest := self._cooldowns.begin_probe(model)) is not None:
+            if (cooldown := self._cooldowns.begin_probe(model)) is not None:
                 self._under_way.add(model)
-                Thread(target=self._run, args=(model, rest), name=f"probe-{model}", daemon=True).start()
+                Thread(target=self._run, args=(model, cooldown), name=f"probe-{model}", daemon=True).start()
 
-    def probe(self, model: str, rest: Rest) -> bool:
+    def probe(self, model: str, cooldown: Cooldown) -> bool:
         """Ask the model, which rests, and note what comes of it; whether it is well. Raises Unavailable."""
         try:
-            first_sign(self._pool.probe(model), probe_timeout(rest, self._pool.config(model).first_token_timeout))
+            first_sign(self._pool.probe(model), probe_timeout(cooldown, self._pool.config(model).first_token_timeout))
         except ProviderError as error:
             if error.kind not in ANSWERED_KINDS:
                 self._cooldowns.note_probe_failure(model, error)
@@ -122,9 +122,9 @@ class Prober:
         self._cooldowns.end(model)
         return True
 
-    def _run(self, model: str, rest: Rest) -> None:
+    def _run(self, model: str, cooldown: Cooldown) -> None:
         try:
-            if self.probe(model, rest):
+            if self.probe(model, cooldown):
                 logger.info("%s is well again", model)
             self._cooldowns.end_probe(model)
         except Unavailable as error:

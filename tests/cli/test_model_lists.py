@@ -13,10 +13,10 @@ from uuid_utils.compat import uuid7
 
 from cli.finding import Finding
 from cli.main import main
-from cli.model_lists import is_listed, look_at_models, names_in, with_rest
+from cli.model_lists import is_listed, listed_names, look_at_models, with_cooldown
 from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
-from core.llm.cooldown import Cooldowns, Rest
+from core.llm.cooldown import Cooldown, Cooldowns
 from core.llm.providers.base import ErrorKind, ProviderError
 from tests.support.provider import nowhere
 from tests.support.valkey import Valkey
@@ -109,15 +109,15 @@ def test_what_is_not_near_is_not_called_so(server: ListServer) -> None:
 def test_a_fact_is_told_once_and_one_that_is_new_beside_it() -> None:
     config = ModelConfig(label="A", provider="openai", model="m", base_url="http://x")  # type: ignore[arg-type]
     away = Finding("model", "a: http://x can't be reached: nobody listens there", "Start it.")
-    rest = Rest(ErrorKind.UNREACHABLE, "ConnectError")
-    assert with_rest("a", config, away, None) is away
-    told = with_rest("a", config, away, rest)
+    rest = Cooldown(ErrorKind.UNREACHABLE, "ConnectError")
+    assert with_cooldown("a", config, away, None) is away
+    told = with_cooldown("a", config, away, rest)
     assert (told.detail, told.remedy) == ("a rests for all: http://x can't be reached: ConnectError", "Start it.")
     refused = Finding("model", "a: http://x refused the key", "Correct it.")
-    told = with_rest("a", config, refused, rest)
+    told = with_cooldown("a", config, refused, rest)
     assert told.detail == "a rests for all: http://x can't be reached: ConnectError; now http://x refused the key"
     assert told.remedy == "Correct it."
-    assert with_rest("a", config, Finding("model", "a: its server answers"), rest).fails
+    assert with_cooldown("a", config, Finding("model", "a: its server answers"), rest).fails
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_names_that_servers_take_for_the_same(model: str, listed: list[str], fou
 
 
 def test_lists_of_the_usual_shapes() -> None:
-    assert names_in({"data": [{"id": "a"}]}) == ["a"]
-    assert names_in({"models": [{"name": "models/a"}]}) == ["models/a"]
-    assert names_in([{"id": "a"}, {"id": "b"}]) == ["a", "b"]
+    assert listed_names({"data": [{"id": "a"}]}) == ["a"]
+    assert listed_names({"models": [{"name": "models/a"}]}) == ["models/a"]
+    assert listed_names([{"id": "a"}, {"id": "b"}]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

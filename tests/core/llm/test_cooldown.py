@@ -10,13 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from core.llm.cooldown import MAX_PAUSE, MIN_PAUSE, PAUSES, REST_TTL, Cooldowns, Rest, pause
+from core.llm.cooldown import (
+    COOLDOWN_TTL,
+    MAX_PROBE_DELAY,
+    MIN_PROBE_DELAY,
+    PROBE_DELAYS,
+    Cooldown,
+    Cooldowns,
+    probe_delay,
+)
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.stores.redis import Redis, RedisUnavailable
 
 ONE, ANOTHER, THIRD = uuid7(), uuid7(), uuid7()
 MODEL = "gpt"
-OF_ONE_QUESTION = sorted(set(ErrorKind) - set(PAUSES))
+OF_ONE_QUESTION = sorted(set(ErrorKind) - set(PROBE_DELAYS))
 
 
 @pytest.fixture
@@ -70,7 +78,7 @@ def test_no_number_of_questions_that_fail_by_themselves_makes_a_model_rest(
     assert not _rests(cooldowns)
 
 
-@pytest.mark.parametrize("kind", sorted(set(PAUSES) - {ErrorKind.SERVER_ERROR}))
+@pytest.mark.parametrize("kind", sorted(set(PROBE_DELAYS) - {ErrorKind.SERVER_ERROR}))
 def test_what_concerns_everybody_makes_it_rest_at_once(cooldowns: Cooldowns, kind: ErrorKind) -> None:
     _fail(cooldowns, kind)
     assert _rests(cooldowns)
@@ -122,7 +130,15 @@ class TestErrorsOfTheServersOwn:
 class TestHowLong:
     @pytest.mark.parametrize(
         ("asked", "seconds"),
-        [(None, 10), (3, 3), (60, 60), (1e9, MAX_PAUSE), (float("inf"), MAX_PAUSE), (0, MIN_PAUSE), (-5, MIN_PAUSE)],
+        [
+            (None, 10),
+            (3, 3),
+            (60, 60),
+            (1e9, MAX_PROBE_DELAY),
+            (float("inf"), MAX_PROBE_DELAY),
+            (0, MIN_PROBE_DELAY),
+            (-5, MIN_PROBE_DELAY),
+        ],
     )
     def test_a_provider_that_says_when_it_wants_to_be_asked_again_is_heard(
         self, cooldowns: Cooldowns, redis: Redis, asked: float | None, seconds: float
@@ -131,7 +147,7 @@ class TestHowLong:
         assert redis.pttl(f"sb:resting:{MODEL}") == pytest.approx(seconds * 1000, abs=500)
 
     def test_what_is_not_a_number_is_not_waited_for(self) -> None:
-        assert pause(Rest(ErrorKind.RATE_LIMITED), float("nan")) == MIN_PAUSE
+        assert probe_delay(Cooldown(ErrorKind.RATE_LIMITED), float("nan")) == MIN_PROBE_DELAY
 
     @given(
         st.sampled_from(list(ErrorKind)),
@@ -139,8 +155,8 @@ class TestHowLong:
         st.none() | st.floats(),
     )
     def test_it_is_bounded_and_never_gets_shorter(self, kind: ErrorKind, probes: int, asked: float | None) -> None:
-        now, later = (pause(Rest(kind, "", count), asked) for count in (probes, probes + 1))
-        assert MIN_PAUSE <= now <= later <= MAX_PAUSE
+        now, later = (probe_delay(Cooldown(kind, "", count), asked) for count in (probes, probes + 1))
+        assert MIN_PROBE_DELAY <= now <= later <= MAX_PROBE_DELAY
 
     def test_it_doubles_with_each_probe_that_fails(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNREACHABLE)
@@ -168,7 +184,7 @@ class TestHowLong:
 
     def test_without_probes_it_is_forgotten(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNAUTHORIZED)
-        assert 0 < redis.ttl(f"sb:suspect:{MODEL}") <= REST_TTL + 10
+        assert 0 < redis.ttl(f"sb:suspect:{MODEL}") <= COOLDOWN_TTL + 10
 
 
 class TestTheEnd:
@@ -206,7 +222,7 @@ def test_the_providers_last_words_are_kept_with_the_rest_and_bounded(cooldowns: 
     assert rest.said.startswith("You exceeded your current quota.")
     assert len(rest.said) == 300
     cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNAUTHORIZED, "HTTP 401"))
-    assert cooldowns.active([MODEL])[MODEL] == Rest(ErrorKind.UNAUTHORIZED, "HTTP 401", 1)
+    assert cooldowns.active([MODEL])[MODEL] == Cooldown(ErrorKind.UNAUTHORIZED, "HTTP 401", 1)
     assert redis.ttl(f"sb:suspect:{MODEL}") > 0
 
 
@@ -232,7 +248,7 @@ def test_one_probe_at_a_time(cooldowns: Cooldowns, redis: Redis) -> None:
     assert cooldowns.due_for_probe([MODEL]) == {}
     _wait_for_probe(redis)
     assert set(cooldowns.due_for_probe([MODEL, "well"])) == {MODEL}
-    rest = Rest(ErrorKind.UNREACHABLE, "HTTP 599")
+    rest = Cooldown(ErrorKind.UNREACHABLE, "HTTP 599")
     assert [cooldowns.begin_probe(MODEL) for _ in range(3)] == [rest, None, None]
     redis.expire(f"sb:probe:{MODEL}", 1)
     cooldowns.renew_probe(MODEL)
