@@ -159,7 +159,7 @@ def test_a_crowd_does_not_wait_one_after_the_other(database: Database, silence: 
 
 
 def test_its_revision_is_not_waited_for_without_end(silence: Silence, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.stores.database.LOOK_PATIENCE", PATIENCE)
+    monkeypatch.setattr("core.migrations.runner.REVISION_TIMEOUT", PATIENCE)
     silence.begin()
     began = time.monotonic()
     with pytest.raises(Exception, match=r"no answer|no connection"):
