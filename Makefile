@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform lin
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format lock venv screenshot clean
+.PHONY: help up test lint layout format lock venv screenshot clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ lint: .venv/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+layout: .venv/.dev ## Count the rooms of each package and the arrows between them (ARGS=--arrows to name them)
+	@$(BIN)/python -m tests.layout $(ARGS)
 
 format: .venv/.dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
