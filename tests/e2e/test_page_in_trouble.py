@@ -229,7 +229,7 @@ def test_a_wait_of_a_moment_is_not_shown(visit: Visit, system: System, go_on: Fl
 
 
 ANNOUNCE = """async () => {
-  const { Announcer } = await import("/static/js/announcer.js");
+  const { Announcer } = await import("/static/js/ui/announcer.js");
   window.heard = [];
   const node = document.createElement("p");
   new MutationObserver(() => window.heard.push(node.textContent)).observe(node, { childList: true });

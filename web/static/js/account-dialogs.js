@@ -3,10 +3,10 @@
 
 import * as accountApi from "./account-api.js";
 import { Problem } from "./api.js";
-import { focusIsFree } from "./focus.js";
-import { closesOutside, FormDialog, slugOf } from "./form-dialog.js";
+import { focusIsFree } from "./ui/focus.js";
+import { closesOutside, FormDialog, slugOf } from "./ui/form-dialog.js";
 import { plainWords, tryAgain } from "./problems.js";
-import { exactly, relative } from "./time.js";
+import { exactly, relative } from "./ui/time.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));

@@ -6,7 +6,7 @@ import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js
 import { claimSession, Problem } from "./api.js";
 import { plainWords } from "./problems.js";
 import { SignIn } from "./sign-in.js";
-import { Strip } from "./strip.js";
+import { Strip } from "./ui/strip.js";
 
 /**
  * @typedef {import("./api.js").Session} Session

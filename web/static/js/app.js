@@ -2,25 +2,25 @@
 /** The page: what happens (clicks, events, answers) goes into the conversation, and the conversation is drawn. */
 
 import { Accounts } from "./accounts.js";
-import { Announcer } from "./announcer.js";
+import { Announcer } from "./ui/announcer.js";
 import * as api from "./api.js";
 import { Availability } from "./availability.js";
 import { Backoff } from "./backoff.js";
 import { Composer } from "./composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation.js";
-import { focusIsFree } from "./focus.js";
+import { focusIsFree } from "./ui/focus.js";
 import { Messages } from "./messages.js";
 import { ModelChoice } from "./model-choice.js";
 import { ModelPicker } from "./model-picker.js";
 import { endedJustNow, news } from "./news.js";
-import { Notice } from "./notice.js";
+import { Notice } from "./ui/notice.js";
 import { past } from "./past.js";
 import { mayPass, plainWords, whatHappened } from "./problems.js";
-import { Follow } from "./scroll.js";
+import { Follow } from "./ui/scroll.js";
 import { SessionBar } from "./session-bar.js";
 import { Shelf } from "./shelf.js";
 import { Stream } from "./stream.js";
-import { Strip } from "./strip.js";
+import { Strip } from "./ui/strip.js";
 
 /** A hidden tab gives up its connection after a while: over HTTP/1.1 a browser has six for the whole site. */
 const HIDDEN_PAUSE = 10_000;

@@ -1,8 +1,8 @@
 // @ts-check
 /** The user's conversations, newest first: open one, call it something else, delete it. */
 
-import { icon } from "./icon.js";
-import { exactly, relative } from "./time.js";
+import { icon } from "./ui/icon.js";
+import { exactly, relative } from "./ui/time.js";
 
 /**
  * @typedef {import("./api.js").Listed} Listed

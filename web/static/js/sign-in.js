@@ -3,7 +3,7 @@
 
 import * as accountApi from "./account-api.js";
 import { Problem } from "./api.js";
-import { FormDialog, slugOf } from "./form-dialog.js";
+import { FormDialog, slugOf } from "./ui/form-dialog.js";
 import { tryAgain } from "./problems.js";
 
 const SHORTEST = 8;
