@@ -3,7 +3,7 @@
 
 import { Accounts } from "./accounts.js";
 import { Announcer } from "./ui/announcer.js";
-import * as api from "./api.js";
+import * as api from "./api/api.js";
 import { Availability } from "./availability.js";
 import { Backoff } from "./backoff.js";
 import { Composer } from "./composer.js";
@@ -15,7 +15,7 @@ import { ModelPicker } from "./model-picker.js";
 import { endedJustNow, news } from "./news.js";
 import { Notice } from "./ui/notice.js";
 import { past } from "./past.js";
-import { mayPass, plainWords, whatHappened } from "./problems.js";
+import { mayPass, plainWords, whatHappened } from "./api/problems.js";
 import { Follow } from "./ui/scroll.js";
 import { SessionBar } from "./session-bar.js";
 import { Shelf } from "./shelf.js";

@@ -1,9 +1,9 @@
 // @ts-check
 /** A dialog with a form in it: checks the fields, sends them, and puts what was wrong beside what it is about. */
 
-import { Problem } from "../api.js";
+import { Problem } from "../api/api.js";
 import { focusIsFree } from "./focus.js";
-import { plainWords } from "../problems.js";
+import { plainWords } from "../api/problems.js";
 
 /** @param {unknown} error */
 export const slugOf = (error) => (error instanceof Problem ? error.slug : "");

@@ -1,7 +1,7 @@
 // @ts-check
 /** What went wrong, beside the message box; with a countdown where it is known when to try again. */
 
-import { tryAgain } from "../problems.js";
+import { tryAgain } from "../api/problems.js";
 
 export class Notice {
   /** @type {number | undefined} */ #timer;
