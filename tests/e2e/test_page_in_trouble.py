@@ -634,7 +634,7 @@ def test_a_proxy_that_finds_no_server_for_a_while_costs_nothing(nginx: str, syst
 def test_pages_return_at_random_and_later_each_time(visit: Visit) -> None:
     waits = visit().page.evaluate(
         """async () => {
-          const { Backoff } = await import("/static/js/backoff.js");
+          const { Backoff } = await import("/static/js/stream/backoff.js");
           return Array.from({ length: 200 }, () => {
             const backoff = new Backoff();
             return Array.from({ length: 8 }, () => backoff.next());

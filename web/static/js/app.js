@@ -5,7 +5,7 @@ import { Accounts } from "./accounts.js";
 import { Announcer } from "./ui/announcer.js";
 import * as api from "./api/api.js";
 import { Availability } from "./availability.js";
-import { Backoff } from "./backoff.js";
+import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation.js";
 import { focusIsFree } from "./ui/focus.js";
@@ -14,12 +14,12 @@ import { ModelChoice } from "./model-choice.js";
 import { ModelPicker } from "./model-picker.js";
 import { endedJustNow, news } from "./news.js";
 import { Notice } from "./ui/notice.js";
-import { past } from "./past.js";
+import { past } from "./stream/past.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
 import { Follow } from "./ui/scroll.js";
 import { SessionBar } from "./session-bar.js";
 import { Shelf } from "./shelf.js";
-import { Stream } from "./stream.js";
+import { Stream } from "./stream/stream.js";
 import { Strip } from "./ui/strip.js";
 
 /** A hidden tab gives up its connection after a while: over HTTP/1.1 a browser has six for the whole site. */
