@@ -13,7 +13,7 @@ visit = test_page.visit
 
 REASONS = get_args(FinishReason)
 WORDS = """async (items) => {
-  const { atEnd, remedy, thinkingWords, underAnswer } = await import("/static/js/answer-words.js");
+  const { atEnd, remedy, thinkingWords, underAnswer } = await import("/static/js/conversation/answer-words.js");
   const label = (model) => model.toUpperCase();
   return items.map((item) => ({
     under: underAnswer(item, label), heard: atEnd(item, label), remedy: remedy(item), above: thinkingWords(item),

@@ -493,7 +493,7 @@ def test_the_page_is_revalidated_and_needs_no_inline_code(visit: Visit) -> None:
 
 
 REDUCE = """async (events) => {
-  const { reduce, nothing } = await import("/static/js/conversation.js");
+  const { reduce, nothing } = await import("/static/js/conversation/conversation.js");
   let state = reduce(nothing, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
   state = { ...state, stale: false };
   for (const [event, data] of events) {

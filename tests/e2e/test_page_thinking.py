@@ -293,7 +293,7 @@ def test_who_opens_it_at_the_end_still_follows_the_answer(page: Page, stage: Sta
 
 
 REDUCE = """async (events) => {
-  const { items, reduce, nothing } = await import("/static/js/conversation.js");
+  const { items, reduce, nothing } = await import("/static/js/conversation/conversation.js");
   let state = reduce(nothing, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
   state = { ...state, stale: false };
   for (const [event, moment, data] of events) {

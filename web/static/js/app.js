@@ -6,13 +6,13 @@ import { Announcer } from "./ui/announcer.js";
 import * as api from "./api/api.js";
 import { Availability } from "./availability.js";
 import { Backoff } from "./stream/backoff.js";
-import { Composer } from "./composer.js";
-import { items, lastQuestion, nothing, reduce } from "./conversation.js";
+import { Composer } from "./conversation/composer.js";
+import { items, lastQuestion, nothing, reduce } from "./conversation/conversation.js";
 import { focusIsFree } from "./ui/focus.js";
-import { Messages } from "./messages.js";
+import { Messages } from "./conversation/messages.js";
 import { ModelChoice } from "./model-choice.js";
 import { ModelPicker } from "./model-picker.js";
-import { endedJustNow, news } from "./news.js";
+import { endedJustNow, news } from "./conversation/news.js";
 import { Notice } from "./ui/notice.js";
 import { past } from "./stream/past.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
@@ -41,7 +41,7 @@ let opening = Promise.resolve();
 /** Counts the conversations of this page, so that an answer about an earlier one is not taken for the present. */
 let conversation = 0;
 
-/** @param {import("./conversation.js").Action} action */
+/** @param {import("./conversation/conversation.js").Action} action */
 function dispatch(action) {
   const before = state;
   state = reduce(state, { ...action, moment: performance.now() });
@@ -511,7 +511,7 @@ function announce(words, toast = "") {
   toastTimer = setTimeout(() => { byId("toast").hidden = true; }, 1_500);
 }
 
-/** @param {import("./news.js").News | null} told */
+/** @param {import("./conversation/news.js").News | null} told */
 function tellNews(told) {
   if (told?.changing) announcer.update(told.words);
   else if (told) announce(told.words);
