@@ -4,21 +4,21 @@
 import { Accounts } from "./accounts.js";
 import { Announcer } from "./ui/announcer.js";
 import * as api from "./api/api.js";
-import { Availability } from "./availability.js";
+import { Availability } from "./sessions/availability.js";
 import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./conversation/composer.js";
 import { items, lastQuestion, nothing, reduce } from "./conversation/conversation.js";
 import { focusIsFree } from "./ui/focus.js";
 import { Messages } from "./conversation/messages.js";
-import { ModelChoice } from "./model-choice.js";
-import { ModelPicker } from "./model-picker.js";
+import { ModelChoice } from "./sessions/model-choice.js";
+import { ModelPicker } from "./sessions/model-picker.js";
 import { endedJustNow, news } from "./conversation/news.js";
 import { Notice } from "./ui/notice.js";
 import { past } from "./stream/past.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
 import { Follow } from "./ui/scroll.js";
-import { SessionBar } from "./session-bar.js";
-import { Shelf } from "./shelf.js";
+import { SessionBar } from "./sessions/session-bar.js";
+import { Shelf } from "./sessions/shelf.js";
 import { Stream } from "./stream/stream.js";
 import { Strip } from "./ui/strip.js";
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Where the list of conversations is: a column on a wide screen, a drawer on others. */
 
-import { closesOutside } from "./ui/form-dialog.js";
+import { closesOutside } from "../ui/form-dialog.js";
 
 const WIDE = matchMedia("(min-width: 60rem)");
 

@@ -1,11 +1,11 @@
 // @ts-check
 /** The user's conversations, newest first: open one, call it something else, delete it. */
 
-import { icon } from "./ui/icon.js";
-import { exactly, relative } from "./ui/time.js";
+import { icon } from "../ui/icon.js";
+import { exactly, relative } from "../ui/time.js";
 
 /**
- * @typedef {import("./api/api.js").Listed} Listed
+ * @typedef {import("../api/api.js").Listed} Listed
  * @typedef {object} On
  * @property {(id: string) => void} open
  * @property {(id: string, title: string) => Promise<void>} rename throws what went wrong
