@@ -1,7 +1,7 @@
 // @ts-check
 /** The page: what happens (clicks, events, answers) goes into the conversation, and the conversation is drawn. */
 
-import { Accounts } from "./accounts.js";
+import { Accounts } from "./account/accounts.js";
 import { Announcer } from "./ui/announcer.js";
 import * as api from "./api/api.js";
 import { Availability } from "./sessions/availability.js";

@@ -1,12 +1,12 @@
 // @ts-check
 /** What people do with their accounts, apart from signing in and out: the password, the logins, the end. */
 
-import * as accountApi from "./api/account-api.js";
-import { Problem } from "./api/api.js";
-import { focusIsFree } from "./ui/focus.js";
-import { closesOutside, FormDialog, slugOf } from "./ui/form-dialog.js";
-import { plainWords, tryAgain } from "./api/problems.js";
-import { exactly, relative } from "./ui/time.js";
+import * as accountApi from "../api/account-api.js";
+import { Problem } from "../api/api.js";
+import { focusIsFree } from "../ui/focus.js";
+import { closesOutside, FormDialog, slugOf } from "../ui/form-dialog.js";
+import { plainWords, tryAgain } from "../api/problems.js";
+import { exactly, relative } from "../ui/time.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));

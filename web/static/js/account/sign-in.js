@@ -1,10 +1,10 @@
 // @ts-check
 /** The dialog in which people sign in or create an account. */
 
-import * as accountApi from "./api/account-api.js";
-import { Problem } from "./api/api.js";
-import { FormDialog, slugOf } from "./ui/form-dialog.js";
-import { tryAgain } from "./api/problems.js";
+import * as accountApi from "../api/account-api.js";
+import { Problem } from "../api/api.js";
+import { FormDialog, slugOf } from "../ui/form-dialog.js";
+import { tryAgain } from "../api/problems.js";
 
 const SHORTEST = 8;
 const WORDS = {
