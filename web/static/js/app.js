@@ -18,7 +18,7 @@ import { past } from "./stream/past.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
 import { Follow } from "./ui/scroll.js";
 import { SessionBar } from "./sessions/session-bar.js";
-import { Shelf } from "./sessions/shelf.js";
+import { Sidebar } from "./sessions/sidebar.js";
 import { Stream } from "./stream/stream.js";
 import { Strip } from "./ui/strip.js";
 
@@ -110,7 +110,7 @@ async function catchUp() {
       syncBackoff.reset();
       accounts.noticed();
       void choice.settle(); // what was chosen before there was a session to switch
-      if (accounts.user) shelf.notice(messages.length > 0);
+      if (accounts.user) sidebar.notice(messages.length > 0);
     } catch (error) {
       if (asked !== conversation) continue;
       stream.release();
@@ -450,8 +450,8 @@ const accounts = new Accounts({
   },
   changed() {
     deletion.withdraw();
-    if (accounts.user) void shelf.refresh();
-    else shelf.clear();
+    if (accounts.user) void sidebar.refresh();
+    else sidebar.clear();
     draw();
   },
   leave: clear,
@@ -459,7 +459,7 @@ const accounts = new Accounts({
   announce,
   focus: () => { if (focusIsFree()) composer.focus(); },
 });
-const shelf = new Shelf({
+const sidebar = new Sidebar({
   current: ownSession,
   mayLeave: () => accounts.mayLeave(),
   open: turnTo,
@@ -483,7 +483,7 @@ function draw() {
   byId("new").hidden = state.over !== null || (shown.length === 0 && !state.session);
   byId("ended").hidden = state.over === null;
   byId("composer").hidden = state.over !== null;
-  shelf.mark();
+  sidebar.mark();
   byId("ended-reason").textContent = `${state.over ?? ""} ${
     composer.text.trim() ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
 }

@@ -18,7 +18,7 @@ import { SessionPanel } from "./session-panel.js";
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
-export class Shelf {
+export class Sidebar {
   /** @type {api.Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
   /** Counts the readings, so that an old one does not come after a newer one. */
