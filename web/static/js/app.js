@@ -20,7 +20,7 @@ import { Follow } from "./ui/scroll.js";
 import { SessionBar } from "./sessions/session-bar.js";
 import { Sidebar } from "./sessions/sidebar.js";
 import { Stream } from "./stream/stream.js";
-import { Strip } from "./ui/strip.js";
+import { ConfirmBar } from "./ui/confirm-bar.js";
 
 /** A hidden tab gives up its connection after a while: over HTTP/1.1 a browser has six for the whole site. */
 const HIDDEN_PAUSE = 10_000;
@@ -343,7 +343,7 @@ function untilWhen(at) {
 /** A user's conversation stays in the list; anybody else's is gone when a new one begins. */
 async function startNew() {
   if (state.session && !state.session.anonymous) return begin();
-  if (deletion.asking) return deletion.withdraw();
+  if (deletion.asking) return deletion.dismiss();
   if (items(state).length > 0) {
     byId("new").ariaExpanded = "true";
     const answer = await deletion.ask(byId("confirm-keep"));
@@ -437,7 +437,7 @@ const messages = new Messages(byId("log"), {
   label,
 });
 const follow = new Follow(byId("scroller"), byId("log"), byId("latest"));
-const deletion = new Strip(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
+const deletion = new ConfirmBar(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
 const accounts = new Accounts({
   session: () => state.session,
   hasWords: () => items(state).length > 0 && !state.over,
@@ -449,7 +449,7 @@ const accounts = new Accounts({
     void sync();
   },
   changed() {
-    deletion.withdraw();
+    deletion.dismiss();
     if (accounts.user) void sidebar.refresh();
     else sidebar.clear();
     draw();

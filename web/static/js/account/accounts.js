@@ -6,7 +6,7 @@ import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js
 import { claimSession, Problem } from "../api/api.js";
 import { plainWords } from "../api/problems.js";
 import { SignIn } from "./sign-in.js";
-import { Strip } from "../ui/strip.js";
+import { ConfirmBar } from "../ui/confirm-bar.js";
 
 /**
  * @typedef {import("../api/api.js").Session} Session
@@ -42,7 +42,7 @@ export class Accounts {
     this.password = passwordDialog(news);
     this.logins = new LoginsDialog(news);
     this.deletion = deleteDialog(news, () => this.#goodbye("Account deleted"));
-    this.strip = new Strip(byId("claim"), byId("claim-keep"), byId("claim-not"));
+    this.bar = new ConfirmBar(byId("claim"), byId("claim-keep"), byId("claim-not"));
 
     byId("sign-in-open").addEventListener("click", () => this.signIn.open());
     this.#item("menu-password", () => this.password.open());
@@ -174,7 +174,7 @@ export class Accounts {
     }
     if (before?.user_id === user?.user_id) return;
     if (before) {
-      this.strip.withdraw();
+      this.bar.dismiss();
       byId("account-menu").hidePopover();
       for (const dialog of [this.password, this.logins, this.deletion]) dialog.close();
       if (this.page.session()?.anonymous === false) this.page.leave();
@@ -190,7 +190,7 @@ export class Accounts {
 
   /** @param {boolean} focus */
   async #offer(focus) {
-    if (this.strip.asking) return;
+    if (this.bar.asking) return;
     const id = this.page.session()?.session_id ?? "";
     const answer = await this.#ask(
       "Keep this conversation in your account? Otherwise it is deleted when it expires.", "Not now", focus);
@@ -203,8 +203,8 @@ export class Accounts {
     byId("claim-question").textContent = question;
     byId("claim").ariaLabel = question;
     byId("claim-not").textContent = no;
-    const answer = await this.strip.ask(focus ? byId("claim-keep") : null);
-    if (!this.strip.asking) this.page.focus();
+    const answer = await this.bar.ask(focus ? byId("claim-keep") : null);
+    if (!this.bar.asking) this.page.focus();
     return answer;
   }
 

@@ -1,15 +1,15 @@
 // @ts-check
 /** A question across the page, under its top: two answers, or Escape for neither. */
 
-export class Strip {
+export class ConfirmBar {
   /** @type {((answer: boolean | null) => void) | null} */ #answer = null;
 
-  /** @param {HTMLElement} strip @param {HTMLButtonElement} yes @param {HTMLButtonElement} no */
-  constructor(strip, yes, no) {
-    this.strip = strip;
+  /** @param {HTMLElement} bar @param {HTMLButtonElement} yes @param {HTMLButtonElement} no */
+  constructor(bar, yes, no) {
+    this.bar = bar;
     yes.addEventListener("click", () => this.#close(true));
     no.addEventListener("click", () => this.#close(false));
-    strip.addEventListener("keydown", (event) => {
+    bar.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#close(null);
     });
   }
@@ -20,20 +20,20 @@ export class Strip {
 
   /** @param {HTMLElement | null} focus what comes into the reader's hand, if anything @returns {Promise<boolean | null>} */
   ask(focus) {
-    this.withdraw();
-    this.strip.hidden = false;
+    this.dismiss();
+    this.bar.hidden = false;
     focus?.focus();
     return new Promise((resolve) => { this.#answer = resolve; });
   }
 
   /** There is nothing to ask any more. */
-  withdraw() {
+  dismiss() {
     this.#close(null);
   }
 
   /** @param {boolean | null} answer */
   #close(answer) {
-    this.strip.hidden = true;
+    this.bar.hidden = true;
     this.#answer?.(answer);
     this.#answer = null;
   }
