@@ -16,7 +16,7 @@ import { endedJustNow, news } from "./conversation/news.js";
 import { Notice } from "./ui/notice.js";
 import { past } from "./stream/past.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
-import { Follow } from "./ui/scroll.js";
+import { StickToBottom } from "./ui/stick-to-bottom.js";
 import { SessionBar } from "./sessions/session-bar.js";
 import { Sidebar } from "./sessions/sidebar.js";
 import { Stream } from "./stream/stream.js";
@@ -145,7 +145,7 @@ async function showEarlier() {
   try {
     const page = await api.transcript(before);
     if (asked !== conversation) return;
-    follow.keepPlace(() => dispatch({ type: "earlier", before, messages: page.messages, earlier: page.before }));
+    stickToBottom.keepPlace(() => dispatch({ type: "earlier", before, messages: page.messages, earlier: page.before }));
     announce(page.before ? "Earlier messages are shown" : "All messages are shown");
     if (!page.before && focusIsFree(button)) byId("scroller").focus({ preventScroll: true }); // the button is gone
   } catch (error) {
@@ -215,7 +215,7 @@ async function send(text) {
   sending = true;
   say("");
   dispatch({ type: "sending", text });
-  follow.toEnd();
+  stickToBottom.toEnd();
   composer.focus(); // the button that was pressed is of no use now
   try {
     await opening;
@@ -366,7 +366,7 @@ async function turnTo(id) {
   api.speakOf(session);
   if (focusIsFree(byId("panel"), byId("panel-open"))) composer.focus();
   await open(sync);
-  follow.toEnd();
+  stickToBottom.toEnd();
 }
 
 /** @param {() => Promise<void>} find which conversation this is */
@@ -432,11 +432,11 @@ const bar = new SessionBar(
 const messages = new Messages(byId("log"), {
   retry: () => send(lastQuestion(state)),
   continue: () => send("Continue."),
-  toggling: () => follow.stay(),
+  toggling: () => stickToBottom.stay(),
   copied: (ok) => (ok ? announce("Copied", "Copied") : say("This browser didn’t allow copying.")),
   label,
 });
-const follow = new Follow(byId("scroller"), byId("log"), byId("latest"));
+const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest"));
 const deletion = new ConfirmBar(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
 const accounts = new Accounts({
   session: () => state.session,

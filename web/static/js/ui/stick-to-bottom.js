@@ -1,8 +1,8 @@
 // @ts-check
 /** Follows the end of the conversation while the reader is there, and leaves a reader elsewhere alone. */
 
-export class Follow {
-  #following = true;
+export class StickToBottom {
+  #sticking = true;
   #top = 0;
 
   /** @param {HTMLElement} scroller @param {HTMLElement} content @param {HTMLButtonElement} button */
@@ -20,20 +20,20 @@ export class Follow {
   }
 
   toEnd() {
-    this.#following = true;
+    this.#sticking = true;
     this.#keep();
   }
 
   /** The reader opens or closes something, and wants to see it where it is. */
   stay() {
-    this.#following = false;
+    this.#sticking = false;
     requestAnimationFrame(() => this.#look());
   }
 
   /** Let a change above what is being read not move it. @param {() => void} change */
   keepPlace(change) {
     const below = this.scroller.scrollHeight - this.scroller.scrollTop;
-    this.#following = false;
+    this.#sticking = false;
     change();
     this.#top = this.scroller.scrollTop = this.scroller.scrollHeight - below;
     this.#draw();
@@ -42,19 +42,19 @@ export class Follow {
   #look() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const below = scrollHeight - scrollTop - clientHeight;
-    // Any move upwards means "let me read", however small; it takes coming near the end to follow again.
-    if (scrollTop < this.#top && below > 2) this.#following = false;
-    else if (below < 32) this.#following = true;
+    // Any move upwards means "let me read", however small; it takes coming near the end to stick again.
+    if (scrollTop < this.#top && below > 2) this.#sticking = false;
+    else if (below < 32) this.#sticking = true;
     this.#top = scrollTop;
     this.#draw();
   }
 
   #keep() {
-    if (this.#following) this.scroller.scrollTop = this.scroller.scrollHeight;
+    if (this.#sticking) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.#draw();
   }
 
   #draw() {
-    this.button.hidden = this.#following;
+    this.button.hidden = this.#sticking;
   }
 }
