@@ -14,7 +14,7 @@ import { ModelChoice } from "./sessions/model-choice.js";
 import { ModelPicker } from "./sessions/model-picker.js";
 import { endedJustNow, news } from "./conversation/news.js";
 import { Notice } from "./ui/notice.js";
-import { past } from "./stream/past.js";
+import { replay } from "./stream/replay.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 import { SessionBar } from "./sessions/session-bar.js";
@@ -129,7 +129,7 @@ async function missed(cursor, last) {
   const live = last?.state === "streaming";
   const asked = state.pending !== null; // so it has only just begun, and may have ended since
   if (!live && !asked && (last?.state !== "failed" || last.problem) && state.live?.generation !== last?.id) return [];
-  return past(EVENTS, api.sessionHeaders(), cursor, live && !asked);
+  return replay(EVENTS, api.sessionHeaders(), cursor, live && !asked);
 }
 
 /** @param {unknown} error @returns {error is api.Problem} */

@@ -17,7 +17,7 @@ const BACK = 20;
  * @param {boolean} live whether to begin with the first event of the answer that is being written
  * @returns {Promise<{type: string, data: any}[]>}
  */
-export async function past(url, headers, cursor, live) {
+export async function replay(url, headers, cursor, live) {
   /** @type {{type: string, data: any}[]} */ const told = [];
   const { epoch, offset } = parseId(cursor);
   const line = new AbortController();
