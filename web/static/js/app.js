@@ -100,7 +100,7 @@ async function catchUp() {
     try {
       const [{ data: session, etag }, { messages, cursor, before }] = await Promise.all([api.currentSession(), api.transcript()]);
       if (asked !== conversation) continue;
-      api.speakOf(session);
+      api.useSession(session);
       const followed = await stream.upTo(cursor);
       const heard = followed ?? (cursor ? await missed(cursor, messages.at(-1)) : []);
       if (asked !== conversation) continue;
@@ -194,7 +194,7 @@ function end(reason) {
 function clear() {
   conversation++;
   stream.close();
-  api.speakOf(null);
+  api.useSession(null);
   choice.drop();
   dispatch({ type: "clear" });
 }
@@ -279,7 +279,7 @@ async function createOwned() {
   const { data: session, etag } = await api.createSession(picker.current);
   // Nobody's, though somebody sits here: they have signed out in another tab.
   if (session.anonymous) throw new api.Problem({ status: 401, type: "/problems/login-required" });
-  api.speakOf(session);
+  api.useSession(session);
   dispatch({ type: "session", session, etag });
 }
 
@@ -363,7 +363,7 @@ async function turnTo(id) {
   const { data: session } = await api.openSession(id);
   say("");
   clear();
-  api.speakOf(session);
+  api.useSession(session);
   if (focusIsFree(byId("panel"), byId("panel-open"))) composer.focus();
   await open(sync);
   stickToBottom.toEnd();
@@ -443,7 +443,7 @@ const accounts = new Accounts({
   hasWords: () => items(state).length > 0 && !state.over,
   quiet,
   claimed(session, etag) {
-    api.speakOf(session);
+    api.useSession(session);
     dispatch({ type: "session", session, etag });
     stream.reopen(); // after the last event seen, and as the user
     void sync();

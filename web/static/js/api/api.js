@@ -46,7 +46,7 @@ export const serverNow = () => Date.now() + clockAhead;
 /** @type {string | null} */ let named = null;
 
 /** The session that calls are about from now on; null: the cookie's. @param {Session | null} session */
-export function speakOf(session) {
+export function useSession(session) {
   named = session && !session.anonymous ? session.session_id : null;
 }
 
