@@ -213,7 +213,7 @@ async function send(text) {
   const key = unanswered.text === text ? unanswered.key : api.newKey();
   unanswered = { text: "", key: "" };
   sending = true;
-  say("");
+  notify("");
   dispatch({ type: "sending", text });
   stickToBottom.toEnd();
   composer.focus(); // the button that was pressed is of no use now
@@ -293,7 +293,7 @@ function chooseModel(model) {
 /** @param {string} model @returns {Promise<boolean>} whether it answers from now on */
 async function switchTo(model) {
   const asked = conversation;
-  say("");
+  notify("");
   try {
     const { data, etag } = await api.switchModel(model, state.etag);
     if (asked !== conversation) return false;
@@ -315,7 +315,7 @@ async function missedSwitch(model, error) {
   await sync();
   if (asked !== conversation || !state.session) return false;
   const now = state.session.model;
-  if (now !== model) say(`${plainWords(error)} It is ${picker.label(now)} now; choose again if you want another.`);
+  if (now !== model) notify(`${plainWords(error)} It is ${picker.label(now)} now; choose again if you want another.`);
   return now === model;
 }
 
@@ -361,7 +361,7 @@ async function startNew() {
 /** Put another of the user's conversations on screen. @param {string} id */
 async function turnTo(id) {
   const { data: session } = await api.openSession(id);
-  say("");
+  notify("");
   clear();
   api.useSession(session);
   if (focusIsFree(byId("panel"), byId("panel-open"))) composer.focus();
@@ -397,7 +397,7 @@ const ownSession = () => (state.session && !state.session.anonymous && !state.ov
 
 /** An empty page; the next message makes a session. */
 function begin() {
-  say("");
+  notify("");
   clear();
   announce("New conversation");
   if (focusIsFree(byId("new"), byId("panel"))) composer.focus();
@@ -407,7 +407,7 @@ function begin() {
 
 const composer = new Composer(
   { form: byId("composer"), field: byId("message"), send: byId("send"), stop: byId("stop"), count: byId("count") },
-  { send, stop, wait: () => say("An answer is still coming. Wait for its end, then send this.") },
+  { send, stop, wait: () => notify("An answer is still coming. Wait for its end, then send this.") },
 );
 const announcer = new Announcer(byId("announcer"));
 const notice = new Notice(byId("notice"), () => announce("You can try again now"));
@@ -433,7 +433,7 @@ const messages = new Messages(byId("log"), {
   retry: () => send(lastQuestion(state)),
   continue: () => send("Continue."),
   toggling: () => stickToBottom.stay(),
-  copied: (ok) => (ok ? announce("Copied", "Copied") : say("This browser didn’t allow copying.")),
+  copied: (ok) => (ok ? announce("Copied", "Copied") : notify("This browser didn’t allow copying.")),
   label,
 });
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest"));
@@ -455,7 +455,7 @@ const accounts = new Accounts({
     draw();
   },
   leave: clear,
-  say,
+  notify,
   announce,
   focus: () => { if (focusIsFree()) composer.focus(); },
 });
@@ -489,7 +489,7 @@ function draw() {
 }
 
 /** A failed request, beside the message box. @param {string} words */
-function say(words) {
+function notify(words) {
   notice.show(words);
 }
 

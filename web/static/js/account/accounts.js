@@ -17,7 +17,7 @@ import { ConfirmBar } from "../ui/confirm-bar.js";
  * @property {(session: Session, etag: string | null) => void} claimed
  * @property {() => void} changed it is another user, or none
  * @property {() => void} leave away with what is on screen: it is the user's who has gone
- * @property {(words: string) => void} say
+ * @property {(words: string) => void} notify
  * @property {(words: string, toast?: string) => void} announce
  * @property {() => void} focus to where writing goes on, if the reader has nothing else in hand
  */
@@ -81,7 +81,7 @@ export class Accounts {
     if (!(error instanceof Problem) || error.status !== 401 || !/^login-(invalid|required)$/.test(error.slug)) return false;
     const hadWords = this.#user !== null || error.slug === "login-invalid";
     this.#become(null);
-    if (hadWords) this.page.say("You have been signed out.");
+    if (hadWords) this.page.notify("You have been signed out.");
     return true;
   }
 
@@ -119,7 +119,7 @@ export class Accounts {
   #welcome(user) {
     this.#become(user);
     this.#tell();
-    this.page.say("");
+    this.page.notify("");
     this.page.announce(`Signed in${user.email ? ` as ${user.email}` : ""}`);
     if (this.#unkept()) void this.#offer(true);
     else this.page.focus();
@@ -129,7 +129,7 @@ export class Accounts {
     try {
       await accountApi.signOut();
     } catch (error) {
-      return this.page.say(plainWords(error));
+      return this.page.notify(plainWords(error));
     }
     this.#goodbye("Signed out");
   }
@@ -138,7 +138,7 @@ export class Accounts {
   #goodbye(words) {
     this.#become(null);
     this.#tell();
-    this.page.say("");
+    this.page.notify("");
     this.page.announce(words, words);
     this.page.focus();
   }
@@ -152,7 +152,7 @@ export class Accounts {
     if (userId === (this.#user?.user_id ?? null)) return;
     if (userId) return this.find();
     this.#become(null);
-    this.page.say("You have been signed out in another tab.");
+    this.page.notify("You have been signed out in another tab.");
   }
 
   /** @param {accountApi.User | null} user */
@@ -221,7 +221,7 @@ export class Accounts {
         if (error instanceof Problem && error.slug === "generation-in-progress" && tries < CLAIM_TRIES) {
           await new Promise((resolve) => setTimeout(resolve, CLAIM_PAUSE));
         } else {
-          if (!this.ended(error)) this.page.say(plainWords(error));
+          if (!this.ended(error)) this.page.notify(plainWords(error));
           return;
         }
       }
