@@ -247,7 +247,7 @@ def test_a_queue_that_moves_fast_does_not_flood_a_screen_reader(visit: Visit) ->
     assert page.evaluate("heard") == ["3"]
     page.clock.run_for(6_000)
     assert page.evaluate("heard") == ["3", "1"]
-    page.evaluate("() => { announcer.update('0'); announcer.say('Answering') }")
+    page.evaluate("() => { announcer.update('0'); announcer.announce('Answering') }")
     page.clock.run_for(6_000)
     assert page.evaluate("heard") == ["3", "1", "Answering"]
 

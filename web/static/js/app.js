@@ -503,7 +503,7 @@ function complain(error) {
 
 /** For those who listen, and with `toast` also for those who look. @param {string} words @param {string} [toast] */
 function announce(words, toast = "") {
-  announcer.say(words);
+  announcer.announce(words);
   if (!toast) return;
   clearTimeout(toastTimer);
   byId("toast").textContent = toast;

@@ -13,7 +13,7 @@ export class Announcer {
   }
 
   /** Now; what was to be said about a state before this one is not said any more. @param {string} words */
-  say(words) {
+  announce(words) {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#next = "";
