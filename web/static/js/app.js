@@ -7,7 +7,7 @@ import * as api from "./api/api.js";
 import { Availability } from "./sessions/availability.js";
 import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./conversation/composer.js";
-import { items, lastQuestion, nothing, reduce } from "./conversation/conversation.js";
+import { items, lastQuestion, initialState, reduce } from "./conversation/reducer.js";
 import { focusIsFree } from "./ui/focus.js";
 import { Messages } from "./conversation/messages.js";
 import { ModelChoice } from "./sessions/model-choice.js";
@@ -33,7 +33,7 @@ const EVENTS = "/chat/sse";
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
-let state = nothing;
+let state = initialState;
 let loading = true;
 let sending = false;
 /** Until the server has told which conversation this is, or could not. */
@@ -41,7 +41,7 @@ let opening = Promise.resolve();
 /** Counts the conversations of this page, so that an answer about an earlier one is not taken for the present. */
 let conversation = 0;
 
-/** @param {import("./conversation/conversation.js").Action} action */
+/** @param {import("./conversation/reducer.js").Action} action */
 function dispatch(action) {
   const before = state;
   state = reduce(state, { ...action, moment: performance.now() });

@@ -3,9 +3,9 @@
  * how it ended, what went wrong, and what can be done about it. No DOM. */
 
 /**
- * @typedef {import("./conversation.js").Live} Live
- * @typedef {import("./conversation.js").Fallback} Fallback
- * @typedef {import("./conversation.js").Item} Item
+ * @typedef {import("./reducer.js").Live} Live
+ * @typedef {import("./reducer.js").Fallback} Fallback
+ * @typedef {import("./reducer.js").Item} Item
  * @typedef {(model: string) => string} Label
  */
 

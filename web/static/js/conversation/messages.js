@@ -4,7 +4,7 @@
 import { remedy, thinkingWords, underAnswer } from "./answer-words.js";
 import { Fold } from "./fold.js";
 
-/** @typedef {import("./conversation.js").Item} Item */
+/** @typedef {import("./reducer.js").Item} Item */
 /** @typedef {{node: HTMLElement, fold: Fold | null, item?: Item, isLast?: boolean, words?: string}} Drawn */
 
 /** Milliseconds in which a screen reader has noticed what was put into the log. */

@@ -2,11 +2,11 @@
 /** What a change of the conversation is to those who listen to the page. No DOM. */
 
 import { atEnd, coming } from "./answer-words.js";
-import { items } from "./conversation.js";
+import { items } from "./reducer.js";
 
 /**
- * @typedef {import("./conversation.js").State} State
- * @typedef {import("./conversation.js").Live} Live
+ * @typedef {import("./reducer.js").State} State
+ * @typedef {import("./reducer.js").Live} Live
  * @typedef {import("./answer-words.js").Label} Label
  * @typedef {{words: string, changing?: boolean}} News `changing`: there will be others like it soon
  */

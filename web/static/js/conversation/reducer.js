@@ -49,7 +49,7 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  */
 
 /** @type {State} */
-export const nothing = {
+export const initialState = {
   session: null, etag: null, messages: [], earlier: null, pending: null, live: null, told: {}, over: null, stale: false,
 };
 
@@ -72,7 +72,7 @@ export function reduce(state, action) {
     case "stale": return { ...state, stale: true };
     case "over": return { ...state, over: action.reason, live: null, stale: false };
     case "event": return state.over ? state : event(state, action.event, action.data, action.moment);
-    case "clear": return nothing;
+    case "clear": return initialState;
     default: return state;
   }
 }
