@@ -344,8 +344,8 @@ def test_ends_that_are_rare_have_words_too(visit: Visit) -> None:
     items = [{"state": "failed", "text": text, "told": {"problem": problem}} for problem, text, _ in RARE_ENDS]
     words = visit().page.evaluate(
         """async (items) => {
-          const { underAnswer } = await import("/static/js/conversation/answer-words.js");
-          return items.map((item) => underAnswer(item, (model) => model.toUpperCase()));
+          const { statusLine } = await import("/static/js/conversation/answer-status.js");
+          return items.map((item) => statusLine(item, (model) => model.toUpperCase()));
         }""",
         items,
     )

@@ -1,7 +1,7 @@
 // @ts-check
 /** Draws the conversation. It grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
-import { remedy, thinkingWords, underAnswer } from "./answer-words.js";
+import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
 import { Fold } from "./fold.js";
 
 /** @typedef {import("./reducer.js").Item} Item */
@@ -38,7 +38,7 @@ export class Messages {
         this.log.append(drawn.node);
       }
       const isLast = index === items.length - 1;
-      const words = item.role === "user" ? "" : underAnswer(item, this.on.label);
+      const words = item.role === "user" ? "" : statusLine(item, this.on.label);
       const unchanged = drawn.isLast === isLast && drawn.words === words && looksLike(drawn.item, item);
       Object.assign(drawn, { item, isLast, words });
       if (unchanged) continue;
@@ -76,7 +76,7 @@ export class Messages {
   /** @param {Drawn} drawn @param {Item} item @param {boolean} isLast @param {string} words what stands under it */
   #drawAnswer({ node, fold }, item, isLast, words) {
     node.dataset.state = item.state;
-    fold?.show(thinkingWords(item), item.thinking ?? "");
+    fold?.show(thinkingSummary(item), item.thinking ?? "");
     const [body, foot] = [part(node, ".body"), part(node, ".foot")];
     if (item.html && item.state !== "streaming") {
       body.innerHTML = item.html; // the server made it from Markdown and sanitised it
@@ -91,7 +91,7 @@ export class Messages {
 
     const actions = [];
     if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
-    const way = isLast ? remedy(item) : null;
+    const way = isLast ? recoveryAction(item) : null;
     if (way === "retry") actions.push(button("Try again", "Try again", this.on.retry));
     if (way === "continue") actions.push(button("Continue", "Continue this answer", this.on.continue));
     // Replacing a focused button would throw the focus away.

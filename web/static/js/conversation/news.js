@@ -1,13 +1,13 @@
 // @ts-check
 /** What a change of the conversation is to those who listen to the page. No DOM. */
 
-import { atEnd, coming } from "./answer-words.js";
+import { endAnnouncement, progressLine } from "./answer-status.js";
 import { items } from "./reducer.js";
 
 /**
  * @typedef {import("./reducer.js").State} State
  * @typedef {import("./reducer.js").Live} Live
- * @typedef {import("./answer-words.js").Label} Label
+ * @typedef {import("./answer-status.js").Label} Label
  * @typedef {{words: string, changing?: boolean}} News `changing`: there will be others like it soon
  */
 
@@ -16,7 +16,7 @@ export function news(before, now, label) {
   if (now.over) return before.over ? null : { words: "This conversation is over" };
   if (now.live) return ofLive(before.live, now.live, label);
   const last = endedJustNow(before, now);
-  return last && { words: atEnd(last, label) };
+  return last && { words: endAnnouncement(last, label) };
 }
 
 /** The answer that this page has been waiting for until now. @param {State} before @param {State} now */
@@ -28,9 +28,9 @@ export function endedJustNow(before, now) {
 
 /** @param {Live | null} before @param {Live} now @param {Label} label @returns {News | null} */
 function ofLive(before, now, label) {
-  const words = coming(now, label);
+  const words = progressLine(now, label);
   if (now.phase === "queued") {
-    return now.waits && (!before || words !== coming(before, label)) ? { words, changing: true } : null;
+    return now.waits && (!before || words !== progressLine(before, label)) ? { words, changing: true } : null;
   }
   if (now.fallback && !before?.fallback) return { words };
   // What comes between its first word and its end is for those who look.

@@ -69,9 +69,9 @@ const ORDINARY = new Set([undefined, null, "stop", "stopped", "error"]);
 const wrong = (reason, midway) => (midway && WRONG_MIDWAY[reason]) || WRONG[reason] || WRONG_SOMEHOW;
 
 /** @param {Item} item @param {Label} label */
-export function underAnswer(item, label) {
+export function statusLine(item, label) {
   const { state, model, live, told } = item;
-  if (live) return coming(live, label);
+  if (live) return progressLine(live, label);
   if (state === "failed") return failed(item, label);
   const who = model ? label(model) : "";
   const fallback = told?.fallback;
@@ -84,7 +84,7 @@ export function underAnswer(item, label) {
 }
 
 /** @param {Live} live @param {Label} label */
-export function coming({ phase, waits, position, model, fallback }, label) {
+export function progressLine({ phase, waits, position, model, fallback }, label) {
   if (phase === "queued" && waits) return place(position);
   const who = model ? label(model) : "The model";
   const does = phase === "thinking" ? "is thinking" : "is answering";
@@ -94,20 +94,20 @@ export function coming({ phase, waits, position, model, fallback }, label) {
 }
 
 /** For those who listen: that an answer has come to its end, and to which. @param {Item} item @param {Label} label */
-export function atEnd(item, label) {
+export function endAnnouncement(item, label) {
   if (item.state === "failed") return `The answer failed. ${failed(item, label)}`;
   return item.state === "stopped" ? "Answer stopped" : ended(item, label) || "Answer complete";
 }
 
 /** What can be done about an answer's end. @param {Item} item @returns {"retry" | "continue" | null} */
-export function remedy({ state, finish_reason: reason }) {
+export function recoveryAction({ state, finish_reason: reason }) {
   if (state === "failed") return "retry";
   if (state !== "complete" || ORDINARY.has(reason)) return null;
   return reason === "length" ? "continue" : "retry";
 }
 
 /** Above what a model said to itself. @param {Item} item */
-export function thinkingWords({ live, thinking_seconds: seconds }) {
+export function thinkingSummary({ live, thinking_seconds: seconds }) {
   if (live?.phase === "thinking") return "Thinking…";
   return seconds ? `Thought for ${duration(seconds)}` : "Thought";
 }
