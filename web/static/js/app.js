@@ -12,7 +12,7 @@ import { focusIsFree } from "./ui/focus.js";
 import { Messages } from "./conversation/messages.js";
 import { ModelChoice } from "./sessions/model-choice.js";
 import { ModelPicker } from "./sessions/model-picker.js";
-import { endedJustNow, news } from "./conversation/news.js";
+import { announcementOf, endedJustNow } from "./conversation/announcements.js";
 import { Notice } from "./ui/notice.js";
 import { replay } from "./stream/replay.js";
 import { mayPass, plainWords, whatHappened } from "./api/problems.js";
@@ -46,7 +46,7 @@ function dispatch(action) {
   const before = state;
   state = reduce(state, { ...action, moment: performance.now() });
   if (state.live?.phase !== before.live?.phase || state.live?.generation !== before.live?.generation) watchQueue();
-  tellNews(news(before, state, label));
+  announceChange(announcementOf(before, state, label));
   if (endedJustNow(before, state)?.state === "failed") void availability.refresh(); // its model may rest now
   draw();
   if (isQuiet()) for (const go of waiting.splice(0)) go();
@@ -511,8 +511,8 @@ function announce(words, toast = "") {
   toastTimer = setTimeout(() => { byId("toast").hidden = true; }, 1_500);
 }
 
-/** @param {import("./conversation/news.js").News | null} told */
-function tellNews(told) {
+/** @param {import("./conversation/announcements.js").Announcement | null} told */
+function announceChange(told) {
   if (told?.changing) announcer.update(told.words);
   else if (told) announce(told.words);
 }

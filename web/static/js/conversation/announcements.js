@@ -8,13 +8,13 @@ import { items } from "./reducer.js";
  * @typedef {import("./reducer.js").State} State
  * @typedef {import("./reducer.js").Live} Live
  * @typedef {import("./answer-status.js").Label} Label
- * @typedef {{words: string, changing?: boolean}} News `changing`: there will be others like it soon
+ * @typedef {{words: string, changing?: boolean}} Announcement `changing`: there will be others like it soon
  */
 
-/** @param {State} before @param {State} now @param {Label} label @returns {News | null} */
-export function news(before, now, label) {
+/** @param {State} before @param {State} now @param {Label} label @returns {Announcement | null} */
+export function announcementOf(before, now, label) {
   if (now.over) return before.over ? null : { words: "This conversation is over" };
-  if (now.live) return ofLive(before.live, now.live, label);
+  if (now.live) return ofProgress(before.live, now.live, label);
   const last = endedJustNow(before, now);
   return last && { words: endAnnouncement(last, label) };
 }
@@ -26,8 +26,8 @@ export function endedJustNow(before, now) {
   return last?.role === "assistant" && last.id !== before.messages.at(-1)?.id ? last : null;
 }
 
-/** @param {Live | null} before @param {Live} now @param {Label} label @returns {News | null} */
-function ofLive(before, now, label) {
+/** @param {Live | null} before @param {Live} now @param {Label} label @returns {Announcement | null} */
+function ofProgress(before, now, label) {
   const words = progressLine(now, label);
   if (now.phase === "queued") {
     return now.waits && (!before || words !== progressLine(before, label)) ? { words, changing: true } : null;
