@@ -2,7 +2,7 @@
 /** The conversation as a value: what happened in, the next state out. No DOM, no network, no clock: an action says
  * when it happened, as `moment` in milliseconds. */
 
-import { codePoints, firstOf, without } from "./characters.js";
+import { countCodePoints, takeCodePoints, dropCodePoints } from "./code-points.js";
 import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.js";
 
 /**
@@ -105,7 +105,7 @@ function snapshot(state, { session, etag, messages, earlier, sending, heard, ane
       ...(known ?? newLive(streaming.id, {})),
       phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
       text: streaming.text,
-      length: codePoints(streaming.text),
+      length: countCodePoints(streaming.text),
       thinking: toldBy(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
       model: known?.fallback?.to ?? streaming.model,
     },
@@ -178,9 +178,9 @@ function begun(state, { generation_id: generation }, news) {
 /** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
 function delta(state, live, { at, text }, moment) {
   if (at > live.length) return { ...state, stale: true };
-  const fresh = without(text, live.length - at);
+  const fresh = dropCodePoints(text, live.length - at);
   if (!fresh) return state;
-  const length = live.length + codePoints(fresh);
+  const length = live.length + countCodePoints(fresh);
   const thinking = pause(live.thinking, moment);
   return { ...state, live: { ...live, phase: "answering", text: live.text + fresh, length, thinking } };
 }
@@ -199,7 +199,7 @@ function thought(state, live, data, moment) {
 function goesOn(state, live, { at = live.length, thinking: kept = live.thinking.length }) {
   const thinking = keep(live.thinking, kept);
   if (at > live.length || !thinking) return { ...state, live, stale: true };
-  const text = at < live.length ? firstOf(live.text, at) : live.text;
+  const text = at < live.length ? takeCodePoints(live.text, at) : live.text;
   return { ...state, live: { ...live, text, length: at, thinking, phase: phaseOf(live.phase, text, thinking.text) } };
 }
 

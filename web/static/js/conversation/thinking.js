@@ -4,7 +4,7 @@
  * NaN is one that this page can't know, having come too late.
  */
 
-import { codePoints, firstOf } from "./characters.js";
+import { countCodePoints, takeCodePoints } from "./code-points.js";
 
 /**
  * @typedef {object} Thinking
@@ -18,7 +18,7 @@ import { codePoints, firstOf } from "./characters.js";
 const LONGEST = 200_000;
 
 /** Whether there may have been more of it. @param {string} text */
-export const isCut = (text) => text.length >= LONGEST && codePoints(text) >= LONGEST;
+export const isCut = (text) => text.length >= LONGEST && countCodePoints(text) >= LONGEST;
 
 /** @type {Thinking} */
 export const nothingThought = { text: "", length: 0, spent: 0, since: null };
@@ -29,7 +29,7 @@ export const nothingThought = { text: "", length: 0, spent: 0, since: null };
  */
 export function think(thinking, { at, text }, moment) {
   const kept = keep(thinking, at);
-  return kept && { ...kept, text: kept.text + text, length: at + codePoints(text), since: kept.since ?? moment };
+  return kept && { ...kept, text: kept.text + text, length: at + countCodePoints(text), since: kept.since ?? moment };
 }
 
 /** Only what comes before `at`; null: not all of that is here.
@@ -37,7 +37,7 @@ export function think(thinking, { at, text }, moment) {
 export function keep(thinking, at) {
   if (at > thinking.length) return null;
   if (at === thinking.length) return thinking;
-  return at === 0 ? nothingThought : { ...thinking, text: firstOf(thinking.text, at), length: at };
+  return at === 0 ? nothingThought : { ...thinking, text: takeCodePoints(thinking.text, at), length: at };
 }
 
 /** The model speaks, or has come to its end. @param {Thinking} thinking @param {number} moment @returns {Thinking} */
@@ -51,7 +51,7 @@ export const pause = (thinking, moment) => thinking.since === null ? thinking
  */
 export function toldBy(known, text, seconds) {
   if (!text) return nothingThought;
-  const length = codePoints(text);
+  const length = countCodePoints(text);
   if (known?.text && !Number.isNaN(known.spent + (known.since ?? 0))) return { ...known, text, length };
   return { text, length, spent: seconds ? seconds * 1_000 : NaN, since: null };
 }
