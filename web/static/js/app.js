@@ -9,7 +9,7 @@ import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./conversation/composer.js";
 import { items, lastQuestion, initialState, reduce } from "./conversation/reducer.js";
 import { focusIsFree } from "./ui/focus.js";
-import { Messages } from "./conversation/messages.js";
+import { MessageList } from "./conversation/message-list.js";
 import { ModelChoice } from "./sessions/model-choice.js";
 import { ModelPicker } from "./sessions/model-picker.js";
 import { announcementOf, endedJustNow } from "./conversation/announcements.js";
@@ -429,7 +429,7 @@ const bar = new SessionBar(
   { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep") },
   { keep, due: () => void sync(), warn: (left) => announce(`This conversation expires in ${left}`) },
 );
-const messages = new Messages(byId("log"), {
+const messageList = new MessageList(byId("log"), {
   retry: () => send(lastQuestion(state)),
   continue: () => send("Continue."),
   toggling: () => stickToBottom.stay(),
@@ -472,7 +472,7 @@ const sidebar = new Sidebar({
 
 function draw() {
   const shown = items(state);
-  messages.show(shown, state.live !== null || state.stale);
+  messageList.show(shown, state.live !== null || state.stale);
   composer.busy = sending || state.live !== null;
   composer.stoppable = !sending && state.live !== null;
   const model = choice.shown ?? (state.over ? null : state.session?.model);

@@ -10,7 +10,7 @@ import { Fold } from "./fold.js";
 /** Milliseconds in which a screen reader has noticed what was put into the log. */
 const QUIET = 500;
 
-export class Messages {
+export class MessageList {
   /** @type {Drawn[]} */ #drawn = [];
 
   /**
