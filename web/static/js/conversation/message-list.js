@@ -2,10 +2,10 @@
 /** Draws the conversation. It grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
 import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
-import { Fold } from "./fold.js";
+import { ThinkingView } from "./thinking-view.js";
 
 /** @typedef {import("./reducer.js").Item} Item */
-/** @typedef {{node: HTMLElement, fold: Fold | null, item?: Item, isLast?: boolean, words?: string}} Drawn */
+/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, item?: Item, isLast?: boolean, words?: string}} Drawn */
 
 /** Milliseconds in which a screen reader has noticed what was put into the log. */
 const QUIET = 500;
@@ -68,15 +68,15 @@ export class MessageList {
   /** @param {Item["role"]} role @returns {Drawn} */
   #skeleton(role) {
     const node = skeleton(role);
-    const fold = role === "assistant" ? new Fold(this.on.toggling) : null;
-    if (fold) node.prepend(fold.node);
-    return { node, fold };
+    const thinkingView = role === "assistant" ? new ThinkingView(this.on.toggling) : null;
+    if (thinkingView) node.prepend(thinkingView.node);
+    return { node, thinkingView };
   }
 
   /** @param {Drawn} drawn @param {Item} item @param {boolean} isLast @param {string} words what stands under it */
-  #drawAnswer({ node, fold }, item, isLast, words) {
+  #drawAnswer({ node, thinkingView }, item, isLast, words) {
     node.dataset.state = item.state;
-    fold?.show(thinkingSummary(item), item.thinking ?? "");
+    thinkingView?.show(thinkingSummary(item), item.thinking ?? "");
     const [body, foot] = [part(node, ".body"), part(node, ".foot")];
     if (item.html && item.state !== "streaming") {
       body.innerHTML = item.html; // the server made it from Markdown and sanitised it

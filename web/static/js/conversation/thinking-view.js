@@ -8,7 +8,7 @@ const BLOCK = 2_000;
 /** No line of sense is this long. */
 const LONGEST_BLOCK = 10_000;
 
-export class Fold {
+export class ThinkingView {
   #shown = "";
 
   /** @param {() => void} toggling the reader opens or closes it */
