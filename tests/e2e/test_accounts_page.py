@@ -555,7 +555,7 @@ def test_a_phone_has_the_list_in_a_drawer(visit: Visit) -> None:
 
 
 READ = """async (chunks) => {
-  const { readEvents } = await import("/static/js/stream/event-stream.js");
+  const { readEvents } = await import("/static/js/stream/sse-parser.js");
   const bytes = new TextEncoder();
   const body = new ReadableStream({ start(source) {
     for (const chunk of chunks) source.enqueue(bytes.encode(chunk));

@@ -1,7 +1,7 @@
 // @ts-check
 /** What the events have told so far: of the answer that is being written, or at the end of the last one. */
 
-import { readEvents } from "./event-stream.js";
+import { readEvents } from "./sse-parser.js";
 import { parseId } from "./stream.js";
 
 /** The server tells at once what it has; after this silence it has nothing. */

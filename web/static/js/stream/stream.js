@@ -7,7 +7,7 @@
  */
 
 import { Backoff } from "./backoff.js";
-import { readEvents } from "./event-stream.js";
+import { readEvents } from "./sse-parser.js";
 
 /** These are no entries of the log, so an id of theirs is no place in it. */
 const OUTSIDE_LOG = new Set(["session", "reset", "expired"]);
