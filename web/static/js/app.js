@@ -19,7 +19,7 @@ import { mayPass, plainWords, whatHappened } from "./api/problems.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 import { SessionBar } from "./sessions/session-bar.js";
 import { Sidebar } from "./sessions/sidebar.js";
-import { Stream } from "./stream/stream.js";
+import { SessionStream } from "./stream/session-stream.js";
 import { ConfirmBar } from "./ui/confirm-bar.js";
 
 /** A hidden tab gives up its connection after a while: over HTTP/1.1 a browser has six for the whole site. */
@@ -61,7 +61,7 @@ const quiet = () => (isQuiet() ? Promise.resolve() : new Promise((go) => waiting
 
 // ---- The server's account of the conversation -------------------------------------------------------------
 
-const stream = new Stream(EVENTS, api.sessionHeaders, {
+const stream = new SessionStream(EVENTS, api.sessionHeaders, {
   event({ type, data }) {
     if (type === "expired") return void ended(data.reason ?? "expired");
     if (type === "reset") stream.close(); // what it sends from here on doesn't follow from what we have
@@ -101,10 +101,10 @@ async function catchUp() {
       const [{ data: session, etag }, { messages, cursor, before }] = await Promise.all([api.currentSession(), api.transcript()]);
       if (asked !== conversation) continue;
       api.useSession(session);
-      const followed = await stream.upTo(cursor);
+      const followed = await stream.receivedUpTo(cursor);
       const heard = followed ?? (cursor ? await missed(cursor, messages.at(-1)) : []);
       if (asked !== conversation) continue;
-      stream.goOnAfter(cursor);
+      stream.resumeAfter(cursor);
       dispatch({ type: "snapshot", session, etag, messages, earlier: before, sending, heard, anew: followed === null });
       stream.release();
       syncBackoff.reset();

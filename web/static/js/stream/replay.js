@@ -2,7 +2,7 @@
 /** What the events have told so far: of the answer that is being written, or at the end of the last one. */
 
 import { readEvents } from "./sse-parser.js";
-import { parseId } from "./stream.js";
+import { parseId } from "./session-stream.js";
 
 /** The server tells at once what it has; after this silence it has nothing. */
 const SILENCE = 1_000;
@@ -20,12 +20,12 @@ const BACK = 20;
 export async function replay(url, headers, cursor, live) {
   /** @type {{type: string, data: any}[]} */ const told = [];
   const { epoch, offset } = parseId(cursor);
-  const line = new AbortController();
-  const giveUp = () => line.abort();
+  const connection = new AbortController();
+  const giveUp = () => connection.abort();
   let timer = setTimeout(giveUp, SILENCE);
   try {
     const after = live ? "" : `?last_event_id=${encodeURIComponent(`${epoch}-${Math.max(0, offset - BACK)}`)}`;
-    const response = await fetch(url + after, { headers, cache: "no-store", signal: line.signal });
+    const response = await fetch(url + after, { headers, cache: "no-store", signal: connection.signal });
     if (!response.ok || !response.body) return told;
     for await (const { type, id, data } of readEvents(response.body)) {
       const at = parseId(id);
@@ -39,7 +39,7 @@ export async function replay(url, headers, cursor, live) {
     // a break: then this is all
   } finally {
     clearTimeout(timer);
-    line.abort();
+    connection.abort();
   }
   return told;
 }

@@ -12,13 +12,13 @@ import { readEvents } from "./sse-parser.js";
 /** These are no entries of the log, so an id of theirs is no place in it. */
 const OUTSIDE_LOG = new Set(["session", "reset", "expired"]);
 /** A connection that lived this long was a good one: the next break is the first again. */
-const GOOD_LIFE = 5_000;
+const STABLE_AFTER = 5_000;
 /** The server gives a sign of life every 15 s. A line that is silent for longer than this is dead, and may never
  * say so: that of a computer which has slept, or gone to another network. */
-const LONGEST_SILENCE = 40_000;
-const LOOK = 2_000;
+const SILENCE_TIMEOUT = 40_000;
+const SILENCE_CHECK_INTERVAL = 2_000;
 /** How long events may take that the server has written already. */
-const PATIENCE = 1_000;
+const CATCH_UP_TIMEOUT = 1_000;
 
 /** @typedef {{type: string, id: string, data: any}} StreamEvent */
 
@@ -35,27 +35,27 @@ export function isCovered(id, cursor) {
   return a.epoch === b.epoch && a.offset <= b.offset;
 }
 
-export class Stream {
-  /** @type {AbortController | null} */ #line = null;
+export class SessionStream {
+  /** @type {AbortController | null} */ #connection = null;
   /** @type {number | undefined} */ #timer;
   /** @type {string | null} */ #lastId = null;
   /** @type {StreamEvent[] | null} */ #held = null;
   /** @type {{cursor: string, go: () => void} | null} */ #awaited = null;
   #wanted = false;
-  #heardAt = 0;
+  #lastHeardAt = 0;
   #backoff = new Backoff();
 
   /**
    * @param {string} url
    * @param {() => Record<string, string>} headers what names the session, besides the cookie
-   * @param {{event: (event: StreamEvent) => void, refused: () => void, state: (connected: boolean) => void}} tell
+   * @param {{event: (event: StreamEvent) => void, refused: () => void, state: (connected: boolean) => void}} on
    *   `refused`: the stream could not even be opened, which may mean that the session is over
    */
-  constructor(url, headers, tell) {
+  constructor(url, headers, on) {
     this.url = url;
     this.headers = headers;
-    this.tell = tell;
-    setInterval(() => this.#watch(), LOOK);
+    this.on = on;
+    setInterval(() => this.#checkSilence(), SILENCE_CHECK_INTERVAL);
   }
 
   get wanted() {
@@ -63,7 +63,7 @@ export class Stream {
   }
 
   get connecting() {
-    return this.#line !== null;
+    return this.#connection !== null;
   }
 
   /** Keep what arrives until `release`, so that a snapshot fetched meanwhile can go first. */
@@ -75,13 +75,13 @@ export class Stream {
    * What of that a snapshot has already, as soon as all of it is here; null: this line does not lead there.
    * @param {string | null} cursor @returns {Promise<StreamEvent[] | null>}
    */
-  async upTo(cursor) {
+  async receivedUpTo(cursor) {
     if (!cursor) return [];
-    if (!this.#line || !this.#isOf(cursor)) return null;
+    if (!this.#connection || !this.#isOf(cursor)) return null;
     if (!isCovered(cursor, this.#lastId)) {
       await new Promise((/** @type {(value: null) => void} */ go) => {
         this.#awaited = { cursor, go: () => go(null) };
-        setTimeout(go, PATIENCE);
+        setTimeout(go, CATCH_UP_TIMEOUT);
       });
       if (!isCovered(cursor, this.#lastId)) return null;
     }
@@ -97,11 +97,11 @@ export class Stream {
   release() {
     const held = this.#held ?? [];
     this.#held = null;
-    for (const event of held) this.tell.event(event);
+    for (const event of held) this.on.event(event);
   }
 
   /** Go on from a snapshot's cursor, and still hold. Null: the log was still empty. @param {string | null} cursor */
-  goOnAfter(cursor) {
+  resumeAfter(cursor) {
     if (!this.#isOf(cursor)) {
       this.#held = [];
       this.#lastId = cursor;
@@ -117,60 +117,60 @@ export class Stream {
     this.#disconnect();
     this.#wanted = true;
     const after = this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : "";
-    const line = new AbortController();
-    this.#line = line;
-    void this.#listen(line, this.url + after);
+    const connection = new AbortController();
+    this.#connection = connection;
+    void this.#listen(connection, this.url + after);
   }
 
-  /** @param {AbortController} line @param {string} url */
-  async #listen(line, url) {
+  /** @param {AbortController} connection @param {string} url */
+  async #listen(connection, url) {
     let openedAt = 0;
-    this.#heardAt = Date.now();
+    this.#lastHeardAt = Date.now();
     try {
       const headers = { ...this.headers(), Accept: "text/event-stream" };
-      const response = await fetch(url, { headers, cache: "no-store", signal: line.signal });
-      if (line.signal.aborted) return;
+      const response = await fetch(url, { headers, cache: "no-store", signal: connection.signal });
+      if (connection.signal.aborted) return;
       if (response.ok && response.body) {
         openedAt = performance.now();
-        this.tell.state(true);
-        for await (const event of readEvents(response.body, () => { this.#heardAt = Date.now(); })) {
-          if (line.signal.aborted) return;
-          this.#take(event);
+        this.on.state(true);
+        for await (const event of readEvents(response.body, () => { this.#lastHeardAt = Date.now(); })) {
+          if (connection.signal.aborted) return;
+          this.#receive(event);
         }
       }
     } catch {
       // a break like any other
     }
-    if (line.signal.aborted) return;
+    if (connection.signal.aborted) return;
     this.#disconnect();
-    if (openedAt && performance.now() - openedAt > GOOD_LIFE) this.#backoff.reset();
+    if (openedAt && performance.now() - openedAt > STABLE_AFTER) this.#backoff.reset();
     this.#timer = setTimeout(() => this.reopen(), this.#backoff.next());
-    this.tell.state(false);
-    if (!openedAt) this.tell.refused();
+    this.on.state(false);
+    if (!openedAt) this.on.refused();
   }
 
   /** By the clock on the wall: others stand still while a computer sleeps. */
-  #watch() {
-    if (!this.#line || Date.now() - this.#heardAt < LONGEST_SILENCE) return;
-    this.tell.state(false);
+  #checkSilence() {
+    if (!this.#connection || Date.now() - this.#lastHeardAt < SILENCE_TIMEOUT) return;
+    this.on.state(false);
     this.reopen();
   }
 
   /** @param {{type: string, id: string, data: string}} told */
-  #take({ type, id: told, data }) {
+  #receive({ type, id: told, data }) {
     const id = OUTSIDE_LOG.has(type) ? "" : told;
     if (isCovered(id, this.#lastId)) return;
     if (id) this.#lastId = id;
     const event = { type, id, data: JSON.parse(data) };
     if (this.#held) this.#held.push(event);
-    else this.#tell(event);
+    else this.#deliver(event);
     if (this.#awaited && isCovered(this.#awaited.cursor, this.#lastId)) this.#awaited.go();
   }
 
   /** A mistake in what is done about an event is no break of the line. @param {StreamEvent} event */
-  #tell(event) {
+  #deliver(event) {
     try {
-      this.tell.event(event);
+      this.on.event(event);
     } catch (error) {
       reportError(error);
     }
@@ -192,8 +192,8 @@ export class Stream {
 
   #disconnect() {
     clearTimeout(this.#timer);
-    this.#line?.abort();
-    this.#line = null;
+    this.#connection?.abort();
+    this.#connection = null;
     this.#awaited?.go();
     this.#awaited = null;
   }
