@@ -15,7 +15,7 @@ import { ModelPicker } from "./sessions/model-picker.js";
 import { announcementOf, endedJustNow } from "./conversation/announcements.js";
 import { Notice } from "./ui/notice.js";
 import { replay } from "./stream/replay.js";
-import { mayPass, plainWords, whatHappened } from "./api/problems.js";
+import { isTransient, errorMessage, describeError } from "./api/error-messages.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 import { SessionBar } from "./sessions/session-bar.js";
 import { Sidebar } from "./sessions/sidebar.js";
@@ -315,7 +315,7 @@ async function missedSwitch(model, error) {
   await sync();
   if (asked !== conversation || !state.session) return false;
   const now = state.session.model;
-  if (now !== model) notify(`${plainWords(error)} It is ${picker.label(now)} now; choose again if you want another.`);
+  if (now !== model) notify(`${errorMessage(error)} It is ${picker.label(now)} now; choose again if you want another.`);
   return now === model;
 }
 
@@ -495,8 +495,8 @@ function notify(words) {
 
 /** @param {unknown} error */
 function complain(error) {
-  if (mayPass(error) && error.retryAfter) notice.show(whatHappened(error), error.retryAfter);
-  else notice.show(plainWords(error));
+  if (isTransient(error) && error.retryAfter) notice.show(describeError(error), error.retryAfter);
+  else notice.show(errorMessage(error));
 }
 
 /** @type {number | undefined} */ let toastTimer;

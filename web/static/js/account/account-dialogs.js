@@ -5,7 +5,7 @@ import * as accountApi from "../api/account-api.js";
 import { Problem } from "../api/api.js";
 import { focusIsFree } from "../ui/focus.js";
 import { closesOutside, FormDialog, slugOf } from "../ui/form-dialog.js";
-import { plainWords, tryAgain } from "../api/problems.js";
+import { errorMessage, retryHint } from "../api/error-messages.js";
 import { exactly, relative } from "../ui/time.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
@@ -65,7 +65,7 @@ export function deleteDialog(page, deleted) {
 
 /** @param {unknown} error */
 const attempts = (error) =>
-  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${tryAgain(error.retryAfter)}` } : null;
+  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${retryHint(error.retryAfter)}` } : null;
 
 /** The browsers one is signed in with, and an end to each of the others. */
 export class LoginsDialog {
@@ -143,7 +143,7 @@ export class LoginsDialog {
       return true;
     } catch (error) {
       if (slugOf(error) === "unknown-login") return true; // gone is gone
-      if (!this.page.failed(error)) this.#complain(plainWords(error));
+      if (!this.page.failed(error)) this.#complain(errorMessage(error));
       return false;
     }
   }

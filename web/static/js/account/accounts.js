@@ -4,7 +4,7 @@
 import * as accountApi from "../api/account-api.js";
 import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js";
 import { claimSession, Problem } from "../api/api.js";
-import { plainWords } from "../api/problems.js";
+import { errorMessage } from "../api/error-messages.js";
 import { SignIn } from "./sign-in.js";
 import { ConfirmBar } from "../ui/confirm-bar.js";
 
@@ -129,7 +129,7 @@ export class Accounts {
     try {
       await accountApi.signOut();
     } catch (error) {
-      return this.page.notify(plainWords(error));
+      return this.page.notify(errorMessage(error));
     }
     this.#goodbye("Signed out");
   }
@@ -221,7 +221,7 @@ export class Accounts {
         if (error instanceof Problem && error.slug === "generation-in-progress" && tries < CLAIM_TRIES) {
           await new Promise((resolve) => setTimeout(resolve, CLAIM_PAUSE));
         } else {
-          if (!this.ended(error)) this.page.notify(plainWords(error));
+          if (!this.ended(error)) this.page.notify(errorMessage(error));
           return;
         }
       }

@@ -4,7 +4,7 @@
 import * as accountApi from "../api/account-api.js";
 import { Problem } from "../api/api.js";
 import { FormDialog, slugOf } from "../ui/form-dialog.js";
-import { tryAgain } from "../api/problems.js";
+import { retryHint } from "../api/error-messages.js";
 
 const SHORTEST = 8;
 const WORDS = {
@@ -88,7 +88,7 @@ function explain(error) {
     case "login-failed": return { field: "password", words: "The e-mail address or the password is wrong." };
     case "email-taken": return { field: "email", words: "This e-mail address has an account already. Sign in instead." };
     case "password-refused": return { field: "password", words: /** @type {Problem} */ (error).message };
-    case "rate-limited": return { words: `Too many attempts. ${tryAgain(/** @type {Problem} */ (error).retryAfter)}` };
+    case "rate-limited": return { words: `Too many attempts. ${retryHint(/** @type {Problem} */ (error).retryAfter)}` };
     default: return null;
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The calls this page makes. What to say when one fails: problems.js. */
+/** The calls this page makes. What to say when one fails: error-messages.js. */
 
 /**
  * @typedef {{session_id: string, anonymous: boolean, model: string, version: number,

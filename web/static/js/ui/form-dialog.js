@@ -3,7 +3,7 @@
 
 import { Problem } from "../api/api.js";
 import { focusIsFree } from "./focus.js";
-import { plainWords } from "../api/problems.js";
+import { errorMessage } from "../api/error-messages.js";
 
 /** @param {unknown} error */
 export const slugOf = (error) => (error instanceof Problem ? error.slug : "");
@@ -81,7 +81,7 @@ export class FormDialog {
     if (!this.dialog.open) return; // what happened closed it
     const told = this.on.explain?.(error) ?? {
       field: error instanceof Problem ? error.field ?? undefined : undefined,
-      words: plainWords(error).replace(/^\w+: /, ""), // the field's name, which is beside it here
+      words: errorMessage(error).replace(/^\w+: /, ""), // the field's name, which is beside it here
     };
     const input = told.field ? this.#input(told.field) : null;
     if (!input) return this.#complain(told.words);

@@ -1,7 +1,7 @@
 // @ts-check
 /** What went wrong, beside the message box; with a countdown where it is known when to try again. */
 
-import { tryAgain } from "../api/problems.js";
+import { retryHint } from "../api/error-messages.js";
 
 export class Notice {
   /** @type {number | undefined} */ #timer;
@@ -25,13 +25,13 @@ export class Notice {
     const until = Date.now() + seconds * 1_000;
     const [heard, seen] = [document.createElement("span"), document.createElement("span")];
     heard.className = "unseen";
-    heard.textContent = tryAgain(seconds);
+    heard.textContent = retryHint(seconds);
     seen.ariaHidden = "true";
     seen.textContent = heard.textContent;
     this.node.append(" ", heard, seen);
     this.#timer = setInterval(() => {
       const left = Math.ceil((until - Date.now()) / 1_000);
-      seen.textContent = left > 0 ? tryAgain(left) : "You can try again now.";
+      seen.textContent = left > 0 ? retryHint(left) : "You can try again now.";
       if (left > 0) return;
       clearInterval(this.#timer);
       heard.remove();

@@ -8,7 +8,7 @@ const HOUR = 3_600;
 const DAY = 86_400;
 
 /** Limits by their names in core/. */
-const SPENT = /** @type {Record<string, string>} */ ({
+const LIMIT_MESSAGES = /** @type {Record<string, string>} */ ({
   messages: "You have sent many messages in a short time.",
   tokens: "You have used up your budget of tokens for now.",
   concurrent: "Other answers of yours are still being written.",
@@ -18,11 +18,11 @@ const SPENT = /** @type {Record<string, string>} */ ({
 });
 
 /** @param {unknown} error */
-export const plainWords = (error) =>
-  [whatHappened(error), mayPass(error) ? tryAgain(error.retryAfter) : ""].filter(Boolean).join(" ");
+export const errorMessage = (error) =>
+  [describeError(error), isTransient(error) ? retryHint(error.retryAfter) : ""].filter(Boolean).join(" ");
 
 /** Without when to try again. @param {unknown} error */
-export function whatHappened(error) {
+export function describeError(error) {
   if (!(error instanceof Problem)) return "Something went wrong in this page. Reload it and try again.";
   switch (error.status) {
     case 0:
@@ -36,7 +36,7 @@ export function whatHappened(error) {
         : error.message;
     case 412: return "The model was switched somewhere else in the meantime.";
     case 413: return "That message is too long. Shorten it and try again.";
-    case 429: return SPENT[error.limit ?? ""] ?? "That was a lot in a short time.";
+    case 429: return LIMIT_MESSAGES[error.limit ?? ""] ?? "That was a lot in a short time.";
     case 502:
     case 503:
     case 504: return "The service is busy or restarting.";
@@ -45,10 +45,10 @@ export function whatHappened(error) {
 }
 
 /** Whether the same may work later. @param {unknown} error @returns {error is Problem} */
-export const mayPass = (error) => error instanceof Problem && (error.status === 429 || error.status >= 500);
+export const isTransient = (error) => error instanceof Problem && (error.status === 429 || error.status >= 500);
 
 /** @param {number | null} seconds */
-export const tryAgain = (seconds) => `Try again ${seconds ? later(seconds) : "in a moment"}.`;
+export const retryHint = (seconds) => `Try again ${seconds ? later(seconds) : "in a moment"}.`;
 
 /** "in 12 s", "in 40 min", "at 18:40", "on 3 May at 18:40". @param {number} seconds */
 function later(seconds) {
