@@ -3,7 +3,7 @@
 
 import { Accounts } from "./account/accounts.js";
 import { Announcer } from "./ui/announcer.js";
-import * as api from "./api/api.js";
+import * as api from "./api/client.js";
 import { Availability } from "./sessions/availability.js";
 import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./conversation/composer.js";

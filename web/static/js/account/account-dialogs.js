@@ -1,8 +1,8 @@
 // @ts-check
 /** What people do with their accounts, apart from signing in and out: the password, the logins, the end. */
 
-import * as accountApi from "../api/account-api.js";
-import { Problem } from "../api/api.js";
+import * as accountApi from "../api/account.js";
+import { Problem } from "../api/client.js";
 import { focusIsFree } from "../ui/focus.js";
 import { closesOutside, FormDialog, slugOf } from "../ui/form-dialog.js";
 import { errorMessage, retryHint } from "../api/error-messages.js";

@@ -1,15 +1,15 @@
 // @ts-check
 /** Who sits before the page: nobody in particular, or a user; and what changes when that changes. */
 
-import * as accountApi from "../api/account-api.js";
+import * as accountApi from "../api/account.js";
 import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js";
-import { claimSession, Problem } from "../api/api.js";
+import { claimSession, Problem } from "../api/client.js";
 import { errorMessage } from "../api/error-messages.js";
 import { SignIn } from "./sign-in.js";
 import { ConfirmBar } from "../ui/confirm-bar.js";
 
 /**
- * @typedef {import("../api/api.js").Session} Session
+ * @typedef {import("../api/client.js").Session} Session
  * @typedef {object} Page
  * @property {() => Session | null} session the one on screen
  * @property {() => boolean} hasWords whether there is anything on screen to keep

@@ -1,8 +1,8 @@
 // @ts-check
 /** The dialog in which people sign in or create an account. */
 
-import * as accountApi from "../api/account-api.js";
-import { Problem } from "../api/api.js";
+import * as accountApi from "../api/account.js";
+import { Problem } from "../api/client.js";
 import { FormDialog, slugOf } from "../ui/form-dialog.js";
 import { retryHint } from "../api/error-messages.js";
 

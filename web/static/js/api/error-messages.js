@@ -1,7 +1,7 @@
 // @ts-check
 /** What to tell a person about a request that failed. */
 
-import { Problem, serverNow } from "./api.js";
+import { Problem, serverNow } from "./client.js";
 
 const SECOND = 1_000;
 const HOUR = 3_600;

@@ -6,8 +6,8 @@ import { countCodePoints, takeCodePoints, dropCodePoints } from "./code-points.j
 import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.js";
 
 /**
- * @typedef {import("../api/api.js").Message} Message
- * @typedef {import("../api/api.js").Session} Session
+ * @typedef {import("../api/client.js").Message} Message
+ * @typedef {import("../api/client.js").Session} Session
  *
  * @typedef {object} Fallback Another model answers than the one that was chosen.
  * @property {string} from
@@ -29,7 +29,7 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  *
  * @typedef {object} Told What events told of an answer, and the server does not store.
  * @property {Fallback | null} [fallback]
- * @property {import("../api/api.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
+ * @property {import("../api/client.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
  *
  * @typedef {object} State
  * @property {Session | null} session

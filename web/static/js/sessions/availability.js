@@ -5,7 +5,7 @@ const PERIOD = 10_000;
 /** What the first answer may take to come, of a server that is just starting. */
 const FIRST = 4_000;
 
-/** @typedef {{default: string, models: import("../api/api.js").Model[]}} Offer */
+/** @typedef {{default: string, models: import("../api/client.js").Model[]}} Offer */
 
 export class Availability {
   /** @type {Promise<void> | null} */ #asking = null;

@@ -4,7 +4,7 @@
  * one before it made; of the choices made meanwhile the last one counts. No DOM.
  */
 
-/** @typedef {import("../api/api.js").Session} Session */
+/** @typedef {import("../api/client.js").Session} Session */
 
 export class ModelChoice {
   /** @type {string | null} */ #wanted = null;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The models on offer, and which one answers next. */
 
-/** @typedef {import("../api/api.js").Model} Model */
+/** @typedef {import("../api/client.js").Model} Model */
 
 export class ModelPicker {
   /** @type {Model[]} */ #models = [];

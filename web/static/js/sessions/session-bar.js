@@ -1,7 +1,7 @@
 // @ts-check
 /** How long the session still lives, and the button that keeps it. */
 
-import { serverNow } from "../api/api.js";
+import { serverNow } from "../api/client.js";
 
 const WARN_BELOW = 5 * 60;
 const KEEP_BELOW = 2 * 86_400;

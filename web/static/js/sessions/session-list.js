@@ -5,7 +5,7 @@ import { icon } from "../ui/icon.js";
 import { exactly, relative } from "../ui/time.js";
 
 /**
- * @typedef {import("../api/api.js").Listed} Listed
+ * @typedef {import("../api/client.js").Listed} Listed
  * @typedef {object} On
  * @property {(id: string) => void} open
  * @property {(id: string, title: string) => Promise<void>} rename throws what went wrong

@@ -1,7 +1,7 @@
 // @ts-check
 /** Keeps the list of the user's conversations what the server says it is. */
 
-import * as api from "../api/api.js";
+import * as api from "../api/client.js";
 import { SessionList } from "./session-list.js";
 import { SessionPanel } from "./session-panel.js";
 

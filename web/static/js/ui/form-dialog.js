@@ -1,7 +1,7 @@
 // @ts-check
 /** A dialog with a form in it: checks the fields, sends them, and puts what was wrong beside what it is about. */
 
-import { Problem } from "../api/api.js";
+import { Problem } from "../api/client.js";
 import { focusIsFree } from "./focus.js";
 import { errorMessage } from "../api/error-messages.js";
 

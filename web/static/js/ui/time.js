@@ -1,7 +1,7 @@
 // @ts-check
 /** Moments in words. */
 
-import { serverNow } from "../api/api.js";
+import { serverNow } from "../api/client.js";
 
 const ago = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The calls about people: who they are, how they prove it, and where else they have. */
 
-import { call } from "./api.js";
+import { call } from "./client.js";
 
 /**
  * @typedef {{user_id: string, email: string | null}} User
