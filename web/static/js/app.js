@@ -1,7 +1,7 @@
 // @ts-check
 /** The page: what happens (clicks, events, answers) goes into the conversation, and the conversation is drawn. */
 
-import { Accounts } from "./account/accounts.js";
+import { Account } from "./account/account.js";
 import { Announcer } from "./ui/announcer.js";
 import * as api from "./api/client.js";
 import { Availability } from "./sessions/availability.js";
@@ -108,9 +108,9 @@ async function catchUp() {
       dispatch({ type: "snapshot", session, etag, messages, earlier: before, sending, heard, anew: followed === null });
       stream.release();
       syncBackoff.reset();
-      accounts.noticed();
+      account.noticed();
       void choice.settle(); // what was chosen before there was a session to switch
-      if (accounts.user) sidebar.notice(messages.length > 0);
+      if (account.user) sidebar.notice(messages.length > 0);
     } catch (error) {
       if (asked !== conversation) continue;
       stream.release();
@@ -160,7 +160,7 @@ async function showEarlier() {
 /** The session is gone. That is news only to a reader who has seen it. @param {api.Problem} error */
 async function forget(error) {
   const asked = conversation;
-  if (await accounts.explains(error)) {
+  if (await account.explains(error)) {
     // What was an anonymous visitor's is one's still.
     if (asked === conversation && state.session) void sync();
   } else if (asked === conversation) {
@@ -172,9 +172,9 @@ async function forget(error) {
 /** The stream is at its end. For a user, that may also be the end of the login. @param {string} reason */
 async function ended(reason) {
   stream.close();
-  if (accounts.user && reason === "expired") {
+  if (account.user && reason === "expired") {
     const asked = conversation;
-    await accounts.find();
+    await account.find();
     // A login may end and be another at once, as with a new password: then only this stream was over.
     if (asked === conversation) void sync();
     return;
@@ -264,7 +264,7 @@ async function stop() {
  * @param {string} text @param {string} key
  */
 async function askOrBegin(text, key) {
-  if (accounts.user && !state.session && !unheard()) await createOwned(); // the cookie may be that of the conversation before
+  if (account.user && !state.session && !unheard()) await createOwned(); // the cookie may be that of the conversation before
   const model = state.session ? null : unheard() ? choice.shown : picker.current || null;
   try {
     return await api.ask(text, model, key);
@@ -438,7 +438,7 @@ const messageList = new MessageList(byId("log"), {
 });
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest"));
 const deletion = new ConfirmBar(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
-const accounts = new Accounts({
+const account = new Account({
   session: () => state.session,
   hasWords: () => items(state).length > 0 && !state.over,
   quiet,
@@ -450,7 +450,7 @@ const accounts = new Accounts({
   },
   changed() {
     deletion.dismiss();
-    if (accounts.user) void sidebar.refresh();
+    if (account.user) void sidebar.refresh();
     else sidebar.clear();
     draw();
   },
@@ -461,11 +461,11 @@ const accounts = new Accounts({
 });
 const sidebar = new Sidebar({
   current: ownSession,
-  mayLeave: () => accounts.mayLeave(),
+  mayLeave: () => account.mayLeave(),
   open: turnTo,
   remove,
   failed(error) {
-    if (!accounts.ended(error)) complain(error);
+    if (!account.ended(error)) complain(error);
   },
   announce,
 });
@@ -559,7 +559,7 @@ addEventListener("online", () => {
 
 void availability.refresh();
 await open(async () => {
-  if ("hasLogin" in document.body.dataset) await accounts.find();
+  if ("hasLogin" in document.body.dataset) await account.find();
   if ("hasSession" in document.body.dataset) await sync();
 });
 if (focusIsFree()) composer.focus();

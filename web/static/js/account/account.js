@@ -30,7 +30,7 @@ const FIND_AGAIN = 3_000;
 const CLAIM_TRIES = 10;
 const CLAIM_PAUSE = 500;
 
-export class Accounts {
+export class Account {
   /** @type {accountApi.User | null} */ #user = null;
   #others = new BroadcastChannel("switchboard-account");
 
