@@ -17,7 +17,7 @@ import { Notice } from "./ui/notice.js";
 import { replay } from "./stream/replay.js";
 import { isTransient, errorMessage, describeError } from "./api/error-messages.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
-import { SessionBar } from "./sessions/session-bar.js";
+import { ExpiryBar } from "./sessions/expiry-bar.js";
 import { Sidebar } from "./sessions/sidebar.js";
 import { SessionStream } from "./stream/session-stream.js";
 import { ConfirmBar } from "./ui/confirm-bar.js";
@@ -425,7 +425,7 @@ const availability = new Availability(api.models, (offer) => {
   picker.offer(offer.models);
   draw();
 });
-const bar = new SessionBar(
+const bar = new ExpiryBar(
   { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep") },
   { keep, due: () => void sync(), warn: (left) => announce(`This conversation expires in ${left}`) },
 );

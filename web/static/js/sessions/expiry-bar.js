@@ -14,7 +14,7 @@ export function duration(seconds) {
   return `${Math.floor(seconds / 86400)} days`;
 }
 
-export class SessionBar {
+export class ExpiryBar {
   /** @type {number | null} */ #expiresAt = null;
   #warned = false;
   #reported = false;
