@@ -3,7 +3,7 @@
 
 import * as api from "../api/client.js";
 import { SessionList } from "./session-list.js";
-import { SessionPanel } from "./session-panel.js";
+import { SidebarPanel } from "./sidebar-panel.js";
 
 /**
  * @typedef {object} Page
@@ -37,7 +37,7 @@ export class Sidebar {
         failed: page.failed,
       },
     );
-    this.panel = new SessionPanel(
+    this.panel = new SidebarPanel(
       { panel: byId("panel"), column: byId("column"), drawer: byId("drawer"), opener: byId("panel-open") },
       () => void this.refresh(),
     );

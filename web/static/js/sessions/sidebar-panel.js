@@ -5,7 +5,7 @@ import { closesOutside } from "../ui/form-dialog.js";
 
 const WIDE = matchMedia("(min-width: 60rem)");
 
-export class SessionPanel {
+export class SidebarPanel {
   /**
    * @param {{panel: HTMLElement, column: HTMLElement, drawer: HTMLDialogElement, opener: HTMLButtonElement}} parts
    * @param {() => void} opened
