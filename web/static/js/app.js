@@ -4,7 +4,7 @@
 import { Account } from "./account/account.js";
 import { Announcer } from "./ui/announcer.js";
 import * as api from "./api/client.js";
-import { Availability } from "./sessions/availability.js";
+import { ModelAvailability } from "./sessions/model-availability.js";
 import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./conversation/composer.js";
 import { items, lastQuestion, initialState, reduce } from "./conversation/reducer.js";
@@ -420,7 +420,7 @@ const choice = new ModelChoice({
   switch: switchTo,
   changed: () => draw(),
 });
-const availability = new Availability(api.models, (offer) => {
+const availability = new ModelAvailability(api.models, (offer) => {
   if (!picker.current) picker.current = offer.default;
   picker.offer(offer.models);
   draw();

@@ -7,7 +7,7 @@ const FIRST = 4_000;
 
 /** @typedef {{default: string, models: import("../api/client.js").Model[]}} Offer */
 
-export class Availability {
+export class ModelAvailability {
   /** @type {Promise<void> | null} */ #asking = null;
   /** @type {number | undefined} */ #timer;
   /** Whether all is known and well. */
