@@ -8,6 +8,7 @@ import { ModelAvailability } from "./sessions/model-availability.js";
 import { Backoff } from "./stream/backoff.js";
 import { Composer } from "./conversation/composer.js";
 import { items, lastQuestion, initialState, reduce } from "./conversation/reducer.js";
+import { byId } from "./ui/dom.js";
 import { focusIsFree } from "./ui/focus.js";
 import { MessageList } from "./conversation/message-list.js";
 import { ModelChoice } from "./sessions/model-choice.js";
@@ -29,9 +30,6 @@ const BREAK_SHOWN_AFTER = 2_000;
 /** Most answers begin sooner than anyone could read that there is a queue. */
 const WAIT_SHOWN_AFTER = 800;
 const EVENTS = "/chat/sse";
-
-/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 let state = initialState;
 let loading = true;

@@ -3,13 +3,11 @@
 
 import * as accountApi from "../api/account.js";
 import { Problem } from "../api/client.js";
+import { byId } from "../ui/dom.js";
 import { focusIsFree } from "../ui/focus.js";
 import { closesOutside, FormDialog, slugOf } from "../ui/form-dialog.js";
 import { errorMessage, retryHint } from "../api/error-messages.js";
 import { exactly, relative } from "../ui/time.js";
-
-/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 /**
  * @typedef {{failed: (error: unknown) => boolean, told: (words: string) => void}} Page

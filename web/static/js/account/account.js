@@ -2,6 +2,7 @@
 /** Who sits before the page: nobody in particular, or a user; and what changes when that changes. */
 
 import * as accountApi from "../api/account.js";
+import { byId } from "../ui/dom.js";
 import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js";
 import { claimSession, Problem } from "../api/client.js";
 import { errorMessage } from "../api/error-messages.js";
@@ -21,9 +22,6 @@ import { ConfirmBar } from "../ui/confirm-bar.js";
  * @property {(words: string, toast?: string) => void} announce
  * @property {() => void} focus to where writing goes on, if the reader has nothing else in hand
  */
-
-/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 const DECLINED = "switchboard-not-kept";
 const FIND_AGAIN = 3_000;

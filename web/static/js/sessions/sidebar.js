@@ -2,6 +2,7 @@
 /** Keeps the list of the user's conversations what the server says it is. */
 
 import * as api from "../api/client.js";
+import { byId } from "../ui/dom.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
 
@@ -14,9 +15,6 @@ import { SidebarPanel } from "./sidebar-panel.js";
  * @property {(error: unknown) => void} failed
  * @property {(words: string) => void} announce
  */
-
-/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 export class Sidebar {
   /** @type {api.Listed[]} */ #sessions = [];
