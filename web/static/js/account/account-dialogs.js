@@ -10,8 +10,8 @@ import { errorMessage, retryHint } from "../api/error-messages.js";
 import { exactly, relative } from "../ui/time.js";
 
 /**
- * @typedef {{failed: (error: unknown) => boolean, told: (words: string) => void}} Page
- *   `failed`: whether the page itself knows what to do about an error; `told`: news of a success
+ * @typedef {{failed: (error: unknown) => boolean, succeeded: (words: string) => void}} Page
+ *   `failed`: whether the page itself knows what to do about an error; `succeeded`: says so
  */
 
 /** @param {Page} page */
@@ -26,7 +26,7 @@ export function passwordDialog(page) {
         return;
       }
       dialog.close();
-      page.told("Password changed");
+      page.succeeded("Password changed");
     },
     explain(error) {
       switch (slugOf(error)) {
@@ -129,7 +129,7 @@ export class LoginsDialog {
     const ended = await this.#trying(() => accountApi.endLogin(id));
     if (!ended) return;
     row.remove();
-    this.page.told("That browser is signed out");
+    this.page.succeeded("That browser is signed out");
     if (focusIsFree()) /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-close]")).focus();
   }
 

@@ -33,6 +33,9 @@ export class Problem extends Error {
   }
 }
 
+/** @param {unknown} error @returns {error is Problem} */
+export const isSessionLost = (error) => error instanceof Problem && error.sessionLost;
+
 /** @param {ProblemDetails} details */
 const slugOf = (details) => (details.type ?? "").split("/").pop() ?? "";
 

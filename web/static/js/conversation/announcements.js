@@ -1,5 +1,5 @@
 // @ts-check
-/** What a change of the conversation is to those who listen to the page. No DOM. */
+/** Which changes of the conversation a screen reader tells, and in which words. No DOM. */
 
 import { endAnnouncement, progressLine } from "./answer-status.js";
 import { items } from "./reducer.js";
@@ -10,6 +10,18 @@ import { items } from "./reducer.js";
  * @typedef {import("./answer-status.js").Label} Label
  * @typedef {{words: string, changing?: boolean}} Announcement `changing`: there will be others like it soon
  */
+
+/**
+ * @param {import("./store.js").Store} store
+ * @param {import("../ui/notifications.js").Notifications} notifications @param {Label} label
+ */
+export function announceChanges(store, notifications, label) {
+  store.subscribe((now, before) => {
+    const told = announcementOf(before, now, label);
+    if (told?.changing) notifications.announceUpdate(told.words);
+    else if (told) notifications.announce(told.words);
+  });
+}
 
 /** @param {State} before @param {State} now @param {Label} label @returns {Announcement | null} */
 export function announcementOf(before, now, label) {

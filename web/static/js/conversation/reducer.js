@@ -1,8 +1,8 @@
 // @ts-check
-/** The conversation as a value: what happened in, the next state out. No DOM, no network, no clock: an action says
- * when it happened, as `moment` in milliseconds. */
+/** The state of the conversation on screen: an action in, the next state out. No DOM, no network, no clock: an action
+ * says when it happened, as `moment` in milliseconds. */
 
-import { countCodePoints, takeCodePoints, dropCodePoints } from "./code-points.js";
+import { countCodePoints, dropCodePoints, takeCodePoints } from "./code-points.js";
 import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.js";
 
 /**
@@ -32,17 +32,40 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  * @property {import("../api/client.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
  *
  * @typedef {object} State
+ * @property {number} serial counts the conversations of this page, so that an answer about an earlier one is not taken
+ *   for the present
+ * @property {boolean} loading the server has not told yet which conversation this is
  * @property {Session | null} session
  * @property {string | null} etag
  * @property {Message[]} messages those that are complete, as far back as they have been fetched
  * @property {string | null} earlier the message before which the rest ends; null: this is all
- * @property {string | null} pending a question on its way to the server
+ * @property {boolean} sending a request with a question is on its way to the server
+ * @property {string | null} pending a question that the server's messages don't have yet
  * @property {Live | null} live
  * @property {Record<string, Told>} told by message id
  * @property {string | null} over why the conversation ended, if it did
  * @property {boolean} stale this state can't be continued from events alone: fetch it
  *
- * @typedef {{type: string, [key: string]: any}} Action
+ * @typedef {{type: string, data: any}} StreamEvent
+ *
+ * @typedef {object} Snapshot The server's own account.
+ * @property {"snapshot"} type
+ * @property {Session} session
+ * @property {string | null} etag
+ * @property {Message[]} messages
+ * @property {string | null} earlier
+ * @property {StreamEvent[]} heard the events on the way there, for what the messages do not say: those since our state
+ *   or, with `anew`, those since the answer's first
+ * @property {boolean} anew
+ *
+ * @typedef {{moment?: number} & (
+ *   {type: "opening"} | {type: "opened"} | {type: "clear"}
+ *   | {type: "sending", text: string} | {type: "sent"} | {type: "unsent"}
+ *   | {type: "session", session: Partial<Session>, etag: string | null}
+ *   | Snapshot
+ *   | {type: "earlier", before: string | null, messages: Message[], earlier: string | null}
+ *   | {type: "event", event: string, data: any}
+ *   | {type: "waits"} | {type: "stale"} | {type: "over", reason: string})} Action
  *
  * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, told?: Told}} Item
  *   what the page shows of a question or an answer
@@ -50,7 +73,8 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
 
 /** @type {State} */
 export const initialState = {
-  session: null, etag: null, messages: [], earlier: null, pending: null, live: null, told: {}, over: null, stale: false,
+  serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null, live: null,
+  told: {}, over: null, stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
@@ -62,34 +86,39 @@ const newLive = (generation, fields) => ({
 /** @param {State} state @param {Action} action @returns {State} */
 export function reduce(state, action) {
   switch (action.type) {
-    case "sending": return { ...state, pending: action.text };
-    case "unsent": return { ...state, pending: null };
-    case "session": return { ...state, session: { ...state.session, ...action.session }, etag: action.etag ?? state.etag };
+    case "opening": return { ...state, loading: true };
+    case "opened": return { ...state, loading: false };
+    case "sending": return { ...state, sending: true, pending: action.text };
+    case "sent": return { ...state, sending: false };
+    case "unsent": return { ...state, sending: false, pending: null };
+    case "session": return {
+      ...state, session: /** @type {Session} */ ({ ...state.session, ...action.session }), etag: action.etag ?? state.etag,
+    };
     case "snapshot": return snapshot(state, action);
     case "earlier": return state.earlier === action.before
       ? { ...state, messages: [...action.messages, ...state.messages], earlier: action.earlier } : state;
     case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
     case "stale": return { ...state, stale: true };
     case "over": return { ...state, over: action.reason, live: null, stale: false };
-    case "event": return state.over ? state : event(state, action.event, action.data, action.moment);
-    case "clear": return initialState;
+    case "event": return state.over ? state : event(state, action.event, action.data, action.moment ?? NaN);
+    // A request about the conversation before goes on all the same.
+    case "clear": return { ...initialState, serial: state.serial + 1, loading: state.loading, sending: state.sending };
     default: return state;
   }
 }
 
 /**
- * The server's own account replaces ours. `heard` are the events on the way there, for what it does not say: those
- * since ours or, with `anew`, those since the answer's first.
- * @param {State} state @param {Action} action @returns {State}
+ * The server's own account replaces ours.
+ * @param {State} state @param {Snapshot & {moment?: number}} action @returns {State}
  */
-function snapshot(state, { session, etag, messages, earlier, sending, heard, anew, moment }) {
+function snapshot(state, { session, etag, messages, earlier, heard, anew, moment = NaN }) {
   const last = messages.at(-1);
   const streaming = last?.state === "streaming" ? last : null;
   const older = olderThan(messages[0], state);
   // Of what this page has not just asked for it hears too late to know how long it took.
   const when = anew && state.pending === null ? NaN : moment;
   const { live, told } = heard.reduce(
-    (/** @type {State} */ before, /** @type {Action} */ { type, data }) => event(before, type, data, when),
+    (/** @type {State} */ before, { type, data }) => event(before, type, data, when),
     anew ? { ...state, messages: [], live: null } : state,
   );
   const known = live?.generation === streaming?.id ? live : null;
@@ -100,14 +129,14 @@ function snapshot(state, { session, etag, messages, earlier, sending, heard, ane
     etag,
     messages: [...older, ...(streaming ? messages.slice(0, -1) : messages)],
     earlier: older.length > 0 ? state.earlier : earlier,
-    pending: sending ? state.pending : null,
+    pending: state.sending ? state.pending : null,
     live: streaming && {
       ...(known ?? newLive(streaming.id, {})),
       phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
       text: streaming.text,
       length: countCodePoints(streaming.text),
       thinking: toldBy(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
-      model: known?.fallback?.to ?? streaming.model,
+      model: known?.fallback?.to ?? streaming.model ?? null,
     },
     over: null,
     stale: false,
@@ -244,6 +273,12 @@ export function items(state) {
 /** @param {Live} live */
 const wordsOf = ({ text, model, thinking }) =>
   ({ role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
+
+/** Whether a question can't be sent now, because one is on its way or being answered. @param {State} state */
+export const isBusy = ({ sending, pending, live }) => sending || pending !== null || live !== null;
+
+/** The id of the user's session on screen; null: it is a guest's, over, or there is none. @param {State} state */
+export const ownedSessionId = ({ session, over }) => (session && !session.anonymous && !over ? session.session_id : null);
 
 /** The last question, for "Try again". @param {State} state */
 export const lastQuestion = (state) => state.messages.findLast((message) => message.role === "user")?.text ?? "";

@@ -5,6 +5,8 @@ import { serverNow } from "../api/client.js";
 
 const WARN_BELOW = 5 * 60;
 const KEEP_BELOW = 2 * 86_400;
+/** Most breaks mend sooner than a reader needs to hear of them. */
+const BREAK_SHOWN_AFTER = 2_000;
 
 /** "29 min", in words for people: days, hours, minutes; seconds only at the very end. @param {number} seconds */
 export function duration(seconds) {
@@ -18,6 +20,8 @@ export class ExpiryBar {
   /** @type {number | null} */ #expiresAt = null;
   #warned = false;
   #reported = false;
+  #connected = true;
+  /** @type {number | undefined} */ #breakTimer;
 
   /**
    * @param {{bar: HTMLElement, expiry: HTMLElement, keep: HTMLButtonElement}} parts
@@ -27,7 +31,6 @@ export class ExpiryBar {
   constructor(parts, on) {
     this.parts = parts;
     this.on = on;
-    this.connected = true;
     parts.keep.addEventListener("click", on.keep);
     setInterval(() => this.#draw(), 1_000);
   }
@@ -41,6 +44,17 @@ export class ExpiryBar {
     this.#draw();
   }
 
+  /** Whether the session's events arrive. */
+  set connected(/** @type {boolean} */ connected) {
+    if (!connected) {
+      this.#breakTimer ??= setTimeout(() => { this.#connected = false; }, BREAK_SHOWN_AFTER);
+      return;
+    }
+    clearTimeout(this.#breakTimer);
+    this.#breakTimer = undefined;
+    this.#connected = true;
+  }
+
   #draw() {
     const { bar, expiry, keep } = this.parts;
     if (this.#expiresAt === null) {
@@ -52,7 +66,7 @@ export class ExpiryBar {
     const left = (this.#expiresAt - serverNow()) / 1000;
     const soon = left < WARN_BELOW;
     keep.hidden = left > KEEP_BELOW;
-    write(expiry, this.connected ? `Expires in ${duration(left)}` : "Reconnecting");
+    write(expiry, this.#connected ? `Expires in ${duration(left)}` : "Reconnecting");
     bar.classList.toggle("soon", soon);
     if (soon && !this.#warned) this.on.warn(duration(left));
     this.#warned = soon;

@@ -46,16 +46,16 @@ export class Sidebar {
     return this.#read(this.#sessions.length);
   }
 
-  /** Mark what is on screen. */
-  mark() {
+  /** Mark the session on screen. */
+  markCurrent() {
     this.list.current = this.page.current();
   }
 
-  /** The server has told what is on screen: read the list if it can't know that yet. @param {boolean} hasWords */
-  notice(hasWords) {
+  /** Read the list if it can't have the session on screen, or its title, yet. @param {boolean} hasMessages */
+  sessionChanged(hasMessages) {
     const id = this.page.current();
     const listed = this.#sessions.find(({ session_id }) => session_id === id);
-    if (id && (!listed || (!listed.title && hasWords))) void this.refresh();
+    if (id && (!listed || (!listed.title && hasMessages))) void this.refresh();
   }
 
   /** There is nobody whose list it could be. */

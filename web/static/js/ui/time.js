@@ -25,3 +25,10 @@ function daysSince(at) {
 
 /** @param {string} at */
 export const exactly = (at) => new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+
+/** The time of day or, where that is more than a day away, the date. @param {string} at */
+export function untilWhen(at) {
+  const far = Date.parse(at) - serverNow() > 86_400_000;
+  return far ? new Date(at).toLocaleDateString("en", { day: "numeric", month: "long" })
+    : new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
