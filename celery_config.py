@@ -36,7 +36,7 @@ class TaskNames:
 
 
 HOLDER = "holder"
-"""The header of a command's message that says who may read its reply (core/replies.py)."""
+"""The header of a command's message that says who may read its reply (core/messaging/replies.py)."""
 
 
 class Channel(redis.Channel):
@@ -78,7 +78,7 @@ task_routes = {
     "maintenance.*": {"queue": QueueNames.MAINTENANCE},
 }
 
-# Replies are our own (core/replies.py): a result backend costs a connection and a poll per waiting request.
+# Replies are our own (core/messaging/replies.py): a result backend costs a connection and a poll per waiting request.
 task_ignore_result = True
 task_store_errors_even_if_ignored = False
 task_serializer = "json"

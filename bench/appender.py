@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from redis import Redis
 from redis.connection import Connection as RedisConnection
 
-from core.event_log import EventLog, Producer
+from core.conversation.event_log import EventLog, Producer
 
 TICK = 0.001
 """Seconds between two sends. What is due is sent in one piece."""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import openai
 
 from bench.provider import Manner
-from core.client_pool import ClientPool
-from core.model_config import load_catalog
-from core.providers import Turn
+from core.llm.catalog import load_catalog
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import Turn
 
 
 class Answer(NamedTuple):
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 def run(control: Connection, url: str, models: Path) -> None:
     """The process. For each (loop, manner, streams) it is sent, sends back the answers and how many seconds it took.
 
-    The loops are `sdk`, over the chunks as the openai package has them, and `pool`, as core/answers/writer.py gets
+    The loops are `sdk`, over the chunks as the openai package has them, and `pool`, as core/generation/writer.py gets
     them.
     """
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)

@@ -7,7 +7,7 @@ import time
 from array import array
 
 from bench.bare import Answer
-from core.session_service import Credential
+from core.sessions.service import Credential
 
 STAMP = re.compile(rb"\d{19} ")
 END = b"\n\n\r\n"

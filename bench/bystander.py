@@ -21,9 +21,9 @@ from pathlib import Path
 
 from bench import stranger
 from bench.child import child
-from core.session_service import Credential
-from tests.valkey import Valkey
-from tests.web_process import WebProcess
+from core.sessions.service import Credential
+from tests.support.valkey import Valkey
+from tests.support.web_process import WebProcess
 
 BOUND = 0.2
 """Seconds within which 99 of 100 of the bystander's requests are answered."""

@@ -19,16 +19,16 @@ from celery import Celery
 
 from bench.provider import Manner
 from celery_config import QueueNames, TaskNames
-from core.event_log import PAGE
-from core.models import GenerationState, Session
-from core.presence import Presence
+from core.conversation.event_log import PAGE
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
+from core.stores.tables import GenerationState, Session
 from tests.conftest import new_user
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import OPTIONS, ROOT, WebProcess
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import OPTIONS, ROOT, WebProcess
 
 PATIENCE = 60.0
 """Seconds in which all answers must have ended."""

@@ -23,7 +23,7 @@ from redis import Redis
 
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket, RateLimiter
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 ROUND = 1.0
 """Seconds."""

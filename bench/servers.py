@@ -11,10 +11,10 @@ from uuid import UUID
 
 import psutil
 
-from core.event_log import channel
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import ROOT, WebProcess, free_port
+from core.conversation.event_log import channel
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import ROOT, WebProcess, free_port
 
 
 @dataclass(frozen=True)

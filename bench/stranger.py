@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from core.descriptors import raise_limit
+from core.operations.file_descriptors import raise_limit
 
 TICK = 0.02
 """Seconds between two looks at what has become of the connections."""

@@ -25,9 +25,9 @@ from redis import Redis
 from bench import appender, readers
 from bench.child import Child, child
 from bench.servers import Server, flask_sse, switchboard
-from core.event_log import channel
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from core.conversation.event_log import channel
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 SPARE_FILES = 500
 """Descriptors that a process needs beside its readers'."""

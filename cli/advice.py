@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from core.masking import masked
-from core.model_config import ModelConfig
-from core.providers import ErrorKind, ProviderError
+from core.llm.catalog import ModelConfig
+from core.llm.providers.base import ErrorKind, ProviderError
+from core.text.masking import masked
 
 
 class Advice(NamedTuple):

@@ -9,9 +9,9 @@ import click
 from cli.configuration import read_settings
 from cli.console import fail, table
 from core.clock import rfc3339
-from core.masking import masked, without_secrets
-from core.models import AuditEvent
 from core.settings import parse_duration
+from core.stores.tables import AuditEvent
+from core.text.masking import masked, without_secrets
 
 
 def show_audit(since: str | None, kind: str | None, user: str | None, limit: int | None, as_json: bool) -> None:
@@ -32,10 +32,10 @@ def show_audit(since: str | None, kind: str | None, user: str | None, limit: int
 def _read(since: datetime | None, kind: str | None, user_id: UUID | None, limit: int | None) -> list[AuditEvent]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.audit import Audit
     from core.clock import SystemClock
-    from core.database import Database
     from core.errors import Unavailable
+    from core.operations.audit import Audit
+    from core.stores.database import Database
 
     url = read_settings().database_url
     try:

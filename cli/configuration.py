@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import AliasChoices, ValidationError
 
 from cli.console import fail
-from core.masking import masked, without_secrets
-from core.model_config import ModelCatalog, ModelConfigError, load_catalog
+from core.llm.catalog import ModelCatalog, ModelConfigError, load_catalog
 from core.settings import Settings
+from core.text.masking import masked, without_secrets
 
 
 def read_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

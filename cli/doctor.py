@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 
 from cli.addresses import check_port, local_client, problem_at, web_url
-from cli.children import consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
 from cli.finding import Finding
 from cli.model_lists import look_at_models, with_rest
 from cli.models import local_server, read_keys
-from cli.state import StateDirectory
-from core.cooldown import Cooldowns, Rest
-from core.masking import masked, without_secrets
-from core.model_config import ModelCatalog
+from cli.supervision.children import consequence
+from cli.supervision.state_directory import StateDirectory
+from core.llm.catalog import ModelCatalog
+from core.llm.cooldown import Cooldowns, Rest
 from core.settings import Settings
+from core.text.masking import masked, without_secrets
 
 BROKER_TIMEOUT = 2.0
 """Seconds to reach the broker, and to wait for the workers' answers."""
@@ -133,7 +133,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.database import current_revision, newest_revision
+    from core.stores.database import current_revision, newest_revision
 
     shown = masked(settings.database_url)
     try:
@@ -210,7 +210,7 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from core.runs import JOBS, Runs
+    from core.operations.schedule import JOBS, Runs
 
     # A Redis that is away has had its line, and a system that does not run has no schedule.
     with (

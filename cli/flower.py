@@ -23,9 +23,9 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
-from core.hosts import is_own
-from core.redis_url import RedisServer, is_redis
 from core.settings import Settings
+from core.stores.redis_url import RedisServer, is_redis
+from core.text.host_names import is_own
 
 ADDRESS = "127.0.0.1"
 MAX_TASKS = 10_000

@@ -4,8 +4,8 @@ import click
 
 from cli.console import fail
 from cli.doctor import settings_of_the_running_system
-from core.invariants import Finding
-from core.masking import masked, without_secrets
+from core.operations.invariants import Finding
+from core.text.masking import masked, without_secrets
 
 SHOWN = 20
 """Ids printed for each invariant; the rest is a number."""

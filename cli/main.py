@@ -35,7 +35,7 @@ def migrate_command() -> None:
     """Bring the database to the newest revision."""
     from cli.configuration import read_settings
     from cli.migration import migrate_database
-    from cli.state import StateDirectory
+    from cli.supervision.state_directory import StateDirectory
 
     settings = read_settings()
     if settings.configured_database_url is None:

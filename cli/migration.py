@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cli.console import fail
-from core.masking import masked, without_secrets
+from core.text.masking import masked, without_secrets
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def migrate_database(url: str) -> Change:
     """Migrate the database at `url`. Raises CommandError in one line, without the password."""
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-    from core.database import migrate
+    from core.stores.database import migrate
 
     try:
         return Change(*migrate(url))

@@ -15,15 +15,15 @@ from cli.addresses import TIMEOUT
 from cli.advice import advice, advised, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
-from core.cooldown import Rest
-from core.masking import masked, secrets_of
-from core.model_config import ModelCatalog, ModelConfig
-from core.providers import ErrorKind, ProviderError
-from core.providers.errors import as_provider_error, complaint_of
-from core.providers.proxies import proxy_for
-from core.providers.redaction import redacted
-from core.providers.ways import Way, in_our_words
-from core.providers.wire import api_key, connection_options, endpoint
+from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.cooldown import Rest
+from core.llm.providers.base import ErrorKind, ProviderError
+from core.llm.providers.errors import as_provider_error, complaint_of
+from core.llm.providers.proxies import proxy_for
+from core.llm.providers.redaction import redacted
+from core.llm.providers.ways import Way, in_our_words
+from core.llm.providers.wire import api_key, connection_options, endpoint
+from core.text.masking import masked, secrets_of
 
 PATIENCE = 5.0
 """Seconds for a whole answer; all servers are asked at once."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from cli.console import fail
-from core.model_config import ModelCatalog
+from core.llm.catalog import ModelCatalog
 
 CONTEXT_CACHE_MIB = 256
 """Memory for the prompts of conversations that are not being answered; llama.cpp's own default is 8 GiB."""

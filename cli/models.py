@@ -12,13 +12,13 @@ from dotenv import load_dotenv
 from cli.advice import advised, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
-from cli.state import StateDirectory
-from core.client_pool import ClientPool
-from core.masking import masked
-from core.model_config import ModelConfig
-from core.probe import short_answer
-from core.providers import ErrorKind, ProviderError
+from cli.supervision.state_directory import StateDirectory
+from core.llm.catalog import ModelConfig
+from core.llm.client_pool import ClientPool
+from core.llm.probe import short_answer
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.settings import Settings
+from core.text.masking import masked
 
 PATIENCE = 30.0
 """Seconds that each model has for its answer; all are asked at once."""

@@ -9,8 +9,8 @@ import click
 import httpx2
 
 from cli.console import fail
-from core.providers import ProviderError
-from core.providers.wire import connection_options
+from core.llm.providers.base import ProviderError
+from core.llm.providers.wire import connection_options
 
 PATH = "/chat/sse/probe"
 TIMEOUT = httpx2.Timeout(10.0)

@@ -16,19 +16,19 @@ import httpx2
 from dotenv import dotenv_values
 
 from cli.addresses import check_port, free_port, local_client, problem_at, web_url
-from cli.children import FLAPPING, consequence
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
-from cli.procfile import read_procfile
-from cli.state import RunningSystem, StateDirectory
-from cli.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
-from cli.valkey import socket_path, valkey_answers, valkey_program
-from core.descriptors import raise_limit
-from core.masking import masked
-from core.model_config import ModelCatalog
-from core.redis_url import socket_url
+from cli.supervision.children import FLAPPING, consequence
+from cli.supervision.procfile import read_procfile
+from cli.supervision.state_directory import RunningSystem, StateDirectory
+from cli.supervision.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
+from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
+from core.llm.catalog import ModelCatalog
+from core.operations.file_descriptors import raise_limit
 from core.settings import Settings
+from core.stores.redis_url import socket_url
+from core.text.masking import masked
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Where the Procfile is, and what its commands are relative to."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from core.limits.standing import Standing
+    from core.limits.status import Standing
 
 
 class SwitchboardError(Exception):

@@ -8,58 +8,57 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
-from core.actions import Actions
-from core.answers.answer_log import AnswerLog
-from core.answers.attempt import Attempts
-from core.answers.ending import Endings
-from core.answers.keeper import Upkeep
-from core.answers.known_limits import KnownLimits
-from core.answers.line import Line
-from core.answers.load import Load
-from core.answers.model_call import ModelCalls
-from core.answers.prompts import Prompts
-from core.answers.reaper import Reaper
-from core.answers.slots import Slots
-from core.answers.token_size import TokenSizes
-from core.answers.writer import Writer
-from core.audit import Audit
-from core.claim import Claims
-from core.client_pool import ClientPool
+from core.auth.accounts import Accounts
+from core.auth.api_keys import ApiKeys
+from core.auth.identity import Identity
+from core.auth.logins import Logins
+from core.auth.oidc import Issuer, Tokens
+from core.auth.passwords import Passwords
+from core.auth.proofs import Proofs
 from core.clock import Clock, SystemClock
-from core.cooldown import Cooldowns
-from core.database import PATIENCE, Database
-from core.event_log import EventLog
-from core.generation import GenerationService
-from core.healing import Healing
-from core.idempotency import Idempotency
-from core.identity import Identity
-from core.invariants import Invariants
-from core.last_check import LastCheck
-from core.lifetime import Lifetime
+from core.conversation.event_log import EventLog
+from core.conversation.removals import Removals
+from core.conversation.transcript import Transcript
+from core.generation.attempts import Attempts
+from core.generation.events import AnswerLog
+from core.generation.finalizer import Endings
+from core.generation.heartbeat import Upkeep
+from core.generation.known_limits import KnownLimits
+from core.generation.model_call import ModelCalls
+from core.generation.prompts import Prompts
+from core.generation.provider_slots import Slots
+from core.generation.reaper import Reaper
+from core.generation.scheduler import Line
+from core.generation.service import GenerationService
+from core.generation.stats import Load
+from core.generation.token_size import TokenSizes
+from core.generation.writer import Writer
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
-from core.model_config import load_catalog
-from core.people.accounts import Accounts
-from core.people.api_keys import ApiKeys
-from core.people.logins import Logins
-from core.people.oidc import Issuer, Tokens
-from core.people.passwords import Passwords
-from core.presence import Presence
-from core.probe import Prober
-from core.proofs import Proofs
-from core.removals import Removals
-from core.replies import Replies
-from core.revocations import Revocations
-from core.runs import Runs
-from core.session_service import SessionService
+from core.llm.catalog import load_catalog
+from core.llm.client_pool import ClientPool
+from core.llm.cooldown import Cooldowns
+from core.llm.probe import Prober
+from core.messaging.consumers import Presence
+from core.messaging.replies import Replies
+from core.messaging.revocations import Revocations
+from core.operations.audit import Audit
+from core.operations.healing import Healing
+from core.operations.invariants import Invariants
+from core.operations.last_check import LastCheck
+from core.operations.schedule import Runs
+from core.sessions.actions import Actions
+from core.sessions.claim import Claims
+from core.sessions.lifetime import Lifetime
+from core.sessions.service import SessionService
+from core.sessions.sweep import Sweeper
 from core.settings import Settings
-from core.sweep import Sweeper
-from core.transcript import Transcript
+from core.stores.database import PATIENCE, Database
 
 if TYPE_CHECKING:
-    from core.people.oidc_login import IssuerLogin
+    from core.auth.oidc_login import IssuerLogin
 
 SOCKET_TIMEOUT = 2.0
 """Seconds that one answer of Redis may take."""
@@ -169,7 +168,7 @@ class Runtime:
     @cached_property
     def issuer_login(self) -> "IssuerLogin":
         """Browsers' logins through the identity provider. Only where one is configured for them."""
-        from core.people.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
 
         settings = self.settings
         assert self.issuer is not None
@@ -357,11 +356,6 @@ class Runtime:
     def replies(self) -> Replies:
         """Answers of workers to waiting requests."""
         return Replies(self.redis)
-
-    @cached_property
-    def idempotency(self) -> Idempotency:
-        """Requests that are sent twice."""
-        return Idempotency(self.limits_redis)
 
     @cached_property
     def presence(self) -> Presence:

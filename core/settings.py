@@ -13,9 +13,9 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
-from core.hosts import host_name
 from core.limits.rate import Rate, parse_rate
-from core.redis_url import RedisServer, is_redis
+from core.stores.redis_url import RedisServer, is_redis
+from core.text.host_names import host_name
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 

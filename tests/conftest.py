@@ -13,13 +13,13 @@ import pytest
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from core.database import Database, migrate
-from core.models import User
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.postgres import Postgres
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
+from core.stores.database import Database, migrate
+from core.stores.tables import User
+from tests.support.postgres import Postgres
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -3,32 +3,21 @@
 from celery import Celery
 from flask import Flask
 
-from core.database import WEB_PATIENCE
 from core.runtime import Runtime
 from core.settings import Settings
-from web import (
-    auth,
-    body_limits,
-    chat,
-    config,
-    docs,
-    limits,
-    ops,
-    pages,
-    probe,
-    problems,
-    security,
-    session,
-    sessions,
-    stream,
-    stream_slots,
-    tasks,
-)
-from web.address import trust_proxies
-from web.bodies import MAX_BODY
+from core.stores.database import WEB_PATIENCE
+from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
+from web.auth.client_address import trust_proxies
 from web.commands import Commands
-from web.hub import Hub
-from web.parts import KEY, Parts
+from web.context import KEY, Parts
+from web.idempotency.records import Idempotency
+from web.limits import rate_limit_headers
+from web.middleware import body_limits, problems, security_headers
+from web.pages import chat as chat_page
+from web.pages import docs
+from web.schemas.requests import MAX_BODY
+from web.streaming import slots
+from web.streaming.hub import Hub
 
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
@@ -46,21 +35,22 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     hub = Hub(runtime.redis, runtime.proofs)
-    app.extensions[KEY] = Parts(runtime, hub, Commands(_sender(runtime.settings), hub, runtime.replies))
+    commands = Commands(_sender(runtime.settings), hub, runtime.replies)
+    app.extensions[KEY] = Parts(runtime, hub, commands, Idempotency(runtime.limits_redis))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)
-    security.register(app, runtime.settings)
-    limits.register(app)
-    stream_slots.register(app)
+    security_headers.register(app, runtime.settings)
+    rate_limit_headers.register(app)
+    slots.register(app)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
     if runtime.settings.oidc_login:
-        from web import oidc_login  # Authlib takes time and memory, where nobody else needs it
+        from web.api import oidc
 
-        app.register_blueprint(oidc_login.blueprint)
-    app.register_blueprint(stream.events)
-    app.register_blueprint(pages.pages)
+        app.register_blueprint(oidc.blueprint)
+    app.register_blueprint(events.events)
+    app.register_blueprint(chat_page.pages)
     problems.register(app)
     return app
 

@@ -9,9 +9,9 @@ from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
 from core.errors import Unavailable
-from core.replies import Replies, Reply, holder_of
-from core.session_service import Credential
-from web.hub import Hub
+from core.messaging.replies import Replies, Reply, holder_of
+from core.sessions.service import Credential
+from web.streaming.hub import Hub
 
 STALE = 300
 """Seconds after which nobody wants a command's effect any more; a worker that comes back late drops it."""

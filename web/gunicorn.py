@@ -11,15 +11,15 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
-from core.descriptors import raise_limit  # noqa: E402
+from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from web.connections import KEEPALIVE  # noqa: E402
-from web.parts import KEY  # noqa: E402
+from web.context import KEY  # noqa: E402
+from web.server.connections import KEEPALIVE  # noqa: E402
 
 _settings = Settings()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = "web.http_worker.HTTPWorker"
+worker_class = "web.server.http_worker.HTTPWorker"
 # Each open stream is a connection; gunicorn's default of 1,000 would be its limit. Half of the descriptors are left
 # to what requests need besides: connections to Redis and the database, files.
 worker_connections = min(12_000, raise_limit() // 2)
@@ -34,7 +34,7 @@ accesslog = None
 loglevel = "warning"
 control_socket_disable = True
 # Nobody is believed here, whom gunicorn would believe by default: whoever comes from this machine or through a
-# Unix socket. The application reads the proxies' headers (web/address.py), if there are proxies.
+# Unix socket. The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""

@@ -10,9 +10,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from celery_config import HOLDER, QueueNames, TaskNames
-from core.descriptors import raise_limit
 from core.errors import SwitchboardError
-from core.replies import Reply
+from core.messaging.replies import Reply
+from core.operations.file_descriptors import raise_limit
 from core.runtime import Runtime
 from core.settings import Settings
 

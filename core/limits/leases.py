@@ -10,7 +10,7 @@ from redis.commands.core import Script
 
 from core.errors import RateLimited
 from core.limits.rate_limit import NOW, PREFIX, answering
-from core.limits.standing import Standing
+from core.limits.status import Standing
 
 # A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
 # the moment at which it counts no longer, unless it says before that it is alive.

@@ -11,9 +11,9 @@ from redis.client import Pipeline
 from core.errors import GenerationInProgress, RateLimited, SwitchboardError, Unavailable
 from core.limits.leases import Leases
 from core.limits.rate_limit import Bucket, RateLimiter
-from core.limits.standing import Standing
-from core.models import Session
+from core.limits.status import Standing
 from core.settings import Settings
+from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
 

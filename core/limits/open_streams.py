@@ -21,7 +21,7 @@ from core.errors import RateLimited, Unavailable
 from core.limits.buckets import address_buckets
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter, answering
-from core.limits.standing import Standing
+from core.limits.status import Standing
 
 # A subject's key is a hash: process -> "order:number of its streams". The number is absolute and the order grows with
 # every change in that process, so that a command which comes late, or twice, does no harm.
@@ -74,7 +74,7 @@ LEASE = 30.0
 RENEWED = 8.0
 """Seconds between two renewals: three may fail."""
 KEPT = 2 * 3600
-"""Seconds that a number is kept after the last stream came. Streams end sooner (web/reader.py, ROTATE)."""
+"""Seconds that a number is kept after the last stream came. Streams end sooner (web/streaming/reader.py, ROTATE)."""
 BATCH = 200
 """Subjects that are written again in one command, after Redis has lost them."""
 ASK_AGAIN = 5

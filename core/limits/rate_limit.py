@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from core.errors import RateLimited, Unavailable
 from core.limits import gcra
 from core.limits.rate import Rate
-from core.limits.standing import Standing
+from core.limits.status import Standing
 
 NOW = """
 local clock = redis.call('TIME')

@@ -1,4 +1,5 @@
-"""Alembic's entry: runs the migrations over the URL that `core.database.migrate` was given, or the configured one."""
+"""Alembic's entry: runs the migrations over the URL that `migrate` was given (core/stores/database.py), or the
+configured one."""
 
 from typing import Any, Literal
 
@@ -6,8 +7,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import create_engine, pool, text
 
-from core.models import Base, UtcDateTime
 from core.settings import Settings
+from core.stores.tables import Base, UtcDateTime
 
 MIGRATION_LOCK = 0x5377_6974_6368
 """PostgreSQL advisory lock ("Switch"), so that two processes that start together migrate one after the other."""

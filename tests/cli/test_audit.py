@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.audit import Audit, Kind
-from core.database import Database
+from core.operations.audit import Audit, Kind
+from core.stores.database import Database
 from tests.cli.test_commands import refused, switchboard
 from tests.conftest import TurnableClock
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.child_log import ChildLog
 from cli.console import PENDING, Console
-from cli.state import StateDirectory
-from tests.cli.test_state import RUNNING
-from tests.cli.test_supervisor import Watched, run
-from tests.full_disk import SmallDisk, small_disk
-from tests.waiting import wait_for
+from cli.supervision.child_log import ChildLog
+from cli.supervision.state_directory import StateDirectory
+from tests.cli.supervision.test_state_directory import RUNNING
+from tests.cli.supervision.test_supervisor import Watched, run
+from tests.support.full_disk import SmallDisk, small_disk
+from tests.support.waiting import wait_for
 
 MISSING = "(lines missing here, which could not be"
 TALKER = "import sys\nfor n in range(5000): print(n, 'x' * 80)\nprint('said all', flush=True)\nsys.stdin.read()"

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from core.models import Generation
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import Generation
 from tests.cli.test_commands import refused, switchboard
 
 

@@ -15,11 +15,11 @@ from cli.finding import Finding
 from cli.main import main
 from cli.model_lists import is_listed, look_at_models, names_in, with_rest
 from cli.models import LocalServer
-from core.cooldown import Cooldowns, Rest
-from core.model_config import ModelCatalog, ModelConfig
-from core.providers import ErrorKind, ProviderError
-from tests.provider import nowhere
-from tests.valkey import Valkey
+from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.cooldown import Cooldowns, Rest
+from core.llm.providers.base import ErrorKind, ProviderError
+from tests.support.provider import nowhere
+from tests.support.valkey import Valkey
 
 KEY = "sk-hunter2hunter2"
 

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from cli.advice import ADVICE, advice, advised, explained, explanation
 from cli.main import main
-from core.model_config import ModelConfig
-from core.providers import ErrorKind, ProviderError
-from tests.provider import Handler, Manner, ProviderServer, nowhere
+from core.llm.catalog import ModelConfig
+from core.llm.providers.base import ErrorKind, ProviderError
+from tests.support.provider import Handler, Manner, ProviderServer, nowhere
 
 KEY = "sk-hunter2hunter2"
 

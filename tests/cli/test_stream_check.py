@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 from cli.main import main
 from cli.stream_check import Arrival, together
 from core.runtime import Runtime
-from tests.web_process import free_port
+from tests.support.web_process import free_port
 from web.app import create_app
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from core.providers import ErrorKind, FinishReason
+from core.llm.providers.base import ErrorKind, FinishReason
 from tests.e2e import test_page
 from tests.e2e.test_page import Visit
 

@@ -8,8 +8,8 @@ import pytest
 from redis import Redis
 
 from tests.e2e.system import System, running
-from tests.provider import ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
 
 CANARY = "canary5b1f77"
 ADDRESS = "203.0.113.77"

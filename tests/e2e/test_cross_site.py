@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.e2e.system import System
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 EVIL_PAGE = b"<!doctype html><title>Win a prize</title><body>"
 

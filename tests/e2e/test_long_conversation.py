@@ -12,12 +12,12 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from core.answers.token_size import USUAL, TokenSizes
+from core.generation.token_size import USUAL, TokenSizes
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
 from tests.e2e.system import OURS, ROOT, START_TIME, free_ports
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 DIGITS = "31415926535897932384" * 50
 """A digit is a token to this model: three times as many as are expected."""

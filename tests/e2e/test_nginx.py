@@ -11,14 +11,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from core.event_log import EventLog
-from core.session_service import Credential
-from tests.certificate import certify
-from tests.nginx import MISSING, Nginx, find_nginx
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from core.conversation.event_log import EventLog
+from core.sessions.service import Credential
+from tests.support.certificate import certify
+from tests.support.nginx import MISSING, Nginx, find_nginx
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import ROOT, WebProcess, free_port
 from tests.web.sse import ServerEvent, events
-from tests.web_process import ROOT, WebProcess, free_port
 
 CONNECTIONS = 8
 """How many one address may have here: few, so that a test can reach it."""

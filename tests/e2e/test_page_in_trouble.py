@@ -20,15 +20,15 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.event_log import keys
-from core.message import Message
+from core.conversation.event_log import keys
+from core.conversation.message import Message
 from tests.e2e import test_page
 from tests.e2e.system import System, running
 from tests.e2e.test_accounts_page import register
 from tests.e2e.test_page import Visit, Visitor, answers, ask, box, expect_answered, expect_same_as_server, questions
-from tests.nginx import MISSING, Nginx, find_nginx
-from tests.provider import STORY, ProviderServer
-from tests.web_process import free_port
+from tests.support.nginx import MISSING, Nginx, find_nginx
+from tests.support.provider import STORY, ProviderServer
+from tests.support.web_process import free_port
 
 visit = test_page.visit
 
@@ -36,7 +36,7 @@ LEASE = "2s"
 BUDGET = 3000
 """Tokens of an anonymous session in a day."""
 MODELS = {
-    # name: label, manner (tests/provider.py), more of the table
+    # name: label, manner (tests/support/provider.py), more of the table
     "good": ("Good", "good", ""),
     "patient": ("Good", "paused", ""),
     "single": ("Single", "paused", "max_concurrency = 1"),

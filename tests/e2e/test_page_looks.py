@@ -8,7 +8,7 @@ from tests.e2e.stage import Stage
 from tests.e2e.test_page import Visit, answers, box, questions
 from tests.e2e.test_page_in_trouble import shown
 from tests.e2e.test_page_thinking import LONGEST, fold, thoughts
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 visit = test_page.visit
 stage = test_page_thinking.stage

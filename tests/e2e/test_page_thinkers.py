@@ -13,7 +13,7 @@ from tests.e2e.system import System, running
 from tests.e2e.test_page import Visit, answers, ask
 from tests.e2e.test_page_in_trouble import choose, shown, under
 from tests.e2e.test_page_thinking import fold, thoughts
-from tests.provider import ANSWER, THOUGHT, ProviderServer
+from tests.support.provider import ANSWER, THOUGHT, ProviderServer
 
 visit = test_page.visit
 

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from tests.e2e.system import ROOT, START_TIME, STOP_TIME, System, running
-from tests.full_disk import SmallDisk, small_disk
-from tests.waiting import wait_for
+from tests.support.full_disk import SmallDisk, small_disk
+from tests.support.waiting import wait_for
 
 SWITCHBOARD = Path(sys.executable).with_name("switchboard")
 

@@ -22,11 +22,11 @@ from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.postgres import Postgres
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import WebProcess
+from tests.support.postgres import Postgres
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import WebProcess
 from tests.workers.local_process import OPTIONS, ROOT
 
 LEASE = 2.0

@@ -21,18 +21,18 @@ from uuid import UUID
 
 import pytest
 
-from core.answers.attempt import MAX_ATTEMPTS
 from core.errors import NothingToStop
+from core.generation.attempts import MAX_ATTEMPTS
 from core.limits.rate_limit import PREFIX
-from core.models import Generation, GenerationState, Session
-from core.session_service import Credential
+from core.sessions.service import Credential
+from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
 from tests.faults.reader import Reader
-from tests.postgres import Postgres
-from tests.provider import STORY, THOUGHT, ProviderServer
-from tests.told import Told
-from tests.waiting import wait_for
+from tests.support.postgres import Postgres
+from tests.support.provider import STORY, THOUGHT, ProviderServer
+from tests.support.told import Told
+from tests.support.waiting import wait_for
 
 RUNS = int(os.environ.get("SWITCHBOARD_FAULT_RUNS", "3"))
 FIRST = int(os.environ.get("SWITCHBOARD_FAULT_SEED", str(random.SystemRandom().randrange(10**6))))

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from core.event_log import keys
-from core.session_service import Credential
+from core.conversation.event_log import keys
+from core.sessions.service import Credential
 from tests.faults.reader import Reader, check
 from tests.faults.writer import Writer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import WebProcess
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import WebProcess
 
 SEED = int(os.environ.get("FAULTS_SEED", 0)) or random.SystemRandom().randrange(1, 1_000_000)
 ARRIVAL = 30.0

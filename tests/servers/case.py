@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.providers import ErrorKind, FinishReason, Usage
+from core.llm.providers.base import ErrorKind, FinishReason, Usage
 
 EVENTS: Mapping[str, str] = {"Content-Type": "text/event-stream"}
 JSON: Mapping[str, str] = {"Content-Type": "application/json"}

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from core.models import IS_LIVE, Generation, Session
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
+from core.stores.tables import IS_LIVE, Generation, Session
 from tests.servers.replay import AND_NOW, Replay, model_name
 from web.app import create_app
 

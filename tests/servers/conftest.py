@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.database import migrate
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.database import migrate
 from tests.conftest import new_user
 from tests.servers.chats import Chats
 from tests.servers.replay import Replay
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 
 @pytest.fixture(scope="session")

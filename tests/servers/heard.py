@@ -3,8 +3,8 @@
 import unicodedata
 from typing import NamedTuple
 
-from core.client_pool import ClientPool
-from core.providers import FinishReason, ProviderError, Turn, Usage
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import FinishReason, ProviderError, Turn, Usage
 
 QUESTION = [Turn("user", "Why?")]
 

@@ -15,8 +15,8 @@ import psutil
 
 from cli.model_server import weights_file
 from tests.servers.gguf import with_five_bits
-from tests.waiting import wait_for
-from tests.web_process import free_port
+from tests.support.waiting import wait_for
+from tests.support.web_process import free_port
 
 CONTEXT = 512
 """Tokens that both take."""

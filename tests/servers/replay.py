@@ -5,9 +5,9 @@ import random
 import re
 from collections.abc import Callable, Mapping
 
-from tests.provider import Handler, Manner, ProviderServer
 from tests.servers.case import LONGEST, Case
 from tests.servers.streams import CASES
+from tests.support.provider import Handler, Manner, ProviderServer
 
 AND_NOW = "And now?"
 """A question that every model here answers well."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import Case
 from tests.servers.chats import Chats
 from tests.servers.replay import GOOD, Replay
 from tests.servers.streams import CASES
-from web.answers import Message
+from web.schemas.responses import Message
 
 every_case = pytest.mark.parametrize("name", CASES)
 

@@ -4,9 +4,9 @@ import tomllib
 
 import pytest
 
-from core.client_pool import ClientPool
-from core.model_config import ModelCatalog
-from core.providers import ProviderError
+from core.llm.catalog import ModelCatalog
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import ProviderError
 from tests.servers.case import Case
 from tests.servers.heard import check_said, hear
 from tests.servers.replay import CUTS, GOOD, Replay, model_name

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from core.client_pool import ClientPool
-from core.model_config import ModelCatalog
-from core.providers import LARGEST_COUNT, FinishReason
+from core.llm.catalog import ModelCatalog
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import LARGEST_COUNT, FinishReason
 from tests.servers.case import CONCERNS_ALL, Case
 from tests.servers.chats import Chats
 from tests.servers.heard import check_said, hear

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from core.client_pool import ClientPool
-from core.model_config import ModelCatalog, ModelConfig
-from core.models import Session
-from core.providers import Turn
+from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import Turn
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
+from core.stores.tables import Session
 from tests.servers.real import CONTEXT, KEY, RealServer, dasllama, dasllama_path, llama_cpp, own_directory
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 SERVERS: dict[str, Callable[[Path], AbstractContextManager[RealServer]]] = {
     "llama.cpp": llama_cpp,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from core.providers import ErrorKind
+from core.llm.providers.base import ErrorKind
 from tests.e2e.browser import MISSING, find_chromium
 from tests.servers.case import Case
 from tests.servers.chats import Chats

@@ -13,16 +13,16 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from celery_config import QueueNames
-from core.database import migrate
-from core.presence import Presence
-from core.runs import Runs
+from core.messaging.consumers import Presence
+from core.operations.schedule import Runs
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from core.stores.database import migrate
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from core.event_log import keys
-from core.message import Message
-from core.session_service import Credential
-from tests.valkey import Valkey
-from tests.web.test_messages import WIDE
-from tests.web_process import WebProcess
+from core.conversation.event_log import keys
+from core.conversation.message import Message
+from core.sessions.service import Credential
+from tests.support.valkey import Valkey
+from tests.support.web_process import WebProcess
+from tests.web.api.test_messages import WIDE
 
 READS = 100
 UNLIMITED = {"SWITCHBOARD_LIMIT_READ": "off", "SWITCHBOARD_LIMIT_EXPORT": "off"}

@@ -9,10 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.event_log import keys
+from core.conversation.event_log import keys
+from core.conversation.transcript import Message
 from core.runtime import Runtime
-from core.transcript import Message
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 PASSWORD = "correct horse battery"
 BAD = ["\0", "\ud83d", "\udc00", "\x1b[2J", "\u202e", "\x9b", "\u2028"]

@@ -15,18 +15,18 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from core.clock import rfc3339
-from core.database import migrate
 from core.limits.rate import parse_rate
-from core.models import Session
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web.test_session import WORKERS_OWN, _answered
+from core.stores.database import migrate
+from core.stores.tables import Session
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.web.api.test_session import WORKERS_OWN, _answered
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 DEADLINE = 0.5
 """Seconds in which a request must be answered that can't be counted."""

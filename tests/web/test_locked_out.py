@@ -11,15 +11,15 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
+from core.auth import logins
+from core.auth.devices import Device
 from core.limits.rate import parse_rate
-from core.models import User
-from core.people import logins
-from core.people.devices import Device
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
+from core.stores.tables import User
+from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 PASSWORD = "correct horse battery staple"
 OTHER_PASSWORD = "four other words entirely"

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
-from tests.web.test_session import _answered, _create, _problem
+from tests.web.api.test_session import _answered, _create, _problem
 
 PASSWORD = "correct horse battery"
 

@@ -13,14 +13,14 @@ from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from core.limits.rate import SECOND, Rate
-from core.models import Base, Generation, Message, Session
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
-from tests.valkey import Valkey
-from tests.web.test_session import _create
+from core.stores.tables import Base, Generation, Message, Session
+from tests.support.valkey import Valkey
+from tests.web.api.test_session import _create
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 NOWHERE = "redis://127.0.0.1:1/0"
 PASSWORD = "correct horse battery"

@@ -9,14 +9,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.event_log import channel
+from core.conversation.event_log import channel
 from core.runtime import Runtime
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
+from tests.web.api.test_events import Listener
+from tests.web.api.test_session import _answered, _create
 from tests.web.sse import ServerEvent, events
-from tests.web.test_session import _answered, _create
-from tests.web.test_stream import Listener
 from web.app import create_app
-from web.parts import KEY
+from web.context import KEY
 
 PASSWORD = "correct horse battery"
 WORDS = "For the owner's ears only."
@@ -40,7 +40,7 @@ class Browser:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, web_runtime: Runtime) -> Iterator[Flask]:
     """An application that looks proofs up often, and to which no revocation is announced."""
-    monkeypatch.setattr("web.hub.VERIFY", 0.1)
+    monkeypatch.setattr("web.streaming.hub.VERIFY", 0.1)
     monkeypatch.setattr(web_runtime.revocations, "announce", lambda _: None)
     application = create_app(web_runtime)
     yield application

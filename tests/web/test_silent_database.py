@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import pytest
 from uuid_utils.compat import uuid7
 
+from core.auth.api_keys import ApiKeys
 from core.clock import SystemClock
-from core.event_log import EventLog, channel
-from core.models import User
-from core.people.api_keys import ApiKeys
-from core.session_service import Credential
-from tests.cable import Cable
-from tests.postgres import Postgres
-from tests.valkey import Valkey
-from tests.waiting import wait_for
-from tests.web_process import LIFETIME, WebProcess
+from core.conversation.event_log import EventLog, channel
+from core.sessions.service import Credential
+from core.stores.tables import User
+from tests.support.cable import Cable
+from tests.support.postgres import Postgres
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import LIFETIME, WebProcess
 
 ANSWERED = 1.0
 """Seconds within which everything is answered."""

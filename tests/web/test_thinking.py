@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.provider import ANSWER, THOUGHT, ProviderServer
-from tests.told import Told
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, THOUGHT, ProviderServer
+from tests.support.told import Told
+from tests.support.waiting import wait_for
+from tests.web.api.test_chat import _stream, _until_end
 from tests.web.sse import ServerEvent, events
-from tests.web.test_chat import _stream, _until_end
-from web.answers import Event, Export, Messages
+from web.schemas.responses import Event, Export, Messages
 
 
 def _told(events: list[Any], told: Told | None = None) -> Told:

@@ -16,12 +16,12 @@ from redis import Redis
 
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Broker, ValkeyProcess, Worker, WorkerProcess
 from web.commands import Commands
-from web.hub import Hub
+from web.streaming.hub import Hub
 
 
 @pytest.fixture(scope="package")
@@ -87,7 +87,7 @@ def celery_broker(valkey: Valkey) -> Broker:
 
 @pytest.fixture
 def celery_backend_cluster() -> None:
-    """None: replies are our own (core/replies.py)."""
+    """None: replies are our own (core/messaging/replies.py)."""
 
 
 @pytest.fixture(scope="package")

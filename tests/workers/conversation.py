@@ -8,13 +8,13 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from core.database import Database
-from core.event_log import Event
-from core.message import Message
-from core.models import Session
+from core.conversation.event_log import Event
+from core.conversation.message import Message
 from core.runtime import Runtime
-from core.session_service import Credential
-from tests.waiting import wait_for
+from core.sessions.service import Credential
+from core.stores.database import Database
+from core.stores.tables import Session
+from tests.support.waiting import wait_for
 from web.commands import Commands
 
 TERMINAL = ("done", "stopped", "failed")
@@ -22,7 +22,7 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold the lock that creating a session needs: who means to waits, up to core.database.PATIENCE."""
+    """Hold the lock that creating a session needs: who means to waits, up to core.stores.database.PATIENCE."""
     on_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as db:
         # A transaction begins with its first statement, and SQLite's, when it means to write, with the lock.

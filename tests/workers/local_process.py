@@ -18,9 +18,9 @@ from pytest_celery import CeleryTestBroker, CeleryTestWorker
 from redis import Redis
 
 from celery_config import QueueNames
-from core.presence import Presence
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from core.messaging.consumers import Presence
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = re.compile(r"SWITCHBOARD_|(DATABASE_URL|REDIS_URL|BROKER_URL|PORT)$")

@@ -13,11 +13,11 @@ from redis import Redis
 
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
-from core.models import Generation, Session
-from core.replies import Reply
+from core.messaging.replies import Reply
 from core.runtime import Runtime
-from core.session_service import Credential
-from tests.waiting import wait_for
+from core.sessions.service import Credential
+from core.stores.tables import Generation, Session
+from tests.support.waiting import wait_for
 from tests.workers.conversation import TERMINAL, Conversation, locked
 from tests.workers.local_process import Worker
 from web.commands import Commands

@@ -7,10 +7,10 @@ from celery import Celery
 from sqlalchemy import update
 
 from celery_config import TaskNames, beat_schedule
-from core.last_check import KEPT
-from core.models import Generation
+from core.operations.last_check import KEPT
 from core.runtime import Runtime
-from tests.waiting import wait_for
+from core.stores.tables import Generation
+from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Worker
 

@@ -10,16 +10,16 @@ import pytest
 from celery import Celery
 
 from celery_config import QueueNames
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.provider import ProviderServer
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.provider import ProviderServer
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import WorkerProcess
 from web.commands import Commands
-from web.hub import Hub
+from web.streaming.hub import Hub
 
 
 class Alone:

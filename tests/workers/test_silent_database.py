@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from celery_config import QueueNames
-from core.database import PATIENCE
 from core.errors import Unavailable
-from core.presence import Presence
+from core.messaging.consumers import Presence
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
 from core.settings import Settings
-from tests.postgres import Postgres
-from tests.waiting import wait_for
+from core.stores.database import PATIENCE
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 from tests.workers.local_process import Worker, WorkerProcess
 from web.commands import Commands
 

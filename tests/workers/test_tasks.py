@@ -16,14 +16,14 @@ from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
-from core.event_log import keys
-from core.models import Generation, Session
-from core.replies import Reply
+from core.conversation.event_log import keys
+from core.messaging.replies import Reply
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
+from core.stores.tables import Generation, Session
 from tests.conftest import new_user
-from tests.provider import ANSWER, ProviderServer
-from tests.waiting import wait_for
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation, locked
 from tests.workers.local_process import Worker
 from web.commands import Commands

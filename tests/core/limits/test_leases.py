@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import RateLimited, Unavailable
 from core.limits.leases import Leases
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 LONG = timedelta(seconds=60)
 SHORT = timedelta(seconds=0.2)

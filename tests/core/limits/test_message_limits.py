@@ -12,16 +12,16 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from core.errors import GenerationInProgress, RateLimited, SessionExpired, SessionInvalid, Unavailable
-from core.generation import Accepted
+from core.generation.service import Accepted
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
-from core.models import Generation, Message, Session
 from core.runtime import Runtime
-from core.session_service import Credential
+from core.sessions.service import Credential
+from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
-from tests.core.test_generation import _in_thread
-from tests.provider import ProviderServer
-from tests.waiting import wait_for
+from tests.core.generation.test_service import _in_thread
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
 
 LEASES = f"{PREFIX}concurrent:*"
 

@@ -15,8 +15,8 @@ from core.errors import RateLimited, Unavailable
 from core.limits import open_streams
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
-from tests.valkey import Valkey
-from tests.waiting import wait_for
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 LIMITS = StreamLimits(per_session=2, per_user=3, per_address=5)
 ADDRESS = "192.0.2.7"

@@ -18,7 +18,7 @@ from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import CHARGE, PREFIX, SETTLE, Bucket, Decision, RateLimiter
 from core.runtime import Runtime
 from core.settings import Settings
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 HOURLY = Rate(20, 3600 * SECOND, 5)
 DAILY = Rate(500, 86_400 * SECOND, 100)

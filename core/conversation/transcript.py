@@ -1,0 +1,172 @@
+"""The words of a conversation: in SQL for owned sessions; in Redis only, as long as the session, for others."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain
+from typing import NamedTuple
+from uuid import UUID
+
+from redis import Redis
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session as DatabaseSession
+
+from core.conversation.event_log import Position, Written, keys
+from core.conversation.message import Message, whole_seconds
+from core.conversation.words import Words, WordsInRedis, WordsInSql
+from core.stores import tables
+from core.stores.database import Database
+
+PAGE = 50
+"""Messages in a page, unless a reader asks for another number."""
+PAGE_BYTES = 1_000_000
+"""Bytes of JSON in a page, about (core/conversation/message.py says how they are counted): it ends early rather
+than be longer, but has at least one message, and one may have a million characters."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A page of messages, oldest first, and the place in the log that they reflect. The newest page ends with the
+    answer that is being written."""
+
+    messages: Sequence[Message]
+    cursor: Position | None
+    """Events after this one are not in the messages yet. None: nothing has happened."""
+    before: str | None = None
+    """The message before which the next older page ends. None: there is none."""
+
+
+class _Moment(NamedTuple):
+    """What of a conversation changes, read in one step."""
+
+    unfinished: Message | None
+    cursor: Position | None
+    finished: Words
+    """All messages but the unfinished one, as they were then."""
+
+
+def newest_that_fit(messages: Iterable[Message], limit: int, size: int = PAGE_BYTES) -> tuple[list[Message], bool]:
+    """Of messages that come newest first, as many as a page of at most `limit` and about `size` bytes has, oldest
+    first, and whether there are more. No more than one beyond the page is taken from `messages`."""
+    page: list[Message] = []
+    for message in messages:
+        size -= message.size()
+        if page and (size < 0 or len(page) == limit):
+            return page[::-1], True
+        page.append(message)
+    return page[::-1], False
+
+
+class Transcript:
+    """Reads and keeps conversations."""
+
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self._database = database
+        self._redis = redis
+
+    def read(self, session: tables.Session, before: UUID | None = None, limit: int = PAGE) -> Conversation:
+        """The newest page of the conversation or, with `before`, the page that ends before that message; at one
+        moment, so that going on from its cursor repeats and misses nothing. Raises UnknownMessage."""
+        moment = self._moment(session)
+        page, more = newest_that_fit(_newest_first(moment, before), limit)
+        return Conversation(page, moment.cursor, page[0].id if more else None)
+
+    def newest_first(self, session: tables.Session) -> Iterator[Message]:
+        """All messages, read as they are taken."""
+        return _newest_first(self._moment(session), None)
+
+    def oldest_first(self, session: tables.Session) -> Iterator[Message]:
+        """All messages as they are at this call, read as they are taken."""
+        moment = self._moment(session)
+        return chain(moment.finished.oldest_first(), [moment.unfinished] if moment.unfinished else [])
+
+    def keep(self, message: "Message", session_id: UUID, db_session: DatabaseSession) -> None:
+        """Keep a message of an owned session, in the caller's transaction; a later state of it replaces an earlier.
+
+        Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
+        """
+        db_session.merge(
+            tables.Message(
+                id=UUID(message.id),
+                session_id=session_id,
+                role=message.role,
+                text=message.text,
+                model=message.model,
+                state=message.state,
+                html=message.html,
+                finish_reason=message.finish_reason,
+                thinking=message.thinking,
+                thinking_seconds=message.thinking_seconds,
+                problem=message.problem,
+                created_at=datetime.fromisoformat(message.created_at),
+            )
+        )
+
+    def take_back(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
+        """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""
+        taken = delete(tables.Message).where(tables.Message.id == message_id).returning(tables.Message.id)
+        if db_session.scalar(taken) is None:
+            return False
+        left = select(tables.Message.id).where(tables.Message.session_id == session_id).limit(1)
+        return db_session.scalar(left) is None
+
+    def anonymous_words(self, session_id: UUID) -> list["Message"]:
+        """The finished messages of an anonymous session."""
+        return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id).words, 0, -1)]
+
+    def _moment(self, session: tables.Session) -> _Moment:
+        at = keys(session.id)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.llen(at.words)
+            pipe.hmget(at.meta, ["epoch", "offset", "answer", "thought_for"])
+            pipe.mget(at.partial, at.thinking)
+            count, (epoch, offset, answer, thought_for), (text, thinking) = pipe.execute()
+        unfinished = None if answer is None else _unfinished(answer, _written(text, thinking, thought_for))
+        cursor = None if epoch is None else Position(epoch, int(offset))
+        if session.anonymous:
+            return _Moment(unfinished, cursor, WordsInRedis(self._redis, session.id, count))
+        # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
+        # both; the unfinished one goes with the cursor. Finished words in Redis are those of a claimed session's
+        # time without an owner: SQL has them too.
+        passed_over = None if unfinished is None else UUID(unfinished.id)
+        return _Moment(unfinished, cursor, WordsInSql(self._database, session.id, passed_over))
+
+    def written(self, session_id: UUID, generation_id: UUID) -> Written:
+        """What a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
+        at = keys(session_id)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(at.meta, ["generation", "thought_for"])
+            pipe.mget(at.partial, at.thinking)
+            (current, thought_for), (text, thinking) = pipe.execute()
+        if current != str(generation_id):
+            return self.snapshot(generation_id)
+        return _written(text, thinking, thought_for)
+
+    def snapshot(self, generation_id: UUID) -> Written:
+        """What SQL has of an answer: of an owned session's, what it was a moment ago."""
+        with self._database.reading() as db:
+            message = db.get(tables.Message, generation_id)
+        if message is None:
+            return Written()
+        return Written(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
+
+
+def _written(text: str | None, thinking: str | None, thought_for: str | None) -> Written:
+    return Written(text or "", thinking or "", int(thought_for or 0))
+
+
+def _unfinished(answer: str, written: Written) -> Message:
+    return replace(
+        Message.load(answer),
+        text=written.text,
+        thinking=written.thinking or None,
+        thinking_seconds=whole_seconds(written.thinking, written.thought_for),
+    )
+
+
+def _newest_first(moment: _Moment, before: UUID | None) -> Iterator[Message]:
+    unfinished = moment.unfinished
+    if unfinished is not None and str(before) == unfinished.id:
+        return moment.finished.newest_first()
+    newest = [unfinished] if unfinished is not None and before is None else []
+    return chain(newest, moment.finished.newest_first(before))

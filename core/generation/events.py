@@ -1,0 +1,200 @@
+"""Writes an answer's events into its session's log, and begins the log anew when Redis has lost it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.clock import Clock, rfc3339
+from core.conversation.event_log import LAST, NO_THOUGHT, EventLog, LogLost, Producer, Thought, Written
+from core.conversation.message import Message, MessageState
+from core.conversation.transcript import Transcript
+from core.generation.attempts import Attempt, Attempts, Lost, change, lock_session
+from core.stores.database import Database
+from core.stores.tables import GenerationState, Session
+
+
+class AnswerLog:
+    """The events of attempts. All methods raise Fenced when a newer attempt writes, and Lost when the session or the
+    row is no longer the attempt's."""
+
+    def __init__(
+        self, database: Database, attempts: Attempts, log: EventLog, transcript: Transcript, clock: Clock
+    ) -> None:
+        self._database = database
+        self._attempts = attempts
+        self._log = log
+        self._transcript = transcript
+        self._clock = clock
+
+    def take_over(self, attempt: Attempt) -> None:
+        """Refuse what earlier attempts may still send, and learn what they have written."""
+        try:
+            attempt.go_on_from(self._log.take_over(attempt.session_id, attempt.generation_id, attempt.number))
+        except LogLost:
+            # Only whoever owns the row may begin it anew, so that no two do.
+            self._attempts.renew(attempt)
+            attempt.go_on_from(self._transcript.snapshot(attempt.generation_id))
+            self._begin_anew(attempt)
+            self._say_again(attempt)
+
+    def append(
+        self,
+        attempt: Attempt,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        text: str = "",
+        thinking: str = "",
+        forgets: bool = False,
+    ) -> None:
+        """Tell of something that has happened to the answer. With `forgets`, there is no thinking from before it."""
+        try:
+            self._append(attempt, kind, data, text=text, thinking=thinking, forgets=forgets)
+        except LogLost:
+            self._attempts.renew(attempt)
+            self._restore(attempt)
+            self._append(attempt, kind, data, text=text, thinking=thinking, forgets=forgets)
+
+    def append_delta(self, attempt: Attempt, text: str) -> None:
+        """Tell of the next words. Stale thinking that nothing has replaced by now goes first: it was for a request
+        that was given up, and not for them."""
+        if attempt.thinking.stale and attempt.thinking.text:
+            self.append(attempt, "thinking", {"at": 0, "text": ""}, forgets=True)
+            attempt.thinking.forget()
+        attempt.thinking.stale = False
+        self.append(attempt, "delta", {"at": len(attempt.text), "text": text}, text=text)
+        attempt.text += text
+
+    def append_thinking(self, attempt: Attempt, thinking: str) -> None:
+        """Tell of what the model says to itself next; or first, if it begins again."""
+        stale = attempt.thinking.stale
+        data = {"at": 0 if stale else len(attempt.thinking.text), "text": thinking}
+        self.append(attempt, "thinking", data, thinking=thinking, forgets=stale)
+        attempt.thinking.add(thinking)
+
+    def append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
+        """Tell of another worker or model that carries on, and how much of the thinking stays: all, if there are
+        words of the answer; else it begins again."""
+        stays = len(attempt.thinking.text) if attempt.text else 0
+        self.append(attempt, kind, {**data, "thinking": stays}, forgets=not stays)
+        if not stays:
+            attempt.thinking.forget()
+
+    def append_end(
+        self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, *, retracts: str | None = None
+    ) -> None:
+        """Tell of the end, with an anonymous session's finished answer; `retracts` is the id of the question that is
+        taken back, and then its answer is not kept. Who calls has won the row's last transition."""
+        try:
+            self._append_end(attempt, kind, data, answer, retracts)
+        except LogLost:
+            self._restore(attempt)
+            self._append_end(attempt, kind, data, answer, retracts)
+        if not (attempt.text or attempt.thinking.text):  # the log may have kept in mind the end of what had not begun
+            self._close_if_gone(attempt)
+
+    def message(self, attempt: Attempt, state: MessageState, model: str | None = None) -> Message:
+        """The answer as it is now."""
+        return Message(
+            str(attempt.generation_id),
+            "assistant",
+            attempt.text,
+            model or attempt.model,
+            state,
+            rfc3339(self._clock.now()),
+            thinking=attempt.thinking.text or None,
+            thinking_seconds=attempt.thinking.seconds,
+        )
+
+    def keep_snapshot(self, attempt: Attempt) -> None:
+        """Keep what there is of an owned session's answer in SQL. Raises Unavailable too."""
+        if attempt.anonymous or not (attempt.text or attempt.thinking.text):
+            return
+        with self._database.writing() as db:
+            lock_session(db, attempt.session_id)
+            if not change(db, attempt, state=GenerationState.RUNNING):  # and holds it until the commit
+                raise Lost
+            self._transcript.keep(self.message(attempt, "streaming"), attempt.session_id, db)
+
+    def _append(
+        self,
+        attempt: Attempt,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        text: str = "",
+        thinking: str = "",
+        forgets: bool = False,
+        before: Written | None = None,
+    ) -> None:
+        """`before`: what of the answer is in the log already, if that is not all."""
+        there = _told(attempt) if before is None else before
+        self._log.append(
+            attempt.session_id,
+            kind,
+            {"generation_id": str(attempt.generation_id), **data},
+            expires_at=attempt.keep_until,
+            producer=attempt.next(),
+            role="write",
+            text=text,
+            written=_bytes(there.text),
+            thought=Thought(thinking, _bytes(there.thinking), forgets, attempt.thinking.milliseconds),
+        )
+
+    def _append_end(
+        self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, retracts: str | None
+    ) -> None:
+        self._log.append(
+            attempt.session_id,
+            kind,
+            {"generation_id": str(attempt.generation_id), **data},
+            expires_at=attempt.keep_until,
+            producer=Producer(attempt.generation_id, attempt.number, LAST),
+            role="end",
+            word=answer.dump() if attempt.anonymous and retracts is None else "",
+            retracts=retracts or "",
+            written=_bytes(attempt.text),
+            thought=NO_THOUGHT._replace(before=_bytes(attempt.thinking.text)),
+        )
+
+    def _restore(self, attempt: Attempt) -> None:
+        """Begin the log anew, with all that its readers have seen."""
+        self._begin_anew(attempt)
+        self._append(attempt, "started", {"model": attempt.model, "attempt": attempt.number}, before=Written())
+        self._say_again(attempt)
+
+    def _say_again(self, attempt: Attempt) -> None:
+        text, thinking = attempt.text, attempt.thinking.text
+        if thinking:
+            self._append(attempt, "thinking", {"at": 0, "text": thinking}, thinking=thinking, before=Written())
+        if text:
+            before = Written(thinking=thinking)
+            self._append(attempt, "delta", {"at": 0, "text": text}, text=text, before=before)
+
+    def _begin_anew(self, attempt: Attempt) -> None:
+        answer = replace(self.message(attempt, "streaming"), text="", thinking=None, thinking_seconds=None)
+        self._log.begin_anew(
+            attempt.session_id,
+            attempt.generation_id,
+            attempt.number,
+            expires_at=attempt.keep_until,
+            answer=answer.dump(),
+        )
+        self._close_if_gone(attempt)
+
+    def _close_if_gone(self, attempt: Attempt) -> None:
+        """Who deletes a session deletes its row first and then its log. Was that just now, then this log is ours to
+        delete: nothing of the session stays. Raises Lost then."""
+        with self._database.reading() as db:
+            gone = db.get(Session, attempt.session_id) is None
+        if gone:
+            self._log.close(attempt.session_id, "deleted")
+            raise Lost
+
+
+def _told(attempt: Attempt) -> Written:
+    return Written(attempt.text, attempt.thinking.text)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())

@@ -1,0 +1,46 @@
+"""How many tokens each model really takes, where its server has named fewer than its table: shared by all workers."""
+
+from contextlib import suppress
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from core.generation.context_window import Figures
+
+SMALLEST = 256
+"""Tokens. No model takes fewer; a server that says so speaks of something else."""
+KEPT = 24 * 3600
+"""Seconds. Then a server that has been given a larger context since is asked with more, once."""
+
+
+class KnownLimits:
+    """A number for each model, in Redis. Without Redis each conversation finds it out by itself."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def of(self, model: str) -> int | None:
+        """What its server has named."""
+        try:
+            known = int(str(self._redis.get(_key(model))))
+        except (RedisError, ValueError):
+            return None
+        return known if known >= SMALLEST else None
+
+    def learn(self, model: str, figures: Figures) -> None:
+        """The server has refused a conversation with these."""
+        tokens, limit = figures
+        if tokens is not None and limit is not None and tokens > limit >= SMALLEST:
+            with suppress(RedisError):
+                self._redis.set(_key(model), limit, ex=KEPT)
+
+    def took(self, model: str, prompt_tokens: int) -> None:
+        """The server has answered a prompt of so many."""
+        known = self.of(model)
+        if known is not None and prompt_tokens > known:
+            with suppress(RedisError):
+                self._redis.delete(_key(model))
+
+
+def _key(model: str) -> str:
+    return f"sb:token-limit:{model}"

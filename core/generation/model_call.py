@@ -1,0 +1,89 @@
+"""Has one model answer, or write the rest; with another form or less of the conversation, if it must be."""
+
+import logging
+import time
+from threading import Event as Flag
+from uuid import UUID
+
+from core.generation.attempts import Attempt
+from core.generation.chunk_reader import Pump
+from core.generation.deadlines import Patience
+from core.generation.events import AnswerLog
+from core.generation.heartbeat import LOOK, Keeper
+from core.generation.intake import Intake
+from core.generation.prompts import Asking, Prompts
+from core.generation.usage import credible
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import FinishReason, ProviderError
+
+logger = logging.getLogger(__name__)
+
+COALESCE = 0.002
+"""Seconds, for each answer that this process writes, over which text is gathered into one event: a lone reader sees
+each token as it comes, and many share what the process can do. The first token does not wait."""
+LONGEST_COALESCE = 0.04
+
+
+class ModelCalls:
+    """Of this process."""
+
+    def __init__(self, pool: ClientPool, prompts: Prompts, answers: AnswerLog, stopping: Flag) -> None:
+        """`stopping`: set when the process has been told to stop."""
+        self._pool = pool
+        self._prompts = prompts
+        self._answers = answers
+        self._stopping = stopping
+        self._live: set[UUID] = set()
+
+    def answer(self, attempt: Attempt, model: str, keeper: Keeper) -> FinishReason:
+        """Have the model answer, and tell it; why the answer ended. Raises ProviderError, for a conversation that is
+        too long still TooLong."""
+        about = {"generation_id": str(attempt.generation_id)}
+        asking = self._prompts.begin(attempt, model)
+        self._live.add(attempt.generation_id)
+        try:
+            while True:
+                written = len(attempt.text)
+                try:
+                    return self._stream(attempt, model, asking, keeper)
+                except ProviderError as error:
+                    if len(attempt.text) > written:
+                        asking.broke_off(error)
+                    else:
+                        asking.failed(error)
+                    logger.info("%s is asked otherwise after: %s, it said: %s", model, error, error.said, extra=about)
+        finally:
+            self._live.discard(attempt.generation_id)
+
+    def _stream(self, attempt: Attempt, model: str, asking: Asking, keeper: Keeper) -> FinishReason:
+        """Stream what one request brings into the log; why it ended. Raises ProviderError."""
+        config = self._pool.config(model)
+        whole = not attempt.text
+        attempt.thinking.stale = whole
+        pump = Pump(self._pool.open(model, asking.turns))
+        patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
+        intake = Intake(attempt.text, attempt.thinking, patience, prefilled=asking.prefilled)
+        try:
+            while True:
+                heard = intake.take(pump.take(wait=LOOK), time.monotonic())
+                if heard.thinking:
+                    self._answers.append_thinking(attempt, heard.thinking)
+                if heard.text:
+                    self._answers.append_delta(attempt, heard.text)
+                if heard.error is not None:
+                    raise heard.error
+                if heard.finish_reason is not None:
+                    if heard.told_as is not None:
+                        about = {"generation_id": str(attempt.generation_id)}
+                        logger.warning(
+                            "%s ended: %s, it said: %s", model, heard.told_as, heard.told_as.said, extra=about
+                        )
+                    asking.answered(heard.usage)
+                    if whole and heard.usage is not None:
+                        attempt.reported = credible(heard.usage, attempt.shown)
+                    return heard.finish_reason
+                keeper.look()
+                if heard.thinking or heard.text:
+                    self._stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
+        finally:
+            pump.abort()

@@ -1,0 +1,157 @@
+"""What a model is asked with: as much of the conversation as fits into its context, and less when it takes less."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from core.conversation.message import Message
+from core.conversation.transcript import Transcript
+from core.errors import GenerationLost
+from core.generation import usage
+from core.generation.attempts import Attempt, Lost
+from core.generation.context_window import Figures, Fitting, Window
+from core.generation.form import Form, milder
+from core.generation.history import Prompt, fit
+from core.generation.known_limits import KnownLimits
+from core.generation.token_size import TokenSizes
+from core.llm.client_pool import ClientPool
+from core.llm.providers.base import ErrorKind, ProviderError, Turn, Usage
+from core.stores.database import Database
+from core.stores.tables import Session
+
+LOST = "The conversation has been lost. Please ask again."
+
+
+class Prompts:
+    """Of all answers."""
+
+    def __init__(
+        self,
+        database: Database,
+        transcript: Transcript,
+        pool: ClientPool,
+        token_sizes: TokenSizes,
+        known_limits: KnownLimits,
+    ) -> None:
+        self._database = database
+        self._transcript = transcript
+        self._pool = pool
+        self.token_sizes = token_sizes
+        self.known_limits = known_limits
+
+    def begin(self, attempt: Attempt, model: str) -> "Asking":
+        """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
+        is not known any more, and Lost when the session is gone."""
+        return Asking(self, attempt, model)
+
+    def fitting(self, model: str) -> Fitting:
+        """How much of a conversation the model is asked with at first."""
+        config = self._pool.config(model)
+        window = Window.of(config, self.token_sizes.of(model), self.known_limits.of(model))
+        return Fitting(window, config.label, self._pool.system_prompt)
+
+    def form(self, model: str) -> Form:
+        """How the model is told a conversation at first."""
+        return Form(self._pool.config(model).prefill)
+
+    def make(self, attempt: Attempt, model: str, window: Window, form: Form) -> Prompt:
+        """The conversation, and what there is of the answer."""
+        prompt = fit(
+            window,
+            self._pool.system_prompt,
+            self._conversation(attempt),
+            attempt.text,
+            form=form,
+            system_turn="system" not in self._pool.config(model).omit,
+        )
+        if prompt is None:
+            raise GenerationLost(LOST)
+        if not attempt.text or not attempt.prompt_tokens:
+            attempt.prompt_tokens = usage.prompt(prompt.question)
+        return prompt
+
+    def _conversation(self, attempt: Attempt) -> Iterator[Message]:
+        """From the question backwards, read as it is taken."""
+        with self._database.reading() as db:
+            session = db.get(Session, attempt.session_id)
+        if session is None:
+            raise Lost
+        answer = str(attempt.generation_id)
+        before = (message for message in self._transcript.newest_first(session) if message.id != answer)
+        newest = next(before, None)
+        # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
+        if newest is None or (session.anonymous and newest.role != "user"):
+            raise GenerationLost(LOST)
+        return chain([newest], before)
+
+
+class Asking:
+    """One model that is asked with another form of a conversation, or less and less of it, until it takes it."""
+
+    def __init__(self, prompts: Prompts, attempt: Attempt, model: str) -> None:
+        self._prompts = prompts
+        self._attempt = attempt
+        self._model = model
+        self._fitting = prompts.fitting(model)
+        self._form = prompts.form(model)
+        self._prompt = self._make()
+        if attempt.text and attempt.failure is not None:
+            self._leave_out_after(attempt.failure)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """What to ask with now."""
+        return self._prompt.turns
+
+    @property
+    def prefilled(self) -> bool:
+        """Whether the last turn is the answer's beginning, for the server to continue."""
+        return self.turns[-1].role == "assistant"
+
+    def failed(self, error: ProviderError) -> None:
+        """The model has given no word of an answer to that. Raises the error to be told when it is not to be asked
+        again: TooLong for what is too long, else the same."""
+        if error.kind is ErrorKind.TOO_LONG:
+            self._narrow(error)
+            self._prompt = self._make()
+            return
+        before = self._prompt
+        while self._prompt == before:
+            form = milder(self._form, error, prefilled=self.prefilled, doubtful=before.doubtful)
+            if form is None:
+                raise error
+            self._form = form
+            self._prompt = self._make()
+
+    def broke_off(self, error: ProviderError) -> None:
+        """The model has failed after words of an answer to that. Raises the same error when there is nothing that who
+        goes on need not be told."""
+        if not self._leave_out_after(error):
+            raise error
+
+    def answered(self, counted: Usage | None) -> None:
+        """The provider has answered, and may have counted."""
+        if counted is not None and usage.prompt_is_credible(counted.prompt_tokens, usage.prompt(self.turns)):
+            self._learn(counted.prompt_tokens)
+            self._prompts.known_limits.took(self._model, counted.prompt_tokens)
+
+    def _leave_out_after(self, error: ProviderError) -> bool:
+        """Told the same, who goes on might break off again. Whether there was something to leave out."""
+        before = self._prompt
+        form = milder(self._form, error, prefilled=False, doubtful=before.doubtful)
+        if form is None:
+            return False
+        self._form = form
+        self._prompt = self._make()
+        return self._prompt.question != before.question
+
+    def _narrow(self, refusal: ProviderError) -> None:
+        self._prompts.known_limits.learn(self._model, Figures.of(refusal, self.turns))
+        if self._prompt.least and refusal.prompt_tokens:  # else it is asked again, and counts again
+            self._learn(refusal.prompt_tokens)
+        self._fitting.refused(self.turns, refusal, least=self._prompt.least)
+
+    def _make(self) -> Prompt:
+        return self._prompts.make(self._attempt, self._model, self._fitting.window, self._form)
+
+    def _learn(self, prompt_tokens: int) -> None:
+        self._prompts.token_sizes.learn(self._model, self._fitting.window, self.turns, prompt_tokens)

@@ -1,0 +1,95 @@
+"""Looks after generations whose worker is gone: hands them on, or ends them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from core.clock import Clock
+from core.conversation.removals import Removals
+from core.errors import GenerationLost
+from core.generation.attempts import MAX_ATTEMPTS, Attempts
+from core.generation.finalizer import End, Endings
+from core.generation.scheduler import Line
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState
+
+BATCH = 500
+NOBODY_CAME = GenerationLost("No worker was free to answer in time. Please ask again.")
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """What one look found."""
+
+    handed_on: tuple[UUID, ...]
+    """Generations that are queued again; the caller sends their tasks."""
+    waiting: tuple[UUID, ...]
+    """Others that wait. The caller sends tasks for them too, which are not wanted for longer than until the next
+    look: their own may have been lost, or have come when there was no slot for them."""
+    ended: int
+    told: int
+
+
+class Reaper:
+    """Runs on a schedule. Two at once do no harm: every transition has one winner."""
+
+    def __init__(
+        self,
+        database: Database,
+        attempts: Attempts,
+        line: Line,
+        endings: Endings,
+        removals: Removals,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._removals = removals
+        self._attempts = attempts
+        self._line = line
+        self._endings = endings
+        self._clock = clock
+
+    def reap(self) -> Reaped:
+        """Hand on what has lapsed, end what has been tried often enough or nobody picked up, tell of ends that came
+        while Redis was away, and remove what could not be removed then."""
+        lapsed, untold = self._find(self._attempts.lease)
+        waiting = self._line.waiting()
+        handed_on = []
+        ended = 0
+        for generation_id in lapsed:
+            if self._attempts.hand_on_lapsed(generation_id):
+                handed_on.append(generation_id)
+            else:
+                ended += self._end(generation_id)
+        for generation_id in untold:
+            self._endings.tell(generation_id, rendered=True)
+        self._removals.drain()
+        self._line.tell()
+        return Reaped(tuple(handed_on), tuple(waiting), ended, len(untold))
+
+    def _find(self, lease: timedelta) -> tuple[list[UUID], list[UUID]]:
+        now = self._clock.now()
+        with self._database.reading() as db:
+            # What somebody holds a lock on is left for the next look: one frozen worker must not hold up the others'.
+            lapsed = (
+                select(Generation.id).where(IS_LIVE, Generation.lease_until < now).with_for_update(skip_locked=True)
+            )
+            untold = select(Generation.id).where(Generation.untold.is_not(None), Generation.finished_at < now - lease)
+            return list(db.scalars(lapsed.limit(BATCH))), list(db.scalars(untold.limit(BATCH)))
+
+    def _end(self, generation_id: UUID) -> bool:
+        lapsed = Generation.lease_until < self._clock.now()
+        ways = (
+            (End(GenerationState.STOPPED), Generation.stop_requested.is_(True)),
+            (_failed(NOBODY_CAME), Generation.state == GenerationState.QUEUED),
+            (_failed(GenerationLost()), Generation.attempt >= MAX_ATTEMPTS),
+        )
+        return any(
+            self._endings.end_from_outside(generation_id, end, lapsed, when, rendered=True) for end, when in ways
+        )
+
+
+def _failed(error: GenerationLost) -> End:
+    return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)

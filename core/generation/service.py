@@ -1,0 +1,316 @@
+"""GenerationService: accepts a message, stops its answer, tells what is live.
+
+A generation is a row with one owner at a time and exactly one end. Every transition is a compare-and-set in SQL;
+who wins it, and nobody else, writes the event that tells of it. Below, in core/generation/, the answer is written
+(writer.py) and ended (ending.py), and those whose worker is gone are looked after (reaper.py).
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from redis.exceptions import RedisError
+from sqlalchemy import exc as sql_exc
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session as DatabaseSession
+from uuid_utils.compat import uuid7
+
+from core.clock import Clock, born_at, rfc3339
+from core.conversation.event_log import EndedBefore, EventLog, Position
+from core.conversation.message import Message
+from core.conversation.removals import Removals
+from core.conversation.transcript import Transcript
+from core.errors import (
+    GenerationInProgress,
+    GenerationLost,
+    MessageTooLarge,
+    NothingToStop,
+    RateLimited,
+    SessionInvalid,
+)
+from core.generation import usage
+from core.generation.attempts import ENTRY, keep_log_until
+from core.generation.finalizer import RETRACTS, End, Endings
+from core.generation.scheduler import LONGEST_WAIT, Line, place
+from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
+from core.limits.status import Standing
+from core.llm.client_pool import ClientPool
+from core.sessions.service import SessionService, is_held_as
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
+from core.text.characters import one_line, storable
+
+ADMISSION = timedelta(seconds=3)
+"""How long it may take from a generation's id to its row, and from there to its place in the line, for a front end
+that lives: what it asks of its stores on the way has less than a second each."""
+MAX_MESSAGE = 32 * 1024
+"""Bytes of UTF-8 in one message."""
+TITLE = 60
+"""Characters of a first message that become the session's title."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A message that will be answered."""
+
+    session_id: UUID
+    generation_id: UUID
+    position: int
+    """How many generations wait before this one."""
+    before: Position
+    """The place in the log just before the generation's first event."""
+    standings: Sequence[Standing]
+    """How its owner stands with the limits."""
+
+    def describe(self) -> dict[str, Any]:
+        """As the wire has it."""
+        return {
+            "session_id": str(self.session_id),
+            "generation_id": str(self.generation_id),
+            "state": GenerationState.QUEUED,
+            "position": self.position,
+            "events": "/chat/sse",
+        }
+
+
+class GenerationService:
+    """Answers, as the front end sees them."""
+
+    def __init__(
+        self,
+        database: Database,
+        sessions: SessionService,
+        endings: Endings,
+        removals: Removals,
+        line: Line,
+        log: EventLog,
+        transcript: Transcript,
+        limits: MessageLimits,
+        pool: ClientPool,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._endings = endings
+        self._removals = removals
+        self._line = line
+        self._log = log
+        self._transcript = transcript
+        self._limits = limits
+        self._pool = pool
+        self._clock = clock
+
+    def accept(self, session: Session, message: str, generation_id: UUID | None = None) -> Accepted:
+        """Take a message of a validated session: a row, and the event `queued` with the words.
+
+        Idempotent by `generation_id`: a second call with the same one takes nothing more. Raises MessageTooLarge,
+        GenerationInProgress, RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what
+        the first call took will never be answered; then nothing stays. The caller wakes a worker; if it can't, the
+        reaper does.
+        """
+        message = storable(message)
+        check_size(message)
+        now = self._clock.now()
+        question = Message(str(uuid7()), "user", message, None, "complete", rfc3339(now))
+        generation = Generation(
+            id=generation_id or uuid7(),
+            session_id=session.id,
+            model=self._sessions.current_model(session),
+            question_id=UUID(question.id),
+            state=GenerationState.QUEUED,
+            attempt=0,
+            stop_requested=False,
+            lease_until=now + ENTRY,
+            created_at=now,
+        )
+        with self._database.reading() as db:
+            known = db.get(Generation, generation.id)
+        if known is not None and not _is_halfway(known):
+            if _never_begun(known):
+                raise GenerationLost("The message was taken but could not be answered. Please send it again.")
+            return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
+        standings: Sequence[Standing] = ()
+        if known is not None:  # the first call died, or was not told that its row is there
+            generation, question = known, replace(question, id=str(known.question_id))
+            with self._database.reading() as db:
+                turn = self._line.turn(session, db)
+                current, position = session, self._line.position(turn, generation.id, db)
+        else:
+            # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
+            self._require_free(session.id)
+            reserved = usage.tokens(message) + usage.most(self._pool.config(generation.model))
+            standings = self._admit(session, generation.id, reserved)
+            try:
+                current, turn, position = self._insert(generation, session, question)
+            except Exception:
+                self._limits.cancel(session, generation.id)
+                raise
+        try:
+            self._endings.tell_all(session.id)
+            before = self._announce(generation, current, question, position)
+            waits = self._line.enter(generation.id, turn)
+        except EndedBefore:
+            self._require_living(session)
+            raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
+        except Exception:
+            self.withdraw(generation.id)
+            self._require_living(session)
+            raise
+        if not waits:
+            self._require_living(session)
+        return Accepted(session.id, generation.id, position, before, standings)
+
+    def withdraw(self, generation_id: UUID) -> None:
+        """Take back a generation that nobody has begun, with its question: the session is as it was before."""
+        with self._database.reading() as db:
+            row = db.get(Generation, generation_id)
+        if row is None:
+            return
+        taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
+        failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
+        # With Redis away there is nobody to tell; the row, which decides, is free all the same.
+        with suppress(RedisError):
+            self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
+
+    def stop(self, session: Session) -> UUID:
+        """Stop the live generation of a validated session, before or after its first word; returns its id.
+
+        What has been written is kept. The wish is in the row, so it holds whoever writes, also after a takeover.
+        Raises NothingToStop.
+        """
+        with self._database.writing() as db:
+            stopped: UUID | None = db.scalar(
+                update(Generation)
+                .where(Generation.session_id == session.id, IS_LIVE, exists().where(is_held_as(session)))
+                .values(stop_requested=True)
+                .returning(Generation.id)
+            )
+        if stopped is None:
+            raise NothingToStop
+        # Nobody writes it yet: then nobody but us can end it.
+        if not self._endings.end_from_outside(
+            stopped, End(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
+        ):
+            self._log.request_stop(session.id, stopped)
+        return stopped
+
+    def active(self, session_id: UUID, db_session: DatabaseSession) -> dict[str, Any] | None:
+        """The session's live generation as the wire has it, or None."""
+        row = db_session.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
+        if row is None:
+            return None
+        return {"generation_id": str(row.id), "state": row.state, "model": row.model}
+
+    def _live_start(self, session_id: UUID) -> Position:
+        tip = self._log.read(session_id, after=0, limit=1)
+        return Position(tip.epoch, tip.top if tip.start is None else tip.start)
+
+    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[Standing]:
+        """Let the limits take the generation, also when they still count one that has ended."""
+        try:
+            return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+        except (GenerationInProgress, RateLimited) as refused:
+            of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
+            if of_rate or not self._release_ended(owner_of(session)):
+                raise
+        return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+
+    def _require_free(self, session_id: UUID) -> None:
+        """Raise GenerationInProgress when the session has a live generation.
+
+        One whose front end has died on its way to the line does not count: it is taken back.
+        """
+        with self._database.reading() as db:
+            live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
+        if live is None:
+            return
+        if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION:
+            raise GenerationInProgress
+        self.withdraw(live.id)
+
+    def _release_ended(self, owner: UUID) -> bool:
+        """Give the owner's leases back that no live generation holds; whether there were any.
+
+        One that the database does not know may be about to be inserted; so it must be older than that can take.
+        """
+        holders = self._limits.holders(owner)
+        with self._database.reading() as db:
+            states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
+            known = dict(db.execute(states).all())
+        inserted = self._clock.now() - ADMISSION
+        dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
+        for generation_id in dead:
+            self._limits.release(owner, generation_id)
+        return bool(dead)
+
+    def _require_living(self, session: Session) -> None:
+        """Leave no words behind when the session has been deleted between its row's and its log's change.
+
+        Raises SessionInvalid or SessionExpired then.
+        """
+        if self._removals.remove_if_gone(session):
+            with self._database.reading() as db:
+                self._sessions.validate_session(session.id, db, session.owner_id, require_valid=True)
+
+    def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, datetime, int]:
+        """The row, and an owned session's words; returns the session as it is now, and the generation's turn to be,
+        with how many wait before."""
+        with self._database.writing() as db:
+            self._sessions.extend_session(session.id, db)
+            current = db.get_one(Session, session.id)
+            if current.owner_id != session.owner_id:
+                raise SessionInvalid("This session has just been claimed by a user.")
+            later = select(Generation.id).where(Generation.session_id == session.id, Generation.id > generation.id)
+            if db.scalar(later.limit(1)) is not None:  # made by a host whose clock is ahead; the log needs the order
+                raise GenerationInProgress
+            turn = self._line.turn(current, db)
+            position = self._line.position(turn, generation.id, db)
+            try:
+                with db.begin_nested():
+                    db.add(generation)
+            except sql_exc.IntegrityError:
+                raise GenerationInProgress from None
+            if not current.anonymous:
+                self._transcript.keep(question, session.id, db)
+                current.title = current.title or _title(question.text) or None
+        return current, turn, position
+
+    def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
+        at = rfc3339(generation.created_at)
+        answer = Message(str(generation.id), "assistant", "", generation.model, "streaming", at)
+        queued = self._log.append(
+            session.id,
+            "queued",
+            {"generation_id": str(generation.id), "position": position},
+            expires_at=keep_log_until(session, self._clock.now()),
+            producer=place(generation.id, position),
+            role="begin",
+            word=question.dump() if session.anonymous else "",
+            answer=answer.dump(),
+        )
+        return Position(queued.epoch, queued.offset - 1)
+
+
+def _is_halfway(generation: Generation) -> bool:
+    """Whether it has a row, and no place in the line yet."""
+    return generation.state == GenerationState.QUEUED and generation.turn is None
+
+
+def _never_begun(generation: Generation) -> bool:
+    return generation.state == GenerationState.FAILED and generation.started_at is None
+
+
+def check_size(message: str) -> None:
+    """Raise MessageTooLarge when a message is longer than is taken."""
+    size = len(message.encode())
+    if size > MAX_MESSAGE:
+        raise MessageTooLarge(f"The message has {size} bytes; at most {MAX_MESSAGE} are taken.", field="message")
+
+
+def _title(message: str) -> str:
+    """What a session is called until its owner says otherwise: how it began."""
+    line = one_line(message)
+    return line if len(line) <= TITLE else line[: TITLE - 1] + "…"

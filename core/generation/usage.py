@@ -1,0 +1,67 @@
+"""What an answer counts for, in tokens: pure functions of values.
+
+What the provider reports holds for an answer that one request has written. Of one that was stopped, broken off or
+carried on there is no such report, or one that counts the same words twice: then what was shown is estimated. So are
+figures that can't be.
+"""
+
+from collections.abc import Iterable
+
+from core.generation.tokens import estimate
+from core.llm.catalog import ModelConfig
+from core.llm.providers.base import Turn, Usage
+
+BYTES_PER_TOKEN = 4
+"""About what English has. Budgets need a fair guess, where core/generation/history.py needs a cautious one."""
+
+
+MOST_TOKENS_A_BYTE = 4
+LARGEST_TEMPLATE = 4000
+"""Tokens that a server may add to what it is sent: some have system prompts of their own."""
+
+
+def tokens(text: str) -> int:
+    """About as many tokens as the text has."""
+    return estimate(text, BYTES_PER_TOKEN)
+
+
+def prompt(turns: Iterable[Turn]) -> int:
+    """About as many tokens as a conversation has."""
+    return sum(tokens(turn.text) for turn in turns)
+
+
+def most(config: ModelConfig) -> int:
+    """As many tokens as a model's answer may have, with its thinking."""
+    return config.max_tokens + (config.thinking_budget or 0)
+
+
+def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
+    """Of an answer without a report: nothing when nobody has seen a word of it. Thinking that was begun again counts
+    as often as it is kept, which is once."""
+    if not (text or thinking):
+        return Usage(0, 0)
+    thought = tokens(thinking)
+    return Usage(prompt_tokens, tokens(text) + thought, thought)
+
+
+def prompt_is_credible(reported: int, estimated: int) -> bool:
+    """Whether a provider can have counted so many tokens in a prompt: some report none at all, or absurd numbers."""
+    return 0 < reported <= MOST_TOKENS_A_BYTE * BYTES_PER_TOKEN * estimated + LARGEST_TEMPLATE
+
+
+def credible(reported: Usage, estimated: Usage) -> Usage:
+    """A report on an answer, with the estimate in place of what it can't be."""
+    if prompt_is_credible(reported.prompt_tokens, estimated.prompt_tokens):
+        estimated = estimated._replace(prompt_tokens=reported.prompt_tokens)
+    return reported._replace(prompt_tokens=estimated.prompt_tokens) if reported.completion_tokens else estimated
+
+
+def with_thinking(usage: Usage, text: str, thinking: str) -> Usage:
+    """Of an answer with a report. Most servers do not say how much of what was written is thinking; then it is
+    its share of what is kept, and the sum stays theirs. Of `text`, if any, no share is so small that it has no token.
+    """
+    if usage.reasoning_tokens or not thinking:
+        return usage
+    share = tokens(thinking) / (tokens(thinking) + tokens(text))
+    most = max(usage.completion_tokens - bool(text), 0)
+    return usage._replace(reasoning_tokens=min(max(round(usage.completion_tokens * share), 1), most))

@@ -1,0 +1,1 @@
+"""The models on offer, the pool of clients that reach them, and which of them rest."""

@@ -1,0 +1,136 @@
+"""Probes: a model that rests is asked for one token now and then, so that it is back soon after its server is."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread, Timer
+
+from redis.exceptions import RedisError
+
+from core.llm.client_pool import ClientPool
+from core.llm.cooldown import Cooldowns, Rest
+from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 15.0
+"""Seconds that the first probe waits for a sign."""
+LONGEST_PATIENCE = 120.0
+"""Those of later ones: a server may have to load the model, and begin anew when its client leaves."""
+JUDGED = {ErrorKind.REJECTED, ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.EMPTY}
+"""Errors of a server that has looked at the greeting itself: it is there, for everybody."""
+ROOM = ("max_tokens", "max_completion_tokens", "max_output_tokens", "output limit")
+"""What a server speaks of for which one token is too few. OpenAI's GPT-5 refuses then, instead of stopping there."""
+
+ENOUGH = 20
+"""Pieces of text after which a model that was asked for one token is believed to have answered."""
+
+
+def patience(rest: Rest, limit: float) -> float:
+    """Seconds that a model's next probe may take: longer each time, up to the model's own limit for a first token."""
+    return min(limit, LONGEST_PATIENCE, PATIENCE * 2.0 ** min(rest.probes, 10))
+
+
+def first_sign(stream: ChunkStream, seconds: float) -> None:
+    """Wait until a model has begun to answer, or would have with more tokens. Raises ProviderError, after `seconds`
+    of one with the kind TIMEOUT."""
+    with _cut_after(stream, seconds), _judged():
+        if not any(chunk.text or chunk.thinking or chunk.finish_reason for chunk in stream):
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an answer")
+
+
+def short_answer(stream: ChunkStream, seconds: float) -> None:
+    """Wait for the end of a model's answer of one token, which may be all thinking. Raises ProviderError: when there
+    is no word although there was room for one, when its filter ended it, and as `first_sign` does."""
+    reason, spoken = None, 0
+    with _cut_after(stream, seconds), _judged():
+        for chunk in stream:
+            reason = chunk.finish_reason or reason
+            spoken += bool(chunk.text)
+            if spoken >= ENOUGH:
+                return
+        if reason is None:
+            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an end")
+        if reason == "content_filter":
+            raise ProviderError(ErrorKind.FILTERED, "it ended the answer to a greeting")
+        if reason != "length" and not spoken:
+            raise ProviderError(ErrorKind.EMPTY, f"it ended without a word, by its own account: {reason}")
+
+
+@contextmanager
+def _judged() -> Iterator[None]:
+    """What is raised in here as a ProviderError, unless it says that one token is too few."""
+    try:
+        yield
+    except ProviderError as error:
+        if error.kind is not ErrorKind.REJECTED or not any(word in error.said for word in ROOM):
+            raise
+    except Exception as error:  # whatever a server sends, and whatever is made of it
+        raise ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__) from None
+
+
+@contextmanager
+def _cut_after(stream: ChunkStream, seconds: float) -> Iterator[None]:
+    expired = Event()
+
+    def expire() -> None:
+        expired.set()
+        stream.abort()
+
+    timer = Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except ProviderError:
+        if expired.is_set():  # what is raised then is only about the cut
+            raise ProviderError(ErrorKind.TIMEOUT, f"nothing within {seconds:g} s") from None
+        raise
+    finally:
+        timer.cancel()
+        stream.abort()
+
+
+class Prober:
+    """Probes models that rest. It takes no slot: nobody is sent to such a model except as a last resort, and one that
+    hangs must not keep its own slot from them."""
+
+    def __init__(self, pool: ClientPool, cooldowns: Cooldowns) -> None:
+        self._pool = pool
+        self._cooldowns = cooldowns
+        self._under_way: set[str] = set()
+
+    def tick(self) -> None:
+        """Begin the probes that are due, each in a thread of its own, and hold on to those under way.
+
+        To be called several times in cooldown.PROBE seconds, by any number of processes. Raises RedisError.
+        """
+        for model in list(self._under_way):
+            self._cooldowns.hold_probe(model)
+        for model in self._cooldowns.due(self._pool.names).keys() - self._under_way:
+            if (rest := self._cooldowns.begin_probe(model)) is not None:
+                self._under_way.add(model)
+                Thread(target=self._run, args=(model, rest), name=f"probe-{model}", daemon=True).start()
+
+    def probe(self, model: str, rest: Rest) -> bool:
+        """Ask the model, which rests, and note what comes of it; whether it is well. Raises RedisError."""
+        try:
+            first_sign(self._pool.probe(model), patience(rest, self._pool.config(model).first_token_timeout))
+        except ProviderError as error:
+            if error.kind not in JUDGED:
+                self._cooldowns.probe_failed(model, error)
+                return False
+        self._cooldowns.well(model)
+        return True
+
+    def _run(self, model: str, rest: Rest) -> None:
+        try:
+            if self.probe(model, rest):
+                logger.info("%s is well again", model)
+            self._cooldowns.end_probe(model)
+        except RedisError as error:
+            logger.warning("what a probe has found could not be noted: %s", type(error).__name__)
+        except Exception:
+            logger.exception("the probe of %s failed", model)
+        finally:
+            self._under_way.discard(model)

@@ -1,0 +1,208 @@
+"""A model on a server: what it is asked with, what it has been seen to refuse, and its answers."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from core.llm.catalog import ModelConfig
+from core.llm.providers.answer import Answer, Interpreter
+from core.llm.providers.anthropic import Anthropic
+from core.llm.providers.base import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
+from core.llm.providers.errors import LIMITS, Complaint, Refused, as_provider_error
+from core.llm.providers.openai_compatible import OpenAICompatible
+from core.llm.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
+from core.llm.providers.prefill import trimmed
+from core.llm.providers.redaction import redacted
+from core.llm.providers.room import Room, counted, limit, of_the_prompt, size, smaller, told
+from core.llm.providers.think_tags import ThinkTags
+from core.llm.providers.wire import Call, api_key, endpoint, http_client
+from core.text.masking import secrets_of
+
+RETRIES = 5
+"""Requests for one answer besides the first, each of which knows of one refusal more."""
+
+
+class WireProtocol(Protocol):
+    """How a model is asked in one of the protocols."""
+
+    path: str
+    """Of a request, after the server's address."""
+    required: frozenset[str]
+    """Parameters that a request can't do without."""
+
+    def headers(self, key: str) -> dict[str, str]: ...
+
+    def parameters(self, limit: int) -> dict[str, Any]: ...
+
+    def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]: ...
+
+    def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter: ...
+
+
+class Model:
+    """One model on one server."""
+
+    def __init__(self, protocol: WireProtocol, config: ModelConfig, base_url: str, key: str) -> None:
+        """Raises ProviderError when no client can be made."""
+        self.protocol = protocol
+        self.config = config
+        self.url = endpoint(base_url, protocol.path)
+        self.client = http_client(config, self.url)
+        self.key = key
+        self.headers = protocol.headers(key)
+        self.adjustment = Adjustment(frozenset(config.omit), config.rename)
+        """What the table says, and what has been learned from refusals."""
+        self.room = Room()
+        """What has been learned of the room for its answers."""
+
+    def open(self, turns: Sequence[Turn]) -> ChunkStream:
+        """An answer to be."""
+        return ModelAnswer(self, turns)
+
+    def body(self, turns: Sequence[Turn], request: "Request") -> dict[str, Any]:
+        """What the server is asked with."""
+        config, omit = self.config, request.adjustment.omit
+        said = without_system(turns) if SYSTEM in omit else turns
+        parameters = self.protocol.parameters(request.limit)
+        fixed = {"model": config.model, "stream": STREAM not in omit, **self.protocol.conversation(said)}
+        return {**fixed, **adjusted(parameters, request.adjustment), **config.extra_body}
+
+    def sends_limit(self, request: "Request") -> bool:
+        """Whether the server is told the request's limit."""
+        own = not self.config.extra_body.keys().isdisjoint((*LIMITS, *request.adjustment.rename.values()))
+        names = self.protocol.parameters(request.limit).keys() - request.adjustment.omit
+        return not own and not names.isdisjoint(LIMITS)
+
+    def told_limit(self, request: "Request") -> int:
+        """Tokens of an answer that the server is told, be it by `extra_body`; 0 when it is told none."""
+        sent = adjusted(self.protocol.parameters(request.limit), request.adjustment) | self.config.extra_body
+        names = (*LIMITS, *(request.adjustment.rename.get(name, name) for name in LIMITS))
+        return next((sent[name] for name in names if type(sent.get(name)) is int), 0)
+
+    def saw(self, chunk: Chunk, asked: int) -> None:
+        """A chunk has come, of the answer to so many bytes."""
+        thinks = bool(chunk.thinking or (chunk.usage and chunk.usage.reasoning_tokens))
+        seen = counted(self.room, asked, chunk.usage.prompt_tokens if chunk.usage else None)
+        self.room |= seen._replace(thinks=thinks)
+
+    def learn(self, request: "Request") -> None:
+        """The server has taken what is different in this request."""
+        self.adjustment |= request.learned
+        self.room |= request.told
+
+
+class Request(NamedTuple):
+    """How a model is asked, and what of it is new."""
+
+    adjustment: Adjustment
+    limit: int
+    """Tokens of the answer, its thinking included."""
+    learned: Adjustment = Adjustment()
+    told: Room = Room()
+
+
+PROTOCOLS: dict[str, Callable[[ModelConfig, str], WireProtocol]] = {
+    "openai": OpenAICompatible,
+    "anthropic": Anthropic,
+}
+
+
+def make(config: ModelConfig, base_url: str, local_key: str) -> Model:
+    """The model of this table. Raises ProviderError when it can't be asked."""
+    key = api_key(config, local_key)
+    protocol = PROTOCOLS[config.provider](config, urlsplit(base_url).hostname or "")
+    return Model(protocol, config, base_url, key)
+
+
+class ModelAnswer:
+    """A ChunkStream. A request that is refused for one of its parameters, or for the length that its answer may have,
+    is sent once more without what was refused, as long as each refusal says something new."""
+
+    def __init__(self, model: Model, turns: Sequence[Turn]) -> None:
+        self._model = model
+        self._turns, self._left_out = trimmed(turns)
+        self._asked = size(turns)
+        self._call = Call()
+        self._begun = False
+        self._said = False
+        """Whether a word of text has come."""
+        self._written = ("", "")
+        """The text and the thinking before an error."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        model = self._model
+        request = Request(model.adjustment, limit(model.config, self._turns, model.room))
+        for left in reversed(range(RETRIES + 1)):
+            try:
+                yield from self._ask(request)
+                return
+            except Refused as refusal:
+                complaint = refusal.complaint
+            if complaint.ran_out and (self._said or complaint.kind is ErrorKind.EMPTY):
+                yield Chunk(finish_reason="length")
+                return
+            better = self._better(request, complaint) if left and not self._begun else None
+            if better is None:
+                raise self._told(of_the_prompt(complaint, model.told_limit(request)))
+            model.learn(request)  # what was refused before is cured
+            request = better
+
+    def abort(self) -> None:
+        self._call.abort()
+
+    def _ask(self, request: Request) -> Iterator[Chunk]:
+        model = self._model
+        body = json.dumps(model.body(self._turns, request), ensure_ascii=False).encode(errors="replace")
+        most = request.limit if model.sends_limit(request) else LARGEST_COUNT
+        interpreter = model.protocol.interpreter(self._turns, most)
+        answer = Answer(interpreter, self._tags(), self._left_out)
+        pieces = self._call.send(model.client, model.url, model.headers, body)
+        try:
+            while not answer.over:
+                try:
+                    piece = next(pieces, None)
+                except ProviderError as error:
+                    answer.broken(error)
+                    break
+                for chunk in answer.end() if piece is None else answer.feed(piece):
+                    model.saw(chunk, self._asked)
+                    self._said = self._said or bool(chunk.text)
+                    if not self._begun and (chunk.text or chunk.thinking or chunk.finish_reason):
+                        self._begun = True
+                        model.learn(request)
+                    yield chunk
+                if piece is None:
+                    break
+        except Refused:
+            self._written = answer.written
+            raise
+        finally:
+            pieces.close()
+
+    def _better(self, request: Request, complaint: Complaint) -> Request | None:
+        """How to ask after this complaint; None when there is no other way."""
+        model = self._model
+        sent = model.protocol.parameters(request.limit).keys() - model.protocol.required | {STREAM}
+        system = any(turn.role == "system" for turn in self._turns)
+        learned = refused(complaint, sent, request.adjustment, system=system)
+        if not learned.rename and model.sends_limit(request):
+            instead = smaller(complaint, request.limit, model.config.max_tokens)
+            if instead is not None:
+                tells = told(complaint, self._asked, model.room, instead)
+                return Request(request.adjustment, instead, told=tells)
+        return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
+
+    def _told(self, complaint: Complaint) -> ProviderError:
+        text, thinking = self._written
+        last, model = self._turns[-1], self._model
+        answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one
+        spoken = [*(turn.text for turn in self._turns), answer, thinking]
+        said = redacted(complaint.message, spoken, model.key, *secrets_of(model.url), names=[model.config.model])
+        return as_provider_error(complaint, said)
+
+    def _tags(self) -> ThinkTags | None:
+        # What goes on with an answer is past its thinking.
+        if not self._model.config.think_tags or self._turns[-1].role == "assistant":
+            return None
+        return ThinkTags(opened=self._model.config.think_tags == "opened")

@@ -1,0 +1,65 @@
+"""A provider's own words, made fit for an operator's log: pure.
+
+Servers quote in their errors what they were sent, the key, the address, the conversation; and what the model wrote.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote
+
+from core.llm.providers.key_shapes import GONE, without_keys
+from core.llm.providers.own_words import OWN
+from core.llm.providers.quotations import without_quotations
+from core.llm.providers.spellings import plain
+from core.text.characters import one_line
+
+LONGEST = 300
+"""Characters of what is kept."""
+READ = 4000
+"""Characters that are looked at."""
+SHORTEST_SECRET = 6
+"""Characters: what is shorter stands in other words too, and goes only where it stands alone."""
+
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)(?:[^\s/@\"'<>]{0,500}@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?", re.I)
+_QUOTES = re.compile(
+    r"""
+    ( \binput\ at\ pos(?:ition)?\ \d{1,12}:                               # llama.cpp's, of what it can't parse
+    | \blast\ read: | \b(?:raw|failed_generation)\s?[:=](?=\s?['"`])      # its JSON library's; Ollama's, Groq's
+    ).+
+    """,
+    re.VERBOSE,
+)
+"""Where servers quote what the model wrote, also what they have not passed on; how far is not to be told."""
+
+
+def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iterable[str] = ()) -> str:
+    """One line of at most 300 characters, without secrets, addresses' secrets, and what the conversation says.
+
+    `secrets`: the key, passwords; `names`: of models and the like, which stay whatever else they look like. Takes
+    0.2 to 0.5 s for a conversation of a million characters, and so belongs to the moment of a failure only.
+    """
+    text = _URL.sub(r"\1\2", one_line(plain(words[:READ])))
+    for secret in sorted(_spelled(secrets), key=len, reverse=True):
+        alone = len(secret) < SHORTEST_SECRET
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), GONE, text, flags=re.I)
+    text = _QUOTES.sub(rf"\1 {GONE}", text)
+    kept = [plain(name) for name in names if name]
+    text = _around(text, kept, without_keys)
+    text = _QUOTES.sub(rf"\1 {GONE}", text)
+    text = without_quotations(text, map(plain, conversation), kept)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _spelled(secrets: Iterable[str]) -> set[str]:
+    """The secrets as they may be written in a plain text. One that is a word of errors, as `none`, is no secret."""
+    spelled = {spelling for secret in secrets for spelling in (secret, unquote(secret), plain(secret))}
+    return {spelling for spelling in spelled if spelling.strip() and spelling.casefold() not in OWN}
+
+
+def _around(text: str, names: list[str], change: Callable[[str], str]) -> str:
+    """The text changed wherever it is not one of the names."""
+    if not names:
+        return change(text)
+    either = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    pieces = re.split(rf"((?<![\w-])(?:{either})(?![\w-]))", text)
+    return "".join(piece if number % 2 else change(piece) for number, piece in enumerate(pieces))

@@ -1,0 +1,1 @@
+"""What processes tell each other over Redis: replies, consumers of queues, revocations."""

@@ -1,1 +1,0 @@
-"""Accounts, and the ways in which people and programs prove who they are."""

@@ -1,0 +1,38 @@
+"""Secrets that prove something: 256 random bits each, of which only a hash is stored.
+
+Nobody guesses 256 bits, so one plain SHA-256 is enough; passwords, which people choose, need more
+(core/auth/passwords.py).
+"""
+
+import hmac
+import secrets
+from hashlib import sha256
+from uuid import UUID
+
+SECRET_BYTES = 32
+MAX_LENGTH = 128
+"""Characters of a secret that are looked at; ours have 43."""
+
+
+def new_secret() -> str:
+    """A new secret, in letters that go into cookies and headers as they are."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def digest(secret: str) -> bytes:
+    """What the database keeps of a secret."""
+    return sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def matches(secret: str, stored: bytes) -> bool:
+    """Whether this is the secret whose digest is stored. In constant time, so that it can't be found bit by bit."""
+    return hmac.compare_digest(digest(secret), stored)
+
+
+def parse_id(text: str) -> UUID | None:
+    """The id, if it is one in its one canonical spelling."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        return None
+    return parsed if str(parsed) == text else None

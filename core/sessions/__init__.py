@@ -1,0 +1,1 @@
+"""SessionService, and what is done to sessions around it: claims, expiry, sweeps."""

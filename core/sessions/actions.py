@@ -1,0 +1,45 @@
+"""What is done to a session: each a transaction, and what follows its commit."""
+
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from redis.exceptions import RedisError
+
+from core.conversation.event_log import EventLog
+from core.conversation.removals import Removals
+from core.sessions.service import SessionService
+from core.stores.database import Database
+from core.stores.tables import Session
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Carries them out."""
+
+    database: Database
+    sessions: SessionService
+    log: EventLog
+    removals: Removals
+
+    def switch_model(
+        self, session_id: UUID, model: str, owner_id: UUID | None, version: int | None, command_id: UUID
+    ) -> Session:
+        """Switch the session's model, and tell its readers. Safe to repeat with the same `command_id`.
+
+        Raises what SessionService.switch_model raises, and Unavailable. That the readers could not be told is no
+        failure: the row is the truth.
+        """
+        with self.database.writing() as db:
+            session = self.sessions.switch_model(
+                session_id, model, db, owner_id, version=version, command_id=command_id
+            )
+        try:
+            told = {"model": session.last_model, "version": session.version}
+            self.log.append(session.id, "model", told, expires_at=session.expires_at)
+            self.removals.remove_if_gone(session)
+        except RedisError as error:
+            logger.warning("a switch could not be told: %s", type(error).__name__)
+        return session

@@ -1,0 +1,108 @@
+"""Connections to PostgreSQL that give up a server that does not answer.
+
+A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel, or nobody, acknowledges what
+is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/stores/deadline.py), and
+the connection with it: what would still come in on it would be the answer to an older question.
+"""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg.errors import OperationalError
+
+from core.stores import deadline
+
+CONNECT_TIMEOUT = 3
+"""Seconds to reach one of the server's addresses, where no deadline is sooner. libpq knows none below 2 s."""
+OUTSIDE = 5.0
+"""Seconds for an answer outside of any block: when a connection that was forgotten is collected, say."""
+CABLE = {
+    # The kernel, too, is to notice a cut cable; without these it keeps on sending for a quarter of an hour, and
+    # keeps a connection on which nothing is sent for hours.
+    "tcp_user_timeout": 5_000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+}
+"""libpq's options for connections over TCP: milliseconds for the first, then seconds and a number."""
+IDLE_TIMEOUT = 5.0
+"""Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
+has been frozen in the middle of it is ended, and its locks are given back."""
+LOOK = 0.05
+"""Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
+SERVER_SHARE = 0.9
+"""What part of our patience the server may work on one statement. It gives up before we do, so that a statement that
+waits for a lock is answered with an error, and only a server that says nothing at all counts as silent."""
+
+Answer = TypeVar("Answer")
+
+
+class NoAnswer(OperationalError):
+    """The server has said nothing until the deadline. Whether it has done what it was asked to is not known."""
+
+    silent = True
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection whose waits have an end."""
+
+    def wait(self, gen: Generator[Any, Any, Answer], interval: float = LOOK, timeout: float | None = None) -> Answer:
+        """Wait for the server's answer, up to the block's deadline and in any case for a moment. Raises NoAnswer; the
+        connection is closed then."""
+        left = max(deadline.left(otherwise=OUTSIDE), LOOK)
+        try:
+            return super().wait(_until(gen, left if timeout is None else min(left, timeout)), min(interval, LOOK))
+        except NoAnswer:
+            self.close()
+            raise
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
+        return _until(super()._connect_gen(conninfo), deadline.left(otherwise=OUTSIDE))
+
+
+def _until(steps: Generator[Any, Any, Answer], seconds: float) -> Generator[Any, Any, Answer]:
+    """The driver's steps, each of which waits for the socket, with an end after so many seconds. Raises NoAnswer.
+
+    When the time is over the socket is looked at once more: a process that was busy with something else for so long
+    has not looked, and its database is not to blame.
+    """
+    until, last_look = time.monotonic() + seconds, False
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            if not ready:
+                if last_look:
+                    raise NoAnswer("no answer in time")
+                last_look = time.monotonic() >= until
+            wanted = steps.send(ready)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+    finally:
+        steps.close()
+
+
+def connect(_dialect: object, _record: object, args: Sequence[Any], options: Mapping[str, Any]) -> Connection:
+    """Make a connection, as SQLAlchemy's event `do_connect` asks for it. Raises NoAnswer, or psycopg's errors."""
+    if not deadline.left(otherwise=OUTSIDE):  # the one before has used it up
+        raise NoAnswer("no time for a connection")
+    return Connection.connect(*args, **options)
+
+
+def connect_options(patience: float) -> dict[str, Any]:
+    """The driver's options, for somebody who waits up to `patience` seconds for a whole block."""
+    server = {
+        "statement_timeout": int(patience * SERVER_SHARE * 1000),
+        "idle_in_transaction_session_timeout": int(IDLE_TIMEOUT * 1000),
+        "timezone": "UTC",
+    }
+    return {
+        "connect_timeout": CONNECT_TIMEOUT,
+        **CABLE,
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+    }

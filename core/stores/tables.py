@@ -1,0 +1,290 @@
+"""The tables. Words of anonymous sessions never appear here."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    and_,
+    bindparam,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC. SQLite keeps no zone, so it is dropped going in and restored coming out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime was given; every time in the database is aware and in UTC")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return aware datetimes in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations on both databases can refer to it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, UUID: Uuid}
+
+
+class User(Base):
+    """A person with an account: by e-mail and password, or by an OIDC issuer's subject."""
+
+    __tablename__ = "user"
+    __table_args__ = (UniqueConstraint("oidc_issuer", "oidc_subject"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str | None] = mapped_column(String(254), unique=True)
+    """Case-folded. None for people who only ever come through an issuer."""
+    password_hash: Mapped[str | None] = mapped_column(String(256))
+    """argon2id, with its parameters and salt."""
+    oidc_issuer: Mapped[str | None] = mapped_column(String(255))
+    oidc_subject: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    """When the account was given up: nobody can use it any more, and what belongs to it is being removed."""
+
+
+class Login(Base):
+    """One browser that a user is logged in with."""
+
+    __tablename__ = "login"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """SHA-256 of the cookie's secret."""
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ends_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A key for programs, shown once."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
+class Session(Base):
+    """A chat session. Only SessionService writes this table."""
+
+    __tablename__ = "session"
+    __table_args__ = (
+        # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
+        CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """SHA-256 of the secret; the secret itself is kept nowhere."""
+    title: Mapped[str | None] = mapped_column(String(200))
+    """What its owner calls it. Always None for anonymous sessions: a title is words."""
+    last_model: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(default=1)
+    """Grows with each switch of the model; the ETag."""
+    last_command: Mapped[UUID | None]
+    """The id of the command that switched the model last: delivered again, it changes nothing."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ends_at: Mapped[datetime]
+    """The end of the absolute lifetime; `expires_at` never passes it."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody owns the session."""
+        return self.owner_id is None
+
+
+class GenerationState(StrEnum):
+    """The life cycle: queued -> running -> done | stopped | failed, and back to queued when a worker hands it on."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+LIVE = (GenerationState.QUEUED, GenerationState.RUNNING)
+
+
+class Generation(Base):
+    """One answer being written, or written: who works on it and how it ended, without its words."""
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        Index(
+            "uq_generation_live",
+            "session_id",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        # The reaper looks for lapsed leases among the live ones only.
+        Index(
+            "ix_generation_lease",
+            "lease_until",
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        # What the reaper has still to tell of.
+        Index(
+            "ix_generation_untold",
+            "finished_at",
+            sqlite_where=text("untold IS NOT NULL"),
+            postgresql_where=text("untold IS NOT NULL"),
+        ),
+        # The line: whose turn is next.
+        Index(
+            "ix_generation_turn",
+            "turn",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
+    model: Mapped[str] = mapped_column(String(64))
+    """The model it was accepted with; a switch holds from the next message on."""
+    question_id: Mapped[UUID | None]
+    """The message that it answers."""
+    state: Mapped[str] = mapped_column(String(16), default=GenerationState.QUEUED)
+    attempt: Mapped[int] = mapped_column(default=0)
+    """How many workers have claimed it so far."""
+    lease_until: Mapped[datetime]
+    """Until when its worker (or, while queued, the queue) is trusted to be alive."""
+    created_at: Mapped[datetime]
+    turn: Mapped[datetime | None]
+    """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells
+    of it."""
+    stop_requested: Mapped[bool] = mapped_column(default=False)
+    """Somebody wants it to end; holds whoever writes it."""
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    finish_reason: Mapped[str | None] = mapped_column(String(64))
+    prompt_tokens: Mapped[int | None]
+    """What the answer counts for, once it has ended; see core/generation/usage.py."""
+    completion_tokens: Mapped[int | None]
+    reasoning_tokens: Mapped[int | None]
+    """How many of the completion's tokens are thinking."""
+    settled_tokens: Mapped[int | None]
+    """What its owner's budget has been charged, once it has been."""
+    untold: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The data of the terminal event until the log has it and the budget is settled: Redis may be away when an
+    answer ends."""
+
+
+# In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
+# that is asked for, and leave the ended ones alone.
+IS_QUEUED = Generation.state == bindparam("queued", GenerationState.QUEUED.value, literal_execute=True)
+IN_LINE = and_(IS_QUEUED, Generation.turn.is_not(None))
+IS_LIVE = Generation.state.in_(
+    bindparam("live", [state.value for state in LIVE], expanding=True, literal_execute=True)
+)
+
+
+class Message(Base):
+    """One turn of an owned session. The words of anonymous ones are in Redis only."""
+
+    __tablename__ = "message"
+    # A page of a session is read backwards from a place in it.
+    __table_args__ = (Index(None, "session_id", "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    """An answer has its generation's id."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    role: Mapped[str] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text)
+    html: Mapped[str | None] = mapped_column(Text)
+    """An answer's Markdown, rendered when it ended; None when it was not, and for what a person wrote."""
+    model: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    finish_reason: Mapped[str | None] = mapped_column(String(32))
+    """Why an answer ended: one of core/providers' reasons, `stopped` or `error`."""
+    thinking: Mapped[str | None] = mapped_column(Text)
+    """What the model said to itself."""
+    thinking_seconds: Mapped[int | None]
+    problem: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Why an answer failed, as the terminal event told it."""
+    created_at: Mapped[datetime]
+
+
+class Removal(Base):
+    """What has still to be removed from Redis for a session that is gone, or that has an owner now.
+
+    Written in the transaction that makes it so, and deleted once Redis has confirmed. No foreign keys: the rows that
+    it is about are gone.
+    """
+
+    __tablename__ = "removal"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID]
+    reason: Mapped[str] = mapped_column(String(16))
+    """`deleted`, `expired` or `claimed`."""
+    owner_id: Mapped[UUID | None]
+    """The user whose limits counted the session's answers; None for an anonymous session, which is its own owner."""
+    generation_id: Mapped[UUID | None]
+    """The answer that was live."""
+
+
+class AuditEvent(Base):
+    """Something that an operator may have to account for. Append-only: no code changes or deletes a row.
+
+    No foreign keys: the rows outlive what they tell of. No secrets, no words, no address of an anonymous person.
+    """
+
+    __tablename__ = "audit_event"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[UUID | None]
+    session_id: Mapped[UUID | None]
+    detail: Mapped[str | None] = mapped_column(String(255))

@@ -1,0 +1,91 @@
+"""The state directory's lock and its runtime file."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.console import CommandError
+from cli.supervision.state_directory import RunningSystem, StateDirectory
+from cli.supervision.valkey import LONGEST_SOCKET_PATH, socket_path
+
+RUNNING = RunningSystem(
+    pid=1,
+    configured_redis_url="unix:///tmp/valkey.sock",
+    configured_broker_url=None,
+    configured_database_url="sqlite:////tmp/switchboard.db",
+    host="127.0.0.1",
+    port=8000,
+    flower_port=5555,
+    model_url="http://127.0.0.1:8081/v1",
+)
+HOLDER = (
+    "import sys; from pathlib import Path; from cli.supervision.state_directory import StateDirectory\n"
+    "with StateDirectory(Path(sys.argv[1])).exclusive(): print('held', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    directory = StateDirectory(tmp_path / "state")
+    directory.prepare()
+    return directory
+
+
+def test_it_is_its_owners_only(state: StateDirectory) -> None:
+    for path in (state.path, state.logs, state.valkey):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_second_holder_is_told_who_the_first_is(state: StateDirectory) -> None:
+    with (
+        state.exclusive(),
+        pytest.raises(CommandError, match=rf"already running .* \(pid {os.getpid()}\)"),
+        state.exclusive(),
+    ):
+        pass
+
+
+def test_the_lock_of_a_killed_holder_does_not_block(state: StateDirectory) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(state.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with state.exclusive():
+        pass
+
+
+def test_the_runtime_file_is_private_and_read_back(state: StateDirectory) -> None:
+    with state.exclusive():
+        state.write_runtime(RUNNING)
+        assert state.read_runtime() == RUNNING
+        assert stat.S_IMODE((state.path / "runtime.json").stat().st_mode) == 0o600
+        state.remove_runtime()
+        assert state.read_runtime() is None
+
+
+def test_the_runtime_file_of_a_killed_run_is_not_believed(state: StateDirectory) -> None:
+    state.write_runtime(RUNNING)
+    assert state.read_runtime() is None
+
+
+def test_a_place_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match=r"state directory .*file/state can't be made.*SWITCHBOARD_STATE_DIR"):
+        StateDirectory(tmp_path / "file" / "state").prepare()
+
+
+def test_a_path_too_long_for_a_socket_gets_a_private_directory(tmp_path: Path) -> None:
+    with socket_path(tmp_path) as near:
+        assert near.parent == tmp_path
+    with socket_path(tmp_path / ("x" * LONGEST_SOCKET_PATH)) as far:
+        assert len(bytes(far)) < LONGEST_SOCKET_PATH
+        assert stat.S_IMODE(far.parent.stat().st_mode) == 0o700
+    assert not far.parent.exists()

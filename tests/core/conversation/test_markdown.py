@@ -1,0 +1,199 @@
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.conversation.markdown import LINE_END, MAX_CELLS, MAX_INPUT, MAX_OUTPUT, cells, max_output, render
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("**bold** and `code`", "<p><strong>bold</strong> and <code>code</code></p>\n"),
+        (
+            "| a |\n|---|\n| 1 |",
+            "<table>\n<thead>\n<tr>\n<th>a</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n<td>1</td>\n</tr>\n</tbody>\n</table>\n",
+        ),
+        ("one\ntwo", "<p>one<br>\ntwo</p>\n"),
+        ("```python\nx<y\n```", '<pre><code class="language-python">x&lt;y\n</code></pre>\n'),
+        ("[a](https://x.example)", '<p><a href="https://x.example" rel="noopener noreferrer nofollow">a</a></p>\n'),
+    ],
+)
+def test_markdown_becomes_html(text: str, html: str) -> None:
+    assert render(text) == html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "![x](https://spy.example/pixel.png)",
+        "[x](javascript:alert(1))",
+        "[x](data:text/html,<script>alert(1)</script>)",
+        "<a href='javascript:alert(1)'>x</a>",
+        "<style>body{display:none}</style>",
+        '[x](https://a.example "onmouseover=alert(1)")',
+        "<iframe src=https://a.example></iframe>",
+        "```\n</code></pre><script>alert(1)</script>\n```",
+    ],
+)
+def test_what_a_model_writes_cant_act_or_call_home(text: str) -> None:
+    reader = _Elements()
+    reader.feed(render(text) or "")
+    for tag, attributes in reader.found:
+        assert tag in ("p", "a", "pre", "code", "br")
+        assert set(attributes) <= {"href", "title", "rel", "class"}
+        assert str(attributes.get("href", "https:")).startswith("https:")
+
+
+class _Elements(HTMLParser):
+    """What a browser would make of it: text is harmless, elements and attributes are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+PROSE = (
+    "The *quick* brown fox — jumps **over** the `lazy` dog, [again](https://a.example/x) and again.\n"
+    "- and **this**: is an item of a list, with some words in it\n  - and one below it, of `code`\n\n"
+)
+HONEST = {
+    "prose": PROSE * (MAX_INPUT // len(PROSE)),
+    "code": "```python\n" + "x = [f(y) < 3]  # not *this*\n" * (MAX_INPUT // 30) + "```",
+    "a table": "|a|b|c|d|\n|-|:-|-:|:-:|\n" + "| one | 2 | **3** | `4` |\n" * 900,
+    "lists": "- a\n  - b\n    - c\n      - d\n        1. e\n           - f *g **h***\n\n" * 40,
+    "references": "As [1] says, and [2].\n\n" * 50 + "[1]: https://one.example\n[2]: https://two.example\n",
+    "paragraphs": "One line.\nAnother line of it.\n\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("text", HONEST.values(), ids=HONEST)
+def test_long_honest_answers_are_rendered(text: str) -> None:
+    assert len(text) <= MAX_INPUT
+    html = render(text)
+    assert html is not None
+    assert len(html) <= MAX_OUTPUT
+
+
+def _lines(*, columns: int, row: str, before: str = "", end: str = "\n") -> str:
+    table = [before + "|" + "a|" * columns, before + "|" + "-|" * columns]
+    return end.join([*table, *[before + row] * ((MAX_INPUT - 4 * columns) // len(before + row + end))])
+
+
+SIZE = MAX_INPUT
+HOSTILE = {
+    "a table of empty rows": _lines(columns=200, row="|"),
+    "a table without pipes": _lines(columns=100, row="x"),
+    "a table, CR": _lines(columns=200, row="|", end="\r"),
+    "a table, CRLF": _lines(columns=200, row="|", end="\r\n"),
+    "a table in a quote": _lines(columns=100, row="|", before="> "),
+    "a table in a list": _lines(columns=100, row="|", before="  ").replace("  ", "- ", 1),
+    "many tables": "|a|\n|-|\n|1|\n\n" * (SIZE // 14),
+    "one reference": "[a]: /" + "x" * (SIZE // 2) + "\n\n" + "[a] " * (SIZE // 8),
+    "a reference of lines": "[a]: /x '" + "x\n" * (SIZE // 4) + "'\n\n" + "[a] " * (SIZE // 8),
+    "brackets": "[" * SIZE,
+    "pictures": "![" * (SIZE // 2),
+    "closed brackets": "[" * (SIZE // 2) + "]" * (SIZE // 2),
+    "links in links": "[a](" * (SIZE // 4),
+    "links": "[a](//é)" * (SIZE // 8),
+    "foreign names": "[a](https://éüö.x)" * (SIZE // 18),
+    "addresses": "<a@b.c>" * (SIZE // 7),
+    "stars": "*a **b ***c _d ~~e " * (SIZE // 19),
+    "stars in stars": "*a " * (SIZE // 6) + " a*" * (SIZE // 6),
+    "backticks": "".join("a" + "`" * length for length in range(1, int((2 * SIZE) ** 0.5) - 2)),
+    "quotes": ">" * SIZE,
+    "lazy quotes": ">" * 200 + "a\n" + "a\n" * ((SIZE - 202) // 2),
+    "lists": "- " * (SIZE // 2),
+    "lists that take turns": "* a\n- b\n" * (SIZE // 8),
+    "empty items": "-\n" * (SIZE // 2),
+    "deeper and deeper": "\n".join("  " * depth + "- a" for depth in range(200)),
+    "open references": "[a\n" * (SIZE // 3),
+    "entities": "&amp;" * (SIZE // 5),
+    "escapes": "\\" * SIZE,
+    "lines": "a\n" * (SIZE // 2),
+    "headings": "# a\n" * (SIZE // 4),
+    "underlined headings": "a\n=\n" * (SIZE // 4),
+    "fences": "```\n~~~\n" * (SIZE // 8),
+    "pipes and dashes": "|-" * (SIZE // 2),
+    "dashes": "-" * (SIZE - 1) + "x",
+    "less than": "<" * SIZE,
+    "marks": "a" + "\u0301" * (SIZE - 1),
+    "too long": "a" * (MAX_INPUT + 1),
+    "as long as an answer may be": "|a" * 500_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_costs_much(text: str) -> None:
+    # Garbage that other tests have left may be collected in the middle of one try.
+    assert any(_spent(text) < 0.4 for _ in range(3)), "three times what the slowest takes on a quiet machine"
+    html = render(text)
+    assert html is None or len(html) <= max_output(text) <= MAX_OUTPUT
+
+
+MULTIPLIED = {
+    "a reference": "[a]: http://a/" + "b" * 2000 + "\n\n" + "[a]" * 115,
+    "a reference's title": "[a]: /x '" + "b" * 2000 + "'\n\n" + "[a]" * 115,
+    "addresses": "<a@b.c>" * 1500,
+    "cells": "|a|" * 30 + "\n" + "|-|" * 30 + "\n" + "||\n" * 60,
+    "foreign letters in addresses": "[a](//" + "\U0001f389" * 2000 + ")",
+}
+
+
+@pytest.mark.parametrize("text", MULTIPLIED.values(), ids=MULTIPLIED)
+def test_html_is_not_many_times_as_long_as_its_text(text: str) -> None:
+    """It is kept, and told at every reading: a text of 2 kB had 119 kB."""
+    assert len(render(text) or "") <= 8 * len(text) + 16 * 1024
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["See [1].\n" * 100 + "\n[1]: https://one.example/a/page", "- <https://one.example/>\n" * 200, "a\n\n" * 2000],
+)
+def test_short_honest_answers_may_grow(text: str) -> None:
+    assert render(text) is not None
+
+
+def _spent(text: str) -> float:
+    """Seconds of one core that it takes to render a text, or to see that it can't be."""
+    before = time.thread_time()
+    render(text)
+    return time.thread_time() - before
+
+
+@pytest.mark.parametrize("text", [">" * 17 + "deep", "- " * 9 + "deep", "> - " * 6 + "deep"])
+def test_what_is_nested_too_deep_is_not_dropped(text: str) -> None:
+    """The parser would leave it out without a word."""
+    html = render(text)
+    assert html is None or "deep" in html
+
+
+def test_a_parser_that_fails_is_no_reason_to_fail(caplog: pytest.LogCaptureFixture) -> None:
+    assert render("secret \ud800") is None
+    assert "UnicodeEncodeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@given(
+    st.lists(
+        st.sampled_from(["|a|b|", "|-|-|", "---|---", "|", "x", "", "> |", "> |-|-|", "- |a|b|", "  |-|-|", " :- "])
+    )
+)
+def test_at_least_as_many_cells_are_counted_as_there_are(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    html = render(text) or ""
+    # A table's head is the line above its delimiter.
+    assert len(re.findall("<td", html)) <= cells(text) <= MAX_CELLS
+    assert cells(text) == cells("\r".join(lines)) == cells("\r\n".join(lines))
+
+
+def test_lines_end_as_the_parser_has_it() -> None:
+    assert LINE_END.split("a\r\nb\rc\nd\u2028e") == ["a", "b", "c", "d\u2028e"]

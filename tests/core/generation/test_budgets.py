@@ -1,0 +1,257 @@
+"""Token budgets: reserved with the message, settled once with what the answer has come to."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis.exceptions import ConnectionError as RedisGone
+
+from core.errors import RateLimited, SessionInvalid, Unavailable
+from core.generation import usage
+from core.limits.rate import SECOND, Rate
+from core.limits.rate_limit import PREFIX, Bucket
+from core.llm.providers.base import Turn
+from core.runtime import Runtime
+from core.stores.tables import Generation, Session
+from tests.conftest import TurnableClock, new_user
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
+
+BUDGET = Rate(1000, 86_400 * SECOND, 1000)
+RESERVED = 1 + 100
+"""For `Why?`: its own tokens, and the models' longest answer."""
+REPORTED = 7 + 11
+"""What the provider says that an answer took."""
+
+
+@pytest.fixture
+def runtime(settings: Any, clock: TurnableClock) -> Iterator[Runtime]:
+    """A process with small budgets, whose clock the test turns."""
+    parts = Runtime(
+        settings.model_copy(update={"limit_tokens_anonymous": BUDGET, "limit_tokens_user": BUDGET}), clock=clock
+    )
+    yield parts
+    parts.close()
+
+
+def _session(runtime: Runtime, owner: UUID | None = None, model: str = "good") -> Session:
+    with runtime.database.writing() as db:
+        secret_hash = None if owner else bytes(32)
+        return runtime.sessions.create_session(db, owner, secret_hash=secret_hash, model=model)
+
+
+def _left(runtime: Runtime, owner: UUID) -> int:
+    """Of the budget. Asking costs one token."""
+    return runtime.limiter.charge([Bucket("tokens", str(owner), BUDGET)]).standings[0].remaining + 1
+
+
+def _row(runtime: Runtime, generation_id: UUID) -> Generation:
+    with runtime.database.reading() as db:
+        return db.get_one(Generation, generation_id)
+
+
+def _reserved(runtime: Runtime) -> list[str]:
+    return list(runtime.redis.scan_iter(f"{PREFIX}reserved:*"))
+
+
+def test_a_message_reserves_and_its_answer_settles(runtime: Runtime) -> None:
+    session = _session(runtime)
+    accepted = runtime.generations.accept(session, "Why?")
+    tokens = next(standing for standing in accepted.standings if standing.policy == "tokens")
+    assert (tokens.quota, tokens.remaining) == (1000, 1000 - RESERVED)
+    assert _reserved(runtime) == [f"{PREFIX}reserved:{session.id}"]
+
+    runtime.writer.run()
+
+    row = _row(runtime, accepted.generation_id)
+    assert (row.prompt_tokens, row.completion_tokens, row.settled_tokens) == (7, 11, REPORTED)
+    assert _left(runtime, session.id) == 1000 - REPORTED
+    assert _reserved(runtime) == []
+
+
+def test_a_users_sessions_share_one_budget(runtime: Runtime) -> None:
+    owner = new_user(runtime.database)
+    for _ in range(2):
+        runtime.generations.accept(_session(runtime, owner), "Why?")
+        runtime.writer.run()
+    assert _left(runtime, owner) == 1000 - 2 * REPORTED
+
+
+def test_a_spent_budget_refuses_says_until_when_and_leaves_nothing(settings: Any) -> None:
+    runtime = Runtime(settings.model_copy(update={"limit_tokens_anonymous": Rate(120, 86_400 * SECOND, 120)}))
+    session = _session(runtime)
+    runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    assert runtime.generations.accept(session, "Why?").standings[1].remaining == 120 - REPORTED - RESERVED
+    runtime.writer.run()
+    with pytest.raises(RateLimited) as refused:
+        runtime.generations.accept(session, "Why?")
+    assert refused.value.problem()["limit"] == "tokens"
+    # 36 of 120 tokens are spent, and 101 are needed: 17 must come back first, each in 720 s.
+    assert refused.value.retry_after == pytest.approx(17 * 720, abs=60)
+    messages = next(standing for standing in refused.value.standings if standing.policy == "messages")
+    assert messages.remaining == 13
+    assert _reserved(runtime) == []
+    assert runtime.redis.keys(f"{PREFIX}concurrent:*") == []
+    runtime.close()
+
+
+def test_a_message_that_costs_more_than_a_whole_budget_needs_a_full_one(settings: Any) -> None:
+    runtime = Runtime(settings.model_copy(update={"limit_tokens_anonymous": Rate(50, 86_400 * SECOND, 50)}))
+    session = _session(runtime)
+    runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    with pytest.raises(RateLimited):
+        runtime.generations.accept(session, "Why?")
+    runtime.close()
+
+
+def test_what_nobody_has_seen_is_not_counted(runtime: Runtime) -> None:
+    session = _session(runtime)
+    accepted = runtime.generations.accept(session, "Why?")
+    runtime.generations.stop(session)
+    assert _row(runtime, accepted.generation_id).settled_tokens == 0
+    assert _left(runtime, session.id) == 1000
+
+
+def test_of_a_stopped_answer_what_was_shown_is_counted(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    session = _session(runtime, model="paused")
+    accepted = runtime.generations.accept(session, "Why?")
+    writer = threading.Thread(target=runtime.writer.run)
+    writer.start()
+    wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text.startswith("Wait.."))
+    runtime.generations.stop(session)
+    writer.join()
+    shown = runtime.transcript.read(session).messages[-1].text
+    row = _row(runtime, accepted.generation_id)
+    asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])
+    assert (row.prompt_tokens, row.completion_tokens) == (asked, usage.tokens(shown))
+    assert row.settled_tokens == asked + usage.tokens(shown)
+    assert _left(runtime, session.id) == 1000 - row.settled_tokens
+
+
+@pytest.mark.parametrize("model", ["repeating-cut", "prefilled-cut"])
+def test_words_that_two_requests_have_written_are_counted_once(runtime: Runtime, model: str) -> None:
+    session = _session(runtime, model=model)
+    accepted = runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    row = _row(runtime, accepted.generation_id)
+    assert row.state == "done"
+    assert row.completion_tokens == usage.tokens(ANSWER)
+    done = runtime.log.read(session.id, after=0).events[-1]
+    assert json.loads(done.data)["usage"]["completion_tokens"] == row.completion_tokens
+    assert _left(runtime, session.id) == 1000 - (row.settled_tokens or 0)
+
+
+def test_a_takeover_settles_once(runtime: Runtime, clock: TurnableClock) -> None:
+    session = _session(runtime)
+    accepted = runtime.generations.accept(session, "Why?")
+    runtime.attempts.claim(accepted.generation_id)
+    clock.turn(timedelta(seconds=11))
+    runtime.reaper.reap()
+    runtime.writer.run()
+    assert _row(runtime, accepted.generation_id).settled_tokens == REPORTED
+    assert _left(runtime, session.id) == 1000 - REPORTED
+
+
+def test_a_settlement_that_redis_missed_is_made_up_for(
+    runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = _session(runtime)
+    accepted = runtime.generations.accept(session, "Why?")
+
+    def away(*_: object, **__: object) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.limiter, "settle", away)
+        runtime.writer.run()
+    assert _row(runtime, accepted.generation_id).settled_tokens is None
+    assert _left(runtime, session.id) == 1000 - RESERVED
+    clock.turn(timedelta(seconds=11))
+    for _ in range(2):
+        runtime.reaper.reap()
+    assert _row(runtime, accepted.generation_id).settled_tokens == REPORTED
+    assert _left(runtime, session.id) == 1000 - REPORTED - 1
+    events = runtime.log.read(session.id, after=0).events
+    assert [event.type for event in events].count("done") == 1
+
+
+def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _session(runtime)
+
+    def away(*_: object, **__: object) -> None:
+        raise RedisGone
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.log, "append", away)
+        with pytest.raises(RedisGone):
+            runtime.generations.accept(session, "Why?")
+    accepted = runtime.generations.accept(session, "Why?")
+    runtime.generations.withdraw(accepted.generation_id)
+    assert _left(runtime, session.id) == 1000
+    assert _reserved(runtime) == []
+
+
+def test_a_deleted_session_leaves_no_reservation(runtime: Runtime) -> None:
+    session = _session(runtime, new_user(runtime.database))
+    runtime.generations.accept(session, "Why?")
+    runtime.sweeper.delete(session)
+    assert _reserved(runtime) == []
+
+
+def test_an_expired_session_leaves_no_reservation(runtime: Runtime, clock: TurnableClock) -> None:
+    runtime.generations.accept(_session(runtime), "Why?")
+    clock.turn(timedelta(hours=25))
+    runtime.sweeper.sweep_expired()
+    assert (_reserved(runtime), runtime.redis.keys(f"{PREFIX}concurrent:*")) == ([], [])
+
+
+def test_without_a_budget_nothing_is_counted_but_usage_is_known(settings: Any) -> None:
+    runtime = Runtime(settings.model_copy(update={"limit_tokens_anonymous": None}))
+    session = _session(runtime)
+    accepted = runtime.generations.accept(session, "Why?")
+    assert [standing.policy for standing in accepted.standings] == ["messages", "concurrent"]
+    assert _reserved(runtime) == []
+    runtime.writer.run()
+    assert _row(runtime, accepted.generation_id).settled_tokens == REPORTED
+    runtime.close()
+
+
+def test_a_message_that_is_refused_late_leaves_no_reservation(runtime: Runtime) -> None:
+    session = _session(runtime)
+    runtime.sweeper.delete(session)
+    with pytest.raises(SessionInvalid):
+        runtime.generations.accept(session, "Why?")
+    assert _left(runtime, session.id) == 1000
+    assert _reserved(runtime) == []
+
+
+def test_an_owned_session_that_expires_in_mid_answer_leaves_its_owner_no_reservation(
+    runtime: Runtime, clock: TurnableClock
+) -> None:
+    runtime.generations.accept(_session(runtime, new_user(runtime.database)), "Why?")
+    clock.turn(timedelta(days=15))
+    runtime.sweeper.sweep_expired()
+    assert (_reserved(runtime), runtime.redis.keys(f"{PREFIX}concurrent:*")) == ([], [])
+
+
+def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
+    runtime: Runtime, provider: ProviderServer
+) -> None:
+    session = _session(runtime, model="prefilled-cut")
+    accepted = runtime.generations.accept(session, "Why?")
+    attempt = runtime.attempts.claim(accepted.generation_id)
+    assert attempt is not None
+    runtime.answers.take_over(attempt)
+    runtime.answers.append_delta(attempt, ANSWER[:30])
+    runtime.attempts.hand_on(attempt)
+    runtime.writer.run()
+    row = _row(runtime, accepted.generation_id)
+    asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])
+    assert (row.state, row.prompt_tokens, row.completion_tokens) == ("done", asked, usage.tokens(ANSWER))

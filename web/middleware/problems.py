@@ -1,0 +1,71 @@
+"""Every error as problem details (RFC 9457), Flask's own included."""
+
+import logging
+import re
+from collections.abc import Mapping
+
+from flask import Flask, Response, json, request
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException
+
+from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
+from web.auth.credentials import clear_login_cookie
+from web.limits import rate_limit_headers
+from web.middleware import refusals
+
+logger = logging.getLogger(__name__)
+
+
+def register(app: Flask) -> None:
+    """Handle all errors of the application."""
+    app.register_error_handler(SwitchboardError, _domain_error)
+    app.register_error_handler(RedisError, _redis_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _response(problem: Mapping[str, object], status: int) -> Response:
+    body = json.dumps(problem)
+    response = Response(body, status, content_type="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _domain_error(error: SwitchboardError) -> Response:
+    response = _response(error.problem(), error.status)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = error.challenge
+    if isinstance(error, RateLimited):
+        rate_limit_headers.note(error.standings)
+    refusals.note(error)
+    if isinstance(error, LoginInvalid):
+        clear_login_cookie(response)  # so that the next request is an anonymous one
+    return response
+
+
+def _redis_error(error: RedisError) -> Response:
+    logger.warning("Redis failed: %s", type(error).__name__)
+    return _domain_error(Unavailable(retry_after=2))
+
+
+def _http_error(error: HTTPException) -> Response:
+    name = error.name
+    problem = {
+        "type": f"/problems/{re.sub('[^a-z]+', '-', name.lower()).strip('-')}",
+        "title": name,
+        "status": error.code,
+        "detail": error.description or name,
+    }
+    response = _response(problem, error.code or 500)
+    for header, value in error.get_headers(request.environ):
+        if header in ("Allow", "Retry-After", "Location"):
+            response.headers[header] = value
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    # The exception's class and place, but not its words: those may quote what people wrote.
+    logger.exception("unexpected %s at %s %s", type(error).__name__, request.method, request.endpoint)
+    return _domain_error(SwitchboardError())

@@ -1,0 +1,1 @@
+"""Figures for operators: metrics, readiness, lengths of queues."""

@@ -1,0 +1,163 @@
+"""The figures for Prometheus.
+
+Most are the system's: they are read from the stores when somebody asks, so every web process gives the same ones, and
+it does not matter which of them a scrape reaches. They are the same from every machine, too: scrape one, or take the
+`max` and never the `sum`.
+
+A process's own figures have a label `pid`. Several web processes share one port, and each scrape reaches one of them;
+without the label their counters would seem to run backwards. Nothing is gathered in between: what happened since the
+last scrape is not counted here.
+
+No label names a session, a person or anything they said.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
+
+from flask import current_app
+from kombu.exceptions import OperationalError
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from celery_config import QueueNames
+from core.errors import Unavailable
+from core.runtime import Runtime
+from web.context import parts
+from web.monitoring.queue_lengths import Queues
+from web.monitoring.single_flight import Glance
+
+DEADLINE = 0.4
+"""Seconds that the stores have, all at once: a scrape is answered within half a second."""
+AWAY = (Unavailable, RedisError, SQLAlchemyError, OperationalError)
+"""What a store raises that does not answer."""
+
+_KEY = "switchboard.metrics"
+
+
+def registry() -> CollectorRegistry:
+    """The current application's figures: a registry of its own, not the library's global one."""
+    if _KEY not in current_app.extensions:
+        made = CollectorRegistry()
+        made.register(TheSystem(parts().runtime))
+        made.register(ThisProcess())
+        PlatformCollector(made)
+        current_app.extensions[_KEY] = made
+    found: CollectorRegistry = current_app.extensions[_KEY]
+    return found
+
+
+class TheSystem(Collector):
+    """What the stores say. The figures of one that does not answer in time are missing, and it is not `up`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._queues = Queues(runtime.settings.broker_url)
+        looks = {"database": self._of_the_database, "redis": self._of_redis}
+        if self._queues.countable:
+            looks["broker"] = self._of_the_broker
+        self._glances = {store: _glance(store, look) for store, look in looks.items()}
+
+    def collect(self) -> Iterator[Metric]:
+        """All that is known within the deadline."""
+        looking = {store: glance.begin() for store, glance in self._glances.items()}
+        wait(looking.values(), timeout=DEADLINE)
+        up = GaugeMetricFamily("switchboard_up", "Whether the store has answered.", labels=["store"])
+        for store, looked in looking.items():
+            answered = looked.done() and not isinstance(looked.exception(), AWAY)
+            up.add_metric([store], answered)
+            if answered:
+                yield from looked.result()
+        yield up
+
+    def _of_the_database(self) -> Iterator[Metric]:
+        live = self._runtime.load.live()
+        yield _by(
+            "switchboard_generations",
+            "Answers that wait for a worker (queued) or are being written (running).",
+            "state",
+            {"queued": live.queued, "running": live.running},
+        )
+        yield GaugeMetricFamily(
+            "switchboard_oldest_queued_generation_age_seconds",
+            "How long ago the oldest waiting answer was asked for; 0 when none waits.",
+            live.oldest_queued.total_seconds(),
+        )
+
+    def _of_redis(self) -> Iterator[Metric]:
+        models, presence = self._runtime.models, self._runtime.presence
+        rests = self._runtime.cooldowns.rests(models.names)
+        described = models.describe(rests)["models"]
+        yield _by(
+            "switchboard_model_available",
+            "Whether the model is offered: 0 while it rests after a failure, or lacks its key.",
+            "model",
+            {model["name"]: model["available"] for model in described},
+        )
+        resting = GaugeMetricFamily("switchboard_model_resting", "Which models rest, why.", labels=["kind", "model"])
+        for name, rest in rests.items():
+            resting.add_metric([rest.kind, name], 1)
+        yield resting
+        missing = presence.missing(QueueNames.ALL)
+        yield _by(
+            "switchboard_queue_consumed",
+            "Whether a worker has lately said that it consumes from the queue.",
+            "queue",
+            {queue: queue not in missing for queue in QueueNames.ALL},
+        )
+        checked = self._runtime.last_check.read()
+        if checked is not None:
+            yield _by(
+                "switchboard_invariant_broken",
+                "How much breaks the invariant; `switchboard invariants` names it.",
+                "invariant",
+                checked.broken,
+            )
+            healed = CounterMetricFamily(
+                "switchboard_invariant_healed",
+                "How much of what broke the invariant was mended by the maintenance task.",
+                labels=["invariant"],
+            )
+            for name in checked.broken:
+                healed.add_metric([name], checked.healed.get(name, 0))
+            yield healed
+            yield GaugeMetricFamily(
+                "switchboard_invariants_checked_timestamp_seconds",
+                "When the invariants were last checked (Unix time).",
+                checked.at.timestamp(),
+            )
+
+    def _of_the_broker(self) -> Iterator[Metric]:
+        yield _by(
+            "switchboard_queue_length",
+            "Messages in the queue that no worker has taken yet.",
+            "queue",
+            self._queues.lengths(QueueNames.ALL),
+        )
+
+
+class ThisProcess(Collector):
+    """What the operating system knows of the one process that answers."""
+
+    def __init__(self) -> None:
+        self._process = ProcessCollector(registry=None)
+
+    def collect(self) -> Iterator[Metric]:
+        """The library's own figures, with the process's number."""
+        for metric in self._process.collect():
+            metric.samples = [sample._replace(labels={"pid": str(os.getpid())}) for sample in metric.samples]
+            yield metric
+
+
+def _glance(store: str, look: Callable[[], Iterable[Metric]]) -> Glance[list[Metric]]:
+    return Glance(f"metrics-{store}", lambda: list(look()))
+
+
+def _by(name: str, meaning: str, label: str, values: Mapping[str, int]) -> Metric:
+    metric = GaugeMetricFamily(name, meaning, labels=[label])
+    for value, number in values.items():
+        metric.add_metric([value], number)
+    return metric

@@ -1,0 +1,167 @@
+"""The JSON bodies that clients send, and how they are read."""
+
+from typing import Annotated, ClassVar, TypeVar
+from uuid import UUID
+
+from flask import request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError, from_json
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from core.errors import InvalidBody
+from core.text.characters import blank, fits_one_line, storable, whole_characters
+
+MAX_BODY = 256 * 1024
+"""Bytes of a message to chat: 32 KiB with every character escaped fit."""
+SMALL_BODY = 16 * 1024
+"""Bytes of every other body: the longest password and title with every character escaped fit."""
+LONGEST_NAME = 100
+"""Characters of a field's name that are repeated in a complaint about it."""
+
+
+class Body(BaseModel):
+    """Unknown fields and other types are refused, not guessed at."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    in_words: ClassVar[bool] = False
+    """Whether it is what people say, where half a character is replaced; names and secrets must be whole."""
+    limit: ClassVar[int] = SMALL_BODY
+    """Bytes; beyond that it is refused unread (web/middleware/body_limits.py)."""
+
+
+def _name(text: str) -> str:
+    if not fits_one_line(text):
+        raise PydanticCustomError("unprintable", "control characters are not allowed")
+    return text
+
+
+def _visible(text: str) -> str:
+    if blank(text):
+        raise PydanticCustomError("blank", "nothing of it can be seen")
+    return text
+
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class CreateSession(Body):
+    """POST /session/create."""
+
+    model: ModelName | None = None
+
+
+class SwitchModel(Body):
+    """POST /session/model and /config/models/switch."""
+
+    model: ModelName
+
+
+class OpenSession(Body):
+    """POST /session/open."""
+
+    session_id: Annotated[UUID, Field(strict=False)]
+
+
+class RenameSession(Body):
+    """PATCH /session."""
+
+    title: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_name)
+    ]
+
+
+class Credentials(Body):
+    """POST /auth/register and /auth/login."""
+
+    email: str
+    password: str
+
+
+class ChangePassword(Body):
+    """POST /auth/password."""
+
+    current_password: str
+    new_password: str
+    end_other_logins: bool = True
+
+
+class DeleteAccount(Body):
+    """DELETE /auth/me. Accounts that have a password need it again."""
+
+    password: str | None = None
+
+
+class CreateKey(Body):
+    """POST /auth/keys."""
+
+    name: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_name)
+    ]
+
+
+class Nothing(Body):
+    """A body without fields."""
+
+
+class ChatMessage(Body):
+    """POST /chat and /chat/sse."""
+
+    in_words: ClassVar[bool] = True
+    limit: ClassVar[int] = MAX_BODY
+
+    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
+    model: ModelName | None = None
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def parse(body_type: type[AnyBody]) -> AnyBody:
+    """Read the request's body. Raises UnsupportedMediaType (415), BadRequest (400) or InvalidBody (422).
+
+    No body at all is the same as `{}`.
+    """
+    raw = request.get_data(cache=False)
+    if body_type.in_words:
+        raw = whole_characters(raw)
+    if raw and request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send the body as application/json.")
+    _refuse_unknown(raw or b"{}", body_type)
+    try:
+        return body_type.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _complaint(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+
+
+def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
+    """Raise BadRequest or InvalidBody when it is no JSON, InvalidBody for the first field that is unknown.
+
+    Before the validation, which would make an error of each: 25,000 take half a second. And a misspelt field is both
+    unknown and missing; the misspelling is what the caller needs to see.
+    """
+    try:
+        parsed = from_json(raw)
+    except ValueError as error:
+        raise _unreadable(raw) from error
+    if isinstance(parsed, dict):
+        unknown = next((name for name in parsed if name not in body_type.model_fields), None)
+        if unknown is not None:
+            field = unknown[:LONGEST_NAME]
+            raise InvalidBody(f"There is no field {field!r} here.", field=field)
+
+
+def _unreadable(raw: bytes) -> Exception:
+    if whole_characters(raw) != raw:
+        return InvalidBody("The body holds half a character; \\ud800 to \\udfff come in pairs.")
+    return BadRequest("The body is not valid JSON.")
+
+
+def _complaint(kind: str, field: str, message: str) -> InvalidBody:
+    if kind == "missing":
+        return InvalidBody(f"The field {field!r} is missing.", field=field)
+    if kind in ("string_pattern_mismatch", "blank"):
+        return InvalidBody(f"The field {field!r} is empty.", field=field)
+    if not field:
+        return InvalidBody("The body must be a JSON object.")
+    return InvalidBody(f"{field}: {message}", field=field)

@@ -1,0 +1,1 @@
+"""Server-sent events: the hub that hears Redis, and the readers of sessions' logs."""

@@ -1,0 +1,334 @@
+"""One pub/sub connection per process. It fans announcements out to the readers of event streams, and replies
+of workers out to the requests that wait for them.
+
+One thread (a greenlet under gevent) owns the connection: it alone subscribes, unsubscribes and reads.
+"""
+
+import json
+import logging
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import Any
+
+from redis import Redis
+from redis.client import PubSub
+from redis.exceptions import ReadOnlyError, RedisError
+
+from core.auth.proofs import Proof, Proofs
+from core.conversation.event_log import EventLog, Position, session_of
+from core.errors import Unavailable
+from core.messaging.replies import Reply
+from core.messaging.revocations import CHANNEL as REVOKED
+from web.monitoring.queue_lengths import NOTHING
+from web.streaming.sse import frame
+from web.streaming.subscription import Announced, Subscription
+
+logger = logging.getLogger(__name__)
+
+CONNECTED = 0.4
+"""Seconds to wait for the connection to Redis."""
+ACKNOWLEDGED = 5.0
+"""Seconds to wait for Redis to acknowledge a subscription: many readers may come at once, after a deploy."""
+COMPARE = 5.0
+"""Seconds within which every reader's place is compared with its log's top."""
+SLICE = 100
+"""How many are compared at once, so that no event waits behind it for long."""
+VERIFY = 15.0
+"""Seconds within which every reader's proof is compared with the database: a stream's heartbeat."""
+UNVERIFIED = 60.0
+"""Seconds that readers are told events on a proof that can't be looked up, because the database is away."""
+IDLE = 0.5
+"""Seconds after which the owner looks around although nothing came."""
+
+
+class Waiter:
+    """A request that waits for one reply."""
+
+    def __init__(self) -> None:
+        self._came = Flag()
+        self._reply: Reply | None = None
+
+    def wait(self, seconds: float) -> Reply | None:
+        """The reply, or None when it does not come in time."""
+        self._came.wait(seconds)
+        return self._reply
+
+    def put(self, reply: Reply) -> None:
+        """Hand over the reply."""
+        self._reply = reply
+        self._came.set()
+
+
+class Hub:
+    """The process's ear on Redis."""
+
+    def __init__(self, redis: Redis, proofs: Proofs | None = None) -> None:
+        """Without `proofs`, those of its readers are not looked up again."""
+        self._redis = redis
+        self._proofs = proofs
+        self._verified_at = time.monotonic()
+        self.reply_channel = f"sb:replies:{os.urandom(8).hex()}"
+        self._connected = Flag()
+        self._lock = Lock()
+        self._owner: Thread | None = None
+        self._subscriptions: dict[str, set[Subscription]] = {}
+        self._waiters: dict[str, Waiter] = {}
+        self._wanted: deque[tuple[str, str]] = deque()
+        """Subscribe and unsubscribe commands for the owner, in order."""
+        self._woken = False
+        """Whether the owner has been sent a message that makes it look at them."""
+        self._pending: dict[str, int] = {}
+        """Subscribe commands sent and not yet acknowledged, by channel."""
+        self._closed = Flag()
+        self._demoted = Flag()
+        """Whether the Redis at the other end takes no writes any more."""
+        self._hurry = Flag()
+        """Whether the readers' proofs are to be looked up at once."""
+        self._log = EventLog(redis)
+
+    @contextmanager
+    def subscribe(self, channel: str, proof: Proof | None = None) -> Iterator[Subscription]:
+        """Everything announced on the channel from now on, to whoever has shown this proof. Raises Unavailable when
+        Redis does not acknowledge."""
+        self._start()
+        subscription = Subscription(channel, proof)
+        wake = self._add(subscription)
+        try:
+            if wake:
+                self._wake()
+            if not subscription.wait_ready(ACKNOWLEDGED):
+                raise Unavailable(retry_after=2)
+            yield subscription
+        finally:
+            self._remove(subscription)
+
+    def drain(self, seconds: float) -> None:
+        """The process is about to stop: ask all readers to leave, spread over some seconds."""
+        with self._lock:
+            leaving = [reader for readers in self._subscriptions.values() for reader in readers]
+        now = time.monotonic()
+        for reader in leaving:
+            reader.leave(now + random.uniform(0, seconds))  # noqa: S311
+
+    @contextmanager
+    def expect(self, task_id: str) -> Iterator[Waiter]:
+        """A waiter for the reply to a task that is about to be sent. Raises Unavailable without Redis."""
+        self._start()
+        waiter = Waiter()
+        self._waiters[task_id] = waiter
+        try:
+            yield waiter
+        finally:
+            del self._waiters[task_id]
+
+    def close(self) -> None:
+        """Let the owner end. Waits for it a moment."""
+        self._closed.set()
+        self._hurry.set()
+        if self._owner is not None:
+            with suppress(RedisError):
+                self._wake()
+            self._owner.join(2 * IDLE)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._owner is None:
+                self._owner = Thread(target=self._own, name="hub", daemon=True)
+                self._owner.start()
+                Thread(target=self._compare, name="hub-compare", daemon=True).start()
+                Thread(target=self._verify, name="hub-verify", daemon=True).start()
+        if not self._connected.wait(CONNECTED):
+            raise Unavailable(retry_after=2)
+
+    def _wake(self) -> None:
+        # The owner is waiting for messages; so it is sent one.
+        self._redis.publish(self.reply_channel, "")
+
+    def _add(self, subscription: Subscription) -> bool:
+        """Register a reader; whether Redis must be told, and the owner be woken to do that."""
+        channel = subscription.channel
+        with self._lock:
+            readers = self._subscriptions.setdefault(channel, set())
+            first = not readers
+            readers.add(subscription)
+            if first:
+                self._wanted.append(("subscribe", channel))
+                self._pending[channel] = self._pending.get(channel, 0) + 1
+                wake, self._woken = not self._woken, True
+                return wake
+            if not self._pending.get(channel):
+                subscription.acknowledge()
+        return False
+
+    def _remove(self, subscription: Subscription) -> None:
+        channel = subscription.channel
+        with self._lock:
+            readers = self._subscriptions[channel]
+            readers.discard(subscription)
+            if not readers:
+                del self._subscriptions[channel]
+                self._wanted.append(("unsubscribe", channel))
+
+    def _own(self) -> None:
+        pause = 0.1
+        while not self._closed.is_set():
+            pubsub = self._redis.pubsub()
+            try:
+                pubsub.subscribe(self.reply_channel, REVOKED, *self._channels())
+                self._demoted.clear()
+                while not (self._closed.is_set() or self._demoted.is_set()):
+                    self._obey(pubsub)
+                    message = pubsub.get_message(timeout=IDLE)
+                    if message is not None:
+                        self._dispatch(message)
+                    pause = 0.1
+            except RedisError as error:
+                logger.warning("the connection to Redis is lost: %s", type(error).__name__)
+            except Exception:
+                logger.exception("the hub failed and starts again")
+            finally:
+                self._connected.clear()
+                pubsub.close()
+            if not self._closed.is_set():
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+    def _compare(self) -> None:
+        """Now and then compare all readers' places with their logs' tops, so that a lost last event is found."""
+        names: list[str] = []
+        pause = COMPARE
+        while not self._closed.wait(pause):
+            if not names:
+                with self._lock:
+                    names = list(self._subscriptions)
+                pause = COMPARE / max(1, -(-len(names) // SLICE))
+            compared, names = names[:SLICE], names[SLICE:]
+            try:
+                self._redis.delete(NOTHING)
+            except ReadOnlyError:
+                # It has been demoted: what is announced now is announced elsewhere.
+                self._redis.connection_pool.disconnect(inuse_connections=False)
+                self._demoted.set()
+                continue
+            except RedisError:
+                continue
+            try:
+                tops = self._log.tops([session_of(name) for name in compared]) if compared else []
+            except RedisError:
+                continue  # the owner's connection is lost as well: after it, all logs are read again
+            for name, top in zip(compared, tops, strict=True):
+                for reader in self._readers(name):
+                    if reader.behind(top):
+                        reader.miss()
+
+    def _verify(self) -> None:
+        """With each heartbeat look up again what all readers have proved, some at a time; a revocation's announcement
+        may have been lost."""
+        while self._proofs is not None and not self._closed.is_set():
+            self._hurry.wait(VERIFY)
+            self._hurry.clear()
+            with self._lock:
+                readers = [each for some in self._subscriptions.values() for each in some if each.proof is not None]
+            for at in range(0, len(readers), SLICE):
+                self._verify_some(self._proofs, readers[at : at + SLICE])
+
+    def _verify_some(self, proofs: Proofs, readers: list[Subscription]) -> None:
+        try:
+            held = proofs.still_hold([reader.proof for reader in readers if reader.proof is not None])
+            self._verified_at = time.monotonic()
+        except Unavailable:
+            held = [time.monotonic() - self._verified_at < UNVERIFIED] * len(readers)
+        except Exception:
+            logger.exception("proofs could not be looked up")
+            held = [False] * len(readers)
+        for reader, holds in zip(readers, held, strict=True):
+            if not holds:
+                reader.revoke()
+
+    def _doubt(self, subject: str) -> None:
+        """Have the readers look that hold this session, or that this user's login, key or token has opened."""
+        with self._lock:
+            readers = [
+                reader
+                for some in self._subscriptions.values()
+                for reader in some
+                if reader.proof is not None and reader.proof.concerns(subject)
+            ]
+        for reader in readers:
+            reader.doubt()
+
+    def _channels(self) -> list[str]:
+        """All channels that have readers; what was wanted before is contained in it."""
+        with self._lock:
+            self._wanted.clear()
+            self._pending.clear()
+            return list(self._subscriptions)
+
+    def _obey(self, pubsub: PubSub) -> None:
+        with self._lock:
+            self._woken = False
+            wanted, self._wanted = self._wanted, deque()
+        for verb, commands in groupby(wanted, key=itemgetter(0)):
+            channels = [channel for _, channel in commands]
+            if verb == "subscribe":
+                pubsub.subscribe(*channels)
+            else:
+                pubsub.unsubscribe(*channels)
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        channel = message["channel"]
+        if message["type"] == "subscribe":
+            self._acknowledge(channel)
+        elif message["type"] == "message" and channel == self.reply_channel:
+            self._reply(message["data"])
+        elif message["type"] == "message" and channel == REVOKED:
+            self._doubt(message["data"])
+        elif message["type"] == "message":
+            announced = _announced(message["data"])
+            for subscription in self._readers(channel):
+                subscription.put(announced)
+
+    def _acknowledge(self, channel: str) -> None:
+        if channel == self.reply_channel:
+            self._connected.set()
+            return
+        if channel == REVOKED:
+            self._hurry.set()  # what was announced while nobody listened is lost
+            return
+        with self._lock:
+            solicited = self._pending.get(channel, 0)
+            left = self._pending[channel] = max(0, solicited - 1)
+        if left:
+            return  # readers have left and come again meanwhile: the last acknowledgement counts
+        self._pending.pop(channel, None)
+        for subscription in self._readers(channel):
+            # An acknowledgement that nobody asked for follows a reconnect: something may have been missed.
+            if subscription.ready:
+                subscription.miss()
+            subscription.acknowledge()
+
+    def _reply(self, data: str) -> None:
+        if data:
+            reply = Reply.load(data)
+            waiter = self._waiters.get(reply.task_id)
+            if waiter is not None:
+                waiter.put(reply)
+
+    def _readers(self, channel: str) -> list[Subscription]:
+        with self._lock:
+            return list(self._subscriptions.get(channel, ()))
+
+
+def _announced(data: str) -> Announced:
+    message = json.loads(data)
+    position = Position.parse(message["id"]) if "id" in message else None
+    kind, text = message["type"], message["data"]
+    return Announced(position, kind, text, frame(kind, text, message.get("id")))

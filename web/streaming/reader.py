@@ -1,0 +1,194 @@
+"""Reads one session's log for one client: first what is there, then what comes."""
+
+import json
+import random
+import time
+from collections.abc import Generator, Iterator
+from threading import Semaphore
+
+from redis.exceptions import RedisError
+
+from core.auth.principal import Principal
+from core.auth.proofs import Proof
+from core.conversation.event_log import PAGE, Page, Position, channel
+from core.conversation.recovery import NOWHERE, Step, begin, broken, step
+from core.errors import Unavailable
+from core.stores.tables import Session
+from web.context import Parts
+from web.streaming.sse import COMMENT, RETRY, frame
+from web.streaming.subscription import Subscription
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life. A client that is gone is noticed at the latest with the next."""
+ROTATE = 3600.0
+"""Seconds after which a stream ends and its client comes back, give or take a fifth, so that readers spread over
+new processes after a deploy and no connection is for ever."""
+READING = Semaphore(8)
+"""How many logs are read at once: when a lost connection sends ten thousand readers to their logs, they take turns
+instead of opening ten thousand connections."""
+TERMINAL = ("done", "failed", "stopped")
+EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
+
+
+class Reader:
+    """The body of an event stream. It is a cursor, not a queue: what it has not told yet is in the log."""
+
+    __slots__ = (
+        "_at",
+        "_beat_at",
+        "_expires_at",
+        "_parts",
+        "_proof",
+        "_rotate_at",
+        "_session_id",
+        "_subscription",
+        "_until",
+    )
+
+    def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
+        """With `until`, a generation's id, the stream ends with that generation."""
+        self._parts = parts
+        self._session_id = session.id
+        self._expires_at = session.expires_at
+        self._proof = Proof.of(session, principal)
+        # An event's data begins with its generation's id: so its end can be told without parsing it.
+        self._until = None if until is None else f'{{"generation_id":"{until}"'
+        self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311
+        self._beat_at = time.monotonic() + HEARTBEAT
+        self._at = NOWHERE
+        self._subscription: Subscription | None = None
+
+    def leave(self) -> None:
+        """End it, its client has left."""
+        if self._subscription is not None:
+            self._subscription.leave(time.monotonic())
+
+    def read(self, cursor: Position | None, first: bytes) -> Generator[bytes, None, None]:
+        """The response's body: what comes after `cursor`, with `first` before it."""
+        yield COMMENT + RETRY + first
+        try:
+            yield from self._tell(cursor)
+        except (Unavailable, RedisError):
+            return  # an end between two events: the client comes back, and goes on from there
+
+    def _tell(self, cursor: Position | None) -> Iterator[bytes]:
+        with self._parts.hub.subscribe(channel(self._session_id), self._proof) as subscription:
+            self._subscription = subscription
+            subscription.doubted = True  # what ended before Redis had the subscription was announced to nobody
+            with READING:
+                tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
+            begun = begin(cursor, tip)
+            if begun is None:
+                yield self._reset(tip, "unknown-cursor")
+            else:
+                self._at = begun
+            # The top was read after Redis had the subscription: from there on everything is announced.
+            behind = self._at != Position(tip.epoch, tip.top)
+            while True:
+                if behind and (yield from self._catch_up(subscription)):
+                    return
+                behind = True
+                subscription.at = self._at.offset
+                if (yield from self._follow(subscription)):
+                    return
+
+    def _catch_up(self, subscription: Subscription) -> Generator[bytes, None, bool]:
+        """Page through the log up to its top. Returns whether the stream has ended."""
+        while True:
+            with READING:
+                page = self._parts.runtime.log.read(self._session_id, self._at.offset)
+            reason = broken(self._at, page)
+            if reason is not None:
+                yield self._reset(page, reason)
+                return False
+            for event in page.events:
+                if self._is_revoked(subscription):
+                    yield from self._farewell()
+                    return True
+                self._at = Position(page.epoch, event.offset)
+                yield frame(event.type, event.data, str(self._at))
+                if self._is_end(event.type, event.data):
+                    return True
+            if len(page.events) < PAGE:
+                return False
+
+    def _follow(self, subscription: Subscription) -> Generator[bytes, None, bool]:
+        """Pass on what is announced, until the log must be read again. Returns whether the stream has ended."""
+        while True:
+            announced = subscription.take(self._patience(subscription))
+            if announced is not None and announced.position is None:
+                yield announced.frame
+                return True
+            if self._is_revoked(subscription):
+                yield from self._farewell()
+                return True
+            if announced is None:
+                if self._leaves(subscription):
+                    return True
+                if self._seconds_left() <= 0:
+                    yield EXPIRED
+                    return True
+                if self._beat_is_due():
+                    self._beat_at = time.monotonic() + HEARTBEAT
+                    yield COMMENT
+                if subscription.missed():
+                    return False
+                continue
+            assert announced.position is not None
+            match step(self._at, announced.position):
+                case Step.DROP:
+                    continue
+                case Step.READ:
+                    return False
+            self._at = announced.position
+            subscription.at = self._at.offset
+            yield announced.frame
+            if self._is_end(announced.type, announced.data):
+                return True
+
+    def _is_end(self, kind: str, data: str) -> bool:
+        return self._until is not None and kind in TERMINAL and data.startswith(self._until)
+
+    def _patience(self, subscription: Subscription) -> float:
+        """How long to wait for the next event before something else is due."""
+        due = min(self._beat_at, self._rotate_at, subscription.leave_at or self._beat_at)
+        return max(0.0, min(due - time.monotonic(), self._seconds_left()))
+
+    def _beat_is_due(self) -> bool:
+        return time.monotonic() >= self._beat_at
+
+    def _leaves(self, subscription: Subscription) -> bool:
+        """Whether it is time to end, between two events, and let the client come back."""
+        now = time.monotonic()
+        return now >= self._rotate_at or (subscription.leave_at is not None and now >= subscription.leave_at)
+
+    def _is_revoked(self, subscription: Subscription) -> bool:
+        """Whether what opened this stream holds no more, looked up when there is doubt. Raises Unavailable."""
+        if subscription.doubted:
+            subscription.doubted = False  # first: what is doubted meanwhile is looked up again
+            if not all(self._parts.runtime.proofs.still_hold([self._proof])):
+                subscription.revoke()
+        return subscription.revoked
+
+    def _farewell(self) -> Iterator[bytes]:
+        """That it is over, when the session is gone, or a user's login, key or token has ended. A guest whose session
+        is another's now hears nothing more: it comes back with what it has, and is told then."""
+        with self._parts.runtime.database.reading() as db:
+            gone = db.get(Session, self._session_id) is None
+        if gone or self._proof.principal is not None:
+            yield EXPIRED
+
+    def _seconds_left(self) -> float:
+        """Until the session expires. When the time that is known has come, the database may know a later one."""
+        runtime = self._parts.runtime
+        if self._expires_at <= runtime.clock.now():
+            with runtime.database.reading() as db:
+                session = db.get(Session, self._session_id)
+            if session is None:
+                return 0.0
+            self._expires_at = session.expires_at
+        return max(0.0, (self._expires_at - runtime.clock.now()).total_seconds())
+
+    def _reset(self, page: Page, reason: str) -> bytes:
+        self._at = Position(page.epoch, page.top)
+        return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
