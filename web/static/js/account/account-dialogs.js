@@ -1,4 +1,3 @@
-// @ts-check
 /** What people do with their accounts, apart from signing in and out: the password, the logins, the end. */
 
 import * as accountApi from "../api/account.js";

@@ -1,4 +1,3 @@
-// @ts-check
 /** The dialog in which people sign in or create an account. */
 
 import * as accountApi from "../api/account.js";

@@ -1,4 +1,3 @@
-// @ts-check
 /** The calls about people: who they are, how they prove it, and where else they have. */
 
 import { call } from "./client.js";

@@ -1,4 +1,3 @@
-// @ts-check
 /** The calls this page makes. What to say when one fails: error-messages.js. */
 
 /**

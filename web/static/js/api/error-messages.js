@@ -1,4 +1,3 @@
-// @ts-check
 /** What to tell a person about a request that failed. */
 
 import { Problem, serverNow } from "./client.js";

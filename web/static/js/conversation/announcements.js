@@ -1,4 +1,3 @@
-// @ts-check
 /** Which changes of the conversation a screen reader tells, and in which words. No DOM. */
 
 import { endAnnouncement, progressLine } from "./answer-status.js";

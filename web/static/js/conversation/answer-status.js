@@ -1,4 +1,3 @@
-// @ts-check
 /** What stands above and under an answer: how long its model thought, who gives it and why it is not the chosen one,
  * how it ended, what went wrong, and what can be done about it. No DOM. */
 
@@ -13,7 +12,7 @@ const LATER = "Try again in a moment, or choose another model.";
 const OTHER = "Choose another model.";
 const OPERATOR = "Choose another model, and tell the operator.";
 
-/** What can be wrong with a model, after its name, and what to do then; the kinds are those of core/providers. */
+/** What can be wrong with a model, after its name, and what to do then; the kinds are those of core/llm/providers. */
 const WRONG = /** @type {Record<string, [string, string]>} */ ({
   unreachable: ["could not be reached", LATER],
   timeout: ["took too long", LATER],
@@ -54,7 +53,7 @@ const TOO_LONG = /** @type {Record<string, [(who: string) => string, string]>} *
   ],
 });
 
-/** Why an answer ended before its model had said all, in the words for each of core/providers' reasons. */
+/** Why an answer ended before its model had said all, in the words for each of core/llm/providers' reasons. */
 const ENDS = /** @type {Record<string, (who: string) => string>} */ ({
   length: () => "The answer reached its length limit.",
   content_filter: () => "The provider’s filter stopped this answer.",

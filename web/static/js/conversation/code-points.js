@@ -1,4 +1,3 @@
-// @ts-check
 /** Texts by their Unicode code points, the unit of the wire. Not `text.length`: that counts UTF-16 units. */
 
 /** @param {string} text */

@@ -1,4 +1,3 @@
-// @ts-check
 /** The message box: grows with its text, sends on Enter, counts near the limit, and never loses a word. */
 
 const LIMIT = 32 * 1024; // bytes of UTF-8, as the server counts them

@@ -1,4 +1,3 @@
-// @ts-check
 /** Draws the conversation. It grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
 import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";

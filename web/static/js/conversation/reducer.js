@@ -1,4 +1,3 @@
-// @ts-check
 /** The state of the conversation on screen: an action in, the next state out. No DOM, no network, no clock: an action
  * says when it happened, as `moment` in milliseconds. */
 
@@ -12,7 +11,7 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  * @typedef {object} Fallback Another model answers than the one that was chosen.
  * @property {string} from
  * @property {string} to
- * @property {string} reason what was wrong with `from`: one of core/providers' kinds of errors, or nothing known
+ * @property {string} reason what was wrong with `from`: one of core/llm/providers' kinds of errors, or nothing known
  * @property {boolean} midway whether there were words of `from` by then
  *
  * @typedef {object} Live The answer that is coming.

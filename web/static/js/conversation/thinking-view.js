@@ -1,4 +1,3 @@
-// @ts-check
 /** What a model said to itself, folded above its answer. Whether it is open is the reader's choice, and stays so. */
 
 import { isCut } from "./thinking.js";

@@ -1,4 +1,3 @@
-// @ts-check
 /**
  * What a model says to itself, as a value: the words, and how long it takes. Moments and times are in milliseconds;
  * NaN is one that this page can't know, having come too late.

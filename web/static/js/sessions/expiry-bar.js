@@ -1,4 +1,3 @@
-// @ts-check
 /** How long the session still lives, and the button that keeps it. */
 
 import { serverNow } from "../api/client.js";

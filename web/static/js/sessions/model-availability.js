@@ -1,4 +1,3 @@
-// @ts-check
 /** Which models there are, and which of them rest: asked for again now and then for as long as one does. */
 
 const PERIOD = 10_000;

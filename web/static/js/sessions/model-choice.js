@@ -1,4 +1,3 @@
-// @ts-check
 /**
  * The reader's choice of a model, until the session has it. One switch at a time, for each needs the version that the
  * one before it made; of the choices made meanwhile the last one counts. No DOM.

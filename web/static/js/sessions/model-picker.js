@@ -1,4 +1,3 @@
-// @ts-check
 /** The models on offer, and which one answers next. */
 
 /** @typedef {import("../api/client.js").Model} Model */

@@ -1,4 +1,3 @@
-// @ts-check
 /** The user's conversations, newest first: open one, call it something else, delete it. */
 
 import { icon } from "../ui/icon.js";

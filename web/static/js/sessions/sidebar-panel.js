@@ -1,4 +1,3 @@
-// @ts-check
 /** Where the list of conversations is: a column on a wide screen, a drawer on others. */
 
 import { closesOutside } from "../ui/form-dialog.js";

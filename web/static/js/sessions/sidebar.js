@@ -1,4 +1,3 @@
-// @ts-check
 /** Keeps the list of the user's conversations what the server says it is. */
 
 import * as api from "../api/client.js";

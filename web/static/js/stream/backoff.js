@@ -1,4 +1,3 @@
-// @ts-check
 /**
  * When to try again: at a random moment within a window that doubles with each failure, lest all pages of a
  * restarted server return in the same second.

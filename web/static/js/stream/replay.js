@@ -1,4 +1,3 @@
-// @ts-check
 /** What the events have told so far: of the answer that is being written, or at the end of the last one. */
 
 import { readEvents } from "./sse-parser.js";

@@ -1,4 +1,3 @@
-// @ts-check
 /**
  * The session's events, live, over one connection.
  *

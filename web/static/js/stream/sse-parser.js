@@ -1,4 +1,3 @@
-// @ts-check
 /** Reads `text/event-stream` from a response's body (WHATWG HTML, 9.2.6), for requests that need headers. */
 
 /**

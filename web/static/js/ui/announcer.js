@@ -1,4 +1,3 @@
-// @ts-check
 /** Words for those who listen to the page: each when it comes, or, of what changes all the time, the newest now and then. */
 
 const PAUSE = 5_000;

@@ -1,4 +1,3 @@
-// @ts-check
 /** A question across the page, under its top: two answers, or Escape for neither. */
 
 export class ConfirmBar {

@@ -1,4 +1,3 @@
-// @ts-check
 /** Whose the focus is. What the reader has taken up since a request went out stays in their hands. */
 
 /**

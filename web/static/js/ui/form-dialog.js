@@ -1,4 +1,3 @@
-// @ts-check
 /** A dialog with a form in it: checks the fields, sends them, and puts what was wrong beside what it is about. */
 
 import { Problem } from "../api/client.js";

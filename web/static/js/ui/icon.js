@@ -1,4 +1,3 @@
-// @ts-check
 /** The page's pictures, which are in its markup. */
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,4 +1,3 @@
-// @ts-check
 /** What went wrong, beside the message box; with a countdown where it is known when to try again. */
 
 import { retryHint } from "../api/error-messages.js";

@@ -1,4 +1,3 @@
-// @ts-check
 /** Follows the end of the conversation while the reader is there, and leaves a reader elsewhere alone. */
 
 export class StickToBottom {

@@ -1,4 +1,3 @@
-// @ts-check
 /** Moments in words. */
 
 import { serverNow } from "../api/client.js";
