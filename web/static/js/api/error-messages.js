@@ -35,7 +35,8 @@ export function describeError(error) {
         : error.message;
     case 412: return "The model was switched somewhere else in the meantime.";
     case 413: return "That message is too long. Shorten it and try again.";
-    case 429: return LIMIT_MESSAGES[error.limit ?? ""] ?? "That was a lot in a short time.";
+    case 429: return Object.hasOwn(LIMIT_MESSAGES, error.limit ?? "")
+      ? LIMIT_MESSAGES[error.limit ?? ""] : "That was a lot in a short time.";
     case 502:
     case 503:
     case 504: return "The service is busy or restarting.";

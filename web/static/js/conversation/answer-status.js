@@ -65,7 +65,15 @@ const ENDS = /** @type {Record<string, (who: string) => string>} */ ({
 const ORDINARY = new Set([undefined, null, "stop", "stopped", "error"]);
 
 /** @param {string} reason @param {boolean} midway whether there were words of the answer by then */
-const wrong = (reason, midway) => (midway && WRONG_MIDWAY[reason]) || WRONG[reason] || WRONG_SOMEHOW;
+const wrong = (reason, midway) => (midway && entry(WRONG_MIDWAY, reason)) || entry(WRONG, reason) || WRONG_SOMEHOW;
+
+/**
+ * A table's entry; none for a name that all objects have, such as "constructor".
+ * @template T @param {Record<string, T>} table @param {string | null | undefined} name @returns {T | undefined}
+ */
+function entry(table, name) {
+  return name != null && Object.hasOwn(table, name) ? table[name] : undefined;
+}
 
 /** @param {Item} item @param {Label} label */
 export function statusLine(item, label) {
@@ -132,7 +140,7 @@ const because = ({ from, reason, midway }, label) => `because ${label(from)} ${w
 /** Nothing, of an answer whose model has said all. @param {Item} item @param {Label} label */
 function ended({ finish_reason: reason, model }, label) {
   if (ORDINARY.has(reason)) return "";
-  return (ENDS[reason ?? ""] ?? ENDS.other)(model ? label(model) : "The model");
+  return (entry(ENDS, reason) ?? ENDS.other)(model ? label(model) : "The model");
 }
 
 /** @param {Item} item @param {Label} label */
@@ -157,14 +165,15 @@ function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end
   const [what, advice] = wrong(reason, Boolean(text));
   if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, who);
   if (reason === "empty" && end === "length") return `${who} reached its length limit before its first word. ${advice}`;
-  if (reason === "empty" && ENDS[end ?? ""]) return ENDS[end ?? ""](who);
+  const ending = reason === "empty" && entry(ENDS, end);
+  if (ending) return ending(who);
   return `${who} ${what}.${advice && ` ${advice}`}`;
 }
 
 /** With the figures only when they show it: often it is the answer's room that is missing, of an unknown size.
  * @param {string | undefined} subject @param {number} tokens @param {number} limit @param {string} who */
 function tooLong(subject, tokens, limit, who) {
-  const [what, advice] = TOO_LONG[subject ?? ""] ?? TOO_LONG.message;
+  const [what, advice] = entry(TOO_LONG, subject) ?? TOO_LONG.message;
   const figures = tokens > limit ? `: ${count(tokens)} tokens, of ${count(limit)} at the most` : "";
   return `${what(who)}${figures}. ${advice}`;
 }
