@@ -195,8 +195,8 @@ function event(state, type, data, moment) {
  * @param {State} state @param {{generation_id: string}} data @param {Partial<Live>} news @returns {State}
  */
 function begun(state, { generation_id: generation }, news) {
-  if (state.live?.generation === generation) {
-    const { live } = state;
+  const { live } = state;
+  if (live && live.generation === generation) {
     const phase = phaseOf(news.phase ?? live.phase, live.text, live.thinking.text);
     return { ...state, live: { ...live, ...news, phase } };
   }
