@@ -142,7 +142,7 @@ def choose(page: Page, model: str) -> None:
 
 def under(page: Page) -> Locator:
     """What stands under the last answer."""
-    return answers(page).last.locator(".told")
+    return answers(page).last.locator(".answer-status")
 
 
 def shown(page: Page) -> Locator:
@@ -159,7 +159,7 @@ def everything_shown(page: Page) -> JSHandle:
           new MutationObserver(() => {
             const last = [...document.querySelectorAll("[data-role=assistant]")].at(-1);
             note(seen.texts, last?.querySelector(".body.plain")?.textContent);
-            note(seen.under, last?.querySelector(".told")?.textContent);
+            note(seen.under, last?.querySelector(".answer-status")?.textContent);
           }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
           return seen;
         }"""

@@ -114,7 +114,7 @@ export class LoginsDialog {
     if (!login.current) {
       const end = document.createElement("button");
       end.type = "button";
-      end.className = "quiet";
+      end.className = "secondary";
       end.textContent = "Sign out";
       end.ariaLabel = `Sign out the browser that signed in ${relative(login.created_at)}`;
       end.addEventListener("click", () => void this.#end(login.id, row));
@@ -147,7 +147,7 @@ export class LoginsDialog {
 
   /** @param {string} words */
   #complain(words) {
-    const wrong = /** @type {HTMLElement} */ (this.#dialog.querySelector(".wrong"));
+    const wrong = /** @type {HTMLElement} */ (this.#dialog.querySelector(".form-error"));
     wrong.textContent = words;
     wrong.hidden = !words;
   }

@@ -76,7 +76,7 @@ export class MessageList {
   #drawAnswer({ node, thinkingView }, item, isLast, words) {
     node.dataset.state = item.state;
     thinkingView?.show(thinkingSummary(item), item.thinking ?? "");
-    const [body, foot] = [part(node, ".body"), part(node, ".foot")];
+    const [body, foot] = [part(node, ".body"), part(node, ".answer-footer")];
     if (item.html && item.state !== "streaming") {
       body.innerHTML = item.html; // the server made it from Markdown and sanitised it
       body.classList.remove("plain");
@@ -86,7 +86,7 @@ export class MessageList {
     }
     body.hidden = !item.text;
 
-    part(foot, ".told").textContent = words;
+    part(foot, ".answer-status").textContent = words;
 
     const actions = [];
     if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
@@ -126,8 +126,8 @@ function skeleton(role) {
   if (role === "assistant") {
     body.dir = "auto"; // for the side of its lists and quotations
     const foot = document.createElement("p");
-    foot.className = "foot";
-    for (const name of ["told", "actions"]) {
+    foot.className = "answer-footer";
+    for (const name of ["answer-status", "actions"]) {
       const span = document.createElement("span");
       span.className = name;
       foot.append(span);
@@ -156,7 +156,7 @@ async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
   const focused = /** @type {HTMLElement | null} */ (document.activeElement);
   const field = document.createElement("textarea");
-  field.className = "unseen";
+  field.className = "visually-hidden";
   field.value = text;
   document.body.append(field);
   field.select();

@@ -122,7 +122,7 @@ export class SessionList {
   /** @param {Listed} session */
   #renaming({ session_id: id, title }) {
     const form = document.createElement("form");
-    form.className = "asked";
+    form.className = "row-form";
     const field = document.createElement("input");
     field.ariaLabel = "Title";
     field.dir = "auto";
@@ -144,7 +144,7 @@ export class SessionList {
   /** @param {Listed} session */
   #deleting({ session_id: id, title }) {
     const form = document.createElement("form");
-    form.className = "asked";
+    form.className = "row-form";
     const question = document.createElement("p");
     question.id = "delete-question";
     question.textContent = `Delete “${title || UNTITLED}”? It can’t be brought back.`;
@@ -168,7 +168,7 @@ export class SessionList {
     submit.textContent = yes;
     const cancel = document.createElement("button");
     cancel.type = "button";
-    cancel.className = "quiet";
+    cancel.className = "secondary";
     cancel.textContent = "Cancel";
     cancel.addEventListener("click", () => this.#back());
     answers.append(submit, cancel);

@@ -12,7 +12,7 @@ export class FormDialog {
 
   /**
    * @param {HTMLDialogElement} dialog with a form; each field has its message in the element `<id>-error`,
-   *   and `.wrong` is for the rest
+   *   and `.form-error` is for the rest
    * @param {{send: (form: FormData) => Promise<void>, explain?: (error: unknown) => {field?: string, words: string} | null}} on
    *   `explain`: the failures that this form knows better words for
    */
@@ -92,7 +92,7 @@ export class FormDialog {
 
   /** @param {string} words */
   #complain(words) {
-    const wrong = /** @type {HTMLElement} */ (this.form.querySelector(".wrong"));
+    const wrong = /** @type {HTMLElement} */ (this.form.querySelector(".form-error"));
     wrong.textContent = words;
     wrong.hidden = !words;
   }

@@ -23,7 +23,7 @@ export class Notice {
   #countDown(seconds) {
     const until = Date.now() + seconds * 1_000;
     const [heard, seen] = [document.createElement("span"), document.createElement("span")];
-    heard.className = "unseen";
+    heard.className = "visually-hidden";
     heard.textContent = retryHint(seconds);
     seen.ariaHidden = "true";
     seen.textContent = heard.textContent;
