@@ -1,7 +1,7 @@
 /** What the events have told so far: of the answer that is being written, or at the end of the last one. */
 
+import { parseId } from "./event-id.js";
 import { readEvents } from "./sse-parser.js";
-import { parseId } from "./session-stream.js";
 
 /** The server tells at once what it has; after this silence it has nothing. */
 const SILENCE = 1_000;

@@ -6,6 +6,7 @@
  */
 
 import { Backoff } from "./backoff.js";
+import { isCovered, parseId } from "./event-id.js";
 import { readEvents } from "./sse-parser.js";
 
 /** These are no entries of the log, so an id of theirs is no place in it. */
@@ -20,19 +21,6 @@ const SILENCE_CHECK_INTERVAL = 2_000;
 const CATCH_UP_TIMEOUT = 1_000;
 
 /** @typedef {{type: string, id: string, data: any}} StreamEvent */
-
-/** `epoch-offset`; the epoch may contain dashes. @param {string | null} id */
-export function parseId(id) {
-  const dash = (id ?? "").lastIndexOf("-");
-  return { epoch: (id ?? "").slice(0, Math.max(dash, 0)), offset: Number((id ?? "").slice(dash + 1)) };
-}
-
-/** Whether `id` lies at or before `cursor` in the same log. @param {string | null} id @param {string | null} cursor */
-export function isCovered(id, cursor) {
-  if (!id || !cursor) return false;
-  const [a, b] = [parseId(id), parseId(cursor)];
-  return a.epoch === b.epoch && a.offset <= b.offset;
-}
 
 export class SessionStream {
   /** @type {AbortController | null} */ #connection = null;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isCovered, parseId } from "../../../web/static/js/stream/session-stream.js";
+import { isCovered, parseId } from "../../../web/static/js/stream/event-id.js";
 
 test("an id is an epoch and an offset, and the epoch may have dashes", () => {
   assert.deepEqual(parseId("a-b-12"), { epoch: "a-b", offset: 12 });
