@@ -155,7 +155,7 @@ test("of several fallbacks the first reason and the last model count", () => {
     event("fallback", { from: "n", to: "o", reason: "timeout" }),
     event("done", { model: "o", finish_reason: "stop" }),
   );
-  assert.deepEqual(state.told[ID].fallback, { from: "m", to: "o", reason: "quota", midway: false });
+  assert.deepEqual(state.eventDetails[ID].fallback, { from: "m", to: "o", reason: "quota", midway: false });
 });
 
 test("the same model asked again is no fallback", () => {
@@ -164,7 +164,7 @@ test("the same model asked again is no fallback", () => {
 
 test("a model that is passed over without a word was resting", () => {
   const state = run(idle, queued(), event("done", { model: "n", finish_reason: "stop" }));
-  assert.deepEqual(state.told[ID].fallback, { from: "m", to: "n", reason: "resting", midway: false });
+  assert.deepEqual(state.eventDetails[ID].fallback, { from: "m", to: "n", reason: "resting", midway: false });
 });
 
 // ---- Two answers, two sessions ---------------------------------------------------------------------------------

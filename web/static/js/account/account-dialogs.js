@@ -1,10 +1,10 @@
-/** What people do with their accounts, apart from signing in and out: the password, the logins, the end. */
+/** The account's dialogs: a new password, the logins, the account's deletion. */
 
 import * as accountApi from "../api/account.js";
 import { Problem } from "../api/client.js";
 import { byId } from "../ui/dom.js";
 import { focusIsFree } from "../ui/focus.js";
-import { closesOutside, FormDialog, slugOf } from "../ui/form-dialog.js";
+import { closeOnBackdropClick, FormDialog, slugOf } from "../ui/form-dialog.js";
 import { errorMessage, retryHint } from "../api/error-messages.js";
 import { exactly, relative } from "../ui/time.js";
 
@@ -31,7 +31,7 @@ export function passwordDialog(page) {
       switch (slugOf(error)) {
         case "login-failed": return { field: "current_password", words: "This is not your current password." };
         case "password-refused": return { field: "new_password", words: /** @type {Problem} */ (error).message };
-        default: return attempts(error);
+        default: return rateLimited(error);
       }
     },
   });
@@ -54,17 +54,17 @@ export function deleteDialog(page, deleted) {
     explain(error) {
       if (slugOf(error) === "login-failed") return { field: "password", words: "This is not your password." };
       if (error instanceof Problem && error.field === "password") return { field: "password", words: "Enter your password." };
-      return attempts(error);
+      return rateLimited(error);
     },
   });
   return dialog;
 }
 
 /** @param {unknown} error */
-const attempts = (error) =>
+const rateLimited = (error) =>
   error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${retryHint(error.retryAfter)}` } : null;
 
-/** The browsers one is signed in with, and an end to each of the others. */
+/** The logins of the account: this browser's and others, which can be ended. */
 export class LoginsDialog {
   #dialog = /** @type {HTMLDialogElement} */ (byId("logins"));
   #list = byId("logins-list");
@@ -72,7 +72,7 @@ export class LoginsDialog {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    closesOutside(this.#dialog);
+    closeOnBackdropClick(this.#dialog);
     for (const closer of this.#dialog.querySelectorAll("[data-close]")) {
       closer.addEventListener("click", () => this.close());
     }
@@ -80,7 +80,7 @@ export class LoginsDialog {
 
   open() {
     this.#list.replaceChildren();
-    this.#complain("");
+    this.#showError("");
     this.#dialog.showModal();
     void this.#load();
   }
@@ -91,7 +91,7 @@ export class LoginsDialog {
 
   async #load() {
     this.#list.ariaBusy = "true";
-    await this.#trying(async () => {
+    await this.#attempt(async () => {
       const logins = await accountApi.logins();
       logins.sort((a, b) => Number(b.current) - Number(a.current));
       this.#list.replaceChildren(...logins.map((login) => this.#row(login)));
@@ -125,7 +125,7 @@ export class LoginsDialog {
 
   /** @param {string} id @param {HTMLElement} row */
   async #end(id, row) {
-    const ended = await this.#trying(() => accountApi.endLogin(id));
+    const ended = await this.#attempt(() => accountApi.endLogin(id));
     if (!ended) return;
     row.remove();
     this.page.succeeded("That browser is signed out");
@@ -133,20 +133,20 @@ export class LoginsDialog {
   }
 
   /** @param {() => Promise<unknown>} work */
-  async #trying(work) {
-    this.#complain("");
+  async #attempt(work) {
+    this.#showError("");
     try {
       await work();
       return true;
     } catch (error) {
       if (slugOf(error) === "unknown-login") return true; // gone is gone
-      if (!this.page.failed(error)) this.#complain(errorMessage(error));
+      if (!this.page.failed(error)) this.#showError(errorMessage(error));
       return false;
     }
   }
 
   /** @param {string} words */
-  #complain(words) {
+  #showError(words) {
     const wrong = /** @type {HTMLElement} */ (this.#dialog.querySelector(".form-error"));
     wrong.textContent = words;
     wrong.hidden = !words;

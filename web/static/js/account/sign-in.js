@@ -1,4 +1,4 @@
-/** The dialog in which people sign in or create an account. */
+/** The dialog for signing in and for creating an account. */
 
 import * as accountApi from "../api/account.js";
 import { Problem } from "../api/client.js";
@@ -69,7 +69,7 @@ export class SignIn {
   /** @param {string} name @param {string} words */
   #write(name, words) {
     const part = this.#part(name);
-    if (part) part.textContent = words; // a server that takes nobody new has no switch
+    if (part) part.textContent = words; // a server without registration has no switch
   }
 
   get #email() {

@@ -1,4 +1,4 @@
-/** The calls about people: who they are, how they prove it, and where else they have. */
+/** The calls about accounts: sign-in, the password, the logins. */
 
 import { call } from "./client.js";
 
@@ -18,10 +18,10 @@ export const signOut = () => call("POST", "/auth/logout", { body: {} });
 /** @returns {Promise<User>} */
 export const whoAmI = async () => (await call("GET", "/auth/me")).data;
 
-/** @param {string} current @param {string} fresh @param {boolean} endOthers */
-export const changePassword = (current, fresh, endOthers) =>
+/** @param {string} current @param {string} chosen @param {boolean} endOthers */
+export const changePassword = (current, chosen, endOthers) =>
   call("POST", "/auth/password", {
-    body: { current_password: current, new_password: fresh, end_other_logins: endOthers },
+    body: { current_password: current, new_password: chosen, end_other_logins: endOthers },
   });
 
 /** @returns {Promise<Login[]>} */

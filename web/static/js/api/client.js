@@ -1,4 +1,4 @@
-/** The calls this page makes. What to say when one fails: error-messages.js. */
+/** The calls about sessions, messages and models. What to tell the reader when one fails: error-messages.js. */
 
 /**
  * @typedef {{session_id: string, anonymous: boolean, model: string, version: number,
@@ -44,19 +44,19 @@ let clockAhead = 0;
 /** The server's time in milliseconds since 1970. */
 export const serverNow = () => Date.now() + clockAhead;
 
-// An owned session is named by its id, so that two tabs can show two of them; an anonymous one by its cookie alone.
-/** @type {string | null} */ let named = null;
+// A user's session is named by its id, so that two tabs can show two of them; a guest's by its cookie alone.
+/** @type {string | null} */ let sessionId = null;
 
 /** The session that calls are about from now on; null: the cookie's. @param {Session | null} session */
 export function useSession(session) {
-  named = session && !session.anonymous ? session.session_id : null;
+  sessionId = session && !session.anonymous ? session.session_id : null;
 }
 
 /** @returns {Record<string, string>} */
-export const sessionHeaders = () => (named ? about(named) : {});
+export const sessionHeaders = () => (sessionId ? headersFor(sessionId) : {});
 
-/** @param {string} sessionId @returns {Record<string, string>} */
-const about = (sessionId) => ({ "X-Session-ID": sessionId });
+/** @param {string} id @returns {Record<string, string>} */
+const headersFor = (id) => ({ "X-Session-ID": id });
 
 /**
  * @param {string} method @param {string} path
@@ -117,10 +117,10 @@ export const sessions = async (before) =>
 
 /** @param {string} sessionId @param {string} title @returns {Promise<Listed>} */
 export const renameSession = async (sessionId, title) =>
-  (await call("PATCH", "/session", { body: { title }, headers: about(sessionId) })).data;
+  (await call("PATCH", "/session", { body: { title }, headers: headersFor(sessionId) })).data;
 
 /** @param {string} sessionId */
-export const deleteListed = (sessionId) => call("DELETE", "/session", { headers: about(sessionId) });
+export const deleteListed = (sessionId) => call("DELETE", "/session", { headers: headersFor(sessionId) });
 
 /** The newest page of the words or, with `before`, the page that ends before that message.
  * @param {string | null} [before] @returns {Promise<Transcript>} */

@@ -1,4 +1,4 @@
-/** What to tell a person about a request that failed. */
+/** Error messages for requests that failed. */
 
 import { Problem, serverNow } from "./client.js";
 
@@ -6,7 +6,7 @@ const SECOND = 1_000;
 const HOUR = 3_600;
 const DAY = 86_400;
 
-/** Limits by their names in core/. */
+/** By the names of limits in core/limits. */
 const LIMIT_MESSAGES = /** @type {Record<string, string>} */ ({
   messages: "You have sent many messages in a short time.",
   tokens: "You have used up your budget of tokens for now.",

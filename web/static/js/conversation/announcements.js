@@ -16,9 +16,9 @@ import { items } from "./reducer.js";
  */
 export function announceChanges(store, notifications, label) {
   store.subscribe((now, before) => {
-    const told = announcementOf(before, now, label);
-    if (told?.changing) notifications.announceUpdate(told.words);
-    else if (told) notifications.announce(told.words);
+    const announcement = announcementOf(before, now, label);
+    if (announcement?.changing) notifications.announceUpdate(announcement.words);
+    else if (announcement) notifications.announce(announcement.words);
   });
 }
 
@@ -44,7 +44,7 @@ function ofProgress(before, now, label) {
     return now.waits && (!before || words !== progressLine(before, label)) ? { words, changing: true } : null;
   }
   if (now.fallback && !before?.fallback) return { words };
-  // What comes between its first word and its end is for those who look.
+  // Between its first word and its end nothing is announced.
   if (now.text) return before?.text ? null : { words: "Answering" };
   return now.phase === "thinking" && before?.phase !== "thinking" ? { words } : null;
 }

@@ -1,5 +1,5 @@
-/** What stands above and under an answer: how long its model thought, who gives it and why it is not the chosen one,
- * how it ended, what went wrong, and what can be done about it. No DOM. */
+/** The words above and under an answer: how long its model thought, which model gives it and why not the chosen one, how
+ * it ended, what went wrong, and what can be done about it. No DOM. */
 
 /**
  * @typedef {import("./reducer.js").Live} Live
@@ -29,7 +29,7 @@ const WRONG = /** @type {Record<string, [string, string]>} */ ({
   "server-error": ["had an error", LATER],
   "broken-stream": ["sent no answer", LATER],
 });
-/** The same of a model that had begun to answer, where that is another thing to say. */
+/** What can be wrong with a model that had begun to answer, where the words are others. */
 const WRONG_MIDWAY = /** @type {typeof WRONG} */ ({
   unreachable: ["could not be reached any more", LATER],
   timeout: ["fell silent", LATER],
@@ -39,26 +39,26 @@ const WRONG_MIDWAY = /** @type {typeof WRONG} */ ({
 const WRONG_SOMEHOW = ["was not available", ""];
 
 /** What can be too long for a model, before its name, and what to do then; the kinds are those of
- * core/generation/context_window.py. Of the first one, older servers do not say that it is that. */
-const TOO_LONG = /** @type {Record<string, [(who: string) => string, string]>} */ ({
-  message: [(who) => `Your message is too long for ${who}`, "Shorten your message, or choose another model."],
+ * core/generation/context_window.py. Older servers name no kind: they mean the first. */
+const TOO_LONG = /** @type {Record<string, [(name: string) => string, string]>} */ ({
+  message: [(name) => `Your message is too long for ${name}`, "Shorten your message, or choose another model."],
   conversation: [
-    (who) => `This conversation is too long for ${who}`,
+    (name) => `This conversation is too long for ${name}`,
     "Shorten your message, begin a new conversation, or choose another model.",
   ],
-  instructions: [(who) => `This service’s own instructions are too long for ${who}`, OPERATOR],
+  instructions: [(name) => `This service’s own instructions are too long for ${name}`, OPERATOR],
   answer: [
-    (who) => `Your message is too long for ${who} to have room for an answer`,
+    (name) => `Your message is too long for ${name} to have room for an answer`,
     "Shorten your message, or choose another model.",
   ],
 });
 
 /** Why an answer ended before its model had said all, in the words for each of core/llm/providers' reasons. */
-const ENDS = /** @type {Record<string, (who: string) => string>} */ ({
+const ENDS = /** @type {Record<string, (name: string) => string>} */ ({
   length: () => "The answer reached its length limit.",
   content_filter: () => "The provider’s filter stopped this answer.",
-  refusal: (who) => `${who} declined to answer.`,
-  tool_calls: (who) => `${who} asked for a tool, which this chat does not have.`,
+  refusal: (name) => `${name} declined to answer.`,
+  tool_calls: (name) => `${name} asked for a tool, which this chat does not have.`,
   other: () => "The provider ended this answer without saying why.",
 });
 /** Reasons that need no words, or have them by the answer's state. */
@@ -77,30 +77,30 @@ function entry(table, name) {
 
 /** @param {Item} item @param {Label} label */
 export function statusLine(item, label) {
-  const { state, model, live, told } = item;
+  const { state, model, live, eventDetails } = item;
   if (live) return progressLine(live, label);
   if (state === "failed") return failed(item, label);
-  const who = model ? label(model) : "";
-  const fallback = told?.fallback;
+  const name = model ? label(model) : "";
+  const fallback = eventDetails?.fallback;
   const why = fallback ? because(fallback, label) : "";
-  if (state === "stopped") return ["Stopped", fallback ? `${who}, ${why}` : who].filter(Boolean).join(" · ");
-  const by = fallback ? `${fallback.midway ? "Finished" : "Answered"} by ${who}, ${why}` : who;
+  if (state === "stopped") return ["Stopped", fallback ? `${name}, ${why}` : name].filter(Boolean).join(" · ");
+  const by = fallback ? `${fallback.midway ? "Finished" : "Answered"} by ${name}, ${why}` : name;
   const end = ended(item, label);
   // An end that names the model says already whose answer it is.
-  return (!fallback && end.startsWith(who) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
+  return (!fallback && end.startsWith(name) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
 }
 
 /** @param {Live} live @param {Label} label */
 export function progressLine({ phase, waits, position, model, fallback }, label) {
   if (phase === "queued" && waits) return place(position);
-  const who = model ? label(model) : "The model";
+  const name = model ? label(model) : "The model";
   const does = phase === "thinking" ? "is thinking" : "is answering";
-  if (fallback) return `${who} ${fallback.midway ? "carries on" : does}, ${because(fallback, label)}`;
-  if (phase === "thinking" || phase === "answering") return `${who} ${does}`;
-  return `Connecting to ${model ? who : "the model"}`;
+  if (fallback) return `${name} ${fallback.midway ? "carries on" : does}, ${because(fallback, label)}`;
+  if (phase === "thinking" || phase === "answering") return `${name} ${does}`;
+  return `Connecting to ${model ? name : "the model"}`;
 }
 
-/** For those who listen: that an answer has come to its end, and to which. @param {Item} item @param {Label} label */
+/** For a screen reader: that an answer has come to its end, and to which. @param {Item} item @param {Label} label */
 export function endAnnouncement(item, label) {
   if (item.state === "failed") return `The answer failed. ${failed(item, label)}`;
   return item.state === "stopped" ? "Answer stopped" : ended(item, label) || "Answer complete";
@@ -145,7 +145,7 @@ function ended({ finish_reason: reason, model }, label) {
 
 /** @param {Item} item @param {Label} label */
 function failed(item, label) {
-  const problem = item.problem ?? item.told?.problem;
+  const problem = item.problem ?? item.eventDetails?.problem;
   return `${item.text ? "Incomplete. " : ""}${failure(problem, item, label)}`;
 }
 
@@ -160,22 +160,22 @@ function failure(problem, item, label) {
   }
 }
 
-/** @param {any} problem @param {Item} item @param {string} who */
-function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end, text }, who) {
+/** @param {any} problem @param {Item} item @param {string} name */
+function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end, text }, name) {
   const [what, advice] = wrong(reason, Boolean(text));
-  if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, who);
-  if (reason === "empty" && end === "length") return `${who} reached its length limit before its first word. ${advice}`;
+  if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, name);
+  if (reason === "empty" && end === "length") return `${name} reached its length limit before its first word. ${advice}`;
   const ending = reason === "empty" && entry(ENDS, end);
-  if (ending) return ending(who);
-  return `${who} ${what}.${advice && ` ${advice}`}`;
+  if (ending) return ending(name);
+  return `${name} ${what}.${advice && ` ${advice}`}`;
 }
 
 /** With the figures only when they show it: often it is the answer's room that is missing, of an unknown size.
- * @param {string | undefined} subject @param {number} tokens @param {number} limit @param {string} who */
-function tooLong(subject, tokens, limit, who) {
+ * @param {string | undefined} subject @param {number} tokens @param {number} limit @param {string} name */
+function tooLong(subject, tokens, limit, name) {
   const [what, advice] = entry(TOO_LONG, subject) ?? TOO_LONG.message;
   const figures = tokens > limit ? `: ${count(tokens)} tokens, of ${count(limit)} at the most` : "";
-  return `${what(who)}${figures}. ${advice}`;
+  return `${what(name)}${figures}. ${advice}`;
 }
 
 /** @param {number} tokens */

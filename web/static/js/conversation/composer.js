@@ -13,7 +13,7 @@ export class Composer {
    * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, send: HTMLButtonElement,
    *   stop: HTMLButtonElement, count: HTMLElement}} parts
    * @param {{send: (text: string) => void, stop: () => Promise<void>, wait: () => void}} on
-   *   `wait`: someone tried to send while an answer is coming
+   *   `wait`: the reader tries to send while an answer is coming
    */
   constructor(parts, on) {
     this.parts = parts;
@@ -49,7 +49,7 @@ export class Composer {
     this.#measure();
   }
 
-  /** Bring back what couldn't be sent, before whatever was typed meanwhile. @param {string} text */
+  /** Bring back what couldn't be sent, before what was typed meanwhile. @param {string} text */
   restore(text) {
     this.text = this.text.trim() ? `${text}\n${this.text}` : text;
   }

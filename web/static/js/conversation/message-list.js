@@ -1,22 +1,22 @@
-/** Draws the conversation. It grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
+/** Shows the messages. The list grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
 import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
 import { ThinkingView } from "./thinking-view.js";
 
 /** @typedef {import("./reducer.js").Item} Item */
-/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, item?: Item, isLast?: boolean, words?: string}} Drawn */
+/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, item?: Item, isLast?: boolean, words?: string}} Row */
 
-/** Milliseconds in which a screen reader has noticed what was put into the log. */
-const QUIET = 500;
+/** Milliseconds after which a screen reader has passed over what was put into the log. */
+const QUIET_PERIOD = 500;
 
 export class MessageList {
-  /** @type {Drawn[]} */ #drawn = [];
+  /** @type {Row[]} */ #rows = [];
 
   /**
    * @param {HTMLElement} log
    * @param {{retry: () => void, continue: () => void, toggling: () => void, copied: (ok: boolean) => void,
    *   label: (model: string) => string}} on
-   *   `toggling`: something opens or closes under the reader's hand
+   *   `toggling`: the reader opens or closes the thinking
    */
   constructor(log, on) {
     this.log = log;
@@ -29,51 +29,51 @@ export class MessageList {
     this.log.ariaBusy = String(busy);
     this.#prepend(items);
     for (const [index, item] of items.entries()) {
-      let drawn = this.#drawn[index];
-      if (drawn?.node.dataset.role !== item.role) {
+      let row = this.#rows[index];
+      if (row?.node.dataset.role !== item.role) {
         this.#truncate(index);
-        drawn = this.#skeleton(item.role);
-        this.#drawn.push(drawn);
-        this.log.append(drawn.node);
+        row = this.#newRow(item.role);
+        this.#rows.push(row);
+        this.log.append(row.node);
       }
       const isLast = index === items.length - 1;
       const words = item.role === "user" ? "" : statusLine(item, this.on.label);
-      const unchanged = drawn.isLast === isLast && drawn.words === words && looksLike(drawn.item, item);
-      Object.assign(drawn, { item, isLast, words });
+      const unchanged = row.isLast === isLast && row.words === words && looksLike(row.item, item);
+      Object.assign(row, { item, isLast, words });
       if (unchanged) continue;
-      if (item.role === "user") drawUser(drawn.node, item);
-      else this.#drawAnswer(drawn, item, isLast, words);
+      if (item.role === "user") renderQuestion(row.node, item);
+      else this.#renderAnswer(row, item, isLast, words);
     }
     this.#truncate(items.length);
   }
 
-  /** Make room for items before the first one that is drawn. They are no news, and not to be read out. @param {Item[]} items */
+  /** Add rows for items before the first one shown. They are old, and not to be read out. @param {Item[]} items */
   #prepend(items) {
-    const [first] = this.#drawn;
+    const [first] = this.#rows;
     const count = first?.item?.id ? items.findIndex(({ id }) => id === first.item?.id) : 0;
     if (count <= 0) return;
-    const fresh = items.slice(0, count).map(({ role }) => this.#skeleton(role));
+    const fresh = items.slice(0, count).map(({ role }) => this.#newRow(role));
     this.log.ariaLive = "off";
     first.node.before(...fresh.map(({ node }) => node));
-    this.#drawn.unshift(...fresh);
-    setTimeout(() => this.log.removeAttribute("aria-live"), QUIET);
+    this.#rows.unshift(...fresh);
+    setTimeout(() => this.log.removeAttribute("aria-live"), QUIET_PERIOD);
   }
 
   /** @param {number} length */
   #truncate(length) {
-    for (const { node } of this.#drawn.splice(length)) node.remove();
+    for (const { node } of this.#rows.splice(length)) node.remove();
   }
 
-  /** @param {Item["role"]} role @returns {Drawn} */
-  #skeleton(role) {
-    const node = skeleton(role);
+  /** @param {Item["role"]} role @returns {Row} */
+  #newRow(role) {
+    const node = articleFor(role);
     const thinkingView = role === "assistant" ? new ThinkingView(this.on.toggling) : null;
     if (thinkingView) node.prepend(thinkingView.node);
     return { node, thinkingView };
   }
 
-  /** @param {Drawn} drawn @param {Item} item @param {boolean} isLast @param {string} words what stands under it */
-  #drawAnswer({ node, thinkingView }, item, isLast, words) {
+  /** @param {Row} row @param {Item} item @param {boolean} isLast @param {string} words the status line */
+  #renderAnswer({ node, thinkingView }, item, isLast, words) {
     node.dataset.state = item.state;
     thinkingView?.show(thinkingSummary(item), item.thinking ?? "");
     const [body, foot] = [part(node, ".body"), part(node, ".answer-footer")];
@@ -90,9 +90,9 @@ export class MessageList {
 
     const actions = [];
     if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
-    const way = isLast ? recoveryAction(item) : null;
-    if (way === "retry") actions.push(button("Try again", "Try again", this.on.retry));
-    if (way === "continue") actions.push(button("Continue", "Continue this answer", this.on.continue));
+    const action = isLast ? recoveryAction(item) : null;
+    if (action === "retry") actions.push(button("Try again", "Try again", this.on.retry));
+    if (action === "continue") actions.push(button("Continue", "Continue this answer", this.on.continue));
     // Replacing a focused button would throw the focus away.
     const shown = part(foot, ".actions");
     if (shown.textContent !== actions.map(({ textContent }) => textContent).join("")) shown.replaceChildren(...actions);
@@ -104,19 +104,20 @@ export class MessageList {
   }
 }
 
-/** Of what is drawn: comparing the words of a whole conversation letter by letter takes too long for every token.
+/** Whether two items look the same. Not by what was rendered: comparing a whole conversation letter by letter takes too
+ * long for every token.
  * @param {Item | undefined} a @param {Item} b */
 const looksLike = (a, b) => a !== undefined && a.live === b.live && a.state === b.state && a.text === b.text
   && a.html === b.html && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds;
 
 /** @param {HTMLElement} node @param {Item} item */
-function drawUser(node, item) {
+function renderQuestion(node, item) {
   node.dataset.state = item.state;
   part(node, ".body").textContent = item.text;
 }
 
 /** @param {Item["role"]} role */
-function skeleton(role) {
+function articleFor(role) {
   const node = document.createElement("article");
   node.dataset.role = role;
   node.ariaLabel = role === "user" ? "You asked" : "Answer";

@@ -2,7 +2,7 @@
  * says when it happened, as `moment` in milliseconds. */
 
 import { countCodePoints, dropCodePoints, takeCodePoints } from "./code-points.js";
-import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.js";
+import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.js";
 
 /**
  * @typedef {import("../api/client.js").Message} Message
@@ -18,15 +18,15 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  * @property {string} generation its id, which is also that of the message it becomes
  * @property {"queued" | "connecting" | "thinking" | "answering"} phase
  * @property {number} position how many wait before it
- * @property {boolean} waits whether it has been in the queue for so long that the reader should know
+ * @property {boolean} waits it has been in the queue for so long that the reader should know
  * @property {string} text
  * @property {number} length of the text in Unicode code points, the unit of a delta's `at`
  * @property {import("./thinking.js").Thinking} thinking
  * @property {string | null} model
  * @property {Fallback | null} fallback
- * @property {boolean} whole whether its events are known from the first on, and not only its text
+ * @property {boolean} whole its events are known from the first on, not only its text
  *
- * @typedef {object} Told What events told of an answer, and the server does not store.
+ * @typedef {object} EventDetails What events told of an answer, and the server does not store.
  * @property {Fallback | null} [fallback]
  * @property {import("../api/client.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
  *
@@ -41,7 +41,7 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  * @property {boolean} sending a request with a question is on its way to the server
  * @property {string | null} pending a question that the server's messages don't have yet
  * @property {Live | null} live
- * @property {Record<string, Told>} told by message id
+ * @property {Record<string, EventDetails>} eventDetails by message id
  * @property {string | null} over why the conversation ended, if it did
  * @property {boolean} stale this state can't be continued from events alone: fetch it
  *
@@ -66,19 +66,19 @@ import { keep, nothingThought, pause, seconds, think, toldBy } from "./thinking.
  *   | {type: "event", event: string, data: any}
  *   | {type: "waits"} | {type: "stale"} | {type: "over", reason: string})} Action
  *
- * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, told?: Told}} Item
+ * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, eventDetails?: EventDetails}} Item
  *   what the page shows of a question or an answer
  */
 
 /** @type {State} */
 export const initialState = {
   serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null, live: null,
-  told: {}, over: null, stale: false,
+  eventDetails: {}, over: null, stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
 const newLive = (generation, fields) => ({
-  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, thinking: nothingThought, model: null,
+  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, thinking: noThinking, model: null,
   fallback: null, whole: false, ...fields,
 });
 
@@ -116,14 +116,14 @@ function snapshot(state, { session, etag, messages, earlier, heard, anew, moment
   const older = olderThan(messages[0], state);
   // Of what this page has not just asked for it hears too late to know how long it took.
   const when = anew && state.pending === null ? NaN : moment;
-  const { live, told } = heard.reduce(
+  const { live, eventDetails } = heard.reduce(
     (/** @type {State} */ before, { type, data }) => event(before, type, data, when),
     anew ? { ...state, messages: [], live: null } : state,
   );
   const known = live?.generation === streaming?.id ? live : null;
   return {
     ...state,
-    told,
+    eventDetails,
     session,
     etag,
     messages: [...older, ...(streaming ? messages.slice(0, -1) : messages)],
@@ -134,7 +134,7 @@ function snapshot(state, { session, etag, messages, earlier, heard, anew, moment
       phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
       text: streaming.text,
       length: countCodePoints(streaming.text),
-      thinking: toldBy(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
+      thinking: fromServer(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
       model: known?.fallback?.to ?? streaming.model ?? null,
     },
     over: null,
@@ -168,8 +168,8 @@ function event(state, type, data, moment) {
       if (!state.session || state.session.version === data.version) return state;
       // A session's ETag is its version: with it, this tab may switch at once after another one did.
       return { ...state, session: { ...state.session, model: data.model, version: data.version }, etag: `"${data.version}"` };
-    case "queued": return begun(state, data, { phase: "queued", position: data.position ?? 0 });
-    case "started": return begun(state, data, { phase: "connecting", position: 0, model: data.model });
+    case "queued": return begin(state, data, { phase: "queued", position: data.position ?? 0 });
+    case "started": return begin(state, data, { phase: "connecting", position: 0, model: data.model });
     case "delta":
     case "thinking":
     case "fallback":
@@ -178,13 +178,13 @@ function event(state, type, data, moment) {
       // News of an answer that this page doesn't know: only the server can tell what it is.
       if (!live || live.generation !== data.generation_id) return { ...state, stale: true };
       if (type === "delta") return delta(state, live, data, moment);
-      if (type === "thinking") return thought(state, live, data, moment);
-      if (type === "resumed") return goesOn(state, live, data);
-      return goesOn(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
+      if (type === "thinking") return thinkingDelta(state, live, data, moment);
+      if (type === "resumed") return rewind(state, live, data);
+      return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
     }
-    case "done": return finished(state, data, moment, { state: "complete", model: data.model });
-    case "stopped": return finished(state, data, moment, { state: "stopped" });
-    case "failed": return finished(state, data, moment, { state: "failed", problem: data.problem });
+    case "done": return finish(state, data, moment, { state: "complete", model: data.model });
+    case "stopped": return finish(state, data, moment, { state: "stopped" });
+    case "failed": return finish(state, data, moment, { state: "failed", problem: data.problem });
     default: return state;
   }
 }
@@ -194,7 +194,7 @@ function event(state, type, data, moment) {
  * server knows the question.
  * @param {State} state @param {{generation_id: string}} data @param {Partial<Live>} news @returns {State}
  */
-function begun(state, { generation_id: generation }, news) {
+function begin(state, { generation_id: generation }, news) {
   const { live } = state;
   if (live && live.generation === generation) {
     const phase = phaseOf(news.phase ?? live.phase, live.text, live.thinking.text);
@@ -214,7 +214,7 @@ function delta(state, live, { at, text }, moment) {
 }
 
 /** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
-function thought(state, live, data, moment) {
+function thinkingDelta(state, live, data, moment) {
   const thinking = think(live.thinking, data, moment);
   return thinking ? { ...state, live: { ...live, phase: "thinking", thinking } } : { ...state, stale: true };
 }
@@ -224,7 +224,7 @@ function thought(state, live, data, moment) {
  * the answer.
  * @param {State} state @param {Live} live @param {{at?: number, thinking?: number}} data @returns {State}
  */
-function goesOn(state, live, { at = live.length, thinking: kept = live.thinking.length }) {
+function rewind(state, live, { at = live.length, thinking: kept = live.thinking.length }) {
   const thinking = keep(live.thinking, kept);
   if (at > live.length || !thinking) return { ...state, live, stale: true };
   const text = at < live.length ? takeCodePoints(live.text, at) : live.text;
@@ -239,38 +239,38 @@ const fallback = ({ fallback: before, length }, { from, to, reason }) => {
 };
 
 /** @param {State} state @param {any} data @param {number} moment @param {Partial<Message>} fields @returns {State} */
-function finished(state, data, moment, fields) {
+function finish(state, data, moment, fields) {
   const { generation_id: id, model, problem, finish_reason } = data;
   const live = state.live?.generation === id ? state.live : null;
-  /** @type {State["told"]} */
-  const told = { ...state.told, [id]: { fallback: live?.fallback, problem } };
+  /** @type {State["eventDetails"]} */
+  const eventDetails = { ...state.eventDetails, [id]: { fallback: live?.fallback, problem } };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
-  if (!live) return { ...state, told, stale: true };
+  if (!live) return { ...state, eventDetails, stale: true };
   // A model that rests after a failure is passed over without a word.
   if (live.whole && model && live.model && model !== live.model) {
-    told[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
+    eventDetails[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
   }
   const thinking_seconds = seconds(pause(live.thinking, moment));
   /** @type {Message} */
-  const message = { ...wordsOf(live), id, thinking_seconds, finish_reason, ...fields };
-  return { ...state, told, live: null, stale: true, messages: [...state.messages, message] };
+  const message = { ...contentOf(live), id, thinking_seconds, finish_reason, ...fields };
+  return { ...state, eventDetails, live: null, stale: true, messages: [...state.messages, message] };
 }
 
 /** What the page shows, in order. @param {State} state @returns {Item[]} */
 export function items(state) {
   /** @type {Item[]} */
   const shown = state.messages.map((message) => {
-    const told = state.told[message.id];
-    return { ...message, state: message.state ?? "complete", model: told?.fallback?.to ?? message.model, told };
+    const details = state.eventDetails[message.id];
+    return { ...message, state: message.state ?? "complete", model: details?.fallback?.to ?? message.model, eventDetails: details };
   });
   if (state.pending !== null) shown.push({ role: "user", text: state.pending, state: "pending" });
   const { live } = state;
-  if (live) shown.push({ ...wordsOf(live), state: "streaming", live, thinking_seconds: seconds(live.thinking) });
+  if (live) shown.push({ ...contentOf(live), state: "streaming", live, thinking_seconds: seconds(live.thinking) });
   return shown;
 }
 
 /** @param {Live} live */
-const wordsOf = ({ text, model, thinking }) =>
+const contentOf = ({ text, model, thinking }) =>
   ({ role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
 
 /** Whether a question can't be sent now, because one is on its way or being answered. @param {State} state */

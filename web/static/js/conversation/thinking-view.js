@@ -1,11 +1,11 @@
-/** What a model said to itself, folded above its answer. Whether it is open is the reader's choice, and stays so. */
+/** A model's thinking, folded above its answer. Whether it is open is the reader's choice, and stays so. */
 
 import { isCut } from "./thinking.js";
 
 /** Characters of a block, from which on its next line begins another: a browser lays out a block anew when it grows. */
 const BLOCK = 2_000;
-/** No line of sense is this long. */
-const LONGEST_BLOCK = 10_000;
+/** Characters from which on a block ends in the middle of a line: no sensible line is this long. */
+const MAX_BLOCK = 10_000;
 
 export class ThinkingView {
   #shown = "";
@@ -15,7 +15,7 @@ export class ThinkingView {
     this.node = document.createElement("details");
     this.node.className = "thinking";
     this.node.hidden = true;
-    this.node.ariaLive = "off"; // it is for those who open it
+    this.node.ariaLive = "off"; // only a reader who opens it wants to hear it
     this.summary = document.createElement("summary");
     this.summary.addEventListener("click", toggling);
     this.body = document.createElement("div");
@@ -26,10 +26,10 @@ export class ThinkingView {
     this.node.append(this.summary, this.body, this.rest);
   }
 
-  /** @param {string} words what stands on it @param {string} text */
-  show(words, text) {
+  /** @param {string} summary @param {string} text */
+  show(summary, text) {
     this.node.hidden = !text;
-    if (this.summary.textContent !== words) this.summary.textContent = words;
+    if (this.summary.textContent !== summary) this.summary.textContent = summary;
     if (text === this.#shown) return;
     this.rest.hidden = !isCut(text);
     if (!text.startsWith(this.#shown)) {
@@ -52,5 +52,5 @@ export class ThinkingView {
 /** @param {Element | null} block */
 function isFull(block) {
   const text = block?.textContent;
-  return text == null || text.length > LONGEST_BLOCK || (text.length > BLOCK && text.endsWith("\n"));
+  return text == null || text.length > MAX_BLOCK || (text.length > BLOCK && text.endsWith("\n"));
 }

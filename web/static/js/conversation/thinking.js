@@ -1,5 +1,5 @@
 /**
- * What a model says to itself, as a value: the words, and how long it takes. Moments and times are in milliseconds;
+ * A model's thinking as a value: its text, and the time it takes. Moments and times are in milliseconds;
  * NaN is one that this page can't know, having come too late.
  */
 
@@ -13,14 +13,14 @@ import { countCodePoints, takeCodePoints } from "./code-points.js";
  * @property {number | null} since when the present stretch goes on; null: the model is not thinking
  */
 
-/** Code points of thinking that a server keeps and tells. */
-const LONGEST = 200_000;
+/** Code points of thinking that a server keeps. */
+const MAX_LENGTH = 200_000;
 
 /** Whether there may have been more of it. @param {string} text */
-export const isCut = (text) => text.length >= LONGEST && countCodePoints(text) >= LONGEST;
+export const isCut = (text) => text.length >= MAX_LENGTH && countCodePoints(text) >= MAX_LENGTH;
 
 /** @type {Thinking} */
-export const nothingThought = { text: "", length: 0, spent: 0, since: null };
+export const noThinking = { text: "", length: 0, spent: 0, since: null };
 
 /**
  * `text` is in the place of everything from `at` on; null: what comes before it is not here.
@@ -36,20 +36,20 @@ export function think(thinking, { at, text }, moment) {
 export function keep(thinking, at) {
   if (at > thinking.length) return null;
   if (at === thinking.length) return thinking;
-  return at === 0 ? nothingThought : { ...thinking, text: takeCodePoints(thinking.text, at), length: at };
+  return at === 0 ? noThinking : { ...thinking, text: takeCodePoints(thinking.text, at), length: at };
 }
 
-/** The model speaks, or has come to its end. @param {Thinking} thinking @param {number} moment @returns {Thinking} */
+/** The model answers, or has come to its end. @param {Thinking} thinking @param {number} moment @returns {Thinking} */
 export const pause = (thinking, moment) => thinking.since === null ? thinking
   : { ...thinking, spent: thinking.spent + moment - thinking.since, since: null };
 
 /**
- * The server's account of the words; of the time it may have one, too.
+ * The server's account of the text, and of the time where it has one.
  * @param {Thinking | undefined} known what this page has heard of it
  * @param {string} text @param {number | null | undefined} seconds @returns {Thinking}
  */
-export function toldBy(known, text, seconds) {
-  if (!text) return nothingThought;
+export function fromServer(known, text, seconds) {
+  if (!text) return noThinking;
   const length = countCodePoints(text);
   if (known?.text && !Number.isNaN(known.spent + (known.since ?? 0))) return { ...known, text, length };
   return { text, length, spent: seconds ? seconds * 1_000 : NaN, since: null };

@@ -1,4 +1,4 @@
-/** How long the session still lives, and the button that keeps it. */
+/** The time until the session expires, and the button that puts it off. */
 
 import { serverNow } from "../api/client.js";
 
@@ -76,7 +76,7 @@ export class ExpiryBar {
   }
 }
 
-/** Writing the same words again would still be a change to whoever watches. @param {HTMLElement} node @param {string} text */
+/** Writing the same words again would still be a change to a screen reader. @param {HTMLElement} node @param {string} text */
 function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

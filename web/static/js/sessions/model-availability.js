@@ -1,15 +1,15 @@
-/** Which models there are, and which of them rest: asked for again now and then for as long as one does. */
+/** Which models there are, and which are available: fetched again now and then while one is not. */
 
-const PERIOD = 10_000;
-/** What the first answer may take to come, of a server that is just starting. */
-const FIRST = 4_000;
+const REFRESH_PERIOD = 10_000;
+/** The period until the first answer, which a server that is just starting may not give at once. */
+const FIRST_RETRY = 4_000;
 
 /** @typedef {{default: string, models: import("../api/client.js").Model[]}} Offer */
 
 export class ModelAvailability {
   /** @type {Promise<void> | null} */ #asking = null;
   /** @type {number | undefined} */ #timer;
-  /** Whether all is known and well. */
+  /** Whether all models are known and available. */
   #settled = false;
   #known = false;
 
@@ -23,7 +23,7 @@ export class ModelAvailability {
     });
   }
 
-  /** Now; asked for twice at a time, it is the same. @returns {Promise<void>} when it is known, or could not be */
+  /** Fetch now, or join a fetch under way. @returns {Promise<void>} when it has ended, either way */
   refresh() {
     this.#asking ??= this.#refresh();
     return this.#asking;
@@ -40,12 +40,12 @@ export class ModelAvailability {
       this.#settled = false;
     }
     this.#asking = null;
-    if (!this.#settled && !document.hidden) this.#again();
+    if (!this.#settled && !document.hidden) this.#schedule();
   }
 
-  /** At a random moment, lest all pages ask at once. */
-  #again() {
-    const period = this.#known ? PERIOD : FIRST;
+  /** At a random moment, so that pages do not ask all at once. */
+  #schedule() {
+    const period = this.#known ? REFRESH_PERIOD : FIRST_RETRY;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.refresh(), period * (0.75 + Math.random() / 2));
   }

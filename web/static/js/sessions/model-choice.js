@@ -15,15 +15,15 @@ export class ModelChoice {
    * @param {object} on
    * @param {() => Session | null} on.session what can be switched, if it is known by now
    * @param {() => boolean} on.asking whether a question is on its way
-   * @param {(model: string) => Promise<boolean>} on.switch have the session answered by it from now on; false: it
-   *   can't be, and the reader knows why. Never fails
+   * @param {(model: string) => Promise<boolean>} on.switch switch the session; false: it can't be, and the reader
+   *   knows why. Never fails
    * @param {() => void} on.changed something else is chosen
    */
   constructor(on) {
     this.on = on;
   }
 
-  /** The model that is to answer, where the session has not got it yet. */
+  /** The model that is chosen, where the session has not got it yet. */
   get shown() {
     return this.#next ?? this.#wanted;
   }

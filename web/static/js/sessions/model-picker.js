@@ -9,7 +9,7 @@ export class ModelPicker {
   /**
    * @param {HTMLSelectElement} select
    * @param {(model: string) => void} choose
-   * @param {() => void} opening somebody is about to look what there is
+   * @param {() => void} opening the reader is about to see the list
    */
   constructor(select, choose, opening) {
     this.select = select;
@@ -20,7 +20,7 @@ export class ModelPicker {
   }
 
   /**
-   * Options stay what they are where they can: somebody may have the list open just now.
+   * Options stay what they are where they can: the list may be open just now.
    * @param {Model[]} models
    */
   offer(models) {

@@ -1,4 +1,4 @@
-/** The user's conversations, newest first: open one, call it something else, delete it. */
+/** The list of the user's conversations, newest first: each can be opened, renamed and deleted. */
 
 import { icon } from "../ui/icon.js";
 import { exactly, relative } from "../ui/time.js";
@@ -18,7 +18,7 @@ const UNTITLED = "New conversation";
 export class SessionList {
   /** @type {Listed[]} */ #sessions = [];
   /** @type {string | null} */ #current = null;
-  /** What is being done to a row, in its place. @type {{id: string, what: "rename" | "delete"} | null} */ #open = null;
+  /** The form that is open in the place of a row. @type {{id: string, what: "rename" | "delete"} | null} */ #openForm = null;
   #busy = false;
 
   /** @param {{list: HTMLElement, none: HTMLElement, more: HTMLButtonElement}} parts @param {On} on */
@@ -27,21 +27,21 @@ export class SessionList {
     this.on = on;
     parts.more.addEventListener("click", on.more);
     parts.list.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#open) return;
+      if (event.key !== "Escape" || !this.#openForm) return;
       event.preventDefault(); // or the drawer around it would close as well
-      this.#back();
+      this.#closeForm();
     });
   }
 
   /** @param {Listed[]} sessions @param {boolean} more whether there are older ones */
   show(sessions, more) {
     this.#sessions = sessions;
-    if (!sessions.some(({ session_id }) => session_id === this.#open?.id)) this.#open = null;
+    if (!sessions.some(({ session_id }) => session_id === this.#openForm?.id)) this.#openForm = null;
     this.parts.more.hidden = !more;
     this.#draw();
   }
 
-  /** @param {string | null} id the one on screen */
+  /** @param {string | null} id of the session on screen */
   set current(/** @type {string | null} */ id) {
     if (id === this.#current) return;
     this.#current = id;
@@ -51,7 +51,7 @@ export class SessionList {
   #draw() {
     const { list, none } = this.parts;
     const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
-    const typed = this.#open ? list.querySelector("input")?.value : undefined;
+    const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
     none.hidden = this.#sessions.length > 0;
     list.replaceChildren(...this.#sessions.map((session) => this.#row(session)));
     const field = list.querySelector("input");
@@ -68,15 +68,15 @@ export class SessionList {
   /** @param {Listed} session */
   #row(session) {
     const row = document.createElement("li");
-    const doing = this.#open?.id === session.session_id ? this.#open.what : null;
-    if (doing === "rename") row.append(this.#renaming(session));
-    else if (doing === "delete") row.append(this.#deleting(session));
-    else row.append(...this.#resting(session));
+    const form = this.#openForm?.id === session.session_id ? this.#openForm.what : null;
+    if (form === "rename") row.append(this.#renameForm(session));
+    else if (form === "delete") row.append(this.#deleteForm(session));
+    else row.append(...this.#rowContents(session));
     return row;
   }
 
   /** @param {Listed} session */
-  #resting({ session_id: id, title, created_at: at }) {
+  #rowContents({ session_id: id, title, created_at: at }) {
     const open = document.createElement("button");
     open.type = "button";
     open.className = "open";
@@ -110,7 +110,7 @@ export class SessionList {
     button.dataset.key = `${what} ${id}`;
     button.append(icon(what));
     button.addEventListener("click", () => {
-      this.#open = { id, what };
+      this.#openForm = { id, what };
       this.#draw();
       const first = /** @type {HTMLElement | null} */ (this.parts.list.querySelector("[data-first]"));
       first?.focus();
@@ -120,7 +120,7 @@ export class SessionList {
   }
 
   /** @param {Listed} session */
-  #renaming({ session_id: id, title }) {
+  #renameForm({ session_id: id, title }) {
     const form = document.createElement("form");
     form.className = "row-form";
     const field = document.createElement("input");
@@ -131,25 +131,25 @@ export class SessionList {
     field.autocomplete = "off";
     field.dataset.first = "";
     field.dataset.key = `title ${id}`;
-    form.append(field, this.#answers("Save", "primary"));
+    form.append(field, this.#formButtons("Save", "primary"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const wanted = field.value.trim();
-      if (!wanted || wanted === title) return this.#back();
+      if (!wanted || wanted === title) return this.#closeForm();
       void this.#finish(() => this.on.rename(id, wanted));
     });
     return form;
   }
 
   /** @param {Listed} session */
-  #deleting({ session_id: id, title }) {
+  #deleteForm({ session_id: id, title }) {
     const form = document.createElement("form");
     form.className = "row-form";
     const question = document.createElement("p");
     question.id = "delete-question";
     question.textContent = `Delete “${title || UNTITLED}”? It can’t be brought back.`;
     form.setAttribute("aria-labelledby", question.id);
-    const answers = this.#answers("Delete", "danger");
+    const answers = this.#formButtons("Delete", "danger");
     /** @type {HTMLElement} */ (answers.lastElementChild).dataset.first = "";
     form.append(question, answers);
     form.addEventListener("submit", (event) => {
@@ -160,7 +160,7 @@ export class SessionList {
   }
 
   /** @param {string} yes @param {string} kind */
-  #answers(yes, kind) {
+  #formButtons(yes, kind) {
     const answers = document.createElement("div");
     answers.className = "actions";
     const submit = document.createElement("button");
@@ -170,7 +170,7 @@ export class SessionList {
     cancel.type = "button";
     cancel.className = "secondary";
     cancel.textContent = "Cancel";
-    cancel.addEventListener("click", () => this.#back());
+    cancel.addEventListener("click", () => this.#closeForm());
     answers.append(submit, cancel);
     return answers;
   }
@@ -185,15 +185,15 @@ export class SessionList {
       this.on.failed(error);
     }
     this.#busy = false;
-    this.#back();
+    this.#closeForm();
   }
 
-  /** The row as it was, with the focus where it came from. */
-  #back() {
-    if (!this.#open) return;
-    const { id, what } = this.#open;
+  /** Show the row again, with the focus where it came from. */
+  #closeForm() {
+    if (!this.#openForm) return;
+    const { id, what } = this.#openForm;
     const here = this.parts.list.contains(document.activeElement) || document.activeElement === document.body;
-    this.#open = null;
+    this.#openForm = null;
     this.#draw();
     if (here) this.#focus(`${what} ${id}`);
   }

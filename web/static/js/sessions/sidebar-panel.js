@@ -1,6 +1,6 @@
-/** Where the list of conversations is: a column on a wide screen, a drawer on others. */
+/** The sidebar's panel: a column on a wide screen, a drawer on others. */
 
-import { closesOutside } from "../ui/form-dialog.js";
+import { closeOnBackdropClick } from "../ui/form-dialog.js";
 
 const WIDE = matchMedia("(min-width: 60rem)");
 
@@ -19,12 +19,12 @@ export class SidebarPanel {
     });
     drawer.addEventListener("close", () => { opener.ariaExpanded = "false"; });
     for (const closer of parts.panel.querySelectorAll("[data-close]")) closer.addEventListener("click", () => this.close());
-    closesOutside(drawer);
+    closeOnBackdropClick(drawer);
     WIDE.addEventListener("change", () => this.#place());
     this.#place();
   }
 
-  /** Leave the drawer; a column stays. */
+  /** Close the drawer; a column stays. */
   close() {
     this.parts.drawer.close();
   }

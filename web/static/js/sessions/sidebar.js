@@ -1,4 +1,4 @@
-/** Keeps the list of the user's conversations what the server says it is. */
+/** The sidebar: the list of the user's conversations, as the server has it. */
 
 import * as api from "../api/client.js";
 import { byId } from "../ui/dom.js";
@@ -18,8 +18,8 @@ import { SidebarPanel } from "./sidebar-panel.js";
 export class Sidebar {
   /** @type {api.Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
-  /** Counts the readings, so that an old one does not come after a newer one. */
-  #reading = 0;
+  /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
+  #fetches = 0;
 
   /** @param {Page} page */
   constructor(page) {
@@ -30,7 +30,7 @@ export class Sidebar {
         open: (id) => void this.#open(id),
         rename: (id, title) => this.#rename(id, title),
         remove: (id) => this.#remove(id),
-        more: () => void this.#read(this.#sessions.length + 1),
+        more: () => void this.#fetch(this.#sessions.length + 1),
         failed: page.failed,
       },
     );
@@ -42,7 +42,7 @@ export class Sidebar {
 
   /** Read the list again, as far as it was read before. */
   refresh() {
-    return this.#read(this.#sessions.length);
+    return this.#fetch(this.#sessions.length);
   }
 
   /** Mark the session on screen. */
@@ -57,33 +57,33 @@ export class Sidebar {
     if (id && (!listed || (!listed.title && hasMessages))) void this.refresh();
   }
 
-  /** There is nobody whose list it could be. */
+  /** No user is signed in. */
   clear() {
-    this.#reading++;
+    this.#fetches++;
     this.panel.close();
-    this.#put([], null);
+    this.#show([], null);
   }
 
   /** @param {number} wanted how many, at least */
-  async #read(wanted) {
-    const reading = ++this.#reading;
+  async #fetch(wanted) {
+    const number = ++this.#fetches;
     /** @type {api.Listed[]} */ const found = [];
     /** @type {string | null} */ let next = null;
     try {
       do {
         const page = await api.sessions(next);
-        if (reading !== this.#reading) return;
+        if (number !== this.#fetches) return;
         found.push(...page.sessions);
         next = page.next;
       } while (next && found.length < wanted);
-      this.#put(found, next);
+      this.#show(found, next);
     } catch (error) {
-      if (reading === this.#reading) this.page.failed(error);
+      if (number === this.#fetches) this.page.failed(error);
     }
   }
 
   /** @param {api.Listed[]} sessions @param {string | null} next */
-  #put(sessions, next) {
+  #show(sessions, next) {
     this.#sessions = sessions;
     this.#next = next;
     this.list.show(sessions, next !== null);
@@ -104,15 +104,15 @@ export class Sidebar {
   /** @param {string} id @param {string} title */
   async #rename(id, title) {
     const { title: kept } = await api.renameSession(id, title);
-    this.#put(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
+    this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
     this.page.announce("Renamed");
   }
 
   /** @param {string} id */
   async #remove(id) {
     await this.page.remove(id);
-    this.#reading++; // one that is under way may still have it
-    this.#put(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
+    this.#fetches++; // one under way may still have it
+    this.#show(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
     this.page.announce("Conversation deleted");
   }
 }

@@ -1,6 +1,6 @@
 /**
- * When to try again: at a random moment within a window that doubles with each failure, lest all pages of a
- * restarted server return in the same second.
+ * When to try again: at a random moment within a window that doubles with each failure, so that the pages of a
+ * restarted server do not all return in the same second.
  */
 
 const FIRST_WINDOW = 1_000;

@@ -1,13 +1,13 @@
-/** What the events have told so far: of the answer that is being written, or at the end of the last one. */
+/** Reads events again that lie before a cursor: those of the answer under way, or of the last one's end. */
 
 import { parseId } from "./event-id.js";
 import { readEvents } from "./sse-parser.js";
 
-/** The server tells at once what it has; after this silence it has nothing. */
-const SILENCE = 1_000;
-/** How many events before the cursor are asked for otherwise: the end of the last answer is among them, and all of
- * one that has just begun. */
-const BACK = 20;
+/** The server sends at once what it has: after this silence, in milliseconds, it has nothing. */
+const SILENCE_TIMEOUT = 1_000;
+/** Events before the cursor that are asked for otherwise: the end of the last answer is among them, and all of one that
+ * has just begun. */
+const EVENTS_BEFORE_CURSOR = 20;
 
 /**
  * Never fails: what can't be had is only missed.
@@ -17,22 +17,22 @@ const BACK = 20;
  * @returns {Promise<{type: string, data: any}[]>}
  */
 export async function replay(url, headers, cursor, live) {
-  /** @type {{type: string, data: any}[]} */ const told = [];
+  /** @type {{type: string, data: any}[]} */ const events = [];
   const { epoch, offset } = parseId(cursor);
   const connection = new AbortController();
   const giveUp = () => connection.abort();
-  let timer = setTimeout(giveUp, SILENCE);
+  let timer = setTimeout(giveUp, SILENCE_TIMEOUT);
   try {
-    const after = live ? "" : `?last_event_id=${encodeURIComponent(`${epoch}-${Math.max(0, offset - BACK)}`)}`;
+    const after = live ? "" : `?last_event_id=${encodeURIComponent(`${epoch}-${Math.max(0, offset - EVENTS_BEFORE_CURSOR)}`)}`;
     const response = await fetch(url + after, { headers, cache: "no-store", signal: connection.signal });
-    if (!response.ok || !response.body) return told;
+    if (!response.ok || !response.body) return events;
     for await (const { type, id, data } of readEvents(response.body)) {
       const at = parseId(id);
       if (type === "reset" || at.epoch !== epoch || at.offset > offset) break;
-      told.push({ type, data: JSON.parse(data) });
+      events.push({ type, data: JSON.parse(data) });
       if (at.offset === offset) break;
       clearTimeout(timer);
-      timer = setTimeout(giveUp, SILENCE);
+      timer = setTimeout(giveUp, SILENCE_TIMEOUT);
     }
   } catch {
     // a break: then this is all
@@ -40,5 +40,5 @@ export async function replay(url, headers, cursor, live) {
     clearTimeout(timer);
     connection.abort();
   }
-  return told;
+  return events;
 }

@@ -13,11 +13,11 @@ import { readEvents } from "./sse-parser.js";
 const OUTSIDE_LOG = new Set(["session", "reset", "expired"]);
 /** A connection that lived this long was a good one: the next break is the first again. */
 const STABLE_AFTER = 5_000;
-/** The server gives a sign of life every 15 s. A line that is silent for longer than this is dead, and may never
- * say so: that of a computer which has slept, or gone to another network. */
+/** The server sends something every 15 s. A connection that is silent for longer than this is dead, and may never
+ * tell: that of a computer which has slept, or gone to another network. */
 const SILENCE_TIMEOUT = 40_000;
 const SILENCE_CHECK_INTERVAL = 2_000;
-/** How long events may take that the server has written already. */
+/** Milliseconds that events may take which the server has written already. */
 const CATCH_UP_TIMEOUT = 1_000;
 
 /** @typedef {{type: string, id: string, data: any}} StreamEvent */
@@ -34,7 +34,7 @@ export class SessionStream {
 
   /**
    * @param {string} url
-   * @param {() => Record<string, string>} headers what names the session, besides the cookie
+   * @param {() => Record<string, string>} headers name the session, besides the cookie
    * @param {{event: (event: StreamEvent) => void, refused: () => void, state: (connected: boolean) => void}} on
    *   `refused`: the stream could not even be opened, which may mean that the session is over
    */
@@ -45,6 +45,7 @@ export class SessionStream {
     setInterval(() => this.#checkSilence(), SILENCE_CHECK_INTERVAL);
   }
 
+  /** Whether there is a log to go on with, connected or paused. */
   get wanted() {
     return this.#wanted;
   }
@@ -59,12 +60,13 @@ export class SessionStream {
   }
 
   /**
-   * What of that a snapshot has already, as soon as all of it is here; null: this line does not lead there.
+   * The held events that a snapshot has already, once the last of them is here; null: this connection does not lead
+   * there.
    * @param {string | null} cursor @returns {Promise<StreamEvent[] | null>}
    */
   async receivedUpTo(cursor) {
     if (!cursor) return [];
-    if (!this.#connection || !this.#isOf(cursor)) return null;
+    if (!this.#connection || !this.#isSameLog(cursor)) return null;
     if (!isCovered(cursor, this.#lastId)) {
       await new Promise((/** @type {(value: null) => void} */ go) => {
         this.#awaited = { cursor, go: () => go(null) };
@@ -76,11 +78,11 @@ export class SessionStream {
   }
 
   /** @param {string | null} cursor */
-  #isOf(cursor) {
+  #isSameLog(cursor) {
     return this.#wanted && parseId(cursor).epoch === parseId(this.#lastId).epoch;
   }
 
-  /** Let what was held through. */
+  /** Deliver what was held. */
   release() {
     const held = this.#held ?? [];
     this.#held = null;
@@ -89,7 +91,7 @@ export class SessionStream {
 
   /** Go on from a snapshot's cursor, and still hold. Null: the log was still empty. @param {string | null} cursor */
   resumeAfter(cursor) {
-    if (!this.#isOf(cursor)) {
+    if (!this.#isSameLog(cursor)) {
       this.#held = [];
       this.#lastId = cursor;
       this.reopen();
@@ -136,16 +138,16 @@ export class SessionStream {
     if (!openedAt) this.on.refused();
   }
 
-  /** By the clock on the wall: others stand still while a computer sleeps. */
+  /** By the wall clock: others stand still while a computer sleeps. */
   #checkSilence() {
     if (!this.#connection || Date.now() - this.#lastHeardAt < SILENCE_TIMEOUT) return;
     this.on.state(false);
     this.reopen();
   }
 
-  /** @param {{type: string, id: string, data: string}} told */
-  #receive({ type, id: told, data }) {
-    const id = OUTSIDE_LOG.has(type) ? "" : told;
+  /** @param {{type: string, id: string, data: string}} received */
+  #receive({ type, id: sentId, data }) {
+    const id = OUTSIDE_LOG.has(type) ? "" : sentId;
     if (isCovered(id, this.#lastId)) return;
     if (id) this.#lastId = id;
     const event = { type, id, data: JSON.parse(data) };
@@ -154,7 +156,7 @@ export class SessionStream {
     if (this.#awaited && isCovered(this.#awaited.cursor, this.#lastId)) this.#awaited.go();
   }
 
-  /** A mistake in what is done about an event is no break of the line. @param {StreamEvent} event */
+  /** An error in a handler is no break of the connection. @param {StreamEvent} event */
   #deliver(event) {
     try {
       this.on.event(event);
@@ -163,12 +165,12 @@ export class SessionStream {
     }
   }
 
-  /** Leave the line but stay willing: `reopen` goes on where this left off. */
+  /** Disconnect; `reopen` goes on after the last event seen. */
   pause() {
     this.#disconnect();
   }
 
-  /** Forget the log altogether. */
+  /** Disconnect, and forget the place in the log. */
   close() {
     this.#disconnect();
     this.#wanted = false;

@@ -1,4 +1,4 @@
-/** Words for those who listen to the page: each when it comes, or, of what changes all the time, the newest now and then. */
+/** Announcements by screen reader: each when it comes or, of what changes all the time, the newest now and then. */
 
 const PAUSE = 5_000;
 
@@ -11,7 +11,7 @@ export class Announcer {
     this.node = node;
   }
 
-  /** Now; what was to be said about a state before this one is not said any more. @param {string} words */
+  /** Now; an update that was to come is outdated by it. @param {string} words */
   announce(words) {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -19,7 +19,7 @@ export class Announcer {
     this.node.textContent = words;
   }
 
-  /** At once, but not sooner than a pause after the last such words. @param {string} words */
+  /** At once, but not sooner than a pause after the last update. @param {string} words */
   update(words) {
     this.#next = words;
     if (this.#timer === undefined) this.#speak();

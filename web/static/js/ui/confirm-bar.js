@@ -1,4 +1,4 @@
-/** A question across the page, under its top: two answers, or Escape for neither. */
+/** A question in a bar under the header: two answers, or Escape for neither. */
 
 export class ConfirmBar {
   /** @type {((answer: boolean | null) => void) | null} */ #answer = null;
@@ -17,7 +17,7 @@ export class ConfirmBar {
     return this.#answer !== null;
   }
 
-  /** @param {HTMLElement | null} focus what comes into the reader's hand, if anything @returns {Promise<boolean | null>} */
+  /** @param {HTMLElement | null} focus the answer that gets the focus, if one does @returns {Promise<boolean | null>} */
   ask(focus) {
     this.dismiss();
     this.bar.hidden = false;
@@ -25,7 +25,7 @@ export class ConfirmBar {
     return new Promise((resolve) => { this.#answer = resolve; });
   }
 
-  /** There is nothing to ask any more. */
+  /** Take the question back: its answer is null. */
   dismiss() {
     this.#close(null);
   }

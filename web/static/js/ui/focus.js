@@ -1,7 +1,7 @@
-/** Whose the focus is. What the reader has taken up since a request went out stays in their hands. */
+/** The focus after a request: it is not taken from what the reader has turned to meanwhile. */
 
 /**
- * Whether nobody works anywhere, or only with what the request came from.
+ * Whether the focus is nowhere, or still in what the request came from.
  * @param {(Element | null)[]} from
  */
 export function focusIsFree(...from) {

@@ -1,4 +1,4 @@
-/** A dialog with a form in it: checks the fields, sends them, and puts what was wrong beside what it is about. */
+/** A dialog with a form: it checks the fields, sends them, and shows each error beside its field. */
 
 import { Problem } from "../api/client.js";
 import { focusIsFree } from "./focus.js";
@@ -26,14 +26,14 @@ export class FormDialog {
       void this.#submit();
     });
     this.form.addEventListener("input", ({ target }) => {
-      if (target instanceof HTMLInputElement) this.#mark(target, "");
+      if (target instanceof HTMLInputElement) this.#showFieldError(target, "");
     });
     for (const toggle of dialog.querySelectorAll("[data-shows]")) {
-      if (toggle instanceof HTMLButtonElement) showsPassword(toggle, this.#input(toggle.dataset.shows ?? ""));
+      if (toggle instanceof HTMLButtonElement) wirePasswordToggle(toggle, this.#input(toggle.dataset.shows ?? ""));
     }
     for (const closer of dialog.querySelectorAll("[data-close]")) closer.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => this.#reset());
-    closesOutside(dialog);
+    closeOnBackdropClick(dialog);
   }
 
   open() {
@@ -44,10 +44,10 @@ export class FormDialog {
     this.dialog.close();
   }
 
-  /** Take back every complaint. */
+  /** Remove all errors. */
   clear() {
-    for (const input of this.#inputs) this.#mark(input, "");
-    this.#complain("");
+    for (const input of this.#inputs) this.#showFieldError(input, "");
+    this.#showFormError("");
   }
 
   get #inputs() {
@@ -62,7 +62,7 @@ export class FormDialog {
   async #submit() {
     if (this.#busy) return;
     this.clear();
-    const bad = this.#inputs.filter((input) => this.#mark(input, shortcoming(input)));
+    const bad = this.#inputs.filter((input) => this.#showFieldError(input, validationError(input)));
     if (bad.length > 0) return bad[0].focus();
     this.#setBusy(true);
     const from = document.activeElement;
@@ -75,7 +75,7 @@ export class FormDialog {
     }
   }
 
-  /** @param {unknown} error @param {Element | null} from what was in the reader's hand when it was sent */
+  /** @param {unknown} error @param {Element | null} from what had the focus when the form was sent */
   #explain(error, from) {
     if (!this.dialog.open) return; // what happened closed it
     const told = this.on.explain?.(error) ?? {
@@ -83,22 +83,22 @@ export class FormDialog {
       words: errorMessage(error).replace(/^\w+: /, ""), // the field's name, which is beside it here
     };
     const input = told.field ? this.#input(told.field) : null;
-    if (!input) return this.#complain(told.words);
-    this.#mark(input, told.words);
+    if (!input) return this.#showFormError(told.words);
+    this.#showFieldError(input, told.words);
     if (!focusIsFree(from)) return;
     input.focus();
     input.select();
   }
 
   /** @param {string} words */
-  #complain(words) {
+  #showFormError(words) {
     const wrong = /** @type {HTMLElement} */ (this.form.querySelector(".form-error"));
     wrong.textContent = words;
     wrong.hidden = !words;
   }
 
-  /** @param {HTMLInputElement} input @param {string} words @returns {boolean} whether there is a complaint */
-  #mark(input, words) {
+  /** @param {HTMLInputElement} input @param {string} words @returns {boolean} whether there is an error */
+  #showFieldError(input, words) {
     const message = document.getElementById(`${input.id}-error`);
     if (!message) return false;
     message.textContent = words;
@@ -124,8 +124,8 @@ export class FormDialog {
   }
 }
 
-/** What is wrong with a field, before anybody is asked. @param {HTMLInputElement} input */
-function shortcoming({ value, required, minLength, dataset }) {
+/** What is wrong with a field; empty: nothing that the page can see. @param {HTMLInputElement} input */
+function validationError({ value, required, minLength, dataset }) {
   if (required && value === "") return dataset.missing ?? "This is needed.";
   // As the server counts: code points of the normalised text.
   const length = [...value.normalize("NFC")].length;
@@ -134,7 +134,7 @@ function shortcoming({ value, required, minLength, dataset }) {
 }
 
 /** @param {HTMLButtonElement} toggle @param {HTMLInputElement | null} input */
-function showsPassword(toggle, input) {
+function wirePasswordToggle(toggle, input) {
   toggle.addEventListener("click", () => {
     const shown = toggle.ariaPressed !== "true";
     toggle.ariaPressed = String(shown);
@@ -143,7 +143,7 @@ function showsPassword(toggle, input) {
 }
 
 /** A click on the backdrop closes, but not the end of a selection that began inside. @param {HTMLDialogElement} dialog */
-export function closesOutside(dialog) {
+export function closeOnBackdropClick(dialog) {
   let began = false;
   dialog.addEventListener("pointerdown", ({ target }) => { began = target === dialog; });
   dialog.addEventListener("click", ({ target }) => {

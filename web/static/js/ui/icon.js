@@ -1,4 +1,4 @@
-/** The page's pictures, which are in its markup. */
+/** The icons, whose shapes are in the page's markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 

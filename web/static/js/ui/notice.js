@@ -1,4 +1,4 @@
-/** What went wrong, beside the message box; with a countdown where it is known when to try again. */
+/** The notice beside the message box, with a countdown where it is known when to try again. */
 
 import { retryHint } from "../api/error-messages.js";
 
@@ -19,7 +19,7 @@ export class Notice {
     if (words && seconds) this.#countDown(seconds);
   }
 
-  /** Those who listen hear the time once, and then its end. @param {number} seconds */
+  /** A screen reader hears the time once, and then its end. @param {number} seconds */
   #countDown(seconds) {
     const until = Date.now() + seconds * 1_000;
     const [heard, seen] = [document.createElement("span"), document.createElement("span")];

@@ -1,4 +1,4 @@
-/** Follows the end of the conversation while the reader is there, and leaves a reader elsewhere alone. */
+/** Keeps the end of the conversation in view while the reader is there; a reader further up is left alone. */
 
 export class StickToBottom {
   #sticking = true;
@@ -8,7 +8,7 @@ export class StickToBottom {
   constructor(scroller, content, button) {
     this.scroller = scroller;
     this.button = button;
-    scroller.addEventListener("scroll", () => this.#look(), { passive: true });
+    scroller.addEventListener("scroll", () => this.#measure(), { passive: true });
     button.addEventListener("click", () => {
       this.toEnd();
       scroller.focus({ preventScroll: true });
@@ -26,7 +26,7 @@ export class StickToBottom {
   /** The reader opens or closes something, and wants to see it where it is. */
   stay() {
     this.#sticking = false;
-    requestAnimationFrame(() => this.#look());
+    requestAnimationFrame(() => this.#measure());
   }
 
   /** Let a change above what is being read not move it. @param {() => void} change */
@@ -38,7 +38,7 @@ export class StickToBottom {
     this.#draw();
   }
 
-  #look() {
+  #measure() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const below = scrollHeight - scrollTop - clientHeight;
     // Any move upwards means "let me read", however small; it takes coming near the end to stick again.
