@@ -20,7 +20,7 @@ up: .venv/.runtime ## Start the whole system on its embedded defaults
 test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/.dev node_modules/.installed ## Check style, types and the direction of imports
+lint: .venv/.dev node_modules/.installed ## Check style, types (the page's too) and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

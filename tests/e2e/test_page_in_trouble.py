@@ -341,7 +341,9 @@ RARE_ENDS = [
 
 
 def test_ends_that_are_rare_have_words_too(visit: Visit) -> None:
-    items = [{"state": "failed", "text": text, "eventDetails": {"problem": problem}} for problem, text, _ in RARE_ENDS]
+    items = [
+        {"state": "failed", "text": text, "eventDetails": {"problem": problem}} for problem, text, _ in RARE_ENDS
+    ]
     words = visit().page.evaluate(
         """async (items) => {
           const { statusLine } = await import("/static/js/conversation/answer-status.js");

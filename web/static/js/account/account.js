@@ -67,7 +67,7 @@ export class Account {
     return this.#user;
   }
 
-  /** Ask the server who this is; where a cookie says that it is somebody. */
+  /** Ask the server which user is signed in, where a cookie came with the page. */
   async find() {
     try {
       this.#setUser(await accountApi.whoAmI());
@@ -85,7 +85,7 @@ export class Account {
     return true;
   }
 
-  /** Whether a session that can't be had is so because somebody else sits here now. @param {Problem} error */
+  /** Whether a session can't be had because another user is signed in now, or none. @param {Problem} error */
   async explains(error) {
     if (this.ended(error)) return true;
     if (!this.#user) return false;

@@ -93,7 +93,7 @@ export class CurrentSession {
     const { store, page } = this;
     const current = store.sameConversation();
     if (await page.account.explains(error)) {
-      // What was an anonymous visitor's is one's still.
+      // A guest's conversation is still theirs.
       if (current() && store.state.session) void page.sync.refresh();
     } else if (current()) {
       if (store.state.session) this.#end(error.slug);

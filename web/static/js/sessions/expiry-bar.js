@@ -7,7 +7,7 @@ const KEEP_BELOW = 2 * 86_400;
 /** Most breaks mend sooner than a reader needs to hear of them. */
 const BREAK_SHOWN_AFTER = 2_000;
 
-/** "29 min", in words for people: days, hours, minutes; seconds only at the very end. @param {number} seconds */
+/** "29 min", "5 h", "3 days"; seconds only at the very end. @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 60) return `${Math.max(0, Math.ceil(seconds))} s`;
   if (seconds < 2 * 3600) return `${Math.floor(seconds / 60)} min`;
