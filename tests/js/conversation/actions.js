@@ -10,7 +10,8 @@ import { initialState, reduce } from "../../../web/static/js/conversation/reduce
 export const ID = "g";
 
 export const session = {
-  session_id: "s", anonymous: true, model: "m", version: 1, created_at: "2026-01-01T00:00:00Z", expires_at: "2099-01-01T00:00:00Z",
+  session_id: "s", anonymous: true, model: "m", version: 1,
+  created_at: "2026-01-01T00:00:00Z", expires_at: "2099-01-01T00:00:00Z",
 };
 
 /** A state with a session and nothing said. @type {State} */

@@ -4,7 +4,10 @@ import { announcementOf, endedJustNow } from "../../../web/static/js/conversatio
 import { initialState, reduce } from "../../../web/static/js/conversation/reducer.js";
 import { answer, answering, delta, done, event, idle, queued, question, snapshot, started, thinks } from "./actions.js";
 
-/** What is announced on the way. @param {import("./actions.js").State} state @param {...import("./actions.js").Action} actions */
+/**
+ * What is announced on the way.
+ * @param {import("./actions.js").State} state @param {...import("./actions.js").Action} actions
+ */
 function heard(state, ...actions) {
   const words = [];
   for (const action of actions) {
@@ -17,11 +20,13 @@ function heard(state, ...actions) {
 }
 
 test("an answer is announced when it begins and when it ends, not word by word", () => {
-  assert.deepEqual(heard(answering, started(), delta(0, "a"), delta(1, "b"), delta(2, "c"), done()), ["Answering", "Answer complete"]);
+  assert.deepEqual(heard(answering, started(), delta(0, "a"), delta(1, "b"), delta(2, "c"), done()),
+    ["Answering", "Answer complete"]);
 });
 
 test("thinking is announced once, and so is the answer after it", () => {
-  assert.deepEqual(heard(answering, thinks(0, "a"), thinks(1, "b"), delta(0, "x"), delta(1, "y")), ["M is thinking", "Answering"]);
+  assert.deepEqual(heard(answering, thinks(0, "a"), thinks(1, "b"), delta(0, "x"), delta(1, "y")),
+    ["M is thinking", "Answering"]);
 });
 
 test("an event that comes twice is announced once", () => {

@@ -37,5 +37,7 @@ for (const [seconds, words] of /** @type {[number | null, string][]} */ ([
   [null, "Thought"], [1, "Thought for 1 s"], [59, "Thought for 59 s"], [60, "Thought for 1 min"],
   [75, "Thought for 1 min 15 s"], [3_600, "Thought for 1 h"], [3_725, "Thought for 1 h 2 min"],
 ])) {
-  test(`thinking of ${seconds} s is told as: ${words}`, () => assert.equal(thinkingSummary(item({ thinking_seconds: seconds })), words));
+  test(`thinking of ${seconds} s is told as: ${words}`, () => {
+    assert.equal(thinkingSummary(item({ thinking_seconds: seconds })), words);
+  });
 }

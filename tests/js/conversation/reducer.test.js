@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { initialState, isBusy, items, lastQuestion, ownedSessionId, reduce } from "../../../web/static/js/conversation/reducer.js";
+import {
+  initialState, isBusy, items, lastQuestion, ownedSessionId, reduce,
+} from "../../../web/static/js/conversation/reducer.js";
 import {
   answer, answering, delta, done, event, ID, idle, queued, question, run, session, snapshot, started, thinks,
 } from "./actions.js";
@@ -144,7 +146,8 @@ test("a fallback before the first word answers in place of the chosen model", ()
 });
 
 test("a fallback midway goes back to what is kept, and says so", () => {
-  const state = run(answering, delta(0, "abcd"), event("fallback", { from: "m", to: "n", reason: "timeout", at: 2, thinking: 0 }));
+  const fallback = event("fallback", { from: "m", to: "n", reason: "timeout", at: 2, thinking: 0 });
+  const state = run(answering, delta(0, "abcd"), fallback);
   assert.deepEqual([state.live?.text, state.live?.fallback?.midway], ["ab", true]);
 });
 
@@ -255,7 +258,8 @@ test("a snapshot without an answer under way ends the one that this page knew", 
 
 test("a snapshot keeps the earlier pages that it overlaps, and no others", () => {
   const page = (/** @type {number} */ from) => [from, from + 1].map((number) => question({ id: `q${number}` }));
-  const first = run(idle, snapshot(page(3), { earlier: "q3" }), { type: "earlier", before: "q3", messages: page(1), earlier: "q1" });
+  const newest = run(idle, snapshot(page(3), { earlier: "q3" }));
+  const first = run(newest, { type: "earlier", before: "q3", messages: page(1), earlier: "q1" });
   assert.deepEqual(first.messages.map(({ id }) => id), ["q1", "q2", "q3", "q4"]);
   const overlapping = run(first, snapshot(page(4), { earlier: "q4" }));
   assert.deepEqual([overlapping.messages.map(({ id }) => id), overlapping.earlier], [["q1", "q2", "q3", "q4", "q5"], "q1"]);
@@ -296,8 +300,11 @@ test("a state is never changed in place", () => {
     if (typeof value === "object" && value) for (const each of Object.values(Object.freeze(value))) freeze(each);
     return value;
   };
-  const actions = [queued(2), started(), thinks(0, "Hm"), delta(0, "ab"), event("fallback", { from: "m", to: "n", at: 1 }),
-    event("resumed", { at: 0 }), delta(0, "c"), done(), snapshot([question(), answer()]), { type: "over", reason: "" }, { type: "clear" }];
+  const actions = [
+    queued(2), started(), thinks(0, "Hm"), delta(0, "ab"), event("fallback", { from: "m", to: "n", at: 1 }),
+    event("resumed", { at: 0 }), delta(0, "c"), done(), snapshot([question(), answer()]), { type: "over", reason: "" },
+    { type: "clear" },
+  ];
   freeze(actions);
   let state = freeze(idle);
   for (const action of actions) state = freeze(reduce(state, action));

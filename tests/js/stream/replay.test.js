@@ -30,7 +30,8 @@ test("a replay of an answer that has ended begins some events before the cursor"
   assert.deepEqual(asked, ["/chat/sse?last_event_id=e-0"]);
 });
 
-for (const [name, between] of [["a reset", event("e-2", "reset")], ["another log", event("f-2")], ["a later event", event("e-9")]]) {
+const ENDS = [["a reset", event("e-2", "reset")], ["another log", event("f-2")], ["a later event", event("e-9")]];
+for (const [name, between] of ENDS) {
   test(`a replay ends before ${name}`, async (context) => {
     assert.deepEqual((await replayed(context, event("e-1") + between + event("e-3"))).events, [["delta", "e-1"]]);
   });

@@ -18,7 +18,8 @@ async function parse(text, size) {
 
 for (const size of [1, 2, 3, 7, 1_000]) {
   test(`events are whole, whatever the network cuts: ${size} bytes at a time`, async () => {
-    assert.deepEqual(await parse("event: delta\nid: e-1\ndata: {\"text\": \"👋🏽\"}\n\n: ping\n\ndata:a\ndata: b\n\n", size), [
+    const sent = "event: delta\nid: e-1\ndata: {\"text\": \"👋🏽\"}\n\n: ping\n\ndata:a\ndata: b\n\n";
+    assert.deepEqual(await parse(sent, size), [
       ["delta", "e-1", "{\"text\": \"👋🏽\"}"],
       ["message", "", "a\nb"],
     ]);

@@ -98,7 +98,10 @@ const messageList = new MessageList(byId("log"), {
   retry: () => questions.send(lastQuestion(store.state)),
   continue: () => questions.send("Continue."),
   toggling: () => stickToBottom.stay(),
-  copied: (ok) => (ok ? notifications.announce("Copied", "Copied") : notifications.notify("This browser didn’t allow copying.")),
+  copied(ok) {
+    if (ok) notifications.announce("Copied", "Copied");
+    else notifications.notify("This browser didn’t allow copying.");
+  },
   label,
 });
 

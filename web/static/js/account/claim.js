@@ -77,7 +77,8 @@ export class Claim {
         page.claimed(data, etag);
         return page.notifications.announce("Kept in your account", "Kept in your account");
       } catch (error) {
-        if (!(error instanceof Problem && error.slug === "generation-in-progress" && tries < TRIES)) return page.failed(error);
+        const begun = error instanceof Problem && error.slug === "generation-in-progress"; // another answer, meanwhile
+        if (!begun || tries === TRIES) return page.failed(error);
         await new Promise((resolve) => setTimeout(resolve, PAUSE));
       }
     }

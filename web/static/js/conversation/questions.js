@@ -44,7 +44,9 @@ export class Questions {
     } catch (error) {
       this.#unsent(text);
       if (error instanceof api.Problem && mayHaveArrived(error)) this.#unanswered = { text, key };
-      if (api.isSessionLost(error) && (store.state.session || error.slug.startsWith("login-"))) return page.session.lost(error);
+      if (api.isSessionLost(error) && (store.state.session || error.slug.startsWith("login-"))) {
+        return page.session.lost(error);
+      }
       page.notifications.showError(error);
       // Another question is being answered, or events came in while this was on its way.
       if (store.state.stale || (error instanceof api.Problem && error.status === 409)) void page.sync.refresh();

@@ -72,8 +72,8 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 
 /** @type {State} */
 export const initialState = {
-  serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null, live: null,
-  eventDetails: {}, over: null, stale: false,
+  serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null,
+  live: null, eventDetails: {}, over: null, stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
@@ -200,7 +200,8 @@ function begin(state, { generation_id: generation }, news) {
     const phase = phaseOf(news.phase ?? live.phase, live.text, live.thinking.text);
     return { ...state, live: { ...live, ...news, phase } };
   }
-  return { ...state, live: newLive(generation, { model: state.session?.model ?? null, whole: news.phase === "queued", ...news }), stale: true };
+  const model = state.session?.model ?? null;
+  return { ...state, live: newLive(generation, { model, whole: news.phase === "queued", ...news }), stale: true };
 }
 
 /** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */

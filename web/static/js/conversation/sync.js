@@ -81,7 +81,8 @@ export class Sync {
   /** @param {() => boolean} current whether this is still about the conversation on screen */
   async #fetch(current) {
     const { store, stream } = this;
-    const [{ data: session, etag }, { messages, cursor, before }] = await Promise.all([api.currentSession(), api.transcript()]);
+    const fetched = await Promise.all([api.currentSession(), api.transcript()]);
+    const [{ data: session, etag }, { messages, cursor, before }] = fetched;
     if (!current()) return;
     api.useSession(session);
     const received = await stream.receivedUpTo(cursor);

@@ -32,7 +32,7 @@ export class ConversationView {
     this.#new.hidden = over || (shown.length === 0 && !state.session);
     this.#ended.hidden = !over;
     this.#form.hidden = over;
-    this.#endedReason.textContent = `${state.over ?? ""} ${
-      this.composer.text.trim() ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
+    this.#endedReason.textContent = `${state.over ?? ""} ${this.composer.text.trim()
+      ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
   }
 }
