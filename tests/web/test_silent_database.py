@@ -82,7 +82,7 @@ AS_NOBODY = [
     ("POST", "/auth/login", {"email": "ann@example.org", "password": PASSWORD}),
     ("POST", "/auth/register", {"email": "bob@example.org", "password": PASSWORD}),
 ]
-WITHOUT_DATABASE = ("/healthz", "/config/models", "/static/style.css", "/openapi.json")
+WITHOUT_DATABASE = ("/healthz", "/config/models", "/static/css/conversation.css", "/openapi.json")
 
 
 @pytest.fixture(scope="module")
