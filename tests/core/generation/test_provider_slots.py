@@ -8,9 +8,7 @@ import pytest
 
 from core.generation.attempts import Attempt
 from core.limits.leases import Leases
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session

@@ -15,9 +15,7 @@ from core.conversation.event_log import Event, keys
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
 from core.generation.attempts import ENTRY
 from core.generation.service import ADMISSION, Accepted
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session
