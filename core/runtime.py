@@ -1,7 +1,7 @@
 """What one process works with, built once from its settings: the only place where the parts are put together."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -45,6 +45,7 @@ from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
+from core.operations.counters import Counters
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants
 from core.operations.last_check import LastCheck
@@ -56,6 +57,7 @@ from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
+from core.stores.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin
@@ -255,7 +257,15 @@ class Runtime:
     @cached_property
     def line(self) -> Line:
         """Whose turn it is."""
-        return Line(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
+        return Line(
+            self.database,
+            self.redis,
+            self.attempts,
+            self.slots,
+            self.log,
+            self._quarantine("line"),
+            self.clock,
+        )
 
     @cached_property
     def slots(self) -> Slots:
@@ -290,7 +300,15 @@ class Runtime:
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.line, self.endings, self.removals, self.clock)
+        return Reaper(
+            self.database,
+            self.attempts,
+            self.line,
+            self.endings,
+            self.removals,
+            self._quarantine("reaper"),
+            self.clock,
+        )
 
     @cached_property
     def invariants(self) -> Invariants:
@@ -330,12 +348,12 @@ class Runtime:
     @cached_property
     def sweeper(self) -> Sweeper:
         """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.removals, self.clock)
+        return Sweeper(self.database, self.sessions, self.removals, self._quarantine("sweep"))
 
     @cached_property
     def removals(self) -> Removals:
         """What sessions leave in Redis."""
-        return Removals(self.database, self.redis, self.message_limits)
+        return Removals(self.database, self.redis, self.message_limits, self._quarantine("removals"))
 
     @cached_property
     def revocations(self) -> Revocations:
@@ -366,6 +384,14 @@ class Runtime:
     def runs(self) -> Runs:
         """When what runs on a schedule ran last."""
         return Runs(self.redis)
+
+    @cached_property
+    def counters(self) -> Counters:
+        """How tasks have ended, and what of their items has failed."""
+        return Counters(self.redis)
+
+    def _quarantine(self, job: str) -> Quarantine[Any]:
+        return Quarantine(job, self.clock, self.counters.count_failure)
 
     def close(self) -> None:
         """Give back every connection."""
