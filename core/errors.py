@@ -3,11 +3,7 @@
 Each error knows its problem type, title and HTTP status (RFC 9457), so that a router only has to pass it on.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from core.limits.status import Standing
+from typing import Any, ClassVar
 
 
 class SwitchboardError(Exception):
@@ -249,17 +245,6 @@ class MessageTooLarge(SwitchboardError):
     slug, title, status = "message-too-large", "The message is too large", 413
 
 
-class RateLimited(SwitchboardError):
-    """A limit refused the request; nothing was done. `limit` names its policy."""
-
-    slug, title, status = "rate-limited", "Too many requests", 429
-
-    def __init__(self, detail: str | None = None, *, retry_after: int, limit: str, standings: Sequence["Standing"]):
-        detail = detail or f"This is more often than the limit {limit!r} allows; try again in {retry_after} s."
-        super().__init__(detail, retry_after=retry_after, limit=limit)
-        self.standings = standings
-
-
 class UnknownTask(SwitchboardError):
     """There is no such task, or its answer is no longer kept."""
 
@@ -272,6 +257,11 @@ class Unavailable(SwitchboardError):
 
     slug, title, status = "unavailable", "Temporarily unavailable", 503
     detail = "A part of the service is away; try again in a moment."
+
+    @property
+    def cause(self) -> BaseException:
+        """The driver's exception, or this one where there is none. For operators: it may name hosts and addresses."""
+        return self.__cause__ or self
 
 
 class QueueSlow(Unavailable):

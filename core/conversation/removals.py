@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from uuid import UUID
 
-from redis import Redis
-from redis.client import Pipeline
-from redis.exceptions import RedisError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
@@ -22,6 +19,7 @@ from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
+from core.stores.redis import Pipeline, Redis
 from core.stores.tables import Removal, Session
 
 logger = logging.getLogger(__name__)
@@ -91,11 +89,11 @@ class Removals:
         try:
             for some in _batches(ids):
                 self._quarantine.for_batch(some, remove)
-        except (RedisError, Unavailable) as error:
+        except Unavailable as error:
             logger.warning(
                 "the words of up to %d sessions could not be removed yet, the reaper goes on: %s",
                 len(ids),
-                type(error).__name__,
+                type(error.cause).__name__,
             )
 
     def _load(self, ids: Sequence[UUID]) -> Sequence[Removal]:

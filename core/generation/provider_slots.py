@@ -3,9 +3,10 @@
 from contextlib import suppress
 from datetime import timedelta
 
-from core.errors import RateLimited, Unavailable
+from core.errors import Unavailable
 from core.generation.attempts import Attempt
 from core.limits.leases import Leases
+from core.limits.status import RateLimited
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 

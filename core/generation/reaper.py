@@ -60,8 +60,8 @@ class Reaper:
         """Hand on generations whose lease has lapsed, end those that were tried often enough or that no worker took,
         publish ends that came while Redis was away, and remove what could not be removed then.
 
-        A generation that can't be handled holds up no other (core/stores/quarantine.py). Raises RedisError or
-        Unavailable when a store is away.
+        A generation that can't be handled holds up no other (core/stores/quarantine.py). Raises Unavailable
+        when a store is away.
         """
         lapsed, untold = self._find()
         waiting = self._line.waiting()

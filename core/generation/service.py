@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from redis.exceptions import RedisError
 from sqlalchemy import exc as sql_exc
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session as DatabaseSession
@@ -23,23 +22,17 @@ from core.conversation.event_log import EndedBefore, EventLog, Position
 from core.conversation.message import Message
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
-from core.errors import (
-    GenerationInProgress,
-    GenerationLost,
-    MessageTooLarge,
-    NothingToStop,
-    RateLimited,
-    SessionInvalid,
-)
+from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
 from core.generation import usage
 from core.generation.attempts import ENTRY, keep_log_until
 from core.generation.finalizer import RETRACTS, End, Endings
 from core.generation.scheduler import LONGEST_WAIT, Line, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.text.characters import one_line, storable
 
@@ -62,7 +55,7 @@ class Accepted:
     """How many generations wait before this one."""
     before: Position
     """The place in the log just before the generation's first event."""
-    standings: Sequence[Standing]
+    limit_statuses: Sequence[LimitStatus]
     """How its owner stands with the limits."""
 
     def describe(self) -> dict[str, Any]:
@@ -131,8 +124,8 @@ class GenerationService:
         if known is not None and not _is_halfway(known):
             if _never_begun(known):
                 raise GenerationLost("The message was taken but could not be answered. Please send it again.")
-            return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
-        standings: Sequence[Standing] = ()
+            return Accepted(session.id, generation.id, 0, self._live_start(session.id), limit_statuses=())
+        limit_statuses: Sequence[LimitStatus] = ()
         if known is not None:  # the first call died, or was not told that its row is there
             generation, question = known, replace(question, id=str(known.question_id))
             with self._database.reading() as db:
@@ -142,7 +135,7 @@ class GenerationService:
             # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
             self._require_free(session.id)
             reserved = usage.tokens(message) + usage.most(self._pool.config(generation.model))
-            standings = self._admit(session, generation.id, reserved)
+            limit_statuses = self._admit(session, generation.id, reserved)
             try:
                 current, turn, position = self._insert(generation, session, question)
             except Exception:
@@ -161,7 +154,7 @@ class GenerationService:
             raise
         if not waits:
             self._require_living(session)
-        return Accepted(session.id, generation.id, position, before, standings)
+        return Accepted(session.id, generation.id, position, before, limit_statuses)
 
     def withdraw(self, generation_id: UUID) -> None:
         """Take back a generation that nobody has begun, with its question: the session is as it was before."""
@@ -172,7 +165,7 @@ class GenerationService:
         taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
         failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
         # With Redis away there is nobody to tell; the row, which decides, is free all the same.
-        with suppress(RedisError):
+        with suppress(RedisUnavailable):
             self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
     def stop(self, session: Session) -> UUID:
@@ -208,7 +201,7 @@ class GenerationService:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
-    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[Standing]:
+    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
         """Let the limits take the generation, also when they still count one that has ended."""
         try:
             return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)

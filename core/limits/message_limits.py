@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
-from redis.client import Pipeline
-
-from core.errors import GenerationInProgress, RateLimited, SwitchboardError, Unavailable
+from core.errors import GenerationInProgress, SwitchboardError, Unavailable
 from core.limits.leases import Leases
 from core.limits.rate_limit import Bucket, RateLimiter
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
 from core.settings import Settings
+from core.stores.redis import Pipeline
 from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class MessageLimits:
         self._limiter = limiter
         self._leases = leases
 
-    def admit(self, session: Session, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[Standing]:
+    def admit(self, session: Session, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[LimitStatus]:
         """Take a lease for the generation, charge its message, and reserve so many tokens: all, or none of it.
 
         Raises RateLimited, GenerationInProgress or Unavailable.
@@ -56,7 +55,7 @@ class MessageLimits:
         except SwitchboardError:
             self.cancel(session, generation_id)
             raise
-        return [*charged.standings, held]
+        return [*charged.limit_statuses, held]
 
     def cancel(self, session: Session, generation_id: UUID) -> None:
         """The generation that was admitted has not come about: it holds nothing, and costs no tokens."""

@@ -5,10 +5,8 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import cast
 
-from redis import Redis
-from redis.exceptions import RedisError
-
 from core.errors import Unavailable
+from core.stores.redis import Redis
 
 OUTCOMES_KEY = "sb:tasks:outcomes"
 """A hash: by `<task> <outcome>`, how many."""
@@ -44,20 +42,20 @@ class Counters:
 
     def count_outcome(self, task: str, outcome: Outcome) -> None:
         """A task has ended so."""
-        with suppress(RedisError, Unavailable):
+        with suppress(Unavailable):
             self._redis.hincrby(OUTCOMES_KEY, f"{task} {outcome}", 1)
 
     def count_failure(self, job: str) -> None:
         """One of the job's items has failed (core/stores/quarantine.py)."""
-        with suppress(RedisError, Unavailable):
+        with suppress(Unavailable):
             self._redis.hincrby(FAILURES_KEY, job, 1)
 
     def outcomes(self) -> Mapping[tuple[str, str], int]:
-        """By task and outcome, how many since Redis was new. Raises RedisError or Unavailable."""
+        """By task and outcome, how many since Redis was new. Raises Unavailable."""
         counted = cast("dict[str, str]", self._redis.hgetall(OUTCOMES_KEY))
         return {cast("tuple[str, str]", tuple(field.split(" ", 1))): int(count) for field, count in counted.items()}
 
     def failures(self) -> Mapping[str, int]:
-        """By job, how many items have failed since Redis was new. Raises RedisError or Unavailable."""
+        """By job, how many items have failed since Redis was new. Raises Unavailable."""
         counted = cast("dict[str, str]", self._redis.hgetall(FAILURES_KEY))
         return {job: int(count) for job, count in counted.items()}

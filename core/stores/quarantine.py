@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 
-from redis.exceptions import RedisError
-
 from core.clock import Clock
 from core.errors import Unavailable
 
@@ -59,7 +57,7 @@ class Quarantine(Generic[Item]):
         """Handle each item that is not held, and return the results of those that succeeded.
 
         An exception concerns its item only: it is logged with the item, counted, and the item is tried again later.
-        Raises Unavailable or RedisError when a store has not answered for MAX_UNAVAILABLE items in a row.
+        Raises Unavailable when a store has not answered for MAX_UNAVAILABLE items in a row.
         """
         return self._for_each(items, handle, unavailable=0)
 
@@ -140,13 +138,11 @@ def delay(count: int, max_delay: timedelta) -> timedelta:
 
 def _is_away(error: Exception) -> bool:
     """Whether it says that a store is away. A key of the wrong type says so of nothing but itself."""
-    if "WRONGTYPE" in f"{error} {error.__cause__}":
-        return False
-    return isinstance(error, Unavailable | RedisError)
+    return isinstance(error, Unavailable) and "WRONGTYPE" not in str(error.cause)
 
 
 def _name(error: Exception) -> str:
-    return type(error).__name__
+    return type(error.cause if isinstance(error, Unavailable) else error).__name__
 
 
 def _frames(error: Exception) -> str:

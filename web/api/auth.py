@@ -17,13 +17,13 @@ from core.errors import (
     LoginRequired,
     NoPassword,
     PasswordRefused,
-    RateLimited,
     RegistrationClosed,
     TooManyKeys,
     UnknownKey,
     UnknownLogin,
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
+from core.limits.status import RateLimited
 from core.stores.tables import ApiKey, Login, Session, User
 from web.api.session import personal
 from web.auth.client_address import client_address

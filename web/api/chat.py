@@ -9,7 +9,6 @@ from core.errors import (
     GenerationLost,
     MessageTooLarge,
     NothingToStop,
-    RateLimited,
     SessionRequired,
     SwitchboardError,
     TooManySessions,
@@ -18,6 +17,7 @@ from core.errors import (
 )
 from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
+from core.limits.status import RateLimited
 from core.sessions.service import Credential
 from core.stores.tables import Session
 from web.api.events import events, first_event
@@ -94,7 +94,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
         if issued is not None:
             _discard(session)
         raise
-    rate_limit_headers.note(accepted.standings)
+    rate_limit_headers.note(accepted.limit_statuses)
     try:
         parts().commands.generate(accepted.generation_id)
     except Unavailable:

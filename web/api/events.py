@@ -6,10 +6,11 @@ from typing import Any
 
 from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
-from redis import Redis
 
 from core.conversation.event_log import Position
-from core.errors import RateLimited, SessionRequired, TooManySessions
+from core.errors import SessionRequired, TooManySessions
+from core.limits.status import RateLimited
+from core.stores.redis import Redis
 from core.stores.tables import Session
 from web.auth import current_session
 from web.auth.credentials import set_cookie

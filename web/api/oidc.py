@@ -3,8 +3,9 @@
 from flask import Blueprint, Response, request, url_for
 
 from core.auth.oidc_login import WAITS
-from core.errors import LoginFailed, RateLimited
+from core.errors import LoginFailed
 from core.limits.buckets import KNOWN, address_buckets
+from core.limits.status import RateLimited
 from web.api.auth import announce_after
 from web.api.session import personal
 from web.auth.client_address import client_address

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 from flask import Blueprint, Response
 
-from core.errors import RateLimited
+from core.limits.status import RateLimited
 from web.api.events import HEADERS
 from web.openapi.operation import documented
 from web.streaming import slots

@@ -10,7 +10,6 @@ from core.errors import (
     GenerationInProgress,
     InvalidBody,
     NotOwner,
-    RateLimited,
     SessionExpired,
     SessionInvalid,
     SessionRequired,
@@ -19,6 +18,7 @@ from core.errors import (
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
+from core.limits.status import RateLimited
 from core.messaging.replies import Reply
 from core.operations.audit import Kind
 from core.sessions.service import Credential

@@ -120,7 +120,7 @@ def admit_create(model: str | None) -> None:
     runtime, owner = parts().runtime, owner_id()
     runtime.database.ping()  # who can't be given a session waits for no worker, and is charged nothing
     decision = runtime.sessions.admit_create(model, owner, address=client_address())
-    rate_limit_headers.note(decision.standings)
+    rate_limit_headers.note(decision.limit_statuses)
     if owner is not None:
         with runtime.database.reading() as db:
             runtime.sessions.require_room(owner, db)

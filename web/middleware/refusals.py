@@ -5,7 +5,8 @@ from typing import cast
 from flask import g
 
 from core.auth.principal import Principal
-from core.errors import NotOwner, RateLimited, SwitchboardError
+from core.errors import NotOwner, SwitchboardError
+from core.limits.status import RateLimited
 from core.operations.audit import Kind
 from web.auth.credentials import named_session
 from web.context import parts

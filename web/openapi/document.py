@@ -20,7 +20,6 @@ from core.errors import (
     LoginInvalid,
     LoginRequired,
     NotOwner,
-    RateLimited,
     SessionExpired,
     SessionInvalid,
     SessionRequired,
@@ -29,6 +28,7 @@ from core.errors import (
     Unavailable,
     WrongHost,
 )
+from core.limits.status import RateLimited
 from web.middleware.csrf import SAFE, STREAM
 from web.openapi.operation import IDEMPOTENCY_KEY, Documentation, Stream, documentation
 from web.schemas.responses import Event, Problem

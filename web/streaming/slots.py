@@ -8,8 +8,8 @@ from uuid import UUID
 
 from flask import Flask, g, request
 
-from core.errors import RateLimited
 from core.limits.open_streams import OpenStreams
+from core.limits.status import RateLimited
 from web.auth.client_address import client_address
 from web.auth.principal import current_principal
 from web.context import parts

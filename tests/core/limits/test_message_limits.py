@@ -6,17 +6,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis import Redis
-from redis.exceptions import ConnectionError as RedisGone
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.errors import GenerationInProgress, RateLimited, SessionExpired, SessionInvalid, Unavailable
+from core.errors import GenerationInProgress, SessionExpired, SessionInvalid, Unavailable
 from core.generation.service import Accepted
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
+from core.limits.status import RateLimited
 from core.runtime import Runtime
 from core.sessions.service import Credential
+from core.stores.redis import Redis, RedisUnavailable
 from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
 from tests.core.generation.test_service import _in_thread
@@ -53,7 +53,7 @@ def _generations(runtime: Runtime) -> int:
 
 def test_an_accepted_message_tells_how_its_owner_stands(runtime: Runtime) -> None:
     accepted = runtime.generations.accept(_session(runtime), "Why?")
-    messages, tokens, concurrent = accepted.standings
+    messages, tokens, concurrent = accepted.limit_statuses
     assert (messages.policy, messages.quota, messages.remaining, messages.window) == ("messages", 15, 14, 60)
     assert (tokens.policy, tokens.quota, tokens.remaining) == ("tokens", 500_000, 500_000 - 101)
     assert (concurrent.policy, concurrent.quota, concurrent.remaining) == ("concurrent", 1, 0)
@@ -82,7 +82,7 @@ def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime) -> N
         with pytest.raises(GenerationInProgress):
             runtime.generations.accept(session, "And?")
     runtime.writer.run()
-    assert runtime.generations.accept(session, "So?").standings[0].remaining == 12
+    assert runtime.generations.accept(session, "So?").limit_statuses[0].remaining == 12
 
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
@@ -118,7 +118,7 @@ def test_a_users_sessions_share_the_users_limits(settings: Any) -> None:
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(sessions[0], "And?")
     runtime.writer.run()
-    messages, _, concurrent = runtime.generations.accept(sessions[2], "Now?").standings
+    messages, _, concurrent = runtime.generations.accept(sessions[2], "Now?").limit_statuses
     assert (messages.remaining, concurrent.remaining) == (0, 0)
     with pytest.raises(RateLimited) as refused:
         runtime.generations.accept(sessions[0], "And?")
@@ -188,8 +188,8 @@ def test_a_message_that_can_not_be_taken_gives_its_lease_back(
     runtime = Runtime(settings, clock=clock)
     session = _session(runtime)
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.log, "append", _raises(RedisGone))
-        with pytest.raises(RedisGone):
+        patched.setattr(runtime.log, "append", _raises(RedisUnavailable))
+        with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     assert _leases(runtime) == []
     claimed = _session(runtime)

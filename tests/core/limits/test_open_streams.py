@@ -6,15 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from uuid_utils.compat import uuid7
 
-from core.errors import RateLimited, Unavailable
+from core.errors import Unavailable
 from core.limits import open_streams
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
+from core.limits.status import RateLimited
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 

@@ -6,7 +6,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from core.clock import SystemClock
-from core.errors import RateLimited, Unavailable, UnknownModel
+from core.errors import Unavailable, UnknownModel
+from core.limits.status import RateLimited
 from core.runtime import Runtime
 from core.sessions.service import SessionService
 from core.settings import Settings
@@ -16,8 +17,8 @@ ADDRESS = "192.0.2.1"
 
 def test_an_address_may_create_a_burst_of_sessions(runtime: Runtime) -> None:
     for left in (4, 3, 2, 1, 0):
-        (standing,) = runtime.sessions.admit_create(None, address=ADDRESS).standings
-        assert (standing.policy, standing.remaining) == ("create", left)
+        (limit_status,) = runtime.sessions.admit_create(None, address=ADDRESS).limit_statuses
+        assert (limit_status.policy, limit_status.remaining) == ("create", left)
     with pytest.raises(RateLimited) as refused:
         runtime.sessions.admit_create(None, address=ADDRESS)
     assert refused.value.problem()["limit"] == "create"
@@ -32,14 +33,16 @@ def test_all_addresses_together_have_a_limit(settings: Any) -> None:
         runtime.sessions.admit_create(None, address="198.51.100.1")
     assert refused.value.problem()["limit"] == "create-global"
     # It is nobody's business how many others come; how the sender's own address stands is, and it was not charged.
-    assert [(standing.policy, standing.remaining) for standing in refused.value.standings] == [("create", 5)]
+    assert [(limit_status.policy, limit_status.remaining) for limit_status in refused.value.limit_statuses] == [
+        ("create", 5)
+    ]
     runtime.close()
 
 
 def test_an_unknown_model_costs_nothing(runtime: Runtime) -> None:
     with pytest.raises(UnknownModel):
         runtime.sessions.admit_create("gpt-9", address=ADDRESS)
-    assert runtime.sessions.admit_create("good", address=ADDRESS).standings[0].remaining == 4
+    assert runtime.sessions.admit_create("good", address=ADDRESS).limit_statuses[0].remaining == 4
 
 
 def test_users_are_counted_by_themselves_and_not_by_their_address(settings: Any) -> None:
@@ -47,8 +50,8 @@ def test_users_are_counted_by_themselves_and_not_by_their_address(settings: Any)
     ada, eve = uuid7(), uuid7()
     for user in (ada, eve):
         for left in (1, 0):
-            (standing,) = runtime.sessions.admit_create(None, user, address=ADDRESS).standings
-            assert (standing.policy, standing.remaining) == ("create", left)
+            (limit_status,) = runtime.sessions.admit_create(None, user, address=ADDRESS).limit_statuses
+            assert (limit_status.policy, limit_status.remaining) == ("create", left)
         with pytest.raises(RateLimited):
             runtime.sessions.admit_create(None, user, address="192.0.2.2")
     assert runtime.sessions.admit_create(None, address=ADDRESS).admitted
