@@ -364,7 +364,7 @@ class Runtime:
     @cached_property
     def counters(self) -> Counters:
         """How tasks have ended, and what of their items has failed."""
-        return Counters(self.redis)
+        return Counters(self.limits_redis)
 
     def _quarantine(self, job: str) -> Quarantine[Any]:
         return Quarantine(job, self.clock, self.counters.count_failure)

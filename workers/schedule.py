@@ -13,7 +13,8 @@ from celery import signals
 
 from celery_config import QueueNames
 from core.errors import Unavailable
-from workers.app import app, call_worker, runtime
+from workers.app import app, runtime
+from workers.wakeups import wake_workers
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +30,7 @@ def reap() -> int:
     if not runtime.runs.take_turn("reaper", period):
         return 0
     reaped = runtime.reaper.reap()
-    for generation_id in reaped.handed_on:
-        call_worker(generation_id)
-    for generation_id in reaped.waiting:
-        call_worker(generation_id, expires=period.total_seconds())
+    wake_workers([*reaped.handed_on, *reaped.waiting], expires=period.total_seconds())
     if reaped.handed_on or reaped.ended:
         logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
     runtime.runs.note("reaper", period)

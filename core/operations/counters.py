@@ -31,13 +31,14 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     """No worker took it in time."""
     REJECTED = "rejected"
-    """No worker could read it."""
+    """No worker could read it, or an operator has revoked it."""
 
 
 class Counters:
     """Counting is best effort: without Redis nothing is counted, and nothing fails."""
 
     def __init__(self, redis: Redis) -> None:
+        """`redis` fails at once, so that a task waits for nothing but its own stores."""
         self._redis = redis
 
     def count_outcome(self, task: str, outcome: Outcome) -> None:
