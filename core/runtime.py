@@ -289,12 +289,14 @@ class Runtime:
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
-        return Invariants(self.settings, self.database, self.redis, self.log, self.clock)
+        return Invariants(
+            self.settings, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock
+        )
 
     @cached_property
     def healing(self) -> Healing:
         """Mends what breaks them."""
-        return Healing(self.database, self.redis, self.log)
+        return Healing(self.database, self.redis, self.log, self._quarantine("healing"))
 
     @cached_property
     def last_check(self) -> LastCheck:
@@ -314,7 +316,7 @@ class Runtime:
     @cached_property
     def prober(self) -> Prober:
         """Finds out which models are well again."""
-        return Prober(self.models, self.cooldowns)
+        return Prober(self.models, self.cooldowns, self._quarantine("probes"))
 
     @cached_property
     def claims(self) -> Claims:

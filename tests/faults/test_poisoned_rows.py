@@ -8,13 +8,18 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text, update
+from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import keys
+from core.limits.leases import Leases
 from core.limits.rate_limit import PREFIX
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, GenerationState, Removal, Session, User
 from tests.conftest import TurnableClock, new_user
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -263,3 +268,52 @@ def test_a_row_that_can_not_be_read_keeps_no_other_from_its_turn(runtime: Runtim
     runtime.writer.run()
 
     assert _state(runtime, second) == GenerationState.DONE
+
+
+def test_a_key_that_can_not_be_read_hides_no_other_from_the_invariants(
+    runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    never = uuid7()
+    slots = Leases(runtime.redis, "slots")
+    slots.take("good", f"{never}:1", 8, timedelta(minutes=5))
+    runtime.redis.set(f"{PREFIX}slots:poison", "poison")
+    runtime.redis.zadd(f"{PREFIX}slots:no-id", {"poison": 1e18})
+    runtime.redis.sadd(f"{PREFIX}reserved:poison", "poison")
+    runtime.redis.set("sb:{not-a-session-but-as-long-as-one-is-00000}:log", "poison")
+
+    findings = runtime.invariants.check()
+
+    assert {each.name: each.ids for each in findings if each.ids} == {"slots": (str(never),)}
+    assert len(findings) == 8
+    assert runtime.healing.heal(findings) == {"slots": 1}
+    assert {each.name for each in runtime.invariants.check() if each.ids} == set()
+
+
+def test_a_check_that_can_not_be_made_keeps_the_others(
+    runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterator[str]:
+        raise ValueError("poison")
+
+    checks = runtime.invariants._checks
+    monkeypatch.setattr(runtime.invariants, "_checks", [(*checks[0][:2], broken), *checks[1:]])
+    assert [each.name for each in runtime.invariants.check()] == [name for name, *_ in checks[1:]]
+
+
+def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
+    runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("good", "paused"):
+        runtime.cooldowns.failed(model, ProviderError(ErrorKind.UNREACHABLE, "refused"), uuid7())
+        runtime.redis.delete(f"sb:resting:{model}")
+    begin = runtime.cooldowns.begin_probe
+
+    def refuse(model: str) -> Any:
+        if model == "paused":
+            raise ValueError("poison")
+        return begin(model)
+
+    monkeypatch.setattr(runtime.cooldowns, "begin_probe", refuse)
+    runtime.prober.tick()
+    wait_for(lambda: "good" not in runtime.cooldowns.unwell(["good", "paused"]), what="the other one is well again")
