@@ -30,7 +30,7 @@ app.conf.imports = (
 
 @signals.heartbeat_sent.connect
 def announce_queues(sender: Any, **_: Any) -> None:
-    """With every heartbeat, tell /readyz which queues this worker serves."""
+    """Note for /readyz, with every heartbeat, which queues this worker consumes."""
     try:
         runtime.presence.announce(_queues(), sender.eventer.hostname)
     except Unavailable as error:
@@ -39,7 +39,7 @@ def announce_queues(sender: Any, **_: Any) -> None:
 
 @signals.worker_shutdown.connect
 def withdraw_queues(sender: Any, **_: Any) -> None:
-    """Tell /readyz that this worker serves no more."""
+    """Note for /readyz that this worker consumes no more."""
     with suppress(Unavailable):  # then its heartbeat runs out
         runtime.presence.withdraw(_queues(), sender.hostname)
 

@@ -13,7 +13,7 @@ from workers.task import task
 
 logger = get_task_logger(__name__)
 
-SHOWN = 20
+MAX_LOGGED_IDS = 20
 """Ids logged for each broken invariant; `switchboard invariants` shows them too."""
 
 
@@ -47,7 +47,7 @@ def check_invariants() -> int:
     runtime.last_check.keep(findings, healed)
     broken = [finding for finding in findings if finding.ids]
     for finding in broken:
-        shown = ", ".join(finding.ids[:SHOWN])
+        shown = ", ".join(finding.ids[:MAX_LOGGED_IDS])
         logger.warning("broken by %d: %s (%s): %s", len(finding.ids), finding.meaning, finding.name, shown)
     for name, count in healed.items():
         logger.warning("healed %d of %s", count, name)

@@ -65,6 +65,7 @@ class SwitchboardTask(Task):
         try:
             return self.run(*args, **kwargs), Outcome.SUCCEEDED
         except Unavailable as error:
+            logger.warning("a store is away: %s", type(error.cause).__name__)
             raise self.again(error) from error
         finally:
             if self.exclusive:

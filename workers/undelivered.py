@@ -4,6 +4,7 @@ The note that the sender has left under the task's id (core/messaging/replies.py
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +23,27 @@ UNKNOWN = "unknown"
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, which says of a message that can't be decoded nothing but a line in the log."""
+    """Celery's consumer, which also survives a message of the wrong shape, and replies to what it can't decode.
+
+    Celery's own ends the worker over JSON that is no task. Delivered again, the message would end the next one.
+    """
+
+    def create_task_handler(self, **options: Any) -> Callable[[Message], None]:
+        """What is done with a message that has come."""
+        handle: Callable[[Message], None] = super().create_task_handler(**options)
+
+        def on_task_received(message: Message) -> None:
+            try:
+                handle(message)
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                self.on_decode_error(message, error)
+
+        return on_task_received
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Reply, and drop the message."""
-        super().on_decode_error(message, exc)
+        logger.error("a message could not be decoded: %s", type(exc).__name__, extra={"task_id": _task_id(message)})
+        message.ack_log_error(logger, self.connection_errors)
         answer_unreadable(message)
 
 
@@ -54,8 +71,11 @@ def _answer_message(message: Message, problem: SwitchboardError) -> None:
     headers, properties = message.headers or {}, message.properties or {}
     name = str(headers.get("task"))
     runtime.counters.count_outcome(name if name in app.tasks else UNKNOWN, Outcome.REJECTED)
-    if "id" in headers:
-        _answer(str(headers["id"]), properties.get("reply_to"), problem)
+    _answer(_task_id(message), properties.get("reply_to"), problem)
+
+
+def _task_id(message: Message) -> str:
+    return str((message.headers or {}).get("id"))
 
 
 def _answer(task_id: str, channel: str | None, problem: SwitchboardError) -> None:
