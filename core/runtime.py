@@ -1,7 +1,7 @@
 """What one process works with, built once from its settings: the only place where the parts are put together."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
@@ -41,6 +41,7 @@ from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
+from core.operations.counters import Counters
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
 from core.operations.schedule import Runs
@@ -51,6 +52,7 @@ from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import TRANSACTION_TIMEOUT, Database
+from core.stores.quarantine import Quarantine
 from core.stores.redis import SOCKET_TIMEOUT, Redis, connect
 
 if TYPE_CHECKING:
@@ -239,7 +241,15 @@ class Runtime:
     @cached_property
     def line(self) -> Line:
         """Whose turn it is."""
-        return Line(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
+        return Line(
+            self.database,
+            self.redis,
+            self.attempts,
+            self.slots,
+            self.log,
+            self._quarantine("line"),
+            self.clock,
+        )
 
     @cached_property
     def slots(self) -> Slots:
@@ -274,19 +284,27 @@ class Runtime:
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.line, self.endings, self.removals, self.clock)
+        return Reaper(
+            self.database,
+            self.attempts,
+            self.line,
+            self.endings,
+            self.removals,
+            self._quarantine("reaper"),
+            self.clock,
+        )
 
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
         settings = self.settings
         periods = Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
-        return Invariants(periods, self.database, self.redis, self.log, self.clock)
+        return Invariants(periods, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock)
 
     @cached_property
     def healing(self) -> Healing:
         """Mends what breaks them."""
-        return Healing(self.database, self.redis, self.log)
+        return Healing(self.database, self.redis, self.log, self._quarantine("healing"))
 
     @cached_property
     def check_results(self) -> CheckResults:
@@ -306,7 +324,7 @@ class Runtime:
     @cached_property
     def prober(self) -> Prober:
         """Finds out which models are well again."""
-        return Prober(self.models, self.cooldowns)
+        return Prober(self.models, self.cooldowns, self._quarantine("probes"))
 
     @cached_property
     def claims(self) -> Claims:
@@ -316,12 +334,12 @@ class Runtime:
     @cached_property
     def sweeper(self) -> Sweeper:
         """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.removals, self.clock)
+        return Sweeper(self.database, self.sessions, self.removals, self._quarantine("sweep"))
 
     @cached_property
     def removals(self) -> Removals:
         """What sessions leave in Redis."""
-        return Removals(self.database, self.redis, self.message_limits)
+        return Removals(self.database, self.redis, self.message_limits, self._quarantine("removals"))
 
     @cached_property
     def revocations(self) -> Revocations:
@@ -352,6 +370,14 @@ class Runtime:
     def runs(self) -> Runs:
         """When what runs on a schedule ran last."""
         return Runs(self.redis)
+
+    @cached_property
+    def counters(self) -> Counters:
+        """How tasks have ended, and what of their items has failed."""
+        return Counters(self.limits_redis)
+
+    def _quarantine(self, job: str) -> Quarantine[Any]:
+        return Quarantine(job, self.clock, self.counters.count_failure)
 
     def close(self) -> None:
         """Give back every connection."""

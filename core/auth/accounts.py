@@ -248,6 +248,11 @@ class Accounts:
             self._sweeper.remove_account(principal.user_id)
         self._audit.record(Kind.ACCOUNT_DELETED, user_id=principal.user_id)
 
+    def sweep_logins(self) -> int:
+        """Delete expired logins, a bounded number of them; returns how many."""
+        with self._database.writing() as db:
+            return self._logins.sweep_expired(db)
+
     def _by_address(self, email: str) -> User | None:
         try:
             address = normal_address(email)

@@ -21,6 +21,7 @@ from core.errors import Unavailable
 from core.generation.attempts import QUEUE_PATIENCE, Attempt, Attempts, matched, new_holder
 from core.generation.provider_slots import Slots
 from core.stores.database import Database
+from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
 from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 
@@ -42,13 +43,21 @@ class Line:
     """Those who wait."""
 
     def __init__(
-        self, database: Database, redis: Redis, attempts: Attempts, slots: Slots, log: EventLog, clock: Clock
+        self,
+        database: Database,
+        redis: Redis,
+        attempts: Attempts,
+        slots: Slots,
+        log: EventLog,
+        quarantine: Quarantine[UUID],
+        clock: Clock,
     ) -> None:
         self._database = database
         self._redis = redis
         self._attempts = attempts
         self._slots = slots
         self._log = log
+        self._quarantine = quarantine
         self._clock = clock
         self._at_the_counter = Lock()
 
@@ -106,9 +115,12 @@ class Line:
                 .order_by(*ORDER)
                 .limit(TOLD)
             ).all()
-        for position, (generation_id, session_id, attempt) in enumerate(front):
-            if attempt == 0:  # what a worker has handed on has begun
-                self._tell(generation_id, session_id, position)
+        places = {
+            generation_id: (session_id, position)
+            for position, (generation_id, session_id, attempt) in enumerate(front)
+            if attempt == 0  # what a worker has handed on has begun
+        }
+        self._quarantine.for_each(places, lambda generation_id: self._tell(generation_id, *places[generation_id]))
 
     def _tell(self, generation_id: UUID, session_id: UUID, position: int) -> None:
         try:
@@ -131,7 +143,7 @@ class Line:
             if not self._slots.take(slot, holder):
                 full.add(model)
                 continue
-            attempt = self._attempts.claim(generation_id)
+            attempt = next(iter(self._quarantine.for_each([generation_id], self._attempts.claim)), None)
             if attempt is not None:
                 attempt.slot, attempt.holder = slot, holder
                 return attempt
@@ -142,7 +154,7 @@ class Line:
         with self._database.reading() as db:
             row = db.execute(
                 select(Generation.id, Generation.model)
-                .where(IN_LINE, Generation.model.not_in(full))
+                .where(IN_LINE, Generation.model.not_in(full), Generation.id.not_in(self._quarantine.held()))
                 .order_by(*ORDER)
                 .limit(1)
             ).one_or_none()

@@ -9,6 +9,7 @@ from core.errors import Unavailable
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldown, Cooldowns
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
+from core.stores.quarantine import Quarantine
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +95,9 @@ class Prober:
     """Probes models that rest. It takes no slot: nobody is sent to such a model except as a last resort, and one that
     hangs must not keep its own slot from them."""
 
-    def __init__(self, pool: ClientPool, cooldowns: Cooldowns) -> None:
+    def __init__(self, pool: ClientPool, cooldowns: Cooldowns, quarantine: Quarantine[str]) -> None:
         self._pool = pool
+        self._quarantine = quarantine
         self._cooldowns = cooldowns
         self._under_way: set[str] = set()
 
@@ -104,12 +106,19 @@ class Prober:
 
         To be called several times in cooldown.PROBE seconds, by any number of processes. Raises Unavailable.
         """
-        for model in list(self._under_way):
-            self._cooldowns.renew_probe(model)
-        for model in self._cooldowns.due_for_probe(self._pool.names).keys() - self._under_way:
-            if (cooldown := self._cooldowns.begin_probe(model)) is not None:
-                self._under_way.add(model)
-                Thread(target=self._run, args=(model, cooldown), name=f"probe-{model}", daemon=True).start()
+        self._quarantine.for_each(list(self._under_way), self._cooldowns.renew_probe)
+        due = self._cooldowns.due_for_probe(self._pool.names).keys() - self._under_way
+        self._quarantine.for_each(due, self._begin)
+
+    def _begin(self, model: str) -> None:
+        if (cooldown := self._cooldowns.begin_probe(model)) is None:
+            return
+        self._under_way.add(model)
+        try:
+            Thread(target=self._run, args=(model, cooldown), name=f"probe-{model}", daemon=True).start()
+        except RuntimeError:  # no more threads: the next time, then
+            self._under_way.discard(model)
+            raise
 
     def probe(self, model: str, cooldown: Cooldown) -> bool:
         """Ask the model, which rests, and note what comes of it; whether it is well. Raises Unavailable."""

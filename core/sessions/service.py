@@ -331,15 +331,22 @@ class SessionService:
         """
         return db_session.scalar(select(Session.id).where(is_held_as(session)).with_for_update()) is not None
 
-    def lock_expired(self, db_session: DatabaseSession, limit: int = 500) -> dict[UUID, UUID | None]:
-        """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones."""
-        rows = db_session.execute(
-            select(Session.id, Session.owner_id)
-            .where(Session.expires_at <= self._clock.now())
-            .order_by(Session.expires_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+    def find_expired(
+        self, db_session: DatabaseSession, limit: int, *, excluding: Collection[UUID] = ()
+    ) -> Sequence[UUID]:
+        """The ids of up to `limit` expired sessions, those that expired first."""
+        expired = select(Session.id).where(Session.expires_at <= self._clock.now(), Session.id.not_in(excluding))
+        return db_session.scalars(expired.order_by(Session.expires_at).limit(limit)).all()
+
+    def lock_expired(
+        self, db_session: DatabaseSession, limit: int = 500, *, among: Collection[UUID] | None = None
+    ) -> dict[UUID, UUID | None]:
+        """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones. With
+        `among`, only of these."""
+        expired = select(Session.id, Session.owner_id).where(Session.expires_at <= self._clock.now())
+        if among is not None:
+            expired = expired.where(Session.id.in_(among))
+        rows = db_session.execute(expired.order_by(Session.expires_at).limit(limit).with_for_update(skip_locked=True))
         return dict(rows.all())
 
     def delete_sessions(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> None:

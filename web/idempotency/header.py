@@ -22,7 +22,7 @@ from core.auth.principal import Principal
 from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
-from core.messaging.replies import REPLY_TTL as TASK_KEPT
+from core.messaging.replies import REPLY_TTL
 from core.sessions.service import Credential
 from web.auth.client_address import client_address
 from web.auth.creation_plan import follow
@@ -136,7 +136,7 @@ def _keep(begun: Begun, response: Response, issued: bool, also: list[Request]) -
     headers = {name: response.headers[name] for name in REPEATED if name in response.headers}
     answer = {"status": response.status_code, "headers": headers, "body": response.get_data(as_text=True)}
     # A task is forgotten after a while, and the command with it; then the repeat has to send it again.
-    valid = timedelta(seconds=TASK_KEPT) if "Location" in headers else KEPT
+    valid = timedelta(seconds=REPLY_TTL) if "Location" in headers else KEPT
     try:
         parts().idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
     except Unavailable:

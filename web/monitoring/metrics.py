@@ -107,6 +107,7 @@ class TheSystem(Collector):
             "queue",
             {queue: queue not in missing for queue in QueueNames.ALL},
         )
+        yield from self._of_the_tasks()
         checked = self._runtime.check_results.latest()
         if checked is not None:
             yield _by(
@@ -128,6 +129,23 @@ class TheSystem(Collector):
                 "When the invariants were last checked (Unix time).",
                 checked.at.timestamp(),
             )
+
+    def _of_the_tasks(self) -> Iterator[Metric]:
+        counters = self._runtime.counters
+        ended = CounterMetricFamily(
+            "switchboard_tasks", "Deliveries of tasks, by how they have ended.", labels=["outcome", "task"]
+        )
+        for (task, outcome), count in counters.outcomes().items():
+            ended.add_metric([outcome, task], count)
+        yield ended
+        failures = CounterMetricFamily(
+            "switchboard_item_failures",
+            "Failures of single rows or keys, which are tried again while the job goes on with the others.",
+            labels=["job"],
+        )
+        for job, count in counters.failures().items():
+            failures.add_metric([job], count)
+        yield failures
 
     def _of_the_broker(self) -> Iterator[Metric]:
         yield _by(

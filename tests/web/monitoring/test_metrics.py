@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
 from core.operations.check_results import KEY, RESULT_TTL
+from core.operations.counters import Outcome
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
@@ -202,6 +203,21 @@ def test_a_broken_invariant_is_counted_and_its_ids_are_logged(
     assert all(str(generation_id) in warning for generation_id in lost)
     # A result that nobody renews is forgotten.
     assert 0 < redis.ttl(KEY) <= RESULT_TTL
+
+
+def test_tasks_are_counted_by_how_they_ended_and_failed_rows_by_their_job(
+    prometheus: FlaskClient, runtime: Runtime
+) -> None:
+    for _ in range(2):
+        runtime.counters.count_outcome("sessions.create", Outcome.SUCCEEDED)
+    runtime.counters.count_outcome("sessions.create", Outcome.FAILED)
+    runtime.counters.count_failure("sweep")
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_tasks_total") == {
+        "succeeded" + "sessions.create": 2,
+        "failed" + "sessions.create": 1,
+    }
+    assert _named(figures, "switchboard_item_failures_total") == {"sweep": 1}
 
 
 def test_a_scrape_leaves_nothing_and_tells_of_nobody(prometheus: FlaskClient, runtime: Runtime, redis: Redis) -> None:
