@@ -5,12 +5,8 @@ so that one transaction can hold more than one step. Nothing in it touches Redis
 `admit_create`, which is called before there is a transaction.
 """
 
-import hmac
-import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -32,12 +28,10 @@ from core.errors import (
 )
 from core.limits.buckets import creation_buckets, owner_buckets
 from core.limits.rate_limit import Decision, RateLimiter
+from core.secret import digests_match
 from core.sessions.lifetime import Lifetime
 from core.settings import Settings
 from core.stores.tables import Session, User
-
-SECRET_BYTES = 32
-"""256 random bits: not guessable, so one plain SHA-256 is enough to store (OWASP ASVS 5, 7.2.3)."""
 
 
 class Models(Protocol):
@@ -55,44 +49,6 @@ class Models(Protocol):
     def offered(self, name: str) -> str:
         """The model itself, or the fallback when it has been retired."""
         ...
-
-
-@dataclass(frozen=True)
-class Credential:
-    """The two halves of an anonymous session's credential, `<session_id>.<secret>` on the wire."""
-
-    session_id: UUID
-    secret: str | None = None
-    """None names a session without proving anything: enough for an owner who proves themselves otherwise."""
-
-    def __repr__(self) -> str:
-        return f"Credential({self.session_id})"  # the secret stays out of logs and tracebacks
-
-    def __str__(self) -> str:
-        return f"{self.session_id}.{self.secret}" if self.secret else str(self.session_id)
-
-    @classmethod
-    def issue(cls) -> "Credential":
-        """A new id (UUIDv7) and a new secret."""
-        return cls(uuid7(), secrets.token_urlsafe(SECRET_BYTES))
-
-    @classmethod
-    def parse(cls, text: str) -> "Credential":
-        """Read what a client sent. Raises SessionInvalid when it is malformed."""
-        session_id, _, secret = text.partition(".")
-        # A UUID has one canonical spelling here: others would be other cache keys for the same session.
-        try:
-            parsed = UUID(session_id)
-        except ValueError:
-            raise SessionInvalid from None
-        if str(parsed) != session_id or len(secret) > 128:
-            raise SessionInvalid
-        return cls(parsed, secret or None)
-
-    @property
-    def secret_hash(self) -> bytes | None:
-        """What the database keeps of the secret."""
-        return None if self.secret is None else sha256(self.secret.encode()).digest()
 
 
 class SessionService:
@@ -386,8 +342,7 @@ class SessionService:
             if session.owner_id != user_id:
                 raise NotOwner
             return
-        # In constant time, so that a wrong secret can't be found digit by digit.
-        if secret_hash is None or not hmac.compare_digest(session.secret_hash or b"", secret_hash):
+        if secret_hash is None or not digests_match(secret_hash, session.secret_hash or b""):
             raise SessionInvalid
 
 

@@ -24,7 +24,7 @@ import pytest
 from core.errors import NothingToStop
 from core.generation.attempts import MAX_ATTEMPTS
 from core.limits.rate_limit import PREFIX
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet

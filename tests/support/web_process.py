@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.database import Database, migrate
 from core.stores.tables import Session
 from tests.support.valkey import Valkey

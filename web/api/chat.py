@@ -18,7 +18,7 @@ from core.errors import (
 )
 from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from web.api.events import events, first_event
 from web.api.session import personal

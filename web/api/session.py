@@ -21,7 +21,7 @@ from core.errors import (
 from core.limits.message_limits import owner_of
 from core.messaging.replies import Reply
 from core.operations.audit import Kind
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from web.api import paging, reading
 from web.auth import current_session

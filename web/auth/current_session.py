@@ -8,7 +8,7 @@ from core.auth.principal import Principal
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.limits.message_limits import owner_of
 from core.messaging.replies import Reply
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from web.auth.client_address import client_address
 from web.auth.creation_plan import planned

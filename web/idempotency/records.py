@@ -23,7 +23,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.limits.rate_limit import NOW, answering
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 
 HOLD = timedelta(seconds=60)
 """How long a request may take until it is taken for dead and its repeat goes ahead in its place."""

@@ -18,7 +18,7 @@ from core.auth.principal import Principal
 from core.conversation.event_log import keys
 from core.errors import SwitchboardError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import Base, Generation, Message, Removal, Session, User
 from tests.conftest import new_user

@@ -21,7 +21,7 @@ from core.llm.providers import (
     openai_compatible,  # noqa: F401  half a second that no first token should wait for
 )
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores import tables
 from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user

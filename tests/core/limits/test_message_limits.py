@@ -16,7 +16,7 @@ from core.generation.service import Accepted
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
 from tests.core.generation.test_service import _in_thread

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from core.conversation.event_log import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores import tables
 from tests.conftest import new_user
 from tests.support.provider import ANSWER, ProviderServer

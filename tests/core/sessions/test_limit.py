@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from core.errors import TooManySessions
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user

@@ -24,7 +24,8 @@ from core.errors import (
 )
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.sessions.service import Credential, SessionService
+from core.sessions.credential import Credential
+from core.sessions.service import SessionService
 from core.settings import Settings
 from core.stores.database import Database, migrate
 from core.stores.tables import Session

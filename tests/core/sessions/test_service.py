@@ -20,7 +20,8 @@ from core.errors import (
 )
 from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
-from core.sessions.service import Credential, SessionService
+from core.sessions.credential import Credential
+from core.sessions.service import SessionService
 from core.settings import Settings
 from core.stores.database import Database
 from core.stores.tables import Session

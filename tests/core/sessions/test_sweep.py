@@ -4,7 +4,7 @@ from typing import Any
 from sqlalchemy import select
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.conftest import TurnableClock
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.providers import ErrorKind, Usage
+
 from tests.servers.case import ANSWER, HALF, THOUGHT, Case, answered, pieces, refused, whole
 
 

@@ -19,7 +19,7 @@ from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
 from core.operations.last_check import KEPT, KEY
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
