@@ -51,8 +51,9 @@ from core.operations.last_check import LastCheck
 from core.operations.schedule import Runs
 from core.sessions.actions import Actions
 from core.sessions.claim import Claims
+from core.sessions.creation_limits import CreationLimits
 from core.sessions.lifetime import Lifetime
-from core.sessions.service import SessionService
+from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
@@ -184,7 +185,25 @@ class Runtime:
     @cached_property
     def sessions(self) -> SessionService:
         """The rules about sessions."""
-        return SessionService(self.settings, self.models, self.clock, self.limiter)
+        settings = self.settings
+        rules = SessionRules(
+            anonymous=Lifetime(settings.anonymous_idle, settings.anonymous_max),
+            owned=Lifetime(settings.user_idle, settings.user_max),
+            max_per_user=settings.sessions_per_user,
+        )
+        return SessionService(self.models, rules, self.clock)
+
+    @cached_property
+    def creation_limits(self) -> CreationLimits:
+        """How often sessions may be created."""
+        settings = self.settings
+        return CreationLimits(
+            self.limiter,
+            self.models,
+            per_address=settings.limit_create,
+            all_addresses=settings.limit_create_global,
+            per_user=settings.limit_create_user,
+        )
 
     @cached_property
     def limiter(self) -> RateLimiter:
