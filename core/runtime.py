@@ -49,9 +49,10 @@ from core.operations.healing import Healing
 from core.operations.invariants import Invariants
 from core.operations.last_check import LastCheck
 from core.operations.schedule import Runs
-from core.sessions.actions import Actions
+from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
 from core.sessions.creation_limits import CreationLimits
+from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
 from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
@@ -342,14 +343,13 @@ class Runtime:
         return Prober(self.models, self.cooldowns)
 
     @cached_property
-    def claims(self) -> Claims:
-        """Taking over anonymous sessions."""
-        return Claims(self.database, self.sessions, self.transcript, self.removals, self.revocations)
+    def sweeper(self) -> Sweeper:
+        """Deletes expired sessions, and accounts that have been given up."""
+        return Sweeper(self.database, self.sessions, self._deletion, self.removals)
 
     @cached_property
-    def sweeper(self) -> Sweeper:
-        """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.removals, self.clock)
+    def _deletion(self) -> Deletion:
+        return Deletion(self.sessions, self.removals)
 
     @cached_property
     def removals(self) -> Removals:
@@ -362,9 +362,19 @@ class Runtime:
         return Revocations(self.redis)
 
     @cached_property
-    def actions(self) -> Actions:
-        """What is done to sessions."""
-        return Actions(self.database, self.sessions, self.log, self.removals)
+    def actions(self) -> SessionActions:
+        """What is done to one session."""
+        claims = Claims(self.database, self.sessions, self.transcript, self.removals)
+        return SessionActions(
+            self.database,
+            self.sessions,
+            claims,
+            self._deletion,
+            self.log,
+            self.removals,
+            self.revocations,
+            self.audit,
+        )
 
     @cached_property
     def proofs(self) -> Proofs:

@@ -255,12 +255,17 @@ class SessionService:
         """Remove the title of an owned session, after its first message has been taken back."""
         _update(db_session, Session.id == session_id, title=None)
 
-    def lock_session(self, session: Session, db_session: DatabaseSession) -> bool:
-        """Lock the row of a session that was validated before; whether it is still there and proved the same way.
+    def lock_held(self, session: Session, db_session: DatabaseSession) -> bool:
+        """Lock the row of a session that was validated before; whether it is still there.
 
-        A claim in between makes it false: the session is no longer the validated holder's.
+        Raises NotOwner when it has been claimed since: it is no longer the validated holder's.
         """
-        return db_session.scalar(select(Session.id).where(is_held_as(session)).with_for_update()) is not None
+        if db_session.scalar(select(Session.id).where(is_held_as(session)).with_for_update()) is not None:
+            return True
+        current = db_session.get(Session, session.id, populate_existing=True)
+        if current is not None:
+            _check_holder(current, session.owner_id, session.secret_hash)
+        return False
 
     def lock_expired(self, db_session: DatabaseSession, limit: int = 500) -> dict[UUID, UUID | None]:
         """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones."""

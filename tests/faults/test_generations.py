@@ -322,7 +322,7 @@ def run(fleet: Fleet, seed: int) -> Counter[str]:
     assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
     for asked in one.asked:
         asked.reader.close()
-        fleet.runtime.sweeper.delete(asked.session)
+        fleet.runtime.actions.end(asked.session)
     return ends
 
 

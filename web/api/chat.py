@@ -105,7 +105,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
 def _discard(session: Session) -> None:
     """End a session that was made for a message which has been refused: nobody has its credential."""
     try:
-        parts().runtime.sweeper.delete(session)
+        parts().runtime.actions.discard(session)
     except SwitchboardError as error:
         logger.warning("a session that nobody has waits for its expiry: %s", error.slug)
 

@@ -263,7 +263,7 @@ def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provide
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
     wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     thread.join(5)
     assert not thread.is_alive()
     assert provider.disconnected.wait(5)

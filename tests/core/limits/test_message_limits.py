@@ -145,7 +145,7 @@ def _withdraw(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> Non
 def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
     with runtime.database.reading() as db:
         session = db.get_one(Session, accepted.session_id)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
 
 
 @pytest.mark.parametrize("model", ["good", "broken"])

@@ -48,6 +48,6 @@ def test_readers_are_told_that_the_session_is_over(runtime: Runtime) -> None:
     pubsub = runtime.redis.pubsub()
     pubsub.subscribe(channel(session.id))
     assert pubsub.get_message(timeout=1)["type"] == "subscribe"
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     assert '"expired"' in pubsub.get_message(timeout=1)["data"]
     pubsub.close()
