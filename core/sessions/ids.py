@@ -12,10 +12,11 @@ def parse_session_id(session_id: UUID | str) -> UUID:
     Raises SessionInvalid for text that is no UUID in its canonical spelling: there is no such session. Raises
     TypeError for anything but a UUID or text.
     """
+    _require_type("session_id", session_id)
     parsed = parse_id(session_id) if isinstance(session_id, str) else session_id
     if parsed is None:
         raise SessionInvalid
-    return _require_uuid("session_id", parsed)
+    return parsed
 
 
 def parse_user_id(user_id: UUID | str | None) -> UUID | None:
@@ -26,13 +27,13 @@ def parse_user_id(user_id: UUID | str | None) -> UUID | None:
     """
     if user_id is None:
         return None
+    _require_type("user_id", user_id)
     parsed = parse_id(user_id) if isinstance(user_id, str) else user_id
     if parsed is None:
-        raise ValueError(f"user_id is not a UUID: {user_id!r}")
-    return _require_uuid("user_id", parsed)
+        raise ValueError("user_id is not a UUID")
+    return parsed
 
 
-def _require_uuid(name: str, value: object) -> UUID:
-    if not isinstance(value, UUID):
+def _require_type(name: str, value: object) -> None:
+    if not isinstance(value, UUID | str):
         raise TypeError(f"{name} must be a UUID or its text, not {type(value).__name__}")
-    return value
