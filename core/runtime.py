@@ -45,10 +45,12 @@ from core.operations.counters import Counters
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
 from core.operations.schedule import Runs
-from core.sessions.actions import Actions
+from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
+from core.sessions.creation_limits import CreationLimits
+from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
-from core.sessions.service import SessionService
+from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import TRANSACTION_TIMEOUT, Database
@@ -162,7 +164,25 @@ class Runtime:
     @cached_property
     def sessions(self) -> SessionService:
         """The rules about sessions."""
-        return SessionService(self.settings, self.models, self.clock, self.limiter)
+        settings = self.settings
+        rules = SessionRules(
+            anonymous=Lifetime(settings.anonymous_idle, settings.anonymous_max),
+            owned=Lifetime(settings.user_idle, settings.user_max),
+            max_per_user=settings.sessions_per_user,
+        )
+        return SessionService(self.models, rules, self.clock)
+
+    @cached_property
+    def creation_limits(self) -> CreationLimits:
+        """How often sessions may be created."""
+        settings = self.settings
+        return CreationLimits(
+            self.limiter,
+            self.models,
+            per_address=settings.limit_create,
+            all_addresses=settings.limit_create_global,
+            per_user=settings.limit_create_user,
+        )
 
     @cached_property
     def limiter(self) -> RateLimiter:
@@ -327,14 +347,13 @@ class Runtime:
         return Prober(self.models, self.cooldowns, self._quarantine("probes"))
 
     @cached_property
-    def claims(self) -> Claims:
-        """Taking over anonymous sessions."""
-        return Claims(self.database, self.sessions, self.transcript, self.removals, self.revocations)
+    def sweeper(self) -> Sweeper:
+        """Deletes expired sessions, and accounts that have been given up."""
+        return Sweeper(self.database, self.sessions, self._deletion, self.removals, self._quarantine("sweep"))
 
     @cached_property
-    def sweeper(self) -> Sweeper:
-        """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.removals, self._quarantine("sweep"))
+    def _deletion(self) -> Deletion:
+        return Deletion(self.sessions, self.removals)
 
     @cached_property
     def removals(self) -> Removals:
@@ -347,9 +366,19 @@ class Runtime:
         return Revocations(self.redis)
 
     @cached_property
-    def actions(self) -> Actions:
-        """What is done to sessions."""
-        return Actions(self.database, self.sessions, self.log, self.removals)
+    def actions(self) -> SessionActions:
+        """What is done to one session."""
+        claims = Claims(self.database, self.sessions, self.transcript, self.removals)
+        return SessionActions(
+            self.database,
+            self.sessions,
+            claims,
+            self._deletion,
+            self.log,
+            self.removals,
+            self.revocations,
+            self.audit,
+        )
 
     @cached_property
     def proofs(self) -> Proofs:

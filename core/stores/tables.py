@@ -113,6 +113,7 @@ class Session(Base):
     """A chat session. Only SessionService writes this table."""
 
     __tablename__ = "session"
+    __allow_unmapped__ = True  # for `issued_secret`
     __table_args__ = (
         # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
         CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
@@ -133,6 +134,9 @@ class Session(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ends_at: Mapped[datetime]
     """The end of the absolute lifetime; `expires_at` never passes it."""
+
+    issued_secret: str | None = None
+    """Not a column: the secret of a session that `create_session` has just issued one for, to hand to its holder."""
 
     @property
     def anonymous(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from core.migrations.runner import migrate
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.database import Database
 from core.stores.tables import Session
 from tests.support.valkey import Valkey

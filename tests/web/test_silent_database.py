@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 from core.auth.api_keys import ApiKeys
 from core.clock import SystemClock
 from core.conversation.event_log import EventLog, channel
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import User
 from tests.support.cable import Cable
 from tests.support.postgres import Postgres

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from core.conversation.event_log import Event
 from core.conversation.message import Message
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.database import Database
 from core.stores.tables import Session
 from tests.support.waiting import wait_for

@@ -9,7 +9,7 @@ from celery_config import QueueNames
 from core.errors import Unavailable
 from core.messaging.consumers import Presence
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.database import TRANSACTION_TIMEOUT
 from tests.support.postgres import Postgres

@@ -7,7 +7,7 @@ from flask import Response, request
 from core.auth.devices import DEVICE_LIFETIME, Device
 from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from web.context import parts
 
 

@@ -21,7 +21,7 @@ from core.conversation.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from core.generation.failure import failed
 from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.conftest import new_user
 

@@ -18,7 +18,7 @@ from core.generation.service import Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores import tables
 from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user

@@ -11,7 +11,7 @@ import pytest
 
 from core.generation.token_size import STEP, USUAL, TokenSizes
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores import tables
 from tests.conftest import new_user

@@ -13,7 +13,7 @@ from core.limits.leases import Leases
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.support.provider import ProviderServer

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from werkzeug.test import TestResponse
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.support.waiting import wait_for
 

@@ -19,7 +19,7 @@ from core.messaging.consumers import Presence
 from core.operations.check_results import KEY, RESULT_TTL
 from core.operations.counters import Outcome
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.redis import Redis
 from core.stores.tables import Generation, GenerationState, Session
