@@ -3,7 +3,6 @@
 from typing import Any
 
 from core.providers import ErrorKind, Usage
-
 from tests.servers.case import ANSWER, HALF, THOUGHT, Case, answered, pieces, refused, whole
 
 

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 from core.providers import ErrorKind, Usage
-
 from tests.servers.case import ANSWER, DONE, HALF, Case, answered, chunk, counted, pieces, refused
 
 of = partial(chunk, model="gpt-4o-2024-11-20", system_fingerprint="fp_ee1d74bde0")

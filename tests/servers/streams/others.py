@@ -3,7 +3,6 @@
 from typing import Any
 
 from core.providers import ErrorKind
-
 from tests.servers.case import ANSWER, DONE, THOUGHT, Case, answered, chunk, pieces, refused, said, whole
 
 
