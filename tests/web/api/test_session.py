@@ -17,7 +17,7 @@ from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.support.waiting import wait_for
 
-WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants")
+WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants", "sb:tasks:")
 """Keys that come and go with the workers, whoever looks."""
 
 
