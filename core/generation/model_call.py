@@ -6,7 +6,7 @@ from threading import Event as Flag
 from uuid import UUID
 
 from core.generation.attempts import Attempt
-from core.generation.chunk_reader import Pump
+from core.generation.chunk_reader import ChunkReader
 from core.generation.deadlines import Patience
 from core.generation.events import AnswerLog
 from core.generation.heartbeat import LOOK, Keeper
@@ -60,12 +60,12 @@ class ModelCalls:
         config = self._pool.config(model)
         whole = not attempt.text
         attempt.thinking.stale = whole
-        pump = Pump(self._pool.open(model, asking.turns))
+        reader = ChunkReader(self._pool.open(model, asking.turns))
         patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
         intake = Intake(attempt.text, attempt.thinking, patience, prefilled=asking.prefilled)
         try:
             while True:
-                heard = intake.take(pump.take(wait=LOOK), time.monotonic())
+                heard = intake.take(reader.read_batch(timeout=LOOK), time.monotonic())
                 if heard.thinking:
                     self._answers.append_thinking(attempt, heard.thinking)
                 if heard.text:
@@ -86,4 +86,4 @@ class ModelCalls:
                 if heard.thinking or heard.text:
                     self._stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
         finally:
-            pump.abort()
+            reader.abort()
