@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from core.generation.chunk_reader import Batch
 from core.generation.continuation import Overlap
-from core.generation.deadlines import Patience
+from core.generation.deadlines import Deadlines
 from core.generation.failure import Wordless, end_of_words
 from core.generation.opening import Opening
 from core.generation.thinking import Thinking
@@ -31,14 +31,14 @@ class Heard(NamedTuple):
 class Intake:
     """Of one request: it continues `text`, which the model may repeat unless it is `prefilled` with it."""
 
-    def __init__(self, text: str, thinking: Thinking, patience: Patience, *, prefilled: bool) -> None:
+    def __init__(self, text: str, thinking: Thinking, deadlines: Deadlines, *, prefilled: bool) -> None:
         self._length = len(text)
         self._wrote = False
         self._spoke = False
         """Whether a word of text has come, also one that is held back as a repetition."""
         self._thinking = thinking
         self._thought = False
-        self._patience = patience
+        self._deadlines = deadlines
         self._overlap = Overlap("" if prefilled else text)
         self._opening = Opening(begun=bool(text))
         # Models that are told not to think say so with a blank thought.
@@ -71,7 +71,7 @@ class Intake:
                 return heard._replace(error=batch.error)
             return heard._replace(finish_reason=reason, told_as=batch.error)
         try:
-            enough = self._patience.has_had_enough(batch, now, begun=self._spoke)
+            enough = self._deadlines.expired(batch, now, begun=self._spoke)
         except ProviderError as silent:
             return heard._replace(error=silent)
         if self._opening.too_long:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from core.generation.attempts import Attempt
 from core.generation.chunk_reader import ChunkReader
-from core.generation.deadlines import Patience
+from core.generation.deadlines import Deadlines
 from core.generation.events import AnswerLog
 from core.generation.heartbeat import LOOK, Keeper
 from core.generation.intake import Intake
@@ -61,8 +61,8 @@ class ModelCalls:
         whole = not attempt.text
         attempt.thinking.stale = whole
         reader = ChunkReader(self._pool.open(model, asking.turns))
-        patience = Patience(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
-        intake = Intake(attempt.text, attempt.thinking, patience, prefilled=asking.prefilled)
+        deadlines = Deadlines(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
+        intake = Intake(attempt.text, attempt.thinking, deadlines, prefilled=asking.prefilled)
         try:
             while True:
                 heard = intake.take(reader.read_batch(timeout=LOOK), time.monotonic())

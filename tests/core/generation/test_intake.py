@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.generation import intake, thinking
 from core.generation.chunk_reader import Batch
-from core.generation.deadlines import LONGEST_TIME, Patience
+from core.generation.deadlines import MAX_REQUEST_TIME, Deadlines
 from core.generation.failure import Wordless
 from core.generation.intake import Heard, Intake
 from core.generation.opening import LONGEST as LONGEST_BLANKS
@@ -25,7 +25,7 @@ END = Batch(ended=True, finish_reason="stop")
 
 
 def _intake(text: str = "", thoughts: Thinking | None = None, *, prefilled: bool = False) -> Intake:
-    return Intake(text, thoughts or Thinking(), Patience(FIRST, BETWEEN, 0), prefilled=prefilled)
+    return Intake(text, thoughts or Thinking(), Deadlines(FIRST, BETWEEN, 0), prefilled=prefilled)
 
 
 def _hear(one: Intake, batches: Iterable[tuple[float, Batch]]) -> Iterator[Heard]:
@@ -168,7 +168,7 @@ def test_blanks_without_end_are_no_answer() -> None:
 
 
 def test_thoughts_without_end_are_no_answer() -> None:
-    batches = ((float(now), Batch(thinking=".", alive=True)) for now in range(0, int(3 * LONGEST_TIME), 50))
+    batches = ((float(now), Batch(thinking=".", alive=True)) for now in range(0, int(3 * MAX_REQUEST_TIME), 50))
     *_, last = _hear(_intake(), batches)
     assert (last.error and last.error.kind) is ErrorKind.TIMEOUT
 

@@ -414,7 +414,7 @@ def test_a_question_that_redis_has_lost_is_not_answered_with_the_one_before(
 def test_what_goes_wrong_after_the_end_does_not_spoil_the_answer(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    monkeypatch.setattr("core.generation.deadlines.PARTING", 0.2)
+    monkeypatch.setattr("core.generation.deadlines.DRAIN_TIMEOUT", 0.2)
     session, accepted = _ask(runtime, model)
     before = len(provider.requests)
     runtime.writer.run()
