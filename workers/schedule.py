@@ -30,14 +30,14 @@ def reap() -> int:
     if not runtime.runs.take_turn("reaper", period):
         return 0
     reaped = runtime.reaper.reap()
-    for generation_id in reaped.handed_on:
+    for generation_id in reaped.handed_off:
         call_worker(generation_id)
     for generation_id in reaped.waiting:
         call_worker(generation_id, expires=period.total_seconds())
-    if reaped.handed_on or reaped.ended:
-        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
+    if reaped.handed_off or reaped.ended:
+        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_off), reaped.ended)
     runtime.runs.note("reaper", period)
-    return len(reaped.handed_on) + reaped.ended + reaped.told
+    return len(reaped.handed_off) + reaped.ended + reaped.told
 
 
 @signals.worker_ready.connect

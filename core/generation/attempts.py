@@ -27,7 +27,7 @@ QUEUE_PATIENCE = timedelta(seconds=60)
 OWNED_LOG = timedelta(hours=24)
 
 
-class Lost(Exception):
+class LeaseLost(Exception):
     """Another attempt, or nobody any more, owns the generation: not a word further."""
 
 
@@ -127,10 +127,10 @@ class Attempts:
         )
 
     def renew(self, attempt: Attempt) -> None:
-        """Say that the attempt is alive, and learn whether it has been asked to stop. Raises Lost."""
+        """Say that the attempt is alive, and learn whether it has been asked to stop. Raises LeaseLost."""
         with self._database.writing() as db:
             if not change(db, attempt, lease_until=self._clock.now() + self.lease):
-                raise Lost
+                raise LeaseLost
             attempt.stop_requested = db.get_one(Generation, attempt.generation_id).stop_requested
 
     def seize(self, attempt: Attempt, *conditions: ColumnElement[bool]) -> bool:
@@ -150,13 +150,13 @@ class Attempts:
         attempt.number += seized
         return seized
 
-    def hand_on(self, attempt: Attempt) -> None:
-        """Give the generation back to the queue, for the next worker to carry on. Raises Lost."""
+    def hand_off(self, attempt: Attempt) -> None:
+        """Give the generation back to the queue, for the next worker to carry on. Raises LeaseLost."""
         with self._database.writing() as db:
             if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_PATIENCE):
-                raise Lost
+                raise LeaseLost
 
-    def hand_on_lapsed(self, generation_id: UUID) -> bool:
+    def hand_off_lapsed(self, generation_id: UUID) -> bool:
         """The same for one whose worker has been silent for its lease; whether this call did it."""
         now = self._clock.now()
         with self._database.writing() as db:

@@ -8,13 +8,13 @@ from core.clock import Clock, rfc3339
 from core.conversation.event_log import LAST, NO_THOUGHT, EventLog, LogLost, Producer, Thought, Written
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
-from core.generation.attempts import Attempt, Attempts, Lost, change, lock_session
+from core.generation.attempts import Attempt, Attempts, LeaseLost, change, lock_session
 from core.stores.database import Database
 from core.stores.tables import GenerationState, Session
 
 
 class AnswerLog:
-    """The events of attempts. All methods raise Fenced when a newer attempt writes, and Lost when the session or the
+    """The events of attempts. All methods raise Fenced when a newer attempt writes, and LeaseLost when the session or the
     row is no longer the attempt's."""
 
     def __init__(
@@ -113,7 +113,7 @@ class AnswerLog:
         with self._database.writing() as db:
             lock_session(db, attempt.session_id)
             if not change(db, attempt, state=GenerationState.RUNNING):  # and holds it until the commit
-                raise Lost
+                raise LeaseLost
             self._transcript.keep(self.message(attempt, "streaming"), attempt.session_id, db)
 
     def _append(
@@ -184,12 +184,12 @@ class AnswerLog:
 
     def _close_if_gone(self, attempt: Attempt) -> None:
         """Who deletes a session deletes its row first and then its log. Was that just now, then this log is ours to
-        delete: nothing of the session stays. Raises Lost then."""
+        delete: nothing of the session stays. Raises LeaseLost then."""
         with self._database.reading() as db:
             gone = db.get(Session, attempt.session_id) is None
         if gone:
             self._log.close(attempt.session_id, "deleted")
-            raise Lost
+            raise LeaseLost
 
 
 def _told(attempt: Attempt) -> Written:

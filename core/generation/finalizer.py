@@ -21,7 +21,7 @@ from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.errors import Unavailable
-from core.generation.attempts import Attempt, Attempts, Lost, lock_session, matched
+from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
 from core.generation.events import AnswerLog
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
@@ -110,7 +110,7 @@ class Endings:
             return False
         try:
             self._answers.take_over(attempt)
-        except (Fenced, Lost):
+        except (Fenced, LeaseLost):
             return False
         return self.end(attempt, end, rendered=rendered)
 
@@ -178,7 +178,7 @@ class Endings:
         that all is done. What fails leaves the note out: then all of it is repeated."""
         # Before the event: who sees it may send the next message at once.
         settled = self._settle(attempt)
-        with suppress(Fenced, Lost):  # the session has gone on without it, or is gone: nobody is left to tell
+        with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone: nobody is left to tell
             self._answers.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
         if settled is not None:
             done = update(Generation).where(Generation.id == attempt.generation_id)

@@ -20,7 +20,7 @@ class Stopped(Exception):
     """Somebody has stopped the answer."""
 
 
-class HandedOn(Exception):
+class HandedOff(Exception):
     """This process has been told to stop; another carries on."""
 
 
@@ -40,7 +40,7 @@ class Upkeep:
         """Set when the process has been told to stop: its answers are handed on between two tokens."""
 
     def renew(self, attempt: Attempt) -> None:
-        """Renew all that the attempt holds. Raises Lost, or Unavailable."""
+        """Renew all that the attempt holds. Raises LeaseLost, or Unavailable."""
         self._attempts.renew(attempt)  # first: only who owns the row may hold on to the rest
         self._limits.hold(attempt.owner, attempt.generation_id, self.lease)
         self._slots.hold(attempt)
@@ -64,9 +64,9 @@ class Keeper:
         self._snapshot_at = now + SNAPSHOT
 
     def look(self) -> None:
-        """Do what is due. Raises HandedOn, Stopped, Lost, or Unavailable."""
+        """Do what is due. Raises HandedOff, Stopped, LeaseLost, or Unavailable."""
         if self._upkeep.stopping.is_set():
-            raise HandedOn
+            raise HandedOff
         now = time.monotonic()
         if now >= self._renew_at:
             self._renew(now)

@@ -7,7 +7,7 @@ from core.conversation.message import Message
 from core.conversation.transcript import Transcript
 from core.errors import GenerationLost
 from core.generation import usage
-from core.generation.attempts import Attempt, Lost
+from core.generation.attempts import Attempt, LeaseLost
 from core.generation.context_window import Figures, Fitting, Window
 from core.generation.form import Form, milder
 from core.generation.history import Prompt, fit
@@ -40,7 +40,7 @@ class Prompts:
 
     def begin(self, attempt: Attempt, model: str) -> "Asking":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
-        is not known any more, and Lost when the session is gone."""
+        is not known any more, and LeaseLost when the session is gone."""
         return Asking(self, attempt, model)
 
     def fitting(self, model: str) -> Fitting:
@@ -74,7 +74,7 @@ class Prompts:
         with self._database.reading() as db:
             session = db.get(Session, attempt.session_id)
         if session is None:
-            raise Lost
+            raise LeaseLost
         answer = str(attempt.generation_id)
         before = (message for message in self._transcript.newest_first(session) if message.id != answer)
         newest = next(before, None)

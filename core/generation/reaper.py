@@ -23,7 +23,7 @@ NOBODY_CAME = GenerationLost("No worker was free to answer in time. Please ask a
 class Reaped:
     """What one look found."""
 
-    handed_on: tuple[UUID, ...]
+    handed_off: tuple[UUID, ...]
     """Generations that are queued again; the caller sends their tasks."""
     waiting: tuple[UUID, ...]
     """Others that wait. The caller sends tasks for them too, which are not wanted for longer than until the next
@@ -56,18 +56,18 @@ class Reaper:
         while Redis was away, and remove what could not be removed then."""
         lapsed, untold = self._find(self._attempts.lease)
         waiting = self._line.waiting()
-        handed_on = []
+        handed_off = []
         ended = 0
         for generation_id in lapsed:
-            if self._attempts.hand_on_lapsed(generation_id):
-                handed_on.append(generation_id)
+            if self._attempts.hand_off_lapsed(generation_id):
+                handed_off.append(generation_id)
             else:
                 ended += self._end(generation_id)
         for generation_id in untold:
             self._endings.tell(generation_id, rendered=True)
         self._removals.drain()
         self._line.tell()
-        return Reaped(tuple(handed_on), tuple(waiting), ended, len(untold))
+        return Reaped(tuple(handed_off), tuple(waiting), ended, len(untold))
 
     def _find(self, lease: timedelta) -> tuple[list[UUID], list[UUID]]:
         now = self._clock.now()

@@ -11,12 +11,12 @@ from redis.exceptions import RedisError
 
 from core.conversation.event_log import Fenced, LogLost
 from core.errors import SwitchboardError, Unavailable
-from core.generation.attempts import Attempt, Attempts, Lost
+from core.generation.attempts import Attempt, Attempts, LeaseLost
 from core.generation.context_window import TooLong
 from core.generation.events import AnswerLog
 from core.generation.failure import failed, finish_reason, may_go_on
 from core.generation.finalizer import End, Endings
-from core.generation.heartbeat import LOOK, HandedOn, Keeper, Stopped, Upkeep
+from core.generation.heartbeat import LOOK, HandedOff, Keeper, Stopped, Upkeep
 from core.generation.model_call import ModelCalls
 from core.generation.provider_slots import Slots
 from core.generation.scheduler import Line
@@ -85,10 +85,10 @@ class Writer:
         about = {"generation_id": str(attempt.generation_id)}
         try:
             self._end(attempt, self._write(attempt))
-        except HandedOn:
-            with suppress(Lost):
-                self._attempts.hand_on(attempt)
-        except (Lost, Fenced, LogLost):
+        except HandedOff:
+            with suppress(LeaseLost):
+                self._attempts.hand_off(attempt)
+        except (LeaseLost, Fenced, LogLost):
             logger.info("lost to another attempt", extra=about)
         except (RedisError, Unavailable):
             logger.warning("a store is away; the reaper hands the generation on", extra=about)
@@ -113,7 +113,7 @@ class Writer:
             return self._answer(attempt)
         except Stopped:
             return End(GenerationState.STOPPED)
-        except (HandedOn, Lost, Fenced, LogLost, RedisError, Unavailable):
+        except (HandedOff, LeaseLost, Fenced, LogLost, RedisError, Unavailable):
             raise
         except SwitchboardError as error:
             return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import Event, Fenced, keys
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
-from core.generation.attempts import Attempt, Lost
+from core.generation.attempts import Attempt, LeaseLost
 from core.generation.finalizer import End
 from core.runtime import Runtime
 from core.stores.tables import GenerationState, Session
@@ -117,7 +117,7 @@ def test_an_end_from_outside_has_all_that_a_lost_worker_told(
     told: list[str] = []
 
     def awakes() -> None:
-        with suppress(Fenced, Lost):
+        with suppress(Fenced, LeaseLost):
             answers.append_delta(lost, "cause")
         told.append(_told(runtime, session))
 
@@ -136,7 +136,7 @@ def test_the_first_word_of_a_lost_worker_does_not_swallow_the_end(
     answers, endings = runtime.writer._answers, runtime.writer._endings
 
     def awakes() -> None:
-        with suppress(Fenced, Lost):
+        with suppress(Fenced, LeaseLost):
             answers.append_delta(lost, "Because")
 
     _before(monkeypatch, endings, "_end", awakes)

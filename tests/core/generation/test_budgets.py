@@ -250,7 +250,7 @@ def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
     assert attempt is not None
     runtime.answers.take_over(attempt)
     runtime.answers.append_delta(attempt, ANSWER[:30])
-    runtime.attempts.hand_on(attempt)
+    runtime.attempts.hand_off(attempt)
     runtime.writer.run()
     row = _row(runtime, accepted.generation_id)
     asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])

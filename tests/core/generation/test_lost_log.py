@@ -110,7 +110,7 @@ def test_a_takeover_without_a_log_goes_on_from_the_snapshot(
     clock.turn(timedelta(seconds=11))
     runtime.redis.flushall()
     second = Runtime(runtime.settings, clock=clock)
-    assert second.reaper.reap().handed_on == (generation_id,)
+    assert second.reaper.reap().handed_off == (generation_id,)
     second.writer.run()
     writer.join()
 

@@ -41,7 +41,7 @@ def test_a_takeover_gets_the_only_slot_when_the_dead_attempts_lease_on_it_lapses
     dead = runtime.attempts.claim(generation_id)
     assert dead is not None
     Leases(runtime.redis, "slots").take("one-at-a-time", dead.holder, 1, timedelta(seconds=3))
-    wait_for(lambda: runtime.reaper.reap().handed_on == (generation_id,), what="the lease lapses")
+    wait_for(lambda: runtime.reaper.reap().handed_off == (generation_id,), what="the lease lapses")
 
     def ended() -> bool:
         runtime.writer.run()
@@ -55,7 +55,7 @@ def test_an_attempt_that_comes_back_does_not_give_its_successors_slot_away(runti
     generation_id = runtime.generations.accept(_ask(runtime), "Why?").generation_id
     first = runtime.attempts.claim(generation_id)
     assert first is not None
-    runtime.attempts.hand_on(first)
+    runtime.attempts.hand_off(first)
     second = runtime.attempts.claim(generation_id)
     assert second is not None
     assert runtime.slots.move(second, "one-at-a-time")

@@ -107,7 +107,7 @@ def test_what_a_worker_hands_on_is_next(runtime: Runtime, clock: TurnableClock) 
     assert attempt is not None
     clock.turn(timedelta(seconds=1))
     later = _ask(runtime)
-    runtime.attempts.hand_on(attempt)
+    runtime.attempts.hand_off(attempt)
     runtime.slots.release(attempt)
     assert _served(runtime, 2) == [begun, later]
 

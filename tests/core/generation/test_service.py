@@ -233,7 +233,7 @@ def test_a_live_worker_keeps_its_lease(quick: Runtime, provider: ProviderServer)
     wait_for(lambda: _row(quick, accepted.generation_id).state == "running")
     claimed_until = _row(quick, accepted.generation_id).lease_until
     wait_for(lambda: _row(quick, accepted.generation_id).lease_until > claimed_until)
-    assert quick.reaper.reap().handed_on == ()
+    assert quick.reaper.reap().handed_off == ()
     provider.go_on.set()
     thread.join()
     assert _events(quick, session.id)[-1][0] == "done"

@@ -39,7 +39,7 @@ def second(runtime: Runtime, clock: TurnableClock) -> Iterator[Runtime]:
 
 def _taken_over(asked: Asked, second: Runtime, clock: TurnableClock) -> None:
     clock.turn(LAPSED)
-    assert second.reaper.reap().handed_on == (asked.generation_id,)
+    assert second.reaper.reap().handed_off == (asked.generation_id,)
 
 
 @owned_or_not
@@ -116,7 +116,7 @@ def test_a_dead_attempts_late_thought_is_refused(runtime: Runtime, clock: Turnab
     assert taken.thinking.text == "Old thoughts"
     with pytest.raises(Fenced):
         runtime.answers.append_thinking(lost, ", too late")
-    runtime.attempts.hand_on(taken)
+    runtime.attempts.hand_off(taken)
     runtime.writer.run()
     assert asked.message().thinking == THOUGHT
 
