@@ -20,7 +20,7 @@ from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempts
-from core.generation.events import AnswerLog
+from core.generation.events import GenerationEvents
 from core.generation.finalizer import Endings
 from core.generation.heartbeat import Upkeep
 from core.generation.known_limits import KnownLimits
@@ -248,9 +248,9 @@ class Runtime:
         )
 
     @cached_property
-    def answers(self) -> AnswerLog:
+    def answers(self) -> GenerationEvents:
         """The events of answers."""
-        return AnswerLog(self.database, self.attempts, self.log, self.transcript, self.clock)
+        return GenerationEvents(self.database, self.attempts, self.log, self.transcript, self.clock)
 
     @cached_property
     def line(self) -> Line:

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.commands.core import Script
 
-from core.conversation.event_log_scripts import APPEND, BEGIN_ANEW, REQUEST_STOP, TAKE_OVER, TOUCH
+from core.conversation.event_log_scripts import APPEND, REQUEST_STOP, RESET, TAKE_OVER, TOUCH
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
@@ -151,7 +151,7 @@ class EventLog:
         self._append: Script = redis.register_script(APPEND)
         self._touch: Script = redis.register_script(TOUCH)
         self._take_over: Script = redis.register_script(TAKE_OVER)
-        self._begin_anew: Script = redis.register_script(BEGIN_ANEW)
+        self._reset: Script = redis.register_script(RESET)
         self._request_stop: Script = redis.register_script(REQUEST_STOP)
 
     def append(
@@ -218,13 +218,13 @@ class EventLog:
         _check(code)
         return Written(text, thinking, thought_for)
 
-    def begin_anew(
+    def reset(
         self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
         expires = _milliseconds(expires_at + MARGIN)
         arguments: list[str | int] = [str(generation_id), attempt, answer, _new_epoch(), expires, LAST]
-        _check(cast("int", self._begin_anew(keys=keys(session_id), args=arguments)))
+        _check(cast("int", self._reset(keys=keys(session_id), args=arguments)))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
         """Let the generation's worker know soon that it is to stop; the row is what holds."""

@@ -83,7 +83,7 @@ return {0, redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[5]) or '',
 
 # Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the words
 # of an anonymous session stays.
-BEGIN_ANEW = """
+RESET = """
 local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt', 'expires', 'seq')
 -- Ids of a session's generations grow: a greater one is the next.
 if known[1] and known[1] > ARGV[1] then return -1 end

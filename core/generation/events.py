@@ -13,7 +13,7 @@ from core.stores.database import Database
 from core.stores.tables import GenerationState, Session
 
 
-class AnswerLog:
+class GenerationEvents:
     """The events of attempts. All methods raise Fenced when a newer attempt writes, and LeaseLost when the session or the
     row is no longer the attempt's."""
 
@@ -34,8 +34,8 @@ class AnswerLog:
             # Only whoever owns the row may begin it anew, so that no two do.
             self._attempts.renew(attempt)
             attempt.go_on_from(self._transcript.snapshot(attempt.generation_id))
-            self._begin_anew(attempt)
-            self._say_again(attempt)
+            self._reset(attempt)
+            self._replay_text(attempt)
 
     def append(
         self,
@@ -159,11 +159,11 @@ class AnswerLog:
 
     def _restore(self, attempt: Attempt) -> None:
         """Begin the log anew, with all that its readers have seen."""
-        self._begin_anew(attempt)
+        self._reset(attempt)
         self._append(attempt, "started", {"model": attempt.model, "attempt": attempt.number}, before=Written())
-        self._say_again(attempt)
+        self._replay_text(attempt)
 
-    def _say_again(self, attempt: Attempt) -> None:
+    def _replay_text(self, attempt: Attempt) -> None:
         text, thinking = attempt.text, attempt.thinking.text
         if thinking:
             self._append(attempt, "thinking", {"at": 0, "text": thinking}, thinking=thinking, before=Written())
@@ -171,9 +171,9 @@ class AnswerLog:
             before = Written(thinking=thinking)
             self._append(attempt, "delta", {"at": 0, "text": text}, text=text, before=before)
 
-    def _begin_anew(self, attempt: Attempt) -> None:
+    def _reset(self, attempt: Attempt) -> None:
         answer = replace(self.message(attempt, "streaming"), text="", thinking=None, thinking_seconds=None)
-        self._log.begin_anew(
+        self._log.reset(
             attempt.session_id,
             attempt.generation_id,
             attempt.number,

@@ -22,7 +22,7 @@ from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.errors import Unavailable
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
-from core.generation.events import AnswerLog
+from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
@@ -67,7 +67,7 @@ class Endings:
         database: Database,
         sessions: SessionService,
         attempts: Attempts,
-        answers: AnswerLog,
+        answers: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
         clock: Clock,

@@ -8,7 +8,7 @@ from uuid import UUID
 from core.generation.attempts import Attempt
 from core.generation.chunk_reader import ChunkReader
 from core.generation.deadlines import Deadlines
-from core.generation.events import AnswerLog
+from core.generation.events import GenerationEvents
 from core.generation.heartbeat import LOOK, Keeper
 from core.generation.intake import Intake
 from core.generation.prompts import Asking, Prompts
@@ -27,7 +27,7 @@ LONGEST_COALESCE = 0.04
 class ModelCalls:
     """Of this process."""
 
-    def __init__(self, pool: ClientPool, prompts: Prompts, answers: AnswerLog, stopping: Flag) -> None:
+    def __init__(self, pool: ClientPool, prompts: Prompts, answers: GenerationEvents, stopping: Flag) -> None:
         """`stopping`: set when the process has been told to stop."""
         self._pool = pool
         self._prompts = prompts

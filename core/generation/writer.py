@@ -13,7 +13,7 @@ from core.conversation.event_log import Fenced, LogLost
 from core.errors import SwitchboardError, Unavailable
 from core.generation.attempts import Attempt, Attempts, LeaseLost
 from core.generation.context_window import TooLong
-from core.generation.events import AnswerLog
+from core.generation.events import GenerationEvents
 from core.generation.failure import failed, finish_reason, may_go_on
 from core.generation.finalizer import End, Endings
 from core.generation.heartbeat import LOOK, HandedOff, Keeper, Stopped, Upkeep
@@ -45,7 +45,7 @@ class Writer:
         pool: ClientPool,
         cooldowns: Cooldowns,
         slots: Slots,
-        answers: AnswerLog,
+        answers: GenerationEvents,
         upkeep: Upkeep,
         calls: ModelCalls,
         limits: MessageLimits,

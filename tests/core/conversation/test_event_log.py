@@ -107,14 +107,14 @@ def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and
     session_id, generation = uuid7(), uuid7()
     before = log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 2, 0), role="begin")
     with pytest.raises(Fenced):
-        log.begin_anew(session_id, generation, 1, expires_at=LATER, answer="{}")
-    log.begin_anew(session_id, generation, 2, expires_at=LATER, answer="{}")
+        log.reset(session_id, generation, 1, expires_at=LATER, answer="{}")
+    log.reset(session_id, generation, 2, expires_at=LATER, answer="{}")
     after = log.append(session_id, "e", {}, expires_at=LATER, producer=Producer(generation, 2, 1), role="write")
     assert (after.epoch != before.epoch, after.offset) == (True, 1)
     assert all(redis.pttl(str(key)) > 0 for key in redis.scan_iter())
     log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(uuid7(), 0, 0), role="begin")
     with pytest.raises(Fenced):
-        log.begin_anew(session_id, generation, 2, expires_at=LATER, answer="{}")
+        log.reset(session_id, generation, 2, expires_at=LATER, answer="{}")
 
 
 def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) -> None:
@@ -226,7 +226,7 @@ def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis
         log.append(session_id, "queued", {}, producer=Producer(second, 0, 0), **start)
         assert log.take_over(session_id, second, 1) == Written()
     else:
-        log.begin_anew(session_id, first, 2, expires_at=LATER, answer="{}")
+        log.reset(session_id, first, 2, expires_at=LATER, answer="{}")
         assert log.take_over(session_id, first, 2) == Written()
     assert not redis.exists(keys(session_id).thinking)
 
