@@ -21,7 +21,7 @@ from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
-from core.generation.finalizer import Endings
+from core.generation.finalizer import Finalizer
 from core.generation.heartbeat import Upkeep
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
@@ -219,7 +219,7 @@ class Runtime:
         return GenerationService(
             self.database,
             self.sessions,
-            self.endings,
+            self.finalizer,
             self.removals,
             self.line,
             self.log,
@@ -235,9 +235,9 @@ class Runtime:
         return Attempts(self.database, self.clock, self.settings.lease)
 
     @cached_property
-    def endings(self) -> Endings:
+    def finalizer(self) -> Finalizer:
         """The ends of answers."""
-        return Endings(
+        return Finalizer(
             self.database,
             self.sessions,
             self.attempts,
@@ -268,7 +268,7 @@ class Runtime:
         return Writer(
             self.line,
             self.attempts,
-            self.endings,
+            self.finalizer,
             self.models,
             self.cooldowns,
             self.slots,
@@ -290,7 +290,7 @@ class Runtime:
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.line, self.endings, self.removals, self.clock)
+        return Reaper(self.database, self.attempts, self.line, self.finalizer, self.removals, self.clock)
 
     @cached_property
     def invariants(self) -> Invariants:

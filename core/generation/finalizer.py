@@ -29,14 +29,14 @@ from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 
-KEPT_AS: dict[GenerationState, MessageState] = {
+MESSAGE_STATES: dict[GenerationState, MessageState] = {
     GenerationState.DONE: "complete",
     GenerationState.STOPPED: "stopped",
     GenerationState.FAILED: "failed",
 }
 
 
-UNLESS_TOLD: dict[GenerationState, str] = {
+DEFAULT_REASONS: dict[GenerationState, str] = {
     GenerationState.DONE: "stop",
     GenerationState.STOPPED: "stopped",
     GenerationState.FAILED: "error",
@@ -49,7 +49,7 @@ Then there is no answer either, and both are kept nowhere."""
 
 
 @dataclass(frozen=True)
-class End:
+class Outcome:
     """How a generation ends."""
 
     state: GenerationState
@@ -59,7 +59,7 @@ class End:
     """Of the generation's row, for operators."""
 
 
-class Endings:
+class Finalizer:
     """Ends generations."""
 
     def __init__(
@@ -80,20 +80,20 @@ class Endings:
         self._limits = limits
         self._clock = clock
 
-    def end(self, attempt: Attempt, end: End, *, rendered: bool = True) -> bool:
-        """End the generation if this attempt still owns it; whether it did."""
-        return self._end(
+    def finalize(self, attempt: Attempt, outcome: Outcome, *, rendered: bool = True) -> bool:
+        """Outcome the generation if this attempt still owns it; whether it did."""
+        return self._finalize(
             attempt,
-            end,
+            outcome,
             Generation.state == GenerationState.RUNNING,
             Generation.attempt == attempt.number,
             rendered=rendered,
         )
 
-    def end_from_outside(
-        self, generation_id: UUID, end: End, *conditions: ColumnElement[bool], rendered: bool = False
+    def finalize_from_outside(
+        self, generation_id: UUID, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool = False
     ) -> bool:
-        """End a live generation whose worker is gone, or that never had one; whether this call did.
+        """Outcome a live generation whose worker is gone, or that never had one; whether this call did.
 
         If it had a worker, it is taken over first, as another worker would: from then on the log refuses what the
         lost one may still send, and the end has all that it has told.
@@ -105,16 +105,16 @@ class Endings:
             attempt = self._attempts.of(row, db)
         if row.attempt == 0:
             attempt.number = 1
-            return self._end(attempt, end, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
+            return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
         if not self._attempts.seize(attempt, *conditions):
             return False
         try:
             self._answers.take_over(attempt)
         except (Fenced, LeaseLost):
             return False
-        return self.end(attempt, end, rendered=rendered)
+        return self.finalize(attempt, outcome, rendered=rendered)
 
-    def tell(self, generation_id: UUID, *, rendered: bool = False) -> None:
+    def publish(self, generation_id: UUID, *, rendered: bool = False) -> None:
         """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
@@ -125,19 +125,19 @@ class Endings:
         attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
         state = GenerationState(row.state)
         answer = self._answer(attempt, state, row.untold, rendered=rendered and attempt.anonymous)
-        self._tell(attempt, state, row.untold, answer)
+        self._publish(attempt, state, row.untold, answer)
 
-    def tell_all(self, session_id: UUID) -> None:
+    def publish_pending(self, session_id: UUID) -> None:
         """Tell of all such ends of a session, before its next answer begins."""
         with self._database.reading() as db:
             untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
             ids = db.scalars(untold).all()
         for generation_id in ids:
-            self.tell(generation_id)
+            self.publish(generation_id)
 
-    def _end(self, attempt: Attempt, end: End, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        told = {"finish_reason": UNLESS_TOLD[end.state], **end.data, "length": len(attempt.text)}
-        answer = self._answer(attempt, end.state, told, rendered=rendered)
+    def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
+        told = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.text)}
+        answer = self._answer(attempt, outcome.state, told, rendered=rendered)
         with self._database.writing() as db:
             if not attempt.anonymous:
                 lock_session(db, attempt.session_id)
@@ -145,10 +145,10 @@ class Endings:
                 db,
                 attempt.generation_id,
                 *conditions,
-                state=end.state,
+                state=outcome.state,
                 attempt=attempt.number,
                 finished_at=self._clock.now(),
-                finish_reason=end.finish_reason and end.finish_reason[:64],
+                finish_reason=outcome.finish_reason and outcome.finish_reason[:64],
                 untold=told,
                 **attempt.usage._asdict(),
             )
@@ -156,15 +156,15 @@ class Endings:
                 return False
             if not attempt.anonymous and RETRACTS not in told:
                 self._transcript.keep(answer, attempt.session_id, db)
-        self._tell(attempt, end.state, told, answer)
+        self._publish(attempt, outcome.state, told, answer)
         return True
 
     def _answer(
         self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any], *, rendered: bool
     ) -> Message:
         answer = replace(
-            self._answers.message(attempt, KEPT_AS[state], told.get("model")),
-            finish_reason=told.get("finish_reason") or UNLESS_TOLD[state],
+            self._answers.message(attempt, MESSAGE_STATES[state], told.get("model")),
+            finish_reason=told.get("finish_reason") or DEFAULT_REASONS[state],
             problem=told.get("problem"),
         )
         if not (rendered and attempt.text):
@@ -173,7 +173,7 @@ class Endings:
 
         return replace(answer, html=render(attempt.text))
 
-    def _tell(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
+    def _publish(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
         """Give the owner's lease back, settle the budget, write the terminal event, named after the state, and note
         that all is done. What fails leaves the note out: then all of it is repeated."""
         # Before the event: who sees it may send the next message at once.

@@ -10,7 +10,7 @@ from core.clock import Clock
 from core.conversation.removals import Removals
 from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
-from core.generation.finalizer import End, Endings
+from core.generation.finalizer import Finalizer, Outcome
 from core.generation.scheduler import Line
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
@@ -40,7 +40,7 @@ class Reaper:
         database: Database,
         attempts: Attempts,
         line: Line,
-        endings: Endings,
+        finalizer: Finalizer,
         removals: Removals,
         clock: Clock,
     ) -> None:
@@ -48,7 +48,7 @@ class Reaper:
         self._removals = removals
         self._attempts = attempts
         self._line = line
-        self._endings = endings
+        self._finalizer = finalizer
         self._clock = clock
 
     def reap(self) -> Reaped:
@@ -64,7 +64,7 @@ class Reaper:
             else:
                 ended += self._end(generation_id)
         for generation_id in untold:
-            self._endings.tell(generation_id, rendered=True)
+            self._finalizer.publish(generation_id, rendered=True)
         self._removals.drain()
         self._line.tell()
         return Reaped(tuple(handed_off), tuple(waiting), ended, len(untold))
@@ -82,14 +82,15 @@ class Reaper:
     def _end(self, generation_id: UUID) -> bool:
         lapsed = Generation.lease_until < self._clock.now()
         ways = (
-            (End(GenerationState.STOPPED), Generation.stop_requested.is_(True)),
+            (Outcome(GenerationState.STOPPED), Generation.stop_requested.is_(True)),
             (_failed(NOBODY_CAME), Generation.state == GenerationState.QUEUED),
             (_failed(GenerationLost()), Generation.attempt >= MAX_ATTEMPTS),
         )
         return any(
-            self._endings.end_from_outside(generation_id, end, lapsed, when, rendered=True) for end, when in ways
+            self._finalizer.finalize_from_outside(generation_id, end, lapsed, when, rendered=True)
+            for end, when in ways
         )
 
 
-def _failed(error: GenerationLost) -> End:
-    return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)
+def _failed(error: GenerationLost) -> Outcome:
+    return Outcome(GenerationState.FAILED, {"problem": error.problem()}, error.slug)

@@ -33,7 +33,7 @@ from core.errors import (
 )
 from core.generation import usage
 from core.generation.attempts import ENTRY, keep_log_until
-from core.generation.finalizer import RETRACTS, End, Endings
+from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import LONGEST_WAIT, Line, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import Standing
@@ -83,7 +83,7 @@ class GenerationService:
         self,
         database: Database,
         sessions: SessionService,
-        endings: Endings,
+        finalizer: Finalizer,
         removals: Removals,
         line: Line,
         log: EventLog,
@@ -94,7 +94,7 @@ class GenerationService:
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._endings = endings
+        self._finalizer = finalizer
         self._removals = removals
         self._line = line
         self._log = log
@@ -149,7 +149,7 @@ class GenerationService:
                 self._limits.cancel(session, generation.id)
                 raise
         try:
-            self._endings.tell_all(session.id)
+            self._finalizer.publish_pending(session.id)
             before = self._announce(generation, current, question, position)
             waits = self._line.enter(generation.id, turn)
         except EndedBefore:
@@ -170,10 +170,10 @@ class GenerationService:
         if row is None:
             return
         taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
-        failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
+        failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
         # With Redis away there is nobody to tell; the row, which decides, is free all the same.
         with suppress(RedisError):
-            self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
+            self._finalizer.finalize_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
     def stop(self, session: Session) -> UUID:
         """Stop the live generation of a validated session, before or after its first word; returns its id.
@@ -191,8 +191,8 @@ class GenerationService:
         if stopped is None:
             raise NothingToStop
         # Nobody writes it yet: then nobody but us can end it.
-        if not self._endings.end_from_outside(
-            stopped, End(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
+        if not self._finalizer.finalize_from_outside(
+            stopped, Outcome(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
         ):
             self._log.request_stop(session.id, stopped)
         return stopped

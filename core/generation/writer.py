@@ -15,7 +15,7 @@ from core.generation.attempts import Attempt, Attempts, LeaseLost
 from core.generation.context_window import TooLong
 from core.generation.events import GenerationEvents
 from core.generation.failure import failed, finish_reason, may_go_on
-from core.generation.finalizer import End, Endings
+from core.generation.finalizer import Finalizer, Outcome
 from core.generation.heartbeat import LOOK, HandedOff, Keeper, Stopped, Upkeep
 from core.generation.model_call import ModelCalls
 from core.generation.provider_slots import Slots
@@ -41,7 +41,7 @@ class Writer:
         self,
         line: Line,
         attempts: Attempts,
-        endings: Endings,
+        finalizer: Finalizer,
         pool: ClientPool,
         cooldowns: Cooldowns,
         slots: Slots,
@@ -52,7 +52,7 @@ class Writer:
     ) -> None:
         self._line = line
         self._attempts = attempts
-        self._endings = endings
+        self._finalizer = finalizer
         self._pool = pool
         self._cooldowns = cooldowns
         self._slots = slots
@@ -95,33 +95,33 @@ class Writer:
         finally:
             self._slots.release(attempt)
 
-    def _end(self, attempt: Attempt, end: End) -> None:
+    def _end(self, attempt: Attempt, end: Outcome) -> None:
         """A database that is only restarted costs nobody an answer that is written."""
         patience = time.monotonic() + END_PATIENCE
         while True:
             try:
-                self._endings.end(attempt, end)
+                self._finalizer.finalize(attempt, end)
                 return
             except Unavailable:
                 if time.monotonic() > patience:
                     raise
             time.sleep(LOOK)
 
-    def _write(self, attempt: Attempt) -> End:
+    def _write(self, attempt: Attempt) -> Outcome:
         """The answer, from whatever there is of it; how it ends. Raises what leaves it to another attempt."""
         try:
             return self._answer(attempt)
         except Stopped:
-            return End(GenerationState.STOPPED)
+            return Outcome(GenerationState.STOPPED)
         except (HandedOff, LeaseLost, Fenced, LogLost, RedisError, Unavailable):
             raise
         except SwitchboardError as error:
-            return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)
+            return Outcome(GenerationState.FAILED, {"problem": error.problem()}, error.slug)
         except Exception:
             logger.exception("failed", extra={"generation_id": str(attempt.generation_id)})
-            return End(GenerationState.FAILED, {"problem": SwitchboardError().problem()}, SwitchboardError.slug)
+            return Outcome(GenerationState.FAILED, {"problem": SwitchboardError().problem()}, SwitchboardError.slug)
 
-    def _answer(self, attempt: Attempt) -> End:
+    def _answer(self, attempt: Attempt) -> Outcome:
         keeper = Keeper(self._upkeep, attempt)
         self._limits.hold(attempt.owner, attempt.generation_id, self._attempts.lease)
         # First the fence, then the text: what a lost attempt sends from here on is refused.
@@ -134,7 +134,7 @@ class Writer:
             self._answers.append_change(attempt, "resumed", {"attempt": attempt.number, "at": len(attempt.text)})
         return self._ask_in_turn(attempt, keeper)
 
-    def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> End:
+    def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> Outcome:
         """Ask the model, and its fallbacks when it fails; how the answer ends."""
         last: str | None = None
         refused: tuple[str, ProviderError] | None = None
@@ -159,13 +159,13 @@ class Writer:
                     refused = (model, error)
                 continue
             told = {"model": model, "finish_reason": reason, "usage": attempt.usage._asdict()}
-            return End(GenerationState.DONE, told, reason)
+            return Outcome(GenerationState.DONE, told, reason)
         assert last is not None
         assert attempt.failure is not None
         name, cause = refused or (last, attempt.failure)
         problem = failed(name, cause, begun=bool(attempt.text))
         data = {"problem": problem.problem(), "finish_reason": finish_reason(cause)}
-        return End(GenerationState.FAILED, data, problem.slug)
+        return Outcome(GenerationState.FAILED, data, problem.slug)
 
     def _candidates(self, attempt: Attempt) -> Iterator[str]:
         """The models to ask, in order: those that rest come last, for no answer fails while one has not been asked.

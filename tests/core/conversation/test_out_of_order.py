@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from core.conversation.event_log import Event, Fenced, keys
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
 from core.generation.attempts import Attempt, LeaseLost
-from core.generation.finalizer import End
+from core.generation.finalizer import Outcome
 from core.runtime import Runtime
 from core.stores.tables import GenerationState, Session
 from tests.conftest import TurnableClock, new_user
@@ -112,7 +112,7 @@ def test_an_end_from_outside_has_all_that_a_lost_worker_told(
     runtime: Runtime, session: Session, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = _claim(runtime, session)
-    answers, endings = runtime.writer._answers, runtime.writer._endings
+    answers, finalizer = runtime.writer._answers, runtime.writer._finalizer
     answers.append_delta(lost, "Be")
     told: list[str] = []
 
@@ -121,9 +121,9 @@ def test_an_end_from_outside_has_all_that_a_lost_worker_told(
             answers.append_delta(lost, "cause")
         told.append(_told(runtime, session))
 
-    _before(monkeypatch, endings, "_end", awakes)
+    _before(monkeypatch, finalizer, "_finalize", awakes)
     clock.turn(timedelta(seconds=11))
-    assert endings.end_from_outside(lost.generation_id, End(GenerationState.FAILED))
+    assert finalizer.finalize_from_outside(lost.generation_id, Outcome(GenerationState.FAILED))
     message = runtime.transcript.read(session).messages[-1]
     assert (message.text, message.state) == (told[0], "failed")
     assert [event.type for event in _events(runtime, session)][-1] == "failed"
@@ -133,14 +133,14 @@ def test_the_first_word_of_a_lost_worker_does_not_swallow_the_end(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = _claim(runtime, session)
-    answers, endings = runtime.writer._answers, runtime.writer._endings
+    answers, finalizer = runtime.writer._answers, runtime.writer._finalizer
 
     def awakes() -> None:
         with suppress(Fenced, LeaseLost):
             answers.append_delta(lost, "Because")
 
-    _before(monkeypatch, endings, "_end", awakes)
-    assert endings.end_from_outside(lost.generation_id, End(GenerationState.FAILED))
+    _before(monkeypatch, finalizer, "_finalize", awakes)
+    assert finalizer.finalize_from_outside(lost.generation_id, Outcome(GenerationState.FAILED))
     assert [event.type for event in _events(runtime, session)][-1] == "failed"
     assert _states(runtime, session)[-1] == ("assistant", "failed")
 
@@ -172,19 +172,19 @@ def test_a_claim_waits_for_every_end_that_has_not_been_told(
         def fail(*_: Any, **__: Any) -> None:
             raise ConnectionError
 
-        away.setattr(runtime.writer._endings, "_tell", fail)
+        away.setattr(runtime.writer._finalizer, "_publish", fail)
         with suppress(ConnectionError):
             runtime.generations.accept(session, "Why?")
             runtime.writer.run()
     # The next question is taken back, and told of; the answer before is still to be told.
     with monkeypatch.context() as away:
-        away.setattr(runtime.writer._endings, "tell_all", lambda _: None)
+        away.setattr(runtime.writer._finalizer, "publish_pending", lambda _: None)
         _before(away, runtime.generations, "_announce", lambda: runtime.generations.stop(session))
         with pytest.raises(SwitchboardError):
             runtime.generations.accept(session, "And?")
     with pytest.raises(GenerationInProgress):
         runtime.claims.claim(session, user)
-    runtime.writer._endings.tell_all(session.id)
+    runtime.writer._finalizer.publish_pending(session.id)
     claimed = runtime.claims.claim(session, user)
     assert ANSWER in [each.text for each in runtime.transcript.read(claimed).messages]
 
@@ -210,7 +210,7 @@ def test_a_log_that_has_the_end_is_not_begun_anew(runtime: Runtime, session: Ses
     attempt = _claim(runtime, session)
     answers = runtime.writer._answers
     answers.append_delta(attempt, "Because")
-    assert runtime.writer._endings.end(attempt, End(GenerationState.DONE))
+    assert runtime.writer._finalizer.finalize(attempt, Outcome(GenerationState.DONE))
     with pytest.raises(Fenced):
         answers._restore(attempt)
     assert [event.type for event in _events(runtime, session)][-1] == "done"

@@ -176,5 +176,5 @@ def test_what_was_stored_before_is_still_read(runtime: Runtime) -> None:
         row = asked.row()
         row.untold, row.reasoning_tokens = {"length": len(ANSWER), "model": "good"}, None
         db.merge(row)
-    runtime.endings.tell(asked.generation_id)
+    runtime.finalizer.publish(asked.generation_id)
     assert asked.row().untold is None

@@ -12,7 +12,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from core.generation.attempts import QUEUE_PATIENCE
-from core.generation.finalizer import End
+from core.generation.finalizer import Outcome
 from core.generation.scheduler import LONGEST_WAIT, STEP
 from core.llm.providers import (
     ErrorKind,
@@ -217,7 +217,7 @@ def test_a_line_that_moves_is_worth_waiting_in_but_not_for_ever(runtime: Runtime
         _next_second(runtime)
         attempt = runtime.line.next()
         assert attempt is not None
-        runtime.endings.end(attempt, End(GenerationState.DONE))
+        runtime.finalizer.finalize(attempt, Outcome(GenerationState.DONE))
         runtime.slots.release(attempt)
         clock.turn(QUEUE_PATIENCE - timedelta(seconds=5))
         waited += QUEUE_PATIENCE - timedelta(seconds=5)

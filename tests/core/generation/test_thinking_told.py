@@ -217,7 +217,7 @@ def test_an_end_that_is_told_late_has_it_too(runtime: Runtime, monkeypatch: pyte
         patch.setattr(runtime.answers, "append_end", away)  # the worker dies between the row and the event
         runtime.writer.run()
     assert asked.row().state == "done"
-    runtime.endings.tell(asked.generation_id)
+    runtime.finalizer.publish(asked.generation_id)
     message = asked.message()
     assert (message.text, message.thinking, message.thinking_seconds) == (ANSWER, THOUGHT, 1)
     assert asked.told().end == "done"
