@@ -28,7 +28,7 @@ from core.generation.model_call import ModelCalls
 from core.generation.prompts import Prompts
 from core.generation.provider_slots import Slots
 from core.generation.reaper import Reaper
-from core.generation.scheduler import Line
+from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
@@ -221,7 +221,7 @@ class Runtime:
             self.sessions,
             self.finalizer,
             self.removals,
-            self.line,
+            self.queue,
             self.log,
             self.transcript,
             self.message_limits,
@@ -253,9 +253,9 @@ class Runtime:
         return GenerationEvents(self.database, self.attempts, self.log, self.transcript, self.clock)
 
     @cached_property
-    def line(self) -> Line:
+    def queue(self) -> FairQueue:
         """Whose turn it is."""
-        return Line(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
+        return FairQueue(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
 
     @cached_property
     def slots(self) -> Slots:
@@ -266,7 +266,7 @@ class Runtime:
     def writer(self) -> Writer:
         """Writes answers."""
         return Writer(
-            self.line,
+            self.queue,
             self.attempts,
             self.finalizer,
             self.models,
@@ -290,7 +290,7 @@ class Runtime:
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.line, self.finalizer, self.removals, self.clock)
+        return Reaper(self.database, self.attempts, self.queue, self.finalizer, self.removals, self.clock)
 
     @cached_property
     def invariants(self) -> Invariants:

@@ -21,8 +21,8 @@ from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 MAX_ATTEMPTS = 3
 """Workers that may try; a generation that outlives none of them is not tried for ever."""
 ENTRY = timedelta(seconds=30)
-"""How long the front end may take from a generation's row to its place in the line; then it has died."""
-QUEUE_PATIENCE = timedelta(seconds=60)
+"""How long the front end may take from a generation's row to its place in the queue; then it has died."""
+QUEUE_TIMEOUT = timedelta(seconds=60)
 """How long a generation may wait while nobody else's turn comes either: then no worker is there."""
 OWNED_LOG = timedelta(hours=24)
 
@@ -153,7 +153,7 @@ class Attempts:
     def hand_off(self, attempt: Attempt) -> None:
         """Give the generation back to the queue, for the next worker to carry on. Raises LeaseLost."""
         with self._database.writing() as db:
-            if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_PATIENCE):
+            if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_TIMEOUT):
                 raise LeaseLost
 
     def hand_off_lapsed(self, generation_id: UUID) -> bool:
@@ -168,7 +168,7 @@ class Attempts:
                 Generation.attempt < MAX_ATTEMPTS,
                 Generation.stop_requested.is_(False),
                 state=GenerationState.QUEUED,
-                lease_until=now + QUEUE_PATIENCE,
+                lease_until=now + QUEUE_TIMEOUT,
             )
 
 

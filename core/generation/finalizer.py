@@ -81,7 +81,7 @@ class Finalizer:
         self._clock = clock
 
     def finalize(self, attempt: Attempt, outcome: Outcome, *, rendered: bool = True) -> bool:
-        """Outcome the generation if this attempt still owns it; whether it did."""
+        """End the generation if this attempt still owns it; whether it did."""
         return self._finalize(
             attempt,
             outcome,
@@ -93,7 +93,7 @@ class Finalizer:
     def finalize_from_outside(
         self, generation_id: UUID, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool = False
     ) -> bool:
-        """Outcome a live generation whose worker is gone, or that never had one; whether this call did.
+        """End a live generation whose worker is gone, or that never had one; whether this call did.
 
         If it had a worker, it is taken over first, as another worker would: from then on the log refuses what the
         lost one may still send, and the end has all that it has told.

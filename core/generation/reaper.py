@@ -11,7 +11,7 @@ from core.conversation.removals import Removals
 from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
 from core.generation.finalizer import Finalizer, Outcome
-from core.generation.scheduler import Line
+from core.generation.scheduler import FairQueue
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 
@@ -39,7 +39,7 @@ class Reaper:
         self,
         database: Database,
         attempts: Attempts,
-        line: Line,
+        queue: FairQueue,
         finalizer: Finalizer,
         removals: Removals,
         clock: Clock,
@@ -47,7 +47,7 @@ class Reaper:
         self._database = database
         self._removals = removals
         self._attempts = attempts
-        self._line = line
+        self._queue = queue
         self._finalizer = finalizer
         self._clock = clock
 
@@ -55,7 +55,7 @@ class Reaper:
         """Hand on what has lapsed, end what has been tried often enough or nobody picked up, tell of ends that came
         while Redis was away, and remove what could not be removed then."""
         lapsed, untold = self._find(self._attempts.lease)
-        waiting = self._line.waiting()
+        waiting = self._queue.waiting()
         handed_off = []
         ended = 0
         for generation_id in lapsed:
@@ -66,7 +66,7 @@ class Reaper:
         for generation_id in untold:
             self._finalizer.publish(generation_id, rendered=True)
         self._removals.drain()
-        self._line.tell()
+        self._queue.publish_positions()
         return Reaped(tuple(handed_off), tuple(waiting), ended, len(untold))
 
     def _find(self, lease: timedelta) -> tuple[list[UUID], list[UUID]]:

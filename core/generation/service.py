@@ -34,7 +34,7 @@ from core.errors import (
 from core.generation import usage
 from core.generation.attempts import ENTRY, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
-from core.generation.scheduler import LONGEST_WAIT, Line, place
+from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import Standing
 from core.llm.client_pool import ClientPool
@@ -44,7 +44,7 @@ from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Sessi
 from core.text.characters import one_line, storable
 
 ADMISSION = timedelta(seconds=3)
-"""How long it may take from a generation's id to its row, and from there to its place in the line, for a front end
+"""How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
 that lives: what it asks of its stores on the way has less than a second each."""
 MAX_MESSAGE = 32 * 1024
 """Bytes of UTF-8 in one message."""
@@ -85,7 +85,7 @@ class GenerationService:
         sessions: SessionService,
         finalizer: Finalizer,
         removals: Removals,
-        line: Line,
+        queue: FairQueue,
         log: EventLog,
         transcript: Transcript,
         limits: MessageLimits,
@@ -96,7 +96,7 @@ class GenerationService:
         self._sessions = sessions
         self._finalizer = finalizer
         self._removals = removals
-        self._line = line
+        self._queue = queue
         self._log = log
         self._transcript = transcript
         self._limits = limits
@@ -136,8 +136,8 @@ class GenerationService:
         if known is not None:  # the first call died, or was not told that its row is there
             generation, question = known, replace(question, id=str(known.question_id))
             with self._database.reading() as db:
-                turn = self._line.turn(session, db)
-                current, position = session, self._line.position(turn, generation.id, db)
+                turn = self._queue.virtual_start(session, db)
+                current, position = session, self._queue.position(turn, generation.id, db)
         else:
             # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
             self._require_free(session.id)
@@ -151,7 +151,7 @@ class GenerationService:
         try:
             self._finalizer.publish_pending(session.id)
             before = self._announce(generation, current, question, position)
-            waits = self._line.enter(generation.id, turn)
+            waits = self._queue.enqueue(generation.id, turn)
         except EndedBefore:
             self._require_living(session)
             raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
@@ -211,17 +211,17 @@ class GenerationService:
     def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[Standing]:
         """Let the limits take the generation, also when they still count one that has ended."""
         try:
-            return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
         except (GenerationInProgress, RateLimited) as refused:
             of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
             if of_rate or not self._release_ended(owner_of(session)):
                 raise
-        return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
 
     def _require_free(self, session_id: UUID) -> None:
         """Raise GenerationInProgress when the session has a live generation.
 
-        One whose front end has died on its way to the line does not count: it is taken back.
+        One whose front end has died on its way to the queue does not count: it is taken back.
         """
         with self._database.reading() as db:
             live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
@@ -266,8 +266,8 @@ class GenerationService:
             later = select(Generation.id).where(Generation.session_id == session.id, Generation.id > generation.id)
             if db.scalar(later.limit(1)) is not None:  # made by a host whose clock is ahead; the log needs the order
                 raise GenerationInProgress
-            turn = self._line.turn(current, db)
-            position = self._line.position(turn, generation.id, db)
+            turn = self._queue.virtual_start(current, db)
+            position = self._queue.position(turn, generation.id, db)
             try:
                 with db.begin_nested():
                     db.add(generation)
@@ -295,7 +295,7 @@ class GenerationService:
 
 
 def _is_halfway(generation: Generation) -> bool:
-    """Whether it has a row, and no place in the line yet."""
+    """Whether it has a row, and no place in the queue yet."""
     return generation.state == GenerationState.QUEUED and generation.turn is None
 
 
@@ -312,5 +312,5 @@ def check_size(message: str) -> None:
 
 def _title(message: str) -> str:
     """What a session is called until its owner says otherwise: how it began."""
-    line = one_line(message)
-    return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
+    queue = one_line(message)
+    return queue if len(queue) <= TITLE else queue[: TITLE - 1] + "…"

@@ -1,4 +1,4 @@
-"""Writes answers: takes the generation whose turn it is, asks its model or the next in line, and streams what comes
+"""Writes answers: takes the generation whose turn it is, asks its model or the next in queue, and streams what comes
 into the log."""
 
 import logging
@@ -19,7 +19,7 @@ from core.generation.finalizer import Finalizer, Outcome
 from core.generation.heartbeat import LOOK, HandedOff, Keeper, Stopped, Upkeep
 from core.generation.model_call import ModelCalls
 from core.generation.provider_slots import Slots
-from core.generation.scheduler import Line
+from core.generation.scheduler import FairQueue
 from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
@@ -39,7 +39,7 @@ class Writer:
 
     def __init__(
         self,
-        line: Line,
+        queue: FairQueue,
         attempts: Attempts,
         finalizer: Finalizer,
         pool: ClientPool,
@@ -50,7 +50,7 @@ class Writer:
         calls: ModelCalls,
         limits: MessageLimits,
     ) -> None:
-        self._line = line
+        self._queue = queue
         self._attempts = attempts
         self._finalizer = finalizer
         self._pool = pool
@@ -65,19 +65,19 @@ class Writer:
     def run(self) -> UUID | None:
         """Write the answer whose turn it is, if there is one that can be written now.
 
-        Returns the id of a generation that waits for a worker then: the next in line, or the same one, when this
+        Returns the id of a generation that waits for a worker then: the next in queue, or the same one, when this
         process has been told to stop. The caller queues its task. Safe to call too often, also at once.
         """
         try:
             if self.stopping.is_set():
-                return self._line.first()
-            attempt = self._line.next()
+                return self._queue.first()
+            attempt = self._queue.claim_next()
             if attempt is None:
                 return None
             self._carry_out(attempt)
-            return self._line.first()
+            return self._queue.first()
         except (RedisError, Unavailable):
-            logger.warning("a store is away; the reaper calls the line again")
+            logger.warning("a store is away; the reaper calls the queue again")
             return None
 
     def _carry_out(self, attempt: Attempt) -> None:

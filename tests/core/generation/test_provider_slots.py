@@ -75,7 +75,7 @@ def test_who_loses_a_race_for_a_generation_does_not_give_the_winners_slot_away(
     winners: list[Attempt | None] = []
 
     def claim_too_late(generation_id: UUID) -> Attempt | None:
-        winners.append(runtime.line.next())
+        winners.append(runtime.queue.claim_next())
         return claim(generation_id)
 
     monkeypatch.setattr(other.attempts, "claim", claim_too_late)
@@ -87,7 +87,7 @@ def test_who_loses_a_race_for_a_generation_does_not_give_the_winners_slot_away(
 
 def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
     runtime.generations.accept(_ask(runtime), "Why?")
-    attempt = runtime.line.next()
+    attempt = runtime.queue.claim_next()
     assert attempt is not None
     runtime.redis.delete(SLOTS)
     runtime.upkeep.renew(attempt)
