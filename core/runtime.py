@@ -26,7 +26,7 @@ from core.generation.heartbeat import Upkeep
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
 from core.generation.prompts import Prompts
-from core.generation.provider_slots import Slots
+from core.generation.provider_slots import ProviderSlots
 from core.generation.reaper import Reaper
 from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
@@ -258,9 +258,9 @@ class Runtime:
         return FairQueue(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
 
     @cached_property
-    def slots(self) -> Slots:
+    def slots(self) -> ProviderSlots:
         """How many requests each provider gets at once."""
-        return Slots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
+        return ProviderSlots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
 
     @cached_property
     def writer(self) -> Writer:

@@ -7,7 +7,7 @@ from core.conversation.event_log import EventLog
 from core.errors import Unavailable
 from core.generation.attempts import Attempt, Attempts
 from core.generation.events import GenerationEvents
-from core.generation.provider_slots import Slots
+from core.generation.provider_slots import ProviderSlots
 from core.limits.message_limits import MessageLimits
 
 LOOK = 0.25
@@ -28,7 +28,12 @@ class Upkeep:
     """What keeps an attempt alive, and what ends it."""
 
     def __init__(
-        self, attempts: Attempts, slots: Slots, log: EventLog, answers: GenerationEvents, limits: MessageLimits
+        self,
+        attempts: Attempts,
+        slots: ProviderSlots,
+        log: EventLog,
+        answers: GenerationEvents,
+        limits: MessageLimits,
     ) -> None:
         self._attempts = attempts
         self._slots = slots

@@ -10,7 +10,7 @@ from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 
 
-class Slots:
+class ProviderSlots:
     """The slots of all providers, as leases: those of dead workers heal."""
 
     def __init__(self, leases: Leases, pool: ClientPool, cooldowns: Cooldowns, lease: timedelta) -> None:

@@ -21,7 +21,7 @@ from core.clock import Clock
 from core.conversation.event_log import LAST, EventLog, Fenced, LogLost, Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched, new_holder
-from core.generation.provider_slots import Slots
+from core.generation.provider_slots import ProviderSlots
 from core.stores.database import Database
 from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 
@@ -43,7 +43,7 @@ class FairQueue:
     """Those who wait."""
 
     def __init__(
-        self, database: Database, redis: Redis, attempts: Attempts, slots: Slots, log: EventLog, clock: Clock
+        self, database: Database, redis: Redis, attempts: Attempts, slots: ProviderSlots, log: EventLog, clock: Clock
     ) -> None:
         self._database = database
         self._redis = redis

@@ -18,7 +18,7 @@ from core.generation.failure import failed, finish_reason, may_go_on
 from core.generation.finalizer import Finalizer, Outcome
 from core.generation.heartbeat import LOOK, HandedOff, Keeper, Stopped, Upkeep
 from core.generation.model_call import ModelCalls
-from core.generation.provider_slots import Slots
+from core.generation.provider_slots import ProviderSlots
 from core.generation.scheduler import FairQueue
 from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
@@ -44,7 +44,7 @@ class Writer:
         finalizer: Finalizer,
         pool: ClientPool,
         cooldowns: Cooldowns,
-        slots: Slots,
+        slots: ProviderSlots,
         answers: GenerationEvents,
         upkeep: Upkeep,
         calls: ModelCalls,
