@@ -22,7 +22,7 @@ from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
-from core.generation.heartbeat import Upkeep
+from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
 from core.generation.prompts import Prompts
@@ -273,8 +273,8 @@ class Runtime:
             self.cooldowns,
             self.slots,
             self.answers,
-            self.upkeep,
-            ModelCalls(self.models, self._prompts, self.answers, self.upkeep.stopping),
+            self.heartbeats,
+            ModelCalls(self.models, self._prompts, self.answers, self.heartbeats.stopping),
             self.message_limits,
         )
 
@@ -283,9 +283,9 @@ class Runtime:
         return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis), KnownLimits(self.redis))
 
     @cached_property
-    def upkeep(self) -> Upkeep:
+    def heartbeats(self) -> Heartbeats:
         """What keeps an answer being written."""
-        return Upkeep(self.attempts, self.slots, self.log, self.answers, self.message_limits)
+        return Heartbeats(self.attempts, self.slots, self.log, self.answers, self.message_limits)
 
     @cached_property
     def reaper(self) -> Reaper:

@@ -10,9 +10,9 @@ from core.generation.events import GenerationEvents
 from core.generation.provider_slots import ProviderSlots
 from core.limits.message_limits import MessageLimits
 
-LOOK = 0.25
+STOP_POLL_INTERVAL = 0.25
 """Seconds between two looks at whether somebody wants the answer to stop."""
-SNAPSHOT = 3.0
+SNAPSHOT_INTERVAL = 3.0
 """Seconds between two snapshots of an owned session's unfinished answer in SQL."""
 
 
@@ -24,7 +24,7 @@ class HandedOff(Exception):
     """This process has been told to stop; another carries on."""
 
 
-class Upkeep:
+class Heartbeats:
     """What keeps an attempt alive, and what ends it."""
 
     def __init__(
@@ -55,37 +55,37 @@ class Upkeep:
         return attempt.stop_requested or self._log.stop_requested(attempt.session_id, attempt.generation_id)
 
 
-class Keeper:
+class Heartbeat:
     """Keeps one attempt, from its claim to its end."""
 
-    def __init__(self, upkeep: Upkeep, attempt: Attempt) -> None:
-        self._upkeep = upkeep
+    def __init__(self, heartbeats: Heartbeats, attempt: Attempt) -> None:
+        self._heartbeats = heartbeats
         self._attempt = attempt
-        self._heartbeat = upkeep.lease.total_seconds() / 3
+        self._heartbeat = heartbeats.lease.total_seconds() / 3
         now = time.monotonic()
-        self._look_at = now
+        self._poll_at = now
         self._renew_at = now + self._heartbeat
         self._lapses_at = now + 3 * self._heartbeat
-        self._snapshot_at = now + SNAPSHOT
+        self._snapshot_at = now + SNAPSHOT_INTERVAL
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """Do what is due. Raises HandedOff, Stopped, LeaseLost, or Unavailable."""
-        if self._upkeep.stopping.is_set():
+        if self._heartbeats.stopping.is_set():
             raise HandedOff
         now = time.monotonic()
         if now >= self._renew_at:
             self._renew(now)
-        if now >= self._look_at:
-            self._look_at = now + LOOK
-            if self._upkeep.must_stop(self._attempt):
+        if now >= self._poll_at:
+            self._poll_at = now + STOP_POLL_INTERVAL
+            if self._heartbeats.must_stop(self._attempt):
                 raise Stopped
         if now >= self._snapshot_at:
-            self._snapshot_at = now + SNAPSHOT
+            self._snapshot_at = now + SNAPSHOT_INTERVAL
             self._keep_snapshot()
 
     def _renew(self, now: float) -> None:
         try:
-            self._upkeep.renew(self._attempt)
+            self._heartbeats.renew(self._attempt)
         except Unavailable:
             # A database that is only restarted is back before the lease is over: the words go on meanwhile.
             if now >= self._lapses_at:
@@ -97,6 +97,6 @@ class Keeper:
 
     def _keep_snapshot(self) -> None:
         try:
-            self._upkeep.keep_snapshot(self._attempt)
+            self._heartbeats.keep_snapshot(self._attempt)
         except Unavailable:
             return  # the next one has these words too

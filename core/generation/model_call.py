@@ -9,7 +9,7 @@ from core.generation.attempts import Attempt
 from core.generation.chunk_reader import ChunkReader
 from core.generation.deadlines import Deadlines
 from core.generation.events import GenerationEvents
-from core.generation.heartbeat import LOOK, Keeper
+from core.generation.heartbeat import STOP_POLL_INTERVAL, Heartbeat
 from core.generation.intake import Intake
 from core.generation.prompts import Asking, Prompts
 from core.generation.usage import credible
@@ -35,7 +35,7 @@ class ModelCalls:
         self._stopping = stopping
         self._live: set[UUID] = set()
 
-    def answer(self, attempt: Attempt, model: str, keeper: Keeper) -> FinishReason:
+    def answer(self, attempt: Attempt, model: str, heartbeat: Heartbeat) -> FinishReason:
         """Have the model answer, and tell it; why the answer ended. Raises ProviderError, for a conversation that is
         too long still TooLong."""
         about = {"generation_id": str(attempt.generation_id)}
@@ -45,7 +45,7 @@ class ModelCalls:
             while True:
                 written = len(attempt.text)
                 try:
-                    return self._stream(attempt, model, asking, keeper)
+                    return self._stream(attempt, model, asking, heartbeat)
                 except ProviderError as error:
                     if len(attempt.text) > written:
                         asking.broke_off(error)
@@ -55,7 +55,7 @@ class ModelCalls:
         finally:
             self._live.discard(attempt.generation_id)
 
-    def _stream(self, attempt: Attempt, model: str, asking: Asking, keeper: Keeper) -> FinishReason:
+    def _stream(self, attempt: Attempt, model: str, asking: Asking, heartbeat: Heartbeat) -> FinishReason:
         """Stream what one request brings into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
         whole = not attempt.text
@@ -65,7 +65,7 @@ class ModelCalls:
         intake = Intake(attempt.text, attempt.thinking, deadlines, prefilled=asking.prefilled)
         try:
             while True:
-                heard = intake.take(reader.read_batch(timeout=LOOK), time.monotonic())
+                heard = intake.take(reader.read_batch(timeout=STOP_POLL_INTERVAL), time.monotonic())
                 if heard.thinking:
                     self._answers.append_thinking(attempt, heard.thinking)
                 if heard.text:
@@ -82,7 +82,7 @@ class ModelCalls:
                     if whole and heard.usage is not None:
                         attempt.reported = credible(heard.usage, attempt.shown)
                     return heard.finish_reason
-                keeper.look()
+                heartbeat.tick()
                 if heard.thinking or heard.text:
                     self._stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
         finally:

@@ -16,7 +16,7 @@ from core.generation.context_window import TooLong
 from core.generation.events import GenerationEvents
 from core.generation.failure import failed, finish_reason, may_go_on
 from core.generation.finalizer import Finalizer, Outcome
-from core.generation.heartbeat import LOOK, HandedOff, Keeper, Stopped, Upkeep
+from core.generation.heartbeat import STOP_POLL_INTERVAL, HandedOff, Heartbeat, Heartbeats, Stopped
 from core.generation.model_call import ModelCalls
 from core.generation.provider_slots import ProviderSlots
 from core.generation.scheduler import FairQueue
@@ -46,7 +46,7 @@ class Writer:
         cooldowns: Cooldowns,
         slots: ProviderSlots,
         answers: GenerationEvents,
-        upkeep: Upkeep,
+        heartbeats: Heartbeats,
         calls: ModelCalls,
         limits: MessageLimits,
     ) -> None:
@@ -57,10 +57,10 @@ class Writer:
         self._cooldowns = cooldowns
         self._slots = slots
         self._answers = answers
-        self._upkeep = upkeep
+        self._heartbeats = heartbeats
         self._calls = calls
         self._limits = limits
-        self.stopping = upkeep.stopping
+        self.stopping = heartbeats.stopping
 
     def run(self) -> UUID | None:
         """Write the answer whose turn it is, if there is one that can be written now.
@@ -105,7 +105,7 @@ class Writer:
             except Unavailable:
                 if time.monotonic() > patience:
                     raise
-            time.sleep(LOOK)
+            time.sleep(STOP_POLL_INTERVAL)
 
     def _write(self, attempt: Attempt) -> Outcome:
         """The answer, from whatever there is of it; how it ends. Raises what leaves it to another attempt."""
@@ -122,7 +122,7 @@ class Writer:
             return Outcome(GenerationState.FAILED, {"problem": SwitchboardError().problem()}, SwitchboardError.slug)
 
     def _answer(self, attempt: Attempt) -> Outcome:
-        keeper = Keeper(self._upkeep, attempt)
+        heartbeat = Heartbeat(self._heartbeats, attempt)
         self._limits.hold(attempt.owner, attempt.generation_id, self._attempts.lease)
         # First the fence, then the text: what a lost attempt sends from here on is refused.
         self._answers.take_over(attempt)
@@ -132,9 +132,9 @@ class Writer:
             self._answers.append(attempt, "started", {"model": attempt.model, "attempt": 1})
         else:
             self._answers.append_change(attempt, "resumed", {"attempt": attempt.number, "at": len(attempt.text)})
-        return self._ask_in_turn(attempt, keeper)
+        return self._ask_in_turn(attempt, heartbeat)
 
-    def _ask_in_turn(self, attempt: Attempt, keeper: Keeper) -> Outcome:
+    def _ask_in_turn(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         """Ask the model, and its fallbacks when it fails; how the answer ends."""
         last: str | None = None
         refused: tuple[str, ProviderError] | None = None
@@ -144,12 +144,12 @@ class Writer:
                 change = {"from": last, "to": model, "reason": attempt.failure.kind}
                 self._answers.append_change(attempt, "fallback", change)
             last = model
-            if not self._wait_for_slot(attempt, model, keeper):
+            if not self._wait_for_slot(attempt, model, heartbeat):
                 attempt.failure = ProviderError(ErrorKind.RATE_LIMITED, "no slot")
                 continue
             try:
                 with self._cooldowns.watch(model, attempt.owner):
-                    reason = self._calls.answer(attempt, model, keeper)
+                    reason = self._calls.answer(attempt, model, heartbeat)
             except ProviderError as error:
                 said = error.said and f", it said: {error.said}"
                 about = {"generation_id": str(attempt.generation_id)}
@@ -180,14 +180,14 @@ class Writer:
             names.remove(name)
             yield from _once_or_twice(attempt, name)
 
-    def _wait_for_slot(self, attempt: Attempt, model: str, keeper: Keeper) -> bool:
+    def _wait_for_slot(self, attempt: Attempt, model: str, heartbeat: Heartbeat) -> bool:
         """Whether one of the model's slots has been got; of the first one's, the attempt has come with it."""
         patience = time.monotonic() + SLOT_PATIENCE
         while not self._slots.move(attempt, model):
             if time.monotonic() > patience:
                 return False
-            keeper.look()
-            self.stopping.wait(LOOK)
+            heartbeat.tick()
+            self.stopping.wait(STOP_POLL_INTERVAL)
         return True
 
 

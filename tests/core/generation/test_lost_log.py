@@ -102,7 +102,7 @@ def test_an_answer_goes_on_in_a_new_log_with_every_character(
 def test_a_takeover_without_a_log_goes_on_from_the_snapshot(
     runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT_INTERVAL", 0.05)
     session, generation_id = _ask(runtime, "prefilled-stalled", owned=True)
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()

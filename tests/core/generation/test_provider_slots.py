@@ -90,7 +90,7 @@ def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
     attempt = runtime.queue.claim_next()
     assert attempt is not None
     runtime.redis.delete(SLOTS)
-    runtime.upkeep.renew(attempt)
+    runtime.heartbeats.renew(attempt)
     assert runtime.redis.zcard(SLOTS) == 1
 
 

@@ -321,7 +321,7 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
 def test_an_owned_answer_is_kept_in_sql_while_it_is_written(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT_INTERVAL", 0.05)
     provider.go_on.clear()
     session, accepted = _ask(runtime, "paused", new_user(runtime.database))
     thread, _ = _start(runtime, accepted)

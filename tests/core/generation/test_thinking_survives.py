@@ -181,7 +181,7 @@ def test_a_log_that_is_lost_in_mid_thinking_is_begun_anew_with_all_of_it(
 def test_a_stop_after_redis_and_the_worker_are_lost_keeps_the_snapshots_thoughts(
     runtime: Runtime, clock: TurnableClock, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT_INTERVAL", 0.05)
     provider.go_on.clear()
     asked = ask(runtime, "thinks-slowly", owned=True)
     writer = asked.write()
