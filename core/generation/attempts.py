@@ -20,11 +20,11 @@ from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 MAX_ATTEMPTS = 3
 """Workers that may try; a generation that outlives none of them is not tried for ever."""
-ENTRY = timedelta(seconds=30)
+ENQUEUE_TIMEOUT = timedelta(seconds=30)
 """How long the front end may take from a generation's row to its place in the queue; then it has died."""
 QUEUE_TIMEOUT = timedelta(seconds=60)
 """How long a generation may wait while nobody else's turn comes either: then no worker is there."""
-OWNED_LOG = timedelta(hours=24)
+OWNED_LOG_TTL = timedelta(hours=24)
 
 
 class LeaseLost(Exception):
@@ -208,4 +208,4 @@ def matched(
 def keep_log_until(session: Session, now: datetime) -> datetime:
     """How long a log is kept: with an anonymous session's words, as long as the session; an owned session's
     words are in SQL, and its log is for readers who come back soon."""
-    return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG)
+    return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG_TTL)

@@ -7,13 +7,13 @@ from core.generation.tokens import TURN_OVERHEAD, estimate, size
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError, Turn
 
-CAUTION = 0.85
+SAFETY_FACTOR = 0.85
 """Of the bytes that a token is thought to have: half of all texts have fewer."""
-DENSEST = 1.0
+MIN_BYTES_PER_TOKEN = 1.0
 """Bytes that a token has at the least: digits, and what a tokenizer has no words for."""
-LONGEST_TOKEN = 16
+MAX_BYTES_PER_TOKEN = 16
 """Bytes that a token has at the most, in the middle of a whole conversation."""
-TRIES = 3
+MAX_TRIES = 3
 """Times that one model is asked with less and less of a conversation."""
 
 
@@ -34,7 +34,7 @@ class Window(NamedTuple):
         room = config.context_tokens - reserve
         if known is not None:
             room = min(room, _room(known, reserve))
-        return cls(max(0, room), bytes_per_token * CAUTION, reserve)
+        return cls(max(0, room), bytes_per_token * SAFETY_FACTOR, reserve)
 
     def tokens(self, text: str) -> int:
         """What a turn with this text takes."""
@@ -55,7 +55,9 @@ class Figures(NamedTuple):
     def of(cls, refusal: ProviderError, refused: Sequence[Turn]) -> "Figures":
         """None of those, if it says that it has counted fewer in the refused turns than any tokenizer does; and not
         those that no conversation and no model can have."""
-        if refusal.prompt_tokens and refusal.prompt_tokens * LONGEST_TOKEN < sum(size(turn.text) for turn in refused):
+        if refusal.prompt_tokens and refusal.prompt_tokens * MAX_BYTES_PER_TOKEN < sum(
+            size(turn.text) for turn in refused
+        ):
             return cls(None, None)
         named = (refusal.prompt_tokens, refusal.limit_tokens)
         return cls(*(count if count is not None and 0 < count <= LARGEST_COUNT else None for count in named))
@@ -86,7 +88,7 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
         room = min(room, _room(limit, window.reserve))
     elif last:
         room = 0
-    density = DENSEST if tokens is None or last else bytes_per_token(refused, tokens) * CAUTION
+    density = MIN_BYTES_PER_TOKEN if tokens is None or last else bytes_per_token(refused, tokens) * SAFETY_FACTOR
     narrow = Window(room, density, window.reserve)
     return narrow._replace(room=min(room, narrow.taken_by(refused) // 2))
 
@@ -155,7 +157,7 @@ class Fitting:
         self._promised = window
         self._label = label
         self._system_prompt = system_prompt
-        self._tries_left = TRIES - 1
+        self._tries_left = MAX_TRIES - 1
         self.window = window
         """What to ask with now."""
 

@@ -11,7 +11,7 @@ from core.generation.thinking import Thinking
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 
-LONGEST = 1_000_000
+MAX_ANSWER_LENGTH = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""
 
 
@@ -51,7 +51,7 @@ class Intake:
         if batch.ended or batch.finish_reason:
             text += self._overlap.flush()
         text = self._opening.feed(text)
-        room = LONGEST - self._length
+        room = MAX_ANSWER_LENGTH - self._length
         kept = text[:room]
         self._length += len(kept)
         self._wrote = self._wrote or not blank(kept)

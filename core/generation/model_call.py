@@ -18,10 +18,10 @@ from core.llm.providers.base import FinishReason, ProviderError
 
 logger = logging.getLogger(__name__)
 
-COALESCE = 0.002
+COALESCE_INTERVAL = 0.002
 """Seconds, for each answer that this process writes, over which text is gathered into one event: a lone reader sees
 each token as it comes, and many share what the process can do. The first token does not wait."""
-LONGEST_COALESCE = 0.04
+MAX_COALESCE_INTERVAL = 0.04
 
 
 class ModelCalls:
@@ -84,6 +84,6 @@ class ModelCalls:
                     return heard.finish_reason
                 heartbeat.tick()
                 if heard.thinking or heard.text:
-                    self._stopping.wait(min(COALESCE * len(self._live), LONGEST_COALESCE))
+                    self._stopping.wait(min(COALESCE_INTERVAL * len(self._live), MAX_COALESCE_INTERVAL))
         finally:
             reader.abort()

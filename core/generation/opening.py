@@ -6,7 +6,7 @@ read anything yet.
 
 from core.text.characters import blank
 
-LONGEST = 10_000
+MAX_LEADING_BLANKS = 10_000
 """Blanks before the first word; a model that says more of them has lost itself."""
 
 
@@ -22,7 +22,7 @@ class Opening:
     @property
     def too_long(self) -> bool:
         """Whether no word can be expected any more."""
-        return self._length > LONGEST
+        return self._length > MAX_LEADING_BLANKS
 
     def feed(self, text: str) -> str:
         """What of the text so far may be passed on."""

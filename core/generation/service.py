@@ -32,7 +32,7 @@ from core.errors import (
     SessionInvalid,
 )
 from core.generation import usage
-from core.generation.attempts import ENTRY, keep_log_until
+from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
@@ -43,10 +43,10 @@ from core.stores.database import Database
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.text.characters import one_line, storable
 
-ADMISSION = timedelta(seconds=3)
+ADMISSION_TIMEOUT = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
 that lives: what it asks of its stores on the way has less than a second each."""
-MAX_MESSAGE = 32 * 1024
+MAX_MESSAGE_BYTES = 32 * 1024
 """Bytes of UTF-8 in one message."""
 TITLE = 60
 """Characters of a first message that become the session's title."""
@@ -123,7 +123,7 @@ class GenerationService:
             state=GenerationState.QUEUED,
             attempt=0,
             stop_requested=False,
-            lease_until=now + ENTRY,
+            lease_until=now + ENQUEUE_TIMEOUT,
             created_at=now,
         )
         with self._database.reading() as db:
@@ -227,7 +227,7 @@ class GenerationService:
             live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
         if live is None:
             return
-        if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION:
+        if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION_TIMEOUT:
             raise GenerationInProgress
         self.withdraw(live.id)
 
@@ -240,7 +240,7 @@ class GenerationService:
         with self._database.reading() as db:
             states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
             known = dict(db.execute(states).all())
-        inserted = self._clock.now() - ADMISSION
+        inserted = self._clock.now() - ADMISSION_TIMEOUT
         dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
         for generation_id in dead:
             self._limits.release(owner, generation_id)
@@ -306,8 +306,10 @@ def _never_begun(generation: Generation) -> bool:
 def check_size(message: str) -> None:
     """Raise MessageTooLarge when a message is longer than is taken."""
     size = len(message.encode())
-    if size > MAX_MESSAGE:
-        raise MessageTooLarge(f"The message has {size} bytes; at most {MAX_MESSAGE} are taken.", field="message")
+    if size > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(
+            f"The message has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken.", field="message"
+        )
 
 
 def _title(message: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from core.conversation.message import whole_seconds
 
-LONGEST = 200_000
+MAX_THINKING_LENGTH = 200_000
 """Characters of thinking that are kept and told; what a model thinks beyond is only a sign that it lives."""
 
 
@@ -26,7 +26,7 @@ class Thinking:
     @property
     def room(self) -> int:
         """Characters that may be added."""
-        return LONGEST if self.stale else LONGEST - len(self.text)
+        return MAX_THINKING_LENGTH if self.stale else MAX_THINKING_LENGTH - len(self.text)
 
     @property
     def milliseconds(self) -> int:

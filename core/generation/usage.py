@@ -15,8 +15,8 @@ BYTES_PER_TOKEN = 4
 """About what English has. Budgets need a fair guess, where core/generation/history.py needs a cautious one."""
 
 
-MOST_TOKENS_A_BYTE = 4
-LARGEST_TEMPLATE = 4000
+MAX_TOKENS_PER_BYTE = 4
+MAX_TEMPLATE_TOKENS = 4000
 """Tokens that a server may add to what it is sent: some have system prompts of their own."""
 
 
@@ -46,7 +46,7 @@ def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
 
 def prompt_is_credible(reported: int, estimated: int) -> bool:
     """Whether a provider can have counted so many tokens in a prompt: some report none at all, or absurd numbers."""
-    return 0 < reported <= MOST_TOKENS_A_BYTE * BYTES_PER_TOKEN * estimated + LARGEST_TEMPLATE
+    return 0 < reported <= MAX_TOKENS_PER_BYTE * BYTES_PER_TOKEN * estimated + MAX_TEMPLATE_TOKENS
 
 
 def credible(reported: Usage, estimated: Usage) -> Usage:

@@ -28,9 +28,9 @@ from core.stores.tables import GenerationState
 
 logger = logging.getLogger(__name__)
 
-SLOT_PATIENCE = 30.0
+SLOT_TIMEOUT = 30.0
 """Seconds to wait for a slot of a model that is to answer in another's place."""
-END_PATIENCE = 30.0
+FINALIZE_TIMEOUT = 30.0
 """Seconds for which a finished answer waits for the database to take its end."""
 
 
@@ -97,13 +97,13 @@ class Writer:
 
     def _end(self, attempt: Attempt, end: Outcome) -> None:
         """A database that is only restarted costs nobody an answer that is written."""
-        patience = time.monotonic() + END_PATIENCE
+        deadline = time.monotonic() + FINALIZE_TIMEOUT
         while True:
             try:
                 self._finalizer.finalize(attempt, end)
                 return
             except Unavailable:
-                if time.monotonic() > patience:
+                if time.monotonic() > deadline:
                     raise
             time.sleep(STOP_POLL_INTERVAL)
 
@@ -182,9 +182,9 @@ class Writer:
 
     def _wait_for_slot(self, attempt: Attempt, model: str, heartbeat: Heartbeat) -> bool:
         """Whether one of the model's slots has been got; of the first one's, the attempt has come with it."""
-        patience = time.monotonic() + SLOT_PATIENCE
+        deadline = time.monotonic() + SLOT_TIMEOUT
         while not self._slots.move(attempt, model):
-            if time.monotonic() > patience:
+            if time.monotonic() > deadline:
                 return False
             heartbeat.tick()
             self.stopping.wait(STOP_POLL_INTERVAL)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.conversation.message import Message
-from core.generation.context_window import CAUTION, TRIES, Fitting, TooLong, Window, narrowed, too_long
+from core.generation.context_window import MAX_TRIES, SAFETY_FACTOR, Fitting, TooLong, Window, narrowed, too_long
 from core.generation.history import fit
 from core.generation.tokens import estimate
 from core.llm.catalog import ModelConfig
@@ -59,7 +59,7 @@ def test_a_refusal_that_names_figures_says_how_much_less_will_do() -> None:
     assert narrow.room * narrow.bytes_per_token == pytest.approx(6308 / 2, rel=0.1)
     narrow = narrowed(WINDOW, LONG, _refusal(6400, 1000), last=False)
     assert narrow.room == 900
-    assert narrow.bytes_per_token == pytest.approx(CAUTION, rel=0.1)
+    assert narrow.bytes_per_token == pytest.approx(SAFETY_FACTOR, rel=0.1)
 
 
 def test_without_figures_half_of_it_and_no_more_than_surely_fits_is_sent() -> None:
@@ -104,7 +104,7 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
     ]
     asked = [*messages, Message("id", "user", "Hello?", None, "complete", "")][::-1]
     fitting = Fitting(Window(context * promised, 3.0, 20), "M", "Be kind.")
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         prompt = fit(fitting.window, "Be kind.", asked)
         assert prompt is not None
         count = really(prompt.turns)
@@ -115,7 +115,7 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
 
 def test_a_model_is_not_asked_for_ever() -> None:
     fitting = Fitting(WINDOW, "M", "Be kind.")
-    for _ in range(TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         fitting.refused(LONG, _refusal(), least=False)
     with pytest.raises(TooLong, match="too-long"):
         fitting.refused(LONG, _refusal(), least=False)

@@ -12,7 +12,7 @@ from core.generation.chunk_reader import Batch
 from core.generation.deadlines import MAX_REQUEST_TIME, Deadlines
 from core.generation.failure import Wordless
 from core.generation.intake import Heard, Intake
-from core.generation.opening import LONGEST as LONGEST_BLANKS
+from core.generation.opening import MAX_LEADING_BLANKS
 from core.generation.thinking import Thinking
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
@@ -152,17 +152,17 @@ def test_an_answer_and_its_thinking_have_a_length_exactly() -> None:
     thoughts = Thinking()
     one = _intake(thoughts=thoughts)
     for _ in range(3):
-        thoughts.add(one.take(Batch(thinking="🤔" * (thinking.LONGEST // 2 - 1), alive=True), 1).thinking)
-    assert thoughts.text == "🤔" * thinking.LONGEST
+        thoughts.add(one.take(Batch(thinking="🤔" * (thinking.MAX_THINKING_LENGTH // 2 - 1), alive=True), 1).thinking)
+    assert thoughts.text == "🤔" * thinking.MAX_THINKING_LENGTH
     assert one.take(Batch(thinking="more", alive=True), BETWEEN).error is None
     assert one.take(Batch(), 2 * BETWEEN - 1).error is None, "what is not kept is a sign of life"
-    assert one.take(Batch("x" * (intake.LONGEST - 1)), 2 * BETWEEN).finish_reason is None
+    assert one.take(Batch("x" * (intake.MAX_ANSWER_LENGTH - 1)), 2 * BETWEEN).finish_reason is None
     last = one.take(Batch("yz"), 2 * BETWEEN)
     assert (last.text, last.finish_reason) == ("y", "length")
 
 
 def test_blanks_without_end_are_no_answer() -> None:
-    batches = ((number / 100, Batch("\n" * 100, alive=True)) for number in range(LONGEST_BLANKS))
+    batches = ((number / 100, Batch("\n" * 100, alive=True)) for number in range(MAX_LEADING_BLANKS))
     *_, last = _hear(_intake(), batches)
     assert isinstance(last.error, Wordless)
 

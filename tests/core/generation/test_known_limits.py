@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from core.generation.context_window import Figures, Window
-from core.generation.known_limits import KEPT, KnownLimits
+from core.generation.known_limits import KNOWN_LIMIT_TTL, KnownLimits
 from core.llm.catalog import ModelConfig
 
 
@@ -37,7 +37,7 @@ def test_figures_that_show_what_was_too_long_are_kept(
 
 def test_for_a_day_or_until_more_is_taken(known: KnownLimits, redis: Redis) -> None:
     known.learn("m", Figures(5000, 4096))
-    assert 0 < redis.ttl("sb:token-limit:m") <= KEPT
+    assert 0 < redis.ttl("sb:token-limit:m") <= KNOWN_LIMIT_TTL
     known.took("m", 4096)
     assert known.of("m") == 4096
     known.took("m", 4097)

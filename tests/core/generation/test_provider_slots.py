@@ -95,7 +95,7 @@ def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
 
 
 def test_a_model_that_is_only_busy_does_not_rest(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.generation.writer.SLOT_PATIENCE", 0)
+    monkeypatch.setattr("core.generation.writer.SLOT_TIMEOUT", 0)
     runtime.slots.take("one-at-a-time", "somebody else")
     session = _ask(runtime, "falls-back-to-busy")
     runtime.generations.accept(session, "Why?")

@@ -13,8 +13,8 @@ from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import Event, keys
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
-from core.generation.attempts import ENTRY
-from core.generation.service import ADMISSION, Accepted
+from core.generation.attempts import ENQUEUE_TIMEOUT
+from core.generation.service import ADMISSION_TIMEOUT, Accepted
 from core.llm.providers import (
     openai_compatible,  # noqa: F401  half a second that no first token should wait for
 )
@@ -333,7 +333,7 @@ def test_a_question_whose_front_end_died_does_not_block_its_session_for_long(
         parts.generations.accept(session, "Why?")
     with pytest.raises(GenerationInProgress):
         parts.generations.accept(session, "Why?")
-    clock.turn(ENTRY + timedelta(seconds=1))
+    clock.turn(ENQUEUE_TIMEOUT + timedelta(seconds=1))
     assert parts.writer.run() is None
     assert parts.reaper.reap().ended == 1
     parts.generations.accept(session, "Why?")
@@ -383,7 +383,7 @@ def test_what_a_front_end_has_left_halfway_is_taken_back_for_the_next_question(
     parts = Runtime(settings, clock=clock)
     session = _owned(parts, owned)
     _die_on_the_way(parts, session, "Lost?", uuid7())
-    clock.turn(ADMISSION + timedelta(seconds=1))
+    clock.turn(ADMISSION_TIMEOUT + timedelta(seconds=1))
     parts.generations.accept(session, "Why?", uuid7())
     parts.writer.run()
     assert _questions(parts, session) == ["Why?"]

@@ -136,7 +136,7 @@ def test_it_has_a_bound_and_what_is_beyond_is_only_a_sign_of_life(
     def mumbles(handler: Handler) -> None:
         handler.begin()
         for _ in range(12):
-            handler.think("🤔" * (thinking.LONGEST // 10))
+            handler.think("🤔" * (thinking.MAX_THINKING_LENGTH // 10))
         handler.chunk(ANSWER)
         handler.conclude()
 
@@ -146,7 +146,7 @@ def test_it_has_a_bound_and_what_is_beyond_is_only_a_sign_of_life(
     asked = ask(parts, "thinks", owned=True)
     parts.writer.run()
     message = asked.message()
-    assert (message.text, message.thinking) == (ANSWER, "🤔" * thinking.LONGEST)
+    assert (message.text, message.thinking) == (ANSWER, "🤔" * thinking.MAX_THINKING_LENGTH)
     assert len(message.encode()) <= message.size()
     parts.close()
     server.stop()

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from core.generation.token_size import STEP, USUAL, TokenSizes
+from core.generation.token_size import DEFAULT_BYTES_PER_TOKEN, MAX_STEP, TokenSizes
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
@@ -262,7 +262,9 @@ def test_what_a_token_is_is_learned_from_answers_and_from_refusals(
     sizes = TokenSizes(runtime.redis)
     dense, wordy = Chat(runtime, servers, "small"), Chat(runtime, servers, "words")
     dense.ask(PASTE)
-    assert USUAL / STEP - 0.001 <= sizes.of("small") < USUAL, "one text changes little"
+    assert DEFAULT_BYTES_PER_TOKEN / MAX_STEP - 0.001 <= sizes.of("small") < DEFAULT_BYTES_PER_TOKEN, (
+        "one text changes little"
+    )
     for _ in range(40):
         dense.ask("9" * 200)
     for _ in range(30):

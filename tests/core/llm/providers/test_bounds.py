@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.generation.chunk_reader import MAX_BUFFERED, ChunkReader
-from core.generation.intake import LONGEST
+from core.generation.intake import MAX_ANSWER_LENGTH
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
@@ -132,13 +132,13 @@ MANNERS = {
         handler.head(),
         handler.say(b"".join(_answer(handler)).replace(b"\n\n", b"\n\r\n")),
     )[0],
-    "as long as may be": _chunk_of(LONGEST),
-    "one too many": _chunk_of(LONGEST + 1),
-    "three million": _chunk_of(3 * LONGEST),
-    "wide": _chunk_of(LONGEST + 1, "你"),
+    "as long as may be": _chunk_of(MAX_ANSWER_LENGTH),
+    "one too many": _chunk_of(MAX_ANSWER_LENGTH + 1),
+    "three million": _chunk_of(3 * MAX_ANSWER_LENGTH),
+    "wide": _chunk_of(MAX_ANSWER_LENGTH + 1, "你"),
     "in two": lambda handler: (
         handler.begin(),
-        handler.chunk("a" * (LONGEST - 10)),
+        handler.chunk("a" * (MAX_ANSWER_LENGTH - 10)),
         handler.chunk("b" * 20),
         handler.conclude(),
     )[0],
@@ -214,7 +214,7 @@ def test_what_is_only_unusual_is_read(server: ProviderServer, protocol: str, mod
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_large_chunk_waits_in_parts(server: ProviderServer, protocol: str) -> None:
     texts, error = _heard(_reader(server, protocol, "three million"))
-    assert (sum(map(len, texts)), error) == (3 * LONGEST, None)
+    assert (sum(map(len, texts)), error) == (3 * MAX_ANSWER_LENGTH, None)
     assert max(map(len, texts)) <= MAX_BUFFERED
 
 
@@ -230,11 +230,11 @@ def test_a_large_chunk_that_nobody_takes_is_left(server: ProviderServer, protoco
 @pytest.mark.parametrize(
     ("model", "length", "reason"),
     [
-        ("as long as may be", LONGEST, "stop"),
-        ("one too many", LONGEST, "length"),
-        ("three million", LONGEST, "length"),
-        ("wide", LONGEST, "length"),
-        ("in two", LONGEST, "length"),
+        ("as long as may be", MAX_ANSWER_LENGTH, "stop"),
+        ("one too many", MAX_ANSWER_LENGTH, "length"),
+        ("three million", MAX_ANSWER_LENGTH, "length"),
+        ("wide", MAX_ANSWER_LENGTH, "length"),
+        ("in two", MAX_ANSWER_LENGTH, "length"),
         ("a chunk", 0, "provider-failed"),
     ],
 )
