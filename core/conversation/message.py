@@ -47,7 +47,7 @@ class Message:
         return cls(**json.loads(stored))
 
     @classmethod
-    def of(cls, row: tables.Message) -> "Message":
+    def from_row(cls, row: tables.Message) -> "Message":
         """The message in a row."""
         return cls(
             str(row.id),

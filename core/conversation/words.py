@@ -112,7 +112,7 @@ class WordsInSql:
         place = None if before is None else self._place(before)
         chunk = 1
         while rows := self._read(before=place, limit=chunk):
-            yield from map(Message.of, rows)
+            yield from map(Message.from_row, rows)
             place, chunk = (rows[-1].created_at, rows[-1].id), min(2 * chunk, CHUNK)
 
     def oldest_first(self) -> Iterator[Message]:
@@ -120,7 +120,7 @@ class WordsInSql:
         newest = self._read(limit=1)
         place = None
         while newest and (rows := self._read(after=place, until=(newest[0].created_at, newest[0].id))):
-            yield from map(Message.of, rows)
+            yield from map(Message.from_row, rows)
             place = (rows[-1].created_at, rows[-1].id)
 
     def _place(self, message_id: UUID) -> "Place":

@@ -109,9 +109,9 @@ class Attempts:
                 )
                 .returning(Generation.attempt)
             ).one_or_none()
-            return None if row is None else self.of(db.get_one(Generation, generation_id), db)
+            return None if row is None else self.from_row(db.get_one(Generation, generation_id), db)
 
-    def of(self, row: Generation, db_session: DatabaseSession) -> Attempt:
+    def from_row(self, row: Generation, db_session: DatabaseSession) -> Attempt:
         """The attempt that a row is at."""
         session = db_session.get_one(Session, row.session_id)
         return Attempt(

@@ -28,7 +28,7 @@ class Window(NamedTuple):
     """Tokens of the context that are set aside for what the model thinks and answers."""
 
     @classmethod
-    def of(cls, config: ModelConfig, bytes_per_token: float, known: int | None = None) -> "Window":
+    def for_model(cls, config: ModelConfig, bytes_per_token: float, known: int | None = None) -> "Window":
         """What a model's table promises, or its server has named: the context that is `known` to be smaller."""
         reserve = config.max_tokens + (config.thinking_budget or 0)
         room = config.context_tokens - reserve
@@ -52,7 +52,7 @@ class Figures(NamedTuple):
     limit: int | None
 
     @classmethod
-    def of(cls, refusal: ProviderError, refused: Sequence[Turn]) -> "Figures":
+    def from_refusal(cls, refusal: ProviderError, refused: Sequence[Turn]) -> "Figures":
         """None of those, if it says that it has counted fewer in the refused turns than any tokenizer does; and not
         those that no conversation and no model can have."""
         if refusal.prompt_tokens and refusal.prompt_tokens * MAX_BYTES_PER_TOKEN < sum(
@@ -82,7 +82,7 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     always fits if the model's table is right. If it isn't, nobody knows what the server takes; so that the
     conversation can go on all the same, the `last` try has no room for anything but what must be sent.
     """
-    tokens, limit = Figures.of(refusal, refused)
+    tokens, limit = Figures.from_refusal(refusal, refused)
     room = window.room
     if limit is not None:
         room = min(room, _room(limit, window.reserve))
@@ -130,7 +130,7 @@ def too_long(
 ) -> TooLong:
     """Why the model is not asked again. `window`: as the model's table has it; `least`: whether the refused turns are
     the system prompt, the question and no more than there must be of the answer."""
-    counted, named = Figures.of(refusal, refused)
+    counted, named = Figures.from_refusal(refusal, refused)
     guess = window.taken_by(refused)
     tokens = guess if counted is None else counted
     limit = window.room if named is None else named

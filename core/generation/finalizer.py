@@ -102,7 +102,7 @@ class Finalizer:
             row = db.get(Generation, generation_id)
             if row is None:
                 return False
-            attempt = self._attempts.of(row, db)
+            attempt = self._attempts.from_row(row, db)
         if row.attempt == 0:
             attempt.number = 1
             return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
@@ -120,7 +120,7 @@ class Finalizer:
             row = db.get(Generation, generation_id)
             if row is None or row.untold is None:
                 return
-            attempt = self._attempts.of(row, db)
+            attempt = self._attempts.from_row(row, db)
         attempt.go_on_from(self._transcript.written(attempt.session_id, generation_id))
         attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
         state = GenerationState(row.state)

@@ -19,7 +19,7 @@ class KnownLimits:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def of(self, model: str) -> int | None:
+    def for_model(self, model: str) -> int | None:
         """What its server has named."""
         try:
             known = int(str(self._redis.get(_key(model))))
@@ -36,7 +36,7 @@ class KnownLimits:
 
     def took(self, model: str, prompt_tokens: int) -> None:
         """The server has answered a prompt of so many."""
-        known = self.of(model)
+        known = self.for_model(model)
         if known is not None and prompt_tokens > known:
             with suppress(RedisError):
                 self._redis.delete(_key(model))

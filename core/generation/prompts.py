@@ -46,7 +46,7 @@ class Prompts:
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
         config = self._pool.config(model)
-        window = Window.of(config, self.token_sizes.of(model), self.known_limits.of(model))
+        window = Window.for_model(config, self.token_sizes.for_model(model), self.known_limits.for_model(model))
         return Fitting(window, config.label, self._pool.system_prompt)
 
     def form(self, model: str) -> Form:
@@ -145,7 +145,7 @@ class Asking:
         return self._prompt.question != before.question
 
     def _narrow(self, refusal: ProviderError) -> None:
-        self._prompts.known_limits.learn(self._model, Figures.of(refusal, self.turns))
+        self._prompts.known_limits.learn(self._model, Figures.from_refusal(refusal, self.turns))
         if self._prompt.least and refusal.prompt_tokens:  # else it is asked again, and counts again
             self._learn(refusal.prompt_tokens)
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)

@@ -38,7 +38,7 @@ class TokenSizes:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def of(self, model: str) -> float:
+    def for_model(self, model: str) -> float:
         """Bytes of a token, in the middle."""
         try:
             known = float(str(self._redis.get(_key(model))))
@@ -55,7 +55,7 @@ class TokenSizes:
         if prompt_tokens < 1 or window.taken_by(turns) * MIN_WINDOW_SHARE < window.room:
             return
         # Of two workers that learn at once, one may be forgotten.
-        known = moved(self.of(model), bytes_per_token(turns, prompt_tokens))
+        known = moved(self.for_model(model), bytes_per_token(turns, prompt_tokens))
         with suppress(RedisError):
             self._redis.set(_key(model), f"{known:.4f}", ex=TOKEN_SIZE_TTL)
 

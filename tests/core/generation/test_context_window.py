@@ -43,9 +43,9 @@ def test_an_estimate_takes_linear_time(unit: str) -> None:
 
 
 def test_the_room_is_what_answer_and_thinking_leave_of_the_context() -> None:
-    assert Window.of(_config(context_tokens=600, max_tokens=100), 3.0).room == 500
-    assert Window.of(_config(context_tokens=600, max_tokens=100, thinking_budget=200), 3.0).room == 300
-    assert Window.of(_config(context_tokens=600, max_tokens=599, thinking_budget=9000), 3.0).room == 0
+    assert Window.for_model(_config(context_tokens=600, max_tokens=100), 3.0).room == 500
+    assert Window.for_model(_config(context_tokens=600, max_tokens=100, thinking_budget=200), 3.0).room == 300
+    assert Window.for_model(_config(context_tokens=600, max_tokens=599, thinking_budget=9000), 3.0).room == 0
 
 
 LONG = [Turn("system", "Be kind."), *(Turn("user" if n % 2 == 0 else "assistant", "9" * 300) for n in range(21))]

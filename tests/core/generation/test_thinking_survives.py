@@ -201,7 +201,7 @@ def test_a_stop_after_redis_and_the_worker_are_lost_keeps_the_snapshots_thoughts
 
 def _as_it_is(asked: Asked) -> Any:
     with asked.runtime.database.reading() as db:
-        return asked.runtime.attempts.of(asked.row(), db)
+        return asked.runtime.attempts.from_row(asked.row(), db)
 
 
 def test_another_model_thinks_anew(runtime: Runtime) -> None:

@@ -42,14 +42,14 @@ def test_whoever_asks_a_third_of_the_questions_changes_little_for_the_others(odd
 
 def test_it_is_learned_and_shared(redis: Redis, valkey: Valkey) -> None:
     sizes, elsewhere = TokenSizes(redis), TokenSizes(valkey.client())
-    assert sizes.of("m") == DEFAULT_BYTES_PER_TOKEN
+    assert sizes.for_model("m") == DEFAULT_BYTES_PER_TOKEN
     for _ in range(100):
         sizes.learn("m", WINDOW, DIGITS, 1005)
-    assert elsewhere.of("m") == pytest.approx(1.0, rel=0.05)
-    assert elsewhere.of("other") == DEFAULT_BYTES_PER_TOKEN
+    assert elsewhere.for_model("m") == pytest.approx(1.0, rel=0.05)
+    assert elsewhere.for_model("other") == DEFAULT_BYTES_PER_TOKEN
     for _ in range(100):
         elsewhere.learn("m", WINDOW, PROSE, 255)
-    assert sizes.of("m") == pytest.approx(4.0, rel=0.05)
+    assert sizes.for_model("m") == pytest.approx(4.0, rel=0.05)
     assert 0 < redis.ttl("sb:bytes-per-token:m") <= TOKEN_SIZE_TTL
 
 
@@ -70,11 +70,11 @@ def test_a_short_conversation_is_no_lesson(redis: Redis) -> None:
 )
 def test_nothing_that_is_reported_makes_a_context_vanish(valkey: Valkey, turns: list[Turn], count: int) -> None:
     sizes = TokenSizes(valkey.client())
-    before = sizes.of("odd")
+    before = sizes.for_model("odd")
     sizes.learn("odd", Window(1, 3.0), turns, count)
     assert (
         max(MIN_BYTES_PER_TOKEN, before / MAX_STEP) - 0.001
-        <= sizes.of("odd")
+        <= sizes.for_model("odd")
         <= min(MAX_BYTES_PER_TOKEN, before * MAX_STEP) + 0.001
     )
 
@@ -83,13 +83,13 @@ def test_nothing_that_is_reported_makes_a_context_vanish(valkey: Valkey, turns: 
 def test_what_else_may_lie_there_does_no_harm(redis: Redis, stored: str) -> None:
     redis.set("sb:bytes-per-token:m", stored)
     sizes = TokenSizes(redis)
-    assert MIN_BYTES_PER_TOKEN <= sizes.of("m") <= MAX_BYTES_PER_TOKEN
+    assert MIN_BYTES_PER_TOKEN <= sizes.for_model("m") <= MAX_BYTES_PER_TOKEN
     sizes.learn("m", WINDOW, DIGITS, 1005)
-    assert MIN_BYTES_PER_TOKEN <= sizes.of("m") <= MAX_BYTES_PER_TOKEN
+    assert MIN_BYTES_PER_TOKEN <= sizes.for_model("m") <= MAX_BYTES_PER_TOKEN
 
 
 def test_without_redis_it_is_the_usual_one(own_valkey: Valkey) -> None:
     sizes = TokenSizes(own_valkey.client())
     own_valkey.stop()
-    assert sizes.of("m") == DEFAULT_BYTES_PER_TOKEN
+    assert sizes.for_model("m") == DEFAULT_BYTES_PER_TOKEN
     sizes.learn("m", WINDOW, DIGITS, 1005)
