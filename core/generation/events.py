@@ -14,8 +14,8 @@ from core.stores.tables import GenerationState, Session
 
 
 class GenerationEvents:
-    """The events of attempts. All methods raise Fenced when a newer attempt writes, and LeaseLost when the session or the
-    row is no longer the attempt's."""
+    """The events of attempts. All methods raise Fenced when a newer attempt writes, and LeaseLost when the session or
+    the row is no longer the attempt's."""
 
     def __init__(
         self, database: Database, attempts: Attempts, log: EventLog, transcript: Transcript, clock: Clock

@@ -152,7 +152,7 @@ class FairQueue:
     def _notify_waiting(self) -> None:
         """The queue has moved: those who wait have reason to go on waiting, and are told, once in a while."""
         try:
-            if self.first() is None or not self._redis.set("sb:queue", 1, nx=True, px=NOTIFY_INTERVAL):
+            if self.first() is None or not self._redis.set("sb:line", 1, nx=True, px=NOTIFY_INTERVAL):
                 return
             now = self._clock.now()
             with self._database.writing() as db:
