@@ -118,20 +118,22 @@ class Finalizer:
         """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
-            if row is None or row.untold is None:
+            if row is None or row.unpublished is None:
                 return
             attempt = self._attempts.from_row(row, db)
         attempt.go_on_from(self._transcript.written(attempt.session_id, generation_id))
         attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
         state = GenerationState(row.state)
-        answer = self._answer(attempt, state, row.untold, rendered=rendered and attempt.anonymous)
-        self._publish(attempt, state, row.untold, answer)
+        answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
+        self._publish(attempt, state, row.unpublished, answer)
 
     def publish_pending(self, session_id: UUID) -> None:
         """Tell of all such ends of a session, before its next answer begins."""
         with self._database.reading() as db:
-            untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
-            ids = db.scalars(untold).all()
+            unpublished = select(Generation.id).where(
+                Generation.session_id == session_id, Generation.unpublished.is_not(None)
+            )
+            ids = db.scalars(unpublished).all()
         for generation_id in ids:
             self.publish(generation_id)
 
@@ -149,7 +151,7 @@ class Finalizer:
                 attempt=attempt.number,
                 finished_at=self._clock.now(),
                 finish_reason=outcome.finish_reason and outcome.finish_reason[:64],
-                untold=told,
+                unpublished=told,
                 **attempt.usage._asdict(),
             )
             if not ended:
@@ -185,7 +187,7 @@ class Finalizer:
             with self._database.writing() as db:
                 if RETRACTS in data:
                     self._take_back(UUID(data[RETRACTS]), attempt.session_id, db)
-                db.execute(done.values(untold=None, settled_tokens=settled))
+                db.execute(done.values(unpublished=None, settled_tokens=settled))
 
     def _take_back(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.take_back(question_id, session_id, db_session):

@@ -54,7 +54,7 @@ class Reaper:
     def reap(self) -> Reaped:
         """Hand on what has lapsed, end what has been tried often enough or nobody picked up, tell of ends that came
         while Redis was away, and remove what could not be removed then."""
-        lapsed, untold = self._find(self._attempts.lease)
+        lapsed, unpublished = self._find(self._attempts.lease)
         waiting = self._queue.waiting()
         handed_off = []
         ended = 0
@@ -63,11 +63,11 @@ class Reaper:
                 handed_off.append(generation_id)
             else:
                 ended += self._end(generation_id)
-        for generation_id in untold:
+        for generation_id in unpublished:
             self._finalizer.publish(generation_id, rendered=True)
         self._removals.drain()
         self._queue.publish_positions()
-        return Reaped(tuple(handed_off), tuple(waiting), ended, len(untold))
+        return Reaped(tuple(handed_off), tuple(waiting), ended, len(unpublished))
 
     def _find(self, lease: timedelta) -> tuple[list[UUID], list[UUID]]:
         now = self._clock.now()
@@ -76,8 +76,10 @@ class Reaper:
             lapsed = (
                 select(Generation.id).where(IS_LIVE, Generation.lease_until < now).with_for_update(skip_locked=True)
             )
-            untold = select(Generation.id).where(Generation.untold.is_not(None), Generation.finished_at < now - lease)
-            return list(db.scalars(lapsed.limit(BATCH))), list(db.scalars(untold.limit(BATCH)))
+            unpublished = select(Generation.id).where(
+                Generation.unpublished.is_not(None), Generation.finished_at < now - lease
+            )
+            return list(db.scalars(lapsed.limit(BATCH))), list(db.scalars(unpublished.limit(BATCH)))
 
     def _end(self, generation_id: UUID) -> bool:
         lapsed = Generation.lease_until < self._clock.now()

@@ -107,7 +107,7 @@ class Invariants:
 
     def _untold(self) -> Iterator[str]:
         until = self._clock.now() - self._settings.lease - self._settings.reap_every - SLACK
-        return self._generations(Generation.untold.is_not(None), Generation.finished_at < until)
+        return self._generations(Generation.unpublished.is_not(None), Generation.finished_at < until)
 
     def _generations(self, *conditions: ColumnElement[bool]) -> Iterator[str]:
         with self._database.reading() as db:
@@ -120,7 +120,7 @@ class Invariants:
         return self._generations(
             Generation.id.in_(recent),
             Generation.state.in_(TERMINAL),
-            Generation.untold.is_(None),
+            Generation.unpublished.is_(None),
             or_(
                 Generation.settled_tokens.is_distinct_from(used),
                 Generation.reasoning_tokens > Generation.completion_tokens,
@@ -141,7 +141,7 @@ class Invariants:
                             or_(
                                 IS_LIVE,
                                 Generation.finished_at >= healed,
-                                Generation.untold.is_not(None),
+                                Generation.unpublished.is_not(None),
                             ),
                         )
                     )
@@ -165,7 +165,7 @@ class Invariants:
         with self._database.reading() as db:
             rows = db.execute(
                 select(Generation.session_id, Generation.id)
-                .where(Generation.state.in_(TERMINAL), Generation.untold.is_(None))
+                .where(Generation.state.in_(TERMINAL), Generation.unpublished.is_(None))
                 .order_by(Generation.id.desc())
                 .limit(RECENT)
             ).all()

@@ -67,8 +67,10 @@ class Claims:
             )
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
-            untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
-            if db.scalar(untold.limit(1)) is not None:
+            unpublished = select(Generation.id).where(
+                Generation.session_id == session_id, Generation.unpublished.is_not(None)
+            )
+            if db.scalar(unpublished.limit(1)) is not None:
                 raise _WordsBehind(None)
             if newest is not None and newest.id != told and not _complete(messages, newest.id):
                 raise _WordsBehind(newest.id)

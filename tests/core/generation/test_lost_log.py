@@ -170,7 +170,7 @@ def test_an_end_that_is_told_late_does_not_disturb_the_next_answer(runtime: Runt
     session, first = _ask(runtime, "good", owned=False)
     runtime.writer.run()
     with runtime.database.writing() as db:
-        db.get_one(Generation, first).untold = {"length": 0}
+        db.get_one(Generation, first).unpublished = {"length": 0}
     log = _events(runtime, session)
     runtime.redis.hdel(keys(session.id)[1], "generation")  # as if the first had never been told
     runtime.generations.accept(session, "And?")

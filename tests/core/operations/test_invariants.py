@@ -134,7 +134,7 @@ def test_a_log_that_redis_has_lost_breaks_nothing(runtime: Runtime) -> None:
 
 def test_an_end_that_nobody_has_told(runtime: Runtime, clock: TurnableClock) -> None:
     _, generation_id = _answered(runtime)
-    _set(runtime, generation_id, untold={"length": 1})
+    _set(runtime, generation_id, unpublished={"length": 1})
     clock.turn(timedelta(seconds=15))
     assert _broken(runtime) == {}
     clock.turn(timedelta(seconds=2))
