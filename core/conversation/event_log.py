@@ -23,11 +23,11 @@ from core.conversation.event_log_scripts import APPEND, REQUEST_STOP, RESET, TAK
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
-MARGIN = timedelta(minutes=2)
+TTL_MARGIN = timedelta(minutes=2)
 """How much longer than its session a log lives: the sweep removes it, this is for when no sweep runs."""
-PAGE = 500
+PAGE_SIZE = 500
 """Events read at once."""
-LAST = 2**31
+TERMINAL_SEQ = 2**31
 """The sequence number of every generation's terminal event, so that the log takes one."""
 
 
@@ -187,7 +187,7 @@ class EventLog:
                     channel(session_id),
                     _new_epoch(),
                     MAX_EVENTS,
-                    _milliseconds(expires_at + MARGIN),
+                    _milliseconds(expires_at + TTL_MARGIN),
                     role,
                     str(producer.generation_id) if producer else "",
                     producer.attempt if producer else 0,
@@ -222,8 +222,8 @@ class EventLog:
         self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
-        expires = _milliseconds(expires_at + MARGIN)
-        arguments: list[str | int] = [str(generation_id), attempt, answer, _new_epoch(), expires, LAST]
+        expires = _milliseconds(expires_at + TTL_MARGIN)
+        arguments: list[str | int] = [str(generation_id), attempt, answer, _new_epoch(), expires, TERMINAL_SEQ]
         _check(cast("int", self._reset(keys=keys(session_id), args=arguments)))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
@@ -234,7 +234,7 @@ class EventLog:
         """Whether the generation's worker is to stop."""
         return self._redis.hget(keys(session_id).meta, "stop") == str(generation_id)
 
-    def read(self, session_id: UUID, after: int, limit: int = PAGE) -> Page:
+    def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`."""
         log, meta, *_ = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
@@ -257,7 +257,7 @@ class EventLog:
 
     def touch(self, session_id: UUID, expires_at: datetime) -> None:
         """Let the log live as long as its session, which has been extended."""
-        self._touch(keys=keys(session_id), args=[_milliseconds(expires_at + MARGIN)])
+        self._touch(keys=keys(session_id), args=[_milliseconds(expires_at + TTL_MARGIN)])
 
     def close(self, session_id: UUID, reason: str) -> None:
         """The session is over: tell its readers, and forget the log and the words."""

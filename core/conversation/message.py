@@ -8,7 +8,7 @@ from core.clock import rfc3339
 from core.stores import tables
 from core.text.characters import storable
 
-OVERHEAD = 900
+MESSAGE_OVERHEAD = 900
 """Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
 
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
@@ -74,7 +74,7 @@ class Message:
     def size(self) -> int:
         """About how many bytes `encode` makes, without doing it: escapes are not counted, of which a text of control
         characters alone has six bytes each, and characters beyond ASCII count as four."""
-        return OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
+        return MESSAGE_OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
 
 
 def whole_seconds(thinking: str, milliseconds: int) -> int | None:

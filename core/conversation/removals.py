@@ -25,7 +25,7 @@ from core.stores.tables import Removal, Session
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH_SIZE = 500
 """Removals that one round trip to Redis, and one statement, takes."""
 
 Reason = Literal["deleted", "expired", "claimed"]
@@ -93,7 +93,7 @@ class Removals:
     def drain(self) -> int:
         """Carry out what is left, the oldest first; returns how many there were."""
         with self._database.reading() as db:
-            left = db.scalars(select(Removal).order_by(Removal.id).limit(BATCH)).all()
+            left = db.scalars(select(Removal).order_by(Removal.id).limit(BATCH_SIZE)).all()
         self.carry_out(left)
         return len(left)
 
@@ -109,4 +109,4 @@ class Removals:
 
 
 def _batches(removals: Sequence[Removal]) -> Iterable[Sequence[Removal]]:
-    return (removals[at : at + BATCH] for at in range(0, len(removals), BATCH))
+    return (removals[at : at + BATCH_SIZE] for at in range(0, len(removals), BATCH_SIZE))

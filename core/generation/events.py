@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.clock import Clock, rfc3339
-from core.conversation.event_log import LAST, NO_THOUGHT, EventLog, LogLost, Producer, Thought, Written
+from core.conversation.event_log import NO_THOUGHT, TERMINAL_SEQ, EventLog, LogLost, Producer, Thought, Written
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempt, Attempts, LeaseLost, change, lock_session
@@ -149,7 +149,7 @@ class GenerationEvents:
             kind,
             {"generation_id": str(attempt.generation_id), **data},
             expires_at=attempt.keep_until,
-            producer=Producer(attempt.generation_id, attempt.number, LAST),
+            producer=Producer(attempt.generation_id, attempt.number, TERMINAL_SEQ),
             role="end",
             word=answer.dump() if attempt.anonymous and retracts is None else "",
             retracts=retracts or "",

@@ -15,7 +15,7 @@ from core.generation.scheduler import FairQueue
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 
-BATCH = 500
+BATCH_SIZE = 500
 NOBODY_CAME = GenerationLost("No worker was free to answer in time. Please ask again.")
 
 
@@ -79,7 +79,7 @@ class Reaper:
             unpublished = select(Generation.id).where(
                 Generation.unpublished.is_not(None), Generation.finished_at < now - lease
             )
-            return list(db.scalars(lapsed.limit(BATCH))), list(db.scalars(unpublished.limit(BATCH)))
+            return list(db.scalars(lapsed.limit(BATCH_SIZE))), list(db.scalars(unpublished.limit(BATCH_SIZE)))
 
     def _end(self, generation_id: UUID) -> bool:
         lapsed = Generation.lease_until < self._clock.now()

@@ -18,7 +18,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.conversation.event_log import LAST, EventLog, Fenced, LogLost, Producer
+from core.conversation.event_log import TERMINAL_SEQ, EventLog, Fenced, LogLost, Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched, new_holder
 from core.generation.provider_slots import ProviderSlots
@@ -172,4 +172,4 @@ ORDER = (Generation.turn, Generation.id)
 def place(generation_id: UUID, position: int) -> Producer:
     """Who tells of a place in the queue. The log takes only growing numbers, so whoever stands where they stood, or
     further back, is told nothing."""
-    return Producer(generation_id, 0, LAST - 1 - position)
+    return Producer(generation_id, 0, TERMINAL_SEQ - 1 - position)

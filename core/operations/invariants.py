@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
-from core.conversation.event_log import PAGE, EventLog, keys
+from core.conversation.event_log import PAGE_SIZE, EventLog, keys
 from core.limits.rate_limit import PREFIX
 from core.settings import Settings
 from core.stores.database import Database
@@ -190,7 +190,7 @@ class Invariants:
                 elif event.type in TERMINAL:
                     ends[str(json.loads(event.data)["generation_id"])] += 1
             after = page[-1].offset
-            if len(page) < PAGE:
+            if len(page) < PAGE_SIZE:
                 break
         return begun, ends
 

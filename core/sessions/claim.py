@@ -58,7 +58,7 @@ class Claims:
         raise GenerationInProgress
 
     def _try(self, session_id: UUID, user_id: UUID, secret_hash: bytes, told: UUID | None) -> tuple[Session, Removal]:
-        messages = self.transcript.anonymous_words(session_id)
+        messages = self.transcript.anonymous_messages(session_id)
         with self.database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
             session = self.sessions.claim_session(session_id, db, user_id, secret_hash=secret_hash)

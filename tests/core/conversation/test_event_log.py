@@ -12,7 +12,7 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import (
-    LAST,
+    TERMINAL_SEQ,
     EventLog,
     Fenced,
     LogLost,
@@ -233,7 +233,7 @@ def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis
 
 def test_the_end_of_what_only_thought_is_not_the_end_of_what_nobody_has_seen(log: EventLog) -> None:
     session_id, generation = uuid7(), uuid7()
-    end = {"expires_at": LATER, "producer": Producer(generation, 1, LAST), "role": "end"}
+    end = {"expires_at": LATER, "producer": Producer(generation, 1, TERMINAL_SEQ), "role": "end"}
     with pytest.raises(LogLost):
         log.append(session_id, "stopped", {}, **end, thought=Thought(before=3))
     log.append(session_id, "stopped", {}, **end)

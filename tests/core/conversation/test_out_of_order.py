@@ -149,16 +149,16 @@ def test_a_claim_takes_along_what_was_said_after_it_had_read(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, user = _create(runtime), new_user(runtime.database)
-    read = runtime.transcript.anonymous_words
+    read = runtime.transcript.anonymous_messages
 
     def read_too_early(session_id: UUID) -> Any:
         words = read(session_id)
-        monkeypatch.setattr(runtime.transcript, "anonymous_words", read)
+        monkeypatch.setattr(runtime.transcript, "anonymous_messages", read)
         runtime.generations.accept(session, "Why?")
         runtime.writer.run()
         return words
 
-    monkeypatch.setattr(runtime.transcript, "anonymous_words", read_too_early)
+    monkeypatch.setattr(runtime.transcript, "anonymous_messages", read_too_early)
     claimed = runtime.claims.claim(session, user)
     assert [each.text for each in runtime.transcript.read(claimed).messages] == ["Why?", ANSWER]
 

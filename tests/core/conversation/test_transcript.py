@@ -15,9 +15,9 @@ from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
 from core.conversation.event_log import keys
+from core.conversation.finished_messages import CHUNK_SIZE, MAX_SEARCHED, UnknownMessage
 from core.conversation.message import Message
 from core.conversation.transcript import PAGE_BYTES, newest_that_fit
-from core.conversation.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from core.generation.failure import failed
 from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
@@ -84,9 +84,9 @@ def _walk(runtime: Runtime, session: Session, limit: int) -> list[list[str]]:
 
 @pytest.mark.parametrize("apart", [timedelta(seconds=1), timedelta()], ids=["one by one", "at one moment"])
 def test_pages_put_together_are_the_conversation(runtime: Runtime, session: Session, apart: timedelta) -> None:
-    messages = _messages([f"text {number}" for number in range(2 * CHUNK + 5)], apart=apart)
+    messages = _messages([f"text {number}" for number in range(2 * CHUNK_SIZE + 5)], apart=apart)
     _keep(runtime, session, messages)
-    for limit in (1, 7, CHUNK, len(messages), len(messages) + 1):
+    for limit in (1, 7, CHUNK_SIZE, len(messages), len(messages) + 1):
         pages = _walk(runtime, session, limit)
         assert [each for page in reversed(pages) for each in page] == [message.id for message in messages]
         assert all(len(page) == limit for page in pages[:-1])
@@ -181,11 +181,11 @@ def test_a_conversation_larger_than_the_bound_is_told_within_it(runtime: Runtime
     finally:
         tracemalloc.stop()
     assert told == messages
-    assert most < 4 * CHUNK * 500_000, "of 30 MB"
+    assert most < 4 * CHUNK_SIZE * 500_000, "of 30 MB"
 
 
 def test_an_export_tells_one_moment(runtime: Runtime, session: Session) -> None:
-    messages = _messages(["x"] * (CHUNK + 3))
+    messages = _messages(["x"] * (CHUNK_SIZE + 3))
     _keep(runtime, session, messages)
     export = runtime.transcript.oldest_first(session)
     first = next(export)
