@@ -8,12 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from core.conversation.message import Message
-from core.llm.providers import (
-    ChunkStream,
-    ErrorKind,
-    ProviderError,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask
 from tests.support.provider import ANSWER, THOUGHT, ProviderServer

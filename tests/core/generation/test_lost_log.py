@@ -9,10 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from core.conversation.event_log import Event, keys
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.conversation.event_log import Event
+from core.conversation.keys import keys
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user

@@ -8,9 +8,7 @@ import pytest
 
 from core.generation.attempts import Attempt
 from core.limits.leases import Leases
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session
@@ -79,7 +77,7 @@ def test_who_loses_a_race_for_a_generation_does_not_give_the_winners_slot_away(
         return claim(generation_id)
 
     monkeypatch.setattr(other.attempts, "claim", claim_too_late)
-    assert other.line.next() is None
+    assert other.queue.claim_next() is None
     assert [winner and winner.slot for winner in winners] == ["good"]
     assert runtime.redis.zcard("sb:{limit}:slots:good") == 1
     other.close()

@@ -5,11 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from core.llm.providers import (
-    ErrorKind,
-    ProviderError,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session

@@ -14,11 +14,8 @@ from uuid_utils.compat import uuid7
 from core.generation.attempts import QUEUE_TIMEOUT
 from core.generation.finalizer import Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, VIRTUAL_STEP
-from core.llm.providers import (
-    ErrorKind,
-    ProviderError,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock, new_user

@@ -11,13 +11,12 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import Event, keys
+from core.conversation.event_log import Event
+from core.conversation.keys import keys
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
 from core.generation.attempts import ENQUEUE_TIMEOUT
 from core.generation.service import ADMISSION_TIMEOUT, Accepted
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores.tables import Generation, Session

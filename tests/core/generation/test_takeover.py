@@ -12,14 +12,11 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import NothingToStop, Unavailable
 from core.generation.service import Accepted
-from core.llm.providers import (
-    ErrorKind,
-    ProviderError,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.stores import tables

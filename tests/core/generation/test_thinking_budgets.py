@@ -13,11 +13,8 @@ from core.generation import usage
 from core.generation.usage import shown, with_thinking
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
-from core.llm.providers import (
-    Turn,
-    Usage,
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
+from core.llm.providers.base import Turn, Usage
 from core.runtime import Runtime
 from tests.core.generation.asking import Asked, ask, wait_for_thoughts
 from tests.support.provider import ANSWER, HALF, THOUGHT, Handler, ProviderServer

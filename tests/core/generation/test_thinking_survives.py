@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.conversation.event_log import Fenced, keys
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.conversation.event_log import Fenced
+from core.conversation.keys import keys
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from tests.conftest import TurnableClock
 from tests.core.generation.asking import Asked, ask, wait_for_thoughts

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.generation import thinking
-from core.llm.providers import (
-    openai_compatible,  # noqa: F401  half a second that no first token should wait for
-)
+from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.stores import tables
 from tests.conftest import new_user
