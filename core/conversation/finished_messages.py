@@ -1,6 +1,6 @@
 """The finished messages of one session, read a few at a time: from Redis for anonymous sessions, else from SQL.
 
-Whatever the length of a conversation, no more than CHUNK_SIZE messages of it are in memory on the way to a reader, and no
+Of a conversation of any length, no more than CHUNK_SIZE messages are in memory on the way to a reader, and no
 connection is held while the reader takes them.
 """
 
@@ -12,7 +12,7 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import select, tuple_
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.stores import tables
 from core.stores.database import Database

@@ -29,8 +29,8 @@ MAX_NESTING = 16
 MAX_OUTPUT = 256 * 1024
 """Characters of HTML. One reference, used often, makes a text thousands of times as long."""
 MAX_GROWTH = 8
-"""Characters of HTML for each of Markdown, beside BASE_OUTPUT: they are kept, and told at every reading. Tables of one
-character a cell grow sixfold, links to short addresses sevenfold, prose by a tenth."""
+"""Characters of HTML for each of Markdown, beside BASE_OUTPUT: they are kept, and told at every reading. Tables of
+one character a cell grow sixfold, links to short addresses sevenfold, prose by a tenth."""
 BASE_OUTPUT = 16 * 1024
 """Characters of HTML that any text may have: a short one may be all links."""
 

@@ -17,7 +17,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import add_close, keys
+from core.conversation.event_log import add_close
+from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
 from core.stores.database import Database

@@ -11,9 +11,11 @@ from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.event_log import Position, Written, keys
 from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages
+from core.conversation.keys import keys
 from core.conversation.message import Message, whole_seconds
+from core.conversation.partial_answer import PartialAnswer
+from core.conversation.position import Position
 from core.stores import tables
 from core.stores.database import Database
 
@@ -131,7 +133,7 @@ class Transcript:
         passed_over = None if unfinished is None else UUID(unfinished.id)
         return _Moment(unfinished, cursor, SqlMessages(self._database, session.id, passed_over))
 
-    def written(self, session_id: UUID, generation_id: UUID) -> Written:
+    def written(self, session_id: UUID, generation_id: UUID) -> PartialAnswer:
         """What a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
         at = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
@@ -142,25 +144,25 @@ class Transcript:
             return self.snapshot(generation_id)
         return _written(text, thinking, thought_for)
 
-    def snapshot(self, generation_id: UUID) -> Written:
+    def snapshot(self, generation_id: UUID) -> PartialAnswer:
         """What SQL has of an answer: of an owned session's, what it was a moment ago."""
         with self._database.reading() as db:
             message = db.get(tables.Message, generation_id)
         if message is None:
-            return Written()
-        return Written(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
+            return PartialAnswer()
+        return PartialAnswer(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
 
 
-def _written(text: str | None, thinking: str | None, thought_for: str | None) -> Written:
-    return Written(text or "", thinking or "", int(thought_for or 0))
+def _written(text: str | None, thinking: str | None, thought_for: str | None) -> PartialAnswer:
+    return PartialAnswer(text or "", thinking or "", int(thought_for or 0))
 
 
-def _unfinished(answer: str, written: Written) -> Message:
+def _unfinished(answer: str, written: PartialAnswer) -> Message:
     return replace(
         Message.load(answer),
         text=written.text,
         thinking=written.thinking or None,
-        thinking_seconds=whole_seconds(written.thinking, written.thought_for),
+        thinking_seconds=whole_seconds(written.thinking, written.thinking_ms),
     )
 
 

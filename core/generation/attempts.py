@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.conversation.event_log import Producer, Written
+from core.conversation.partial_answer import PartialAnswer
+from core.conversation.position import Producer
 from core.generation.thinking import Thinking
 from core.generation.usage import shown, with_thinking
 from core.limits.message_limits import owner_of
@@ -74,10 +75,10 @@ class Attempt:
         """The same by what was asked and shown, whatever the provider counted."""
         return shown(self.prompt_tokens, self.text, self.thinking.text)
 
-    def go_on_from(self, written: Written) -> None:
+    def go_on_from(self, written: PartialAnswer) -> None:
         """Carry on what there is."""
         self.text = written.text
-        self.thinking = Thinking(written.thinking, written.thought_for)
+        self.thinking = Thinking(written.thinking, written.thinking_ms)
 
     def next(self) -> Producer:
         """Who appends the next event."""

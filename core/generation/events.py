@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from core.clock import Clock, rfc3339
-from core.conversation.event_log import NO_THOUGHT, TERMINAL_SEQ, EventLog, LogLost, Producer, Thought, Written
+from core.conversation.event_log import EventLog, LogLost
 from core.conversation.message import Message, MessageState
+from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
+from core.conversation.position import Producer
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempt, Attempts, LeaseLost, change, lock_session
 from core.stores.database import Database
@@ -37,46 +39,37 @@ class GenerationEvents:
             self._reset(attempt)
             self._replay_text(attempt)
 
-    def append(
-        self,
-        attempt: Attempt,
-        kind: str,
-        data: Mapping[str, Any],
-        *,
-        text: str = "",
-        thinking: str = "",
-        forgets: bool = False,
-    ) -> None:
-        """Tell of something that has happened to the answer. With `forgets`, there is no thinking from before it."""
+    def append(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta = NOTHING) -> None:
+        """Append an event of the answer, with what it adds to it."""
         try:
-            self._append(attempt, kind, data, text=text, thinking=thinking, forgets=forgets)
+            self._write(attempt, kind, data, _written(attempt).size, delta)
         except LogLost:
             self._attempts.renew(attempt)
             self._restore(attempt)
-            self._append(attempt, kind, data, text=text, thinking=thinking, forgets=forgets)
+            self._write(attempt, kind, data, _written(attempt).size, delta)
 
     def append_delta(self, attempt: Attempt, text: str) -> None:
         """Tell of the next words. Stale thinking that nothing has replaced by now goes first: it was for a request
         that was given up, and not for them."""
         if attempt.thinking.stale and attempt.thinking.text:
-            self.append(attempt, "thinking", {"at": 0, "text": ""}, forgets=True)
+            self.append(attempt, "thinking", {"at": 0, "text": ""}, Delta(resets_thinking=True))
             attempt.thinking.forget()
         attempt.thinking.stale = False
-        self.append(attempt, "delta", {"at": len(attempt.text), "text": text}, text=text)
+        self.append(attempt, "delta", {"at": len(attempt.text), "text": text}, Delta(text))
         attempt.text += text
 
     def append_thinking(self, attempt: Attempt, thinking: str) -> None:
         """Tell of what the model says to itself next; or first, if it begins again."""
         stale = attempt.thinking.stale
         data = {"at": 0 if stale else len(attempt.thinking.text), "text": thinking}
-        self.append(attempt, "thinking", data, thinking=thinking, forgets=stale)
+        self.append(attempt, "thinking", data, Delta(thinking=thinking, resets_thinking=stale))
         attempt.thinking.add(thinking)
 
     def append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
         """Tell of another worker or model that carries on, and how much of the thinking stays: all, if there are
         words of the answer; else it begins again."""
         stays = len(attempt.thinking.text) if attempt.text else 0
-        self.append(attempt, kind, {**data, "thinking": stays}, forgets=not stays)
+        self.append(attempt, kind, {**data, "thinking": stays}, Delta(resets_thinking=not stays))
         if not stays:
             attempt.thinking.forget()
 
@@ -86,10 +79,10 @@ class GenerationEvents:
         """Tell of the end, with an anonymous session's finished answer; `retracts` is the id of the question that is
         taken back, and then its answer is not kept. Who calls has won the row's last transition."""
         try:
-            self._append_end(attempt, kind, data, answer, retracts)
+            self._end(attempt, kind, data, answer, retracts)
         except LogLost:
             self._restore(attempt)
-            self._append_end(attempt, kind, data, answer, retracts)
+            self._end(attempt, kind, data, answer, retracts)
         if not (attempt.text or attempt.thinking.text):  # the log may have kept in mind the end of what had not begun
             self._close_if_gone(attempt)
 
@@ -116,60 +109,46 @@ class GenerationEvents:
                 raise LeaseLost
             self._transcript.keep(self.message(attempt, "streaming"), attempt.session_id, db)
 
-    def _append(
-        self,
-        attempt: Attempt,
-        kind: str,
-        data: Mapping[str, Any],
-        *,
-        text: str = "",
-        thinking: str = "",
-        forgets: bool = False,
-        before: Written | None = None,
+    def _write(
+        self, attempt: Attempt, kind: str, data: Mapping[str, Any], before: Size, delta: Delta = NOTHING
     ) -> None:
-        """`before`: what of the answer is in the log already, if that is not all."""
-        there = _told(attempt) if before is None else before
-        self._log.append(
+        self._log.write(
             attempt.session_id,
             kind,
             {"generation_id": str(attempt.generation_id), **data},
+            attempt.next(),
             expires_at=attempt.keep_until,
-            producer=attempt.next(),
-            role="write",
-            text=text,
-            written=_bytes(there.text),
-            thought=Thought(thinking, _bytes(there.thinking), forgets, attempt.thinking.milliseconds),
+            before=before,
+            delta=delta._replace(thinking_ms=attempt.thinking.milliseconds),
         )
 
-    def _append_end(
+    def _end(
         self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, retracts: str | None
     ) -> None:
-        self._log.append(
+        self._log.end(
             attempt.session_id,
             kind,
             {"generation_id": str(attempt.generation_id), **data},
+            Producer.terminal(attempt.generation_id, attempt.number),
             expires_at=attempt.keep_until,
-            producer=Producer(attempt.generation_id, attempt.number, TERMINAL_SEQ),
-            role="end",
-            word=answer.dump() if attempt.anonymous and retracts is None else "",
+            before=_written(attempt).size,
+            message=answer.dump() if attempt.anonymous and retracts is None else "",
             retracts=retracts or "",
-            written=_bytes(attempt.text),
-            thought=NO_THOUGHT._replace(before=_bytes(attempt.thinking.text)),
         )
 
     def _restore(self, attempt: Attempt) -> None:
-        """Begin the log anew, with all that its readers have seen."""
+        """Begin the log again in another epoch, with all that its readers have seen."""
         self._reset(attempt)
-        self._append(attempt, "started", {"model": attempt.model, "attempt": attempt.number}, before=Written())
+        self._write(attempt, "started", {"model": attempt.model, "attempt": attempt.number}, EMPTY)
         self._replay_text(attempt)
 
     def _replay_text(self, attempt: Attempt) -> None:
         text, thinking = attempt.text, attempt.thinking.text
         if thinking:
-            self._append(attempt, "thinking", {"at": 0, "text": thinking}, thinking=thinking, before=Written())
+            self._write(attempt, "thinking", {"at": 0, "text": thinking}, EMPTY, Delta(thinking=thinking))
         if text:
-            before = Written(thinking=thinking)
-            self._append(attempt, "delta", {"at": 0, "text": text}, text=text, before=before)
+            before = PartialAnswer(thinking=thinking).size
+            self._write(attempt, "delta", {"at": 0, "text": text}, before, Delta(text))
 
     def _reset(self, attempt: Attempt) -> None:
         answer = replace(self.message(attempt, "streaming"), text="", thinking=None, thinking_seconds=None)
@@ -192,9 +171,5 @@ class GenerationEvents:
             raise LeaseLost
 
 
-def _told(attempt: Attempt) -> Written:
-    return Written(attempt.text, attempt.thinking.text)
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode())
+def _written(attempt: Attempt) -> PartialAnswer:
+    return PartialAnswer(attempt.text, attempt.thinking.text)

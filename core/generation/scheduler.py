@@ -18,7 +18,8 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.conversation.event_log import TERMINAL_SEQ, EventLog, Fenced, LogLost, Producer
+from core.conversation.event_log import EventLog, Fenced, LogLost
+from core.conversation.position import Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched, new_holder
 from core.generation.provider_slots import ProviderSlots
@@ -113,13 +114,12 @@ class FairQueue:
 
     def _publish_position(self, generation_id: UUID, session_id: UUID, position: int) -> None:
         try:
-            self._log.append(
+            self._log.write(
                 session_id,
                 "queued",
                 {"generation_id": str(generation_id), "position": position},
+                Producer.queued(generation_id, position),
                 expires_at=self._clock.now(),
-                producer=place(generation_id, position),
-                role="write",
             )
         except (Fenced, LogLost):
             return  # it has just been taken
@@ -167,9 +167,3 @@ class FairQueue:
 
 
 ORDER = (Generation.turn, Generation.id)
-
-
-def place(generation_id: UUID, position: int) -> Producer:
-    """Who tells of a place in the queue. The log takes only growing numbers, so whoever stands where they stood, or
-    further back, is told nothing."""
-    return Producer(generation_id, 0, TERMINAL_SEQ - 1 - position)

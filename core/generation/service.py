@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
-from core.conversation.event_log import EndedBefore, EventLog, Position
+from core.conversation.event_log import EndedBefore, EventLog
 from core.conversation.message import Message
+from core.conversation.position import Position, Producer
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.errors import (
@@ -34,7 +35,7 @@ from core.errors import (
 from core.generation import usage
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
-from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, place
+from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import Standing
 from core.llm.client_pool import ClientPool
@@ -281,15 +282,14 @@ class GenerationService:
     def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
         at = rfc3339(generation.created_at)
         answer = Message(str(generation.id), "assistant", "", generation.model, "streaming", at)
-        queued = self._log.append(
+        queued = self._log.begin(
             session.id,
             "queued",
             {"generation_id": str(generation.id), "position": position},
+            Producer.queued(generation.id, position),
             expires_at=keep_log_until(session, self._clock.now()),
-            producer=place(generation.id, position),
-            role="begin",
-            word=question.dump() if session.anonymous else "",
             answer=answer.dump(),
+            question=question.dump() if session.anonymous else "",
         )
         return Position(queued.epoch, queued.offset - 1)
 

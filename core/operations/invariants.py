@@ -12,7 +12,8 @@ from redis import Redis
 from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
-from core.conversation.event_log import PAGE_SIZE, EventLog, keys
+from core.conversation.event_log import PAGE_SIZE, EventLog
+from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
 from core.settings import Settings
 from core.stores.database import Database

@@ -20,7 +20,7 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from tests.e2e import test_page
 from tests.e2e.system import System, running

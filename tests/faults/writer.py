@@ -8,7 +8,8 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from core.conversation.event_log import EventLog, Position
+from core.conversation.event_log import EventLog
+from core.conversation.position import Position
 from tests.support.valkey import Valkey
 
 TEXTS = ("word ", "Ünïcödé 🤷🏽‍♀️ ", "\r\n\n\u2028", "data: id: 7\n\n", " ", "x" * 3000)

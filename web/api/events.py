@@ -8,7 +8,7 @@ from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
-from core.conversation.event_log import Position
+from core.conversation.position import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.stores.tables import Session
 from web.auth import current_session

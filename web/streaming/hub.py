@@ -23,7 +23,9 @@ from redis.client import PubSub
 from redis.exceptions import ReadOnlyError, RedisError
 
 from core.auth.proofs import Proof, Proofs
-from core.conversation.event_log import EventLog, Position, session_of
+from core.conversation.event_log import EventLog
+from core.conversation.keys import session_of
+from core.conversation.position import Position
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED

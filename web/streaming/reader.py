@@ -10,7 +10,9 @@ from redis.exceptions import RedisError
 
 from core.auth.principal import Principal
 from core.auth.proofs import Proof
-from core.conversation.event_log import PAGE_SIZE, Page, Position, channel
+from core.conversation.event_log import PAGE_SIZE, Page
+from core.conversation.keys import channel
+from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.stores.tables import Session

@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import Event, Fenced, keys
+from core.conversation.event_log import Event, Fenced
+from core.conversation.keys import keys
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
 from core.generation.attempts import Attempt, LeaseLost
 from core.generation.finalizer import Outcome

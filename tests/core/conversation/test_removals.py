@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.auth.principal import Principal
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import SwitchboardError
 from core.runtime import Runtime
 from core.sessions.service import Credential

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.limits.leases import Leases
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
