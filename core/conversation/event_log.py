@@ -14,13 +14,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from redis import Redis
-from redis.client import Pipeline
-
 from core.conversation import event_log_scripts as scripts
 from core.conversation.keys import channel, keys
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
+from core.stores.redis import Pipeline, Redis
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
@@ -73,7 +71,7 @@ REFUSALS: Mapping[int, type[Exception]] = {
 class EventLog:
     """Appends to and reads from the logs.
 
-    `expires_at` is always the session's. Every method that reaches Redis raises RedisError when it is away.
+    `expires_at` is always the session's. Every method raises Unavailable when Redis is away.
     """
 
     def __init__(self, redis: Redis) -> None:

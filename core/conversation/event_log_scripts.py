@@ -7,11 +7,10 @@ after the fields of `Keys`, and each argument by its field's name, so no positio
 from typing import Any, NamedTuple, get_type_hints
 from uuid import UUID
 
-from redis import Redis
-
 from core.conversation.keys import Keys, keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Producer
+from core.stores.redis import Redis
 
 FENCED = -1
 LOG_LOST = -2
@@ -228,7 +227,7 @@ class LogScript:
         self._script = redis.register_script(_declarations(arguments) + body)
 
     def __call__(self, session_id: UUID, *values: Arguments) -> Any:
-        """Run it; what it returns. Raises RedisError."""
+        """Run it; what it returns. Raises Unavailable."""
         return self._script(keys=keys(session_id), args=[_encoded(each) for value in values for each in value])
 
 

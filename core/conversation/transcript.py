@@ -7,7 +7,6 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -18,6 +17,7 @@ from core.conversation.partial_answer import PartialAnswer
 from core.conversation.position import Position
 from core.stores import tables
 from core.stores.database import Database
+from core.stores.redis import Redis
 
 PAGE_SIZE = 50
 """Messages in a page, unless a reader asks for another number."""

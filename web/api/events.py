@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
-from redis import Redis
 
 from core.conversation.position import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
+from core.stores.redis import Redis
 from core.stores.tables import Session
 from web.auth import current_session
 from web.auth.credentials import set_cookie

@@ -20,7 +20,6 @@ from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from celery_config import QueueNames
@@ -32,7 +31,7 @@ from web.monitoring.single_flight import Glance
 
 DEADLINE = 0.4
 """Seconds that the stores have, all at once: a scrape is answered within half a second."""
-AWAY = (Unavailable, RedisError, SQLAlchemyError, OperationalError)
+AWAY = (Unavailable, SQLAlchemyError, OperationalError)
 """What a store raises that does not answer."""
 
 _KEY = "switchboard.metrics"

@@ -6,8 +6,6 @@ import time
 from collections.abc import Generator, Iterator
 from threading import Semaphore
 
-from redis.exceptions import RedisError
-
 from core.auth.principal import Principal
 from core.auth.proofs import Proof
 from core.conversation.event_log import PAGE_SIZE, Page
@@ -70,7 +68,7 @@ class Reader:
         yield COMMENT + RETRY + first
         try:
             yield from self._tell(cursor)
-        except (Unavailable, RedisError):
+        except Unavailable:
             return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:

@@ -6,13 +6,13 @@ from typing import Any
 import flask_sse
 import pytest
 from flask import Flask
-from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import EventLog, Fenced, LogLost
 from core.conversation.keys import channel, keys
 from core.conversation.partial_answer import NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import Producer
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 

@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
 
 from core.generation.context_window import Window
 from core.generation.token_size import (
@@ -14,6 +13,7 @@ from core.generation.token_size import (
     moved,
 )
 from core.llm.providers.base import Turn
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 
 sizes = st.floats(0, 1e9, allow_nan=False)
