@@ -217,24 +217,24 @@ class Runtime:
             self.database,
             self.sessions,
             self.attempts,
-            self.answers,
+            self.generation_events,
             self.transcript,
             self.message_limits,
             self.clock,
         )
 
     @cached_property
-    def answers(self) -> GenerationEvents:
+    def generation_events(self) -> GenerationEvents:
         """The events of answers."""
         return GenerationEvents(self.database, self.attempts, self.log, self.transcript, self.clock)
 
     @cached_property
     def queue(self) -> FairQueue:
         """Whose turn it is."""
-        return FairQueue(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
+        return FairQueue(self.database, self.redis, self.attempts, self.provider_slots, self.log, self.clock)
 
     @cached_property
-    def slots(self) -> ProviderSlots:
+    def provider_slots(self) -> ProviderSlots:
         """How many requests each provider gets at once."""
         return ProviderSlots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
 
@@ -247,10 +247,9 @@ class Runtime:
             self.finalizer,
             self.models,
             self.cooldowns,
-            self.slots,
-            self.answers,
+            self.generation_events,
             self.heartbeats,
-            ModelCalls(self.models, self._prompts, self.answers, self.heartbeats.stopping),
+            ModelCalls(self.models, self._prompts, self.generation_events, self.heartbeats.stopping),
             self.message_limits,
         )
 
@@ -261,7 +260,7 @@ class Runtime:
     @cached_property
     def heartbeats(self) -> Heartbeats:
         """What keeps an answer being written."""
-        return Heartbeats(self.attempts, self.slots, self.log, self.answers, self.message_limits)
+        return Heartbeats(self.attempts, self.log, self.generation_events, self.message_limits)
 
     @cached_property
     def reaper(self) -> Reaper:

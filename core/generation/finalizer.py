@@ -67,7 +67,7 @@ class Finalizer:
         database: Database,
         sessions: SessionService,
         attempts: Attempts,
-        answers: GenerationEvents,
+        events: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
         clock: Clock,
@@ -75,7 +75,7 @@ class Finalizer:
         self._database = database
         self._sessions = sessions
         self._attempts = attempts
-        self._answers = answers
+        self._events = events
         self._transcript = transcript
         self._limits = limits
         self._clock = clock
@@ -104,15 +104,16 @@ class Finalizer:
                 return False
             attempt = self._attempts.from_row(row, db)
         if row.attempt == 0:
-            attempt.number = 1
+            attempt = replace(attempt, number=1)
             return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
-        if not self._attempts.seize(attempt, *conditions):
+        seized = self._attempts.seize(attempt, *conditions)
+        if seized is None:
             return False
         try:
-            self._answers.take_over(attempt)
+            self._events.take_over(seized)
         except (Fenced, LeaseLost):
             return False
-        return self.finalize(attempt, outcome, rendered=rendered)
+        return self.finalize(seized, outcome, rendered=rendered)
 
     def publish(self, generation_id: UUID, *, rendered: bool = False) -> None:
         """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
@@ -121,8 +122,10 @@ class Finalizer:
             if row is None or row.unpublished is None:
                 return
             attempt = self._attempts.from_row(row, db)
-        attempt.go_on_from(self._transcript.written(attempt.session_id, generation_id))
-        attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
+        self._events.read_draft(attempt)
+        attempt.usage_meter.report(
+            Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
+        )
         state = GenerationState(row.state)
         answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
         self._publish(attempt, state, row.unpublished, answer)
@@ -138,7 +141,7 @@ class Finalizer:
             self.publish(generation_id)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        told = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.text)}
+        told = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}
         answer = self._answer(attempt, outcome.state, told, rendered=rendered)
         with self._database.writing() as db:
             if not attempt.anonymous:
@@ -165,15 +168,15 @@ class Finalizer:
         self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any], *, rendered: bool
     ) -> Message:
         answer = replace(
-            self._answers.message(attempt, MESSAGE_STATES[state], told.get("model")),
+            self._events.message(attempt, MESSAGE_STATES[state], told.get("model")),
             finish_reason=told.get("finish_reason") or DEFAULT_REASONS[state],
             problem=told.get("problem"),
         )
-        if not (rendered and attempt.text):
+        if not (rendered and attempt.draft.text):
             return answer
         from core.conversation.markdown import render  # the front end, which renders nothing, needs no parser
 
-        return replace(answer, html=render(attempt.text))
+        return replace(answer, html=render(attempt.draft.text))
 
     def _publish(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
         """Give the owner's lease back, settle the budget, write the terminal event, named after the state, and note
@@ -181,7 +184,7 @@ class Finalizer:
         # Before the event: who sees it may send the next message at once.
         settled = self._settle(attempt)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone: nobody is left to tell
-            self._answers.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
+            self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
         if settled is not None:
             done = update(Generation).where(Generation.id == attempt.generation_id)
             with self._database.writing() as db:

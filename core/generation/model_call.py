@@ -27,27 +27,30 @@ MAX_COALESCE_INTERVAL = 0.04
 class ModelCalls:
     """Of this process."""
 
-    def __init__(self, pool: ClientPool, prompts: Prompts, answers: GenerationEvents, stopping: Flag) -> None:
+    def __init__(self, pool: ClientPool, prompts: Prompts, events: GenerationEvents, stopping: Flag) -> None:
         """`stopping`: set when the process has been told to stop."""
         self._pool = pool
         self._prompts = prompts
-        self._answers = answers
+        self._events = events
         self._stopping = stopping
         self._live: set[UUID] = set()
 
-    def answer(self, attempt: Attempt, model: str, heartbeat: Heartbeat) -> FinishReason:
-        """Have the model answer, and tell it; why the answer ended. Raises ProviderError, for a conversation that is
-        too long still TooLong."""
+    def answer(self, attempt: Attempt, model: str, heartbeat: Heartbeat, after: ProviderError | None) -> FinishReason:
+        """Have the model answer, and append what it writes; why the answer ended.
+
+        `after`: what the model before it has failed with. Raises ProviderError, for a conversation that is too long
+        even when most of it is left out TooLong, and what `Heartbeat.tick` raises.
+        """
         about = {"generation_id": str(attempt.generation_id)}
-        asking = self._prompts.begin(attempt, model)
+        asking = self._prompts.begin(attempt, model, after)
         self._live.add(attempt.generation_id)
         try:
             while True:
-                written = len(attempt.text)
+                written = len(attempt.draft.text)
                 try:
                     return self._stream(attempt, model, asking, heartbeat)
                 except ProviderError as error:
-                    if len(attempt.text) > written:
+                    if len(attempt.draft.text) > written:
                         asking.broke_off(error)
                     else:
                         asking.failed(error)
@@ -58,18 +61,19 @@ class ModelCalls:
     def _stream(self, attempt: Attempt, model: str, asking: Asking, heartbeat: Heartbeat) -> FinishReason:
         """Stream what one request brings into the log; why it ended. Raises ProviderError."""
         config = self._pool.config(model)
-        whole = not attempt.text
-        attempt.thinking.stale = whole
+        draft = attempt.draft
+        whole = not draft.text
+        draft.thinking.begin_request(anew=whole)
         reader = ChunkReader(self._pool.open(model, asking.turns))
         deadlines = Deadlines(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
-        intake = Intake(attempt.text, attempt.thinking, deadlines, prefilled=asking.prefilled)
+        intake = Intake(draft.text, draft.thinking, deadlines, prefilled=asking.prefilled)
         try:
             while True:
                 heard = intake.take(reader.read_batch(timeout=STOP_POLL_INTERVAL), time.monotonic())
                 if heard.thinking:
-                    self._answers.append_thinking(attempt, heard.thinking)
+                    self._events.append_thinking(attempt, heard.thinking)
                 if heard.text:
-                    self._answers.append_delta(attempt, heard.text)
+                    self._events.append_delta(attempt, heard.text)
                 if heard.error is not None:
                     raise heard.error
                 if heard.finish_reason is not None:
@@ -80,7 +84,8 @@ class ModelCalls:
                         )
                     asking.answered(heard.usage)
                     if whole and heard.usage is not None:
-                        attempt.reported = credible(heard.usage, attempt.shown)
+                        estimate = attempt.usage_meter.estimate(draft.text, draft.thinking.text)
+                        attempt.usage_meter.report(credible(heard.usage, estimate))
                     return heard.finish_reason
                 heartbeat.tick()
                 if heard.thinking or heard.text:

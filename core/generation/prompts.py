@@ -38,10 +38,10 @@ class Prompts:
         self.token_sizes = token_sizes
         self.known_limits = known_limits
 
-    def begin(self, attempt: Attempt, model: str) -> "Asking":
+    def begin(self, attempt: Attempt, model: str, after: ProviderError | None) -> "Asking":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
         is not known any more, and LeaseLost when the session is gone."""
-        return Asking(self, attempt, model)
+        return Asking(self, attempt, model, after)
 
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
@@ -59,14 +59,13 @@ class Prompts:
             window,
             self._pool.system_prompt,
             self._conversation(attempt),
-            attempt.text,
+            attempt.draft.text,
             form=form,
             system_turn="system" not in self._pool.config(model).omit,
         )
         if prompt is None:
             raise GenerationLost(LOST)
-        if not attempt.text or not attempt.prompt_tokens:
-            attempt.prompt_tokens = usage.prompt(prompt.question)
+        attempt.usage_meter.count_prompt(prompt.question, begun=bool(attempt.draft.text))
         return prompt
 
     def _conversation(self, attempt: Attempt) -> Iterator[Message]:
@@ -87,15 +86,15 @@ class Prompts:
 class Asking:
     """One model that is asked with another form of a conversation, or less and less of it, until it takes it."""
 
-    def __init__(self, prompts: Prompts, attempt: Attempt, model: str) -> None:
+    def __init__(self, prompts: Prompts, attempt: Attempt, model: str, after: ProviderError | None) -> None:
         self._prompts = prompts
         self._attempt = attempt
         self._model = model
         self._fitting = prompts.fitting(model)
         self._form = prompts.form(model)
         self._prompt = self._make()
-        if attempt.text and attempt.failure is not None:
-            self._leave_out_after(attempt.failure)
+        if attempt.draft.text and after is not None:
+            self._leave_out_after(after)
 
     @property
     def turns(self) -> list[Turn]:

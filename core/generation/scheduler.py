@@ -10,6 +10,7 @@ given to a generation once its log tells of it: until then nobody may take it.
 import logging
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, update
@@ -19,8 +20,8 @@ from core.clock import Clock
 from core.conversation.event_log import EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
-from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched, new_holder
-from core.generation.provider_slots import ProviderSlots
+from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
+from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.database import Database
 from core.stores.redis import Redis
 from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
@@ -39,8 +40,16 @@ WAKE_LIMIT = 100
 """How many the reaper calls at once."""
 
 
+class Claim(NamedTuple):
+    """A generation that a worker has taken from the queue."""
+
+    attempt: Attempt
+    slot: Slot
+    """Of the provider that is asked first."""
+
+
 class FairQueue:
-    """Those who wait."""
+    """The generations that wait for a worker."""
 
     def __init__(
         self, database: Database, redis: Redis, attempts: Attempts, slots: ProviderSlots, log: EventLog, clock: Clock
@@ -86,17 +95,17 @@ class FairQueue:
         with self._database.reading() as db:
             return list(db.scalars(select(Generation.id).where(IN_LINE).order_by(*ORDER).limit(limit)))
 
-    def claim_next(self) -> Attempt | None:
-        """Take the first generation whose provider has a slot for it; None when there is none (any more).
+    def claim_next(self) -> Claim | None:
+        """Claim the first generation whose provider has a slot for it; None when there is none (any more).
 
         Raises Unavailable.
         """
         # One thread at a time: those of a process would only take the same one and lose.
         with self._claim_lock:
-            attempt = self._claim()
-        if attempt is not None:
+            claim = self._claim()
+        if claim is not None:
             self._notify_waiting()
-        return attempt
+        return claim
 
     def publish_positions(self) -> None:
         """Tell those at the front where they stand now, if that is further in front than they know."""
@@ -123,19 +132,18 @@ class FairQueue:
         except (Fenced, LogLost):
             return  # it has just been taken
 
-    def _claim(self) -> Attempt | None:
+    def _claim(self) -> Claim | None:
         full: set[str] = set()
         while (row := self._first_outside(full)) is not None:
             generation_id, model = row
-            slot, holder = self._slots.first_choice(model), new_holder(generation_id)
-            if not self._slots.take(slot, holder):
+            slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
+            if slot is None:
                 full.add(model)
                 continue
             attempt = self._attempts.claim(generation_id)
             if attempt is not None:
-                attempt.slot, attempt.holder = slot, holder
-                return attempt
-            self._slots.give_back(slot, holder)
+                return Claim(attempt, slot)
+            slot.release()
         return None
 
     def _first_outside(self, full: set[str]) -> tuple[UUID, str] | None:

@@ -65,3 +65,31 @@ def with_thinking(usage: Usage, text: str, thinking: str) -> Usage:
     share = tokens(thinking) / (tokens(thinking) + tokens(text))
     most = max(usage.completion_tokens - bool(text), 0)
     return usage._replace(reasoning_tokens=min(max(round(usage.completion_tokens * share), 1), most))
+
+
+class UsageMeter:
+    """Counts the tokens of one answer, from its requests and what the provider reports."""
+
+    def __init__(self) -> None:
+        self._prompt_tokens = 0
+        self._reported: Usage | None = None
+
+    def count_prompt(self, question: Iterable[Turn], *, begun: bool) -> None:
+        """A model is asked with this conversation. `begun`: the answer has words already, which an earlier prompt is
+        counted for."""
+        if not begun or not self._prompt_tokens:
+            self._prompt_tokens = prompt(question)
+
+    def report(self, usage: Usage) -> None:
+        """One request has written the whole answer, and this is what it counts for."""
+        self._reported = usage
+
+    def usage(self, text: str, thinking: str) -> Usage:
+        """What an answer with this text and thinking counts for."""
+        if self._reported is not None:
+            return with_thinking(self._reported, text, thinking)
+        return self.estimate(text, thinking)
+
+    def estimate(self, text: str, thinking: str) -> Usage:
+        """What it counts for by what was asked and shown, without any report."""
+        return shown(self._prompt_tokens, text, thinking)

@@ -61,7 +61,7 @@ def _before(
 def _claim(runtime: Runtime, session: Session) -> Attempt:
     attempt = runtime.writer._attempts.claim(runtime.generations.accept(session, "Why?").generation_id)
     assert attempt is not None
-    runtime.writer._answers.take_over(attempt)
+    runtime.generation_events.take_over(attempt)
     return attempt
 
 
@@ -113,7 +113,7 @@ def test_an_end_from_outside_has_all_that_a_lost_worker_told(
     runtime: Runtime, session: Session, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = _claim(runtime, session)
-    answers, finalizer = runtime.writer._answers, runtime.writer._finalizer
+    answers, finalizer = runtime.generation_events, runtime.writer._finalizer
     answers.append_delta(lost, "Be")
     told: list[str] = []
 
@@ -134,7 +134,7 @@ def test_the_first_word_of_a_lost_worker_does_not_swallow_the_end(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = _claim(runtime, session)
-    answers, finalizer = runtime.writer._answers, runtime.writer._finalizer
+    answers, finalizer = runtime.generation_events, runtime.writer._finalizer
 
     def awakes() -> None:
         with suppress(Fenced, LeaseLost):
@@ -209,7 +209,7 @@ def test_a_question_with_an_id_from_before_is_refused(runtime: Runtime, session:
 
 def test_a_log_that_has_the_end_is_not_begun_anew(runtime: Runtime, session: Session) -> None:
     attempt = _claim(runtime, session)
-    answers = runtime.writer._answers
+    answers = runtime.generation_events
     answers.append_delta(attempt, "Because")
     assert runtime.writer._finalizer.finalize(attempt, Outcome(GenerationState.DONE))
     with pytest.raises(Fenced):
@@ -221,7 +221,7 @@ def test_an_end_that_comes_first_leaves_no_key_of_a_session_that_is_gone(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deleted() -> None:
-        _before(monkeypatch, runtime.writer._answers, "append_end", lambda: runtime.sweeper.delete(session))
+        _before(monkeypatch, runtime.generation_events, "append_end", lambda: runtime.sweeper.delete(session))
         with suppress(SessionInvalid):
             runtime.generations.stop(session)
 

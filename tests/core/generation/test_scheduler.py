@@ -48,9 +48,9 @@ def _served(runtime: Runtime, answers: int) -> list[UUID]:
     """The order in which so many answers are begun."""
     order = []
     for _ in range(answers):
-        attempt = runtime.queue.claim_next()
-        assert attempt is not None
-        order.append(attempt.generation_id)
+        claim = runtime.queue.claim_next()
+        assert claim is not None
+        order.append(claim.attempt.generation_id)
     return order
 
 
@@ -100,12 +100,12 @@ def test_newcomers_never_put_off_who_has_waited_long_enough(runtime: Runtime, cl
 
 def test_what_a_worker_hands_on_is_next(runtime: Runtime, clock: TurnableClock) -> None:
     begun = _ask(runtime)
-    attempt = runtime.queue.claim_next()
-    assert attempt is not None
+    claim = runtime.queue.claim_next()
+    assert claim is not None
     clock.turn(timedelta(seconds=1))
     later = _ask(runtime)
-    runtime.attempts.hand_off(attempt)
-    runtime.slots.release(attempt)
+    runtime.attempts.hand_off(claim.attempt)
+    claim.slot.release()
     assert _served(runtime, 2) == [begun, later]
 
 
@@ -117,11 +117,11 @@ def test_a_model_without_a_free_slot_keeps_nobody_elses_waiting(
     other = _ask(runtime)
     first = runtime.queue.claim_next()
     assert first is not None
-    assert first.generation_id == waiting[0]
+    assert first.attempt.generation_id == waiting[0]
     assert _served(runtime, 1) == [other]
     assert runtime.queue.claim_next() is None
 
-    runtime.slots.release(first)
+    first.slot.release()
 
     assert _served(runtime, 1) == [waiting[1]]
 
@@ -138,7 +138,7 @@ def test_a_model_that_rests_is_not_waited_for(runtime: Runtime, tmp_path: Path) 
     parts.cooldowns.failed("one-at-a-time", ProviderError(ErrorKind.UNREACHABLE), uuid7())
     instead = parts.queue.claim_next()
     assert instead is not None
-    assert instead.slot == "good"
+    assert instead.slot.model == "good"
     parts.close()
 
 
@@ -180,7 +180,7 @@ def test_those_who_wait_are_told_when_they_move_up(runtime: Runtime) -> None:
     assert first is not None
     assert [_positions(runtime, each) for each in waiting[1:]] == [[1, 0], [2, 1], [3, 2]]
     runtime.queue.publish_positions()  # nobody has moved
-    runtime.slots.release(first)
+    first.slot.release()
     assert runtime.queue.claim_next() is not None
     # That was within the same second: the reaper, or the next move, tells of it.
     assert [_positions(runtime, each) for each in waiting[2:]] == [[2, 1], [3, 2]]
@@ -212,10 +212,10 @@ def test_a_line_that_moves_is_worth_waiting_in_but_not_for_ever(runtime: Runtime
     waited = timedelta(0)
     while _row(runtime, last).state == GenerationState.QUEUED:
         _next_second(runtime)
-        attempt = runtime.queue.claim_next()
-        assert attempt is not None
-        runtime.finalizer.finalize(attempt, Outcome(GenerationState.DONE))
-        runtime.slots.release(attempt)
+        claim = runtime.queue.claim_next()
+        assert claim is not None
+        runtime.finalizer.finalize(claim.attempt, Outcome(GenerationState.DONE))
+        claim.slot.release()
         clock.turn(QUEUE_TIMEOUT - timedelta(seconds=5))
         waited += QUEUE_TIMEOUT - timedelta(seconds=5)
         runtime.reaper.reap()

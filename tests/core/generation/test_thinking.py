@@ -66,7 +66,7 @@ def test_people_are_told_whole_seconds(milliseconds: int, seconds: int) -> None:
 def test_its_room_is_full_again_when_it_begins_again() -> None:
     thinking = Thinking("x" * (MAX_THINKING_LENGTH - 1))
     assert thinking.room == 1
-    thinking.stale = True
+    thinking.begin_request(anew=True)
     assert thinking.room == MAX_THINKING_LENGTH
 
 

@@ -105,16 +105,16 @@ def test_a_dead_attempts_late_thought_is_refused(runtime: Runtime, clock: Turnab
     asked = ask(runtime, "thinks")
     lost = runtime.attempts.claim(asked.generation_id)
     assert lost is not None
-    runtime.answers.take_over(lost)
-    runtime.answers.append_thinking(lost, "Old thoughts")
+    runtime.generation_events.take_over(lost)
+    runtime.generation_events.append_thinking(lost, "Old thoughts")
     clock.turn(LAPSED)
     runtime.reaper.reap()
     taken = runtime.attempts.claim(asked.generation_id)
     assert taken is not None
-    runtime.answers.take_over(taken)
-    assert taken.thinking.text == "Old thoughts"
+    runtime.generation_events.take_over(taken)
+    assert taken.draft.thinking.text == "Old thoughts"
     with pytest.raises(Fenced):
-        runtime.answers.append_thinking(lost, ", too late")
+        runtime.generation_events.append_thinking(lost, ", too late")
     runtime.attempts.hand_off(taken)
     runtime.writer.run()
     assert asked.message().thinking == THOUGHT
@@ -128,11 +128,11 @@ def test_after_three_attempts_what_was_thought_last_is_kept(
     for number in (1, 2, 3):
         attempt = runtime.attempts.claim(asked.generation_id)
         assert attempt is not None
-        runtime.answers.take_over(attempt)
-        attempt.thinking.stale = True
+        runtime.generation_events.take_over(attempt)
+        attempt.draft.thinking.begin_request(anew=True)
         for now, words in ((0, f"<{number}"), (4, ">")):
-            attempt.thinking.heard(True, False, now)
-            runtime.answers.append_thinking(attempt, words)
+            attempt.draft.thinking.heard(True, False, now)
+            runtime.generation_events.append_thinking(attempt, words)
         clock.turn(LAPSED)
         runtime.reaper.reap()
     message = asked.message()

@@ -212,7 +212,7 @@ def test_an_end_that_is_told_late_has_it_too(runtime: Runtime, monkeypatch: pyte
         raise threading.BrokenBarrierError
 
     with monkeypatch.context() as patch, pytest.raises(threading.BrokenBarrierError):
-        patch.setattr(runtime.answers, "append_end", away)  # the worker dies between the row and the event
+        patch.setattr(runtime.generation_events, "append_end", away)  # the worker dies between the row and the event
         runtime.writer.run()
     assert asked.row().state == "done"
     runtime.finalizer.publish(asked.generation_id)
