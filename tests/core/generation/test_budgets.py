@@ -189,7 +189,7 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
         raise RedisUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.log, "append", away)
+        patch.setattr(runtime.log, "begin", away)
         with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     accepted = runtime.generations.accept(session, "Why?")

@@ -161,8 +161,8 @@ def test_many_workers_at_once_take_everybody_once(runtime: Runtime) -> None:
 
     def take() -> None:
         other = Runtime(runtime.settings, clock=runtime.clock)
-        while (attempt := other.line.next()) is not None:
-            taken.append(attempt.generation_id)
+        while (claim := other.queue.claim_next()) is not None:
+            taken.append(claim.attempt.generation_id)
         other.close()
 
     workers = [threading.Thread(target=take) for _ in range(4)]

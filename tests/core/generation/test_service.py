@@ -301,15 +301,14 @@ def test_nobody_takes_a_question_before_its_log_tells_of_it(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _session(runtime, "good")
-    append = runtime.log.append
+    begin = runtime.log.begin
 
-    def append_late(session_id: UUID, kind: str, *arguments: Any, **more: Any) -> Any:
-        if kind == "queued":  # another's task, or the reaper's, wakes a worker just now
-            runtime.writer.run()
-        return append(session_id, kind, *arguments, **more)
+    def begin_late(*arguments: Any, **more: Any) -> Any:
+        runtime.writer.run()  # another's task, or the reaper's, wakes a worker just now
+        return begin(*arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.log, "append", append_late)
+        patch.setattr(runtime.log, "begin", begin_late)
         accepted = runtime.generations.accept(session, "Why?")
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued"]
     runtime.writer.run()
@@ -328,7 +327,7 @@ def test_a_question_whose_front_end_died_does_not_block_its_session_for_long(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(parts.log, "append", die)
+        patch.setattr(parts.log, "begin", die)
         parts.generations.accept(session, "Why?")
     with pytest.raises(GenerationInProgress):
         parts.generations.accept(session, "Why?")
@@ -354,7 +353,7 @@ def _die_on_the_way(runtime: Runtime, session: Session, message: str, generation
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(runtime.log, "append", die)
+        patch.setattr(runtime.log, "begin", die)
         runtime.generations.accept(session, message, generation_id)
 
 
