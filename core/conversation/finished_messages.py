@@ -18,8 +18,8 @@ from core.stores.database import Database
 from core.stores.redis import Redis
 
 CHUNK_SIZE = 10
-"""Messages read at once, at the most. One may have a million characters: who begins at the newest one and may stop at
-any begins with one, and doubles."""
+"""Messages read at once, at the most. One may have a million characters, so a read that begins at the newest one and
+may stop at any begins with one, and doubles."""
 SEARCH_CHUNK_SIZE = 20
 """Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
 MAX_SEARCHED = 200

@@ -58,7 +58,7 @@ def render(text: str) -> str | None:
     except _TooMuch:
         return None
     except Exception as error:
-        # A parser's mistake about one text must not cost anybody the answer. The error's words may quote the text.
+        # A parser's mistake about one text must not cost the answer. The error's words may quote the text.
         logger.warning("an answer could not be rendered: %s", type(error).__name__)
         return None
 

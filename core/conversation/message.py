@@ -22,14 +22,15 @@ class Message:
     role: Literal["user", "assistant"]
     text: str
     model: str | None
-    """Who answered; None for a person's message."""
+    """The model that answered; None for a person's message."""
     state: MessageState
     created_at: str
     html: str | None = None
     """The text's Markdown, rendered when the answer ended. None: not rendered, and never will be; the text as it
     stands is what is shown."""
     finish_reason: str | None = None
-    """Why an answer ended: one of core/providers' reasons, `stopped` or `error`. None while it is being written."""
+    """Why an answer ended: a provider's reason (core/llm/providers/base.py), `stopped` or `error`. None while it is
+    being written."""
     thinking: str | None = None
     """What the model said to itself. None: nothing."""
     thinking_seconds: int | None = None

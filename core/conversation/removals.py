@@ -76,8 +76,8 @@ class Removals:
         """Remove what has just been written for a session, if that has been deleted or claimed meanwhile; whether it
         has.
 
-        To be called after the write. Who deletes or claims a session changes its row first and then what is in Redis:
-        so either they saw the write, or this sees what has become of the row. Raises Unavailable.
+        To be called after the write. A deletion or a claim changes the row first and then what is in Redis: so either
+        it saw the write, or this call sees what has become of the row. Raises Unavailable.
         """
         with self._database.reading() as db:
             current = db.get(Session, session.id)

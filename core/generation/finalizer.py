@@ -1,10 +1,11 @@
-"""The one end of a generation: whoever wins the row's last transition, and nobody else, tells of it.
+"""The one end of a generation: the process that wins the row's last transition, and no other, publishes it.
 
-The row, an owned session's words and what is to be told are one transaction; then the budget's settlement and the
-event. What could not be done, because Redis was away, stays in the row until the reaper has done it.
+The row, an owned session's answer and the terminal event's data, an outbox in the row, are one transaction; then the
+budget is settled and the event published. What fails then, because Redis is away, stays in the outbox until the
+reaper has done it.
 
 The answer is rendered here, before the transaction, where a caller says `rendered`: workers do. The front end does
-not, for that would hold up everybody's events; what it ends itself is shown as plain text.
+not, for that would hold up all its readers' events; what it ends itself is shown as plain text.
 """
 
 from collections.abc import Mapping
@@ -96,7 +97,7 @@ class Finalizer:
         """End a live generation whose worker is gone, or that never had one; whether this call did.
 
         If it had a worker, it is taken over first, as another worker would: from then on the log refuses what the
-        lost one may still send, and the end has all that it has told.
+        lost one may still send, and the answer has all that it has appended.
         """
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
@@ -116,7 +117,7 @@ class Finalizer:
         return self.finalize(seized, outcome, rendered=rendered)
 
     def publish(self, generation_id: UUID, *, rendered: bool = False) -> None:
-        """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
+        """Publish an end that could not be published when it came. Idempotent: the log takes it once."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
             if row is None or row.unpublished is None:
@@ -131,7 +132,7 @@ class Finalizer:
         self._publish(attempt, state, row.unpublished, answer)
 
     def publish_pending(self, session_id: UUID) -> None:
-        """Tell of all such ends of a session, before its next answer begins."""
+        """Publish all such ends of a session, before its next answer begins."""
         with self._database.reading() as db:
             unpublished = select(Generation.id).where(
                 Generation.session_id == session_id, Generation.unpublished.is_not(None)
@@ -141,8 +142,8 @@ class Finalizer:
             self.publish(generation_id)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        told = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}
-        answer = self._answer(attempt, outcome.state, told, rendered=rendered)
+        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}
+        answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         with self._database.writing() as db:
             if not attempt.anonymous:
                 lock_session(db, attempt.session_id)
@@ -154,23 +155,23 @@ class Finalizer:
                 attempt=attempt.number,
                 finished_at=self._clock.now(),
                 finish_reason=outcome.finish_reason and outcome.finish_reason[:64],
-                unpublished=told,
+                unpublished=data,
                 **attempt.usage._asdict(),
             )
             if not ended:
                 return False
-            if not attempt.anonymous and RETRACTS not in told:
+            if not attempt.anonymous and RETRACTS not in data:
                 self._transcript.keep(answer, attempt.session_id, db)
-        self._publish(attempt, outcome.state, told, answer)
+        self._publish(attempt, outcome.state, data, answer)
         return True
 
     def _answer(
-        self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any], *, rendered: bool
+        self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], *, rendered: bool
     ) -> Message:
         answer = replace(
-            self._events.message(attempt, MESSAGE_STATES[state], told.get("model")),
-            finish_reason=told.get("finish_reason") or DEFAULT_REASONS[state],
-            problem=told.get("problem"),
+            self._events.message(attempt, MESSAGE_STATES[state], data.get("model")),
+            finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
+            problem=data.get("problem"),
         )
         if not (rendered and attempt.draft.text):
             return answer
@@ -179,11 +180,11 @@ class Finalizer:
         return replace(answer, html=render(attempt.draft.text))
 
     def _publish(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
-        """Give the owner's lease back, settle the budget, write the terminal event, named after the state, and note
-        that all is done. What fails leaves the note out: then all of it is repeated."""
-        # Before the event: who sees it may send the next message at once.
+        """Give the owner's lease back, settle the budget, append the terminal event, named after the state, and empty
+        the outbox. What fails leaves the outbox as it is: then all of it is repeated."""
+        # Before the event: a reader of it may send the next message at once.
         settled = self._settle(attempt)
-        with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone: nobody is left to tell
+        with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
         if settled is not None:
             done = update(Generation).where(Generation.id == attempt.generation_id)

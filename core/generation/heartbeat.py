@@ -41,7 +41,7 @@ class Heartbeats:
 
 
 class Heartbeat:
-    """Of one attempt, from its claim to its end."""
+    """The heartbeat of one attempt, from its claim to its end."""
 
     def __init__(self, heartbeats: Heartbeats, attempt: Attempt, slot: Slot) -> None:
         self._parts = heartbeats

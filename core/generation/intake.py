@@ -64,7 +64,7 @@ class Intake:
         return self._over(heard, batch, now)
 
     def _over(self, heard: Heard, batch: Batch, now: float) -> Heard:
-        """The same with the error or the end that has come with it, or that has to be made."""
+        """What has been heard, with the error or the end that has come with it, or that has to be made."""
         if batch.error is not None:
             reason = end_of_words(batch.error, wrote=self._wrote) if self._length else None
             if reason is None:

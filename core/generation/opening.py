@@ -1,6 +1,6 @@
 """Holds back the blanks before the first word of an answer, or of thinking: pure, over the pieces as they come.
 
-An answer of nothing but blanks is none. Another model may be asked in its place then, and begins where nobody has
+An answer of nothing but blanks is none. Another model may be asked in its place then, and begins where no reader has
 read anything yet.
 """
 

@@ -122,8 +122,8 @@ class Asking:
             self._prompt = self._make()
 
     def broke_off(self, error: ProviderError) -> None:
-        """The model has failed after words of an answer to that. Raises the same error when there is nothing that who
-        goes on need not be told."""
+        """The model has failed after words of an answer to that. Raises the same error when there is nothing that
+        could be left out of the next request."""
         if not self._leave_out_after(error):
             raise error
 
@@ -134,7 +134,7 @@ class Asking:
             self._prompts.known_limits.took(self._model, counted.prompt_tokens)
 
     def _leave_out_after(self, error: ProviderError) -> bool:
-        """Told the same, who goes on might break off again. Whether there was something to leave out."""
+        """Leave out what the next request might break off at again; whether there was something to leave out."""
         before = self._prompt
         form = milder(self._form, error, prefilled=False, doubtful=before.doubtful)
         if form is None:

@@ -1,4 +1,4 @@
-"""Looks after generations whose worker is gone: hands them on, or ends them."""
+"""Looks after generations whose worker is gone: hands them off, or ends them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,7 +52,7 @@ class Reaper:
         self._clock = clock
 
     def reap(self) -> Reaped:
-        """Hand on what has lapsed, end what has been tried often enough or nobody picked up, tell of ends that came
+        """Hand off what has lapsed, end what has been tried often enough or no worker claimed, publish ends that came
         while Redis was away, and remove what could not be removed then."""
         lapsed, unpublished = self._find(self._attempts.lease)
         waiting = self._queue.waiting()

@@ -1,10 +1,11 @@
-"""Whose turn it is: the queue of generations that wait for a worker and for one of their provider's slots.
+"""The fair queue of generations that wait for a worker and for one of their provider's slots.
 
-The queue is in SQL; a task on the queue only wakes a worker, which then takes whoever's turn it is. A generation's
-turn is the moment at which it came or, when its owner has others under way, a step after the last of them: who
-sends many messages gets their answers between other people's, and a newcomer never waits for all of them. (It is
-Zhang's virtual clock of 1990, for answers instead of packets.) The turn never changes, so everybody's comes. It is
-given to a generation once its log tells of it: until then nobody may take it.
+The queue is in SQL; a Celery task only wakes a worker, which then claims the generation that is next. Generations are
+served in the order of their virtual start time, the column `turn`: the moment at which a generation came or, when its
+owner has others under way, a step after the last of them. So the answers to one owner's many messages come between
+other people's, and a newcomer never waits for all of them. (It is Zhang's virtual clock of 1990, for answers instead
+of packets.) The time never changes, so every generation is served in the end. A generation gets it once its log tells
+of it: until then no worker may claim it.
 """
 
 import logging
@@ -29,15 +30,15 @@ from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 logger = logging.getLogger(__name__)
 
 VIRTUAL_STEP = timedelta(seconds=20)
-"""What each answer of an owner's that is under way puts the next one back: about as long as an answer takes."""
+"""How far each live generation of an owner puts the next one back: about as long as an answer takes."""
 MAX_QUEUE_WAIT = timedelta(minutes=10)
-"""After this a generation's patience is not renewed any more, however well the queue moves."""
+"""After this the time that a generation may wait is not renewed any more, however well the queue moves."""
 NOTIFY_LIMIT = 200
-"""How many from the front are told of their places."""
+"""Generations at the front whose positions are published."""
 NOTIFY_INTERVAL = 1000
-"""Milliseconds between two tellings, of all workers together."""
+"""Milliseconds between two publications of positions, by all workers together."""
 WAKE_LIMIT = 100
-"""How many the reaper calls at once."""
+"""Generations for which the reaper wakes workers at once."""
 
 
 class Claim(NamedTuple):
@@ -63,7 +64,7 @@ class FairQueue:
         self._claim_lock = Lock()
 
     def virtual_start(self, session: Session, db_session: DatabaseSession) -> datetime:
-        """The turn of a message that comes now."""
+        """The virtual start time of a message that comes now."""
         now = self._clock.now()
         if session.anonymous:  # it has one answer under way at a time
             return now
@@ -75,23 +76,23 @@ class FairQueue:
         return now if last is None else max(now, last + VIRTUAL_STEP)
 
     def position(self, turn: datetime, generation_id: UUID, db_session: DatabaseSession) -> int:
-        """How many wait before one with this turn."""
+        """How many generations wait before one with this virtual start time."""
         same = and_(Generation.turn == turn, Generation.id < generation_id)
         return db_session.scalar(select(func.count()).where(IN_LINE, or_(Generation.turn < turn, same))) or 0
 
     def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
-        """Let it wait for its turn; whether it does: one that has ended meanwhile, or is gone, does not."""
-        patience = self._clock.now() + QUEUE_TIMEOUT
+        """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
+        until = self._clock.now() + QUEUE_TIMEOUT
         with self._database.writing() as db:
             conditions = (IS_QUEUED, Generation.turn.is_(None))  # it keeps the turn that it was given first
-            return matched(db, generation_id, *conditions, turn=turn, lease_until=patience)
+            return matched(db, generation_id, *conditions, turn=turn, lease_until=until)
 
     def first(self) -> UUID | None:
-        """Who is at the front, if anybody waits."""
+        """The generation at the front, or None when the queue is empty."""
         return next(iter(self.waiting(limit=1)), None)
 
     def waiting(self, limit: int = WAKE_LIMIT) -> list[UUID]:
-        """Who waits, those at the front first."""
+        """The generations that wait, those at the front first."""
         with self._database.reading() as db:
             return list(db.scalars(select(Generation.id).where(IN_LINE).order_by(*ORDER).limit(limit)))
 
@@ -100,7 +101,7 @@ class FairQueue:
 
         Raises Unavailable.
         """
-        # One thread at a time: those of a process would only take the same one and lose.
+        # One thread at a time: those of a process would only claim the same one and lose.
         with self._claim_lock:
             claim = self._claim()
         if claim is not None:
@@ -108,7 +109,7 @@ class FairQueue:
         return claim
 
     def publish_positions(self) -> None:
-        """Tell those at the front where they stand now, if that is further in front than they know."""
+        """Publish the positions at the front, where they are further in front than their readers know."""
         with self._database.reading() as db:
             front = db.execute(
                 select(Generation.id, Generation.session_id, Generation.attempt)
@@ -117,7 +118,7 @@ class FairQueue:
                 .limit(NOTIFY_LIMIT)
             ).all()
         for position, (generation_id, session_id, attempt) in enumerate(front):
-            if attempt == 0:  # what a worker has handed on has begun
+            if attempt == 0:  # what a worker has handed off has begun
                 self._publish_position(generation_id, session_id, position)
 
     def _publish_position(self, generation_id: UUID, session_id: UUID, position: int) -> None:
@@ -157,7 +158,7 @@ class FairQueue:
         return None if row is None else (row[0], row[1])
 
     def _notify_waiting(self) -> None:
-        """The queue has moved: those who wait have reason to go on waiting, and are told, once in a while."""
+        """The queue has moved: renew the others' time to wait, and publish their positions, once in a while."""
         try:
             if self.first() is None or not self._redis.set("sb:line", 1, nx=True, px=NOTIFY_INTERVAL):
                 return
@@ -170,7 +171,7 @@ class FairQueue:
                 )
             self.publish_positions()
         except Unavailable:
-            logger.warning("those who wait could not be told: a store is away")
+            logger.warning("positions in the queue could not be published: a store is away")
 
 
 ORDER = (Generation.turn, Generation.id)

@@ -1,8 +1,8 @@
 """GenerationService: accepts a message, stops its answer, tells what is live.
 
 A generation is a row with one owner at a time and exactly one end. Every transition is a compare-and-set in SQL;
-who wins it, and nobody else, writes the event that tells of it. Below, in core/generation/, the answer is written
-(writer.py) and ended (ending.py), and those whose worker is gone are looked after (reaper.py).
+the process that wins it, and no other, publishes it. The rest of core/generation/ writes the answer (writer.py), ends
+it (finalizer.py), and looks after generations whose worker is gone (reaper.py).
 """
 
 from collections.abc import Sequence
@@ -140,7 +140,7 @@ class GenerationService:
                 turn = self._queue.virtual_start(session, db)
                 current, position = session, self._queue.position(turn, generation.id, db)
         else:
-            # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
+            # Before the limits are asked: a message that has to wait for an answer is charged nothing.
             self._require_free(session.id)
             reserved = usage.tokens(message) + usage.most(self._pool.config(generation.model))
             standings = self._admit(session, generation.id, reserved)
@@ -165,21 +165,21 @@ class GenerationService:
         return Accepted(session.id, generation.id, position, before, standings)
 
     def withdraw(self, generation_id: UUID) -> None:
-        """Take back a generation that nobody has begun, with its question: the session is as it was before."""
+        """Take back a generation that no worker has begun, with its question: the session is as it was before."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
         if row is None:
             return
         taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
         failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
-        # With Redis away there is nobody to tell; the row, which decides, is free all the same.
+        # With Redis away its end can't be published; the row, which decides, is free all the same.
         with suppress(RedisUnavailable):
             self._finalizer.finalize_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
     def stop(self, session: Session) -> UUID:
         """Stop the live generation of a validated session, before or after its first word; returns its id.
 
-        What has been written is kept. The wish is in the row, so it holds whoever writes, also after a takeover.
+        What has been written is kept. The request is in the row, so it holds for any worker, also after a takeover.
         Raises NothingToStop.
         """
         with self._database.writing() as db:
@@ -191,7 +191,7 @@ class GenerationService:
             )
         if stopped is None:
             raise NothingToStop
-        # Nobody writes it yet: then nobody but us can end it.
+        # No worker writes it yet: then it ends here.
         if not self._finalizer.finalize_from_outside(
             stopped, Outcome(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
         ):

@@ -35,7 +35,7 @@ class Thinking:
 
     @property
     def seconds(self) -> int | None:
-        """The same as people are told."""
+        """How long, as people are told; None when nothing has been thought."""
         return whole_seconds(self.text, self.milliseconds)
 
     def begin_request(self, *, anew: bool) -> None:

@@ -36,7 +36,7 @@ def most(config: ModelConfig) -> int:
 
 
 def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
-    """Of an answer without a report: nothing when nobody has seen a word of it. Thinking that was begun again counts
+    """Of an answer without a report: nothing when no word of it was shown. Thinking that was begun again counts
     as often as it is kept, which is once."""
     if not (text or thinking):
         return Usage(0, 0)
