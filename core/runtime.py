@@ -15,15 +15,15 @@ from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempts
-from core.generation.events import AnswerLog
-from core.generation.finalizer import Endings
-from core.generation.heartbeat import Upkeep
+from core.generation.events import GenerationEvents
+from core.generation.finalizer import Finalizer
+from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
 from core.generation.prompts import Prompts
-from core.generation.provider_slots import Slots
+from core.generation.provider_slots import ProviderSlots
 from core.generation.reaper import Reaper
-from core.generation.scheduler import Line
+from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
@@ -225,9 +225,9 @@ class Runtime:
         return GenerationService(
             self.database,
             self.sessions,
-            self.endings,
+            self.finalizer,
             self.removals,
-            self.line,
+            self.queue,
             self.log,
             self.transcript,
             self.message_limits,
@@ -241,54 +241,53 @@ class Runtime:
         return Attempts(self.database, self.clock, self.settings.lease)
 
     @cached_property
-    def endings(self) -> Endings:
+    def finalizer(self) -> Finalizer:
         """The ends of answers."""
-        return Endings(
+        return Finalizer(
             self.database,
             self.sessions,
             self.attempts,
-            self.answers,
+            self.generation_events,
             self.transcript,
             self.message_limits,
             self.clock,
         )
 
     @cached_property
-    def answers(self) -> AnswerLog:
+    def generation_events(self) -> GenerationEvents:
         """The events of answers."""
-        return AnswerLog(self.database, self.attempts, self.log, self.transcript, self.clock)
+        return GenerationEvents(self.database, self.attempts, self.log, self.transcript, self.clock)
 
     @cached_property
-    def line(self) -> Line:
+    def queue(self) -> FairQueue:
         """Whose turn it is."""
-        return Line(
+        return FairQueue(
             self.database,
             self.redis,
             self.attempts,
-            self.slots,
+            self.provider_slots,
             self.log,
-            self._quarantine("line"),
+            self._quarantine("queue"),
             self.clock,
         )
 
     @cached_property
-    def slots(self) -> Slots:
+    def provider_slots(self) -> ProviderSlots:
         """How many requests each provider gets at once."""
-        return Slots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
+        return ProviderSlots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
 
     @cached_property
     def writer(self) -> Writer:
         """Writes answers."""
         return Writer(
-            self.line,
+            self.queue,
             self.attempts,
-            self.endings,
+            self.finalizer,
             self.models,
             self.cooldowns,
-            self.slots,
-            self.answers,
-            self.upkeep,
-            ModelCalls(self.models, self._prompts, self.answers, self.upkeep.stopping),
+            self.generation_events,
+            self.heartbeats,
+            ModelCalls(self.models, self._prompts, self.generation_events, self.heartbeats.stopping),
             self.message_limits,
         )
 
@@ -297,9 +296,9 @@ class Runtime:
         return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis), KnownLimits(self.redis))
 
     @cached_property
-    def upkeep(self) -> Upkeep:
+    def heartbeats(self) -> Heartbeats:
         """What keeps an answer being written."""
-        return Upkeep(self.attempts, self.slots, self.log, self.answers, self.message_limits)
+        return Heartbeats(self.attempts, self.log, self.generation_events, self.message_limits)
 
     @cached_property
     def reaper(self) -> Reaper:
@@ -307,8 +306,8 @@ class Runtime:
         return Reaper(
             self.database,
             self.attempts,
-            self.line,
-            self.endings,
+            self.queue,
+            self.finalizer,
             self.removals,
             self._quarantine("reaper"),
             self.clock,

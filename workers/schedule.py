@@ -32,11 +32,11 @@ def reap() -> int:
     if not runtime.runs.take_turn("reaper", period):
         return 0
     reaped = runtime.reaper.reap()
-    wake_workers([*reaped.handed_on, *reaped.waiting], expires=period.total_seconds())
-    if reaped.handed_on or reaped.ended:
-        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
+    wake_workers([*reaped.handed_off, *reaped.waiting], expires=period.total_seconds())
+    if reaped.handed_off or reaped.ended:
+        logger.warning("lost workers: %d answers handed off, %d ended", len(reaped.handed_off), reaped.ended)
     runtime.runs.note("reaper", period)
-    return len(reaped.handed_on) + reaped.ended + reaped.told
+    return len(reaped.handed_off) + reaped.ended + reaped.published
 
 
 @signals.worker_ready.connect

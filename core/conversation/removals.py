@@ -14,7 +14,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import add_close, keys
+from core.conversation.event_log import add_close
+from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
 from core.stores.database import Database
@@ -24,7 +25,7 @@ from core.stores.tables import Removal, Session
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH_SIZE = 500
 """Removals that one round trip to Redis, and one statement, takes."""
 
 Reason = Literal["deleted", "expired", "claimed"]
@@ -64,8 +65,8 @@ class Removals:
         """Remove what has just been written for a session, if that has been deleted or claimed meanwhile; whether it
         has.
 
-        To be called after the write. Who deletes or claims a session changes its row first and then what is in Redis:
-        so either they saw the write, or this sees what has become of the row. Raises Unavailable.
+        To be called after the write. A deletion or a claim changes the row first and then what is in Redis: so either
+        it saw the write, or this call sees what has become of the row. Raises Unavailable.
         """
         with self._database.reading() as db:
             current = db.get(Session, session.id)
@@ -79,7 +80,8 @@ class Removals:
 
     def drain(self) -> int:
         """Carry out what is left, the oldest first; returns how many there were."""
-        left = select(Removal.id).where(Removal.id.not_in(self._quarantine.held())).order_by(Removal.id).limit(BATCH)
+        to_try = Removal.id.not_in(self._quarantine.held())
+        left = select(Removal.id).where(to_try).order_by(Removal.id).limit(BATCH_SIZE)
         with self._database.reading() as db:
             ids = db.scalars(left).all()
         self._carry_out(ids, lambda some: self._remove(self._load(some)))
@@ -120,4 +122,4 @@ class Removals:
 
 
 def _batches(ids: Sequence[UUID]) -> Iterable[Sequence[UUID]]:
-    return (ids[at : at + BATCH] for at in range(0, len(ids), BATCH))
+    return (ids[at : at + BATCH_SIZE] for at in range(0, len(ids), BATCH_SIZE))

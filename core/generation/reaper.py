@@ -1,4 +1,4 @@
-"""Recovers generations whose worker is gone: hands them on, or ends them."""
+"""Recovers generations whose worker is gone: hands them off, or ends them."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -9,8 +9,8 @@ from core.clock import Clock
 from core.conversation.removals import Removals
 from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
-from core.generation.finalizer import End, Endings
-from core.generation.scheduler import Line
+from core.generation.finalizer import Finalizer, Outcome
+from core.generation.scheduler import FairQueue
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import IS_LIVE, Generation, GenerationState
@@ -24,14 +24,14 @@ NO_WORKER = GenerationLost("No worker was free to answer in time. Please ask aga
 class Reaped:
     """What one run has found."""
 
-    handed_on: tuple[UUID, ...]
+    handed_off: tuple[UUID, ...]
     """Generations that are queued again; the caller sends their tasks."""
     waiting: tuple[UUID, ...]
     """Others that wait. The caller sends tasks for them too, which are not wanted for longer than until the next
     run: their own may have been lost, or have come when there was no slot for them."""
     ended: int
     """Generations that were ended."""
-    told: int
+    published: int
     """Ends that were published now, because Redis was away when they came."""
 
 
@@ -42,8 +42,8 @@ class Reaper:
         self,
         database: Database,
         attempts: Attempts,
-        line: Line,
-        endings: Endings,
+        queue: FairQueue,
+        finalizer: Finalizer,
         removals: Removals,
         quarantine: Quarantine[UUID],
         clock: Clock,
@@ -51,29 +51,29 @@ class Reaper:
         self._database = database
         self._removals = removals
         self._attempts = attempts
-        self._line = line
-        self._endings = endings
+        self._queue = queue
+        self._finalizer = finalizer
         self._quarantine = quarantine
         self._clock = clock
 
     def reap(self) -> Reaped:
-        """Hand on generations whose lease has lapsed, end those that were tried often enough or that no worker took,
-        publish ends that came while Redis was away, and remove what could not be removed then.
+        """Hand off generations whose lease has lapsed, end those that were tried often enough or that no worker
+        claimed, publish ends that came while Redis was away, and remove what could not be removed then.
 
         A generation that can't be handled holds up no other (core/stores/quarantine.py). Raises Unavailable
         when a store is away.
         """
-        lapsed, untold = self._find()
-        waiting = self._line.waiting()
+        lapsed, unpublished = self._find()
+        waiting = self._queue.waiting()
         recovered = self._quarantine.for_each(lapsed, self._recover)
-        told = self._quarantine.for_each(untold, self._publish_end)
+        published = self._quarantine.for_each(unpublished, self._publish_end)
         self._removals.drain()
-        self._line.tell()
+        self._queue.publish_positions()
         return Reaped(
-            handed_on=tuple(generation_id for generation_id, handed_on, _ in recovered if handed_on),
+            handed_off=tuple(generation_id for generation_id, handed_off, _ in recovered if handed_off),
             waiting=tuple(waiting),
             ended=sum(ended for *_, ended in recovered),
-            told=len(told),
+            published=len(published),
         )
 
     def _find(self) -> tuple[list[UUID], list[UUID]]:
@@ -81,33 +81,35 @@ class Reaper:
         now = self._clock.now()
         to_try = Generation.id.not_in(self._quarantine.held())
         lapsed = select(Generation.id).where(IS_LIVE, Generation.lease_until < now, to_try).limit(BATCH)
-        untold = select(Generation.id).where(
-            Generation.untold.is_not(None), Generation.finished_at < now - self._attempts.lease, to_try
+        unpublished = select(Generation.id).where(
+            Generation.unpublished.is_not(None), Generation.finished_at < now - self._attempts.lease, to_try
         )
         with self._database.reading() as db:
             # A row that another process has locked is left for the next run: a frozen worker must not hold up others.
-            return list(db.scalars(lapsed.with_for_update(skip_locked=True))), list(db.scalars(untold.limit(BATCH)))
+            unlocked = lapsed.with_for_update(skip_locked=True)
+            return list(db.scalars(unlocked)), list(db.scalars(unpublished.limit(BATCH)))
 
     def _recover(self, generation_id: UUID) -> tuple[UUID, bool, bool]:
-        """Hand the generation on, or end it; whether this call did the one or the other."""
-        if self._attempts.hand_on_lapsed(generation_id):
+        """Hand the generation off, or end it; whether this call did the one or the other."""
+        if self._attempts.hand_off_lapsed(generation_id):
             return generation_id, True, False
         return generation_id, False, self._end(generation_id)
 
     def _publish_end(self, generation_id: UUID) -> None:
-        self._endings.tell(generation_id, rendered=True)
+        self._finalizer.publish(generation_id, rendered=True)
 
     def _end(self, generation_id: UUID) -> bool:
         lapsed = Generation.lease_until < self._clock.now()
         ways = (
-            (End(GenerationState.STOPPED), Generation.stop_requested.is_(True)),
+            (Outcome(GenerationState.STOPPED), Generation.stop_requested.is_(True)),
             (_failed(NO_WORKER), Generation.state == GenerationState.QUEUED),
             (_failed(GenerationLost()), Generation.attempt >= MAX_ATTEMPTS),
         )
         return any(
-            self._endings.end_from_outside(generation_id, end, lapsed, when, rendered=True) for end, when in ways
+            self._finalizer.finalize_from_outside(generation_id, end, lapsed, when, rendered=True)
+            for end, when in ways
         )
 
 
-def _failed(error: GenerationLost) -> End:
-    return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)
+def _failed(error: GenerationLost) -> Outcome:
+    return Outcome(GenerationState.FAILED, {"problem": error.problem()}, error.slug)

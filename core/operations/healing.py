@@ -6,7 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from core.conversation.event_log import EventLog, keys
+from core.conversation.event_log import EventLog
+from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
 from core.operations.invariants import BATCH, Finding
 from core.stores.database import Database

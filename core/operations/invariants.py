@@ -12,7 +12,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
-from core.conversation.event_log import PAGE, EventLog, keys
+from core.conversation.event_log import PAGE_SIZE, EventLog
+from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
@@ -131,7 +132,7 @@ class Invariants:
 
     def _untold(self) -> Iterator[str]:
         until = self._clock.now() - self._periods.lease - self._periods.reap_every - SLACK
-        return self._generations(Generation.untold.is_not(None), Generation.finished_at < until)
+        return self._generations(Generation.unpublished.is_not(None), Generation.finished_at < until)
 
     def _generations(self, *conditions: ColumnElement[bool]) -> Iterator[str]:
         with self._database.reading() as db:
@@ -144,7 +145,7 @@ class Invariants:
         return self._generations(
             Generation.id.in_(recent),
             Generation.state.in_(TERMINAL),
-            Generation.untold.is_(None),
+            Generation.unpublished.is_(None),
             or_(
                 Generation.settled_tokens.is_distinct_from(used),
                 Generation.reasoning_tokens > Generation.completion_tokens,
@@ -165,7 +166,7 @@ class Invariants:
                             or_(
                                 IS_LIVE,
                                 Generation.finished_at >= healed,
-                                Generation.untold.is_not(None),
+                                Generation.unpublished.is_not(None),
                             ),
                         )
                     )
@@ -195,7 +196,7 @@ class Invariants:
         with self._database.reading() as db:
             rows = db.execute(
                 select(Generation.session_id, Generation.id)
-                .where(Generation.state.in_(TERMINAL), Generation.untold.is_(None))
+                .where(Generation.state.in_(TERMINAL), Generation.unpublished.is_(None))
                 .order_by(Generation.id.desc())
                 .limit(RECENT_ANSWERS)
             ).all()
@@ -223,7 +224,7 @@ class Invariants:
                 elif event.type in TERMINAL:
                     ends[str(json.loads(event.data)["generation_id"])] += 1
             after = page[-1].offset
-            if len(page) < PAGE:
+            if len(page) < PAGE_SIZE:
                 break
         return begun, ends
 

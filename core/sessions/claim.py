@@ -54,7 +54,7 @@ class Claims:
     def _try_claim(
         self, session_id: UUID, user_id: UUID, secret_hash: bytes, published: UUID | None
     ) -> tuple[Session, Removal]:
-        messages = self.transcript.anonymous_words(session_id)
+        messages = self.transcript.anonymous_messages(session_id)
         with self.database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
             session = self.sessions.claim_session(session_id, db, user_id, secret_hash=secret_hash)
@@ -63,8 +63,10 @@ class Claims:
             )
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
-            untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
-            if db.scalar(untold.limit(1)) is not None:
+            unpublished = select(Generation.id).where(
+                Generation.session_id == session_id, Generation.unpublished.is_not(None)
+            )
+            if db.scalar(unpublished.limit(1)) is not None:
                 raise _TranscriptBehind(None)
             if newest is not None and newest.id != published and not _is_complete(messages, newest.id):
                 raise _TranscriptBehind(newest.id)

@@ -219,7 +219,7 @@ class Generation(Base):
     """How many of the completion's tokens are thinking."""
     settled_tokens: Mapped[int | None]
     """What its owner's budget has been charged, once it has been."""
-    untold: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    unpublished: Mapped[dict[str, Any] | None] = mapped_column("untold", JSON(none_as_null=True))
     """The data of the terminal event until the log has it and the budget is settled: Redis may be away when an
     answer ends."""
 

@@ -19,7 +19,7 @@ from playwright.sync_api import JSHandle, Locator, Page, expect
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.stores.redis import Redis
 from tests.e2e import test_page

@@ -201,7 +201,7 @@ class Fleet:
         while not self._closing.wait(self.settings.reap_every.total_seconds()):
             try:
                 reaped = self.runtime.reaper.reap()
-                for generation_id in (*reaped.handed_on, *reaped.waiting):
+                for generation_id in (*reaped.handed_off, *reaped.waiting):
                     self.generate(generation_id)
             except AWAY:
                 time.sleep(0.1)  # the next one does it

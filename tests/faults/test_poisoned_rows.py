@@ -160,14 +160,19 @@ def test_an_undecodable_end_holds_up_no_other(
     for _ in asked:
         runtime.writer.run()
     for number, (_, generation_id) in enumerate(asked):
-        _set(runtime, generation_id, untold={"length": 1}, finished_at=clock.now() - timedelta(hours=2 - number / 10))
+        _set(
+            runtime,
+            generation_id,
+            unpublished={"length": 1},
+            finished_at=clock.now() - timedelta(hours=2 - number / 10),
+        )
     poisoned = asked[0][1]
     _undecodable_end(runtime, poisoned)
 
-    assert runtime.reaper.reap().told == 3
+    assert runtime.reaper.reap().published == 3
 
     with runtime.database.reading() as db:
-        left = db.scalars(select(Generation.id).where(Generation.untold.is_not(None))).all()
+        left = db.scalars(select(Generation.id).where(Generation.unpublished.is_not(None))).all()
     assert left == [poisoned]
     assert str(poisoned) in caplog.text
     runtime.reaper.reap()
@@ -175,8 +180,8 @@ def test_an_undecodable_end_holds_up_no_other(
     runtime.reaper.reap()  # held: it costs nothing until it is tried again
     assert len(caplog.records) == before
     clock.turn(timedelta(seconds=5))
-    _set(runtime, poisoned, untold={"length": 1})
-    assert runtime.reaper.reap().told == 1
+    _set(runtime, poisoned, unpublished={"length": 1})
+    assert runtime.reaper.reap().published == 1
 
 
 def test_an_expired_session_that_can_not_be_deleted_holds_up_no_other(
@@ -255,7 +260,7 @@ def test_a_log_that_can_not_be_written_keeps_no_other_from_its_place_in_the_line
     first = asked[0][1]
     assert runtime.attempts.claim(first) is not None
 
-    runtime.line.tell()
+    runtime.queue.publish_positions()
 
     for session, _ in asked[2:]:
         assert [event.type for event in runtime.log.read(session.id, 0).events] == ["queued", "queued"]
@@ -276,7 +281,7 @@ def test_a_key_that_can_not_be_read_hides_no_other_from_the_invariants(
     monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     never = uuid7()
     slots = Leases(runtime.redis, "slots")
-    slots.take("good", f"{never}:1", 8, timedelta(minutes=5))
+    slots.acquire("good", f"{never}:1", 8, timedelta(minutes=5))
     runtime.redis.set(f"{PREFIX}slots:poison", "poison")
     runtime.redis.zadd(f"{PREFIX}slots:no-id", {"poison": 1e18})
     runtime.redis.sadd(f"{PREFIX}reserved:poison", "poison")
@@ -305,7 +310,7 @@ def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for model in ("good", "paused"):
-        runtime.cooldowns.failed(model, ProviderError(ErrorKind.UNREACHABLE, "refused"), uuid7())
+        runtime.cooldowns.note_failure(model, ProviderError(ErrorKind.UNREACHABLE, "refused"), uuid7())
         runtime.redis.delete(f"sb:resting:{model}")
     begin = runtime.cooldowns.begin_probe
 
@@ -316,4 +321,4 @@ def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
 
     monkeypatch.setattr(runtime.cooldowns, "begin_probe", refuse)
     runtime.prober.tick()
-    wait_for(lambda: "good" not in runtime.cooldowns.unwell(["good", "paused"]), what="the other one is well again")
+    wait_for(lambda: "good" not in runtime.cooldowns.resting(["good", "paused"]), what="the other one is well again")

@@ -6,7 +6,8 @@ import threading
 from datetime import datetime
 from uuid import UUID
 
-from core.conversation.event_log import EventLog, Position
+from core.conversation.event_log import EventLog
+from core.conversation.position import Position
 from core.stores.redis import RedisUnavailable
 from tests.support.valkey import Valkey
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.sessions.credential import Credential
 from tests.support.valkey import Valkey

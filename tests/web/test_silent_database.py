@@ -20,7 +20,8 @@ from uuid_utils.compat import uuid7
 
 from core.auth.api_keys import ApiKeys
 from core.clock import SystemClock
-from core.conversation.event_log import EventLog, channel
+from core.conversation.event_log import EventLog
+from core.conversation.keys import channel
 from core.sessions.credential import Credential
 from core.stores.tables import User
 from tests.support.cable import Cable

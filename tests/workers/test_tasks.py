@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.credential import Credential

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 
-from core.conversation.event_log import Position
+from core.conversation.position import Position
 from core.errors import SessionRequired, TooManySessions
 from core.limits.status import RateLimited
 from core.stores.redis import Redis

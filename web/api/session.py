@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from core.conversation.transcript import PAGE
-from core.conversation.words import UnknownMessage
+from core.conversation.finished_messages import UnknownMessage
+from core.conversation.transcript import PAGE_SIZE
 from core.errors import (
     GenerationInProgress,
     InvalidBody,
@@ -38,7 +38,7 @@ blueprint = Blueprint("session", __name__, url_prefix="/session")
 NO_VERSION = 0
 """What no session has: they begin with 1."""
 MAX_PAGE = 200
-LIMIT = paging.limit_parameter(MAX_PAGE, PAGE)
+LIMIT = paging.limit_parameter(MAX_PAGE, PAGE_SIZE)
 BEFORE = paging.before_parameter("The `before` of the page that came last, or any message's id.")
 
 

@@ -19,7 +19,9 @@ from threading import Lock, Thread
 from typing import Any
 
 from core.auth.proofs import Proof, Proofs
-from core.conversation.event_log import EventLog, Position, session_of
+from core.conversation.event_log import EventLog
+from core.conversation.keys import session_of
+from core.conversation.position import Position
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED

@@ -8,7 +8,9 @@ from threading import Semaphore
 
 from core.auth.principal import Principal
 from core.auth.proofs import Proof
-from core.conversation.event_log import PAGE, Page, Position, channel
+from core.conversation.event_log import PAGE_SIZE, Page
+from core.conversation.keys import channel
+from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.stores.tables import Session
@@ -107,7 +109,7 @@ class Reader:
                 yield frame(event.type, event.data, str(self._at))
                 if self._is_end(event.type, event.data):
                     return True
-            if len(page.events) < PAGE:
+            if len(page.events) < PAGE_SIZE:
                 return False
 
     def _follow(self, subscription: Subscription) -> Generator[bytes, None, bool]:

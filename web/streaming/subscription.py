@@ -6,7 +6,7 @@ from threading import Event as Flag
 from typing import NamedTuple
 
 from core.auth.proofs import Proof
-from core.conversation.event_log import Position
+from core.conversation.position import Position
 
 BUFFER = 256
 """Announcements kept for a reader that is busy; beyond that it reads the log instead."""

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.auth.principal import Principal
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import SwitchboardError
 from core.runtime import Runtime
 from core.sessions.credential import Credential
@@ -131,8 +131,8 @@ def test_words_that_a_claim_could_not_remove_are_removed_later_and_read_once_and
     session, owner = _create(runtime), new_user(runtime.database)
     runtime.generations.accept(session, "First?")
     runtime.writer.run()
-    read = runtime.transcript.anonymous_words(session.id)
-    monkeypatch.setattr(runtime.transcript, "anonymous_words", lambda _: read)
+    read = runtime.transcript.anonymous_messages(session.id)
+    monkeypatch.setattr(runtime.transcript, "anonymous_messages", lambda _: read)
     redis_fails()
     claimed = runtime.actions.claim(session, owner)
     monkeypatch.undo()

@@ -192,7 +192,7 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
         raise RedisUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.log, "append", away)
+        patch.setattr(runtime.log, "begin", away)
         with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     accepted = runtime.generations.accept(session, "Why?")
@@ -251,9 +251,9 @@ def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
     accepted = runtime.generations.accept(session, "Why?")
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
-    runtime.answers.take_over(attempt)
-    runtime.answers.append_delta(attempt, ANSWER[:30])
-    runtime.attempts.hand_on(attempt)
+    runtime.generation_events.take_over(attempt)
+    runtime.generation_events.append_delta(attempt, ANSWER[:30])
+    runtime.attempts.hand_off(attempt)
     runtime.writer.run()
     row = _row(runtime, accepted.generation_id)
     asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])

@@ -170,7 +170,7 @@ def test_what_was_stored_before_is_still_read(runtime: Runtime) -> None:
     runtime.writer.run()
     with runtime.database.writing() as db:
         row = asked.row()
-        row.untold, row.reasoning_tokens = {"length": len(ANSWER), "model": "good"}, None
+        row.unpublished, row.reasoning_tokens = {"length": len(ANSWER), "model": "good"}, None
         db.merge(row)
-    runtime.endings.tell(asked.generation_id)
-    assert asked.row().untold is None
+    runtime.finalizer.publish(asked.generation_id)
+    assert asked.row().unpublished is None

@@ -180,7 +180,7 @@ def test_an_end_that_is_settled_late_is_charged_the_same(runtime: Runtime, monke
         patch.setattr(runtime.limiter, "settle", away)
         runtime.writer.run()
     for _ in range(2):
-        runtime.endings.tell(asked.generation_id)
+        runtime.finalizer.publish(asked.generation_id)
     assert _charged(asked) == Usage(7, 11, _share_of(11, THOUGHT))
 
 

@@ -169,15 +169,15 @@ def test_every_end_gives_the_lease_back(
 
 def test_whoever_sees_the_end_may_ask_again_at_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime.generations.accept(_session(runtime), "Why?")
-    append = runtime.log.append
+    end = runtime.log.end
     held: list[list[str]] = []
 
     def looking(session_id: UUID, kind: str, *args: Any, **options: Any) -> Any:
         if kind == "done":
             held.append(_leases(runtime))
-        return append(session_id, kind, *args, **options)
+        return end(session_id, kind, *args, **options)
 
-    monkeypatch.setattr(runtime.log, "append", looking)
+    monkeypatch.setattr(runtime.log, "end", looking)
     runtime.writer.run()
     assert held == [[]]
 
@@ -188,7 +188,7 @@ def test_a_message_that_can_not_be_taken_gives_its_lease_back(
     runtime = Runtime(settings, clock=clock)
     session = _session(runtime)
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.log, "append", _raises(RedisUnavailable))
+        patched.setattr(runtime.log, "begin", _raises(RedisUnavailable))
         with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     assert _leases(runtime) == []
@@ -282,6 +282,6 @@ def test_the_end_of_an_answer_is_repeated_until_its_lease_is_given_back(
     monkeypatch.undo()
     assert len(_leases(runtime)) == 1
     clock.turn(timedelta(seconds=11))
-    assert runtime.reaper.reap().told == 1
+    assert runtime.reaper.reap().published == 1
     assert _leases(runtime) == []
     runtime.close()

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.limits.leases import Leases
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
@@ -134,7 +134,7 @@ def test_a_log_that_redis_has_lost_breaks_nothing(runtime: Runtime) -> None:
 
 def test_an_end_that_nobody_has_told(runtime: Runtime, clock: TurnableClock) -> None:
     _, generation_id = _answered(runtime)
-    _set(runtime, generation_id, untold={"length": 1})
+    _set(runtime, generation_id, unpublished={"length": 1})
     clock.turn(timedelta(seconds=15))
     assert _broken(runtime) == {}
     clock.turn(timedelta(seconds=2))

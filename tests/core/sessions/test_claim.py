@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
 from core.runtime import Runtime
 from core.sessions.credential import Credential

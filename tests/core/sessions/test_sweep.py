@@ -42,7 +42,7 @@ def test_the_sweep_takes_rows_and_words_and_leaves_the_living(settings: Any, clo
 
 
 def test_readers_are_told_that_the_session_is_over(runtime: Runtime) -> None:
-    from core.conversation.event_log import channel
+    from core.conversation.keys import channel
 
     session = _create(runtime)
     pubsub = runtime.redis.pubsub()

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.support.provider import ANSWER, ProviderServer

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
 from core.runtime import Runtime
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import _age, _answered, _create

@@ -1,6 +1,6 @@
 """The finished messages of one session, read a few at a time: from Redis for anonymous sessions, else from SQL.
 
-Whatever the length of a conversation, no more than CHUNK messages of it are in memory on the way to a reader, and no
+Of a conversation of any length, no more than CHUNK_SIZE messages are in memory on the way to a reader, and no
 connection is held while the reader takes them.
 """
 
@@ -11,16 +11,16 @@ from uuid import UUID
 
 from sqlalchemy import select, tuple_
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.stores import tables
 from core.stores.database import Database
 from core.stores.redis import Redis
 
-CHUNK = 10
-"""Messages read at once, at the most. One may have a million characters: who begins at the newest one and may stop at
-any begins with one, and doubles."""
-SEARCHED = 20
+CHUNK_SIZE = 10
+"""Messages read at once, at the most. One may have a million characters, so a read that begins at the newest one and
+may stop at any begins with one, and doubles."""
+SEARCH_CHUNK_SIZE = 20
 """Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
 MAX_SEARCHED = 200
 """How many of the newest are looked through then."""
@@ -38,7 +38,7 @@ class UnknownMessage(Exception):
     """The session has no such finished message."""
 
 
-class Words(Protocol):
+class FinishedMessages(Protocol):
     """The finished messages of one session, as they were at one moment."""
 
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
@@ -50,7 +50,7 @@ class Words(Protocol):
         ...
 
 
-class WordsInRedis:
+class RedisMessages:
     """An anonymous session's: a list that only ever grows at its end."""
 
     def __init__(self, redis: Redis, session_id: UUID, count: int) -> None:
@@ -66,12 +66,12 @@ class WordsInRedis:
         while end > 0:
             start = max(0, end - chunk)
             yield from map(Message.load, reversed(self._read(start, end)))
-            end, chunk = start, min(2 * chunk, CHUNK)
+            end, chunk = start, min(2 * chunk, CHUNK_SIZE)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""
-        for start in range(0, self._count, CHUNK):
-            yield from map(Message.load, self._read(start, min(start + CHUNK, self._count)))
+        for start in range(0, self._count, CHUNK_SIZE):
+            yield from map(Message.load, self._read(start, min(start + CHUNK_SIZE, self._count)))
 
     def _read(self, start: int, end: int) -> Sequence[str]:
         return cast("list[str]", self._redis.lrange(self._key, start, end - 1))
@@ -90,15 +90,15 @@ class WordsInRedis:
     def _search(self, message_id: str) -> int:
         """For words that the log has not put there, or had put before it kept their places."""
         last = max(0, self._count - MAX_SEARCHED)
-        for top in range(self._count, last, -SEARCHED):
-            start = max(last, top - SEARCHED)
+        for top in range(self._count, last, -SEARCH_CHUNK_SIZE):
+            start = max(last, top - SEARCH_CHUNK_SIZE)
             ids = cast("list[str]", self._redis.eval(IDS, 1, self._key, start, top - 1))
             if message_id in ids:
                 return start + ids.index(message_id)
         raise UnknownMessage
 
 
-class WordsInSql:
+class SqlMessages:
     """An owned session's: rows, in the order of their time and id."""
 
     def __init__(self, database: Database, session_id: UUID, unfinished: UUID | None) -> None:
@@ -112,15 +112,15 @@ class WordsInSql:
         place = None if before is None else self._place(before)
         chunk = 1
         while rows := self._read(before=place, limit=chunk):
-            yield from map(Message.of, rows)
-            place, chunk = (rows[-1].created_at, rows[-1].id), min(2 * chunk, CHUNK)
+            yield from map(Message.from_row, rows)
+            place, chunk = (rows[-1].created_at, rows[-1].id), min(2 * chunk, CHUNK_SIZE)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""
         newest = self._read(limit=1)
         place = None
         while newest and (rows := self._read(after=place, until=(newest[0].created_at, newest[0].id))):
-            yield from map(Message.of, rows)
+            yield from map(Message.from_row, rows)
             place = (rows[-1].created_at, rows[-1].id)
 
     def _place(self, message_id: UUID) -> "Place":
@@ -136,7 +136,7 @@ class WordsInSql:
         before: "Place | None" = None,
         after: "Place | None" = None,
         until: "Place | None" = None,
-        limit: int = CHUNK,
+        limit: int = CHUNK_SIZE,
     ) -> Sequence[tables.Message]:
         """The next few: oldest first with `until`, else newest first."""
         row = tables.Message
