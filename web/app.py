@@ -6,15 +6,16 @@ from flask import Flask
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import WEB_PATIENCE
-from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
+from web.api import auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.context import KEY, Parts
 from web.idempotency.records import Idempotency
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
+from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
-from web.pages import docs
+from web.pages import docs as docs_page
 from web.schemas.requests import MAX_BODY
 from web.streaming import slots
 from web.streaming.hub import Hub
@@ -25,9 +26,17 @@ SEND_TIMEOUT = 0.3
 """Seconds to reach the broker, and that each of its answers may take: a request that can't be queued is to be
 answered within half a second, which leaves no time for a second try."""
 
+API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
+PAGES = (chat_page, docs_page)
+PAGE_ENDPOINTS = ("static", "pages.index", "docs_page.page")
+"""What browsers show; every other route is an operation of the API."""
+
 
 def create_app(runtime: Runtime | None = None) -> Flask:
-    """The application over the given parts, or over those that the environment configures."""
+    """The application over the given parts, or over those that the environment configures.
+
+    Raises UndeclaredOperation when a route declares no operation.
+    """
     runtime = runtime or Runtime(
         Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=WEB_PATIENCE
     )
@@ -43,15 +52,15 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     security_headers.register(app, runtime.settings)
     rate_limit_headers.register(app)
     slots.register(app)
-    for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
-        app.register_blueprint(module.blueprint)
+    modules = [*API, *PAGES]
     if runtime.settings.oidc_login:
-        from web.api import oidc
+        from web.api import oidc  # loads Authlib, which other installations don't need
 
-        app.register_blueprint(oidc.blueprint)
-    app.register_blueprint(events.events)
-    app.register_blueprint(chat_page.pages)
+        modules.append(oidc)
+    for module in modules:
+        app.register_blueprint(module.blueprint)
     problems.register(app)
+    require_operations(app, PAGE_ENDPOINTS)
     return app
 
 

@@ -1,14 +1,16 @@
-"""/chat: messages in; answers come as events."""
+"""/chat: send a message, stop its answer."""
 
 import logging
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
 from core.errors import (
     GenerationInProgress,
     GenerationLost,
+    LoginRequired,
     MessageTooLarge,
     NothingToStop,
+    QueueSlow,
     RateLimited,
     SessionRequired,
     SwitchboardError,
@@ -20,17 +22,17 @@ from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.sessions.service import Credential
 from core.stores.tables import Session
-from web.api.events import events, first_event
-from web.api.session import personal
+from web.api import events
+from web.api.operation import operation
 from web.auth import current_session
+from web.auth.access import OPTIONAL_SESSION, SESSION
 from web.auth.creation_plan import planned
 from web.auth.credentials import set_cookie
 from web.context import parts
-from web.idempotency.header import idempotent
 from web.limits import change_limits, rate_limit_headers
-from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
+from web.openapi.declaration import Stream
 from web.schemas import responses
-from web.schemas.requests import ChatMessage, Nothing, parse
+from web.schemas.requests import ChatMessage, Nothing
 from web.streaming import slots
 
 logger = logging.getLogger(__name__)
@@ -44,47 +46,51 @@ REFUSALS = (
     UnknownModel,
     RateLimited,
     TooManySessions,
+    LoginRequired,
     GenerationLost,
+    QueueSlow,
 )
 
 
 @blueprint.post("")
-@idempotent(in_session=True)
-@documented({202: responses.Accepted}, access="anybody", body=ChatMessage, raises=REFUSALS, takes=(IDEMPOTENCY_KEY,))
-def chat() -> Response:
-    """Take a message; its answer goes to the session's events."""
-    accepted, _, issued = _accept()
-    response = jsonify(accepted.describe())
-    response.status_code = 202
-    return _with_cookie(personal(response), issued)
+@operation(
+    access=OPTIONAL_SESSION,
+    body=ChatMessage,
+    answers={202: responses.Accepted},
+    raises=REFUSALS,
+    idempotent_by="session",
+)
+def chat(body: ChatMessage, response: Response) -> responses.Accepted:
+    """Send a message; the session's events bring its answer."""
+    accepted, _, issued = _accept(body)
+    _set_issued(response, issued)
+    return responses.Accepted(**accepted.describe())
 
 
 @blueprint.post("/sse")
-@documented({200: Stream}, access="anybody", body=ChatMessage, raises=REFUSALS)
-def chat_sse() -> Response:
-    """Take a message, and answer with the events until the answer ends."""
+@operation(access=OPTIONAL_SESSION, body=ChatMessage, answers={200: Stream}, raises=REFUSALS)
+def chat_sse(body: ChatMessage) -> Response:
+    """Send a message; the response streams the events until its answer ends."""
     slots.take()
-    accepted, session, issued = _accept()
+    accepted, session, issued = _accept(body)
     described = parts().runtime.sessions.describe(session)
-    response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))
-    return _with_cookie(response, issued)
+    response = events.blueprint.respond(
+        session, accepted.before, events.first_event(described), until=str(accepted.generation_id)
+    )
+    _set_issued(response, issued)
+    return response
 
 
 @blueprint.post("/stop")
-@documented({202: responses.Stopped}, access="session", body=Nothing, raises=(NothingToStop, RateLimited))
-def stop() -> Response:
-    """Stop the answer; what has been shown of it is kept."""
-    parse(Nothing)
-    session = current_session.current_session()
+@operation(access=SESSION, body=Nothing, answers={202: responses.Stopped}, raises=(NothingToStop, RateLimited))
+def stop(session: Session) -> responses.Stopped:
+    """Stop the answer that is being written; what has been shown of it is kept."""
     change_limits.admit_uncounted("stop", owner_of(session))
     stopped = parts().runtime.generations.stop(session)
-    response = jsonify(session_id=str(session.id), generation_id=str(stopped))
-    response.status_code = 202
-    return personal(response)
+    return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 
-def _accept() -> tuple[Accepted, Session, Credential | None]:
-    body = parse(ChatMessage)
+def _accept(body: ChatMessage) -> tuple[Accepted, Session, Credential | None]:
     check_size(body.message)
     session, issued = current_session.session_for_message(body.model)
     generations = parts().runtime.generations
@@ -103,14 +109,13 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
 
 
 def _discard(session: Session) -> None:
-    """End a session that was made for a message which has been refused: nobody has its credential."""
+    """End a session that was created for a message which has been refused: its credential was never sent."""
     try:
         parts().runtime.sweeper.delete(session)
     except SwitchboardError as error:
-        logger.warning("a session that nobody has waits for its expiry: %s", error.slug)
+        logger.warning("an unused session could not be ended before its expiry: %s", error.slug)
 
 
-def _with_cookie(response: Response, issued: Credential | None) -> Response:
+def _set_issued(response: Response, issued: Credential | None) -> None:
     if issued is not None:
         set_cookie(response, issued)
-    return response

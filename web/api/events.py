@@ -4,18 +4,21 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 
 from core.conversation.event_log import Position
-from core.errors import RateLimited, SessionRequired, TooManySessions
+from core.errors import LoginRequired, QueueSlow, RateLimited, SessionRequired, TooManySessions, UnknownModel
 from core.stores.tables import Session
+from web.api.operation import operation
+from web.api.parameters import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY
 from web.auth import current_session
+from web.auth.access import OPTIONAL_SESSION
 from web.auth.credentials import set_cookie
 from web.auth.principal import current_principal
 from web.context import parts
-from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
+from web.openapi.declaration import Stream
 from web.streaming.reader import HEARTBEAT, Reader
 from web.streaming.slots import held
 from web.streaming.sse import frame
@@ -40,29 +43,30 @@ class SessionStream(ServerSentEventsBlueprint):
         with parts().hub.subscribe(channel) as subscription:
             while True:
                 announced = subscription.take(HEARTBEAT)
-                subscription.missed()  # whoever reads like this has no place to go on from
+                subscription.missed()  # this kind of reader has no position to resume from
                 if announced is not None:
                     event_id = str(announced.position) if announced.position else None
                     yield Message(announced.data, type=announced.type, id=event_id)
 
-    @documented(
-        {200: Stream, 204: None},
-        access="anybody",
-        raises=(SessionRequired, RateLimited, TooManySessions),
+    @operation(
+        access=OPTIONAL_SESSION,
         takes=(LAST_EVENT_ID, LAST_EVENT_ID_QUERY, GENERATION_ID),
+        answers={200: Stream, 204: None},
+        raises=(SessionRequired, RateLimited, TooManySessions, LoginRequired, UnknownModel, QueueSlow),
+        safe=False,  # it holds a reader, and under the policy `on_stream` it creates a session
     )
-    def stream(self) -> Response:
-        """GET: the session's events, from where the client left off; with `generation_id` up to its end."""
+    def stream(
+        self, last_event_id: str | None, last_event_id_query: str | None, generation_id: str | None
+    ) -> Response | None:
+        """Read the session's events, from where the client left off; with `generation_id` until that one ends.
+
+        204 when no event is left, which tells an EventSource not to come back (WHATWG HTML, 9.2.3).
+        """
         session, issued = current_session.session_to_stream()
-        wanted = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-        cursor = None
-        if wanted:
-            # What can't be read as a position can't be honoured: it is none of this log's.
-            cursor = Position.parse(wanted) or Position("unreadable", 0)
-        until = request.args.get("generation_id")
-        if until is not None and _nothing_left(session, cursor):
-            return Response(status=204)  # tells an EventSource not to come back (WHATWG HTML, 9.2.3)
-        response = self.respond(session, cursor, until=until)
+        cursor = _position(last_event_id or last_event_id_query)
+        if generation_id is not None and _nothing_left(session, cursor):
+            return None
+        response = self.respond(session, cursor, until=generation_id)
         if issued is not None:
             set_cookie(response, issued)
         return response
@@ -76,8 +80,13 @@ class SessionStream(ServerSentEventsBlueprint):
         return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
 
 
+def _position(event_id: str | None) -> Position | None:
+    # What can't be read as a position can't be honoured: it is none of this log's.
+    return (Position.parse(event_id) or Position("unreadable", 0)) if event_id else None
+
+
 def _nothing_left(session: Session, cursor: Position | None) -> bool:
-    """Whether nothing is live and the client has seen all there is, or does not ask for what was before."""
+    """Whether nothing is live and the client has seen every event, or asks for no earlier ones."""
     tip = parts().runtime.log.read(session.id, after=0, limit=1)
     return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
@@ -88,5 +97,5 @@ def first_event(session: dict[str, Any]) -> bytes:
     return frame("session", json.dumps({name: session[name] for name in named}))
 
 
-events = SessionStream("events", __name__, url_prefix="/chat/sse")
-events.add_url_rule("", endpoint="stream", view_func=events.stream)
+blueprint = SessionStream("events", __name__, url_prefix="/chat/sse")
+blueprint.add_url_rule("", endpoint="stream", view_func=blueprint.stream)

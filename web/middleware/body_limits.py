@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web.openapi.operation import documentation
+from web.openapi.declaration import declared_operation
 from web.schemas.requests import Body
 
 
@@ -30,6 +30,5 @@ def _bound() -> None:
 
 
 def _limit(app: Flask, endpoint: str | None) -> int:
-    view = app.view_functions.get(endpoint or "")
-    told = documentation(view) if view else None
-    return (told.body if told and told.body else Body).limit
+    operation = declared_operation(app.view_functions.get(endpoint or ""))
+    return (operation.body if operation and operation.body else Body).limit

@@ -8,15 +8,13 @@ neither ports nor schemes, so SameSite keeps neither of those out.
 
 from collections.abc import Collection
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 
 from core.errors import CrossSite
 from web.auth.credentials import bearer_token
 from web.context import parts
+from web.openapi.declaration import SAFE_METHODS, declared_operation
 
-SAFE = ("GET", "HEAD", "OPTIONS")
-STREAM = "events.stream"
-"""A GET with effects: it holds a reader, and under the policy `on_stream` it creates a session."""
 LONGEST_QUOTE = 200
 """Characters of a header that are repeated in a refusal."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -68,7 +66,8 @@ def _quoted(text: str) -> str:
 
 
 def _check() -> None:
-    if request.method in SAFE and request.endpoint != STREAM:
+    operation = declared_operation(current_app.view_functions.get(request.endpoint or ""))
+    if request.method in SAFE_METHODS if operation is None else operation.is_safe(request.method):
         return
     # A page of another site can't add these headers without asking first (CORS), and is told no; but a browser
     # adds cookies by itself. Without either, the answer would still set a cookie in place of the one that

@@ -7,13 +7,13 @@ from flask import Blueprint, Response, make_response, render_template, request
 from core.settings import Settings
 from web.context import parts
 
-pages = Blueprint("pages", __name__)
+blueprint = Blueprint("pages", __name__)
 
 _SESSION_COOKIES = ("__Host-switchboard", "switchboard")
 _LOGIN_COOKIES = ("__Host-switchboard_login", "switchboard_login")
 
 
-@pages.get("/")
+@blueprint.get("/")
 def index() -> Response:
     """The page, told whether a session and a login came with it, and which ways in there are.
 

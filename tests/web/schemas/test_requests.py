@@ -12,7 +12,7 @@ import celery_config
 from tests.web.api.test_session import _problem
 from web.app import create_app
 from web.auth.client_address import nearest_stranger
-from web.openapi.operation import documentation
+from web.openapi.declaration import declared_operation
 from web.schemas.requests import MAX_BODY, SMALL_BODY
 
 PASSWORD = "correct horse battery"
@@ -61,8 +61,8 @@ def test_every_route_but_chat_takes_small_bodies_only(app: Flask) -> None:
     big = json.dumps({"x": "x" * SMALL_BODY}).encode()
     expected = 0
     for rule in app.url_map.iter_rules():
-        told = documentation(app.view_functions[rule.endpoint])
-        body = told.body if told else None
+        operation = declared_operation(app.view_functions[rule.endpoint])
+        body = operation.body if operation else None
         if body is None:
             continue
         path = rule.rule.replace("<uuid:login_id>", str(uuid7())).replace("<uuid:key_id>", str(uuid7()))
