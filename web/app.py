@@ -9,7 +9,7 @@ from core.stores.database import WEB_PATIENCE
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
-from web.context import KEY, Parts
+from web.context import EXTENSION, AppContext
 from web.idempotency.records import Idempotency
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
@@ -36,7 +36,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     hub = Hub(runtime.redis, runtime.proofs)
     commands = Commands(_sender(runtime.settings), hub, runtime.replies)
-    app.extensions[KEY] = Parts(runtime, hub, commands, Idempotency(runtime.limits_redis))
+    app.extensions[EXTENSION] = AppContext(runtime, hub, commands, Idempotency(runtime.limits_redis))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)

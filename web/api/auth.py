@@ -38,7 +38,7 @@ from web.auth.credentials import (
     set_login_cookie,
 )
 from web.auth.principal import current_principal, person_at_browser, required_principal
-from web.context import parts
+from web.context import context
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import documented
 from web.schemas import responses
@@ -58,7 +58,7 @@ def register() -> Response:
     """Make an account and log in."""
     body = parse(Credentials)
     _admit_registration(body.email)
-    return _logged_in(parts().runtime.accounts.register(body.email, body.password, login_before()), 201)
+    return _logged_in(context().runtime.accounts.register(body.email, body.password, login_before()), 201)
 
 
 @blueprint.post("/login")
@@ -68,7 +68,7 @@ def login() -> Response:
     body = parse(Credentials)
     device = _known_device(body.email)
     _admit_login(body.email, device)
-    return _logged_in(parts().runtime.accounts.log_in(body.email, body.password, login_before(), device), 200)
+    return _logged_in(context().runtime.accounts.log_in(body.email, body.password, login_before(), device), 200)
 
 
 @blueprint.post("/logout")
@@ -78,7 +78,7 @@ def logout() -> Response:
     parse(Nothing)
     credential = login_before()
     if credential is not None:
-        parts().runtime.accounts.log_out(credential)
+        context().runtime.accounts.log_out(credential)
     return _logged_out()
 
 
@@ -89,7 +89,7 @@ def me() -> Response:
     principal = current_principal()
     if principal is None:
         raise LoginRequired(**_ways_in())
-    user = parts().runtime.accounts.user(principal)
+    user = context().runtime.accounts.user(principal)
     return personal(jsonify(**_described(user), method=principal.method, **_ways_in()))
 
 
@@ -103,7 +103,7 @@ def delete_me() -> Response:
         raise LoginOnly
     if body.password is not None:
         _admit_again(principal)
-    parts().runtime.accounts.delete(principal, body.password)
+    context().runtime.accounts.delete(principal, body.password)
     response = _logged_out()
     clear_device_cookie(response)
     return response
@@ -121,7 +121,7 @@ def change_password() -> Response:
     body = parse(ChangePassword)
     principal = person_at_browser()
     _admit_again(principal)
-    changed = parts().runtime.accounts.change_password(
+    changed = context().runtime.accounts.change_password(
         principal, body.current_password, body.new_password, end_other_logins=body.end_other_logins
     )
     response = Response(status=204)
@@ -135,7 +135,7 @@ def change_password() -> Response:
 def logins() -> Response:
     """The browsers that the user is logged in with."""
     principal = required_principal()
-    found = parts().runtime.accounts.logins(principal)
+    found = context().runtime.accounts.logins(principal)
     return personal(jsonify(logins=[_described_login(login, principal) for login in found]))
 
 
@@ -144,7 +144,7 @@ def logins() -> Response:
 def end_login(login_id: UUID) -> Response:
     """End one of them, from the next request on."""
     principal = person_at_browser()
-    parts().runtime.accounts.end_login(principal, login_id)
+    context().runtime.accounts.end_login(principal, login_id)
     return _logged_out() if login_id == principal.login_id else personal(Response(status=204))
 
 
@@ -155,7 +155,7 @@ def create_key() -> Response:
     body = parse(CreateKey)
     principal = person_at_browser()
     change_limits.admit("keys", principal.user_id)
-    key, credential = parts().runtime.accounts.create_key(principal, body.name)
+    key, credential = context().runtime.accounts.create_key(principal, body.name)
     created_at = rfc3339(key.created_at)
     response = jsonify(id=str(key.id), name=key.name, key=str(credential), created_at=created_at)
     response.status_code = 201
@@ -166,7 +166,7 @@ def create_key() -> Response:
 @documented({200: responses.ApiKeys}, access="user")
 def keys() -> Response:
     """The user's API keys, without their secrets."""
-    found = parts().runtime.accounts.keys(required_principal())
+    found = context().runtime.accounts.keys(required_principal())
     return personal(jsonify(keys=[_described_key(key) for key in found]))
 
 
@@ -174,21 +174,21 @@ def keys() -> Response:
 @documented({204: None}, access="user", raises=(LoginOnly, UnknownKey))
 def revoke_key(key_id: UUID) -> Response:
     """Revoke one of them, from the next request on."""
-    parts().runtime.accounts.revoke_key(person_at_browser(), key_id)
+    context().runtime.accounts.revoke_key(person_at_browser(), key_id)
     return personal(Response(status=204))
 
 
 def _known_device(email: str) -> Device | None:
     """What the browser is known as to the account that it names, if it is."""
     device = device_cookie()
-    if device is None or not parts().runtime.accounts.recognises(device, account_key(email)):
+    if device is None or not context().runtime.accounts.recognises(device, account_key(email)):
         return None
     return device
 
 
 def _admit_login(email: str, device: Device | None) -> None:
     """Charge an attempt to log in, before any password is hashed. Raises RateLimited or Unavailable."""
-    rate, address = parts().runtime.settings.limit_login, client_address()
+    rate, address = context().runtime.settings.limit_login, client_address()
     if device is None:
         rate_limit_headers.require(login_buckets(address, account_key(email), rate))
     else:
@@ -201,7 +201,7 @@ def _admit_registration(email: str) -> None:
     It counts for the account too, since it tells whether there is one, but is not refused for that: strangers could
     otherwise keep somebody from making theirs.
     """
-    runtime = parts().runtime
+    runtime = context().runtime
     rate = runtime.settings.limit_login
     rate_limit_headers.require(address_buckets("login", client_address(), rate))
     runtime.limiter.charge(account_buckets(account_key(email), rate))
@@ -212,7 +212,7 @@ def _admit_again(principal: Principal) -> None:
     passwords freely. Raises RateLimited or Unavailable."""
     subject = str(principal.login_id or principal.user_id)
     rate_limit_headers.require(
-        known_buckets("password", subject, client_address(), parts().runtime.settings.limit_login)
+        known_buckets("password", subject, client_address(), context().runtime.settings.limit_login)
     )
 
 
@@ -233,7 +233,7 @@ def _logged_in(logged_in: LoggedIn, status: int) -> Response:
 def announce_after(response: Response, user_id: UUID) -> None:
     """Tell the streams of ended logins once the browser has its new one: a page that hears of it asks at once who it
     is, and with the old cookie would be told that it is nobody."""
-    revocations, before = parts().runtime.revocations, login_before()
+    revocations, before = context().runtime.revocations, login_before()
     response.call_on_close(lambda: revocations.announce(user_id))
     if before is not None:
         response.call_on_close(lambda: revocations.announce(before.login_id))
@@ -251,7 +251,7 @@ def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
     credential = session_cookie()
     if credential is None:
         return
-    with parts().runtime.database.reading() as db:
+    with context().runtime.database.reading() as db:
         session = db.get(Session, credential.session_id)
     proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
     if not proved:
@@ -259,7 +259,7 @@ def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
 
 
 def _ways_in() -> dict[str, Any]:
-    settings = parts().runtime.settings
+    settings = context().runtime.settings
     return {"registration": settings.registration, "oidc": settings.oidc_login}
 
 

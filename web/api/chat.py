@@ -25,7 +25,7 @@ from web.api.session import personal
 from web.auth import current_session
 from web.auth.creation_plan import planned
 from web.auth.credentials import set_cookie
-from web.context import parts
+from web.context import context
 from web.idempotency.header import idempotent
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
@@ -65,7 +65,7 @@ def chat_sse() -> Response:
     """Take a message, and answer with the events until the answer ends."""
     slots.take()
     accepted, session, issued = _accept()
-    described = parts().runtime.sessions.describe(session)
+    described = context().runtime.sessions.describe(session)
     response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))
     return _with_cookie(response, issued)
 
@@ -77,7 +77,7 @@ def stop() -> Response:
     parse(Nothing)
     session = current_session.current_session()
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = parts().runtime.generations.stop(session)
+    stopped = context().runtime.generations.stop(session)
     response = jsonify(session_id=str(session.id), generation_id=str(stopped))
     response.status_code = 202
     return personal(response)
@@ -87,7 +87,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
     body = parse(ChatMessage)
     check_size(body.message)
     session, issued = current_session.session_for_message(body.model)
-    generations = parts().runtime.generations
+    generations = context().runtime.generations
     try:
         accepted = generations.accept(session, body.message, planned().generation_id)
     except Exception:
@@ -96,7 +96,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
         raise
     rate_limit_headers.note(accepted.standings)
     try:
-        parts().commands.generate(accepted.generation_id)
+        context().commands.generate(accepted.generation_id)
     except Unavailable:
         logger.warning("the queue is away; the reaper calls the workers when it is back")
     return accepted, session, issued
@@ -105,7 +105,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
 def _discard(session: Session) -> None:
     """End a session that was made for a message which has been refused: nobody has its credential."""
     try:
-        parts().runtime.sweeper.delete(session)
+        context().runtime.sweeper.delete(session)
     except SwitchboardError as error:
         logger.warning("a session that nobody has waits for its expiry: %s", error.slug)
 

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify
 from redis.exceptions import RedisError
 
 from web.api.session import switch_model
-from web.context import parts
+from web.context import context
 from web.openapi.operation import documented
 from web.schemas import responses
 
@@ -15,7 +15,7 @@ blueprint = Blueprint("config", __name__, url_prefix="/config")
 @documented({200: responses.Models}, access="open")
 def models() -> Response:
     """The models on offer."""
-    runtime = parts().runtime
+    runtime = context().runtime
     try:
         unwell = runtime.cooldowns.unwell(runtime.models.names)
     except RedisError:  # nothing is known of anybody's health: then all are offered

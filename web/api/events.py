@@ -14,7 +14,7 @@ from core.stores.tables import Session
 from web.auth import current_session
 from web.auth.credentials import set_cookie
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
 from web.streaming.reader import HEARTBEAT, Reader
 from web.streaming.slots import held
@@ -33,11 +33,11 @@ class SessionStream(ServerSentEventsBlueprint):
     @property
     def redis(self) -> Redis:
         """The process's pool, instead of a new connection for every call."""
-        return parts().runtime.redis
+        return context().runtime.redis
 
     def messages(self, channel: str = "sse") -> Iterator[Message]:
         """Live events of one channel, through the process's one subscription."""
-        with parts().hub.subscribe(channel) as subscription:
+        with context().hub.subscribe(channel) as subscription:
             while True:
                 announced = subscription.take(HEARTBEAT)
                 subscription.missed()  # whoever reads like this has no place to go on from
@@ -72,13 +72,13 @@ class SessionStream(ServerSentEventsBlueprint):
     ) -> Response:
         """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
         place that web/streaming/slots.py has taken for it."""
-        reader = Reader(parts(), session, current_principal(), until)
+        reader = Reader(context(), session, current_principal(), until)
         return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
 
 
 def _nothing_left(session: Session, cursor: Position | None) -> bool:
     """Whether nothing is live and the client has seen all there is, or does not ask for what was before."""
-    tip = parts().runtime.log.read(session.id, after=0, limit=1)
+    tip = context().runtime.log.read(session.id, after=0, limit=1)
     return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
 

@@ -15,7 +15,7 @@ from web.auth.credentials import (
     set_login_cookie,
     set_oidc_cookie,
 )
-from web.context import parts
+from web.context import context
 from web.limits import rate_limit_headers
 from web.openapi.operation import TEXT, Parameter, documented
 
@@ -29,7 +29,7 @@ CODE = Parameter("code", "query", "What it gives in return.", TEXT)
 @documented({303: None}, access="open", raises=(RateLimited,))
 def login() -> Response:
     """Send the browser to the identity provider."""
-    runtime = parts().runtime
+    runtime = context().runtime
     rate = runtime.settings.limit_login
     # Nothing is guessed here, so passwords that are tried from the same address don't count, and more is allowed.
     rate_limit_headers.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
@@ -46,7 +46,7 @@ def callback() -> Response:
     state, code = request.args.get("state"), request.args.get("code")
     if not state or not code:
         raise LoginFailed("The identity provider did not log you in.")
-    runtime = parts().runtime
+    runtime = context().runtime
     subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
     user_id = runtime.identity.user_of(subject)
     response = _to("/")

@@ -27,7 +27,7 @@ from web.api import paging, reading
 from web.auth import current_session
 from web.auth.credentials import clear_cookie, session_cookie, set_cookie
 from web.auth.principal import required_principal
-from web.context import parts
+from web.context import context
 from web.idempotency.header import idempotent
 from web.limits import change_limits
 from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
@@ -58,7 +58,7 @@ def create() -> Response:
     body = parse(CreateSession)
     current_session.admit_create(body.model)
     credential = current_session.new_credential()
-    reply = parts().commands.create_session(credential, current_session.owner_id(), body.model, _wait())
+    reply = context().commands.create_session(credential, current_session.owner_id(), body.model, _wait())
     response = answer(reply, 201)
     if reply.problem is None:
         set_cookie(response, credential)
@@ -69,7 +69,7 @@ def create() -> Response:
 @documented({200: responses.CurrentSession}, access="session", etag=True)
 def current() -> Response:
     """The session, and its live generation."""
-    runtime = parts().runtime
+    runtime = context().runtime
     session = current_session.current_session()
     with runtime.database.reading() as db:
         active = runtime.generations.active(session.id, db)
@@ -100,7 +100,7 @@ def open_session() -> Response:
 def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
-    runtime = parts().runtime
+    runtime = context().runtime
     session = current_session.current_session()
     change_limits.admit("refresh", owner_of(session))
     with runtime.database.writing() as db:
@@ -122,9 +122,9 @@ def switch_model() -> Response:
     """Switch the model of the next messages."""
     body = parse(SwitchModel)
     session = current_session.current_session()
-    parts().runtime.models.require(body.model)
+    context().runtime.models.require(body.model)
     change_limits.admit("switch", owner_of(session))
-    reply = parts().commands.switch_model(
+    reply = context().commands.switch_model(
         session.id, body.model, session.owner_id, _expected(session.version), _wait(), secret_hash=session.secret_hash
     )
     return answer(reply, 200)
@@ -139,7 +139,7 @@ def messages() -> Response:
     change_limits.admit_read(owner_of(session))
     try:
         with reading.turn():
-            page = parts().runtime.transcript.read(session, before, limit)
+            page = context().runtime.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
     told = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
@@ -153,8 +153,8 @@ def export() -> Response:
     """Everything that is stored about the session."""
     session = current_session.current_session()
     change_limits.admit_export(owner_of(session))
-    told = parts().runtime.sessions.describe(session) | {"title": session.title}
-    words = parts().runtime.transcript.oldest_first(session)
+    told = context().runtime.sessions.describe(session) | {"title": session.title}
+    words = context().runtime.transcript.oldest_first(session)
     response = personal(Response(reading.encoded(told, words), mimetype="application/json"))
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
@@ -183,8 +183,8 @@ def claim() -> Response:
     session = current_session.current_session()
     change_limits.admit("claim", principal.user_id)
     if session.anonymous:
-        session = parts().runtime.claims.claim(session, principal.user_id)
-        parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
+        session = context().runtime.claims.claim(session, principal.user_id)
+        context().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
     response = described(session)
     set_cookie(response, Credential(session.id))
     return response
@@ -195,7 +195,7 @@ def claim() -> Response:
 def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)
-    runtime = parts().runtime
+    runtime = context().runtime
     session = current_session.current_session()
     change_limits.admit_uncounted("rename", owner_of(session))
     with runtime.database.writing() as db:
@@ -208,9 +208,9 @@ def rename() -> Response:
 def delete() -> Response:
     """End the session and forget it."""
     session = current_session.current_session()
-    parts().runtime.sweeper.delete(session)
+    context().runtime.sweeper.delete(session)
     if session.owner_id is not None:
-        parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
+        context().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     response = Response(status=204)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
@@ -242,13 +242,13 @@ def personal(response: Response) -> Response:
 
 def described(session: Session, **more: Any) -> Response:
     """The session as an answer, with its version as the ETag."""
-    response = jsonify(**parts().runtime.sessions.describe(session), **more)
+    response = jsonify(**context().runtime.sessions.describe(session), **more)
     response.set_etag(str(session.version))
     return personal(response)
 
 
 def _wait() -> float:
-    return 0.0 if current_session.prefers_async() else parts().runtime.settings.reply_wait.total_seconds()
+    return 0.0 if current_session.prefers_async() else context().runtime.settings.reply_wait.total_seconds()
 
 
 def _expected(version: int) -> int | None:

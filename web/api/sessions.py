@@ -6,7 +6,7 @@ from core.errors import InvalidBody
 from web.api import paging
 from web.api.session import personal
 from web.auth.principal import required_principal
-from web.context import parts
+from web.context import context
 from web.openapi.operation import documented
 from web.schemas import responses
 
@@ -22,8 +22,8 @@ def sessions() -> Response:
     """The user's sessions, newest first, a page at a time."""
     principal = required_principal()
     limit, before = paging.limit(LIMIT), paging.before("the session_id of the last page's end is needed")
-    service = parts().runtime.sessions
-    with parts().runtime.database.reading() as db:
+    service = context().runtime.sessions
+    with context().runtime.database.reading() as db:
         found = service.list_sessions(principal.user_id, db, before=before, limit=limit + 1)
     page = found[:limit]
     listed = [service.describe(session) | {"title": session.title} for session in page]

@@ -12,7 +12,7 @@ from web.api.session import personal
 from web.auth import current_session
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 from web.openapi.operation import documented
 from web.schemas import responses
 
@@ -26,7 +26,7 @@ def task(task_id: str) -> Response:
     credential = session_credential()
     if credential is None:
         raise SessionRequired
-    reply = parts().runtime.replies.find(task_id) if _is_task_id(task_id) else None
+    reply = context().runtime.replies.find(task_id) if _is_task_id(task_id) else None
     if reply is None:
         raise UnknownTask
     if reply.session_id != str(credential.session_id):

@@ -14,7 +14,7 @@ from web.auth.client_address import client_address
 from web.auth.creation_plan import planned
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 from web.limits import change_limits, rate_limit_headers
 from web.streaming import slots
 
@@ -37,7 +37,7 @@ def owned_session(session_id: UUID, principal: Principal) -> Session:
 
 
 def _validated(credential: Credential, principal: Principal | None) -> Session:
-    runtime = parts().runtime
+    runtime = context().runtime
     with runtime.database.reading() as db:
         session = runtime.sessions.validate_session(
             credential.session_id,
@@ -67,7 +67,7 @@ def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
     if session_credential() is None:
         return _created(model, allowed=("on_message", "on_stream"))
     session = current_session()
-    runtime, commands = parts().runtime, parts().commands
+    runtime, commands = context().runtime, context().commands
     if model is not None and model != runtime.sessions.current_model(session):
         change_limits.admit("switch", owner_of(session))
         result_of(
@@ -84,7 +84,7 @@ def session_to_stream() -> tuple[Session, Credential | None]:
         session = current_session()
         slots.take(session.id)
         return session, None
-    if parts().runtime.settings.auto_create == "on_stream":
+    if context().runtime.settings.auto_create == "on_stream":
         slots.take()
     return _created(None, allowed=("on_stream",))
 
@@ -117,7 +117,7 @@ def admit_create(model: str | None) -> None:
 
     Raises UnknownModel, RateLimited, TooManySessions or Unavailable.
     """
-    runtime, owner = parts().runtime, owner_id()
+    runtime, owner = context().runtime, owner_id()
     runtime.database.ping()  # who can't be given a session waits for no worker, and is charged nothing
     decision = runtime.sessions.admit_create(model, owner, address=client_address())
     rate_limit_headers.note(decision.standings)
@@ -127,7 +127,7 @@ def admit_create(model: str | None) -> None:
 
 
 def _created(model: str | None, allowed: tuple[str, ...]) -> tuple[Session, Credential]:
-    runtime, commands = parts().runtime, parts().commands
+    runtime, commands = context().runtime, context().commands
     if runtime.settings.auto_create not in allowed:
         raise SessionRequired
     admit_create(model)

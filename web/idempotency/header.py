@@ -29,7 +29,7 @@ from web.auth.creation_plan import follow
 from web.auth.credentials import session_credential, set_cookie
 from web.auth.current_session import current_session, new_credential
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 from web.idempotency.records import KEPT, Answered, Begun, Request
 from web.limits import rate_limit_headers
 
@@ -78,8 +78,8 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     credential = session_credential() if in_session else None
     body = _canonical(request.get_data())
     sent = Request(_scope(principal, credential), key, body)
-    records = parts().idempotency
-    longest = parts().runtime.settings.anonymous_max
+    records = context().idempotency
+    longest = context().runtime.settings.anonymous_max
     begun = records.begin(sent, KEPT if principal else min(KEPT, longest))
     follow(begun.plan)
     if isinstance(begun, Answered):
@@ -114,7 +114,7 @@ def _proved(credential: Credential, principal: Principal | None) -> str:
 
 def _buckets(principal: Principal | None, credential: Credential | None) -> list[Bucket]:
     """What bounds the records of one sender. A repeat of what has been answered makes none."""
-    rate = parts().runtime.settings.limit_idempotency
+    rate = context().runtime.settings.limit_idempotency
     if rate is None:
         return []
     if principal is not None:
@@ -138,14 +138,14 @@ def _keep(begun: Begun, response: Response, issued: bool, also: list[Request]) -
     # A task is forgotten after a while, and the command with it; then the repeat has to send it again.
     valid = timedelta(seconds=TASK_KEPT) if "Location" in headers else KEPT
     try:
-        parts().idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
+        context().idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
     except Unavailable:
         logger.warning("an answer could not be kept for repeats: Redis is away")
 
 
 def _forget(begun: Begun) -> None:
     try:
-        parts().idempotency.forget(begun)
+        context().idempotency.forget(begun)
     except Unavailable:
         logger.warning("an idempotency key could not be given back: Redis is away")
 

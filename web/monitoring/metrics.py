@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.runtime import Runtime
-from web.context import parts
+from web.context import context
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import Glance
 
@@ -42,7 +42,7 @@ def registry() -> CollectorRegistry:
     """The current application's figures: a registry of its own, not the library's global one."""
     if _KEY not in current_app.extensions:
         made = CollectorRegistry()
-        made.register(TheSystem(parts().runtime))
+        made.register(TheSystem(context().runtime))
         made.register(ThisProcess())
         PlatformCollector(made)
         current_app.extensions[_KEY] = made

@@ -6,7 +6,7 @@ from flask import current_app
 
 from celery_config import QueueNames
 from core.runtime import Runtime
-from web.context import parts
+from web.context import context
 from web.monitoring.queue_lengths import NOTHING, Queues
 from web.monitoring.single_flight import Glance
 
@@ -57,6 +57,6 @@ class Readiness:
 def readiness() -> Readiness:
     """The current application's."""
     if _KEY not in current_app.extensions:
-        current_app.extensions[_KEY] = Readiness(parts().runtime)
+        current_app.extensions[_KEY] = Readiness(context().runtime)
     found: Readiness = current_app.extensions[_KEY]
     return found

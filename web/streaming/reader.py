@@ -14,7 +14,7 @@ from core.conversation.event_log import PAGE, Page, Position, channel
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.stores.tables import Session
-from web.context import Parts
+from web.context import AppContext
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
 
@@ -45,7 +45,7 @@ class Reader:
         "_until",
     )
 
-    def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
+    def __init__(self, parts: AppContext, session: Session, principal: Principal | None, until: str | None) -> None:
         """With `until`, a generation's id, the stream ends with that generation."""
         self._parts = parts
         self._session_id = session.id

@@ -12,7 +12,7 @@ from core.errors import RateLimited
 from core.limits.open_streams import OpenStreams
 from web.auth.client_address import client_address
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 
 _TAKEN = "stream_slot"
 LOOKED_AT = 50
@@ -112,7 +112,7 @@ def take(session_id: UUID | None = None) -> None:
 
 
 def _take(session_id: UUID | None, connection: Any) -> Slot:
-    principal, open_streams = current_principal(), parts().runtime.open_streams
+    principal, open_streams = current_principal(), context().runtime.open_streams
     user_id, address = principal.user_id if principal else None, client_address()
     subjects = [subject for subject in (session_id, user_id, address) if subject is not None]
     try:
