@@ -10,14 +10,17 @@ from web.api import auth, chat, config, events, ops, probe, session, sessions, t
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.context import EXTENSION, AppContext
-from web.idempotency.records import Idempotency
+from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
+from web.monitoring.metrics import new_registry
+from web.monitoring.readiness import Readiness
 from web.pages import chat as chat_page
 from web.pages import docs
 from web.schemas.requests import MAX_BODY
 from web.streaming import slots
 from web.streaming.hub import Hub
+from web.streaming.reader import StreamSources
 
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
@@ -36,13 +39,15 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     hub = Hub(runtime.redis, runtime.proofs)
     commands = Commands(_sender(runtime.settings), hub, runtime.replies)
-    app.extensions[EXTENSION] = AppContext(runtime, hub, commands, Idempotency(runtime.limits_redis))
+    sources = StreamSources(hub, runtime.log, runtime.session_queries, runtime.proofs, runtime.clock)
+    app.extensions[EXTENSION] = AppContext(runtime, hub, commands, sources, Readiness(runtime), new_registry(runtime))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)
     security_headers.register(app, runtime.settings)
     rate_limit_headers.register(app)
     slots.register(app)
+    idempotency_header.register(app, runtime.limits_redis)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
     if runtime.settings.oidc_login:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from flask import Flask, current_app
+from prometheus_client import CollectorRegistry
 
 from core.runtime import Runtime
 from web.commands import Commands
-from web.idempotency.records import Idempotency
+from web.monitoring.readiness import Readiness
 from web.streaming.hub import Hub
+from web.streaming.reader import StreamSources
 
 EXTENSION = "switchboard"
 """The context's name among the application's extensions."""
@@ -16,12 +18,14 @@ EXTENSION = "switchboard"
 
 @dataclass(frozen=True)
 class AppContext:
-    """The domain, the two ways to the workers (commands out, announcements in), and the requests that come twice."""
+    """The domain; commands to the workers, and announcements from them; what operators ask for."""
 
     runtime: Runtime
     hub: Hub
     commands: Commands
-    idempotency: Idempotency
+    stream_sources: StreamSources
+    readiness: Readiness
+    metrics: CollectorRegistry
 
 
 def context() -> AppContext:

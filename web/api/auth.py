@@ -24,8 +24,8 @@ from core.errors import (
     UnknownLogin,
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
-from core.stores.tables import ApiKey, Login, Session, User
-from web.api.session import personal
+from core.stores.tables import ApiKey, Login, User
+from web.api.representations import personal
 from web.auth.client_address import client_address
 from web.auth.credentials import (
     clear_cookie,
@@ -251,8 +251,7 @@ def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
     credential = session_cookie()
     if credential is None:
         return
-    with context().runtime.database.reading() as db:
-        session = db.get(Session, credential.session_id)
+    session = context().runtime.session_queries.find_session(credential.session_id)
     proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
     if not proved:
         clear_cookie(response)

@@ -18,12 +18,14 @@ from core.errors import (
 )
 from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
+from core.sessions.queries import Session
 from core.sessions.service import Credential
-from core.stores.tables import Session
 from web.api.events import events, first_event
-from web.api.session import personal
+from web.api.representations import personal
+from web.api.session_creation import session_for_message
+from web.api.stream_slot import take_stream_slot
 from web.auth import current_session
-from web.auth.creation_plan import planned
+from web.auth.creation_plan import creation_plan
 from web.auth.credentials import set_cookie
 from web.context import context
 from web.idempotency.header import idempotent
@@ -31,7 +33,6 @@ from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
 from web.schemas import responses
 from web.schemas.requests import ChatMessage, Nothing, parse
-from web.streaming import slots
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def chat() -> Response:
 @documented({200: Stream}, access="anybody", body=ChatMessage, raises=REFUSALS)
 def chat_sse() -> Response:
     """Take a message, and answer with the events until the answer ends."""
-    slots.take()
+    take_stream_slot()
     accepted, session, issued = _accept()
     described = context().runtime.sessions.describe(session)
     response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))
@@ -86,10 +87,10 @@ def stop() -> Response:
 def _accept() -> tuple[Accepted, Session, Credential | None]:
     body = parse(ChatMessage)
     check_size(body.message)
-    session, issued = current_session.session_for_message(body.model)
+    session, issued = session_for_message(body.model)
     generations = context().runtime.generations
     try:
-        accepted = generations.accept(session, body.message, planned().generation_id)
+        accepted = generations.accept(session, body.message, creation_plan().generation_id)
     except Exception:
         if issued is not None:
             _discard(session)

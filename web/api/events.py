@@ -10,8 +10,8 @@ from redis import Redis
 
 from core.conversation.event_log import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
-from core.stores.tables import Session
-from web.auth import current_session
+from core.sessions.queries import Session
+from web.api.session_creation import session_to_stream
 from web.auth.credentials import set_cookie
 from web.auth.principal import current_principal
 from web.context import context
@@ -53,7 +53,7 @@ class SessionStream(ServerSentEventsBlueprint):
     )
     def stream(self) -> Response:
         """GET: the session's events, from where the client left off; with `generation_id` up to its end."""
-        session, issued = current_session.session_to_stream()
+        session, issued = session_to_stream()
         wanted = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
         cursor = None
         if wanted:
@@ -72,7 +72,7 @@ class SessionStream(ServerSentEventsBlueprint):
     ) -> Response:
         """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
         place that web/streaming/slots.py has taken for it."""
-        reader = Reader(context(), session, current_principal(), until)
+        reader = Reader(context().stream_sources, session, current_principal(), until)
         return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
 
 

@@ -6,7 +6,7 @@ from core.auth.oidc_login import WAITS
 from core.errors import LoginFailed, RateLimited
 from core.limits.buckets import KNOWN, address_buckets
 from web.api.auth import announce_after
-from web.api.session import personal
+from web.api.representations import personal
 from web.auth.client_address import client_address
 from web.auth.credentials import (
     clear_oidc_cookie,

@@ -5,8 +5,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from core.errors import OperatorOnly, Unavailable
 from web.auth.operator import require_operator
-from web.monitoring.metrics import registry
-from web.monitoring.readiness import readiness
+from web.context import context
 from web.openapi.operation import documented
 from web.schemas import responses
 
@@ -25,7 +24,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """The database, Redis and the broker answer, every queue has a consumer, and what runs on a schedule does run;
     503 names what is missing."""
-    missing = readiness().missing()
+    missing = context().readiness.missing()
     if missing:
         raise Unavailable(f"Missing: {', '.join(missing)}.", retry_after=2, missing=missing)
     return jsonify(status="ready")
@@ -40,4 +39,4 @@ def metrics() -> Response:
     `Authorization: Bearer` and the token that the operator has set. It does not look at anybody's session.
     """
     require_operator()
-    return Response(generate_latest(registry()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(generate_latest(context().metrics), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 
 from core.errors import RateLimited
 from web.api.events import HEADERS
+from web.api.stream_slot import take_stream_slot
 from web.openapi.operation import documented
 from web.streaming import slots
 from web.streaming.sse import COMMENT, frame
@@ -26,7 +27,7 @@ blueprint = Blueprint("probe", __name__)
 @documented({200: "text/event-stream"}, access="open", raises=(RateLimited,))
 def probe() -> Response:
     """A few events, one after the other within a second, to see whether they arrive like that."""
-    slots.take()
+    take_stream_slot()
     return Response(slots.held(_events()), headers=HEADERS, direct_passthrough=True)
 
 

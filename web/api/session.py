@@ -1,8 +1,6 @@
 """/session: create, look at, extend, switch and end one's session."""
 
-from typing import Any
-
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from core.conversation.transcript import PAGE
 from core.conversation.words import UnknownMessage
@@ -19,12 +17,12 @@ from core.errors import (
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
-from core.messaging.replies import Reply
 from core.operations.audit import Kind
 from core.sessions.service import Credential
-from core.stores.tables import Session
-from web.api import paging, reading
+from web.api import paging, reading, session_creation
+from web.api.representations import answer, described, personal, prefers_async
 from web.auth import current_session
+from web.auth.creation_plan import new_credential
 from web.auth.credentials import clear_cookie, session_cookie, set_cookie
 from web.auth.principal import required_principal
 from web.context import context
@@ -56,9 +54,9 @@ BEFORE = paging.before_parameter("The `before` of the page that came last, or an
 def create() -> Response:
     """Create a session: the user's who sends this, or an anonymous one."""
     body = parse(CreateSession)
-    current_session.admit_create(body.model)
-    credential = current_session.new_credential()
-    reply = context().commands.create_session(credential, current_session.owner_id(), body.model, _wait())
+    session_creation.admit_create(body.model)
+    credential = new_credential()
+    reply = context().commands.create_session(credential, session_creation.owner_id(), body.model, _wait())
     response = answer(reply, 201)
     if reply.problem is None:
         set_cookie(response, credential)
@@ -69,10 +67,8 @@ def create() -> Response:
 @documented({200: responses.CurrentSession}, access="session", etag=True)
 def current() -> Response:
     """The session, and its live generation."""
-    runtime = context().runtime
     session = current_session.current_session()
-    with runtime.database.reading() as db:
-        active = runtime.generations.active(session.id, db)
+    active = context().runtime.generations.active(session.id)
     return described(session, active_generation=active)
 
 
@@ -218,37 +214,8 @@ def delete() -> Response:
     return response
 
 
-def answer(reply: Reply, status: int) -> Response:
-    """A worker's reply about a session as a response; 202 while there is none."""
-    if reply.state == "pending":
-        response = jsonify(state="pending")
-        response.status_code = 202
-        response.headers["Location"] = f"/tasks/{reply.task_id}"
-        if current_session.prefers_async():
-            response.headers["Preference-Applied"] = "respond-async"
-        return personal(response)
-    result = current_session.result_of(reply).result or {}
-    response = jsonify(result)
-    response.status_code = status
-    response.set_etag(str(result["version"]))
-    return personal(response)
-
-
-def personal(response: Response) -> Response:
-    """Keep an answer about one person out of every cache."""
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def described(session: Session, **more: Any) -> Response:
-    """The session as an answer, with its version as the ETag."""
-    response = jsonify(**context().runtime.sessions.describe(session), **more)
-    response.set_etag(str(session.version))
-    return personal(response)
-
-
 def _wait() -> float:
-    return 0.0 if current_session.prefers_async() else context().runtime.settings.reply_wait.total_seconds()
+    return 0.0 if prefers_async() else context().runtime.settings.reply_wait.total_seconds()
 
 
 def _expected(version: int) -> int | None:

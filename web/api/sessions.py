@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify
 
 from core.errors import InvalidBody
 from web.api import paging
-from web.api.session import personal
+from web.api.representations import personal
 from web.auth.principal import required_principal
 from web.context import context
 from web.openapi.operation import documented
@@ -23,8 +23,7 @@ def sessions() -> Response:
     principal = required_principal()
     limit, before = paging.limit(LIMIT), paging.before("the session_id of the last page's end is needed")
     service = context().runtime.sessions
-    with context().runtime.database.reading() as db:
-        found = service.list_sessions(principal.user_id, db, before=before, limit=limit + 1)
+    found = context().runtime.session_queries.list_sessions(principal.user_id, before=before, limit=limit + 1)
     page = found[:limit]
     listed = [service.describe(session) | {"title": session.title} for session in page]
     return personal(jsonify(sessions=listed, next=str(page[-1].id) if len(found) > limit else None))

@@ -8,7 +8,7 @@ from core.errors import NotOwner, SessionRequired, UnknownTask
 from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
-from web.api.session import personal
+from web.api.representations import personal
 from web.auth import current_session
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal

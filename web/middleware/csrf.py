@@ -13,10 +13,8 @@ from flask import Flask, request
 from core.errors import CrossSite
 from web.auth.credentials import bearer_token
 from web.context import context
+from web.openapi.operation import SAFE_METHODS, STREAM_ENDPOINT
 
-SAFE = ("GET", "HEAD", "OPTIONS")
-STREAM = "events.stream"
-"""A GET with effects: it holds a reader, and under the policy `on_stream` it creates a session."""
 LONGEST_QUOTE = 200
 """Characters of a header that are repeated in a refusal."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -68,7 +66,7 @@ def _quoted(text: str) -> str:
 
 
 def _check() -> None:
-    if request.method in SAFE and request.endpoint != STREAM:
+    if request.method in SAFE_METHODS and request.endpoint != STREAM_ENDPOINT:
         return
     # A page of another site can't add these headers without asking first (CORS), and is told no; but a browser
     # adds cookies by itself. Without either, the answer would still set a cookie in place of the one that

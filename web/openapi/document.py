@@ -29,8 +29,7 @@ from core.errors import (
     Unavailable,
     WrongHost,
 )
-from web.middleware.csrf import SAFE, STREAM
-from web.openapi.operation import IDEMPOTENCY_KEY, Documentation, Stream, documentation
+from web.openapi.operation import IDEMPOTENCY_KEY, SAFE_METHODS, STREAM_ENDPOINT, Documentation, Stream, documentation
 from web.schemas.responses import Event, Problem
 
 Json = dict[str, Any]
@@ -215,7 +214,7 @@ def _content(model: type[BaseModel], media_type: str) -> Json:
 def _problems(rule: Rule, method: str, told: Documentation) -> dict[int, list[str]]:
     raised: list[type[SwitchboardError]] = [*told.raises, *BY_ACCESS[told.access], Unavailable, WrongHost]
     words: dict[int, list[str]] = {}
-    if method not in SAFE or rule.endpoint == STREAM:
+    if method not in SAFE_METHODS or rule.endpoint == STREAM_ENDPOINT:
         raised.append(CrossSite)
     if told.body is not None:
         raised.append(InvalidBody)

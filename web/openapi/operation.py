@@ -14,6 +14,11 @@ Access = Literal["open", "anybody", "session", "user"]
 """Who may call it: `open` does not look at credentials, `anybody` does but needs none, `session` needs a session's
 proof, `user` a login, key or token."""
 
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""The methods of requests without effects (RFC 9110, 9.2.1)."""
+STREAM_ENDPOINT = "events.stream"
+"""A GET with effects: it holds a reader, and under the policy `on_stream` it creates a session."""
+
 
 class Stream:
     """An answer of events, each of them an `answers.Event`."""
