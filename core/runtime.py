@@ -52,6 +52,7 @@ from core.operations.schedule import Runs
 from core.sessions.actions import Actions
 from core.sessions.claim import Claims
 from core.sessions.lifetime import Lifetime
+from core.sessions.queries import SessionQueries
 from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
@@ -185,6 +186,11 @@ class Runtime:
     def sessions(self) -> SessionService:
         """The rules about sessions."""
         return SessionService(self.settings, self.models, self.clock, self.limiter)
+
+    @cached_property
+    def session_queries(self) -> SessionQueries:
+        """What is asked about sessions, outside of a transaction."""
+        return SessionQueries(self.database, self.sessions)
 
     @cached_property
     def limiter(self) -> RateLimiter:

@@ -9,16 +9,19 @@ from core.stores.database import WEB_PATIENCE
 from web.api import auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
-from web.context import KEY, Parts
-from web.idempotency.records import Idempotency
+from web.context import EXTENSION, AppContext
+from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, problems, security_headers
+from web.monitoring.metrics import new_registry
+from web.monitoring.readiness import Readiness
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
 from web.schemas.requests import MAX_BODY
 from web.streaming import slots
 from web.streaming.hub import Hub
+from web.streaming.reader import StreamSources
 
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
@@ -45,13 +48,15 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     hub = Hub(runtime.redis, runtime.proofs)
     commands = Commands(_sender(runtime.settings), hub, runtime.replies)
-    app.extensions[KEY] = Parts(runtime, hub, commands, Idempotency(runtime.limits_redis))
+    sources = StreamSources(hub, runtime.log, runtime.session_queries, runtime.proofs, runtime.clock)
+    app.extensions[EXTENSION] = AppContext(runtime, hub, commands, sources, Readiness(runtime), new_registry(runtime))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, runtime.settings.trusted_proxies)
     body_limits.register(app)
     security_headers.register(app, runtime.settings)
     rate_limit_headers.register(app)
     slots.register(app)
+    idempotency_header.register(app, runtime.limits_redis)
     modules = [*API, *PAGES]
     if runtime.settings.oidc_login:
         from web.api import oidc  # loads Authlib, which other installations don't need

@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
-from core.errors import Unavailable
+from core.errors import QueueSlow, SwitchboardError, Unavailable
 from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.service import Credential
 from web.streaming.hub import Hub
@@ -94,3 +94,26 @@ class Commands:
                 # broker that is silent is not asked twice: the request has no time left.
                 if last or time.monotonic() - began > QUICK:
                     raise Unavailable("The queue is away; try again in a moment.", retry_after=2) from error
+
+
+class CommandFailed(SwitchboardError):
+    """A worker answered with a problem; it is passed on as it is."""
+
+    def __init__(self, reply: Reply) -> None:
+        assert reply.problem is not None
+        self._problem = reply.problem
+        super().__init__(str(reply.problem["detail"]))
+        self.status = int(reply.problem["status"])  # type: ignore[misc]
+
+    def problem(self) -> dict[str, object]:
+        """The worker's problem details."""
+        return self._problem
+
+
+def result_of(reply: Reply) -> Reply:
+    """The reply, if it is a result. Raises QueueSlow when it is pending, CommandFailed when it is a problem."""
+    if reply.problem is not None:
+        raise CommandFailed(reply)
+    if reply.result is None:
+        raise QueueSlow(retry_after=2)
+    return reply

@@ -13,7 +13,7 @@ import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from web.context import KEY  # noqa: E402
+from web.context import context_of  # noqa: E402
 from web.server.connections import KEEPALIVE  # noqa: E402
 
 _settings = Settings()
@@ -47,7 +47,7 @@ def post_worker_init(worker: Any) -> None:
     def watch() -> None:
         while worker.alive:
             gevent.sleep(0.1)
-        worker.wsgi.extensions[KEY].hub.drain(graceful_timeout - 2)
+        context_of(worker.wsgi).hub.drain(graceful_timeout - 2)
 
     gevent.spawn(watch)
     # A full collection looks at every object: with ten thousand streams it held all of them up for 0.4 s, time and

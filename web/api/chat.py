@@ -20,20 +20,20 @@ from core.errors import (
 )
 from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
+from core.sessions.queries import Session
 from core.sessions.service import Credential
-from core.stores.tables import Session
 from web.api import events
 from web.api.operation import operation
-from web.auth import current_session
+from web.api.session_creation import session_for_message
+from web.api.stream_slot import take_stream_slot
 from web.auth.access import OPTIONAL_SESSION, SESSION
-from web.auth.creation_plan import planned
+from web.auth.creation_plan import creation_plan
 from web.auth.credentials import set_cookie
-from web.context import parts
+from web.context import context
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.declaration import Stream
 from web.schemas import responses
 from web.schemas.requests import ChatMessage, Nothing
-from web.streaming import slots
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,9 @@ def chat(body: ChatMessage, response: Response) -> responses.Accepted:
 @operation(access=OPTIONAL_SESSION, body=ChatMessage, answers={200: Stream}, raises=REFUSALS)
 def chat_sse(body: ChatMessage) -> Response:
     """Send a message; the response streams the events until its answer ends."""
-    slots.take()
+    take_stream_slot()
     accepted, session, issued = _accept(body)
-    described = parts().runtime.sessions.describe(session)
+    described = context().runtime.sessions.describe(session)
     response = events.blueprint.respond(
         session, accepted.before, events.first_event(described), until=str(accepted.generation_id)
     )
@@ -86,23 +86,23 @@ def chat_sse(body: ChatMessage) -> Response:
 def stop(session: Session) -> responses.Stopped:
     """Stop the answer that is being written; what has been shown of it is kept."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = parts().runtime.generations.stop(session)
+    stopped = context().runtime.generations.stop(session)
     return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 
 def _accept(body: ChatMessage) -> tuple[Accepted, Session, Credential | None]:
     check_size(body.message)
-    session, issued = current_session.session_for_message(body.model)
-    generations = parts().runtime.generations
+    session, issued = session_for_message(body.model)
+    generations = context().runtime.generations
     try:
-        accepted = generations.accept(session, body.message, planned().generation_id)
+        accepted = generations.accept(session, body.message, creation_plan().generation_id)
     except Exception:
         if issued is not None:
             _discard(session)
         raise
     rate_limit_headers.note(accepted.standings)
     try:
-        parts().commands.generate(accepted.generation_id)
+        context().commands.generate(accepted.generation_id)
     except Unavailable:
         logger.warning("the queue is away; the reaper calls the workers when it is back")
     return accepted, session, issued
@@ -111,7 +111,7 @@ def _accept(body: ChatMessage) -> tuple[Accepted, Session, Credential | None]:
 def _discard(session: Session) -> None:
     """End a session that was created for a message which has been refused: its credential was never sent."""
     try:
-        parts().runtime.sweeper.delete(session)
+        context().runtime.sweeper.delete(session)
     except SwitchboardError as error:
         logger.warning("an unused session could not be ended before its expiry: %s", error.slug)
 

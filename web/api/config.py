@@ -6,7 +6,7 @@ from redis.exceptions import RedisError
 from web.api.operation import operation
 from web.api.session import switch_model
 from web.auth.access import PUBLIC
-from web.context import parts
+from web.context import context
 from web.schemas import responses
 
 blueprint = Blueprint("config", __name__, url_prefix="/config")
@@ -16,7 +16,7 @@ blueprint = Blueprint("config", __name__, url_prefix="/config")
 @operation(access=PUBLIC, answers={200: responses.Models})
 def models() -> responses.Models:
     """List the models on offer."""
-    runtime = parts().runtime
+    runtime = context().runtime
     try:
         unwell = runtime.cooldowns.unwell(runtime.models.names)
     except RedisError:  # nothing is known of any model's health: then all are offered

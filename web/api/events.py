@@ -10,14 +10,14 @@ from redis import Redis
 
 from core.conversation.event_log import Position
 from core.errors import LoginRequired, QueueSlow, RateLimited, SessionRequired, TooManySessions, UnknownModel
-from core.stores.tables import Session
+from core.sessions.queries import Session
 from web.api.operation import operation
 from web.api.parameters import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY
-from web.auth import current_session
+from web.api.session_creation import session_to_stream
 from web.auth.access import OPTIONAL_SESSION
 from web.auth.credentials import set_cookie
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 from web.openapi.declaration import Stream
 from web.streaming.reader import HEARTBEAT, Reader
 from web.streaming.slots import held
@@ -36,11 +36,11 @@ class SessionStream(ServerSentEventsBlueprint):
     @property
     def redis(self) -> Redis:
         """The process's pool, instead of a new connection for every call."""
-        return parts().runtime.redis
+        return context().runtime.redis
 
     def messages(self, channel: str = "sse") -> Iterator[Message]:
         """Live events of one channel, through the process's one subscription."""
-        with parts().hub.subscribe(channel) as subscription:
+        with context().hub.subscribe(channel) as subscription:
             while True:
                 announced = subscription.take(HEARTBEAT)
                 subscription.missed()  # this kind of reader has no position to resume from
@@ -62,7 +62,7 @@ class SessionStream(ServerSentEventsBlueprint):
 
         204 when no event is left, which tells an EventSource not to come back (WHATWG HTML, 9.2.3).
         """
-        session, issued = current_session.session_to_stream()
+        session, issued = session_to_stream()
         cursor = _position(last_event_id or last_event_id_query)
         if generation_id is not None and _nothing_left(session, cursor):
             return None
@@ -76,7 +76,7 @@ class SessionStream(ServerSentEventsBlueprint):
     ) -> Response:
         """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
         place that web/streaming/slots.py has taken for it."""
-        reader = Reader(parts(), session, current_principal(), until)
+        reader = Reader(context().stream_sources, session, current_principal(), until)
         return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
 
 
@@ -87,7 +87,7 @@ def _position(event_id: str | None) -> Position | None:
 
 def _nothing_left(session: Session, cursor: Position | None) -> bool:
     """Whether nothing is live and the client has seen every event, or asks for no earlier ones."""
-    tip = parts().runtime.log.read(session.id, after=0, limit=1)
+    tip = context().runtime.log.read(session.id, after=0, limit=1)
     return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
 

@@ -16,7 +16,7 @@ from web.auth.credentials import (
     set_login_cookie,
     set_oidc_cookie,
 )
-from web.context import parts
+from web.context import context
 from web.limits import login_limits
 from web.openapi.declaration import Parameter
 
@@ -31,7 +31,7 @@ CODE = Parameter("code", "query", "The authorization code that the identity prov
 def login(response: Response) -> None:
     """Redirect the browser to the identity provider."""
     login_limits.admit_issuer_login(client_address())
-    begun = parts().runtime.issuer_login.begin(_redirect_uri())
+    begun = context().runtime.issuer_login.begin(_redirect_uri())
     response.headers["Location"] = begun.url
     set_oidc_cookie(response, begun.binding, WAITS)
 
@@ -47,7 +47,7 @@ def callback(state: str | None, code: str | None, response: Response) -> None:
     """Log the browser in when the identity provider has redirected it back."""
     if not state or not code:
         raise LoginFailed("The identity provider did not log you in.")
-    runtime = parts().runtime
+    runtime = context().runtime
     subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
     user_id = runtime.identity.user_of(subject)
     response.headers["Location"] = "/"

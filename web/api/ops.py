@@ -6,8 +6,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from core.errors import Unavailable
 from web.api.operation import operation
 from web.auth.access import OPERATOR, PUBLIC
-from web.monitoring.metrics import registry
-from web.monitoring.readiness import readiness
+from web.context import context
 from web.schemas import responses
 
 blueprint = Blueprint("ops", __name__)
@@ -25,7 +24,7 @@ def healthz() -> responses.Health:
 def readyz() -> responses.Ready:
     """Check that the service is ready: the database, Redis and the broker answer, every queue has a consumer, and
     what runs on a schedule does run. A 503 names what is missing."""
-    missing = readiness().missing()
+    missing = context().readiness.missing()
     if missing:
         raise Unavailable(f"Missing: {', '.join(missing)}.", retry_after=2, missing=missing)
     return responses.Ready(status="ready")
@@ -39,4 +38,4 @@ def metrics() -> Response:
     For the operator: from the server's own machine without a proxy in between, or with `Authorization: Bearer` and
     the operator's token. No session is looked at.
     """
-    return Response(generate_latest(registry()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(generate_latest(context().metrics), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -13,6 +13,7 @@ from flask import Blueprint, Response
 from core.errors import RateLimited, Unavailable
 from web.api.events import HEADERS
 from web.api.operation import operation
+from web.api.stream_slot import take_stream_slot
 from web.auth.access import PUBLIC
 from web.streaming import slots
 from web.streaming.sse import COMMENT, frame
@@ -28,7 +29,7 @@ blueprint = Blueprint("probe", __name__)
 @operation(access=PUBLIC, answers={200: "text/event-stream"}, raises=(RateLimited, Unavailable))
 def probe() -> Response:
     """Send a few events within a second, which shows whether they arrive one by one."""
-    slots.take()
+    take_stream_slot()
     return Response(slots.held(_events()), headers=HEADERS, direct_passthrough=True)
 
 

@@ -4,20 +4,21 @@ from flask import Response
 
 from core.auth.principal import Principal
 from core.messaging.replies import Reply
-from core.stores.tables import ApiKey, Login, Session, User
-from web.auth import current_session
-from web.context import parts
+from core.sessions.queries import Session
+from core.stores.tables import ApiKey, Login, User
+from web.commands import result_of
+from web.context import context
 from web.schemas import responses
 
 
 def session_answer(session: Session) -> responses.Session:
     """A session."""
-    return responses.Session(**parts().runtime.sessions.describe(session))
+    return responses.Session(**context().runtime.sessions.describe(session))
 
 
 def titled_session_answer(session: Session) -> responses.TitledSession:
     """A session with its title."""
-    return responses.TitledSession(**parts().runtime.sessions.describe(session), title=session.title)
+    return responses.TitledSession(**context().runtime.sessions.describe(session), title=session.title)
 
 
 def command_answer(reply: Reply, respond_async: bool, response: Response) -> responses.Session | responses.Pending:
@@ -30,7 +31,7 @@ def command_answer(reply: Reply, respond_async: bool, response: Response) -> res
         if respond_async:
             response.headers["Preference-Applied"] = "respond-async"
         return responses.Pending(state="pending")
-    return responses.Session(**(current_session.result_of(reply).result or {}))
+    return responses.Session(**(result_of(reply).result or {}))
 
 
 def task_answer(reply: Reply) -> responses.Task:

@@ -22,16 +22,17 @@ from core.errors import (
 )
 from core.limits.message_limits import owner_of
 from core.operations.audit import Kind
+from core.sessions.queries import Session
 from core.sessions.service import Credential
-from core.stores.tables import Session
-from web.api import parameters, reading
+from web.api import parameters, reading, session_creation
 from web.api.operation import operation
 from web.api.parameters import IF_MATCH, PREFER
 from web.api.representations import command_answer, session_answer, titled_session_answer
 from web.auth import current_session
 from web.auth.access import OPTIONAL_USER, SESSION, USER, USER_WITH_SESSION
+from web.auth.creation_plan import new_credential
 from web.auth.credentials import clear_cookie, session_cookie, set_cookie
-from web.context import parts
+from web.context import context
 from web.limits import change_limits
 from web.openapi.declaration import Encoded
 from web.schemas import responses
@@ -58,10 +59,10 @@ BEFORE = parameters.page_end(
 )
 def create(body: CreateSession, respond_async: bool, response: Response) -> responses.Session | responses.Pending:
     """Create a session, owned by the authenticated user or anonymous."""
-    current_session.admit_create(body.model)
-    credential = current_session.new_credential()
-    reply = parts().commands.create_session(
-        credential, current_session.owner_id(), body.model, _reply_wait(respond_async)
+    session_creation.admit_create(body.model)
+    credential = new_credential()
+    reply = context().commands.create_session(
+        credential, session_creation.owner_id(), body.model, _reply_wait(respond_async)
     )
     set_cookie(response, credential)
     return command_answer(reply, respond_async, response)
@@ -71,9 +72,8 @@ def create(body: CreateSession, respond_async: bool, response: Response) -> resp
 @operation(access=SESSION, answers={200: responses.CurrentSession})
 def current(session: Session) -> responses.CurrentSession:
     """Read the session and its live generation."""
-    runtime = parts().runtime
-    with runtime.database.reading() as db:
-        active = runtime.generations.active(session.id, db)
+    runtime = context().runtime
+    active = runtime.generations.active(session.id)
     return responses.CurrentSession(**runtime.sessions.describe(session), active_generation=active)
 
 
@@ -96,7 +96,7 @@ def open_session(body: OpenSession, principal: Principal, response: Response) ->
 @operation(access=SESSION, body=Nothing, answers={200: responses.Session}, raises=(RateLimited,))
 def refresh(session: Session) -> responses.Session:
     """Extend the session: this request counts as activity."""
-    runtime = parts().runtime
+    runtime = context().runtime
     change_limits.admit("refresh", owner_of(session))
     with runtime.database.writing() as db:
         session.expires_at = runtime.sessions.extend_session(session.id, db)
@@ -116,9 +116,9 @@ def switch_model(
     session: Session, body: SwitchModel, respond_async: bool, if_match: ETags | None, response: Response
 ) -> responses.Session | responses.Pending:
     """Switch the model of the next messages."""
-    parts().runtime.models.require(body.model)
+    context().runtime.models.require(body.model)
     change_limits.admit("switch", owner_of(session))
-    reply = parts().commands.switch_model(
+    reply = context().commands.switch_model(
         session.id,
         body.model,
         session.owner_id,
@@ -141,7 +141,7 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
     change_limits.admit_read(owner_of(session))
     try:
         with reading.turn():
-            page = parts().runtime.transcript.read(session, before, limit)
+            page = context().runtime.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
     told = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
@@ -154,7 +154,7 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
 def export(session: Session) -> Response:
     """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
-    words = parts().runtime.transcript.oldest_first(session)
+    words = context().runtime.transcript.oldest_first(session)
     told = titled_session_answer(session).wire()
     response = Response(reading.encoded(told, words), mimetype="application/json")
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
@@ -172,8 +172,8 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
     """Make the anonymous session whose secret the request presents the authenticated user's own."""
     change_limits.admit("claim", principal.user_id)
     if session.anonymous:
-        session = parts().runtime.claims.claim(session, principal.user_id)
-        parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
+        session = context().runtime.claims.claim(session, principal.user_id)
+        context().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
     set_cookie(response, Credential(session.id))
     return session_answer(session)
 
@@ -182,7 +182,7 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
 @operation(access=SESSION, body=RenameSession, answers={200: responses.TitledSession}, raises=(RateLimited,))
 def rename(session: Session, body: RenameSession) -> responses.TitledSession:
     """Rename an owned session."""
-    runtime = parts().runtime
+    runtime = context().runtime
     change_limits.admit_uncounted("rename", owner_of(session))
     with runtime.database.writing() as db:
         renamed = runtime.sessions.rename_session(session.id, body.title, db)
@@ -193,9 +193,9 @@ def rename(session: Session, body: RenameSession) -> responses.TitledSession:
 @operation(access=SESSION, answers={204: None})
 def delete(session: Session, response: Response) -> None:
     """End the session and delete all that is stored about it."""
-    parts().runtime.sweeper.delete(session)
+    context().runtime.sweeper.delete(session)
     if session.owner_id is not None:
-        parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
+        context().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
         clear_cookie(response)
@@ -203,7 +203,7 @@ def delete(session: Session, response: Response) -> None:
 
 def _reply_wait(respond_async: bool) -> float:
     """Seconds to wait for a worker."""
-    return 0.0 if respond_async else parts().runtime.settings.reply_wait.total_seconds()
+    return 0.0 if respond_async else context().runtime.settings.reply_wait.total_seconds()
 
 
 def _expected_version(if_match: ETags | None, version: int) -> int | None:

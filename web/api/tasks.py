@@ -13,7 +13,7 @@ from web.api.representations import task_answer
 from web.auth import current_session
 from web.auth.access import PRESENTED_CREDENTIAL
 from web.auth.principal import current_principal
-from web.context import parts
+from web.context import context
 from web.schemas import responses
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
@@ -23,7 +23,7 @@ blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 @operation(access=PRESENTED_CREDENTIAL, answers={200: responses.Task}, raises=(UnknownTask,))
 def task(task_id: str, credential: Credential) -> responses.Task:
     """Read a command's state, and its result or problem, as the holder of the session that it is about."""
-    reply = parts().runtime.replies.find(task_id) if _is_task_id(task_id) else None
+    reply = context().runtime.replies.find(task_id) if _is_task_id(task_id) else None
     if reply is None:
         raise UnknownTask
     if reply.session_id != str(credential.session_id):

@@ -84,5 +84,5 @@ USER_WITH_SESSION = Access(
     {**USER.grants, **SESSION.grants}, (LoginRequired, SessionRequired, *SESSION_REFUSED), BY_BOTH
 )
 """A user who also holds a session, by its secret or as its owner."""
-OPERATOR = Access({"_": require_operator}, (OperatorOnly,), ({}, {"bearer": []}))
+OPERATOR = Access({"operator": require_operator}, (OperatorOnly,), ({}, {"bearer": []}))
 """The operator: from the server's own machine, or with the operator's token."""

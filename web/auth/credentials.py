@@ -8,7 +8,7 @@ from core.auth.devices import LIVES, Device
 from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
 from core.sessions.service import Credential
-from web.context import parts
+from web.context import context
 
 
 def _cookie_name() -> str:
@@ -41,7 +41,7 @@ def session_cookie() -> Credential | None:
 
 def set_cookie(response: Response, credential: Credential) -> None:
     """Hand the credential to the browser, where no script can read it."""
-    settings = parts().runtime.settings
+    settings = context().runtime.settings
     lives = settings.user_max if credential.secret is None else settings.anonymous_max
     response.set_cookie(
         _cookie_name(),
@@ -84,7 +84,7 @@ def bearer_token() -> str | None:
 
 def set_login_cookie(response: Response, credential: LoginCredential) -> None:
     """Log the browser in. The cookie outlives no login; the login decides, and may end sooner."""
-    lives = parts().runtime.settings.user_max
+    lives = context().runtime.settings.user_max
     response.set_cookie(
         _login_cookie_name(),
         str(credential),

@@ -7,7 +7,7 @@ from flask import g
 from core.auth.principal import Principal
 from core.errors import LoginOnly, LoginRequired
 from web.auth.credentials import bearer_token, login_credential
-from web.context import parts
+from web.context import context
 
 
 def current_principal() -> Principal | None:
@@ -38,7 +38,7 @@ def person_at_browser() -> Principal:
 
 
 def _find() -> Principal | None:
-    identity = parts().runtime.identity
+    identity = context().runtime.identity
     token = bearer_token()
     if token is not None:
         return identity.of_bearer(token)

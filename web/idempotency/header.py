@@ -14,9 +14,10 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
-from flask import Response, request
+from flask import Flask, Response, current_app, request
+from redis import Redis
 
 from core.auth.principal import Principal
 from core.errors import IdempotencyKeyInvalid, Unavailable
@@ -25,12 +26,12 @@ from core.limits.rate_limit import Bucket
 from core.messaging.replies import KEPT as TASK_KEPT
 from core.sessions.service import Credential
 from web.auth.client_address import client_address
-from web.auth.creation_plan import follow
+from web.auth.creation_plan import new_credential, set_creation_plan
 from web.auth.credentials import session_credential, set_cookie
-from web.auth.current_session import current_session, new_credential
+from web.auth.current_session import current_session
 from web.auth.principal import current_principal
-from web.context import parts
-from web.idempotency.records import KEPT, Answered, Begun, Request
+from web.context import context
+from web.idempotency.records import KEPT, Answered, Begun, Idempotency, Request
 from web.limits import rate_limit_headers
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,15 @@ REPEATED = ("Content-Type", "ETag", "Location", "Preference-Applied")
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
 _PLAIN = re.compile(r"[ !#-~]+")
 
+_EXTENSION = "switchboard.idempotency"
+
 Arguments = ParamSpec("Arguments")
 View = Callable[Arguments, Response]
+
+
+def register(app: Flask, redis: Redis) -> None:
+    """Keep the application's records in this Redis, whose client fails soon."""
+    app.extensions[_EXTENSION] = Idempotency(redis)
 
 
 def idempotent(*, in_session: bool) -> Callable[[View[Arguments]], View[Arguments]]:
@@ -78,10 +86,9 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     credential = session_credential() if in_session else None
     body = _canonical(request.get_data())
     sent = Request(_scope(principal, credential), key, body)
-    records = parts().idempotency
-    longest = parts().runtime.settings.anonymous_max
-    begun = records.begin(sent, KEPT if principal else min(KEPT, longest))
-    follow(begun.plan)
+    longest = context().runtime.settings.anonymous_max
+    begun = _records().begin(sent, KEPT if principal else min(KEPT, longest))
+    set_creation_plan(begun.plan)
     if isinstance(begun, Answered):
         return _repeated(begun, credential)
     try:
@@ -96,6 +103,10 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     also = [Request(_scope(principal, own), key, body)] if issued and in_session else []
     _keep(begun, response, issued, also)
     return response
+
+
+def _records() -> Idempotency:
+    return cast("Idempotency", current_app.extensions[_EXTENSION])
 
 
 def _scope(principal: Principal | None, credential: Credential | None) -> str:
@@ -114,7 +125,7 @@ def _proved(credential: Credential, principal: Principal | None) -> str:
 
 def _buckets(principal: Principal | None, credential: Credential | None) -> list[Bucket]:
     """What bounds the records of one sender. A repeat of what has been answered makes none."""
-    rate = parts().runtime.settings.limit_idempotency
+    rate = context().runtime.settings.limit_idempotency
     if rate is None:
         return []
     if principal is not None:
@@ -138,14 +149,14 @@ def _keep(begun: Begun, response: Response, issued: bool, also: list[Request]) -
     # A task is forgotten after a while, and the command with it; then the repeat has to send it again.
     valid = timedelta(seconds=TASK_KEPT) if "Location" in headers else KEPT
     try:
-        parts().idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
+        _records().answer(begun, {**answer, "issued": issued}, valid, also)
     except Unavailable:
         logger.warning("an answer could not be kept for repeats: Redis is away")
 
 
 def _forget(begun: Begun) -> None:
     try:
-        parts().idempotency.forget(begun)
+        _records().forget(begun)
     except Unavailable:
         logger.warning("an idempotency key could not be given back: Redis is away")
 

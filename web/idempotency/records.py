@@ -24,6 +24,7 @@ from uuid_utils.compat import uuid7
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.limits.rate_limit import NOW, answering
 from core.sessions.service import Credential
+from web.auth.creation_plan import CreationPlan
 
 HOLD = timedelta(seconds=60)
 """How long a request may take until it is taken for dead and its repeat goes ahead in its place."""
@@ -56,19 +57,6 @@ if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then redis.call('DEL', KEYS[
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a request will create, if it creates anything."""
-
-    session: Credential
-    generation_id: UUID
-
-    @classmethod
-    def new(cls) -> "Plan":
-        """For a request that is sent once."""
-        return cls(Credential.issue(), uuid7())
-
-
-@dataclass(frozen=True)
 class Request:
     """A request with a key: `scope` says whose key it is, `body` what was asked (only hashes of them are kept)."""
 
@@ -92,7 +80,7 @@ class Begun:
     """A request that is to be carried out, and then answered or forgotten."""
 
     request: Request
-    plan: Plan
+    plan: CreationPlan
     stored_plan: str
     holder: str
 
@@ -101,7 +89,7 @@ class Begun:
 class Answered:
     """A request that has been carried out before."""
 
-    plan: Plan
+    plan: CreationPlan
     answer: dict[str, Any]
 
 
@@ -163,11 +151,11 @@ class Idempotency:
             self._forget(keys=[begun.request.name], args=[begun.holder])
 
 
-def _plan(stored: str, key: str) -> Plan:
+def _plan(stored: str, key: str) -> CreationPlan:
     plan = json.loads(stored)
     secret = hmac.digest(key.encode(), f"session secret {plan['salt']}".encode(), "sha256")
     credential = Credential(UUID(plan["session"]), urlsafe_b64encode(secret).decode().rstrip("="))
-    return Plan(credential, UUID(plan["generation"]))
+    return CreationPlan(credential, UUID(plan["generation"]))
 
 
 def _milliseconds(span: timedelta) -> int:

@@ -9,7 +9,7 @@ from flask import Flask, Response, g
 
 from core.limits.rate_limit import Bucket
 from core.limits.status import Standing
-from web.context import parts
+from web.context import context
 
 _NOTED = "limit_standings"
 
@@ -21,7 +21,7 @@ def note(standings: Iterable[Standing]) -> None:
 
 def require(buckets: Sequence[Bucket]) -> None:
     """Charge the buckets, and have the answer tell how they stand. Raises RateLimited or Unavailable."""
-    note(parts().runtime.limiter.require(buckets).standings)
+    note(context().runtime.limiter.require(buckets).standings)
 
 
 def register(app: Flask) -> None:

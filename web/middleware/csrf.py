@@ -12,7 +12,7 @@ from flask import Flask, current_app, request
 
 from core.errors import CrossSite
 from web.auth.credentials import bearer_token
-from web.context import parts
+from web.context import context
 from web.openapi.declaration import SAFE_METHODS, declared_operation
 
 LONGEST_QUOTE = 200
@@ -75,6 +75,6 @@ def _check() -> None:
     if not request.cookies and (request.headers.get("X-Session-ID") or bearer_token()):
         return
     fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    trusted = parts().runtime.settings.cors_origins
+    trusted = context().runtime.settings.cors_origins
     if not same_site(fetch_site, origin, request.host, secure=request.is_secure, trusted=trusted):
         raise refusal(fetch_site, origin, request.host)

@@ -3,15 +3,18 @@
 import logging
 import re
 from collections.abc import Mapping
+from typing import cast
 
-from flask import Flask, Response, json, request
+from flask import Flask, Response, g, json, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
-from web.auth.credentials import clear_login_cookie
+from core.auth.principal import Principal
+from core.errors import LoginInvalid, NotOwner, RateLimited, SwitchboardError, Unavailable
+from core.operations.audit import Kind
+from web.auth.credentials import clear_login_cookie, named_session
+from web.context import context
 from web.limits import rate_limit_headers
-from web.middleware import refusals
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +42,22 @@ def _domain_error(error: SwitchboardError) -> Response:
         response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, RateLimited):
         rate_limit_headers.note(error.standings)
-    refusals.note(error)
+    _audit_refusal(error)
     if isinstance(error, LoginInvalid):
         clear_login_cookie(response)  # so that the next request is an anonymous one
     return response
+
+
+def _audit_refusal(error: SwitchboardError) -> None:
+    """Record a refusal that an operator may want to know of: the user, if it was proved, and which session or limit.
+    Never the address."""
+    principal = cast("Principal | None", g.get("principal"))
+    user_id = principal.user_id if principal else None
+    audit = context().runtime.audit
+    if isinstance(error, NotOwner):
+        audit.refusal(Kind.NOT_OWNER, user_id=user_id, session_id=named_session())
+    elif isinstance(error, RateLimited):
+        audit.refusal(Kind.LIMITED, user_id=user_id, detail=str(error.extra["limit"]))
 
 
 def _redis_error(error: RedisError) -> Response:

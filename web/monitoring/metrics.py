@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 
-from flask import current_app
 from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -26,7 +25,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.runtime import Runtime
-from web.context import parts
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import Glance
 
@@ -35,19 +33,14 @@ DEADLINE = 0.4
 AWAY = (Unavailable, RedisError, SQLAlchemyError, OperationalError)
 """What a store raises that does not answer."""
 
-_KEY = "switchboard.metrics"
 
-
-def registry() -> CollectorRegistry:
-    """The current application's figures: a registry of its own, not the library's global one."""
-    if _KEY not in current_app.extensions:
-        made = CollectorRegistry()
-        made.register(TheSystem(parts().runtime))
-        made.register(ThisProcess())
-        PlatformCollector(made)
-        current_app.extensions[_KEY] = made
-    found: CollectorRegistry = current_app.extensions[_KEY]
-    return found
+def new_registry(runtime: Runtime) -> CollectorRegistry:
+    """One application's figures: a registry of its own, not the library's global one."""
+    registry = CollectorRegistry()
+    registry.register(TheSystem(runtime))
+    registry.register(ThisProcess())
+    PlatformCollector(registry)
+    return registry
 
 
 class TheSystem(Collector):

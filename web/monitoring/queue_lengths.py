@@ -5,8 +5,8 @@ from typing import Any
 
 from kombu.connection import Connection
 
-NOTHING = "sb:nothing"
-"""A key that there never is."""
+from core.messaging.writable import require_writable
+
 TIMEOUT = 0.2
 """Seconds to reach the broker, and again for its answer. There is no second try."""
 
@@ -32,7 +32,7 @@ class Queues:
         """
         if self.countable:
             channel: Any = self._connection.default_channel
-            channel.client.delete(NOTHING)
+            require_writable(channel.client)
             return
         with self._connection.clone(connect_timeout=TIMEOUT) as connection:
             connection.connect()

@@ -2,18 +2,14 @@
 
 from concurrent.futures import wait
 
-from flask import current_app
-
 from celery_config import QueueNames
+from core.messaging.writable import require_writable
 from core.runtime import Runtime
-from web.context import parts
-from web.monitoring.queue_lengths import NOTHING, Queues
+from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import Glance
 
 DEADLINE = 0.4
 """Seconds that all parts have together, so that the question is answered within half a second."""
-
-_KEY = "switchboard.readiness"
 
 
 class Readiness:
@@ -46,17 +42,9 @@ class Readiness:
         return []
 
     def _of_redis(self) -> list[str]:
-        self._runtime.redis.delete(NOTHING)  # one that has been demoted answers, and takes no writes
+        require_writable(self._runtime.redis)
         unserved = self._runtime.presence.missing(QueueNames.ALL)
         return [
             *(f"consumer of {queue}" for queue in unserved),
             *(f"{job}, which has not run lately" for job in self._runtime.runs.overdue()),
         ]
-
-
-def readiness() -> Readiness:
-    """The current application's."""
-    if _KEY not in current_app.extensions:
-        current_app.extensions[_KEY] = Readiness(parts().runtime)
-    found: Readiness = current_app.extensions[_KEY]
-    return found

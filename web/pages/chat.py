@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, make_response, render_template, request
 
 from core.settings import Settings
-from web.context import parts
+from web.context import context
 
 blueprint = Blueprint("pages", __name__)
 
@@ -20,7 +20,7 @@ def index() -> Response:
     The cookies are HttpOnly, so the page cannot look; without these hints every first visit would begin
     with requests that fail.
     """
-    settings = parts().runtime.settings
+    settings = context().runtime.settings
     has_login = any(name in request.cookies for name in _LOGIN_COOKIES)
     sessions = [request.cookies[name] for name in _SESSION_COOKIES if name in request.cookies]
     page = render_template(

@@ -16,7 +16,7 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.context import KEY
+from web.context import context_of
 from web.middleware.body_limits import limit_of
 from web.middleware.security_headers import HEADERS
 from web.schemas.requests import SMALL_BODY
@@ -46,7 +46,7 @@ class HTTPWorker(GeventWorker):
     def run(self) -> None:
         """Serve, until the process is told to stop."""
         most = max(1, self.worker_connections - ACCEPTED_AT_ONCE * len(self.sockets))
-        behind_proxies = self.wsgi.extensions[KEY].runtime.settings.trusted_proxies > 0
+        behind_proxies = context_of(self.wsgi).runtime.settings.trusted_proxies > 0
         self._connections = Connections(most, per_peer=None if behind_proxies else max(1, int(most * PEER_SHARE)))
         super().run()
 

@@ -27,7 +27,7 @@ from core.conversation.event_log import EventLog, Position, session_of
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED
-from web.monitoring.queue_lengths import NOTHING
+from core.messaging.writable import require_writable
 from web.streaming.sse import frame
 from web.streaming.subscription import Announced, Subscription
 
@@ -212,7 +212,7 @@ class Hub:
                 pause = COMPARE / max(1, -(-len(names) // SLICE))
             compared, names = names[:SLICE], names[SLICE:]
             try:
-                self._redis.delete(NOTHING)
+                require_writable(self._redis)
             except ReadOnlyError:
                 # It has been demoted: what is announced now is announced elsewhere.
                 self._redis.connection_pool.disconnect(inuse_connections=False)

@@ -4,17 +4,19 @@ import json
 import random
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from threading import Semaphore
 
 from redis.exceptions import RedisError
 
 from core.auth.principal import Principal
-from core.auth.proofs import Proof
-from core.conversation.event_log import PAGE, Page, Position, channel
+from core.auth.proofs import Proof, Proofs
+from core.clock import Clock
+from core.conversation.event_log import PAGE, EventLog, Page, Position, channel
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
-from core.stores.tables import Session
-from web.context import Parts
+from core.sessions.queries import Session, SessionQueries
+from web.streaming.hub import Hub
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
 
@@ -30,6 +32,17 @@ TERMINAL = ("done", "failed", "stopped")
 EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
 
 
+@dataclass(frozen=True)
+class StreamSources:
+    """What every reader of a process reads from."""
+
+    hub: Hub
+    log: EventLog
+    sessions: SessionQueries
+    proofs: Proofs
+    clock: Clock
+
+
 class Reader:
     """The body of an event stream. It is a cursor, not a queue: what it has not told yet is in the log."""
 
@@ -37,17 +50,19 @@ class Reader:
         "_at",
         "_beat_at",
         "_expires_at",
-        "_parts",
         "_proof",
         "_rotate_at",
         "_session_id",
+        "_sources",
         "_subscription",
         "_until",
     )
 
-    def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
+    def __init__(
+        self, sources: StreamSources, session: Session, principal: Principal | None, until: str | None
+    ) -> None:
         """With `until`, a generation's id, the stream ends with that generation."""
-        self._parts = parts
+        self._sources = sources
         self._session_id = session.id
         self._expires_at = session.expires_at
         self._proof = Proof.of(session, principal)
@@ -72,11 +87,11 @@ class Reader:
             return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
-        with self._parts.hub.subscribe(channel(self._session_id), self._proof) as subscription:
+        with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
             subscription.doubted = True  # what ended before Redis had the subscription was announced to nobody
             with READING:
-                tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
+                tip = self._sources.log.read(self._session_id, after=0, limit=1)
             begun = begin(cursor, tip)
             if begun is None:
                 yield self._reset(tip, "unknown-cursor")
@@ -96,7 +111,7 @@ class Reader:
         """Page through the log up to its top. Returns whether the stream has ended."""
         while True:
             with READING:
-                page = self._parts.runtime.log.read(self._session_id, self._at.offset)
+                page = self._sources.log.read(self._session_id, self._at.offset)
             reason = broken(self._at, page)
             if reason is not None:
                 yield self._reset(page, reason)
@@ -166,28 +181,26 @@ class Reader:
         """Whether what opened this stream holds no more, looked up when there is doubt. Raises Unavailable."""
         if subscription.doubted:
             subscription.doubted = False  # first: what is doubted meanwhile is looked up again
-            if not all(self._parts.runtime.proofs.still_hold([self._proof])):
+            if not all(self._sources.proofs.still_hold([self._proof])):
                 subscription.revoke()
         return subscription.revoked
 
     def _farewell(self) -> Iterator[bytes]:
         """That it is over, when the session is gone, or a user's login, key or token has ended. A guest whose session
         is another's now hears nothing more: it comes back with what it has, and is told then."""
-        with self._parts.runtime.database.reading() as db:
-            gone = db.get(Session, self._session_id) is None
+        gone = self._sources.sessions.find_session(self._session_id) is None
         if gone or self._proof.principal is not None:
             yield EXPIRED
 
     def _seconds_left(self) -> float:
         """Until the session expires. When the time that is known has come, the database may know a later one."""
-        runtime = self._parts.runtime
-        if self._expires_at <= runtime.clock.now():
-            with runtime.database.reading() as db:
-                session = db.get(Session, self._session_id)
+        clock = self._sources.clock
+        if self._expires_at <= clock.now():
+            session = self._sources.sessions.find_session(self._session_id)
             if session is None:
                 return 0.0
             self._expires_at = session.expires_at
-        return max(0.0, (self._expires_at - runtime.clock.now()).total_seconds())
+        return max(0.0, (self._expires_at - clock.now()).total_seconds())
 
     def _reset(self, page: Page, reason: str) -> bytes:
         self._at = Position(page.epoch, page.top)

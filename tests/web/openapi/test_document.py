@@ -28,7 +28,7 @@ from werkzeug.serving import make_server
 from core.runtime import Runtime
 from core.settings import Settings
 from web.app import PAGE_ENDPOINTS, create_app
-from web.context import KEY
+from web.context import context_of
 from web.openapi.declaration import declared_operation
 from web.openapi.document import describe
 
@@ -51,7 +51,7 @@ def served(stack: Settings) -> Iterator[Flask]:
     runtime = Runtime(stack)
     application = create_app(runtime)
     yield application
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
     runtime.close()
 
 
