@@ -60,7 +60,7 @@ class SessionExpired(SwitchboardError):
 
 
 class LoginRequired(SwitchboardError):
-    """Only a user may do this, and the request speaks for none."""
+    """The operation is for users, and the request is authenticated as none."""
 
     slug, title, status = "login-required", "A login is required", 401
     detail = "Log in, or send an API key or token as Authorization: Bearer."
@@ -68,7 +68,7 @@ class LoginRequired(SwitchboardError):
 
 
 class LoginOnly(SwitchboardError):
-    """Only a person at a browser may do this, not a program with a key."""
+    """The operation needs a login at a browser; API keys and tokens don't open it."""
 
     slug, title, status = "login-required", "A login is required", 403
     detail = "Log in in a browser to do this; keys and tokens may not."
@@ -82,14 +82,14 @@ class LoginInvalid(SwitchboardError):
 
 
 class LoginFailed(SwitchboardError):
-    """Nobody has this e-mail address and this password; which of the two is wrong is not said."""
+    """The e-mail address or the password is wrong; the answer does not say which."""
 
     slug, title, status = "login-failed", "The login failed", 401
     detail = "The e-mail address or the password is wrong."
 
 
 class TokenInvalid(SwitchboardError):
-    """The bearer token is no API key of ours and no token of the issuer's, or no longer one."""
+    """The bearer token is neither a valid API key nor a valid token of the identity provider."""
 
     slug, title, status = "token-invalid", "The token is not valid", 401
     detail = "This API key or token is unknown, revoked or expired."
@@ -97,14 +97,14 @@ class TokenInvalid(SwitchboardError):
 
 
 class RegistrationClosed(SwitchboardError):
-    """The operator makes the accounts here."""
+    """Registration is closed: the operator creates the accounts."""
 
     slug, title, status = "registration-closed", "Registration is closed", 403
     detail = "New accounts can't be made here; ask the operator."
 
 
 class EmailTaken(SwitchboardError):
-    """There is an account with this e-mail address."""
+    """The e-mail address has an account already."""
 
     slug, title, status = "email-taken", "There is such an account", 409
     detail = "There is an account with this e-mail address; log in instead."
@@ -138,14 +138,14 @@ class UnknownKey(SwitchboardError):
 
 
 class TooManyKeys(SwitchboardError):
-    """The user has as many API keys as one may have."""
+    """The user has the most API keys that are allowed."""
 
     slug, title, status = "too-many-keys", "Too many API keys", 409
     detail = "Revoke a key that you no longer need first."
 
 
 class TooManySessions(SwitchboardError):
-    """The user has as many sessions as one may have."""
+    """The user has the most sessions that are allowed."""
 
     slug, title, status = "too-many-sessions", "Too many sessions", 409
 
@@ -157,14 +157,14 @@ class TooManySessions(SwitchboardError):
 
 
 class NotOwner(SwitchboardError):
-    """The session belongs to somebody else."""
+    """The session belongs to another user."""
 
     slug, title, status = "not-owner", "Not your session", 403
     detail = "This session belongs to somebody else."
 
 
 class CrossSite(SwitchboardError):
-    """A page of another site made the browser send this, as far as can be told. `detail` says from what."""
+    """The request was sent by a page of another site, as far as can be told. `detail` says from what."""
 
     slug, title, status = "cross-site", "Sent by another site", 403
     detail = "This request comes from a page of another site."
@@ -182,7 +182,7 @@ class WrongHost(SwitchboardError):
 
 
 class OperatorOnly(SwitchboardError):
-    """Only whoever runs the server may see this."""
+    """The operation is for the operator."""
 
     slug, title, status = "operator-only", "For the operator only", 403
     detail = "Ask from the server's own machine, not through a proxy, or send the operator's token."
@@ -261,14 +261,14 @@ class RateLimited(SwitchboardError):
 
 
 class UnknownTask(SwitchboardError):
-    """There is no such task, or its answer is no longer kept."""
+    """The task is unknown, or its result is no longer kept."""
 
     slug, title, status = "unknown-task", "Unknown task", 404
     detail = "There is no such task, or its result is no longer kept."
 
 
 class Unavailable(SwitchboardError):
-    """A part that this request needs is away."""
+    """A part of the service that the request needs does not answer."""
 
     slug, title, status = "unavailable", "Temporarily unavailable", 503
     detail = "A part of the service is away; try again in a moment."
