@@ -23,7 +23,7 @@ from web.streaming.reader import HEARTBEAT, Reader
 from web.streaming.slots import held
 from web.streaming.sse import frame
 
-HEADERS = {
+STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would otherwise gather events into blocks
@@ -64,7 +64,7 @@ class SessionStream(ServerSentEventsBlueprint):
         """
         session, issued = session_to_stream()
         cursor = _position(last_event_id or last_event_id_query)
-        if generation_id is not None and _nothing_left(session, cursor):
+        if generation_id is not None and _has_ended(session, cursor):
             return None
         response = self.respond(session, cursor, until=generation_id)
         if issued is not None:
@@ -77,7 +77,9 @@ class SessionStream(ServerSentEventsBlueprint):
         """The event stream of a validated session, after `cursor`; up to the end of generation `until`. It has the
         place that web/streaming/slots.py has taken for it."""
         reader = Reader(context().stream_sources, session, current_principal(), until)
-        return Response(held(reader.read(cursor, first), reader.leave), headers=HEADERS, direct_passthrough=True)
+        return Response(
+            held(reader.read(cursor, first), reader.leave), headers=STREAM_HEADERS, direct_passthrough=True
+        )
 
 
 def _position(event_id: str | None) -> Position | None:
@@ -85,13 +87,13 @@ def _position(event_id: str | None) -> Position | None:
     return (Position.parse(event_id) or Position("unreadable", 0)) if event_id else None
 
 
-def _nothing_left(session: Session, cursor: Position | None) -> bool:
+def _has_ended(session: Session, cursor: Position | None) -> bool:
     """Whether nothing is live and the client has seen every event, or asks for no earlier ones."""
     tip = context().runtime.log.read(session.id, after=0, limit=1)
     return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
 
-def first_event(session: dict[str, Any]) -> bytes:
+def session_event(session: dict[str, Any]) -> bytes:
     """The event `session`, which opens the answer to POST /chat/sse. It is not part of the log."""
     named = ("session_id", "anonymous", "model", "expires_at")
     return frame("session", json.dumps({name: session[name] for name in named}))

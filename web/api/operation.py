@@ -16,7 +16,7 @@ from core.errors import SwitchboardError
 from web.auth.access import Access
 from web.idempotency.header import idempotent
 from web.openapi.declaration import ATTRIBUTE, AnswerKind, Operation, Parameter
-from web.schemas.requests import Body, parse
+from web.schemas.requests import Body, parse_body
 from web.schemas.responses import Answer, Session
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _view(declared: Operation, handler: Handler, wanted: frozenset[str]) -> View
 def _given(declared: Operation) -> dict[str, object]:
     given = declared.access.authorise()
     if declared.body is not None:
-        given[BODY] = parse(declared.body)
+        given[BODY] = parse_body(declared.body)
     for parameter in declared.takes:
         sent = request.headers if parameter.place == "header" else request.args
         given[parameter.argument] = parameter.parse(sent.get(parameter.name))

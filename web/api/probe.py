@@ -11,7 +11,7 @@ from collections.abc import Generator
 from flask import Blueprint, Response
 
 from core.errors import RateLimited, Unavailable
-from web.api.events import HEADERS
+from web.api.events import STREAM_HEADERS
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import PUBLIC
@@ -30,7 +30,7 @@ blueprint = Blueprint("probe", __name__)
 def probe() -> Response:
     """Send a few events within a second, which shows whether they arrive one by one."""
     take_stream_slot()
-    return Response(slots.held(_events()), headers=HEADERS, direct_passthrough=True)
+    return Response(slots.held(_events()), headers=STREAM_HEADERS, direct_passthrough=True)
 
 
 def _events() -> Generator[bytes, None, None]:

@@ -24,7 +24,8 @@ from core.limits.message_limits import owner_of
 from core.operations.audit import Kind
 from core.sessions.queries import Session
 from core.sessions.service import Credential
-from web.api import parameters, reading, session_creation
+from web.api import parameters, session_creation
+from web.api.conversation_json import encode_conversation, one_of_readers
 from web.api.operation import operation
 from web.api.parameters import IF_MATCH, PREFER
 from web.api.representations import command_answer, session_answer, titled_session_answer
@@ -140,13 +141,13 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
     """Read a page of the conversation, the newest first, and the position in the events that it reflects."""
     change_limits.admit_read(owner_of(session))
     try:
-        with reading.turn():
+        with one_of_readers():
             page = context().runtime.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
-    told = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
+    fields = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
     # All of it before the answer begins, so that what can't be read is an error and not half a page.
-    return Response(list(reading.encoded(told, page.messages)), mimetype="application/json")
+    return Response(list(encode_conversation(fields, page.messages)), mimetype="application/json")
 
 
 @blueprint.get("/export")
@@ -155,8 +156,9 @@ def export(session: Session) -> Response:
     """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
     words = context().runtime.transcript.oldest_first(session)
-    told = titled_session_answer(session).wire()
-    response = Response(reading.encoded(told, words), mimetype="application/json")
+    response = Response(
+        encode_conversation(titled_session_answer(session).wire(), words), mimetype="application/json"
+    )
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 

@@ -33,8 +33,8 @@ class Stream:
 
 @dataclass(frozen=True)
 class Encoded:
-    """JSON of this model that the handler encodes itself: in pieces (web/api/reading.py), where a conversation is
-    too long to be encoded at once."""
+    """JSON of this model that the handler encodes itself: in pieces, where a conversation is too long to be encoded
+    at once (web/api/conversation_json.py)."""
 
     model: type[Answer]
 
