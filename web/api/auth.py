@@ -28,9 +28,9 @@ from core.stores.tables import ApiKey, Login, User
 from web.api.representations import personal
 from web.auth.client_address import client_address
 from web.auth.credentials import (
-    clear_cookie,
     clear_device_cookie,
     clear_login_cookie,
+    clear_session_cookie,
     device_cookie,
     login_before,
     session_cookie,
@@ -254,7 +254,7 @@ def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
     session = context().runtime.session_queries.find_session(credential.session_id)
     proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
     if not proved:
-        clear_cookie(response)
+        clear_session_cookie(response)
 
 
 def _ways_in() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from web.api.session_creation import session_for_message
 from web.api.stream_slot import take_stream_slot
 from web.auth import current_session
 from web.auth.creation_plan import creation_plan
-from web.auth.credentials import set_cookie
+from web.auth.credentials import set_session_cookie
 from web.context import context
 from web.idempotency.header import idempotent
 from web.limits import change_limits, rate_limit_headers
@@ -113,5 +113,5 @@ def _discard(session: Session) -> None:
 
 def _with_cookie(response: Response, issued: Credential | None) -> Response:
     if issued is not None:
-        set_cookie(response, issued)
+        set_session_cookie(response, issued)
     return response

@@ -12,7 +12,7 @@ from core.conversation.event_log import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.sessions.queries import Session
 from web.api.session_creation import session_to_stream
-from web.auth.credentials import set_cookie
+from web.auth.credentials import set_session_cookie
 from web.auth.principal import current_principal
 from web.context import context
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
@@ -64,7 +64,7 @@ class SessionStream(ServerSentEventsBlueprint):
             return Response(status=204)  # tells an EventSource not to come back (WHATWG HTML, 9.2.3)
         response = self.respond(session, cursor, until=until)
         if issued is not None:
-            set_cookie(response, issued)
+            set_session_cookie(response, issued)
         return response
 
     def respond(

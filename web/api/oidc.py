@@ -1,5 +1,7 @@
 """/auth/oidc: logging in through the identity provider. Only there when one is configured."""
 
+from datetime import timedelta
+
 from flask import Blueprint, Response, request, url_for
 
 from core.auth.oidc_login import WAITS
@@ -35,7 +37,7 @@ def login() -> Response:
     rate_limit_headers.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
     begun = runtime.issuer_login.begin(_redirect_uri())
     response = _to(begun.url)
-    set_oidc_cookie(response, begun.binding, WAITS)
+    set_oidc_cookie(response, begun.binding, timedelta(seconds=WAITS))
     return personal(response)
 
 

@@ -23,7 +23,7 @@ from web.api import paging, reading, session_creation
 from web.api.representations import answer, described, personal, prefers_async
 from web.auth import current_session
 from web.auth.creation_plan import new_credential
-from web.auth.credentials import clear_cookie, session_cookie, set_cookie
+from web.auth.credentials import clear_session_cookie, session_cookie, set_session_cookie
 from web.auth.principal import required_principal
 from web.context import context
 from web.idempotency.header import idempotent
@@ -59,7 +59,7 @@ def create() -> Response:
     reply = context().commands.create_session(credential, session_creation.owner_id(), body.model, _wait())
     response = answer(reply, 201)
     if reply.problem is None:
-        set_cookie(response, credential)
+        set_session_cookie(response, credential)
     return response
 
 
@@ -87,7 +87,7 @@ def open_session() -> Response:
     session = current_session.owned_session(body.session_id, principal)
     change_limits.admit_uncounted("open", principal.user_id)
     response = described(session)
-    set_cookie(response, Credential(session.id))
+    set_session_cookie(response, Credential(session.id))
     return response
 
 
@@ -182,7 +182,7 @@ def claim() -> Response:
         session = context().runtime.claims.claim(session, principal.user_id)
         context().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
     response = described(session)
-    set_cookie(response, Credential(session.id))
+    set_session_cookie(response, Credential(session.id))
     return response
 
 
@@ -210,7 +210,7 @@ def delete() -> Response:
     response = Response(status=204)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
-        clear_cookie(response)
+        clear_session_cookie(response)
     return response
 
 

@@ -27,7 +27,7 @@ from core.messaging.replies import KEPT as TASK_KEPT
 from core.sessions.service import Credential
 from web.auth.client_address import client_address
 from web.auth.creation_plan import new_credential, set_creation_plan
-from web.auth.credentials import session_credential, set_cookie
+from web.auth.credentials import session_credential, set_session_cookie
 from web.auth.current_session import current_session
 from web.auth.principal import current_principal
 from web.context import context
@@ -167,5 +167,5 @@ def _repeated(answered: Answered, credential: Credential | None) -> Response:
     answer: dict[str, Any] = answered.answer
     response = Response(answer["body"], answer["status"], answer["headers"])
     if answer["issued"]:
-        set_cookie(response, new_credential())
+        set_session_cookie(response, new_credential())
     return response

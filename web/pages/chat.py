@@ -5,12 +5,10 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, make_response, render_template, request
 
 from core.settings import Settings
+from web.auth import cookies
 from web.context import context
 
 pages = Blueprint("pages", __name__)
-
-_SESSION_COOKIES = ("__Host-switchboard", "switchboard")
-_LOGIN_COOKIES = ("__Host-switchboard_login", "switchboard_login")
 
 
 @pages.get("/")
@@ -21,8 +19,8 @@ def index() -> Response:
     with requests that fail.
     """
     settings = context().runtime.settings
-    has_login = any(name in request.cookies for name in _LOGIN_COOKIES)
-    sessions = [request.cookies[name] for name in _SESSION_COOKIES if name in request.cookies]
+    has_login = any(name in request.cookies for name in cookies.LOGIN.names)
+    sessions = [request.cookies[name] for name in cookies.SESSION.names if name in request.cookies]
     page = render_template(
         "index.html",
         has_login=has_login,
