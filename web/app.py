@@ -5,15 +5,15 @@ from flask import Flask
 
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import WEB_PATIENCE
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
 from web.context import EXTENSION, AppContext
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
-from web.middleware import body_limits, problems, security_headers
+from web.middleware import body_limits, cors, csrf, hosts, problems, security_headers
 from web.monitoring.metrics import new_registry
+from web.monitoring.queue_lengths import Queues
 from web.monitoring.readiness import Readiness
 from web.pages import chat as chat_page
 from web.pages import docs
@@ -22,6 +22,8 @@ from web.streaming import slots
 from web.streaming.hub import Hub
 from web.streaming.reader import StreamSources
 
+DATABASE_TIMEOUT = 0.6
+"""Seconds for a whole transaction in a process where people wait, so that they are answered within a second."""
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
 SEND_TIMEOUT = 0.3
@@ -32,25 +34,27 @@ answered within half a second, which leaves no time for a second try."""
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given parts, or over those that the environment configures."""
     runtime = runtime or Runtime(
-        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=WEB_PATIENCE
+        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
     )
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    hub = Hub(runtime.redis, runtime.proofs)
-    commands = Commands(_sender(runtime.settings), hub, runtime.replies)
-    sources = StreamSources(hub, runtime.log, runtime.session_queries, runtime.proofs, runtime.clock)
-    app.extensions[EXTENSION] = AppContext(runtime, hub, commands, sources, Readiness(runtime), new_registry(runtime))
+    app.extensions[EXTENSION] = _context(runtime)
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
-    trust_proxies(app, runtime.settings.trusted_proxies)
+    settings = runtime.settings
+    trust_proxies(app, settings.trusted_proxies)
+    # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
     body_limits.register(app)
-    security_headers.register(app, runtime.settings)
+    hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))
+    cors.register(app)
+    csrf.register(app)
+    security_headers.register(app)
     rate_limit_headers.register(app)
     slots.register(app)
     idempotency_header.register(app, runtime.limits_redis)
     for module in (auth, session, sessions, config, chat, tasks, probe, ops, docs):
         app.register_blueprint(module.blueprint)
-    if runtime.settings.oidc_login:
+    if settings.oidc_login:
         from web.api import oidc
 
         app.register_blueprint(oidc.blueprint)
@@ -58,6 +62,21 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.register_blueprint(chat_page.pages)
     problems.register(app)
     return app
+
+
+def _context(runtime: Runtime) -> AppContext:
+    settings = runtime.settings
+    hub = Hub(runtime.redis, runtime.proofs)
+    return AppContext(
+        runtime=runtime,
+        hub=hub,
+        commands=Commands(_sender(settings), hub, runtime.replies),
+        stream_sources=StreamSources(hub, runtime.log, runtime.session_queries, runtime.proofs, runtime.clock),
+        readiness=Readiness(
+            runtime.database.ping, runtime.redis, Queues(settings.broker_url), runtime.presence, runtime.runs
+        ),
+        metrics=new_registry(runtime),
+    )
 
 
 def _sender(settings: Settings) -> Celery:

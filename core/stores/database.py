@@ -24,8 +24,6 @@ from core.text.characters import storable_value
 PATIENCE = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process
 that has been frozen."""
-WEB_PATIENCE = 0.6
-"""Seconds for a whole block where people wait, so that they are answered within a second."""
 LOOK_PATIENCE = 5.0
 """Seconds to reach a database and learn its revision."""
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response, jsonify
 
-from core.auth.accounts import LoggedIn
+from core.auth.accounts import ApiKey, LoggedIn, Login, User
 from core.auth.devices import Device
 from core.auth.email_address import account_key
 from core.auth.principal import Principal
@@ -24,7 +24,6 @@ from core.errors import (
     UnknownLogin,
 )
 from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
-from core.stores.tables import ApiKey, Login, User
 from web.api.representations import personal
 from web.auth.client_address import client_address
 from web.auth.credentials import (

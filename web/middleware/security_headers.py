@@ -1,9 +1,6 @@
-"""What browsers are told about every answer (OWASP ASVS 5, 3.4), and in which order requests are checked."""
+"""What browsers are told about every answer (OWASP ASVS 5, 3.4)."""
 
 from flask import Flask, Response, request
-
-from core.settings import Settings
-from web.middleware import cors, csrf, hosts
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -32,11 +29,8 @@ HTTPS_ONLY = "max-age=31536000"
 """A year. Not for subdomains: those may be somebody else's to promise."""
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Add the headers, and the checks that come before everything else. Call it first."""
-    hosts.register(app, settings)
-    cors.register(app)
-    csrf.register(app)
+def register(app: Flask) -> None:
+    """Add the headers."""
     app.after_request(_add_headers)
 
 
