@@ -273,6 +273,11 @@ class Unavailable(SwitchboardError):
     slug, title, status = "unavailable", "Temporarily unavailable", 503
     detail = "A part of the service is away; try again in a moment."
 
+    @property
+    def cause(self) -> BaseException:
+        """The driver's exception, or this one where there is none. For operators: it may name hosts and addresses."""
+        return self.__cause__ or self
+
 
 class QueueSlow(Unavailable):
     """No worker replied in time, and the request can't be answered without."""

@@ -11,6 +11,7 @@ from celery_config import HOLDER, TaskNames
 from core.errors import QueueSlow, SwitchboardError, Unavailable
 from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.service import Credential
+from core.stores.redis import translate_errors
 from web.streaming.hub import Hub
 
 STALE = 300
@@ -87,7 +88,8 @@ class Commands:
         began = time.monotonic()
         for last in (False, True):
             try:
-                self._celery.send_task(name, args, expires=stale, **options)
+                with translate_errors():
+                    self._celery.send_task(name, args, expires=stale, **options)
                 return
             except OperationalError as error:
                 # A kept connection that the broker has closed since shows at once, and a new one may work. A

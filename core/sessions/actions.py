@@ -4,12 +4,11 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
-from redis.exceptions import RedisError
-
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.sessions.service import SessionService
 from core.stores.database import Database
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
@@ -40,6 +39,6 @@ class Actions:
             told = {"model": session.last_model, "version": session.version}
             self.log.append(session.id, "model", told, expires_at=session.expires_at)
             self.removals.remove_if_gone(session)
-        except RedisError as error:
-            logger.warning("a switch could not be told: %s", type(error).__name__)
+        except RedisUnavailable as error:
+            logger.warning("a switch could not be told: %s", type(error.cause).__name__)
         return session

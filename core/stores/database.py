@@ -79,14 +79,14 @@ class Database:
     @contextmanager
     def _block(self, patience: float | None = None) -> Iterator[None]:
         try:
-            with self._breaker.call(_Silent), within(patience or self.patience), _reachable():
+            with self._breaker.call(_Silent), within(patience or self.patience), _translate_errors():
                 yield
         except Refused:
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from None
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:

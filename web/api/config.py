@@ -1,8 +1,8 @@
 """/config: the models on offer."""
 
 from flask import Blueprint, Response, jsonify
-from redis.exceptions import RedisError
 
+from core.errors import Unavailable
 from web.api.session import switch_model
 from web.context import context
 from web.openapi.operation import documented
@@ -18,7 +18,7 @@ def models() -> Response:
     runtime = context().runtime
     try:
         unwell = runtime.cooldowns.unwell(runtime.models.names)
-    except RedisError:  # nothing is known of anybody's health: then all are offered
+    except Unavailable:  # nothing is known of anybody's health: then all are offered
         unwell = set()
     return jsonify(runtime.models.describe(unwell))
 

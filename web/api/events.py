@@ -6,11 +6,11 @@ from typing import Any
 
 from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
-from redis import Redis
 
 from core.conversation.event_log import Position
 from core.errors import RateLimited, SessionRequired, TooManySessions
 from core.sessions.queries import Session
+from core.stores.redis import Redis
 from web.api.session_creation import session_to_stream
 from web.auth.credentials import set_session_cookie
 from web.auth.principal import current_principal

@@ -17,7 +17,6 @@ from functools import wraps
 from typing import Any, ParamSpec, cast
 
 from flask import Flask, Response, current_app, request
-from redis import Redis
 
 from core.auth.principal import Principal
 from core.errors import IdempotencyKeyInvalid, Unavailable
@@ -25,6 +24,7 @@ from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
 from core.messaging.replies import KEPT as TASK_KEPT
 from core.sessions.service import Credential
+from core.stores.redis import Redis
 from web.auth.client_address import client_address
 from web.auth.creation_plan import new_credential, set_creation_plan
 from web.auth.credentials import session_credential, set_session_cookie

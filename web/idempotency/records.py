@@ -17,13 +17,12 @@ from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID
 
-from redis import Redis
-from redis.commands.core import Script
 from uuid_utils.compat import uuid7
 
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
-from core.limits.rate_limit import NOW, answering
+from core.limits.rate_limit import NOW
 from core.sessions.service import Credential
+from core.stores.redis import Redis, Script
 from web.auth.creation_plan import CreationPlan
 
 HOLD = timedelta(seconds=60)
@@ -109,14 +108,13 @@ class Idempotency:
         """
         holder = secrets.token_hex(8)
         fresh = json.dumps({"session": str(uuid7()), "salt": secrets.token_hex(32), "generation": str(uuid7())})
-        with answering():
-            state, *found = cast(
-                "list[str]",
-                self._begin(
-                    keys=[request.name],
-                    args=[request.fingerprint, fresh, holder, _microseconds(HOLD), _milliseconds(kept)],
-                ),
-            )
+        state, *found = cast(
+            "list[str]",
+            self._begin(
+                keys=[request.name],
+                args=[request.fingerprint, fresh, holder, _microseconds(HOLD), _milliseconds(kept)],
+            ),
+        )
         if state == "other":
             raise IdempotencyMismatch
         if state == "held":
@@ -134,21 +132,19 @@ class Idempotency:
         `also` are the forms in which a repeat may come, now that its sender has been given a session.
         """
         text = json.dumps(answer)
-        with answering():
-            remaining = self._redis.pttl(begun.request.name)
-            for request in also:
-                record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
-                with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.hset(request.name, items=list(record))
-                    pipe.pexpire(request.name, max(1, remaining))
-                    pipe.execute()
-                self._answer(keys=[request.name], args=[begun.holder, text, _microseconds(valid)])
-            self._answer(keys=[begun.request.name], args=[begun.holder, text, _microseconds(valid)])
+        remaining = self._redis.pttl(begun.request.name)
+        for request in also:
+            record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(request.name, items=list(record))
+                pipe.pexpire(request.name, max(1, remaining))
+                pipe.execute()
+            self._answer(keys=[request.name], args=[begun.holder, text, _microseconds(valid)])
+        self._answer(keys=[begun.request.name], args=[begun.holder, text, _microseconds(valid)])
 
     def forget(self, begun: Begun) -> None:
         """Nothing was created: the key is free again."""
-        with answering():
-            self._forget(keys=[begun.request.name], args=[begun.holder])
+        self._forget(keys=[begun.request.name], args=[begun.holder])
 
 
 def _plan(stored: str, key: str) -> CreationPlan:

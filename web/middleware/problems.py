@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import cast
 
 from flask import Flask, Response, g, json, request
-from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from core.auth.principal import Principal
@@ -22,7 +21,7 @@ logger = logging.getLogger(__name__)
 def register(app: Flask) -> None:
     """Handle all errors of the application."""
     app.register_error_handler(SwitchboardError, _domain_error)
-    app.register_error_handler(RedisError, _redis_error)
+    app.register_error_handler(Unavailable, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -60,9 +59,10 @@ def _audit_refusal(error: SwitchboardError) -> None:
         audit.refusal(Kind.LIMITED, user_id=user_id, detail=str(error.extra["limit"]))
 
 
-def _redis_error(error: RedisError) -> Response:
-    logger.warning("Redis failed: %s", type(error).__name__)
-    return _domain_error(Unavailable(retry_after=2))
+def _unavailable(error: Unavailable) -> Response:
+    if error.cause is not error:
+        logger.warning("a store is away: %s", type(error.cause).__name__)
+    return _domain_error(error)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from celery_config import QueueNames
+from core.errors import Unavailable
 from core.runtime import Runtime
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
@@ -63,7 +64,8 @@ class TheSystem(Collector):
             if answered:
                 yield from read.result()
             elif error is not None:
-                logger.warning("the figures of the %s are missing: %s", store, type(error).__name__)
+                cause = error.cause if isinstance(error, Unavailable) else error
+                logger.warning("the figures of the %s are missing: %s", store, type(cause).__name__)
         yield up
 
     def _database_figures(self) -> Iterator[Metric]:

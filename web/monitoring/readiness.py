@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from concurrent.futures import wait
 
-from redis import Redis
-
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
 from core.operations.schedule import Runs
+from core.stores.redis import Redis
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
 

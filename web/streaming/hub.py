@@ -18,16 +18,13 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
 
-from redis import Redis
-from redis.client import PubSub
-from redis.exceptions import ReadOnlyError, RedisError
-
 from core.auth.proofs import Proof, Proofs
 from core.conversation.event_log import EventLog, Position, session_of
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED
 from core.messaging.writable import require_writable
+from core.stores.redis import PubSub, Redis, RedisReadOnly
 from web.streaming.sse import frame
 from web.streaming.subscription import Announced, Subscription
 
@@ -134,7 +131,7 @@ class Hub:
         self._closed.set()
         self._hurry.set()
         if self._owner is not None:
-            with suppress(RedisError):
+            with suppress(Unavailable):
                 self._wake()
             self._owner.join(2 * IDLE)
 
@@ -190,8 +187,8 @@ class Hub:
                     if message is not None:
                         self._dispatch(message)
                     pause = 0.1
-            except RedisError as error:
-                logger.warning("the connection to Redis is lost: %s", type(error).__name__)
+            except Unavailable as error:
+                logger.warning("the connection to Redis is lost: %s", type(error.cause).__name__)
             except Exception:
                 logger.exception("the hub failed and starts again")
             finally:
@@ -213,16 +210,16 @@ class Hub:
             compared, names = names[:SLICE], names[SLICE:]
             try:
                 require_writable(self._redis)
-            except ReadOnlyError:
+            except RedisReadOnly:
                 # It has been demoted: what is announced now is announced elsewhere.
                 self._redis.connection_pool.disconnect(inuse_connections=False)
                 self._demoted.set()
                 continue
-            except RedisError:
+            except Unavailable:
                 continue
             try:
                 tops = self._log.tops([session_of(name) for name in compared]) if compared else []
-            except RedisError:
+            except Unavailable:
                 continue  # the owner's connection is lost as well: after it, all logs are read again
             for name, top in zip(compared, tops, strict=True):
                 for reader in self._readers(name):

@@ -7,8 +7,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from threading import Semaphore
 
-from redis.exceptions import RedisError
-
 from core.auth.principal import Principal
 from core.auth.proofs import Proof, Proofs
 from core.clock import Clock
@@ -83,7 +81,7 @@ class Reader:
         yield COMMENT + RETRY + first
         try:
             yield from self._tell(cursor)
-        except (Unavailable, RedisError):
+        except Unavailable:
             return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
