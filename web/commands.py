@@ -14,6 +14,9 @@ from core.sessions.service import Credential
 from core.stores.redis import translate_errors
 from web.streaming.hub import Hub
 
+SEND_TIMEOUT = 0.3
+"""Seconds to reach the broker, and that each of its answers may take: a request that can't be queued is to be
+answered within half a second, which leaves no time for a second try."""
 STALE = 300
 """Seconds after which nobody wants a command's effect any more; a worker that comes back late drops it."""
 QUICK = 0.1
@@ -119,3 +122,19 @@ def result_of(reply: Reply) -> Reply:
     if reply.result is None:
         raise QueueSlow(retry_after=2)
     return reply
+
+
+def new_sender(broker_url: str) -> Celery:
+    """A Celery application that only sends; the tasks are the workers'."""
+    celery = Celery("switchboard-web", set_as_current=False)
+    celery.config_from_object("celery_config")
+    celery.conf.broker_url = broker_url
+    celery.conf.task_publish_retry_policy = {"max_retries": 0}
+    # In a new dictionary: the old one is celery_config's own, which is everybody's in this process.
+    celery.conf.broker_transport_options = {
+        **celery.conf.broker_transport_options,
+        "max_retries": 0,
+        "socket_timeout": SEND_TIMEOUT,
+        "socket_connect_timeout": SEND_TIMEOUT,
+    }
+    return celery

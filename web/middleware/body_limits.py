@@ -7,11 +7,12 @@ from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from web.openapi.operation import documentation
-from web.schemas.requests import Body
+from web.schemas.requests import MAX_BODY, Body
 
 
 def register(app: Flask) -> None:
     """Bound every request's body, also where none is expected. Call it before what may read one."""
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.before_request(_bound)
 
 
