@@ -8,10 +8,11 @@ from kombu.exceptions import OperationalError
 from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
-from core.errors import QueueSlow, SwitchboardError, Unavailable
+from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.service import Credential
 from core.stores.redis import translate_errors
+from web.errors import QueueSlow
 from web.streaming.hub import Hub
 
 SEND_TIMEOUT = 0.3

@@ -42,3 +42,18 @@ class Actions:
         except RedisUnavailable as error:
             logger.warning("a switch could not be told: %s", type(error.cause).__name__)
         return session
+
+    def refresh(self, session: Session) -> Session:
+        """Extend a validated session, as activity does, and its event log with it.
+
+        Raises SessionInvalid or SessionExpired.
+        """
+        with self.database.writing() as db:
+            session.expires_at = self.sessions.extend_session(session.id, db)
+        self.log.touch(session.id, session.expires_at)
+        return session
+
+    def rename(self, session: Session, title: str) -> Session:
+        """Give an owned, validated session another title. Raises NotOwner for an anonymous one, or SessionInvalid."""
+        with self.database.writing() as db:
+            return self.sessions.rename_session(session.id, title, db)

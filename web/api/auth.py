@@ -13,7 +13,6 @@ from core.clock import rfc3339
 from core.errors import (
     EmailTaken,
     LoginFailed,
-    LoginOnly,
     LoginRequired,
     NoPassword,
     PasswordRefused,
@@ -36,8 +35,9 @@ from web.auth.credentials import (
     set_device_cookie,
     set_login_cookie,
 )
-from web.auth.principal import current_principal, person_at_browser, required_principal
+from web.auth.principal import HOW_TO_LOG_IN, current_principal, person_at_browser, required_principal
 from web.context import context
+from web.errors import LoginOnly
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import documented
 from web.schemas import responses
@@ -87,7 +87,7 @@ def me() -> Response:
     """Who the request speaks for, and what can be done here to become somebody."""
     principal = current_principal()
     if principal is None:
-        raise LoginRequired(**_ways_in())
+        raise LoginRequired(HOW_TO_LOG_IN, **_ways_in())
     user = context().runtime.accounts.user(principal)
     return personal(jsonify(**_described(user), method=principal.method, **_ways_in()))
 

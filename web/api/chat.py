@@ -10,7 +10,6 @@ from core.errors import (
     MessageTooLarge,
     NothingToStop,
     RateLimited,
-    SessionRequired,
     SwitchboardError,
     TooManySessions,
     Unavailable,
@@ -28,6 +27,7 @@ from web.auth import current_session
 from web.auth.creation_plan import creation_plan
 from web.auth.credentials import set_session_cookie
 from web.context import context
+from web.errors import SessionRequired
 from web.idempotency.header import idempotent
 from web.limits import change_limits, rate_limit_headers
 from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented

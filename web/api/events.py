@@ -8,13 +8,14 @@ from flask import Response, request
 from flask_sse import Message, ServerSentEventsBlueprint
 
 from core.conversation.event_log import Position
-from core.errors import RateLimited, SessionRequired, TooManySessions
+from core.errors import RateLimited, TooManySessions
 from core.sessions.queries import Session
 from core.stores.redis import Redis
 from web.api.session_creation import session_to_stream
 from web.auth.credentials import set_session_cookie
 from web.auth.principal import current_principal
 from web.context import context
+from web.errors import SessionRequired
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
 from web.streaming.reader import HEARTBEAT, Reader
 from web.streaming.slots import held

@@ -3,9 +3,10 @@
 from flask import Blueprint, Response, jsonify
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from core.errors import OperatorOnly, Unavailable
+from core.errors import Unavailable
 from web.auth.operator import require_operator
 from web.context import context
+from web.errors import OperatorOnly
 from web.openapi.operation import documented
 from web.schemas import responses
 

@@ -11,7 +11,6 @@ from core.errors import (
     RateLimited,
     SessionExpired,
     SessionInvalid,
-    SessionRequired,
     TooManySessions,
     UnknownModel,
     VersionConflict,
@@ -26,6 +25,7 @@ from web.auth.creation_plan import new_credential
 from web.auth.credentials import clear_session_cookie, session_cookie, set_session_cookie
 from web.auth.principal import required_principal
 from web.context import context
+from web.errors import SessionRequired
 from web.idempotency.header import idempotent
 from web.limits import change_limits
 from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
@@ -96,13 +96,9 @@ def open_session() -> Response:
 def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
-    runtime = context().runtime
     session = current_session.current_session()
     change_limits.admit("refresh", owner_of(session))
-    with runtime.database.writing() as db:
-        session.expires_at = runtime.sessions.extend_session(session.id, db)
-    runtime.log.touch(session.id, session.expires_at)
-    return described(session)
+    return described(context().runtime.actions.refresh(session))
 
 
 @blueprint.post("/model")
@@ -191,11 +187,9 @@ def claim() -> Response:
 def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)
-    runtime = context().runtime
     session = current_session.current_session()
     change_limits.admit_uncounted("rename", owner_of(session))
-    with runtime.database.writing() as db:
-        renamed = runtime.sessions.rename_session(session.id, body.title, db)
+    renamed = context().runtime.actions.rename(session, body.title)
     return described(renamed, title=renamed.title)
 
 

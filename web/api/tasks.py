@@ -4,7 +4,7 @@ import hmac
 
 from flask import Blueprint, Response, jsonify
 
-from core.errors import NotOwner, SessionRequired, UnknownTask
+from core.errors import NotOwner
 from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
@@ -13,6 +13,7 @@ from web.auth import current_session
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
 from web.context import context
+from web.errors import SessionRequired, UnknownTask
 from web.openapi.operation import documented
 from web.schemas import responses
 

@@ -5,9 +5,12 @@ from typing import cast
 from flask import g
 
 from core.auth.principal import Principal
-from core.errors import LoginOnly, LoginRequired
+from core.errors import LoginRequired
 from web.auth.credentials import bearer_token, login_credential
 from web.context import context
+from web.errors import LoginOnly
+
+HOW_TO_LOG_IN = "Log in, or send an API key or token as Authorization: Bearer."
 
 
 def current_principal() -> Principal | None:
@@ -25,7 +28,7 @@ def required_principal() -> Principal:
     """The user who sent the request. Raises LoginRequired for an anonymous one."""
     principal = current_principal()
     if principal is None:
-        raise LoginRequired
+        raise LoginRequired(HOW_TO_LOG_IN)
     return principal
 
 

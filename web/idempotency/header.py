@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, cast
 from flask import Flask, Response, current_app, request
 
 from core.auth.principal import Principal
-from core.errors import IdempotencyKeyInvalid, Unavailable
+from core.errors import Unavailable
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
 from core.messaging.replies import KEPT as TASK_KEPT
@@ -31,6 +31,7 @@ from web.auth.credentials import session_credential, set_session_cookie
 from web.auth.current_session import current_session
 from web.auth.principal import current_principal
 from web.context import context
+from web.errors import IdempotencyKeyInvalid
 from web.idempotency.records import KEPT, Answered, Begun, Idempotency, Request
 from web.limits import rate_limit_headers
 

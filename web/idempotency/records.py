@@ -19,11 +19,11 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.limits.rate_limit import NOW
 from core.sessions.service import Credential
 from core.stores.redis import Redis, Script
 from web.auth.creation_plan import CreationPlan
+from web.errors import IdempotencyInFlight, IdempotencyMismatch
 
 HOLD = timedelta(seconds=60)
 """How long a request may take until it is taken for dead and its repeat goes ahead in its place."""

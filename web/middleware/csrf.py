@@ -10,9 +10,9 @@ from collections.abc import Collection
 
 from flask import Flask, request
 
-from core.errors import CrossSite
 from web.auth.credentials import bearer_token
 from web.context import context
+from web.errors import CrossSite
 from web.openapi.operation import SAFE_METHODS, STREAM_ENDPOINT
 
 LONGEST_QUOTE = 200

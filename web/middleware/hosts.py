@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 from flask import Flask, request
 
-from core.errors import WrongHost
 from core.text.host_names import is_loopback, is_own
+from web.errors import WrongHost
 
 
 def register(app: Flask, names: Collection[str] | None) -> None:

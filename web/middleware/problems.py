@@ -9,7 +9,15 @@ from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
 
 from core.auth.principal import Principal
-from core.errors import LoginInvalid, NotOwner, RateLimited, SwitchboardError, Unavailable
+from core.errors import (
+    LoginInvalid,
+    LoginRequired,
+    NotOwner,
+    RateLimited,
+    SwitchboardError,
+    TokenInvalid,
+    Unavailable,
+)
 from core.operations.audit import Kind
 from web.auth.credentials import clear_login_cookie, named_session
 from web.context import context
@@ -38,13 +46,20 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = error.challenge
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, RateLimited):
         rate_limit_headers.note(error.standings)
     _audit_refusal(error)
     if isinstance(error, LoginInvalid):
         clear_login_cookie(response)  # so that the next request is an anonymous one
     return response
+
+
+def _challenge(error: SwitchboardError) -> str:
+    """What a 401 asks for (RFC 9110, 11.6.1)."""
+    if isinstance(error, TokenInvalid):
+        return 'Bearer error="invalid_token"'
+    return "Bearer" if isinstance(error, LoginRequired) else "Session"
 
 
 def _audit_refusal(error: SwitchboardError) -> None:

@@ -12,10 +12,6 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from core.errors import (
-    CrossSite,
-    IdempotencyInFlight,
-    IdempotencyKeyInvalid,
-    IdempotencyMismatch,
     InvalidBody,
     LoginInvalid,
     LoginRequired,
@@ -23,10 +19,16 @@ from core.errors import (
     RateLimited,
     SessionExpired,
     SessionInvalid,
-    SessionRequired,
     SwitchboardError,
     TokenInvalid,
     Unavailable,
+)
+from web.errors import (
+    CrossSite,
+    IdempotencyInFlight,
+    IdempotencyKeyInvalid,
+    IdempotencyMismatch,
+    SessionRequired,
     WrongHost,
 )
 from web.openapi.operation import IDEMPOTENCY_KEY, SAFE_METHODS, STREAM_ENDPOINT, Documentation, Stream, documentation
