@@ -18,9 +18,9 @@ from web.streaming.hub import Hub
 SEND_TIMEOUT = 0.3
 """Seconds to reach the broker, and that each of its answers may take: a request that can't be queued is to be
 answered within half a second, which leaves no time for a second try."""
-STALE = 300
-"""Seconds after which nobody wants a command's effect any more; a worker that comes back late drops it."""
-QUICK = 0.1
+COMMAND_EXPIRY = 300
+"""Seconds after which a command's effect is not wanted any more; a worker that comes back late drops it."""
+RETRY_WINDOW = 0.1
 """Seconds within which a broken connection shows."""
 
 
@@ -33,7 +33,13 @@ class Commands:
         self._replies = replies
 
     def create_session(
-        self, credential: Credential, owner_id: UUID | None, model: str | None, wait: float, *, stale: float = STALE
+        self,
+        credential: Credential,
+        owner_id: UUID | None,
+        model: str | None,
+        wait: float,
+        *,
+        stale: float = COMMAND_EXPIRY,
     ) -> Reply:
         """Create a session under the credential's id. Without an owner, the credential's secret is its proof. A
         worker that comes to it after `stale` seconds drops it."""
@@ -63,14 +69,14 @@ class Commands:
         self._send(TaskNames.GENERATE, [str(generation_id)])
 
     def _call(
-        self, name: str, session_id: UUID, args: list[object], wait: float, holder: str, stale: float = STALE
+        self, name: str, session_id: UUID, args: list[object], wait: float, holder: str, stale: float = COMMAND_EXPIRY
     ) -> Reply:
         """Send a command and wait up to `wait` seconds; the reply is pending when that was too short, and always
         when `wait` is 0. Raises Unavailable."""
         task_id = str(uuid7())
         pending = Reply(task_id, str(session_id), holder)
         with self._hub.expect(task_id) as waiter:
-            # First: where no reply can be kept, none will come, and nobody is to wait for it.
+            # First: where no reply can be kept, none will come, and no request is to wait for it.
             self._replies.expect(pending)
             headers = {HOLDER: holder}
             self._send(
@@ -88,7 +94,7 @@ class Commands:
         found = self._replies.find(task_id) if wait else None
         return found or pending
 
-    def _send(self, name: str, args: list[object], stale: float = STALE, **options: object) -> None:
+    def _send(self, name: str, args: list[object], stale: float = COMMAND_EXPIRY, **options: object) -> None:
         began = time.monotonic()
         for last in (False, True):
             try:
@@ -98,7 +104,7 @@ class Commands:
             except OperationalError as error:
                 # A kept connection that the broker has closed since shows at once, and a new one may work. A
                 # broker that is silent is not asked twice: the request has no time left.
-                if last or time.monotonic() - began > QUICK:
+                if last or time.monotonic() - began > RETRY_WINDOW:
                     raise Unavailable("The queue is away; try again in a moment.", retry_after=2) from error
 
 

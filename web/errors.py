@@ -36,7 +36,7 @@ class WrongHost(SwitchboardError):
 
 
 class OperatorOnly(SwitchboardError):
-    """Only whoever runs the server may see this."""
+    """Only the server's operator may see this."""
 
     slug, title, status = "operator-only", "For the operator only", 403
     detail = "Ask from the server's own machine, not through a proxy, or send the operator's token."

@@ -17,7 +17,7 @@ from web.auth.principal import current_principal
 from web.context import context
 from web.errors import SessionRequired
 from web.openapi.operation import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY, Stream, documented
-from web.streaming.reader import HEARTBEAT, Reader
+from web.streaming.reader import HEARTBEAT_INTERVAL, Reader
 from web.streaming.slots import held
 from web.streaming.sse import frame
 
@@ -40,7 +40,7 @@ class SessionStream(ServerSentEventsBlueprint):
         """Live events of one channel, through the process's one subscription."""
         with context().hub.subscribe(channel) as subscription:
             while True:
-                announced = subscription.take(HEARTBEAT)
+                announced = subscription.take(HEARTBEAT_INTERVAL)
                 subscription.missed()  # whoever reads like this has no place to go on from
                 if announced is not None:
                     event_id = str(announced.position) if announced.position else None

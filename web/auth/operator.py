@@ -1,4 +1,4 @@
-"""Whether whoever runs the server is asking: from its own machine, or with their token."""
+"""Whether the server's operator is asking: from its own machine, or with the operator's token."""
 
 import hmac
 

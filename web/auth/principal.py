@@ -1,4 +1,4 @@
-"""Who the request speaks for."""
+"""The user that a request speaks for."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ HOW_TO_LOG_IN = "Log in, or send an API key or token as Authorization: Bearer."
 def current_principal() -> Principal | None:
     """The user who sent the request, or None for an anonymous one. Looked up once per request.
 
-    Raises TokenInvalid or LoginInvalid: whoever shows a credential means to be somebody, and must not be taken
+    Raises TokenInvalid or LoginInvalid: a request with a credential is meant to be a user's, and must not be taken
     for anonymous.
     """
     if "principal" not in g:

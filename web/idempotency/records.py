@@ -25,11 +25,11 @@ from core.stores.redis import Redis, Script
 from web.auth.creation_plan import CreationPlan
 from web.errors import IdempotencyInFlight, IdempotencyMismatch
 
-HOLD = timedelta(seconds=60)
+HOLD_TTL = timedelta(seconds=60)
 """How long a request may take until it is taken for dead and its repeat goes ahead in its place."""
-KEPT = timedelta(hours=24)
+ANSWER_TTL = timedelta(hours=24)
 """How long an answer is kept, at most."""
-ASK_AGAIN = 1
+RETRY_AFTER = 1
 """Seconds after which asking for the answer of a request that is under way makes sense."""
 
 BEGIN = """
@@ -101,7 +101,7 @@ class Idempotency:
         self._answer: Script = redis.register_script(NOW + ANSWER)
         self._forget: Script = redis.register_script(FORGET)
 
-    def begin(self, request: Request, kept: timedelta = KEPT) -> Begun | Answered:
+    def begin(self, request: Request, kept: timedelta = ANSWER_TTL) -> Begun | Answered:
         """Take the key for this request, or find what became of the first one that had it.
 
         Of any number of racers one begins. Raises IdempotencyMismatch or IdempotencyInFlight.
@@ -112,20 +112,20 @@ class Idempotency:
             "list[str]",
             self._begin(
                 keys=[request.name],
-                args=[request.fingerprint, fresh, holder, _microseconds(HOLD), _milliseconds(kept)],
+                args=[request.fingerprint, fresh, holder, _microseconds(HOLD_TTL), _milliseconds(kept)],
             ),
         )
         if state == "other":
             raise IdempotencyMismatch
         if state == "held":
-            raise IdempotencyInFlight(retry_after=ASK_AGAIN)
+            raise IdempotencyInFlight(retry_after=RETRY_AFTER)
         plan = _plan(found[0], request.key)
         if state == "answered":
             return Answered(plan, json.loads(found[1]))
         return Begun(request, plan, found[0], holder)
 
     def answer(
-        self, begun: Begun, answer: dict[str, Any], valid: timedelta = KEPT, also: Sequence[Request] = ()
+        self, begun: Begun, answer: dict[str, Any], valid: timedelta = ANSWER_TTL, also: Sequence[Request] = ()
     ) -> None:
         """Keep the answer for repeats. After `valid` the request is carried out again, to the same plan.
 

@@ -26,7 +26,7 @@ def limit_of(app: Flask, method: str, path: str) -> int:
 
 
 def _bound() -> None:
-    # Whoever reads more gets a 413 instead; what nobody reads is dropped by the server.
+    # A handler that reads more raises a 413; what no handler reads is dropped by the server.
     request.max_content_length = _limit(current_app, request.endpoint)
 
 

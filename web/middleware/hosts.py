@@ -1,7 +1,7 @@
 """Refuses requests for another server's name, so that no page whose name points here can read what is served.
 
-Where the server listens on this machine alone there may be no other wall: what runs here is let do more, and nobody
-has to log in to have a model work.
+Where the server listens on this machine alone there may be no other wall: what runs here is let do more, and a model
+works without a login.
 """
 
 from collections.abc import Collection

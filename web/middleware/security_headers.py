@@ -16,7 +16,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 """Only what this server serves, nothing inline: markup that slips into an answer can't act or call home."""
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -25,7 +25,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # for browsers that don't know frame-ancestors
 }
-HTTPS_ONLY = "max-age=31536000"
+STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """A year. Not for subdomains: those may be somebody else's to promise."""
 
 
@@ -35,10 +35,10 @@ def register(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
+    for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", HTTPS_ONLY)
+        response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
     # Almost every answer depends on who asks. The few that don't, the static files first, say so themselves.
     response.headers.setdefault("Cache-Control", "no-store")
     return response

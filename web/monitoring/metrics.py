@@ -1,6 +1,6 @@
 """The figures for Prometheus.
 
-Most are the system's: they are read from the stores when somebody asks, so every web process gives the same ones, and
+Most are the system's: they are read from the stores for each scrape, so every web process gives the same ones, and
 it does not matter which of them a scrape reaches. They are the same from every machine, too: scrape one, or take the
 `max` and never the `sum`.
 

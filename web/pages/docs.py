@@ -26,7 +26,7 @@ def page() -> Response:
 
 
 def _document() -> dict[str, Any]:
-    """The description of the application, which is complete by the time that somebody asks."""
+    """The description of the application, which is complete by the first request."""
     if _KEY not in current_app.extensions:
         current_app.extensions[_KEY] = describe(current_app)
     document: dict[str, Any] = current_app.extensions[_KEY]
@@ -34,7 +34,7 @@ def _document() -> dict[str, Any]:
 
 
 def _public(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-cache"  # the same for everybody, and may be kept; but ask
+    response.headers["Cache-Control"] = "no-cache"  # the same for every client, and may be kept; but ask
     response.add_etag()
     return response
 
