@@ -9,10 +9,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 from uuid import UUID, uuid4
 
-from redis import Redis
 from redis.connection import Connection as RedisConnection
 
 from core.conversation.event_log import EventLog, Producer
+from core.stores.redis import Redis
 
 TICK = 0.001
 """Seconds between two sends. What is due is sent in one piece."""

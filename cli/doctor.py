@@ -117,13 +117,12 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 
 def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Rest]:
-    from redis import Redis
-    from redis.exceptions import RedisError
+    from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has a line of its own.
     with (
-        contextlib.suppress(RedisError, ValueError),
-        contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2, decode_responses=True)) as client,
+        contextlib.suppress(RedisUnavailable, ValueError),
+        contextlib.closing(connect(settings.redis_url)) as client,
     ):
         return Cooldowns(client).rests(list(catalog.models))
     return {}
@@ -157,18 +156,18 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
-    from redis import Redis
-    from redis.exceptions import RedisError
+    from core.stores.redis import RedisUnavailable, connect
 
     shown = masked(settings.redis_url)
     try:
-        with contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2)) as client:
+        with contextlib.closing(connect(settings.redis_url)) as client:
             info = client.info("server")
             client.eval("return 1", 0)
             client.delete("sb:nothing")  # one that was demoted, or whose disk is full, answers and keeps nothing
             policy = client.info("memory").get("maxmemory_policy")
-    except (RedisError, ValueError) as error:
-        reason = without_secrets(error, settings.redis_url)
+    except (RedisUnavailable, ValueError) as error:
+        cause = error.cause if isinstance(error, RedisUnavailable) else error
+        reason = without_secrets(cause, settings.redis_url)
         yield Finding("redis", f"{shown}: {reason}", "Start it (switchboard up), or correct REDIS_URL.")
         return
     version = info.get("valkey_version") or info.get("redis_version")
@@ -207,15 +206,13 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedule(settings: Settings) -> Iterator[Finding]:
-    from redis import Redis
-    from redis.exceptions import RedisError
-
     from core.operations.schedule import JOBS, Runs
+    from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has had its line, and a system that does not run has no schedule.
     with (
-        contextlib.suppress(RedisError),
-        contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2)) as client,
+        contextlib.suppress(RedisUnavailable),
+        contextlib.closing(connect(settings.redis_url)) as client,
     ):
         overdue = Runs(client).overdue()
         if not overdue:

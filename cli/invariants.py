@@ -27,21 +27,21 @@ def show_invariants() -> None:
 
 
 def _find() -> list[Finding]:
-    from redis.exceptions import RedisError
     from sqlalchemy.exc import SQLAlchemyError
 
     from core.errors import Unavailable
     from core.runtime import Runtime
+    from core.stores.redis import RedisUnavailable
 
     settings, _ = settings_of_the_running_system()
     runtime = Runtime(settings, redis_retries=0)
     try:
         return runtime.invariants.check()
-    except RedisError as error:
-        reason = without_secrets(error, settings.redis_url)
+    except RedisUnavailable as error:
+        reason = without_secrets(error.cause, settings.redis_url)
         fail(f"Redis at {masked(settings.redis_url)} can't be read: {reason}")
     except (SQLAlchemyError, ImportError, ValueError, Unavailable) as error:
-        cause = error.__cause__ if isinstance(error, Unavailable) else error
+        cause = error.cause if isinstance(error, Unavailable) else error
         reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
         url = settings.database_url
         fail(f"the database {masked(url)} can't be read: {without_secrets(reason, url)}")

@@ -17,8 +17,6 @@ class SwitchboardError(Exception):
     title: ClassVar[str] = "Something went wrong"
     status: ClassVar[int] = 500
     detail: str = "The server met an unexpected condition."
-    challenge: ClassVar[str] = "Session"
-    """What a 401 asks for in WWW-Authenticate (RFC 9110, 11.6.1)."""
 
     def __init__(self, detail: str | None = None, *, retry_after: int | None = None, **extra: Any) -> None:
         self.detail = detail or type(self).detail
@@ -36,13 +34,6 @@ class SwitchboardError(Exception):
             "detail": self.detail,
             **self.extra,
         }
-
-
-class SessionRequired(SwitchboardError):
-    """No credential was sent where one is needed."""
-
-    slug, title, status = "session-required", "A session is required", 401
-    detail = "Send the session's cookie, or X-Session-ID: <session_id>.<secret>."
 
 
 class SessionInvalid(SwitchboardError):
@@ -63,15 +54,7 @@ class LoginRequired(SwitchboardError):
     """The operation is for users, and the request is authenticated as none."""
 
     slug, title, status = "login-required", "A login is required", 401
-    detail = "Log in, or send an API key or token as Authorization: Bearer."
-    challenge = "Bearer"
-
-
-class LoginOnly(SwitchboardError):
-    """The operation needs a login at a browser; API keys and tokens don't open it."""
-
-    slug, title, status = "login-required", "A login is required", 403
-    detail = "Log in in a browser to do this; keys and tokens may not."
+    detail = "Log in, or send an API key or token."
 
 
 class LoginInvalid(SwitchboardError):
@@ -93,7 +76,6 @@ class TokenInvalid(SwitchboardError):
 
     slug, title, status = "token-invalid", "The token is not valid", 401
     detail = "This API key or token is unknown, revoked or expired."
-    challenge = 'Bearer error="invalid_token"'
 
 
 class RegistrationClosed(SwitchboardError):
@@ -163,31 +145,6 @@ class NotOwner(SwitchboardError):
     detail = "This session belongs to somebody else."
 
 
-class CrossSite(SwitchboardError):
-    """The request was sent by a page of another site, as far as can be told. `detail` says from what."""
-
-    slug, title, status = "cross-site", "Sent by another site", 403
-    detail = "This request comes from a page of another site."
-
-
-class WrongHost(SwitchboardError):
-    """The request is for a server of another name."""
-
-    slug, title, status = "wrong-host", "Not this server's name", 421
-    detail = (
-        "This server answers to the names of its own machine only, such as localhost. If people reach it under "
-        "another, its operator sets SWITCHBOARD_HOSTS to that name, or SWITCHBOARD_TRUSTED_PROXIES to the number "
-        "of proxies before it."
-    )
-
-
-class OperatorOnly(SwitchboardError):
-    """The operation is for the operator."""
-
-    slug, title, status = "operator-only", "For the operator only", 403
-    detail = "Ask from the server's own machine, not through a proxy, or send the operator's token."
-
-
 class UnknownModel(SwitchboardError):
     """The model is not on offer."""
 
@@ -199,7 +156,7 @@ class VersionConflict(SwitchboardError):
     """The caller's version of the session is not the current one."""
 
     slug, title, status = "version-conflict", "The session has changed", 412
-    detail = "If-Match names an older version of the session; read it again."
+    detail = "The version that was named is an older one; read the session again."
 
 
 class GenerationInProgress(SwitchboardError):
@@ -207,27 +164,6 @@ class GenerationInProgress(SwitchboardError):
 
     slug, title, status = "generation-in-progress", "An answer is still being written", 409
     detail = "Wait for the answer to end before sending the next message."
-
-
-class IdempotencyKeyInvalid(SwitchboardError):
-    """The header Idempotency-Key holds no key."""
-
-    slug, title, status = "idempotency-key-invalid", "Not an idempotency key", 400
-    detail = "Idempotency-Key takes 1 to 255 printable ASCII characters, in quotes or without, such as a UUID."
-
-
-class IdempotencyMismatch(SwitchboardError):
-    """The key was used before, for another request."""
-
-    slug, title, status = "idempotency-mismatch", "This key belongs to another request", 422
-    detail = "This Idempotency-Key was used with another body; use a new key for a new request."
-
-
-class IdempotencyInFlight(SwitchboardError):
-    """The first request with this key has not been answered yet."""
-
-    slug, title, status = "idempotency-in-flight", "The first try is still under way", 409
-    detail = "A request with this Idempotency-Key is being carried out; ask again in a moment."
 
 
 class NothingToStop(SwitchboardError):
@@ -260,25 +196,16 @@ class RateLimited(SwitchboardError):
         self.standings = standings
 
 
-class UnknownTask(SwitchboardError):
-    """The task is unknown, or its result is no longer kept."""
-
-    slug, title, status = "unknown-task", "Unknown task", 404
-    detail = "There is no such task, or its result is no longer kept."
-
-
 class Unavailable(SwitchboardError):
     """A part of the service that the request needs does not answer."""
 
     slug, title, status = "unavailable", "Temporarily unavailable", 503
     detail = "A part of the service is away; try again in a moment."
 
-
-class QueueSlow(Unavailable):
-    """No worker replied in time, and the request can't be answered without."""
-
-    slug, title = "queue-slow", "The workers are busy"
-    detail = "No worker replied in time; nothing was lost, try again in a moment."
+    @property
+    def cause(self) -> BaseException:
+        """The driver's exception, or this one where there is none. For operators: it may name hosts and addresses."""
+        return self.__cause__ or self
 
 
 class ProviderFailed(SwitchboardError):

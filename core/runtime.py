@@ -3,11 +3,6 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ReadOnlyError
-from redis.retry import Retry
-
 from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
 from core.auth.identity import Identity
@@ -57,14 +52,11 @@ from core.sessions.service import SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import PATIENCE, Database
+from core.stores.redis import SOCKET_TIMEOUT, Redis, connect
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin
 
-SOCKET_TIMEOUT = 2.0
-"""Seconds that one answer of Redis may take."""
-CONNECT_TIMEOUT = 0.4
-"""Seconds to reach Redis."""
 LIMITS_TIMEOUT = 0.2
 """Seconds to reach Redis, and again for its answer, where a limit is checked: a request that can't be counted is
 to be answered within half a second. One try: the next one would be the client's."""
@@ -93,28 +85,12 @@ class Runtime:
     @cached_property
     def redis(self) -> Redis:
         """One pool of connections, made to fail soon rather than hang."""
-        return self._client(self._redis_timeout, min(CONNECT_TIMEOUT, self._redis_timeout), self._redis_retries)
+        return connect(self.settings.redis_url, timeout=self._redis_timeout, retries=self._redis_retries)
 
     @cached_property
     def limits_redis(self) -> Redis:
         """Another one, for limits, made to fail at once."""
-        return self._client(LIMITS_TIMEOUT, LIMITS_TIMEOUT, retries=0)
-
-    def _client(self, timeout: float, connect_timeout: float, retries: int) -> Redis:
-        url = self.settings.redis_url
-        over_tcp = {} if url.startswith("unix://") else {"socket_keepalive": True}
-        return Redis.from_url(
-            url,
-            **over_tcp,
-            decode_responses=True,
-            socket_timeout=timeout,
-            socket_connect_timeout=connect_timeout,
-            health_check_interval=25,
-            max_connections=1000,
-            # After a failover, the connection to the one that has been demoted is of no use any more.
-            retry_on_error=[ReadOnlyError],
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
-        )
+        return connect(self.settings.redis_url, timeout=LIMITS_TIMEOUT, connect_timeout=LIMITS_TIMEOUT)
 
     @cached_property
     def database(self) -> Database:

@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.database import Database, migrate
+from core.stores.redis import Redis
 from core.stores.tables import User
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from celery_config import HOLDER, QueueNames, TaskNames
-from core.errors import SwitchboardError
+from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply
 from core.operations.file_descriptors import raise_limit
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import translate_errors
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +52,18 @@ class Command(Task):
     def _reply(self, reply: Reply) -> None:
         try:
             runtime.replies.send(reply, self.request.reply_to)
-        except RedisError as error:
+        except Unavailable as error:
             # The row is the truth; whoever waits asks again, and finds it.
-            logger.warning("a reply could not be sent: %s", type(error).__name__, extra={"task_id": reply.task_id})
+            logger.warning(
+                "a reply could not be sent: %s", type(error.cause).__name__, extra={"task_id": reply.task_id}
+            )
 
 
 def _kept(task_id: str) -> Reply | None:
     """What this command has been answered before, if that is known."""
     try:
         kept = runtime.replies.find(task_id)
-    except RedisError:
+    except Unavailable:
         return None
     return None if kept is None or kept.state == "pending" else kept
 
@@ -69,9 +71,11 @@ def _kept(task_id: str) -> Reply | None:
 def call_worker(generation_id: UUID, expires: float | None = None) -> None:
     """Have a chat worker look at the line. Without the broker, the reaper does so when it is back."""
     try:
-        app.send_task(TaskNames.GENERATE, [str(generation_id)], expires=expires)
-    except (OperationalError, RedisError) as error:
-        logger.warning("no worker could be called, the reaper does it later: %s", type(error).__name__)
+        with translate_errors():
+            app.send_task(TaskNames.GENERATE, [str(generation_id)], expires=expires)
+    except (OperationalError, Unavailable) as error:
+        cause = error.cause if isinstance(error, Unavailable) else error
+        logger.warning("no worker could be called, the reaper does it later: %s", type(cause).__name__)
 
 
 @signals.heartbeat_sent.connect
@@ -79,14 +83,14 @@ def announce_queues(sender: Any, **_: Any) -> None:
     """With every heartbeat, tell /readyz which queues this worker serves."""
     try:
         runtime.presence.announce(_queues(), sender.eventer.hostname)
-    except RedisError as error:
-        logger.warning("this worker's heartbeat could not be told: %s", type(error).__name__)
+    except Unavailable as error:
+        logger.warning("this worker's heartbeat could not be told: %s", type(error.cause).__name__)
 
 
 @signals.worker_shutdown.connect
 def withdraw_queues(sender: Any, **_: Any) -> None:
     """Tell /readyz that this worker serves no more."""
-    with suppress(RedisError):  # then its heartbeat runs out
+    with suppress(Unavailable):  # then its heartbeat runs out
         runtime.presence.withdraw(_queues(), sender.hostname)
 
 

@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any
 
 from celery import signals
-from redis.exceptions import RedisError
 
 from celery_config import QueueNames
 from core.errors import Unavailable
@@ -25,7 +24,7 @@ PROBES_AFTER_A_FAULT = 60.0
 
 def reap() -> int:
     """Hand on the generations whose worker is gone, or end them; returns how many. Nothing, when another process has
-    just done it. Raises RedisError or Unavailable."""
+    just done it. Raises Unavailable."""
     period = runtime.settings.reap_every
     if not runtime.runs.take_turn("reaper", period):
         return 0
@@ -52,16 +51,16 @@ def begin(**_: Any) -> None:
         try:
             runtime.runs.expect("sweep", runtime.settings.sweep_every)
             runtime.runs.expect("beat", runtime.settings.reap_every)
-        except RedisError as error:
-            logger.warning("the schedule's beginning could not be noted: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("the schedule's beginning could not be noted: %s", type(error.cause).__name__)
 
 
 def _keep_reaping() -> None:
     while True:
         try:
             reap()
-        except (RedisError, Unavailable) as error:
-            logger.warning("a store is away; lost answers are looked for later: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("a store is away; lost answers are looked for later: %s", type(error.cause).__name__)
         except Exception:
             logger.exception("the reaper failed and goes on")
         if runtime.writer.stopping.wait(runtime.settings.reap_every.total_seconds()):
@@ -74,7 +73,7 @@ def _keep_probing() -> None:
         wait = PROBES
         try:
             runtime.prober.tick()
-        except RedisError:
+        except Unavailable:
             pass  # the reaper says so already, less often
         except Exception:
             logger.exception("models that rest could not be looked after")

@@ -13,11 +13,11 @@ from typing import Any
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 from jwt.exceptions import PyJWTError
-from redis import Redis
 
 from core.auth.oidc import TIMEOUT, Issuer, Subject, Tokens
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.secret import digest, matches, new_secret
+from core.stores.redis import Redis
 
 logger = logging.getLogger(__name__)
 

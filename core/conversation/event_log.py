@@ -15,11 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from redis import Redis
-from redis.client import Pipeline
-from redis.commands.core import Script
-
 from core.conversation.event_log_scripts import APPEND, BEGIN_ANEW, REQUEST_STOP, TAKE_OVER, TOUCH
+from core.stores.redis import Pipeline, Redis, Script
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""

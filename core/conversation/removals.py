@@ -10,9 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 from uuid import UUID
 
-from redis import Redis
-from redis.client import Pipeline
-from redis.exceptions import RedisError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
@@ -21,6 +18,7 @@ from core.conversation.event_log import add_close, keys
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
 from core.stores.database import Database
+from core.stores.redis import Pipeline, Redis
 from core.stores.tables import Removal, Session
 
 logger = logging.getLogger(__name__)
@@ -65,11 +63,11 @@ class Removals:
                     pipe.execute()
                 with self._database.writing() as db:
                     db.execute(delete(Removal).where(Removal.id.in_([removal.id for removal in some])))
-            except (RedisError, Unavailable) as error:
+            except Unavailable as error:
                 logger.warning(
                     "the words of %d sessions could not be removed yet, the reaper goes on: %s",
                     len(some),
-                    type(error).__name__,
+                    type(error.cause).__name__,
                 )
                 return
 

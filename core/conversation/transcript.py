@@ -7,7 +7,6 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -16,6 +15,7 @@ from core.conversation.message import Message, whole_seconds
 from core.conversation.words import Words, WordsInRedis, WordsInSql
 from core.stores import tables
 from core.stores.database import Database
+from core.stores.redis import Redis
 
 PAGE = 50
 """Messages in a page, unless a reader asks for another number."""

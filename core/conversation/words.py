@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Protocol, cast
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import select, tuple_
 
 from core.conversation.event_log import keys
 from core.conversation.message import Message
 from core.stores import tables
 from core.stores.database import Database
+from core.stores.redis import Redis
 
 CHUNK = 10
 """Messages read at once, at the most. One may have a million characters: who begins at the newest one and may stop at

@@ -2,10 +2,9 @@
 
 from contextlib import suppress
 
-from redis import Redis
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.generation.context_window import Figures
+from core.stores.redis import Redis
 
 SMALLEST = 256
 """Tokens. No model takes fewer; a server that says so speaks of something else."""
@@ -23,7 +22,7 @@ class KnownLimits:
         """What its server has named."""
         try:
             known = int(str(self._redis.get(_key(model))))
-        except (RedisError, ValueError):
+        except (Unavailable, ValueError):
             return None
         return known if known >= SMALLEST else None
 
@@ -31,14 +30,14 @@ class KnownLimits:
         """The server has refused a conversation with these."""
         tokens, limit = figures
         if tokens is not None and limit is not None and tokens > limit >= SMALLEST:
-            with suppress(RedisError):
+            with suppress(Unavailable):
                 self._redis.set(_key(model), limit, ex=KEPT)
 
     def took(self, model: str, prompt_tokens: int) -> None:
         """The server has answered a prompt of so many."""
         known = self.of(model)
         if known is not None and prompt_tokens > known:
-            with suppress(RedisError):
+            with suppress(Unavailable):
                 self._redis.delete(_key(model))
 
 

@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from threading import Lock
 from uuid import UUID
 
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -23,6 +21,7 @@ from core.errors import Unavailable
 from core.generation.attempts import QUEUE_PATIENCE, Attempt, Attempts, matched, new_holder
 from core.generation.provider_slots import Slots
 from core.stores.database import Database
+from core.stores.redis import Redis
 from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 
 logger = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ class Line:
     def next(self) -> Attempt | None:
         """Take the first generation whose provider has a slot for it; None when there is none (any more).
 
-        Raises RedisError or Unavailable.
+        Raises Unavailable.
         """
         # One thread at a time: those of a process would only take the same one and lose.
         with self._at_the_counter:
@@ -162,7 +161,7 @@ class Line:
                     .values(lease_until=now + QUEUE_PATIENCE)
                 )
             self.tell()
-        except (RedisError, Unavailable):
+        except Unavailable:
             logger.warning("those who wait could not be told: a store is away")
 
 

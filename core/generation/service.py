@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from redis.exceptions import RedisError
 from sqlalchemy import exc as sql_exc
 from sqlalchemy import exists, select, update
 from uuid_utils.compat import uuid7
@@ -39,6 +38,7 @@ from core.limits.status import Standing
 from core.llm.client_pool import ClientPool
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
 from core.text.characters import one_line, storable
 
@@ -171,7 +171,7 @@ class GenerationService:
         taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
         failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
         # With Redis away there is nobody to tell; the row, which decides, is free all the same.
-        with suppress(RedisError):
+        with suppress(RedisUnavailable):
             self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
     def stop(self, session: Session) -> UUID:

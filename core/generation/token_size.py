@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 
-from redis import Redis
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.generation.context_window import Window, bytes_per_token
 from core.llm.providers.base import Turn
+from core.stores.redis import Redis
 
 USUAL = 3.5
 """Bytes: English has about 4, Chinese about 3."""
@@ -42,7 +41,7 @@ class TokenSizes:
         """Bytes of a token, in the middle."""
         try:
             known = float(str(self._redis.get(_key(model))))
-        except (RedisError, ValueError):
+        except (Unavailable, ValueError):
             return USUAL
         return min(max(known, SMALLEST), LARGEST) if math.isfinite(known) else USUAL
 
@@ -52,7 +51,7 @@ class TokenSizes:
             return
         # Of two workers that learn at once, one may be forgotten.
         known = moved(self.of(model), bytes_per_token(turns, prompt_tokens))
-        with suppress(RedisError):
+        with suppress(Unavailable):
             self._redis.set(_key(model), f"{known:.4f}", ex=KEPT)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from uuid import UUID
 
-from redis.exceptions import RedisError
-
 from core.conversation.event_log import Fenced, LogLost
 from core.errors import SwitchboardError, Unavailable
 from core.generation.attempts import Attempt, Attempts, Lost
@@ -24,6 +22,7 @@ from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import GenerationState
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class Writer:
                 return None
             self._carry_out(attempt)
             return self._line.first()
-        except (RedisError, Unavailable):
+        except Unavailable:
             logger.warning("a store is away; the reaper calls the line again")
             return None
 
@@ -90,7 +89,7 @@ class Writer:
                 self._attempts.hand_on(attempt)
         except (Lost, Fenced, LogLost):
             logger.info("lost to another attempt", extra=about)
-        except (RedisError, Unavailable):
+        except Unavailable:
             logger.warning("a store is away; the reaper hands the generation on", extra=about)
         finally:
             self._slots.release(attempt)
@@ -102,6 +101,8 @@ class Writer:
             try:
                 self._endings.end(attempt, end)
                 return
+            except RedisUnavailable:
+                raise  # the row has ended; the reaper tells of it
             except Unavailable:
                 if time.monotonic() > patience:
                     raise
@@ -113,7 +114,7 @@ class Writer:
             return self._answer(attempt)
         except Stopped:
             return End(GenerationState.STOPPED)
-        except (HandedOn, Lost, Fenced, LogLost, RedisError, Unavailable):
+        except (HandedOn, Lost, Fenced, LogLost, Unavailable):
             raise
         except SwitchboardError as error:
             return End(GenerationState.FAILED, {"problem": error.problem()}, error.slug)

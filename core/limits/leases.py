@@ -4,13 +4,10 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
-from redis import Redis
-from redis.client import Pipeline
-from redis.commands.core import Script
-
 from core.errors import RateLimited
-from core.limits.rate_limit import NOW, PREFIX, answering
+from core.limits.rate_limit import NOW, PREFIX
 from core.limits.status import Standing
+from core.stores.redis import Pipeline, Redis, Script
 
 # A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
 # the moment at which it counts no longer, unless it says before that it is alive.
@@ -49,11 +46,10 @@ class Leases:
 
         Raises RateLimited.
         """
-        with answering():
-            taken, held = cast(
-                "tuple[int, int]",
-                self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
-            )
+        taken, held = cast(
+            "tuple[int, int]",
+            self._take(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
+        )
         # More than the limit are held after an operator has lowered it.
         standing = Standing(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
         if not taken:
@@ -68,13 +64,11 @@ class Leases:
     def hold(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost
         and others came meanwhile or not."""
-        with answering():
-            self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
+        self._keep(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
 
     def release(self, owner: UUID | str, holder: UUID | str) -> None:
         """The holder is done. Harmless when it holds none."""
-        with answering():
-            self._redis.zrem(self._key(owner), str(holder))
+        self._redis.zrem(self._key(owner), str(holder))
 
     def add_release(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str | None = None) -> None:
         """Add to a pipeline: the holder is done; without one, all of the owner's are."""
@@ -85,14 +79,13 @@ class Leases:
 
     def holders(self, owner: UUID | str) -> list[str]:
         """Those of the owner's that hold a lease, the ones first whose leases end first."""
-        with answering():
-            seconds, microseconds = self._redis.time()
-            return [
-                str(holder)
-                for holder in self._redis.zrangebyscore(
-                    self._key(owner), f"({seconds * 1_000_000 + microseconds}", "+inf"
-                )
-            ]
+        seconds, microseconds = self._redis.time()
+        return [
+            str(holder)
+            for holder in self._redis.zrangebyscore(
+                self._key(owner), f"({seconds * 1_000_000 + microseconds}", "+inf"
+            )
+        ]
 
     def _key(self, owner: UUID | str) -> str:
         return f"{PREFIX}{self._policy}:{owner}"

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
-from redis.client import Pipeline
-
 from core.errors import GenerationInProgress, RateLimited, SwitchboardError, Unavailable
 from core.limits.leases import Leases
 from core.limits.rate_limit import Bucket, RateLimiter
 from core.limits.status import Standing
 from core.settings import Settings
+from core.stores.redis import Pipeline
 from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)

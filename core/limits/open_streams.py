@@ -14,14 +14,12 @@ from threading import Event, Lock, Thread
 from typing import cast
 from uuid import UUID
 
-from redis import Redis
-from redis.commands.core import Script
-
 from core.errors import RateLimited, Unavailable
 from core.limits.buckets import address_buckets
 from core.limits.rate import SECOND, Rate
-from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter, answering
+from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter
 from core.limits.status import Standing
+from core.stores.redis import Redis, Script
 
 # A subject's key is a hash: process -> "order:number of its streams". The number is absolute and the order grows with
 # every change in that process, so that a command which comes late, or twice, does no harm.
@@ -122,14 +120,10 @@ class OpenStreams:
         if not buckets:
             return ()
         self._lease()
-        with answering():
-            keys = [self._limiter.key(bucket) for bucket in buckets]
+        keys = [self._limiter.key(bucket) for bucket in buckets]
         order = self._change(keys, 1)
         try:
-            with answering():
-                refused = cast(
-                    "int", self._take(keys=[_PROCESSES, *keys], args=self._arguments(order, keys, buckets))
-                )
+            refused = cast("int", self._take(keys=[_PROCESSES, *keys], args=self._arguments(order, keys, buckets)))
         except Unavailable:
             self._give_up(keys)
             raise
@@ -188,8 +182,7 @@ class OpenStreams:
         return [self._process, order, KEPT * 1000, *pairs]
 
     def _tell(self, order: int, keys: Sequence[str]) -> None:
-        with answering():
-            self._write(keys=[_PROCESSES, *keys], args=self._arguments(order, keys))
+        self._write(keys=[_PROCESSES, *keys], args=self._arguments(order, keys))
 
     def _lease(self) -> None:
         """Have a lease, and a keeper who renews it."""
@@ -203,14 +196,12 @@ class OpenStreams:
     def _give_lease_back(self) -> None:
         # A stream that begins at this very moment is told again with the next renewal.
         self._leased_until = 0.0
-        with answering():
-            self._redis.zrem(_PROCESSES, self._process)
+        self._redis.zrem(_PROCESSES, self._process)
 
     def renew(self) -> None:
         """Say that this process lives; and if that had been forgotten, what it holds. Raises Unavailable."""
         began = time.monotonic()
-        with answering():
-            known = self._renew(keys=[_PROCESSES], args=[self._process, int(LEASE * SECOND)])
+        known = self._renew(keys=[_PROCESSES], args=[self._process, int(LEASE * SECOND)])
         self._leased_until = began + LEASE
         if not known:
             self._stale.update(self._held)

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import UUID
 
-from redis import Redis
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.stores.redis import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ class Cooldowns:
                 self._redis.delete(_key("complaints", model))
 
     def failed(self, model: str, error: ProviderError, owner: UUID) -> None:
-        """The owner's question has failed. Raises RedisError.
+        """The owner's question has failed. Raises Unavailable.
 
         A model that rests goes on as it is, unless its provider asks for more time: when that ends is for the probes
         to say.
@@ -134,32 +133,32 @@ class Cooldowns:
             self._rest(model, Rest.after(error, before.probes if before else 0), error.retry_after)
 
     def probe_failed(self, model: str, error: ProviderError) -> None:
-        """The probe has failed. Raises RedisError. Harmless when the rest has ended meanwhile, with a success."""
+        """The probe has failed. Raises Unavailable. Harmless when the rest has ended meanwhile, with a success."""
         before = self.rests([model]).get(model)
         if before is not None:
             self._rest(model, Rest.after(error, before.probes + 1), error.retry_after)
 
     def well(self, model: str) -> None:
-        """The model has just answered. Raises RedisError."""
+        """The model has just answered. Raises Unavailable."""
         self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaints")))
 
     def rests(self, models: Sequence[str]) -> dict[str, Rest]:
-        """Those that rest, and why. Raises RedisError."""
+        """Those that rest, and why. Raises Unavailable."""
         return {model: Rest.parse(kept) for model, kept in self._known("suspect", models).items()}
 
     def unwell(self, models: Sequence[str]) -> set[str]:
-        """Those that rest. Raises RedisError."""
+        """Those that rest. Raises Unavailable."""
         return set(self._known("suspect", models))
 
     def due(self, models: Sequence[str]) -> dict[str, Rest]:
-        """Those whose next probe may be made now. Raises RedisError."""
+        """Those whose next probe may be made now. Raises Unavailable."""
         resting = self.rests(models)
         early = self._known("resting", list(resting))
         return {model: rest for model, rest in resting.items() if model not in early}
 
     def begin_probe(self, model: str) -> Rest | None:
         """The rest of a model that is due, if the caller is to probe it now: of all processes one is, as long as
-        it holds on. Raises RedisError."""
+        it holds on. Raises Unavailable."""
         if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE):
             return None
         rest = self.due([model]).get(model)
@@ -168,11 +167,11 @@ class Cooldowns:
         return rest
 
     def hold_probe(self, model: str) -> None:
-        """The probe goes on. Raises RedisError."""
+        """The probe goes on. Raises Unavailable."""
         self._redis.expire(_key("probe", model), PROBE)
 
     def end_probe(self, model: str) -> None:
-        """The probe is over. Raises RedisError."""
+        """The probe is over. Raises Unavailable."""
         self._redis.delete(_key("probe", model))
 
     def _rest(self, model: str, rest: Rest, retry_after: float | None) -> None:
@@ -214,5 +213,5 @@ def _best_effort() -> Iterator[None]:
     """No answer is lost because nothing could be noted of its model."""
     try:
         yield
-    except RedisError as error:
-        logger.warning("a model's health could not be looked up or noted: %s", type(error).__name__)
+    except Unavailable as error:
+        logger.warning("a model's health could not be looked up or noted: %s", type(error.cause).__name__)

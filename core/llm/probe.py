@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, Timer
 
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns, Rest
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
@@ -103,7 +102,7 @@ class Prober:
     def tick(self) -> None:
         """Begin the probes that are due, each in a thread of its own, and hold on to those under way.
 
-        To be called several times in cooldown.PROBE seconds, by any number of processes. Raises RedisError.
+        To be called several times in cooldown.PROBE seconds, by any number of processes. Raises Unavailable.
         """
         for model in list(self._under_way):
             self._cooldowns.hold_probe(model)
@@ -113,7 +112,7 @@ class Prober:
                 Thread(target=self._run, args=(model, rest), name=f"probe-{model}", daemon=True).start()
 
     def probe(self, model: str, rest: Rest) -> bool:
-        """Ask the model, which rests, and note what comes of it; whether it is well. Raises RedisError."""
+        """Ask the model, which rests, and note what comes of it; whether it is well. Raises Unavailable."""
         try:
             first_sign(self._pool.probe(model), patience(rest, self._pool.config(model).first_token_timeout))
         except ProviderError as error:
@@ -128,8 +127,8 @@ class Prober:
             if self.probe(model, rest):
                 logger.info("%s is well again", model)
             self._cooldowns.end_probe(model)
-        except RedisError as error:
-            logger.warning("what a probe has found could not be noted: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("what a probe has found could not be noted: %s", type(error.cause).__name__)
         except Exception:
             logger.exception("the probe of %s failed", model)
         finally:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from redis import Redis
-from redis.commands.core import Script
+from core.stores.redis import Redis, Script
 
 HEARD = 10
 """Seconds that a heartbeat counts; Celery's workers send one every two."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from redis import Redis
+from core.stores.redis import Redis
 
 KEPT = 600
 """Seconds that a reply is kept for GET /tasks/<id>."""

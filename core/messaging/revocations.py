@@ -7,8 +7,8 @@ message that is lost costs at most that long.
 import logging
 from uuid import UUID
 
-from redis import Redis
-from redis.exceptions import RedisError
+from core.errors import Unavailable
+from core.stores.redis import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -25,5 +25,5 @@ class Revocations:
         """Something that proved who this user is, or who holds this session, has ended; or this login has."""
         try:
             self._redis.publish(CHANNEL, str(subject))
-        except RedisError as error:
-            logger.warning("open streams will be checked with their next heartbeat: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("open streams will be checked with their next heartbeat: %s", type(error.cause).__name__)

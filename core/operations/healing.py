@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import select
 
 from core.conversation.event_log import EventLog, keys
 from core.limits.rate_limit import PREFIX
 from core.operations.invariants import BATCH, Finding
 from core.stores.database import Database
+from core.stores.redis import Redis
 from core.stores.tables import Session
 
 
@@ -22,7 +22,7 @@ class Healing:
         self._log = log
 
     def heal(self, findings: Sequence[Finding]) -> Mapping[str, int]:
-        """By the name of the invariant, how much of what broke it was mended. Raises RedisError or Unavailable."""
+        """By the name of the invariant, how much of what broke it was mended. Raises Unavailable."""
         ways = {
             "leases": lambda ids: self._release("concurrent", ids),
             "slots": lambda ids: self._release("slots", ids),

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
@@ -16,6 +15,7 @@ from core.conversation.event_log import PAGE, EventLog, keys
 from core.limits.rate_limit import PREFIX
 from core.settings import Settings
 from core.stores.database import Database
+from core.stores.redis import Redis
 from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 BATCH = 500
@@ -87,7 +87,7 @@ class Invariants:
     def check(self) -> list[Finding]:
         """All invariants. One is broken by what breaks it at two looks, a moment apart.
 
-        Raises RedisError or Unavailable.
+        Raises Unavailable.
         """
         first = [self._look(*check) for check in self._checks]
         if not any(finding.ids for finding in first):

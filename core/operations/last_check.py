@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from redis import Redis
-
 from core.clock import Clock
 from core.operations.invariants import Finding
+from core.stores.redis import Redis
 
 KEY = "sb:invariants"
 HEALED = "sb:invariants:healed"
@@ -28,7 +27,7 @@ class Checked:
 
 
 class LastCheck:
-    """The newest result, for as long as it is worth something. All methods raise RedisError."""
+    """The newest result, for as long as it is worth something. All methods raise Unavailable."""
 
     def __init__(self, redis: Redis, clock: Clock) -> None:
         self._redis = redis

@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from typing import Literal, cast
 
-from redis import Redis
+from core.stores.redis import Redis
 
 Job = Literal["reaper", "sweep", "beat"]
 JOBS: tuple[Job, ...] = ("reaper", "sweep", "beat")
@@ -19,7 +19,7 @@ SLACK = timedelta(seconds=30)
 
 
 class Runs:
-    """All methods raise RedisError."""
+    """All methods raise Unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -4,12 +4,11 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
-from redis.exceptions import RedisError
-
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.sessions.service import SessionService
 from core.stores.database import Database
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
@@ -40,6 +39,21 @@ class Actions:
             told = {"model": session.last_model, "version": session.version}
             self.log.append(session.id, "model", told, expires_at=session.expires_at)
             self.removals.remove_if_gone(session)
-        except RedisError as error:
-            logger.warning("a switch could not be told: %s", type(error).__name__)
+        except RedisUnavailable as error:
+            logger.warning("a switch could not be told: %s", type(error.cause).__name__)
         return session
+
+    def refresh(self, session: Session) -> Session:
+        """Extend a validated session, as activity does, and its event log with it.
+
+        Raises SessionInvalid or SessionExpired.
+        """
+        with self.database.writing() as db:
+            session.expires_at = self.sessions.extend_session(session.id, db)
+        self.log.touch(session.id, session.expires_at)
+        return session
+
+    def rename(self, session: Session, title: str) -> Session:
+        """Give an owned, validated session another title. Raises NotOwner for an anonymous one, or SessionInvalid."""
+        with self.database.writing() as db:
+            return self.sessions.rename_session(session.id, title, db)

@@ -24,8 +24,6 @@ from core.text.characters import storable_value
 PATIENCE = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process
 that has been frozen."""
-WEB_PATIENCE = 0.6
-"""Seconds for a whole block where people wait, so that they are answered within a second."""
 LOOK_PATIENCE = 5.0
 """Seconds to reach a database and learn its revision."""
 
@@ -81,14 +79,14 @@ class Database:
     @contextmanager
     def _block(self, patience: float | None = None) -> Iterator[None]:
         try:
-            with self._breaker.call(_Silent), within(patience or self.patience), _reachable():
+            with self._breaker.call(_Silent), within(patience or self.patience), _translate_errors():
                 yield
         except Refused:
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from None
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:

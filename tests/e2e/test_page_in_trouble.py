@@ -16,12 +16,12 @@ import httpx2
 import psutil
 import pytest
 from playwright.sync_api import JSHandle, Locator, Page, expect
-from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
 from core.conversation.event_log import keys
 from core.conversation.message import Message
+from core.stores.redis import Redis
 from tests.e2e import test_page
 from tests.e2e.system import System, running
 from tests.e2e.test_accounts_page import register

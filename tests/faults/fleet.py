@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
@@ -31,7 +30,7 @@ from tests.workers.local_process import OPTIONS, ROOT
 
 LEASE = 2.0
 """Seconds. Long enough that a busy machine does not look like a dead worker."""
-AWAY = (RedisError, Unavailable, OperationalError)
+AWAY = (Unavailable, OperationalError)
 """What a process meets while a store is away."""
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from redis.exceptions import TimeoutError as RedisTimeout
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
@@ -16,6 +15,7 @@ from core.limits.rate import SECOND, Rate
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Base, Generation, Message, Session
 from tests.support.valkey import Valkey
 from tests.web.api.test_session import _create
@@ -126,7 +126,7 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
             return append(*args, **more)
         if happened:
             append(*args, **more)
-        raise RedisTimeout
+        raise RedisUnavailable
 
     monkeypatch.setattr(runtime.log, "append", fail)
     for _ in range(3):

@@ -40,7 +40,7 @@ class Browser:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, web_runtime: Runtime) -> Iterator[Flask]:
     """An application that looks proofs up often, and to which no revocation is announced."""
-    monkeypatch.setattr("web.streaming.hub.VERIFY", 0.1)
+    monkeypatch.setattr("web.streaming.hub.VERIFY_INTERVAL", 0.1)
     monkeypatch.setattr(web_runtime.revocations, "announce", lambda _: None)
     application = create_app(web_runtime)
     yield application

@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
-from redis import Redis
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
@@ -20,6 +19,7 @@ from core.conversation.event_log import keys
 from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.service import Credential
+from core.stores.redis import Redis
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user
 from tests.support.provider import ANSWER, ProviderServer

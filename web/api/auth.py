@@ -13,7 +13,6 @@ from core.errors import (
     EmailTaken,
     InvalidBody,
     LoginFailed,
-    LoginOnly,
     LoginRequired,
     NoPassword,
     PasswordRefused,
@@ -30,8 +29,9 @@ from web.api.representations import key_answer, login_answer, user_answer
 from web.auth.access import PUBLIC, USER, USER_BY_LOGIN
 from web.auth.client_address import client_address
 from web.auth.credentials import clear_device_cookie, device_cookie, login_before
-from web.auth.principal import current_principal
+from web.auth.principal import HOW_TO_LOG_IN, current_principal
 from web.context import context
+from web.errors import LoginOnly
 from web.limits import change_limits, login_limits
 from web.schemas import responses
 from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing
@@ -48,7 +48,7 @@ def _principal_or_ways_in() -> Principal:
     """The user. Raises LoginRequired, which tells the ways to get an account here."""
     principal = current_principal()
     if principal is None:
-        raise LoginRequired(**_ways_in())
+        raise LoginRequired(HOW_TO_LOG_IN, **_ways_in())
     return principal
 
 

@@ -6,8 +6,8 @@ from flask import Response
 
 from core.auth.accounts import LoggedIn
 from web.auth.credentials import (
-    clear_cookie,
     clear_login_cookie,
+    clear_session_cookie,
     login_before,
     session_cookie,
     set_device_cookie,
@@ -52,4 +52,4 @@ def _clear_session_of_others(response: Response, user_id: UUID | None) -> None:
     session = context().runtime.session_queries.find_session(credential.session_id)
     proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
     if not proved:
-        clear_cookie(response)
+        clear_session_cookie(response)

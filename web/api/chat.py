@@ -8,9 +8,7 @@ from core.errors import (
     LoginRequired,
     MessageTooLarge,
     NothingToStop,
-    QueueSlow,
     RateLimited,
-    SessionRequired,
     TooManySessions,
     UnknownModel,
 )
@@ -22,8 +20,9 @@ from web.api.message_acceptance import accept_message
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import OPTIONAL_SESSION, SESSION
-from web.auth.credentials import set_cookie
+from web.auth.credentials import set_session_cookie
 from web.context import context
+from web.errors import QueueSlow, SessionRequired
 from web.limits import change_limits
 from web.openapi.declaration import Stream
 from web.schemas import responses
@@ -84,4 +83,4 @@ def stop(session: Session) -> responses.Stopped:
 
 def _set_issued(response: Response, issued: Credential | None) -> None:
     if issued is not None:
-        set_cookie(response, issued)
+        set_session_cookie(response, issued)

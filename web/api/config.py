@@ -1,8 +1,8 @@
 """/config: the models on offer."""
 
 from flask import Blueprint
-from redis.exceptions import RedisError
 
+from core.errors import Unavailable
 from web.api.operation import operation
 from web.api.session import switch_model
 from web.auth.access import PUBLIC
@@ -19,7 +19,7 @@ def models() -> responses.Models:
     runtime = context().runtime
     try:
         unwell = runtime.cooldowns.unwell(runtime.models.names)
-    except RedisError:  # nothing is known of any model's health: then all are offered
+    except Unavailable:  # nothing is known of any model's health: then all are offered
         unwell = set()
     return responses.Models(**runtime.models.describe(unwell))
 

@@ -6,20 +6,21 @@ from typing import Any
 
 from flask import Response
 from flask_sse import Message, ServerSentEventsBlueprint
-from redis import Redis
 
 from core.conversation.event_log import Position
-from core.errors import LoginRequired, QueueSlow, RateLimited, SessionRequired, TooManySessions, UnknownModel
+from core.errors import LoginRequired, RateLimited, TooManySessions, UnknownModel
 from core.sessions.queries import Session
+from core.stores.redis import Redis
 from web.api.operation import operation
 from web.api.parameters import GENERATION_ID, LAST_EVENT_ID, LAST_EVENT_ID_QUERY
 from web.api.session_creation import session_to_stream
 from web.auth.access import OPTIONAL_SESSION
-from web.auth.credentials import set_cookie
+from web.auth.credentials import set_session_cookie
 from web.auth.principal import current_principal
 from web.context import context
+from web.errors import QueueSlow, SessionRequired
 from web.openapi.declaration import Stream
-from web.streaming.reader import HEARTBEAT, Reader
+from web.streaming.reader import HEARTBEAT_INTERVAL, Reader
 from web.streaming.slots import held
 from web.streaming.sse import frame
 
@@ -42,7 +43,7 @@ class SessionStream(ServerSentEventsBlueprint):
         """Live events of one channel, through the process's one subscription."""
         with context().hub.subscribe(channel) as subscription:
             while True:
-                announced = subscription.take(HEARTBEAT)
+                announced = subscription.take(HEARTBEAT_INTERVAL)
                 subscription.missed()  # this kind of reader has no position to resume from
                 if announced is not None:
                     event_id = str(announced.position) if announced.position else None
@@ -68,7 +69,7 @@ class SessionStream(ServerSentEventsBlueprint):
             return None
         response = self.respond(session, cursor, until=generation_id)
         if issued is not None:
-            set_cookie(response, issued)
+            set_session_cookie(response, issued)
         return response
 
     def respond(

@@ -1,5 +1,7 @@
 """/auth/oidc: logging in through the identity provider. Registered when one is configured."""
 
+from datetime import timedelta
+
 from flask import Blueprint, Response, url_for
 
 from core.auth.oidc_login import WAITS
@@ -33,7 +35,7 @@ def login(response: Response) -> None:
     login_limits.admit_issuer_login(client_address())
     begun = context().runtime.issuer_login.begin(_redirect_uri())
     response.headers["Location"] = begun.url
-    set_oidc_cookie(response, begun.binding, WAITS)
+    set_oidc_cookie(response, begun.binding, timedelta(seconds=WAITS))
 
 
 @blueprint.get("/callback")

@@ -2,10 +2,10 @@
 
 from flask import Response
 
+from core.auth.accounts import ApiKey, Login, User
 from core.auth.principal import Principal
 from core.messaging.replies import Reply
 from core.sessions.queries import Session
-from core.stores.tables import ApiKey, Login, User
 from web.commands import result_of
 from web.context import context
 from web.schemas import responses

@@ -32,7 +32,7 @@ from web.api.representations import command_answer, session_answer, titled_sessi
 from web.auth import current_session
 from web.auth.access import OPTIONAL_USER, SESSION, USER, USER_WITH_SESSION
 from web.auth.creation_plan import new_credential
-from web.auth.credentials import clear_cookie, session_cookie, set_cookie
+from web.auth.credentials import clear_session_cookie, session_cookie, set_session_cookie
 from web.context import context
 from web.limits import change_limits
 from web.openapi.declaration import Encoded
@@ -65,7 +65,7 @@ def create(body: CreateSession, respond_async: bool, response: Response) -> resp
     reply = context().commands.create_session(
         credential, session_creation.owner_id(), body.model, _reply_wait(respond_async)
     )
-    set_cookie(response, credential)
+    set_session_cookie(response, credential)
     return command_answer(reply, respond_async, response)
 
 
@@ -89,7 +89,7 @@ def open_session(body: OpenSession, principal: Principal, response: Response) ->
     """Make one of the user's sessions the browser's current one: event streams can only name it by the cookie."""
     session = current_session.owned_session(body.session_id, principal)
     change_limits.admit_uncounted("open", principal.user_id)
-    set_cookie(response, Credential(session.id))
+    set_session_cookie(response, Credential(session.id))
     return session_answer(session)
 
 
@@ -97,12 +97,8 @@ def open_session(body: OpenSession, principal: Principal, response: Response) ->
 @operation(access=SESSION, body=Nothing, answers={200: responses.Session}, raises=(RateLimited,))
 def refresh(session: Session) -> responses.Session:
     """Extend the session: this request counts as activity."""
-    runtime = context().runtime
     change_limits.admit("refresh", owner_of(session))
-    with runtime.database.writing() as db:
-        session.expires_at = runtime.sessions.extend_session(session.id, db)
-    runtime.log.touch(session.id, session.expires_at)
-    return session_answer(session)
+    return session_answer(context().runtime.actions.refresh(session))
 
 
 @blueprint.post("/model")
@@ -176,7 +172,7 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
     if session.anonymous:
         session = context().runtime.claims.claim(session, principal.user_id)
         context().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
-    set_cookie(response, Credential(session.id))
+    set_session_cookie(response, Credential(session.id))
     return session_answer(session)
 
 
@@ -184,11 +180,8 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
 @operation(access=SESSION, body=RenameSession, answers={200: responses.TitledSession}, raises=(RateLimited,))
 def rename(session: Session, body: RenameSession) -> responses.TitledSession:
     """Rename an owned session."""
-    runtime = context().runtime
     change_limits.admit_uncounted("rename", owner_of(session))
-    with runtime.database.writing() as db:
-        renamed = runtime.sessions.rename_session(session.id, body.title, db)
-    return titled_session_answer(renamed)
+    return titled_session_answer(context().runtime.actions.rename(session, body.title))
 
 
 @blueprint.delete("")
@@ -200,7 +193,7 @@ def delete(session: Session, response: Response) -> None:
         context().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
-        clear_cookie(response)
+        clear_session_cookie(response)
 
 
 def _reply_wait(respond_async: bool) -> float:

@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from core.errors import SessionRequired
 from core.limits.message_limits import owner_of
 from core.sessions.queries import Session
 from core.sessions.service import Credential
@@ -14,6 +13,7 @@ from web.auth.current_session import current_session, validated_session
 from web.auth.principal import current_principal
 from web.commands import result_of
 from web.context import context
+from web.errors import SessionRequired
 from web.limits import change_limits, rate_limit_headers
 
 COMMAND_TIMEOUT = 10.0

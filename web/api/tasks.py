@@ -4,7 +4,7 @@ import hmac
 
 from flask import Blueprint
 
-from core.errors import NotOwner, UnknownTask
+from core.errors import NotOwner
 from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
 from core.sessions.service import Credential
@@ -14,6 +14,7 @@ from web.auth import current_session
 from web.auth.access import PRESENTED_CREDENTIAL
 from web.auth.principal import current_principal
 from web.context import context
+from web.errors import UnknownTask
 from web.schemas import responses
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 from core.errors import (
     LoginInvalid,
-    LoginOnly,
     LoginRequired,
     NotOwner,
-    OperatorOnly,
     SessionExpired,
     SessionInvalid,
-    SessionRequired,
     SwitchboardError,
     TokenInvalid,
 )
@@ -20,6 +17,7 @@ from web.auth.credentials import session_credential
 from web.auth.current_session import current_session
 from web.auth.operator import require_operator
 from web.auth.principal import person_at_browser, required_principal
+from web.errors import LoginOnly, OperatorOnly, SessionRequired
 
 Requirement = Mapping[str, Sequence[str]]
 """A security requirement object of OpenAPI: all schemes in it together open an operation."""

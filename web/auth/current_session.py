@@ -3,12 +3,12 @@
 from uuid import UUID
 
 from core.auth.principal import Principal
-from core.errors import SessionRequired
 from core.sessions.queries import Session
 from core.sessions.service import Credential
 from web.auth.credentials import session_credential
 from web.auth.principal import current_principal
 from web.context import context
+from web.errors import SessionRequired
 
 
 def current_session() -> Session:

@@ -17,20 +17,19 @@ from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID
 
-from redis import Redis
-from redis.commands.core import Script
 from uuid_utils.compat import uuid7
 
-from core.errors import IdempotencyInFlight, IdempotencyMismatch
-from core.limits.rate_limit import NOW, answering
+from core.limits.rate_limit import NOW
 from core.sessions.service import Credential
+from core.stores.redis import Redis, Script
 from web.auth.creation_plan import CreationPlan
+from web.errors import IdempotencyInFlight, IdempotencyMismatch
 
-HOLD = timedelta(seconds=60)
+HOLD_TTL = timedelta(seconds=60)
 """How long a request may take until it is taken for dead and its repeat goes ahead in its place."""
-KEPT = timedelta(hours=24)
+ANSWER_TTL = timedelta(hours=24)
 """How long an answer is kept, at most."""
-ASK_AGAIN = 1
+RETRY_AFTER = 1
 """Seconds after which asking for the answer of a request that is under way makes sense."""
 
 BEGIN = """
@@ -102,53 +101,50 @@ class Idempotency:
         self._answer: Script = redis.register_script(NOW + ANSWER)
         self._forget: Script = redis.register_script(FORGET)
 
-    def begin(self, request: Request, kept: timedelta = KEPT) -> Begun | Answered:
+    def begin(self, request: Request, kept: timedelta = ANSWER_TTL) -> Begun | Answered:
         """Take the key for this request, or find what became of the first one that had it.
 
         Of any number of racers one begins. Raises IdempotencyMismatch or IdempotencyInFlight.
         """
         holder = secrets.token_hex(8)
         fresh = json.dumps({"session": str(uuid7()), "salt": secrets.token_hex(32), "generation": str(uuid7())})
-        with answering():
-            state, *found = cast(
-                "list[str]",
-                self._begin(
-                    keys=[request.name],
-                    args=[request.fingerprint, fresh, holder, _microseconds(HOLD), _milliseconds(kept)],
-                ),
-            )
+        state, *found = cast(
+            "list[str]",
+            self._begin(
+                keys=[request.name],
+                args=[request.fingerprint, fresh, holder, _microseconds(HOLD_TTL), _milliseconds(kept)],
+            ),
+        )
         if state == "other":
             raise IdempotencyMismatch
         if state == "held":
-            raise IdempotencyInFlight(retry_after=ASK_AGAIN)
+            raise IdempotencyInFlight(retry_after=RETRY_AFTER)
         plan = _plan(found[0], request.key)
         if state == "answered":
             return Answered(plan, json.loads(found[1]))
         return Begun(request, plan, found[0], holder)
 
     def answer(
-        self, begun: Begun, answer: dict[str, Any], valid: timedelta = KEPT, also: Sequence[Request] = ()
+        self, begun: Begun, answer: dict[str, Any], valid: timedelta = ANSWER_TTL, also: Sequence[Request] = ()
     ) -> None:
         """Keep the answer for repeats. After `valid` the request is carried out again, to the same plan.
 
         `also` are the forms in which a repeat may come, now that its sender has been given a session.
         """
         text = json.dumps(answer)
-        with answering():
-            remaining = self._redis.pttl(begun.request.name)
-            for request in also:
-                record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
-                with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.hset(request.name, items=list(record))
-                    pipe.pexpire(request.name, max(1, remaining))
-                    pipe.execute()
-                self._answer(keys=[request.name], args=[begun.holder, text, _microseconds(valid)])
-            self._answer(keys=[begun.request.name], args=[begun.holder, text, _microseconds(valid)])
+        remaining = self._redis.pttl(begun.request.name)
+        for request in also:
+            record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(request.name, items=list(record))
+                pipe.pexpire(request.name, max(1, remaining))
+                pipe.execute()
+            self._answer(keys=[request.name], args=[begun.holder, text, _microseconds(valid)])
+        self._answer(keys=[begun.request.name], args=[begun.holder, text, _microseconds(valid)])
 
     def forget(self, begun: Begun) -> None:
         """Nothing was created: the key is free again."""
-        with answering():
-            self._forget(keys=[begun.request.name], args=[begun.holder])
+        self._forget(keys=[begun.request.name], args=[begun.holder])
 
 
 def _plan(stored: str, key: str) -> CreationPlan:

@@ -10,7 +10,7 @@ from web.context import context
 from web.limits import rate_limit_headers
 
 Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "keys"]
-"""Each has a bucket of its own, so that who has refreshed too often can still stop an answer."""
+"""Each has a bucket of its own, so that an owner that has refreshed too often can still stop an answer."""
 
 
 def admit(change: Change, owner: UUID) -> None:

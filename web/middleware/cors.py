@@ -4,10 +4,10 @@ from flask import Flask, Response, request
 
 from web.context import context
 
-METHODS = "GET, POST, PATCH, DELETE"
-ALLOWED = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Session-ID"
-EXPOSED = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After"
-REMEMBERED = "600"
+ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Session-ID"
+EXPOSED_HEADERS = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After"
+PREFLIGHT_MAX_AGE = "600"
 """Seconds for which a browser need not ask again."""
 
 
@@ -23,9 +23,9 @@ def _preflight() -> Response | None:
     if not asked or request.headers.get("Origin") not in context().runtime.settings.cors_origins:
         return None
     response = Response(status=204)
-    response.headers["Access-Control-Allow-Methods"] = METHODS
-    response.headers["Access-Control-Allow-Headers"] = ALLOWED
-    response.headers["Access-Control-Max-Age"] = REMEMBERED
+    response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+    response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+    response.headers["Access-Control-Max-Age"] = PREFLIGHT_MAX_AGE
     return response
 
 
@@ -39,5 +39,5 @@ def _allow(response: Response) -> Response:
         # The one origin, never `*`: that would not go with credentials, and would mean everybody.
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Credentials"] = "true"
-        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
     return response

@@ -10,12 +10,12 @@ from collections.abc import Collection
 
 from flask import Flask, current_app, request
 
-from core.errors import CrossSite
 from web.auth.credentials import bearer_token
 from web.context import context
+from web.errors import CrossSite
 from web.openapi.declaration import SAFE_METHODS, declared_operation
 
-LONGEST_QUOTE = 200
+MAX_QUOTE_LENGTH = 200
 """Characters of a header that are repeated in a refusal."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -48,7 +48,7 @@ def _without_port(scheme: str, host: str) -> str:
 
 
 def refusal(fetch_site: str | None, origin: str | None, host: str) -> CrossSite:
-    """The error, which names what was compared with what: most often met by whoever sets up a proxy."""
+    """The error, which names what was compared with what: most often met while a proxy is set up."""
     if fetch_site is not None:
         return CrossSite(
             f"The browser says that another site's page sent this: Sec-Fetch-Site is {_quoted(fetch_site)}."
@@ -62,7 +62,7 @@ def refusal(fetch_site: str | None, origin: str | None, host: str) -> CrossSite:
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+    return repr(text if len(text) <= MAX_QUOTE_LENGTH else f"{text[:MAX_QUOTE_LENGTH]}…")
 
 
 def _check() -> None:

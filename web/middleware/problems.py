@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import cast
 
 from flask import Flask, Response, g, json, request
-from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from core.auth.principal import Principal
-from core.errors import LoginInvalid, NotOwner, RateLimited, SwitchboardError, Unavailable
+from core.errors import (
+    LoginInvalid,
+    LoginRequired,
+    NotOwner,
+    RateLimited,
+    SwitchboardError,
+    TokenInvalid,
+    Unavailable,
+)
 from core.operations.audit import Kind
 from web.auth.credentials import clear_login_cookie, named_session
 from web.context import context
@@ -22,7 +29,7 @@ logger = logging.getLogger(__name__)
 def register(app: Flask) -> None:
     """Handle all errors of the application."""
     app.register_error_handler(SwitchboardError, _domain_error)
-    app.register_error_handler(RedisError, _redis_error)
+    app.register_error_handler(Unavailable, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -39,13 +46,20 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = error.challenge
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, RateLimited):
         rate_limit_headers.note(error.standings)
     _audit_refusal(error)
     if isinstance(error, LoginInvalid):
         clear_login_cookie(response)  # so that the next request is an anonymous one
     return response
+
+
+def _challenge(error: SwitchboardError) -> str:
+    """What a 401 asks for (RFC 9110, 11.6.1)."""
+    if isinstance(error, TokenInvalid):
+        return 'Bearer error="invalid_token"'
+    return "Bearer" if isinstance(error, LoginRequired) else "Session"
 
 
 def _audit_refusal(error: SwitchboardError) -> None:
@@ -60,9 +74,10 @@ def _audit_refusal(error: SwitchboardError) -> None:
         audit.refusal(Kind.LIMITED, user_id=user_id, detail=str(error.extra["limit"]))
 
 
-def _redis_error(error: RedisError) -> Response:
-    logger.warning("Redis failed: %s", type(error).__name__)
-    return _domain_error(Unavailable(retry_after=2))
+def _unavailable(error: Unavailable) -> Response:
+    if error.cause is not error:
+        logger.warning("a store is away: %s", type(error.cause).__name__)
+    return _domain_error(error)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -8,16 +8,9 @@ from typing import Any, Literal
 from flask import Flask, Response
 from werkzeug.routing import Rule
 
-from core.errors import (
-    IdempotencyInFlight,
-    IdempotencyKeyInvalid,
-    IdempotencyMismatch,
-    InvalidBody,
-    RateLimited,
-    SwitchboardError,
-    Unavailable,
-)
+from core.errors import InvalidBody, RateLimited, SwitchboardError, Unavailable
 from web.auth.access import PUBLIC, Access
+from web.errors import IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyMismatch
 from web.schemas.requests import Body
 from web.schemas.responses import Answer
 

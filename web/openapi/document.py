@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from core.errors import CrossSite, RateLimited, SwitchboardError, Unavailable, WrongHost
+from core.errors import RateLimited, SwitchboardError, Unavailable
+from web.errors import CrossSite, WrongHost
 from web.openapi.declaration import AnswerKind, Encoded, Operation, Stream, declared_operation
 from web.schemas.responses import Event, Pending, Problem, Session
 

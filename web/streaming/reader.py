@@ -7,8 +7,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from threading import Semaphore
 
-from redis.exceptions import RedisError
-
 from core.auth.principal import Principal
 from core.auth.proofs import Proof, Proofs
 from core.clock import Clock
@@ -20,15 +18,15 @@ from web.streaming.hub import Hub
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
 
-HEARTBEAT = 15.0
+HEARTBEAT_INTERVAL = 15.0
 """Seconds between two signs of life. A client that is gone is noticed at the latest with the next."""
-ROTATE = 3600.0
+MEAN_STREAM_LIFETIME = 3600.0
 """Seconds after which a stream ends and its client comes back, give or take a fifth, so that readers spread over
 new processes after a deploy and no connection is for ever."""
-READING = Semaphore(8)
+CONCURRENT_READS = Semaphore(8)
 """How many logs are read at once: when a lost connection sends ten thousand readers to their logs, they take turns
 instead of opening ten thousand connections."""
-TERMINAL = ("done", "failed", "stopped")
+TERMINAL_EVENTS = ("done", "failed", "stopped")
 EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
 
 
@@ -68,8 +66,8 @@ class Reader:
         self._proof = Proof.of(session, principal)
         # An event's data begins with its generation's id: so its end can be told without parsing it.
         self._until = None if until is None else f'{{"generation_id":"{until}"'
-        self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311
-        self._beat_at = time.monotonic() + HEARTBEAT
+        self._rotate_at = time.monotonic() + MEAN_STREAM_LIFETIME * random.uniform(0.8, 1.2)  # noqa: S311
+        self._beat_at = time.monotonic() + HEARTBEAT_INTERVAL
         self._at = NOWHERE
         self._subscription: Subscription | None = None
 
@@ -83,14 +81,14 @@ class Reader:
         yield COMMENT + RETRY + first
         try:
             yield from self._tell(cursor)
-        except (Unavailable, RedisError):
+        except Unavailable:
             return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
         with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
-            subscription.doubted = True  # what ended before Redis had the subscription was announced to nobody
-            with READING:
+            subscription.doubted = True  # what ended before Redis had the subscription was announced to no reader
+            with CONCURRENT_READS:
                 tip = self._sources.log.read(self._session_id, after=0, limit=1)
             begun = begin(cursor, tip)
             if begun is None:
@@ -110,7 +108,7 @@ class Reader:
     def _catch_up(self, subscription: Subscription) -> Generator[bytes, None, bool]:
         """Page through the log up to its top. Returns whether the stream has ended."""
         while True:
-            with READING:
+            with CONCURRENT_READS:
                 page = self._sources.log.read(self._session_id, self._at.offset)
             reason = broken(self._at, page)
             if reason is not None:
@@ -144,7 +142,7 @@ class Reader:
                     yield EXPIRED
                     return True
                 if self._beat_is_due():
-                    self._beat_at = time.monotonic() + HEARTBEAT
+                    self._beat_at = time.monotonic() + HEARTBEAT_INTERVAL
                     yield COMMENT
                 if subscription.missed():
                     return False
@@ -162,7 +160,7 @@ class Reader:
                 return True
 
     def _is_end(self, kind: str, data: str) -> bool:
-        return self._until is not None and kind in TERMINAL and data.startswith(self._until)
+        return self._until is not None and kind in TERMINAL_EVENTS and data.startswith(self._until)
 
     def _patience(self, subscription: Subscription) -> float:
         """How long to wait for the next event before something else is due."""

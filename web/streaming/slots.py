@@ -12,7 +12,7 @@ from core.errors import RateLimited
 from core.limits.open_streams import OpenStreams
 
 _TAKEN = "stream_slot"
-LOOKED_AT = 50
+MAX_INSPECTED = 50
 """Streams that are looked at for whether their clients have left: the newest, as older ones have had a heartbeat."""
 Subject = UUID | str
 """A session, a user, or an address."""
@@ -118,7 +118,7 @@ def _take(
 
 
 def _left(subjects: Sequence[Subject]) -> set[Slot]:
-    newest = (islice(reversed(_slots_of.get(subject, {})), LOOKED_AT) for subject in subjects)
+    newest = (islice(reversed(_slots_of.get(subject, {})), MAX_INSPECTED) for subject in subjects)
     return {slot for slot in chain.from_iterable(newest) if slot.is_left()}
 
 

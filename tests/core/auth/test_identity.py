@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from redis import Redis
 from sqlalchemy import func, select, text, update
 from uuid_utils.compat import uuid7
 
@@ -34,6 +33,7 @@ from core.errors import (
 from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User
 from tests.conftest import TurnableClock
 from tests.support.issuer import AUDIENCE, Issuer

@@ -8,7 +8,6 @@ import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import (
@@ -23,6 +22,7 @@ from core.conversation.event_log import (
     channel,
     keys,
 )
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 

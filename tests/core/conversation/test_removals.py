@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis.exceptions import RedisError
 from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
@@ -20,6 +19,7 @@ from core.errors import SwitchboardError
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Base, Generation, Message, Removal, Session, User
 from tests.conftest import new_user
 from tests.support.valkey import Valkey
@@ -84,7 +84,7 @@ def redis_fails(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[[
     """From its call on, no pipeline reaches Redis; calling `monkeypatch.undo` gives it back."""
 
     def fail(*_: object, **__: object) -> None:
-        raise RedisError
+        raise RedisUnavailable
 
     return lambda: monkeypatch.setattr(runtime.redis, "pipeline", fail)
 

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis.exceptions import ConnectionError as RedisGone
 
 from core.errors import RateLimited, SessionInvalid, Unavailable
 from core.generation import usage
@@ -16,6 +15,7 @@ from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX, Bucket
 from core.llm.providers.base import Turn
 from core.runtime import Runtime
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ANSWER, ProviderServer
@@ -186,11 +186,11 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
     session = _session(runtime)
 
     def away(*_: object, **__: object) -> None:
-        raise RedisGone
+        raise RedisUnavailable
 
     with monkeypatch.context() as patch:
         patch.setattr(runtime.log, "append", away)
-        with pytest.raises(RedisGone):
+        with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     accepted = runtime.generations.accept(session, "Why?")
     runtime.generations.withdraw(accepted.generation_id)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from core.generation.context_window import Figures, Window
 from core.generation.known_limits import KEPT, KnownLimits
 from core.llm.catalog import ModelConfig
+from core.stores.redis import Redis
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
 
 from core.generation.context_window import Window
 from core.generation.token_size import KEPT, LARGEST, SMALLEST, STEP, USUAL, TokenSizes, moved
 from core.llm.providers.base import Turn
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 
 sizes = st.floats(0, 1e9, allow_nan=False)

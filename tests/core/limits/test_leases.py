@@ -4,13 +4,13 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from uuid_utils.compat import uuid7
 
 from core.errors import RateLimited, Unavailable
 from core.limits.leases import Leases
+from core.stores.redis import Redis
 from tests.support.waiting import wait_for
 
 LONG = timedelta(seconds=60)

@@ -6,8 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis import Redis
-from redis.exceptions import ConnectionError as RedisGone
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
@@ -17,6 +15,7 @@ from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
 from core.runtime import Runtime
 from core.sessions.service import Credential
+from core.stores.redis import Redis, RedisUnavailable
 from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
 from tests.core.generation.test_service import _in_thread
@@ -188,8 +187,8 @@ def test_a_message_that_can_not_be_taken_gives_its_lease_back(
     runtime = Runtime(settings, clock=clock)
     session = _session(runtime)
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.log, "append", _raises(RedisGone))
-        with pytest.raises(RedisGone):
+        patched.setattr(runtime.log, "append", _raises(RedisUnavailable))
+        with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     assert _leases(runtime) == []
     claimed = _session(runtime)

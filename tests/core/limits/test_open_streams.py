@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from uuid_utils.compat import uuid7
@@ -15,6 +14,7 @@ from core.errors import RateLimited, Unavailable
 from core.limits import open_streams
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
 from core.errors import RateLimited, Unavailable
 from core.limits import gcra
@@ -18,6 +17,7 @@ from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import CHARGE, PREFIX, SETTLE, Bucket, Decision, RateLimiter
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 
 HOURLY = Rate(20, 3600 * SECOND, 5)

@@ -8,12 +8,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
-from redis.exceptions import ConnectionError as Away
 from uuid_utils.compat import uuid7
 
 from core.llm.cooldown import FORGOTTEN, LONGEST, PAUSES, SHORTEST, Cooldowns, Rest, pause
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.stores.redis import Redis, RedisUnavailable
 
 ONE, ANOTHER, THIRD = uuid7(), uuid7(), uuid7()
 MODEL = "gpt"
@@ -251,7 +250,7 @@ def test_one_probe_at_a_time(cooldowns: Cooldowns, redis: Redis) -> None:
 def test_without_redis_an_answer_is_none_the_worse(away: Cooldowns) -> None:
     _answer(away)
     _fail(away, ErrorKind.UNREACHABLE)
-    with pytest.raises(Away):
+    with pytest.raises(RedisUnavailable):
         away.unwell([MODEL])
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis.exceptions import ConnectionError as Away
 from uuid_utils.compat import uuid7
 
 from core.llm.cooldown import Rest
@@ -13,6 +12,7 @@ from core.llm.probe import LONGEST_PATIENCE, first_sign, patience, short_answer
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import RedisUnavailable
 from tests.support.provider import Handler, Manner, ProviderServer
 from tests.support.waiting import wait_for
 
@@ -190,7 +190,7 @@ def test_a_key_that_is_missing_is_looked_for_and_nobody_is_asked(
 
 def test_a_tick_without_redis_asks_nobody(parts: Runtime, server: Moody) -> None:
     away = Runtime(parts.settings.model_copy(update={"configured_redis_url": "redis://127.0.0.1:1"}), redis_retries=0)
-    with pytest.raises(Away):
+    with pytest.raises(RedisUnavailable):
         away.prober.tick()
     assert server.asked() == 0
     away.close()

@@ -7,13 +7,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from sqlalchemy import func, select
 
 from core.errors import TooManySessions
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.valkey import Valkey

@@ -10,7 +10,6 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
-from redis import Redis
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
@@ -18,6 +17,7 @@ from core.limits.rate import parse_rate
 from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import Login, Session
 from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app

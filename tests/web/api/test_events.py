@@ -45,7 +45,7 @@ class Listener:
 @pytest.fixture
 def beating(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heartbeat that a test has time for."""
-    monkeypatch.setattr("web.streaming.reader.HEARTBEAT", 0.2)
+    monkeypatch.setattr("web.streaming.reader.HEARTBEAT_INTERVAL", 0.2)
 
 
 def test_a_stream_lives_by_its_heartbeat(
@@ -126,8 +126,8 @@ def test_a_lost_last_announcement_is_found(
 def test_a_gap_is_not_forgotten_for_a_heartbeat(
     client: FlaskClient, web_runtime: Runtime, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.streaming.reader.HEARTBEAT", 0.001)  # one is due whenever anything else is
-    monkeypatch.setattr("web.streaming.hub.COMPARE", 3600.0)
+    monkeypatch.setattr("web.streaming.reader.HEARTBEAT_INTERVAL", 0.001)  # one is due whenever anything else is
+    monkeypatch.setattr("web.streaming.hub.COMPARE_INTERVAL", 3600.0)
     session_id = _create(client)["session_id"]
     listener = Listener(client, web_runtime, session_id)
     hub, name = context_of(app).hub, channel(UUID(session_id))

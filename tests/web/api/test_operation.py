@@ -17,7 +17,6 @@ from core.auth.principal import Principal
 from core.errors import (
     EmailTaken,
     GenerationInProgress,
-    IdempotencyMismatch,
     InvalidBody,
     NotOwner,
     SwitchboardError,
@@ -34,6 +33,7 @@ from web.auth import access
 from web.auth.access import OPERATOR, PUBLIC, SESSION, USER, USER_BY_LOGIN, Access
 from web.commands import CommandFailed
 from web.context import context_of
+from web.errors import IdempotencyMismatch
 from web.openapi.declaration import Operation, UndeclaredAnswer, UndeclaredOperation, declared_operation
 from web.schemas import responses
 from web.schemas.requests import SMALL_BODY, RenameSession

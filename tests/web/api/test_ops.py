@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from redis import Redis
 
 from core.messaging.consumers import Presence
 from core.runtime import Runtime
+from core.stores.redis import Redis
 from web.app import create_app
 
 

@@ -16,7 +16,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Generation, Session
@@ -24,6 +23,7 @@ from tests.conftest import new_user
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import _answered, _create, _problem
 from web.app import create_app
+from web.errors import IdempotencyInFlight, IdempotencyMismatch
 from web.idempotency.header import parse_key
 from web.idempotency.records import Answered, Begun, Idempotency, Request
 

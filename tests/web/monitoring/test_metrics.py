@@ -11,7 +11,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
-from redis import Redis
 from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
@@ -21,6 +20,7 @@ from core.operations.last_check import KEPT, KEY
 from core.runtime import Runtime
 from core.sessions.service import Credential
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.support.valkey import Valkey
