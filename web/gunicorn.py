@@ -33,7 +33,8 @@ sendfile = False
 accesslog = None
 loglevel = "warning"
 control_socket_disable = True
-# No peer is believed here, whereas gunicorn believes by default those on this machine and behind a Unix socket. The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.
+# No peer is believed here, whereas gunicorn believes by default those on this machine and behind a Unix socket.
+# The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""

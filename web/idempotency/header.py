@@ -2,9 +2,10 @@
 idempotency-key-header-07).
 
 A key belongs to its sender: a user, the holder of a session, or, without either, an address. The last is the
-weakest: a request with the same key from the same address gets the session that was created under it. The address keeps everybody else out; against neighbours behind the same address the key itself
-is the proof, so clients must make it random (a UUIDv4 will do), and a client that moves to another address
-between two tries gets another session. An error created nothing and is not kept: its repeat is tried anew.
+weakest: a request with the same key from the same address gets the session that was created under it. The address
+keeps all others out; against neighbours behind the same address the key itself is the proof, so clients must make it
+random (a UUIDv4 will do), and a client that moves to another address between two tries gets another session.
+An error created nothing and is not kept: its repeat is tried anew.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The connections of one web process: a deadline for each read and write, and which makes room when there are too many.
+"""The connections of one web process: a deadline for each read and write, and room when there are too many.
 
 A connection *waits* from its beginning, or the end of its last answer, until its next request has been read. A
 process can hold many that wait but not any number: beyond its bounds the one that has waited longest is cut, which

@@ -93,8 +93,8 @@ class Hub:
 
     @contextmanager
     def subscribe(self, channel: str, proof: Proof | None = None) -> Iterator[Subscription]:
-        """Everything announced on the channel from now on, for a reader with this proof. Raises Unavailable when Redis
-        does not acknowledge."""
+        """Everything announced on the channel from now on, for a reader with this proof. Raises Unavailable when
+        Redis does not acknowledge."""
         self._start()
         subscription = Subscription(channel, proof)
         wake = self._add(subscription)
