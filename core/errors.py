@@ -51,7 +51,7 @@ class SessionExpired(SwitchboardError):
 
 
 class LoginRequired(SwitchboardError):
-    """The operation is for users, and the request is authenticated as none."""
+    """The operation is for users, and the request is not authenticated as one."""
 
     slug, title, status = "login-required", "A login is required", 401
     detail = "Log in, or send an API key or token."
@@ -79,7 +79,7 @@ class TokenInvalid(SwitchboardError):
 
 
 class RegistrationClosed(SwitchboardError):
-    """Registration is closed: the operator creates the accounts."""
+    """Only the operator creates accounts on this server."""
 
     slug, title, status = "registration-closed", "Registration is closed", 403
     detail = "New accounts can't be made here; ask the operator."

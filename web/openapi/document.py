@@ -146,7 +146,7 @@ def _operation(rule: Rule, method: str, operation: Operation) -> Json:
         "responses": dict(sorted(_responses(rule, method, operation).items())),
     }
     if more:
-        described["description"] = more
+        described["description"] = " ".join(more.split())
     parameters = [*_path_parameters(rule), *_parameters(operation)]
     if parameters:
         described["parameters"] = parameters
@@ -194,7 +194,7 @@ def _success(status: int, kind: AnswerKind) -> Json:
         described = {"description": "Success; the answer has no body."}
     elif isinstance(kind, str):
         schema = {"type": "string" if kind.startswith("text/plain") else "object"}
-        described = {"description": kind, "content": {kind: {"schema": schema}}}
+        described = {"description": f"A body of `{kind}`.", "content": {kind: {"schema": schema}}}
     else:
         described = _content(kind)
     if isinstance(kind, type) and issubclass(kind, Session | Pending):

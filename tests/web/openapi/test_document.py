@@ -1,5 +1,6 @@
 """The API's description is whole, and what the server does is what it says."""
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -110,6 +111,27 @@ def _references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
+
+
+def test_its_prose_names_what_it_speaks_of(document: dict[str, Any]) -> None:
+    """Plain sentences with a noun as their subject, which a stranger can read one by one."""
+    vague = re.compile(r"\b(nobody|somebody|whoever|whom|elsewhere|no such thing|the same\.)(\W|$)", re.IGNORECASE)
+    found = list(_prose(document))
+    assert len(found) > 100
+    assert [text for text in found if vague.search(text)] == []
+    assert [text for text in found if not text.endswith(".")] == []
+
+
+def _prose(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in ("summary", "description") and isinstance(value, str):
+                yield value
+            else:
+                yield from _prose(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _prose(value)
 
 
 def test_the_contracts_headers_and_refusals_are_in_it(document: dict[str, Any]) -> None:
