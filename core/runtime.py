@@ -50,6 +50,7 @@ from core.sessions.claim import Claims
 from core.sessions.creation_limits import CreationLimits
 from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
+from core.sessions.queries import SessionQueries
 from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
@@ -183,6 +184,11 @@ class Runtime:
             all_addresses=settings.limit_create_global,
             per_user=settings.limit_create_user,
         )
+
+    @cached_property
+    def session_queries(self) -> SessionQueries:
+        """What is asked about sessions, outside of a transaction."""
+        return SessionQueries(self.database, self.sessions)
 
     @cached_property
     def limiter(self) -> RateLimiter:

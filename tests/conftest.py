@@ -50,6 +50,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 
+@pytest.fixture(autouse=True)
+def _errors_are_declared(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An operation that is answered with an error which it does not declare fails the test."""
+    yield
+    records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+    assert not [record.getMessage() for record in records if record.name == "web.api.operation"]
+
+
 @pytest.fixture(scope="session")
 def sole_writer() -> Iterator[SoleWriter]:
     """The watch over the session table."""

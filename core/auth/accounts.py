@@ -39,6 +39,8 @@ from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User
 
+__all__ = ["Accounts", "ApiKey", "LoggedIn", "Login", "User"]
+
 
 @dataclass(frozen=True)
 class LoggedIn:

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from sqlalchemy import exc as sql_exc
 from sqlalchemy import exists, select, update
-from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
@@ -191,9 +190,10 @@ class GenerationService:
             self._log.request_stop(session.id, stopped)
         return stopped
 
-    def active(self, session_id: UUID, db_session: DatabaseSession) -> dict[str, Any] | None:
+    def active(self, session_id: UUID) -> dict[str, Any] | None:
         """The session's live generation as the wire has it, or None."""
-        row = db_session.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
+        with self._database.reading() as db:
+            row = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
         if row is None:
             return None
         return {"generation_id": str(row.id), "state": row.state, "model": row.model}

@@ -127,7 +127,7 @@ class Session(Base):
     """What its owner calls it. Always None for anonymous sessions: a title is words."""
     last_model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(default=1)
-    """Grows with each switch of the model; the ETag."""
+    """Grows with each switch of the model."""
     last_command: Mapped[UUID | None]
     """The id of the command that switched the model last: delivered again, it changes nothing."""
     created_at: Mapped[datetime]

@@ -15,7 +15,7 @@ from core.limits.leases import Leases
 from core.limits.rate_limit import PREFIX
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Removal, Session, User
 from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ProviderServer

@@ -22,7 +22,7 @@ from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,7 @@ def app(web_runtime: Runtime) -> Iterator[Flask]:
     """The application."""
     application = create_app(web_runtime)
     yield application
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from core.stores.tables import Base, Generation, Message, Session
 from tests.support.valkey import Valkey
 from tests.web.api.test_session import _create
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 NOWHERE = "redis://127.0.0.1:1/0"
 PASSWORD = "correct horse battery"
@@ -32,12 +32,12 @@ def brokerless(settings: Settings) -> Iterator[Flask]:
     runtime = Runtime(settings.model_copy(update={"configured_broker_url": NOWHERE}), redis_retries=0)
     app = create_app(runtime)
     yield app
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
     runtime.close()
 
 
 def _runtime(app: Flask) -> Runtime:
-    runtime: Runtime = app.extensions[KEY].runtime
+    runtime: Runtime = context_of(app).runtime
     return runtime
 
 
@@ -87,7 +87,7 @@ def strict(stack: Settings) -> Iterator[Flask]:
     runtime = Runtime(stack.model_copy(update={"limit_messages_user": Rate(1, 3600 * SECOND, 1)}))
     app = create_app(runtime)
     yield app
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
     runtime.close()
 
 
@@ -137,7 +137,7 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
     assert client.post("/chat", json={"message": "At last?"}, headers=mine).status_code == 202
     runtime.writer.run()
     assert _said(client, mine) == ["At last?"]
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
 
 
 def _uuid(text: str) -> Any:
@@ -184,7 +184,7 @@ def test_readiness_is_told_within_half_a_second(own_valkey: Valkey, settings: Se
         assert time.monotonic() - began < 0.5
         assert missing == ["redis", "broker"]
     own_valkey.thaw()
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
 
 
 def test_a_redis_that_was_demoted_is_not_ready(own_valkey: Valkey, settings: Settings, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from flask import Flask, Response, g
 
 from core.limits.rate_limit import Bucket
 from core.limits.status import LimitStatus
-from web.context import parts
+from web.context import context
 
 _NOTED = "limit_standings"
 
@@ -21,7 +21,7 @@ def note(limit_statuses: Iterable[LimitStatus]) -> None:
 
 def require(buckets: Sequence[Bucket]) -> None:
     """Charge the buckets, and have the answer tell how they stand. Raises RateLimited or Unavailable."""
-    note(parts().runtime.limiter.require(buckets).limit_statuses)
+    note(context().runtime.limiter.require(buckets).limit_statuses)
 
 
 def register(app: Flask) -> None:

@@ -5,10 +5,9 @@ from typing import Any
 
 from kombu.connection import Connection
 
+from core.messaging.writable import require_writable
 from core.stores.redis import translate_errors
 
-NOTHING = "sb:nothing"
-"""A key that there never is."""
 TIMEOUT = 0.2
 """Seconds to reach the broker, and again for its answer. There is no second try."""
 
@@ -34,7 +33,7 @@ class Queues:
         """
         if self.countable:
             channel: Any = self._connection.default_channel
-            channel.client.delete(NOTHING)
+            require_writable(channel.client)
             return
         with self._connection.clone(connect_timeout=TIMEOUT) as connection:
             connection.connect()

@@ -217,9 +217,8 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
     answer = runtime.transcript.read(session).messages[-1]
     assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
     assert answer.text.startswith("Wait.")
-    with runtime.database.reading() as db:
-        active = runtime.generations.active(session.id, db)
-        assert active == {"generation_id": str(accepted.generation_id), "state": "running", "model": "paused"}
+    active = runtime.generations.active(session.id)
+    assert active == {"generation_id": str(accepted.generation_id), "state": "running", "model": "paused"}
     provider.go_on.set()
     thread.join()
     assert runtime.transcript.read(session).messages[-1].text.endswith(". for it")

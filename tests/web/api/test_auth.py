@@ -21,7 +21,7 @@ from core.stores.redis import Redis
 from core.stores.tables import Login, Session
 from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 PASSWORD = "correct horse battery staple"
 OTHER_PASSWORD = "four other words entirely"
@@ -411,7 +411,7 @@ def _served(settings: Settings) -> Iterator[FlaskClient]:
     runtime = Runtime(settings)
     application = create_app(runtime)
     yield application.test_client()
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
     runtime.close()
 
 
@@ -431,7 +431,7 @@ def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch
     response = strict.post("/auth/login", json=body)
     _problem(response, 429, "rate-limited")
     assert int(response.headers["Retry-After"]) > 0
-    runtime: Runtime = strict.application.extensions[KEY].runtime
+    runtime: Runtime = context_of(strict.application).runtime
     assert runtime.audit.read(kind=Kind.LIMITED)[-1].detail == "login-account"
 
 

@@ -57,7 +57,7 @@ def test_a_missing_database_and_redis_are_named(settings: Any) -> None:
 def test_without_workers_a_creation_is_202_and_a_chat_is_503(
     lonely: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.auth.current_session.PATIENCE", 0.1)
+    monkeypatch.setattr("web.api.session_creation.COMMAND_TIMEOUT", 0.1)
     chat = lonely.post("/chat", json={"message": "Why?"})
     assert chat.status_code == 503
     assert chat.headers["Retry-After"]

@@ -27,7 +27,7 @@ from tests.conftest import TurnableClock
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from web.app import create_app
-from web.context import KEY as PARTS
+from web.context import context_of
 
 DEADLINE = 0.5
 """Seconds in which a scrape must be answered, whatever is away."""
@@ -55,8 +55,8 @@ def serve() -> Iterator[Callable[[Runtime], FlaskClient]]:
 
     yield make
     for app in served:
-        app.extensions[PARTS].hub.close()
-        app.extensions[PARTS].runtime.close()
+        context_of(app).hub.close()
+        context_of(app).runtime.close()
 
 
 Serve = Callable[[Runtime], FlaskClient]
