@@ -140,7 +140,9 @@ def task(
 
     `idempotent_by` is the argument by which a second delivery is recognised, or `task_id`; None for a body that finds
     nothing left to do the second time. `retry` is for when a store is away. With `exclusive`, a run is skipped, with
-    the result 0, while this process is still at the one before. Raises TypeError for an argument that the body does not have.
+    the result 0, while this process is still at the one before.
+
+    Raises TypeError for an argument that the body does not have.
     """
 
     def declare(body: Callable[..., Any]) -> Any:
