@@ -22,7 +22,7 @@ from celery_config import QueueNames, TaskNames
 from core.conversation.event_log import PAGE
 from core.messaging.consumers import Presence
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import GenerationState, Session
 from tests.conftest import new_user

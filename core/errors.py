@@ -78,7 +78,7 @@ class LoginInvalid(SwitchboardError):
 
 
 class LoginFailed(SwitchboardError):
-    """Nobody has this e-mail address and this password; which of the two is wrong is not said."""
+    """No account has this e-mail address and this password; which of the two is wrong is not said."""
 
     slug, title, status = "login-failed", "The login failed", 401
     detail = "The e-mail address or the password is wrong."
@@ -153,10 +153,10 @@ class TooManySessions(SwitchboardError):
 
 
 class NotOwner(SwitchboardError):
-    """The session belongs to somebody else."""
+    """The session belongs to another user."""
 
     slug, title, status = "not-owner", "Not your session", 403
-    detail = "This session belongs to somebody else."
+    detail = "This session belongs to another user."
 
 
 class CrossSite(SwitchboardError):
@@ -178,7 +178,7 @@ class WrongHost(SwitchboardError):
 
 
 class OperatorOnly(SwitchboardError):
-    """Only whoever runs the server may see this."""
+    """Only the server's operator may see this."""
 
     slug, title, status = "operator-only", "For the operator only", 403
     detail = "Ask from the server's own machine, not through a proxy, or send the operator's token."

@@ -29,7 +29,7 @@ from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
 from core.generation.writer import Writer
 from core.limits.leases import Leases
-from core.limits.message_limits import CONCURRENT, MessageLimits
+from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
 from core.llm.catalog import load_catalog
@@ -40,18 +40,20 @@ from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
+from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
 from core.operations.healing import Healing
-from core.operations.invariants import Invariants
-from core.operations.last_check import LastCheck
+from core.operations.invariants import Invariants, Periods
 from core.operations.schedule import Runs
-from core.sessions.actions import Actions
+from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
+from core.sessions.creation_limits import CreationLimits
+from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
-from core.sessions.service import SessionService
+from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
-from core.stores.database import PATIENCE, Database
+from core.stores.database import TRANSACTION_TIMEOUT, Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import SOCKET_TIMEOUT, Redis, connect
 
@@ -74,7 +76,7 @@ class Runtime:
         pool_size: int = 10,
         redis_retries: int = 3,
         redis_timeout: float = SOCKET_TIMEOUT,
-        database_patience: float = PATIENCE,
+        database_patience: float = TRANSACTION_TIMEOUT,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
@@ -146,7 +148,7 @@ class Runtime:
     @cached_property
     def issuer_login(self) -> "IssuerLogin":
         """Browsers' logins through the identity provider. Only where one is configured for them."""
-        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nothing else needs it
 
         settings = self.settings
         assert self.issuer is not None
@@ -162,7 +164,25 @@ class Runtime:
     @cached_property
     def sessions(self) -> SessionService:
         """The rules about sessions."""
-        return SessionService(self.settings, self.models, self.clock, self.limiter)
+        settings = self.settings
+        rules = SessionRules(
+            anonymous=Lifetime(settings.anonymous_idle, settings.anonymous_max),
+            owned=Lifetime(settings.user_idle, settings.user_max),
+            max_per_user=settings.sessions_per_user,
+        )
+        return SessionService(self.models, rules, self.clock)
+
+    @cached_property
+    def creation_limits(self) -> CreationLimits:
+        """How often sessions may be created."""
+        settings = self.settings
+        return CreationLimits(
+            self.limiter,
+            self.models,
+            per_address=settings.limit_create,
+            all_addresses=settings.limit_create_global,
+            per_user=settings.limit_create_user,
+        )
 
     @cached_property
     def limiter(self) -> RateLimiter:
@@ -179,7 +199,15 @@ class Runtime:
     @cached_property
     def message_limits(self) -> MessageLimits:
         """How much one owner may ask for."""
-        return MessageLimits(self.settings, self.limiter, Leases(self.limits_redis, CONCURRENT))
+        settings = self.settings
+        return MessageLimits(
+            OwnerLimits(
+                settings.concurrent_anonymous, settings.limit_messages_anonymous, settings.limit_tokens_anonymous
+            ),
+            OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
+            self.limiter,
+            Leases(self.limits_redis, CONCURRENT),
+        )
 
     @cached_property
     def log(self) -> EventLog:
@@ -289,9 +317,9 @@ class Runtime:
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
-        return Invariants(
-            self.settings, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock
-        )
+        settings = self.settings
+        periods = Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
+        return Invariants(periods, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock)
 
     @cached_property
     def healing(self) -> Healing:
@@ -299,9 +327,9 @@ class Runtime:
         return Healing(self.database, self.redis, self.log, self._quarantine("healing"))
 
     @cached_property
-    def last_check(self) -> LastCheck:
+    def check_results(self) -> CheckResults:
         """What the last check of that found."""
-        return LastCheck(self.redis, self.clock)
+        return CheckResults(self.redis, self.clock)
 
     @cached_property
     def load(self) -> Load:
@@ -319,14 +347,13 @@ class Runtime:
         return Prober(self.models, self.cooldowns, self._quarantine("probes"))
 
     @cached_property
-    def claims(self) -> Claims:
-        """Taking over anonymous sessions."""
-        return Claims(self.database, self.sessions, self.transcript, self.removals, self.revocations)
+    def sweeper(self) -> Sweeper:
+        """Deletes expired sessions, and accounts that have been given up."""
+        return Sweeper(self.database, self.sessions, self._deletion, self.removals, self._quarantine("sweep"))
 
     @cached_property
-    def sweeper(self) -> Sweeper:
-        """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.removals, self._quarantine("sweep"))
+    def _deletion(self) -> Deletion:
+        return Deletion(self.sessions, self.removals)
 
     @cached_property
     def removals(self) -> Removals:
@@ -339,9 +366,19 @@ class Runtime:
         return Revocations(self.redis)
 
     @cached_property
-    def actions(self) -> Actions:
-        """What is done to sessions."""
-        return Actions(self.database, self.sessions, self.log, self.removals)
+    def actions(self) -> SessionActions:
+        """What is done to one session."""
+        claims = Claims(self.database, self.sessions, self.transcript, self.removals)
+        return SessionActions(
+            self.database,
+            self.sessions,
+            claims,
+            self._deletion,
+            self.log,
+            self.removals,
+            self.revocations,
+            self.audit,
+        )
 
     @cached_property
     def proofs(self) -> Proofs:

@@ -5,7 +5,6 @@ from flask import Flask
 
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import WEB_PATIENCE
 from web.api import auth, chat, config, events, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
 from web.commands import Commands
@@ -19,6 +18,8 @@ from web.schemas.requests import MAX_BODY
 from web.streaming import slots
 from web.streaming.hub import Hub
 
+DATABASE_TIMEOUT = 0.6
+"""Seconds for a whole transaction in a process where people wait, so that they are answered within a second."""
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
 SEND_TIMEOUT = 0.3
@@ -29,7 +30,7 @@ answered within half a second, which leaves no time for a second try."""
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given parts, or over those that the environment configures."""
     runtime = runtime or Runtime(
-        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=WEB_PATIENCE
+        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
     )
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from celery_config import HOLDER, TaskNames
 from core.errors import Unavailable
 from core.messaging.replies import Replies, Reply, holder_of
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.redis import translate_errors
 from web.streaming.hub import Hub
 

@@ -44,7 +44,7 @@ def check_invariants() -> int:
     invariants are broken."""
     findings = runtime.invariants.check()
     healed = runtime.healing.heal(findings)
-    runtime.last_check.keep(findings, healed)
+    runtime.check_results.save(findings, healed)
     broken = [finding for finding in findings if finding.ids]
     for finding in broken:
         shown = ", ".join(finding.ids[:MAX_LOGGED_IDS])

@@ -15,14 +15,12 @@ REPLY_RETRY = Retry(times=5, delay=2.0)
 @task(TaskNames.CREATE_SESSION, base=Command, idempotent_by="session_id", retry=REPLY_RETRY)
 def create(session_id: str, secret_hash: str | None, owner_id: str | None, model: str | None) -> dict[str, Any]:
     """Create the session; the same id twice gives the same session."""
-    with runtime.database.writing() as db:
-        session = runtime.sessions.create_session(
-            db,
-            UUID(owner_id) if owner_id else None,
-            session_id=UUID(session_id),
-            secret_hash=bytes.fromhex(secret_hash) if secret_hash else None,
-            model=model,
-        )
+    session = runtime.actions.create(
+        UUID(session_id),
+        model,
+        owner_id=UUID(owner_id) if owner_id else None,
+        secret_hash=bytes.fromhex(secret_hash) if secret_hash else None,
+    )
     return runtime.sessions.describe(session)
 
 

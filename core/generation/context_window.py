@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from core.generation.tokens import TURN_OVERHEAD, estimate, size
 from core.llm.catalog import ModelConfig
-from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError, Turn
 
 CAUTION = 0.85
 """Of the bytes that a token is thought to have: half of all texts have fewer."""
@@ -58,7 +58,7 @@ class Figures(NamedTuple):
         if refusal.prompt_tokens and refusal.prompt_tokens * LONGEST_TOKEN < sum(size(turn.text) for turn in refused):
             return cls(None, None)
         named = (refusal.prompt_tokens, refusal.limit_tokens)
-        return cls(*(count if count is not None and 0 < count <= LARGEST_COUNT else None for count in named))
+        return cls(*(count if count is not None and 0 < count <= MAX_COUNT else None for count in named))
 
 
 def _room(limit: int, reserve: int) -> int:

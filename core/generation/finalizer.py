@@ -196,7 +196,7 @@ class Endings:
         back."""
         tokens = attempt.usage.total
         try:
-            self._limits.release(attempt.owner, attempt.generation_id)
+            self._limits.release_lease(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
         except Unavailable:
             return None

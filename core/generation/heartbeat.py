@@ -42,7 +42,7 @@ class Upkeep:
     def renew(self, attempt: Attempt) -> None:
         """Renew all that the attempt holds. Raises Lost, or Unavailable."""
         self._attempts.renew(attempt)  # first: only who owns the row may hold on to the rest
-        self._limits.hold(attempt.owner, attempt.generation_id, self.lease)
+        self._limits.renew_lease(attempt.owner, attempt.generation_id, self.lease)
         self._slots.hold(attempt)
 
     def must_stop(self, attempt: Attempt) -> bool:

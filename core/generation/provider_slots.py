@@ -23,7 +23,7 @@ class Slots:
     def first_choice(self, model: str) -> str:
         """Who is asked first for an answer of this model: one that rests is passed over, unless all of them do."""
         names = self._pool.chain(model)
-        resting = self._cooldowns.unwell(names)
+        resting = self._cooldowns.resting(names)
         return next((name for name in names if name not in resting), model)
 
     def take(self, model: str, holder: str) -> bool:
@@ -31,7 +31,7 @@ class Slots:
         if not self._pool.chain(model):  # retired: nobody will be asked
             return True
         try:
-            self._leases.take(model, holder, self._pool.config(model).max_concurrency, self._lease)
+            self._leases.acquire(model, holder, self._pool.config(model).max_concurrency, self._lease)
         except RateLimited:
             return False
         return True
@@ -48,7 +48,7 @@ class Slots:
     def hold(self, attempt: Attempt) -> None:
         """The attempt is alive. Raises Unavailable."""
         if attempt.slot is not None:
-            self._leases.hold(attempt.slot, attempt.holder, self._lease)
+            self._leases.renew(attempt.slot, attempt.holder, self._lease)
 
     def release(self, attempt: Attempt) -> None:
         """The attempt needs it no more."""

@@ -34,15 +34,13 @@ from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
-from core.text.characters import one_line, storable
+from core.text.characters import storable
 
 ADMISSION = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the line, for a front end
 that lives: what it asks of its stores on the way has less than a second each."""
 MAX_MESSAGE = 32 * 1024
 """Bytes of UTF-8 in one message."""
-TITLE = 60
-"""Characters of a first message that become the session's title."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +106,14 @@ class GenerationService:
         check_size(message)
         now = self._clock.now()
         question = Message(str(uuid7()), "user", message, None, "complete", rfc3339(now))
+        generation_id = generation_id or uuid7()
+        with self._database.reading() as db:
+            known = db.get(Generation, generation_id)
+            model = self._sessions.get_current_model(session.id, db)
         generation = Generation(
-            id=generation_id or uuid7(),
+            id=generation_id,
             session_id=session.id,
-            model=self._sessions.current_model(session),
+            model=model,
             question_id=UUID(question.id),
             state=GenerationState.QUEUED,
             attempt=0,
@@ -119,8 +121,6 @@ class GenerationService:
             lease_until=now + ENTRY,
             created_at=now,
         )
-        with self._database.reading() as db:
-            known = db.get(Generation, generation.id)
         if known is not None and not _is_halfway(known):
             if _never_begun(known):
                 raise GenerationLost("The message was taken but could not be answered. Please send it again.")
@@ -229,14 +229,14 @@ class GenerationService:
 
         One that the database does not know may be about to be inserted; so it must be older than that can take.
         """
-        holders = self._limits.holders(owner)
+        holders = self._limits.lease_holders(owner)
         with self._database.reading() as db:
             states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
             known = dict(db.execute(states).all())
         inserted = self._clock.now() - ADMISSION
         dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
         for generation_id in dead:
-            self._limits.release(owner, generation_id)
+            self._limits.release_lease(owner, generation_id)
         return bool(dead)
 
     def _require_living(self, session: Session) -> None:
@@ -268,7 +268,7 @@ class GenerationService:
                 raise GenerationInProgress from None
             if not current.anonymous:
                 self._transcript.keep(question, session.id, db)
-                current.title = current.title or _title(question.text) or None
+                self._sessions.title_session(current, question.text, db)
         return current, turn, position
 
     def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
@@ -301,9 +301,3 @@ def check_size(message: str) -> None:
     size = len(message.encode())
     if size > MAX_MESSAGE:
         raise MessageTooLarge(f"The message has {size} bytes; at most {MAX_MESSAGE} are taken.", field="message")
-
-
-def _title(message: str) -> str:
-    """What a session is called until its owner says otherwise: how it began."""
-    line = one_line(message)
-    return line if len(line) <= TITLE else line[: TITLE - 1] + "…"

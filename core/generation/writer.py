@@ -124,7 +124,7 @@ class Writer:
 
     def _answer(self, attempt: Attempt) -> End:
         keeper = Keeper(self._upkeep, attempt)
-        self._limits.hold(attempt.owner, attempt.generation_id, self._attempts.lease)
+        self._limits.renew_lease(attempt.owner, attempt.generation_id, self._attempts.lease)
         # First the fence, then the text: what a lost attempt sends from here on is refused.
         self._answers.take_over(attempt)
         if attempt.stop_requested:
@@ -176,7 +176,7 @@ class Writer:
         self._pool.require(attempt.model)
         names = self._pool.chain(attempt.model)
         while names:
-            resting = self._cooldowns.unwell(names)
+            resting = self._cooldowns.resting(names)
             name = next((name for name in names if name not in resting), names[0])
             names.remove(name)
             yield from _once_or_twice(attempt, name)

@@ -56,9 +56,9 @@ return 1
 
 PREFIX = "sb:{limit}:"
 """The part in braces puts all buckets into one slot of a Redis Cluster, where a script may only touch one."""
-SALT_LIVES = 86400
+SALT_TTL = 86400
 """Seconds after which the salt is another one."""
-SALT_KEPT = 60.0
+SALT_CACHE_TTL = 60.0
 """Seconds that a process goes on with the salt it knows, also when Redis has lost it."""
 
 
@@ -89,7 +89,7 @@ class Decision:
     limit_statuses: Sequence[LimitStatus] = ()
     """Of the public buckets, in their order."""
     retry_after: int = 0
-    """Seconds until all buckets admit, if nobody else comes. 0 when they did."""
+    """Seconds until all buckets admit, if no other request comes. 0 when they did."""
     tripped: str | None = None
     """The policy that refused; of several, the one that does so for longest."""
 
@@ -162,10 +162,10 @@ class RateLimiter:
         if time.monotonic() >= self._salt_until:
             name = f"{PREFIX}salt"
             with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(name, secrets.token_hex(32), nx=True, ex=SALT_LIVES)
+                pipe.set(name, secrets.token_hex(32), nx=True, ex=SALT_TTL)
                 pipe.get(name)
                 self._salt = pipe.execute()[1].encode()
-            self._salt_until = time.monotonic() + SALT_KEPT
+            self._salt_until = time.monotonic() + SALT_CACHE_TTL
         return self._salt
 
 

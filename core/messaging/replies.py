@@ -1,4 +1,4 @@
-"""Replies: how a worker answers the request that is waiting for it.
+"""How a worker answers the request that is waiting for it.
 
 A reply is published after the commit and kept for a while under the task's id, for a request that has
 stopped waiting and answered 202. The row in the database is the truth; the reply only wakes.
@@ -22,7 +22,7 @@ class Reply:
     task_id: str
     session_id: str
     holder: str
-    """The sender of the command, as `holder_of` has it: only the holder may read the reply."""
+    """The sender of the command, who alone may read it, as `holder_of` writes it."""
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
 
@@ -39,15 +39,12 @@ class Reply:
 
     @classmethod
     def load(cls, text: str) -> "Reply":
-        """The reverse of `dump`. Raises ValueError for what is no reply, or one of another version."""
-        try:
-            return cls(**json.loads(text))
-        except TypeError as error:
-            raise ValueError("not a reply") from error
+        """The reverse of `dump`."""
+        return cls(**json.loads(text))
 
 
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
-    """The holder that has proved to be this user, or to know the secret with this hash."""
+    """The sender of a command: a user, or the client that knows the secret with this hash."""
     return f"user {owner_id}" if owner_id is not None else f"secret {(secret_hash or b'').hex()}"
 
 
@@ -58,7 +55,7 @@ class Replies:
         self._redis = redis
 
     def send(self, reply: Reply, channel: str | None) -> None:
-        """Keep the reply and, with a channel, announce it to the request that may be waiting. Raises Unavailable."""
+        """Keep the reply and, when a request may be waiting, announce it on its channel."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL)
             if channel:
@@ -66,19 +63,13 @@ class Replies:
             pipe.execute()
 
     def expect(self, reply: Reply) -> None:
-        """Note that a task is pending, unless its reply has come already. Raises Unavailable."""
+        """Note that a task is pending, unless its reply has come already."""
         self._redis.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL, nx=True)
 
     def find(self, task_id: str) -> Reply | None:
-        """The reply, or the note that it is pending, or None for an unknown task, and for a reply that can't be read.
-
-        Raises Unavailable.
-        """
+        """The reply, or the note that it is pending, or None for an unknown task."""
         stored = self._redis.get(_key(task_id))
-        try:
-            return None if stored is None else Reply.load(str(stored))
-        except ValueError:
-            return None
+        return None if stored is None else Reply.load(str(stored))
 
 
 def _key(task_id: str) -> str:

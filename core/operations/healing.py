@@ -1,4 +1,5 @@
-"""Mends what breaks an invariant, where that is safe: gives back what nobody holds, removes what nobody can reach."""
+"""Mends what breaks an invariant, where that is safe: what no live generation holds is given back, and what can't be
+reached is removed."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from uuid import UUID
@@ -48,7 +49,7 @@ class Healing:
         return sum(self._quarantine.for_each(self._keys(f"{PREFIX}{policy}:*"), release))
 
     def _unreserve(self, generations: Collection[str]) -> int:
-        """Drop what is reserved for them: it is spent, as what nobody settled is."""
+        """Drop what is reserved for them: it is spent, as what was never settled is."""
 
         def unreserve(key: str) -> int:
             return int(self._redis.hdel(key, *generations))

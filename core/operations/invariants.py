@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, func, or_, select
 from core.clock import Clock
 from core.conversation.event_log import PAGE, EventLog, keys
 from core.limits.rate_limit import PREFIX
-from core.settings import Settings
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
@@ -22,11 +21,11 @@ from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
-RECENT = 1000
+RECENT_ANSWERS = 1000
 """Answers whose logs and settlements are looked at, the newest ones: looking at all of them could take minutes."""
 SLACK = timedelta(seconds=1)
 """How long what runs on a schedule may itself take."""
-SETTLE = 1.0
+SECOND_LOOK_DELAY = 1.0
 """Seconds between two looks: what is only in the middle of a step at the first has taken it at the second."""
 TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
 
@@ -41,12 +40,21 @@ class Finding:
     """Of generations or sessions. Empty: it holds."""
 
 
+@dataclass(frozen=True)
+class Periods:
+    """How long what has died may leave an invariant broken until it is healed."""
+
+    lease: timedelta
+    reap_every: timedelta
+    sweep_every: timedelta
+
+
 class Invariants:
     """The checks. They read; two at once, or beside a running system, do no harm."""
 
     def __init__(
         self,
-        settings: Settings,
+        periods: Periods,
         database: Database,
         redis: Redis,
         log: EventLog,
@@ -54,7 +62,7 @@ class Invariants:
         clock: Clock,
     ) -> None:
         self._quarantine = quarantine
-        self._settings = settings
+        self._periods = periods
         self._database = database
         self._redis = redis
         self._log = log
@@ -104,7 +112,7 @@ class Invariants:
         suspect = [finding.name for finding in first if finding.ids]
         if not suspect:
             return first
-        time.sleep(SETTLE)
+        time.sleep(SECOND_LOOK_DELAY)
         second = {finding.name: {*finding.ids} for finding in self._look_at(suspect)}
         return [replace(each, ids=tuple(sorted({*each.ids} & second.get(each.name, set())))) for each in first]
 
@@ -118,11 +126,11 @@ class Invariants:
         return self._quarantine.for_each(names, look)
 
     def _abandoned(self) -> Iterator[str]:
-        until = self._clock.now() - self._settings.reap_every - SLACK
+        until = self._clock.now() - self._periods.reap_every - SLACK
         return self._generations(IS_LIVE, Generation.lease_until < until)
 
     def _untold(self) -> Iterator[str]:
-        until = self._clock.now() - self._settings.lease - self._settings.reap_every - SLACK
+        until = self._clock.now() - self._periods.lease - self._periods.reap_every - SLACK
         return self._generations(Generation.untold.is_not(None), Generation.finished_at < until)
 
     def _generations(self, *conditions: ColumnElement[bool]) -> Iterator[str]:
@@ -131,7 +139,7 @@ class Invariants:
         return map(str, found)
 
     def _badly_settled(self) -> Iterator[str]:
-        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT)
+        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT_ANSWERS)
         used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
         return self._generations(
             Generation.id.in_(recent),
@@ -146,7 +154,7 @@ class Invariants:
     def _idle(self, held: set[UUID]) -> Iterator[str]:
         """Those that hold something although they are not live, for longer than a lease: what is held by somebody
         who has died heals within one."""
-        healed = self._clock.now() - self._settings.lease - SLACK
+        healed = self._clock.now() - self._periods.lease - SLACK
         with self._database.reading() as db:
             excused: set[UUID] = set()
             for some in _batches(held):
@@ -189,7 +197,7 @@ class Invariants:
                 select(Generation.session_id, Generation.id)
                 .where(Generation.state.in_(TERMINAL), Generation.untold.is_(None))
                 .order_by(Generation.id.desc())
-                .limit(RECENT)
+                .limit(RECENT_ANSWERS)
             ).all()
         ended: dict[str, set[str]] = {}
         for session_id, generation_id in rows:
@@ -223,7 +231,7 @@ class Invariants:
         kept: dict[UUID, bool] = {}
         for session_id, in_list in self._quarantine.for_each(self._keys("sb:{*-*}:*"), _session_and_kind):
             kept[session_id] = kept.get(session_id, False) or in_list
-        swept = self._clock.now() - self._settings.sweep_every - SLACK
+        swept = self._clock.now() - self._periods.sweep_every - SLACK
         with self._database.reading() as db:
             owners: dict[UUID, UUID | None] = {}
             for some in _batches(kept):

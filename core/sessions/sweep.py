@@ -1,16 +1,16 @@
-"""The end of a session's life: its row, and after the commit its words and its log."""
+"""The sweep: sessions that have expired, and accounts that have been given up, in bounded batches."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Select, delete, select
-from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.removals import Reason, Removals
+from core.conversation.removals import Removals
+from core.sessions.deletion import Deletion
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
-from core.stores.tables import IS_LIVE, Generation, Removal, Session, User
+from core.stores.tables import Session, User
 
 BATCH = 500
 """Rows in one transaction, so that a long sweep never holds the write lock for long."""
@@ -19,13 +19,19 @@ MAX_BATCHES = 200
 
 
 class Sweeper:
-    """Ends sessions: one, all that have expired, or all of an account that has been given up."""
+    """Deletes sessions: all that have expired, and all of an account that has been given up."""
 
     def __init__(
-        self, database: Database, sessions: SessionService, removals: Removals, quarantine: Quarantine[UUID]
+        self,
+        database: Database,
+        sessions: SessionService,
+        deletion: Deletion,
+        removals: Removals,
+        quarantine: Quarantine[UUID],
     ) -> None:
         self._database = database
         self._sessions = sessions
+        self._deletion = deletion
         self._removals = removals
         self._quarantine = quarantine
 
@@ -42,21 +48,6 @@ class Sweeper:
             if len(expired) < batch:
                 break
         return swept
-
-    def delete(self, session: Session) -> None:
-        """End one session now, which the caller has validated; nothing happens to one that has ended already.
-
-        Raises SessionInvalid or NotOwner when it is somebody else's by now.
-        """
-        with self._database.writing() as db:
-            if not self._sessions.lock_session(session, db):
-                if db.get(Session, session.id) is not None:
-                    self._sessions.validate_session(
-                        session.id, db, session.owner_id, require_valid=True, secret_hash=session.secret_hash
-                    )
-                return
-            removals = self._delete_locked(db, {session.id: session.owner_id}, "deleted")
-        self._removals.carry_out(removals)
 
     def finish_deletions(self) -> int:
         """Remove the accounts that have been given up and are still there; returns how many were removed."""
@@ -83,39 +74,19 @@ class Sweeper:
     def _delete_given_up(self, user_id: UUID, session_ids: Sequence[UUID]) -> None:
         with self._database.writing() as db:
             mine = _owned_by_given_up(user_id).where(Session.id.in_(session_ids)).with_for_update(of=Session)
-            removals = self._delete_locked(db, dict.fromkeys(db.scalars(mine), user_id), "deleted")
+            removals = self._deletion.delete_locked(dict.fromkeys(db.scalars(mine), user_id), "deleted", db)
         self._removals.carry_out(removals)
 
     def _delete_expired(self, session_ids: Sequence[UUID]) -> int:
         """Delete those of the sessions that are still expired and that no other sweep has locked."""
         with self._database.writing() as db:
-            removals = self._delete_locked(
-                db, self._sessions.lock_expired(db, len(session_ids), among=session_ids), "expired"
-            )
+            owners = self._sessions.lock_expired(db, len(session_ids), among=session_ids)
+            removals = self._deletion.delete_locked(owners, "expired", db)
         self._removals.carry_out(removals)
         return len(removals)
-
-    def _delete_locked(
-        self, db_session: DatabaseSession, owners: Mapping[UUID, UUID | None], reason: Reason
-    ) -> list[Removal]:
-        """Delete locked sessions, given with their owners, in the caller's transaction; returns what is to be carried
-        out after its commit."""
-        # The worker finds its row gone and stops, but can't know any more whose lease it was.
-        live = _live_answers(db_session, owners)
-        self._sessions.delete_sessions(owners, db_session)
-        return [
-            self._removals.note(db_session, session_id, reason, owner_id=owner_id, generation_id=live.get(session_id))
-            for session_id, owner_id in owners.items()
-        ]
 
 
 def _owned_by_given_up(user_id: UUID) -> Select[UUID]:
     """Up to BATCH sessions of an account that has been given up."""
     given_up = User.deleted_at.is_not(None)
     return select(Session.id).join(User, User.id == Session.owner_id).where(User.id == user_id, given_up).limit(BATCH)
-
-
-def _live_answers(db_session: DatabaseSession, session_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """By session, the generation that is live. With the sessions' rows locked, none is added."""
-    live = select(Generation.session_id, Generation.id).where(Generation.session_id.in_(session_ids), IS_LIVE)
-    return dict(db_session.execute(live).all())

@@ -78,7 +78,7 @@ class User(Base):
     oidc_subject: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
-    """When the account was given up: nobody can use it any more, and what belongs to it is being removed."""
+    """When the account was deleted: it can't be used any more, and what belongs to it is being removed."""
 
 
 class Login(Base):
@@ -113,6 +113,7 @@ class Session(Base):
     """A chat session. Only SessionService writes this table."""
 
     __tablename__ = "session"
+    __allow_unmapped__ = True  # for `issued_secret`
     __table_args__ = (
         # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
         CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
@@ -134,9 +135,12 @@ class Session(Base):
     ends_at: Mapped[datetime]
     """The end of the absolute lifetime; `expires_at` never passes it."""
 
+    issued_secret: str | None = None
+    """Not a column: the secret of a session that `create_session` has just issued one for, to hand to its holder."""
+
     @property
     def anonymous(self) -> bool:
-        """Whether nobody owns the session."""
+        """Whether the session has no owner."""
         return self.owner_id is None
 
 
@@ -204,7 +208,7 @@ class Generation(Base):
     """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells
     of it."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
-    """Somebody wants it to end; holds whoever writes it."""
+    """Whether a stop was requested; every attempt obeys it."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     finish_reason: Mapped[str | None] = mapped_column(String(64))

@@ -13,10 +13,12 @@ visit = test_page.visit
 
 REASONS = get_args(FinishReason)
 WORDS = """async (items) => {
-  const { atEnd, remedy, thinkingWords, underAnswer } = await import("/static/js/answer-words.js");
+  const module = await import("/static/js/conversation/answer-status.js");
+  const { endAnnouncement, recoveryAction, statusLine, thinkingSummary } = module;
   const label = (model) => model.toUpperCase();
   return items.map((item) => ({
-    under: underAnswer(item, label), heard: atEnd(item, label), remedy: remedy(item), above: thinkingWords(item),
+    under: statusLine(item, label), heard: endAnnouncement(item, label), remedy: recoveryAction(item),
+    above: thinkingSummary(item),
   }));
 }"""
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from core.generation.token_size import USUAL, TokenSizes
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from tests.e2e.system import OURS, ROOT, START_TIME, free_ports
 from tests.support.waiting import wait_for

@@ -273,7 +273,7 @@ def test_a_row_that_can_not_be_read_keeps_no_other_from_its_turn(runtime: Runtim
 def test_a_key_that_can_not_be_read_hides_no_other_from_the_invariants(
     runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     never = uuid7()
     slots = Leases(runtime.redis, "slots")
     slots.take("good", f"{never}:1", 8, timedelta(minutes=5))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.conversation.event_log import keys
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from tests.faults.reader import Reader, check
 from tests.faults.writer import Writer
 from tests.support.valkey import Valkey

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
+from core.migrations.runner import migrate
 from core.operations.schedule import Runs
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import migrate
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for

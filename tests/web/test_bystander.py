@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 from core.conversation.event_log import keys
 from core.conversation.message import Message
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from tests.support.valkey import Valkey
 from tests.support.web_process import WebProcess
 from tests.web.api.test_messages import WIDE

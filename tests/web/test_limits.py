@@ -16,10 +16,10 @@ from werkzeug.test import TestResponse
 
 from core.clock import rfc3339
 from core.limits.rate import parse_rate
+from core.migrations.runner import migrate
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
-from core.stores.database import migrate
 from core.stores.tables import Session
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey

@@ -316,7 +316,7 @@ def test_a_device_of_somebody_without_a_password_is_none(owner: FlaskClient, ema
 def test_of_many_logins_the_one_used_least_lately_ends(
     owner: FlaskClient, email: str, stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "MOST", 3)
+    monkeypatch.setattr(logins, "MAX_LOGINS", 3)
     for app in _served(stack, limit_login=None):
         browsers = [app.test_client() for _ in range(4)]
         for client in browsers:

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from core.limits.rate import SECOND, Rate
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import Base, Generation, Message, Session

@@ -14,7 +14,7 @@ from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.redis import Redis
 from core.stores.tables import Generation, Session
 from tests.support.waiting import wait_for

@@ -18,7 +18,7 @@ from celery_config import HOLDER, TaskNames
 from core.conversation.event_log import keys
 from core.messaging.replies import Reply
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.redis import Redis
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user

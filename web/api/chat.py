@@ -18,7 +18,7 @@ from core.errors import (
 from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
 from core.limits.status import RateLimited
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from web.api.events import events, first_event
 from web.api.session import personal
@@ -105,7 +105,7 @@ def _accept() -> tuple[Accepted, Session, Credential | None]:
 def _discard(session: Session) -> None:
     """End a session that was made for a message which has been refused: nobody has its credential."""
     try:
-        parts().runtime.sweeper.delete(session)
+        parts().runtime.actions.discard(session)
     except SwitchboardError as error:
         logger.warning("a session that nobody has waits for its expiry: %s", error.slug)
 

@@ -17,7 +17,7 @@ def models() -> Response:
     """The models on offer."""
     runtime = parts().runtime
     try:
-        unwell = runtime.cooldowns.unwell(runtime.models.names)
+        unwell = runtime.cooldowns.resting(runtime.models.names)
     except Unavailable:  # nothing is known of anybody's health: then all are offered
         unwell = set()
     return jsonify(runtime.models.describe(unwell))

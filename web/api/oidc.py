@@ -2,9 +2,9 @@
 
 from flask import Blueprint, Response, request, url_for
 
-from core.auth.oidc_login import WAITS
+from core.auth.oidc_login import LOGIN_STATE_TTL
 from core.errors import LoginFailed
-from core.limits.buckets import KNOWN, address_buckets
+from core.limits.buckets import KNOWN_CLIENT_FACTOR, address_buckets
 from core.limits.status import RateLimited
 from web.api.auth import announce_after
 from web.api.session import personal
@@ -33,10 +33,12 @@ def login() -> Response:
     runtime = parts().runtime
     rate = runtime.settings.limit_login
     # Nothing is guessed here, so passwords that are tried from the same address don't count, and more is allowed.
-    rate_limit_headers.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
+    rate_limit_headers.require(
+        address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN_CLIENT_FACTOR))
+    )
     begun = runtime.issuer_login.begin(_redirect_uri())
     response = _to(begun.url)
-    set_oidc_cookie(response, begun.binding, WAITS)
+    set_oidc_cookie(response, begun.binding, LOGIN_STATE_TTL)
     return personal(response)
 
 
@@ -49,7 +51,7 @@ def callback() -> Response:
         raise LoginFailed("The identity provider did not log you in.")
     runtime = parts().runtime
     subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
-    user_id = runtime.identity.user_of(subject)
+    user_id = runtime.identity.user_for_subject(subject)
     response = _to("/")
     set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)

@@ -20,8 +20,7 @@ from core.errors import (
 from core.limits.message_limits import owner_of
 from core.limits.status import RateLimited
 from core.messaging.replies import Reply
-from core.operations.audit import Kind
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from web.api import paging, reading
 from web.auth import current_session
@@ -100,13 +99,9 @@ def open_session() -> Response:
 def refresh() -> Response:
     """Count this as activity."""
     parse(Nothing)
-    runtime = parts().runtime
     session = current_session.current_session()
     change_limits.admit("refresh", owner_of(session))
-    with runtime.database.writing() as db:
-        session.expires_at = runtime.sessions.extend_session(session.id, db)
-    runtime.log.touch(session.id, session.expires_at)
-    return described(session)
+    return described(parts().runtime.actions.refresh(session))
 
 
 @blueprint.post("/model")
@@ -182,10 +177,7 @@ def claim() -> Response:
     principal = required_principal()
     session = current_session.current_session()
     change_limits.admit("claim", principal.user_id)
-    if session.anonymous:
-        session = parts().runtime.claims.claim(session, principal.user_id)
-        parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
-    response = described(session)
+    response = described(parts().runtime.actions.claim(session, principal.user_id))
     set_cookie(response, Credential(session.id))
     return response
 
@@ -195,11 +187,9 @@ def claim() -> Response:
 def rename() -> Response:
     """Call an owned session something else."""
     body = parse(RenameSession)
-    runtime = parts().runtime
     session = current_session.current_session()
     change_limits.admit_uncounted("rename", owner_of(session))
-    with runtime.database.writing() as db:
-        renamed = runtime.sessions.rename_session(session.id, body.title, db)
+    renamed = parts().runtime.actions.rename(session, body.title)
     return described(renamed, title=renamed.title)
 
 
@@ -208,9 +198,7 @@ def rename() -> Response:
 def delete() -> Response:
     """End the session and forget it."""
     session = current_session.current_session()
-    parts().runtime.sweeper.delete(session)
-    if session.owner_id is not None:
-        parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
+    parts().runtime.actions.end(session)
     response = Response(status=204)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify
 from core.errors import NotOwner, SessionRequired, UnknownTask
 from core.messaging.replies import Reply, holder_of
 from core.secret import parse_id
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from web.api.session import personal
 from web.auth import current_session
 from web.auth.credentials import session_credential

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from flask import Response, request
 
-from core.auth.devices import LIVES, Device
+from core.auth.devices import DEVICE_LIFETIME, Device
 from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from web.context import parts
 
 
@@ -115,7 +115,7 @@ def set_device_cookie(response: Response, device: Device) -> None:
     response.set_cookie(
         _device_cookie_name(),
         str(device),
-        max_age=int(LIVES.total_seconds()),
+        max_age=int(DEVICE_LIFETIME.total_seconds()),
         httponly=True,
         secure=request.is_secure,
         samesite="Lax",

@@ -8,7 +8,7 @@ from core.auth.principal import Principal
 from core.errors import QueueSlow, SessionRequired, SwitchboardError
 from core.limits.message_limits import owner_of
 from core.messaging.replies import Reply
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from web.auth.client_address import client_address
 from web.auth.creation_plan import planned
@@ -67,15 +67,20 @@ def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
     if session_credential() is None:
         return _created(model, allowed=("on_message", "on_stream"))
     session = current_session()
-    runtime, commands = parts().runtime, parts().commands
-    if model is not None and model != runtime.sessions.current_model(session):
+    if model is not None and model != _current_model(session):
         change_limits.admit("switch", owner_of(session))
         result_of(
-            commands.switch_model(
+            parts().commands.switch_model(
                 session.id, model, session.owner_id, None, PATIENCE, secret_hash=session.secret_hash
             )
         )
     return current_session(), None
+
+
+def _current_model(session: Session) -> str:
+    runtime = parts().runtime
+    with runtime.database.reading() as db:
+        return runtime.sessions.get_current_model(session.id, db)
 
 
 def session_to_stream() -> tuple[Session, Credential | None]:
@@ -119,7 +124,7 @@ def admit_create(model: str | None) -> None:
     """
     runtime, owner = parts().runtime, owner_id()
     runtime.database.ping()  # who can't be given a session waits for no worker, and is charged nothing
-    decision = runtime.sessions.admit_create(model, owner, address=client_address())
+    decision = runtime.creation_limits.admit(model, owner, address=client_address())
     rate_limit_headers.note(decision.limit_statuses)
     if owner is not None:
         with runtime.database.reading() as db:

@@ -41,6 +41,6 @@ def _find() -> Principal | None:
     identity = parts().runtime.identity
     token = bearer_token()
     if token is not None:
-        return identity.of_bearer(token)
+        return identity.principal_for_bearer(token)
     credential = login_credential()
-    return None if credential is None else identity.of_login(credential)
+    return None if credential is None else identity.principal_for_login(credential)

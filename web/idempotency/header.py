@@ -23,7 +23,7 @@ from core.errors import IdempotencyKeyInvalid, Unavailable
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
 from core.messaging.replies import REPLY_TTL
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from web.auth.client_address import client_address
 from web.auth.creation_plan import follow
 from web.auth.credentials import session_credential, set_cookie

@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.limits.rate_limit import NOW
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.redis import Redis, Script
 
 HOLD = timedelta(seconds=60)

@@ -88,7 +88,7 @@ class TheSystem(Collector):
 
     def _of_redis(self) -> Iterator[Metric]:
         models, presence = self._runtime.models, self._runtime.presence
-        rests = self._runtime.cooldowns.rests(models.names)
+        rests = self._runtime.cooldowns.active(models.names)
         described = models.describe(rests)["models"]
         yield _by(
             "switchboard_model_available",
@@ -108,7 +108,7 @@ class TheSystem(Collector):
             {queue: queue not in missing for queue in QueueNames.ALL},
         )
         yield from self._of_the_tasks()
-        checked = self._runtime.last_check.read()
+        checked = self._runtime.check_results.latest()
         if checked is not None:
             yield _by(
                 "switchboard_invariant_broken",

@@ -48,7 +48,7 @@ class Reader:
         self._parts = parts
         self._session_id = session.id
         self._expires_at = session.expires_at
-        self._proof = Proof.of(session, principal)
+        self._proof = Proof.for_session(session, principal)
         # An event's data begins with its generation's id: so its end can be told without parsing it.
         self._until = None if until is None else f'{{"generation_id":"{until}"'
         self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311

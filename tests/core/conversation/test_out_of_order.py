@@ -159,7 +159,7 @@ def test_a_claim_takes_along_what_was_said_after_it_had_read(
         return words
 
     monkeypatch.setattr(runtime.transcript, "anonymous_words", read_too_early)
-    claimed = runtime.claims.claim(session, user)
+    claimed = runtime.actions.claim(session, user)
     assert [each.text for each in runtime.transcript.read(claimed).messages] == ["Why?", ANSWER]
 
 
@@ -183,15 +183,15 @@ def test_a_claim_waits_for_every_end_that_has_not_been_told(
         with pytest.raises(SwitchboardError):
             runtime.generations.accept(session, "And?")
     with pytest.raises(GenerationInProgress):
-        runtime.claims.claim(session, user)
+        runtime.actions.claim(session, user)
     runtime.writer._endings.tell_all(session.id)
-    claimed = runtime.claims.claim(session, user)
+    claimed = runtime.actions.claim(session, user)
     assert ANSWER in [each.text for each in runtime.transcript.read(claimed).messages]
 
 
 def test_a_word_that_comes_after_a_claim_is_removed(runtime: Runtime) -> None:
     session = _create(runtime)
-    runtime.claims.claim(session, new_user(runtime.database))
+    runtime.actions.claim(session, new_user(runtime.database))
     runtime.redis.rpush(keys(session.id)[3], "late")
     assert runtime.removals.remove_if_gone(session)
     assert not runtime.redis.exists(keys(session.id)[3])
@@ -220,7 +220,7 @@ def test_an_end_that_comes_first_leaves_no_key_of_a_session_that_is_gone(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deleted() -> None:
-        _before(monkeypatch, runtime.writer._answers, "append_end", lambda: runtime.sweeper.delete(session))
+        _before(monkeypatch, runtime.writer._answers, "append_end", lambda: runtime.actions.end(session))
         with suppress(SessionInvalid):
             runtime.generations.stop(session)
 

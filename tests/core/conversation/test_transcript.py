@@ -19,9 +19,9 @@ from core.conversation.message import Message
 from core.conversation.transcript import PAGE_BYTES, newest_that_fit
 from core.conversation.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from core.generation.failure import failed
-from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError
+from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.conftest import new_user
 
@@ -201,7 +201,7 @@ def test_an_answer_without_html_is_its_own_text(state: Any) -> None:
     assert Message.load(message.dump().replace(',"html":null', "")) == message, "as stored before there was HTML"
 
 
-TOO_LONG = ProviderError(ErrorKind.TOO_LONG, prompt_tokens=LARGEST_COUNT, limit_tokens=LARGEST_COUNT)
+TOO_LONG = ProviderError(ErrorKind.TOO_LONG, prompt_tokens=MAX_COUNT, limit_tokens=MAX_COUNT)
 
 
 @given(st.text(), st.none() | st.text(), st.none() | st.text())

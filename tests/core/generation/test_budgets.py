@@ -204,7 +204,7 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
 def test_a_deleted_session_leaves_no_reservation(runtime: Runtime) -> None:
     session = _session(runtime, new_user(runtime.database))
     runtime.generations.accept(session, "Why?")
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     assert _reserved(runtime) == []
 
 
@@ -228,7 +228,7 @@ def test_without_a_budget_nothing_is_counted_but_usage_is_known(settings: Any) -
 
 def test_a_message_that_is_refused_late_leaves_no_reservation(runtime: Runtime) -> None:
     session = _session(runtime)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     with pytest.raises(SessionInvalid):
         runtime.generations.accept(session, "Why?")
     assert _left(runtime, session.id) == 1000

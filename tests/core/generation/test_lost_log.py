@@ -159,7 +159,7 @@ def test_nothing_is_begun_anew_for_a_session_that_is_gone(runtime: Runtime, prov
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
     wait_for(lambda: runtime.transcript.written(session.id, generation_id).text.startswith("Wait."))
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     writer.join()
     assert list(runtime.redis.scan_iter(f"sb:{{{session.id}}}*")) == []
 

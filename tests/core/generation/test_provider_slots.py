@@ -38,7 +38,7 @@ def test_a_takeover_gets_the_only_slot_when_the_dead_attempts_lease_on_it_lapses
     generation_id = runtime.generations.accept(_ask(runtime), "Why?").generation_id
     dead = runtime.attempts.claim(generation_id)
     assert dead is not None
-    Leases(runtime.redis, "slots").take("one-at-a-time", dead.holder, 1, timedelta(seconds=3))
+    Leases(runtime.redis, "slots").acquire("one-at-a-time", dead.holder, 1, timedelta(seconds=3))
     wait_for(lambda: runtime.reaper.reap().handed_on == (generation_id,), what="the lease lapses")
 
     def ended() -> bool:
@@ -99,4 +99,4 @@ def test_a_model_that_is_only_busy_does_not_rest(runtime: Runtime, monkeypatch: 
     runtime.generations.accept(session, "Why?")
     runtime.writer.run()
     assert runtime.log.read(session.id, after=0).events[-1].type == "failed"
-    assert runtime.cooldowns.unwell(["one-at-a-time", "falls-back-to-busy"]) == set()
+    assert runtime.cooldowns.resting(["one-at-a-time", "falls-back-to-busy"]) == set()

@@ -135,7 +135,7 @@ def test_a_model_that_rests_is_not_waited_for(runtime: Runtime, tmp_path: Path) 
         _ask(parts, model="one-at-a-time")
     assert _served(parts, 1)
     assert parts.line.next() is None
-    parts.cooldowns.failed("one-at-a-time", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    parts.cooldowns.note_failure("one-at-a-time", ProviderError(ErrorKind.UNREACHABLE), uuid7())
     instead = parts.line.next()
     assert instead is not None
     assert instead.slot == "good"

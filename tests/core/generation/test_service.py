@@ -17,7 +17,7 @@ from core.generation.attempts import ENTRY
 from core.generation.service import ADMISSION, Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ANSWER, ProviderServer
@@ -261,7 +261,7 @@ def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provide
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
     wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     thread.join(5)
     assert not thread.is_alive()
     assert provider.disconnected.wait(5)
@@ -419,4 +419,4 @@ def test_what_goes_wrong_after_the_end_does_not_spoil_the_answer(
     assert len(provider.requests) == before + 1
     assert _row(runtime, accepted.generation_id).state == "done"
     assert runtime.transcript.read(session).messages[-1].text == ANSWER
-    assert runtime.cooldowns.unwell([model]) == set()
+    assert runtime.cooldowns.resting([model]) == set()

@@ -18,7 +18,7 @@ from core.generation.service import Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores import tables
 from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user
@@ -212,7 +212,7 @@ def test_a_provider_that_dies_in_the_middle_is_gone_on_with_by_the_next(runtime:
 @pytest.mark.parametrize("model", ["falls-back-midway", "falls-back"])
 def test_no_answer_fails_while_a_resting_model_has_not_been_asked(runtime: Runtime, model: str) -> None:
     for other in ("goes-on", "good", "unauthorized"):
-        runtime.cooldowns.failed(other, ProviderError(ErrorKind.UNREACHABLE), uuid7())
+        runtime.cooldowns.note_failure(other, ProviderError(ErrorKind.UNREACHABLE), uuid7())
     session, _accepted = _ask(runtime, model)
     runtime.writer.run()
     assert _kinds(runtime, session.id)[-2:] == ["fallback", "done"]
@@ -230,15 +230,15 @@ def test_a_failing_model_rests_for_all_workers_until_it_has_answered(
 
     # An error of the server's own, met in one question, may be about that question.
     assert asked(runtime) == 1
-    assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
+    assert runtime.cooldowns.resting(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
     assert asked(second) == 1
     assert asked(runtime) == 1
     assert asked(second) == 0
-    assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
+    assert runtime.cooldowns.resting(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
     # Its time is over, but it has not answered: no question is sent to find out.
     runtime.redis.delete("sb:resting:falls-back")
     assert asked(second) == 0
-    runtime.cooldowns.well("falls-back")
+    runtime.cooldowns.end("falls-back")
     assert asked(second) == 1
 
 

@@ -79,7 +79,7 @@ def test_who_gives_signs_of_life_is_waited_for(runtime: Runtime) -> None:
     message = asked.message()
     assert (message.text, message.thinking, message.state) == (ANSWER, "Hmm.Well.", "complete")
     assert message.thinking_seconds == 2
-    assert runtime.cooldowns.unwell(["breathes"]) == set()
+    assert runtime.cooldowns.resting(["breathes"]) == set()
 
 
 def test_who_thinks_and_then_is_silent_is_given_up(runtime: Runtime) -> None:
@@ -157,7 +157,7 @@ def test_nothing_of_it_stays_of_a_session_that_is_deleted_in_mid_thinking(
     asked = ask(runtime, "thinks-slowly")
     writer = asked.write()
     wait_for_thoughts(asked)
-    runtime.sweeper.delete(asked.session)
+    runtime.actions.end(asked.session)
     writer.join(5)
     assert not writer.is_alive()
     assert list(runtime.redis.scan_iter(f"*{asked.session.id}*")) == []
@@ -179,7 +179,7 @@ def test_a_claim_takes_it_along_and_leaves_none(runtime: Runtime) -> None:
     asked = ask(runtime, "thinks")
     runtime.writer.run()
     user = new_user(runtime.database)
-    claimed = runtime.claims.claim(asked.session, user)
+    claimed = runtime.actions.claim(asked.session, user)
     assert runtime.transcript.read(claimed).messages[-1].thinking == THOUGHT
     assert runtime.redis.exists(keys(asked.session.id).words, keys(asked.session.id).thinking) == 0
     with runtime.database.reading() as db:

@@ -11,7 +11,7 @@ import pytest
 
 from core.generation.token_size import STEP, USUAL, TokenSizes
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores import tables
 from tests.conftest import new_user
@@ -145,7 +145,7 @@ def test_three_pastes_of_digits_leave_the_session_alive(
     assert chat.ask("Hello?")[0] == "done"
     assert len(chat.requests) <= 3
     assert said(chat.requests[-1])[-1]["content"].endswith("Hello?")
-    assert not runtime.cooldowns.unwell([model]), "a long message hides a model from nobody"
+    assert not runtime.cooldowns.resting([model]), "a long message hides a model from nobody"
 
 
 @pytest.mark.parametrize("words", REFUSALS)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.generation.usage import LARGEST_TEMPLATE, credible, prompt_is_credible, with_thinking
-from core.llm.providers.base import LARGEST_COUNT, Usage
+from core.llm.providers.base import MAX_COUNT, Usage
 
 SHOWN = Usage(100, 30, 10)
 """By its words."""
@@ -52,7 +52,7 @@ def test_thinking_has_its_share_of_what_is_counted(
     assert usage == Usage(7, completion, reasoning)
 
 
-@given(st.integers(0, LARGEST_COUNT), st.integers(0, 10**6))
+@given(st.integers(0, MAX_COUNT), st.integers(0, 10**6))
 def test_a_prompt_is_never_more_than_its_bytes_can_be(reported: int, estimated: int) -> None:
     if prompt_is_credible(reported, estimated):
         assert 0 < reported <= 16 * estimated + LARGEST_TEMPLATE

@@ -15,7 +15,7 @@ from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
 from core.limits.status import RateLimited
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.redis import Redis, RedisUnavailable
 from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
@@ -145,7 +145,7 @@ def _withdraw(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> Non
 def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
     with runtime.database.reading() as db:
         session = db.get_one(Session, accepted.session_id)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
 
 
 @pytest.mark.parametrize("model", ["good", "broken"])
@@ -237,7 +237,7 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
     session = _session(runtime)
     runtime.generations.accept(session, "Why?")
     monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
-    monkeypatch.setattr(runtime.message_limits._leases, "hold", _raises(Unavailable))
+    monkeypatch.setattr(runtime.message_limits._leases, "renew", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"
 

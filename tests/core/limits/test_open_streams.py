@@ -118,10 +118,10 @@ def test_what_a_dead_process_held_is_free_when_its_lease_is_over(
 ) -> None:
     dead, alive = processes
     session = uuid7()
-    monkeypatch.setattr(open_streams, "LEASE", 0.2)
+    monkeypatch.setattr(open_streams, "PROCESS_LEASE_TTL", 0.2)
     for _ in range(2):
         dead.open(session, None, ADDRESS)
-    monkeypatch.setattr(open_streams, "LEASE", 30.0)
+    monkeypatch.setattr(open_streams, "PROCESS_LEASE_TTL", 30.0)
     wait_for(lambda: _refused(alive, session, None, ADDRESS) is None, what="the dead process is forgotten")
 
 

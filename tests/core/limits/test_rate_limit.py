@@ -99,7 +99,7 @@ def test_another_deployment_gives_an_address_another_key(limiter: RateLimiter, r
 def test_processes_agree_on_the_salt_again_after_redis_has_lost_it(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.limits.rate_limit.SALT_KEPT", 0.0)
+    monkeypatch.setattr("core.limits.rate_limit.SALT_CACHE_TTL", 0.0)
     one, other = RateLimiter(redis), RateLimiter(redis)
     bucket = Bucket("create", "192.0.2.1", Rate(2, 3600 * SECOND, 2))
     one.require([bucket])

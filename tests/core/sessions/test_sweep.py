@@ -4,7 +4,7 @@ from typing import Any
 from sqlalchemy import select
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.conftest import TurnableClock
 
@@ -48,6 +48,6 @@ def test_readers_are_told_that_the_session_is_over(runtime: Runtime) -> None:
     pubsub = runtime.redis.pubsub()
     pubsub.subscribe(channel(session.id))
     assert pubsub.get_message(timeout=1)["type"] == "subscribe"
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     assert '"expired"' in pubsub.get_message(timeout=1)["data"]
     pubsub.close()

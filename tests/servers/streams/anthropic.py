@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import ANSWER, HALF, THOUGHT, Case, answered, pieces, refused, whole
 
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import ANSWER, DONE, HALF, Case, answered, chunk, counted, pieces, refused
 
 of = partial(chunk, model="gpt-4o-2024-11-20", system_fingerprint="fp_ee1d74bde0")

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import ANSWER, HALF, THOUGHT, Case, answered, pieces, refused
 
 COUNTED = {"prompt_tokens": 8, "completion_tokens": 12, "total_tokens": 84}

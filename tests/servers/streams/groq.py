@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import ANSWER, DONE, HALF, LONGEST, THOUGHT, Case, answered, chunk, counted, pieces, refused
 
 of = partial(chunk, model="openai/gpt-oss-20b", system_fingerprint="fp_44e53a1c5d")

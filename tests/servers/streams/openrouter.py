@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import ANSWER, DONE, HALF, THOUGHT, Case, answered, chunk, counted, pieces, refused, whole
 
 of = partial(chunk, model="deepseek/deepseek-r1", provider="SomeHost")

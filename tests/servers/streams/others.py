@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.providers import ErrorKind
+from core.llm.providers.base import ErrorKind
 from tests.servers.case import ANSWER, DONE, THOUGHT, Case, answered, chunk, pieces, refused, said, whole
 
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from core.providers import ErrorKind, Usage
+from core.llm.providers.base import ErrorKind, Usage
 from tests.servers.case import ANSWER, DONE, HALF, THOUGHT, Case, answered, chunk, counted, pieces, refused
 
 of = partial(chunk, model="Qwen/Qwen3-8B", prompt_token_ids=None)

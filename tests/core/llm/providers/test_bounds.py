@@ -21,7 +21,7 @@ from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
