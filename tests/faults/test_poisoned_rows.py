@@ -305,7 +305,7 @@ def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for model in ("good", "paused"):
-        runtime.cooldowns.failed(model, ProviderError(ErrorKind.UNREACHABLE, "refused"), uuid7())
+        runtime.cooldowns.note_failure(model, ProviderError(ErrorKind.UNREACHABLE, "refused"), uuid7())
         runtime.redis.delete(f"sb:resting:{model}")
     begin = runtime.cooldowns.begin_probe
 
@@ -316,4 +316,4 @@ def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
 
     monkeypatch.setattr(runtime.cooldowns, "begin_probe", refuse)
     runtime.prober.tick()
-    wait_for(lambda: "good" not in runtime.cooldowns.unwell(["good", "paused"]), what="the other one is well again")
+    wait_for(lambda: "good" not in runtime.cooldowns.resting(["good", "paused"]), what="the other one is well again")
