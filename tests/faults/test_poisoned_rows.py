@@ -276,7 +276,7 @@ def test_a_key_that_can_not_be_read_hides_no_other_from_the_invariants(
     monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     never = uuid7()
     slots = Leases(runtime.redis, "slots")
-    slots.take("good", f"{never}:1", 8, timedelta(minutes=5))
+    slots.acquire("good", f"{never}:1", 8, timedelta(minutes=5))
     runtime.redis.set(f"{PREFIX}slots:poison", "poison")
     runtime.redis.zadd(f"{PREFIX}slots:no-id", {"poison": 1e18})
     runtime.redis.sadd(f"{PREFIX}reserved:poison", "poison")
