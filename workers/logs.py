@@ -18,10 +18,12 @@ class IdFormatter(ColorFormatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
         """The line without its traceback."""
+        line = super().formatMessage(record)
         ids = {name: getattr(record, name) for name in SHOWN if hasattr(record, name)}
         if current_task and current_task.request.id:
             ids = {"task": current_task.name, "task_id": current_task.request.id, **ids}
-        return " ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in ids.items())])
+        # Celery's own lines about a task have its name and its id already.
+        return " ".join([line, *(f"{name}={value}" for name, value in ids.items() if str(value) not in line)])
 
 
 @signals.after_setup_logger.connect

@@ -61,7 +61,7 @@ class SwitchboardTask(Task):
         """Run the body; its result, and how it has ended. Raises celery's Retry, or what the body raises."""
         if self.exclusive and not self._running.acquire(blocking=False):
             logger.warning("skipped: the run before it is still under way")
-            return None, Outcome.SKIPPED
+            return 0, Outcome.SKIPPED
         try:
             return self.run(*args, **kwargs), Outcome.SUCCEEDED
         except Unavailable as error:
@@ -139,8 +139,10 @@ def task(
     """Declare a task.
 
     `idempotent_by` is the argument by which a second delivery is recognised, or `task_id`; None for a body that finds
-    nothing left to do the second time. `retry` is for when a store is away. With `exclusive`, a run is skipped while
-    this process is still at the one before. Raises TypeError for an argument that the body does not have.
+    nothing left to do the second time. `retry` is for when a store is away. With `exclusive`, a run is skipped, with
+    the result 0, while this process is still at the one before.
+
+    Raises TypeError for an argument that the body does not have.
     """
 
     def declare(body: Callable[..., Any]) -> Any:

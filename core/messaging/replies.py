@@ -39,8 +39,11 @@ class Reply:
 
     @classmethod
     def load(cls, text: str) -> "Reply":
-        """The reverse of `dump`."""
-        return cls(**json.loads(text))
+        """The reverse of `dump`. Raises ValueError for what is no reply, or one of another version."""
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError("not a reply") from error
 
 
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
@@ -67,9 +70,15 @@ class Replies:
         self._redis.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL, nx=True)
 
     def find(self, task_id: str) -> Reply | None:
-        """The reply, or the note that it is pending, or None for an unknown task."""
+        """The reply, or the note that it is pending, or None for an unknown task, and for a reply that can't be read.
+
+        Raises Unavailable.
+        """
         stored = self._redis.get(_key(task_id))
-        return None if stored is None else Reply.load(str(stored))
+        try:
+            return None if stored is None else Reply.load(str(stored))
+        except ValueError:
+            return None
 
 
 def _key(task_id: str) -> str:

@@ -54,18 +54,27 @@ class Sweeper:
         given_up = select(User.id).where(User.deleted_at.is_not(None), User.id.not_in(self._quarantine.held()))
         with self._database.reading() as db:
             ids = db.scalars(given_up.limit(BATCH)).all()
-        return len(self._quarantine.for_each(ids, self.remove_account))
+        return len(self._quarantine.for_each(ids, self._finish_deletion))
 
-    def remove_account(self, user_id: UUID) -> None:
+    def remove_account(self, user_id: UUID) -> bool:
         """Remove an account that has been given up: its sessions first, in bounded batches, and then the rest.
 
+        Returns whether it is gone.
+
         Nobody can use it any more, so no session is added. Safe to repeat, and to run twice at once. A session that
-        can't be deleted holds up no other, but the account. Raises what deleting the account's row raises.
+        can't be deleted holds up no other, and the account stays with it for the next sweep. Raises Unavailable.
         """
         while ids := self._find_given_up(user_id):
             self._quarantine.for_batch(ids, lambda some: self._delete_given_up(user_id, some))
         with self._database.writing() as db:
+            if db.scalar(_owned_by_given_up(user_id).limit(1)) is not None:
+                return False
             db.execute(delete(User).where(User.id == user_id, User.deleted_at.is_not(None)))
+        return True
+
+    def _finish_deletion(self, user_id: UUID) -> None:
+        if not self.remove_account(user_id):
+            raise RuntimeError("sessions of the account are left")  # so that others are looked at before it
 
     def _find_given_up(self, user_id: UUID) -> Sequence[UUID]:
         with self._database.reading() as db:
