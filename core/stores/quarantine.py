@@ -36,6 +36,13 @@ class _Failures(NamedTuple):
     retry_at: datetime
 
 
+class _Failed(NamedTuple, Generic[Item]):
+    item: Item
+    error: Exception
+    in_a_row: int
+    wait: timedelta
+
+
 class Quarantine(Generic[Item]):
     """The failed items of one job."""
 
@@ -86,6 +93,8 @@ class Quarantine(Generic[Item]):
     def _for_each(self, items: Iterable[Item], handle: Callable[[Item], Result], unavailable: int) -> list[Result]:
         held = self.held()
         results = []
+        unlogged: list[_Failed[Item]] = []
+        """Failures that are not logged when they turn out to be the store's: the caller is told of that one."""
         for item in items:
             if item in held:
                 continue
@@ -93,16 +102,19 @@ class Quarantine(Generic[Item]):
                 results.append(handle(item))
             except Exception as error:
                 away = _is_away(error)
-                self._hold(item, error, MAX_DELAY_UNAVAILABLE if away else MAX_DELAY)
+                unlogged.append(self._hold(item, error, MAX_DELAY_UNAVAILABLE if away else MAX_DELAY))
                 unavailable = unavailable + 1 if away else 0
                 if unavailable == MAX_UNAVAILABLE:
                     raise
             else:
                 self._release(item)
                 unavailable = 0
+            if unavailable == 0:
+                self._report(unlogged)
+        self._report(unlogged)
         return results
 
-    def _hold(self, item: Item, error: Exception, max_delay: timedelta) -> None:
+    def _hold(self, item: Item, error: Exception, max_delay: timedelta) -> "_Failed[Item]":
         with self._lock:
             before = self._failures.pop(item, None)
             count = 1 if before is None else before.in_a_row + 1
@@ -110,19 +122,25 @@ class Quarantine(Generic[Item]):
             self._failures[item] = _Failures(count, self._clock.now() + wait)
             if len(self._failures) > MAX_ITEMS:
                 del self._failures[next(iter(self._failures))]
-        away = _is_away(error)
-        logger.log(
-            logging.WARNING if away else logging.ERROR,
-            "%s: %s failed, %d times in a row (%s); tried again in %d s at the earliest%s",
-            self._job,
-            item,
-            count,
-            _name(error),
-            wait.total_seconds(),
-            _frames(error) if count == 1 and not away else "",
-        )
-        if not away:  # counting takes a store, too
-            self._on_failure(self._job)
+        return _Failed(item, error, count, wait)
+
+    def _report(self, failed: list["_Failed[Item]"]) -> None:
+        """Log and count the failures, and empty the list."""
+        for item, error, count, wait in failed:
+            away = _is_away(error)
+            logger.log(
+                logging.WARNING if away else logging.ERROR,
+                "%s: %s failed, %d times in a row (%s); tried again in %d s at the earliest%s",
+                self._job,
+                item,
+                count,
+                _name(error),
+                wait.total_seconds(),
+                _frames(error) if count == 1 and not away else "",
+            )
+            if not away:  # counting takes a store, too
+                self._on_failure(self._job)
+        failed.clear()
 
     def _release(self, item: Item) -> None:
         with self._lock:
