@@ -398,7 +398,7 @@ def test_a_client_that_reads_a_little_now_and_then_is_cut_too(monkeypatch: pytes
 
 
 def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "UNSENT_LIMIT", 10_000_000)
+    monkeypatch.setattr(connections, "MAX_UNSENT", 10_000_000)
     book, failed = Connections(9), []
     pairs = [_pair(book) for _ in range(3)]
 
@@ -421,7 +421,7 @@ def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.Mo
 
 
 def test_requests_that_stay_half_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "UNREAD_LIMIT", 1_000)
+    monkeypatch.setattr(connections, "MAX_UNREAD", 1_000)
     monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 0.1)
     book = Connections(9)
     pairs = [_pair(book) for _ in range(3)]
