@@ -8,8 +8,11 @@ TSC := $(BIN)/node node_modules/typescript/bin/tsc
 COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra embedded
 
+ALONE := e2e or faults or timing
+TOGETHER := -n 2 -m "not ($(ALONE))"
+
 .DEFAULT_GOAL := help
-.PHONY: help up test lint layout format lock venv screenshot clean
+.PHONY: help up test test-fast lint layout format lock venv screenshot clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +20,18 @@ help: ## List the targets
 up: .venv/.runtime ## Start the whole system on its embedded defaults
 	@$(BIN)/switchboard up $(ARGS)
 
-test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some)
+# First the many, in two processes, since most of their time is waiting. Then those that need the machine to themselves,
+# one at a time: they have browsers and fleets of processes, or measure how long something takes.
+test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some, in one process)
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest $(TOGETHER)
+	$(BIN)/python -m pytest -m "$(ALONE)"
+endif
+
+test-fast: .venv/.dev ## Run what takes a minute: the core without the writing of answers, on SQLite
+	$(BIN)/python -m pytest -n 2 tests/core --ignore tests/core/generation -m "not (slow or timing)" -k "not postgresql" $(ARGS)
 
 lint: .venv/.dev node_modules/.installed ## Check style, types (the page's too) and the direction of imports
 	$(BIN)/ruff check .

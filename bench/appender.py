@@ -24,11 +24,11 @@ STAMP, SEQUENCE = "1" * 19, 777_777_777
 class Recorder(Redis):
     """Takes down a command instead of sending it."""
 
-    command: tuple[Any, ...]
+    taken: tuple[Any, ...]
 
     def execute_command(self, *args: Any, **_options: Any) -> Any:
         """Note it; the answer is what an append's looks like."""
-        self.command = args
+        self.taken = args
         return [1, "00000000"]
 
 
@@ -39,7 +39,7 @@ def prepared(session_id: UUID, generation_id: UUID, expires_at: datetime) -> tup
     """
     recorder = Recorder()
     _write(EventLog(recorder), session_id, Producer(generation_id, 1, SEQUENCE), expires_at)
-    packed = b"".join(RedisConnection().pack_command(*recorder.command))
+    packed = b"".join(RedisConnection().pack_command(*recorder.taken))
     before, after = packed.split(STAMP.encode())
     between, after = after.split(str(SEQUENCE).encode())
     return before, between, after
@@ -84,7 +84,7 @@ def _append(
     while done < total:
         now = time.monotonic()
         due = min(total, int((now - begun) * rate) + 1)
-        block = []
+        block: list[bytes] = []
         for number in range(done, due):
             before, between, after = commands[number % len(commands)]
             block += (before, b"%019d" % time.monotonic_ns(), between, b"%d" % (sequence + number), after)

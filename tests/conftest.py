@@ -1,6 +1,7 @@
 """The real parts that tests run against: Valkey, SQLite, PostgreSQL, a provider that misbehaves on demand."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
+from xdist.scheduler import LoadScopeScheduling
 
 from core.migrations.runner import migrate
 from core.runtime import Runtime
@@ -23,6 +25,12 @@ from tests.support.provider import ProviderServer
 from tests.support.sole_writer import SoleWriter
 from tests.support.valkey import Valkey
 
+TESTS = Path(__file__).parent
+MARKED = ("e2e", "faults")
+"""Directories whose tests are marked with their names: they have many processes, and break them."""
+SHARED = ("servers", "web", "workers")
+"""Directories whose tests share processes: one set over SQLite, and one over PostgreSQL."""
+
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
@@ -34,11 +42,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run what is marked `one_database` once only, where all around it runs on SQLite and on PostgreSQL."""
+    """Mark tests for their directories, and run what is marked `one_database` on SQLite only."""
+    for item in items:
+        directory = item.path.relative_to(TESTS).parts[0]
+        if directory in MARKED:
+            item.add_marker(directory)
     twice = [item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name]
     if twice:
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]
+
+
+class Scheduling(LoadScopeScheduling):
+    """Which tests `pytest -n` gives to the same process: those of a module, or all that share processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, name = nodeid.partition("::")
+        directory = module.split("/")[1]
+        database = re.search("sqlite|postgresql", name, re.IGNORECASE)
+        return f"{directory}, {database.group().lower()}" if directory in SHARED and database else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Tests are spread by what they share, whatever `--dist` says."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +188,10 @@ def any_database(any_database_url: str) -> Iterator[Database]:
     database = Database(any_database_url)
     yield database
     database.dispose()
+
+
+SOME_ID = "01a21885-21e0-71e2-a323-d5d1be9a18e1"
+"""The id of nothing. It is fixed for names of tests, on which the processes of one run must agree."""
 
 
 def new_user(database: Database) -> UUID:

@@ -5,7 +5,7 @@ The only module that knows the driver's exceptions. What a caller does without R
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -90,6 +90,11 @@ class Pipeline(redis.client.Pipeline):
 
 class Redis(redis.Redis):
     """A pool of connections."""
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """A client of the server at this URL."""
+        return cast("Self", super().from_url(url, **options))
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command, and return its answer. Raises RedisUnavailable."""

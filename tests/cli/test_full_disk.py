@@ -54,6 +54,7 @@ def test_a_disk_that_is_full_from_the_first_line_is_no_other(disk: SmallDisk) ->
     log.write("lost")
     disk.free()
     log.write("after")
+    log.close()
     assert (disk.path / "web.log").read_text() == f"{MISSING} written: 1)\nafter\n"
 
 
@@ -65,6 +66,7 @@ def test_a_log_that_can_not_turn_over_stays_within_its_bound(tmp_path: Path) -> 
     assert (tmp_path / "web.log").stat().st_size < 210
     (tmp_path / "web.log.1").rmdir()
     log.write("after")
+    log.close()
     assert (tmp_path / "web.log").read_text() == f"{MISSING} written: {60 - 27})\nafter\n"
 
 

@@ -11,7 +11,7 @@ from cli.advice import ADVICE, advice, advised, explained, explanation
 from cli.main import main
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
-from tests.support.provider import Handler, Manner, ProviderServer, nowhere
+from tests.support.provider import Handler, Manner, ProviderServer, in_turn, nowhere
 
 KEY = "sk-hunter2hunter2"
 
@@ -30,7 +30,7 @@ first_token_timeout = {patience}
 
 
 def _never(manners: ProviderServer) -> Manner:
-    return lambda _: manners.go_on.wait(60) and None
+    return in_turn(lambda _: manners.go_on.wait(60))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Stage:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), OwnHandler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop serving."""

@@ -32,7 +32,7 @@ class _EvilHandler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def evil_port() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _EvilHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
     server.server_close()

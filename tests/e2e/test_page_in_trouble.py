@@ -489,7 +489,7 @@ def test_another_worker_carries_on_without_a_seam(visit: Visit, system: System) 
 def events_of(system: System, session_id: str) -> tuple[Redis, str]:
     """Where a session's events are kept."""
     running_system = json.loads((system.state_dir / "runtime.json").read_text())
-    return Redis.from_url(running_system["configured_redis_url"]), keys(session_id)[0]  # type: ignore[arg-type]
+    return Redis.from_url(running_system["configured_redis_url"]), keys(UUID(session_id)).log
 
 
 def freeze(page: Page, state: str) -> None:

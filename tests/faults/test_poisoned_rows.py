@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, text, update
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.limits.leases import Leases
 from core.limits.rate_limit import PREFIX
 from core.llm.providers.base import ErrorKind, ProviderError

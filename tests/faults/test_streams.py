@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.conversation.keys import keys
+from core.conversation.position import Position
 from core.sessions.credential import Credential
 from tests.faults.reader import Reader, check
 from tests.faults.writer import Writer
@@ -49,6 +50,10 @@ def web(valkey: Valkey) -> Iterator[WebProcess]:
 
 def _proof(session: Credential) -> dict[str, str]:
     return {"X-Session-ID": str(session)}
+
+
+def _wait_until(reader: Reader, end: Position) -> None:
+    wait_for(lambda: reader.at() == end, seconds=ARRIVAL, what=f"{reader.at()} is {end}")
 
 
 class Scene:
@@ -88,10 +93,7 @@ class Scene:
         for reader in self.readers:
             reader.calm()
         for reader in self.readers:
-            end = ends[self._read_by[reader]]
-            wait_for(
-                lambda reader=reader, end=end: reader.at() == end, seconds=ARRIVAL, what=f"{reader.at()} is {end}"
-            )
+            _wait_until(reader, ends[self._read_by[reader]])
         return self.check()
 
     def check(self) -> int:

@@ -70,9 +70,9 @@ def dasllama(directory: Path) -> Iterator[RealServer]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/v1"
     options = {"--model": weights, "--port": port, "--ctx": CONTEXT, "--streams": 1, "--threads": 1, "--gpu": "off"}
-    command = [BIN / "dasllama-server", *(str(part) for option in options.items() for part in option)]
+    flags = [str(part) for option in options.items() for part in option]
     try:
-        with _running(command, url, directory, {"HOME": str(directory)}) as process:
+        with _running([BIN / "dasllama-server", *flags], url, directory, {"HOME": str(directory)}) as process:
             yield RealServer(url, weights.name, process)
     finally:
         weights.unlink()

@@ -59,6 +59,10 @@ def model_name(case_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", case_name.lower())
 
 
+def _always(case: Case) -> Callable[[], Case]:
+    return lambda: case
+
+
 class Replay:
     """The server, how it cuts what it sends, and a model `mutated` in each protocol, for what a test makes up."""
 
@@ -67,7 +71,7 @@ class Replay:
         self.mutated = Case(b"")
         cases = {model_name(name): case for name, case in CASES.items()}
         assert len(cases) == len(CASES)
-        manners: dict[str, Manner] = {name: self._telling(lambda case=case: case) for name, case in cases.items()}
+        manners: dict[str, Manner] = {name: self._telling(_always(case)) for name, case in cases.items()}
         self._server = ProviderServer({**manners, "mutated": self._telling(lambda: self.mutated)})
         self.requests = self._server.requests
         self.stop = self._server.stop

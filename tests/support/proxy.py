@@ -30,7 +30,7 @@ class Proxy:
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop serving."""
@@ -87,5 +87,5 @@ class Proxy:
                 client.connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=back, daemon=True).start()
-        while received := client.rfile.read1(65536):  # type: ignore[attr-defined]
+        while received := client.rfile.read1(65536):
             server.sendall(received)

@@ -7,7 +7,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def wait_for(look: Callable[[], Value], *, seconds: float = 15.0, what: str = "") -> Value:
+def wait_for(look: Callable[[], Value | None], *, seconds: float = 15.0, what: str = "") -> Value:
     """The first true value that `look` returns. Fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -15,7 +15,8 @@ class ServerEvent(NamedTuple):
 
 def events(body: Iterable[bytes]) -> Iterator[ServerEvent]:
     """The events of a stream, as they come."""
-    kind, data, last_id, rest = "message", [], "", ""
+    kind, last_id, rest = "message", "", ""
+    data: list[str] = []
     for block in body:
         rest += block.decode()
         *lines, rest = rest.split("\n")

@@ -7,12 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import pytest
+
 from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.sessions.credential import Credential
 from tests.support.valkey import Valkey
 from tests.support.web_process import WebProcess
 from tests.web.api.test_messages import WIDE
+
+pytestmark = pytest.mark.timing
 
 READS = 100
 UNLIMITED = {"SWITCHBOARD_LIMIT_READ": "off", "SWITCHBOARD_LIMIT_EXPORT": "off"}

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.conversation.keys import keys
-from core.conversation.transcript import Message
+from core.conversation.message import Message
 from core.runtime import Runtime
 from tests.support.waiting import wait_for
 
@@ -125,7 +125,7 @@ def test_nothing_else_is_more_than_refused(client: FlaskClient, character: str, 
             if path == "/chat/sse" and header != "X-Session-ID":
                 continue  # an endless answer
             headers = {header: value.replace("\r", "").replace("\n", "")}
-            body = {"model": "good"} if method == "POST" else None
-            answer = client.open(path, method=method, headers=headers, json=body, buffered=False)
+            sent = {"model": "good"} if method == "POST" else None
+            answer = client.open(path, method=method, headers=headers, json=sent, buffered=False)
             assert answer.status_code < 500, (path, header)
             answer.close()

@@ -208,6 +208,7 @@ def test_those_who_are_known_have_a_limit_at_one_address_all_together(
         runtime: Runtime = context_of(app).runtime
         with runtime.database.reading() as db:
             user_id, stored = db.execute(select(User.id, User.password_hash).where(User.email == email)).one()
+        assert stored is not None
         statuses = []
         for _ in range(20):
             client = _at(app.test_client(), here)

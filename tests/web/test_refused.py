@@ -114,7 +114,7 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
     client, begin = app.test_client(), runtime.log.begin
     if owned:
         client.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": PASSWORD})
-        owner = runtime.proofs and client.get("/auth/me").get_json()["user_id"]
+        owner = client.get("/auth/me").get_json()["user_id"]
         with runtime.database.writing() as db:
             session = runtime.sessions.create_session(db, _uuid(owner), model="good")
         mine = {"X-Session-ID": str(session.id)}
@@ -171,6 +171,7 @@ def test_a_broker_that_is_away_is_named(brokerless: Flask) -> None:
     assert "redis" not in missing
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze], ids=["stopped", "frozen"])
 def test_readiness_is_told_within_half_a_second(own_valkey: Valkey, settings: Settings, lose: Any) -> None:
     away = settings.model_copy(update={"configured_redis_url": own_valkey.url})

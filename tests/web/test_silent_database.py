@@ -30,6 +30,8 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.support.web_process import LIFETIME, WebProcess
 
+pytestmark = pytest.mark.timing
+
 ANSWERED = 1.0
 """Seconds within which everything is answered."""
 QUICK = 0.25

@@ -1,6 +1,7 @@
 """The check of the invariants, as beat has a worker make it."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
@@ -48,6 +49,6 @@ def _settle(runtime: Runtime, generation_id: UUID, tokens: int | None) -> None:
 
 
 def test_the_schedule_renews_a_result_well_before_it_is_forgotten() -> None:
-    entry = beat_schedule[TaskNames.CHECK_INVARIANTS]
+    entry: Any = beat_schedule[TaskNames.CHECK_INVARIANTS]
     assert entry["task"] == TaskNames.CHECK_INVARIANTS
     assert entry["options"]["expires"] == entry["schedule"] <= RESULT_TTL / 3

@@ -94,6 +94,10 @@ def _log_since(alone: Alone, before: str) -> str:
     return alone.process.logs()[len(before) :]
 
 
+def _wait_for_log(alone: Alone, before: str, found: str) -> None:
+    wait_for(lambda: found in _log_since(alone, before), what=f"it logs: {found}")
+
+
 def test_without_beat_a_lost_workers_answer_is_carried_on(alone: Alone, go_on: Flag) -> None:
     paused = alone.conversation("paused")
     paused.say("Are you still there?")
@@ -162,7 +166,7 @@ def test_a_redis_that_takes_no_writes_is_left_without_a_traceback(
         client = store.client()
         client.execute_command(*refuse.split())
         found = said if store is alone.broker else "heartbeat could not be told"
-        wait_for(lambda before=before, found=found: found in _log_since(alone, before), what="it is noticed")
+        _wait_for_log(alone, before, found)
         client.execute_command(*take.split())
         assert "Traceback" not in _log_since(alone, before)
         assert alone.process.status == "running"

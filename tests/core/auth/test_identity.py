@@ -35,7 +35,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.redis import Redis
 from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User
-from tests.conftest import TurnableClock
+from tests.conftest import SOME_ID, TurnableClock
 from tests.support.issuer import AUDIENCE, Issuer
 from tests.support.valkey import Valkey
 
@@ -200,7 +200,9 @@ def test_only_its_secret_proves_a_login(runtime: Runtime) -> None:
             runtime.identity.principal_for_login(forged)
 
 
-@pytest.mark.parametrize("text", ["", ".", "x", "x.y", f"{uuid7()}", f"{uuid7()}.", f"{uuid7().hex}.x", "a" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", ".", "x", "x.y", SOME_ID, f"{SOME_ID}.", f"{SOME_ID.replace('-', '')}.x", "a" * 5000]
+)
 def test_a_malformed_login_cookie_is_none(text: str) -> None:
     with pytest.raises(LoginInvalid):
         LoginCredential.parse(text)

@@ -47,7 +47,8 @@ def _before(
     monkeypatch: pytest.MonkeyPatch, part: object, method: str, act: Callable[[], object], *, once: bool = True
 ) -> None:
     """Let somebody else act just before one step of a process."""
-    step, acted = getattr(part, method), []
+    step = getattr(part, method)
+    acted: list[bool] = []
 
     def stepped(*args: Any, **options: Any) -> Any:
         if not (once and acted):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -63,7 +64,8 @@ def _words_left(runtime: Runtime) -> list[str]:
     """The keys of any session that is no more, and all that holds the canary."""
     with runtime.database.reading() as db:
         living = {str(each) for each in db.scalars(select(Session.id))}
-    return [key for key in runtime.redis.keys("sb:{*-*}:*") if str(key)[4:40] not in living]
+    keys = cast("list[str]", runtime.redis.keys("sb:{*-*}:*"))
+    return [key for key in keys if key[4:40] not in living]
 
 
 def _holds_canary(runtime: Runtime) -> bool:
@@ -221,8 +223,8 @@ def test_races_of_a_question_with_the_deletion_of_its_session(runtime: Runtime, 
     owner = new_user(runtime.database) if owned else None
     for _ in range(RACES):
         session = _create(runtime, owner)
-        ask = lambda session=session: runtime.generations.accept(session, CANARY)  # noqa: E731
-        _, deleted = _at_once(ask, lambda session=session: runtime.actions.end(session))
+        ask = partial(runtime.generations.accept, session, CANARY)
+        _, deleted = _at_once(ask, partial(runtime.actions.end, session))
         assert deleted is None
     _clean(runtime)
     assert (_count(runtime, Session), _count(runtime, Generation), _count(runtime, Message)) == (0, 0, 0)
@@ -242,7 +244,7 @@ def test_races_of_a_question_with_the_sweep(runtime: Runtime) -> None:
                 )
             runtime.sweeper.sweep_expired()
 
-        _at_once(lambda session=session: runtime.generations.accept(session, CANARY), expire)
+        _at_once(partial(runtime.generations.accept, session, CANARY), expire)
     _clean(runtime)
 
 
@@ -252,8 +254,8 @@ def test_races_of_a_question_with_a_claim(runtime: Runtime) -> None:
     for _ in range(RACES):
         session = _create(runtime)
         asked, claimed = _at_once(
-            lambda session=session: runtime.generations.accept(session, CANARY),
-            lambda session=session: runtime.actions.claim(session, owner),
+            partial(runtime.generations.accept, session, CANARY),
+            partial(runtime.actions.claim, session, owner),
         )
         assert (asked is None) != (claimed is None)
     _finish(runtime)
@@ -280,8 +282,8 @@ def test_races_of_questions_with_the_deletion_of_their_account(runtime: Runtime)
 
         actions: list[Callable[[], object]] = [
             begin,
-            lambda principal=principal: runtime.accounts.delete(principal, None),
-            *[lambda session=session: ask(session) for session in sessions],
+            partial(runtime.accounts.delete, principal, None),
+            *[partial(ask, session) for session in sessions],
         ]
         random.Random(race).shuffle(actions)
         _at_once(*actions)

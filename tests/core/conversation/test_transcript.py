@@ -210,7 +210,12 @@ def test_a_message_is_told_as_it_is_and_its_size_about_known(
     text: str, html: str | None, thinking: str | None
 ) -> None:
     problem = failed("m" * 64, TOO_LONG).problem()
-    end = {"finish_reason": "content_filter", "thinking": thinking, "thinking_seconds": 3600, "problem": problem}
+    end: dict[str, Any] = {
+        "finish_reason": "content_filter",
+        "thinking": thinking,
+        "thinking_seconds": 3600,
+        "problem": problem,
+    }
     message = Message(str(uuid7()), "assistant", text, "good", "complete", rfc3339(BEGIN), html, **end)
     assert Message.load(message.dump()) == message
     wire = message.encode()

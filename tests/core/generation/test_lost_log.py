@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -64,7 +64,7 @@ def _answer(runtime: Runtime, session: Session) -> tuple[str, str]:
 def _forget_the_newest(runtime: Runtime, session: Session) -> None:
     """What a power cut does to a Redis that writes its file once a second."""
     log, meta, partial, *_ = keys(session.id)
-    entries = runtime.redis.xrevrange(log, count=2)
+    entries = cast("list[tuple[str, dict[str, str]]]", runtime.redis.xrevrange(log, count=2))
     runtime.redis.xdel(log, *(entry for entry, _ in entries))
     runtime.redis.hincrby(meta, "offset", -len(entries))
     runtime.redis.hincrby(meta, "seq", -len(entries))

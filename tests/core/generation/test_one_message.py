@@ -11,7 +11,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from tests.core.generation.asking import Asked, ask
 from tests.support.honest import said
-from tests.support.provider import Handler, Manner, ProviderServer
+from tests.support.provider import Handler, Manner, ProviderServer, in_turn
 
 
 def _event(handler: Handler, error: dict[str, object]) -> None:
@@ -25,8 +25,8 @@ FAILURES: dict[str, Callable[[Handler], None]] = {
     "filtered": lambda handler: handler.refuse(400, "content_filter"),
     "firewall": lambda handler: handler.refuse(403, "<html><title>Forbidden</title></html>"),
     "closed": lambda handler: None,
-    "silent": lambda handler: (handler.begin(), handler.owner.go_on.wait(3), None)[2],
-    "empty": lambda handler: (handler.begin(), handler.conclude(), None)[2],
+    "silent": in_turn(Handler.begin, lambda handler: handler.owner.go_on.wait(3)),
+    "empty": in_turn(Handler.begin, Handler.conclude),
     "error-in-stream": lambda handler: _event(handler, {"message": "CUDA error", "code": 500}),
 }
 

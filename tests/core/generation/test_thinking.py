@@ -31,8 +31,8 @@ def test_its_phases_add_up() -> None:
 
 
 def test_what_comes_in_one_piece_with_the_answer_took_no_time_but_counts_as_a_second() -> None:
+    assert Thinking().seconds is None
     thinking = Thinking()
-    assert thinking.seconds is None
     thinking.heard(True, True, 3)
     thinking.add("Hmm")
     assert (thinking.milliseconds, thinking.seconds) == (0, 1)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -149,7 +149,7 @@ def _forget_all(runtime: Runtime, _: Asked) -> None:
 def _forget_the_newest(runtime: Runtime, asked: Asked) -> None:
     """What a power cut does to a Redis that writes its file once a second: of the thinking alone."""
     at = keys(asked.session.id)
-    entries = runtime.redis.xrevrange(at.log, count=1)
+    entries = cast("list[tuple[str, dict[str, str]]]", runtime.redis.xrevrange(at.log, count=1))
     runtime.redis.xdel(at.log, *(entry for entry, _ in entries))
     runtime.redis.hincrby(at.meta, "offset", -1)
     runtime.redis.hincrby(at.meta, "seq", -1)

@@ -60,7 +60,7 @@ def test_what_is_told_is_true(rate: Rate, waits: list[int]) -> None:
 
 def _from(rate: Rate, now: int, arrival: int | None, tries: int) -> list[bool]:
     """The admissions of so many tries at one moment."""
-    admissions = []
+    admissions: list[bool] = []
     for _ in range(tries):
         admitted, (backlog,) = charge(now, [arrival], [Charge(rate)])
         if admitted:

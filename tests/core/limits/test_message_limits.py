@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -43,7 +43,8 @@ def _with(settings: Any, **options: Any) -> Runtime:
 
 
 def _leases(runtime: Runtime) -> list[str]:
-    return [holder for key in runtime.redis.scan_iter(LEASES) for holder in runtime.redis.zrange(key, 0, -1)]
+    sets = [runtime.redis.zrange(key, 0, -1) for key in runtime.redis.scan_iter(LEASES)]
+    return [str(holder) for holders in sets for holder in holders]
 
 
 def _generations(runtime: Runtime) -> int:
@@ -215,8 +216,8 @@ def test_a_worker_keeps_the_lease_alive(settings: Any, provider: ProviderServer,
     runtime = _with(settings, lease=timedelta(seconds=0.3))
     provider.go_on.clear()
     accepted = runtime.generations.accept(_session(runtime, model="paused"), "Why?")
-    (key,) = redis.keys(LEASES)
-    queued_until = redis.zscore(key, str(accepted.generation_id))
+    (key,) = cast("list[str]", redis.keys(LEASES))
+    queued_until = cast("float", redis.zscore(key, str(accepted.generation_id)))
     thread = _in_thread(runtime, accepted)
     claimed_until = wait_for(lambda: (until := _until(redis, key)) < queued_until and until)
     wait_for(lambda: _until(redis, key) > claimed_until)
@@ -227,8 +228,8 @@ def test_a_worker_keeps_the_lease_alive(settings: Any, provider: ProviderServer,
 
 
 def _until(redis: Redis, key: str) -> float:
-    ((_, score),) = redis.zrange(key, 0, -1, withscores=True)
-    return float(score)
+    ((_, score),) = cast("list[tuple[str, float]]", redis.zrange(key, 0, -1, withscores=True))
+    return score
 
 
 def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -89,7 +90,7 @@ def test_wider_networks_have_limits_too(processes: list[OpenStreams]) -> None:
 
 def test_an_address_is_kept_as_a_hash_only(processes: list[OpenStreams], redis: Redis) -> None:
     processes[0].open(uuid7(), None, ADDRESS)
-    kept = [f"{key} {redis.hgetall(key)}" for key in redis.keys("*streams*")]
+    kept = [f"{key!r} {redis.hgetall(key)}" for key in redis.keys("*streams*")]
     assert kept
     assert not any("192.0" in text for text in kept)
 
@@ -109,7 +110,8 @@ def test_many_at_once_get_exactly_what_there_is(processes: list[OpenStreams]) ->
         streams.renew()
     while _refused(processes[0], session, None, None) is None:
         pass
-    fields = processes[0]._redis.hgetall(processes[0]._limiter.key(processes[0]._buckets(session, None, None)[0]))
+    key = processes[0]._limiter.key(processes[0]._buckets(session, None, None)[0])
+    fields = cast("dict[str, str]", processes[0]._redis.hgetall(key))
     assert sum(int(value.partition(":")[2]) for value in fields.values()) == 2
 
 

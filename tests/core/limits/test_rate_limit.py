@@ -4,7 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,13 +79,13 @@ def test_no_buckets_need_no_redis() -> None:
 
 def test_the_stored_keys_tell_nothing_and_vanish(limiter: RateLimiter, redis: Redis) -> None:
     limiter.charge(creation_buckets("192.0.2.77", HOURLY, HOURLY))
-    keys = redis.keys("*")
+    keys = cast("list[str]", redis.keys("*"))
     assert len(keys) == 5  # three networks, all the world, and the salt
     assert all(key.startswith(PREFIX) for key in keys)
     assert "192.0" not in " ".join(keys)
     assert all(0 < redis.pttl(key) <= 180_000 for key in keys if not key.endswith("salt"))
     assert 0 < redis.ttl(f"{PREFIX}salt") <= 86_400
-    assert all(redis.memory_usage(key) < 160 for key in keys if not key.endswith("salt"))
+    assert all(cast("int", redis.memory_usage(key)) < 160 for key in keys if not key.endswith("salt"))
 
 
 def test_another_deployment_gives_an_address_another_key(limiter: RateLimiter, redis: Redis) -> None:
@@ -116,6 +116,7 @@ def _hammer(url: str, calls: int) -> list[bool]:
         return list(threads.map(lambda _: limiter.charge(buckets).admitted, range(calls)))
 
 
+@pytest.mark.slow
 def test_of_1000_parallel_creations_a_burst_is_admitted_across_processes(valkey: Valkey, redis: Redis) -> None:
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as processes:
         answers = list(processes.map(_hammer, [valkey.url] * 4, [250] * 4))
@@ -146,6 +147,7 @@ steps = st.tuples(
 
 
 # The keys' lifetimes are still the server's to count, but are minutes and more at these rates.
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rates, min_size=4, max_size=4), st.lists(steps, min_size=1, max_size=40))
 def test_the_script_agrees_with_the_arithmetic(
@@ -170,7 +172,7 @@ def test_the_script_agrees_with_the_arithmetic(
             first, rate = order[0], buckets[order[0]]
             redis.hset("reserved", "item", str(cost))
             for once in (1, 0):
-                arguments = ["item", used, rate.interval, rate.capacity, now]
+                arguments: list[str | int] = ["item", used, rate.interval, rate.capacity, now]
                 assert settle(keys=[f"bucket:{first}", "reserved"], args=arguments) == once
             arrivals[first] = now + gcra.settle(now, arrivals[first], rate, used - cost)
             assert int(str(redis.get(f"bucket:{first}") or now)) == arrivals[first]

@@ -2,7 +2,9 @@
 
 import json
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -275,14 +277,13 @@ def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Red
         chance, mine = random.Random(seed), Cooldowns(redis)
         for _ in range(60):
             error = ProviderError(chance.choice(list(ErrorKind)), retry_after=chance.choice([None, None, 5]))
-            chance.choice(
-                [
-                    lambda error=error: mine.note_failure(MODEL, error, uuid7()),
-                    lambda error=error: mine.note_probe_failure(MODEL, error),
-                    lambda: mine.begin_probe(MODEL),
-                    lambda: mine.end(MODEL),
-                ]
-            )()
+            actions: list[Callable[[], object]] = [
+                partial(mine.note_failure, MODEL, error, uuid7()),
+                partial(mine.note_probe_failure, MODEL, error),
+                partial(mine.begin_probe, MODEL),
+                partial(mine.end, MODEL),
+            ]
+            chance.choice(actions)()
             assert all(rest.probes < 60 * 6 for rest in mine.active([MODEL]).values())
 
     with ThreadPoolExecutor() as workers:

@@ -173,7 +173,12 @@ def test_the_probe_of_a_worker_that_has_died_is_made_by_another(parts: Runtime, 
     parts.prober.tick()
     assert server.asked() == 0
     parts.redis.pexpire("sb:probe:moody", 50)
-    wait_for(lambda: parts.prober.tick() or not _rests(parts), what="another worker has probed it")
+
+    def probed() -> bool:
+        parts.prober.tick()
+        return not _rests(parts)
+
+    wait_for(probed, what="another worker has probed it")
     assert server.asked() == 1
 
 

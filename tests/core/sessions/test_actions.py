@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import NotOwner, SessionExpired, SessionInvalid, TooManySessions
 from core.runtime import Runtime
 from core.sessions.credential import Credential

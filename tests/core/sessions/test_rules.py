@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -31,6 +32,8 @@ from core.stores.database import Database
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.session_rules import RULES
+
+pytestmark = pytest.mark.slow
 
 IDLE = {True: timedelta(minutes=30), False: timedelta(days=14)}
 LIFE = {True: timedelta(hours=24), False: timedelta(days=90)}

@@ -1,5 +1,5 @@
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select
 
@@ -34,7 +34,7 @@ def test_the_sweep_takes_rows_and_words_and_leaves_the_living(settings: Any, clo
 
     with runtime.database.reading() as db:
         assert db.scalars(select(Session.id)).all() == [young.id]
-    left = " ".join(runtime.redis.keys("*"))
+    left = " ".join(cast("list[str]", runtime.redis.keys("*")))
     assert str(young.id) in left
     assert not any(str(session.id) in left for session in old)
     assert len(runtime.transcript.read(young).messages) == 2

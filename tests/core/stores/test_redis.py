@@ -11,7 +11,8 @@ from tests.support.valkey import Valkey
 
 
 def _subscribe(redis: Redis) -> object:
-    return redis.pubsub().subscribe("channel")
+    redis.pubsub().subscribe("channel")
+    return None
 
 
 def _watch(redis: Redis) -> object:

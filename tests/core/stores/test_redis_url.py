@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kombu import Connection
+from kombu.connection import Connection
 from redis import Redis
 from redis.exceptions import RedisError
 

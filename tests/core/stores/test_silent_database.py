@@ -23,6 +23,8 @@ from tests.support.cable import Cable
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.timing
+
 PATIENCE = 0.3
 SLACK = 0.3
 """Seconds for a test's busy machine."""

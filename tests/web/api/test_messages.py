@@ -17,6 +17,7 @@ from core.clock import rfc3339
 from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.runtime import Runtime
+from tests.conftest import SOME_ID
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -79,7 +80,7 @@ def test_a_limit_is_a_number_from_1_to_200(person: FlaskClient, limit: str) -> N
 
 @pytest.mark.parametrize(
     ("before", "words"),
-    [("x", "id of a message"), ("", "id of a message"), (str(uuid7()), "no message with this id")],
+    [("x", "id of a message"), ("", "id of a message"), (SOME_ID, "no message with this id")],
 )
 def test_before_is_a_message_of_the_session(person: FlaskClient, before: str, words: str) -> None:
     response = person.get(f"/session/messages?before={before}")

@@ -23,6 +23,7 @@ from core.errors import (
     Unavailable,
     UnknownModel,
 )
+from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.queries import Session
 from tests.web.api.test_session import _create, _problem
@@ -249,7 +250,7 @@ def test_an_operation_entails_the_errors_of_what_it_declares() -> None:
 
 def test_a_workers_problem_is_declared_like_the_error_that_it_was() -> None:
     def failed(error: SwitchboardError) -> CommandFailed:
-        return CommandFailed(SimpleNamespace(problem=error.problem()))  # type: ignore[arg-type]
+        return CommandFailed(Reply("", "", "", problem=error.problem()))
 
     declared = Operation(str, PUBLIC, {}, raises=(UnknownModel,))
     assert declared.declares(failed(UnknownModel()))
@@ -262,8 +263,8 @@ def test_moments_have_microseconds_and_z_on_the_wire() -> None:
         anonymous=True,
         model="good",
         version=1,
-        created_at="2026-01-02T03:04:05Z",  # type: ignore[arg-type]
-        expires_at="2026-01-02T04:04:05.5+01:00",  # type: ignore[arg-type]
+        created_at="2026-01-02T03:04:05Z",
+        expires_at="2026-01-02T04:04:05.5+01:00",
     )
     assert json.loads(json.dumps(answer.wire())) == {
         "session_id": str(UUID(int=1)),

@@ -4,6 +4,7 @@ import itertools
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -44,8 +45,6 @@ def _problem(response: TestResponse, status: int, slug: str) -> dict[str, Any]:
 
 
 def _age(runtime: Runtime, session_id: str, by: timedelta) -> None:
-    from uuid import UUID
-
     with runtime.database.writing() as db:
         session = db.get_one(Session, UUID(session_id))
         session.expires_at -= by
@@ -249,9 +248,9 @@ def test_deleting_leaves_nothing(client: FlaskClient, web_runtime: Runtime) -> N
 
 @pytest.mark.one_database
 def test_a_visitor_who_only_looks_leaves_no_rows_and_no_keys(client: FlaskClient, web_runtime: Runtime) -> None:
-    def left() -> tuple[int, set[str]]:
+    def left() -> tuple[set[UUID], set[str]]:
         with web_runtime.database.reading() as db:
-            rows = len(db.scalars(select(Session.id)).all())
+            rows = set(db.scalars(select(Session.id)))
         keys = set(map(str, web_runtime.redis.scan_iter()))
         return rows, {key for key in keys if key.startswith("sb:") and not key.startswith(WORKERS_OWN)}
 
@@ -264,5 +263,5 @@ def test_a_visitor_who_only_looks_leaves_no_rows_and_no_keys(client: FlaskClient
         assert "Set-Cookie" not in response.headers
         response.close()
     rows, keys = left()
-    assert rows == before[0]
+    assert rows <= before[0], "other tests' sessions may have been swept meanwhile"
     assert keys <= before[1], "other tests' keys may have expired meanwhile"

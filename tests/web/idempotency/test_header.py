@@ -137,7 +137,8 @@ def test_a_key_belongs_to_the_user_who_sent_it(
     from core.auth.principal import Principal
 
     users = [Principal(new_user(web_runtime.database), "login") for _ in range(2)]
-    key, answers = _key(), []
+    key = _key()
+    answers: list[TestResponse] = []
     for user in (users[0], users[1], users[0]):
         with monkeypatch.context() as patch:
             for module in ("api.session_creation", "auth.creation_plan", "idempotency.header"):

@@ -135,7 +135,8 @@ EVERYWHERE = ["/", "/static/css/conversation.css", "/healthz", "/config/models",
 
 @pytest.mark.parametrize("path", EVERYWHERE)
 def test_every_answer_carries_the_headers(client: FlaskClient, path: str) -> None:
-    headers = client.get(path).headers
+    with client.get(path) as response:
+        headers = response.headers
     policy = dict(directive.split(" ", 1) for directive in headers["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
@@ -146,7 +147,8 @@ def test_every_answer_carries_the_headers(client: FlaskClient, path: str) -> Non
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert "microphone=()" in headers["Permissions-Policy"]
     assert "Strict-Transport-Security" not in headers
-    assert "Strict-Transport-Security" in client.get(path, base_url="https://chat.example").headers
+    with client.get(path, base_url="https://chat.example") as response:
+        assert "Strict-Transport-Security" in response.headers
 
 
 def test_streams_and_refusals_carry_the_headers_too(client: FlaskClient) -> None:
@@ -174,6 +176,7 @@ def test_what_depends_on_a_person_is_stored_nowhere(client: FlaskClient) -> None
 
 def test_static_files_may_be_kept_and_asked_about(client: FlaskClient) -> None:
     first = client.get("/static/css/conversation.css")
+    first.close()
     assert "no-store" not in first.headers["Cache-Control"]
     again = client.get("/static/css/conversation.css", headers={"If-None-Match": first.headers["ETag"]})
     assert again.status_code == 304

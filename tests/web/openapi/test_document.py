@@ -60,7 +60,7 @@ def served(stack: Settings) -> Iterator[Flask]:
 def url(served: Flask) -> Iterator[str]:
     """Where it is served."""
     server = make_server("127.0.0.1", 0, served, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
@@ -248,7 +248,7 @@ def program(served: Flask) -> Caller:
 
 
 # Made here and not fetched, so that each call is a test of its own; that the server serves the same is tested above.
-DOCUMENT = describe(create_app(Runtime(Settings(_env_file=None))))  # type: ignore[call-arg]
+DOCUMENT = describe(create_app(Runtime(Settings(_env_file=None))))
 described = schemathesis.openapi.from_dict(DOCUMENT)
 proved = schemathesis.openapi.from_dict(
     DOCUMENT, config=schemathesis.Config.from_dict({"generation": {"with-security-parameters": False}})
@@ -262,29 +262,29 @@ few = settings(
 
 @described.parametrize()
 @few
-def test_nobody_is_told_what_the_description_says(case: Case, url: str, nobody: Caller) -> None:
+def test_nobody_is_told_what_the_description_says(case: Case[Any], url: str, nobody: Caller) -> None:
     _try(case, url, nobody)
 
 
 @proved.parametrize()
 @few
-def test_a_guest_is(case: Case, url: str, guest: Caller) -> None:
+def test_a_guest_is(case: Case[Any], url: str, guest: Caller) -> None:
     _try(case, url, guest)
 
 
 @proved.parametrize()
 @few
-def test_a_user_is(case: Case, url: str, user: Caller) -> None:
+def test_a_user_is(case: Case[Any], url: str, user: Caller) -> None:
     _try(case, url, user)
 
 
 @proved.parametrize()
 @few
-def test_a_program_is(case: Case, url: str, program: Caller) -> None:
+def test_a_program_is(case: Case[Any], url: str, program: Caller) -> None:
     _try(case, url, program)
 
 
-def _try(case: Case, url: str, caller: Caller) -> None:
+def _try(case: Case[Any], url: str, caller: Caller) -> None:
     if (case.method, case.path) == ("GET", "/chat/sse") and caller.headers():
         return  # a stream that has no end; tests/web/api/test_chat.py reads it
     try:

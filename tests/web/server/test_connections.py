@@ -295,10 +295,10 @@ def test_a_question_whose_stream_is_refused_has_changed_nothing(web: WebProcess)
             web, head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(question) + question
         ) as asked:
             assert _is_problem(_rest(asked), 429)["limit"] == "streams-address"
-        head = (
+        reading = (
             f"GET /session/messages HTTP/1.1\r\nHost: localhost\r\nX-Session-ID: {other}\r\nConnection: close\r\n\r\n"
         )
-        with _connect(web, head.encode()) as asked:
+        with _connect(web, reading.encode()) as asked:
             assert json.loads(_rest(asked).partition(b"\r\n\r\n")[2])["messages"] == []
 
 
@@ -328,6 +328,7 @@ BYSTANDERS = [
 ]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", BYSTANDERS)
 def test_a_bystander_notices_nothing(tmp_path: Path, short_directory: Path, web: WebProcess, name: str) -> None:
     """A small run of bench/bystander.py; once more when this machine had other things to do."""
@@ -418,6 +419,8 @@ def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.Mo
         far.close()  # ends the others' writes
     for sender in senders:
         sender.join(10)
+    for _, _, stack in pairs:
+        stack.close()
 
 
 def test_requests_that_stay_half_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS = list(DIALECTS)
 MEGABYTE = 1024 * 1024
 FLOOD = 40 * MEGABYTE
@@ -154,7 +156,8 @@ def server() -> Iterator[ProviderServer]:
 
 
 def _reader(server: ProviderServer, protocol: str, model: str) -> ChunkReader:
-    config = ModelConfig(label="M", provider=protocol, base_url=server.base_url(protocol), model=model)
+    where = {"provider": protocol, "base_url": server.base_url(protocol), "model": model}
+    config = ModelConfig.model_validate({"label": "M", **where})
     return ChunkReader(
         ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")])
     )

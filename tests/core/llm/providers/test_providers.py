@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import HttpUrl
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
@@ -27,7 +28,7 @@ from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError, Turn,
 from core.llm.providers.model import make
 from tests.support.certificate import certify
 from tests.support.dialects import DIALECTS
-from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, nowhere, pieces
+from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, in_turn, nowhere, pieces
 from tests.support.waiting import wait_for
 
 PROTOCOLS = list(DIALECTS)
@@ -142,7 +143,7 @@ RIGHT: dict[str, tuple[Manner, str, str, Usage | None]] = {
     "no opening": (_without_opening, ANSWER, "stop", Usage(0, 11)),
     "no usage": (_without_usage, ANSWER, "stop", None),
     "more tokens than there are": (_counting(10**20), ANSWER, "stop", None),
-    "reset after the end": (lambda handler: (_told(ANSWER)(handler), _reset(handler))[-1], ANSWER, "stop", USAGE),
+    "reset after the end": (in_turn(_told(ANSWER), lambda handler: _reset(handler)), ANSWER, "stop", USAGE),
     "a megabyte at once": (_told(LONG), LONG, "stop", USAGE),
     "single bytes": (_in_single_bytes, ANSWER, "stop", USAGE),
     "CRLF": (_with_line_ends("\r\n"), ANSWER, "stop", USAGE),
@@ -282,7 +283,7 @@ def _keeps_silent(handler: Handler) -> None:
 
 QUIET: dict[str, tuple[Manner, str]] = {
     "no response": (_keeps_silent, ""),
-    "no word": (lambda handler: (handler.begin(), _keeps_silent(handler))[-1], ""),
+    "no word": (in_turn(Handler.begin, _keeps_silent), ""),
     "no word more": (_after_half(_keeps_silent), "Half an "),
 }
 
@@ -333,7 +334,8 @@ def server() -> Iterator[ProviderServer]:
 
 
 def _pool(protocol: str, base_url: str, model: str, **options: Any) -> ClientPool:
-    config = ModelConfig(label="M", provider=protocol, base_url=base_url, model=model, **options)
+    table = {"label": "M", "provider": protocol, "base_url": base_url, "model": model, **options}
+    config = ModelConfig.model_validate(table)
     return ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="")
 
 
@@ -407,7 +409,7 @@ def test_whatever_goes_wrong_with_openai_is_told_in_our_own_words(server: Provid
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("manner", QUIET)
 def test_silence_is_not_listened_to_for_ever(server: ProviderServer, protocol: str, manner: str) -> None:
-    limits = {"first_token_timeout": 0.3, "between_tokens_timeout": 0.3}
+    limits: dict[str, Any] = {"first_token_timeout": 0.3, "between_tokens_timeout": 0.3}
     _check_error(_hear(lambda: _open(server, protocol, manner, **limits)), QUIET[manner][1], ErrorKind.TIMEOUT)
 
 
@@ -720,7 +722,7 @@ class TestKeys:
         config = ModelConfig(
             label="M",
             provider="openai",
-            base_url="https://r.openai.azure.com/openai/v1",
+            base_url=HttpUrl("https://r.openai.azure.com/openai/v1"),
             model="m",
             api_key_env="SOME_KEY",
         )

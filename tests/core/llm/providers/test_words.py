@@ -18,6 +18,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import HttpUrl
 
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
@@ -206,6 +207,7 @@ def test_providers_words_survive_small_talk(refusal: dict[str, Any]) -> None:
     assert redacted(message, TALK) == redacted(message, [])
 
 
+@pytest.mark.timing
 def test_long_conversations_take_no_time() -> None:
     turns = ["word " * 200_000, "ab " * 300_000, "x" * 1_000_000, "你" * 300_000, "a b c d\n" * 100_000]
     begun = time.monotonic()
@@ -283,7 +285,8 @@ def server() -> Iterator[ProviderServer]:
 
 
 def _error(server: ProviderServer, model: str, turns: Sequence[Turn] = TURNS) -> ProviderError:
-    config = ModelConfig(label="M", provider="openai", base_url=server.url, model=model, api_key_env="SOME_KEY")
+    url = HttpUrl(server.url)
+    config = ModelConfig(label="M", provider="openai", base_url=url, model=model, api_key_env="SOME_KEY")
     pool = ClientPool(ModelCatalog(default="m", models={"m": config}), "")
     with pytest.raises(ProviderError) as raised:
         list(pool.open("m", turns))
