@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps
 UV := build/uv/bin/uv
+TSC := $(BIN)/node node_modules/typescript/bin/tsc
 COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra embedded
 
@@ -11,7 +12,7 @@ ALONE := e2e or faults or timing
 TOGETHER := -n 2 -m "not ($(ALONE))"
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast coverage lint format lock venv screenshot clean
+.PHONY: help up test test-fast coverage lint layout format lock venv screenshot clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +38,15 @@ coverage: .venv/.dev .venv/.servers ## Run the tests without browsers and fleets
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-lint: .venv/.dev ## Check style, types and the direction of imports
+lint: .venv/.dev node_modules/.installed ## Check style, types (the page's too) and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@test ! -e node_modules/.installed || { echo $(TSC); $(TSC); }
+
+layout: .venv/.dev ## Count the rooms of each package and the arrows between them (ARGS=--arrows to name them)
+	@$(BIN)/python -m tests.layout $(ARGS)
 
 format: .venv/.dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -60,7 +65,8 @@ screenshot: .venv/.dev ## Take docs/screenshot.png of the running page
 	$(BIN)/python -m tests.e2e.screenshot
 
 clean: ## Remove what this file made; sessions in .switchboard stay
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis .import_linter_cache
+	rm -rf .venv build node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis \
+		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: an install is redone only when what it installs has changed.
@@ -80,6 +86,13 @@ clean: ## Remove what this file made; sessions in .switchboard stay
 .venv/.servers: tests/servers/requirements.lock | .venv/.dev
 	@echo "Installing another model server for the tests into .venv"
 	@$(PIP) --require-hashes --requirement $< && touch $@ || echo "It can't be installed here: its tests are skipped." >&2
+
+# Node comes with .venv. Where TypeScript can't be installed, the types of the page's JavaScript go unchecked; in CI that
+# is an error.
+node_modules/.installed: package-lock.json | .venv/.dev
+	@echo "Installing TypeScript into node_modules"
+	@$(BIN)/npm ci --loglevel=error && touch $@ || { \
+		echo "TypeScript can't be installed here: the types of the page's JavaScript are not checked." >&2; test "$$CI" != true; }
 
 # Debian splits venv off Python into a package of its own; without it `python3 -m venv` leaves half a .venv.
 $(BIN)/python:

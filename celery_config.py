@@ -91,11 +91,11 @@ task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True
 
-_VISIBILITY = 120
+_VISIBILITY_TIMEOUT = 120
 """Seconds before an unacknowledged task is delivered again: longer than the longest task that is acknowledged late,
 and shorter than a command stays wanted (web/commands.py), or its second delivery would come to nothing."""
 broker_transport_options: dict[str, Any] = {
-    "visibility_timeout": _VISIBILITY,
+    "visibility_timeout": _VISIBILITY_TIMEOUT,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "socket_timeout": 10,
@@ -103,7 +103,7 @@ broker_transport_options: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 25,
 }
-visibility_timeout = _VISIBILITY
+visibility_timeout = _VISIBILITY_TIMEOUT
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_pool_limit = 50
@@ -121,6 +121,9 @@ task_publish_retry_policy = {
 worker_send_task_events = True
 task_send_sent_event = True
 worker_hijack_root_logger = True
+worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
+worker_task_log_format = worker_log_format  # workers/logs.py adds the task
+worker_consumer = "workers.undelivered:Consumer"
 worker_enable_remote_control = True
 
 # The schedule is only the periods below: nothing of it needs to be kept. A file of it, emptied by a full disk or a

@@ -9,10 +9,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 from uuid import UUID, uuid4
 
-from redis import Redis
 from redis.connection import Connection as RedisConnection
 
-from core.conversation.event_log import EventLog, Producer
+from core.conversation.event_log import EventLog
+from core.conversation.position import Producer
+from core.stores.redis import Redis
 
 TICK = 0.001
 """Seconds between two sends. What is due is sent in one piece."""
@@ -32,24 +33,21 @@ class Recorder(Redis):
 
 
 def prepared(session_id: UUID, generation_id: UUID, expires_at: datetime) -> tuple[bytes, bytes, bytes]:
-    """An append of a piece of text, as Redis wants it: before the moment, between, after the sequence number.
+    """A write of an event, as Redis wants it: before the moment, between, after the sequence number.
 
-    The moment comes twice, in the event and in the answer being written: the second one stays as it is.
+    It adds nothing to the answer being written, of which each write names the size, so one command serves for all.
     """
     recorder = Recorder()
-    EventLog(recorder).append(
-        session_id,
-        "delta",
-        {"generation_id": str(generation_id), "at": 0, "text": STAMP},
-        expires_at=expires_at,
-        producer=Producer(generation_id, 1, SEQUENCE),
-        role="write",
-        text="some text",
-    )
+    _write(EventLog(recorder), session_id, Producer(generation_id, 1, SEQUENCE), expires_at)
     packed = b"".join(RedisConnection().pack_command(*recorder.taken))
     before, after = packed.split(STAMP.encode())
     between, after = after.split(str(SEQUENCE).encode())
     return before, between, after
+
+
+def _write(log: EventLog, session_id: UUID, producer: Producer, expires_at: datetime) -> None:
+    data = {"generation_id": str(producer.generation_id), "at": 0, "text": STAMP}
+    log.write(session_id, "delta", data, producer, expires_at=expires_at)
 
 
 def run(control: Connection, path: str, sessions: Sequence[UUID], expires_at: datetime) -> None:
@@ -60,14 +58,9 @@ def run(control: Connection, path: str, sessions: Sequence[UUID], expires_at: da
     commands = []
     for session_id in sessions:
         generation_id = uuid4()
-        log.append(
-            session_id,
-            "queued",
-            {"generation_id": str(generation_id)},
-            expires_at=expires_at,
-            producer=Producer(generation_id, 0, 0),
-            role="begin",
-        )
+        data = {"generation_id": str(generation_id)}
+        log.begin(session_id, "queued", data, Producer(generation_id, 0, 0), expires_at=expires_at, answer="{}")
+        _write(log, session_id, Producer(generation_id, 1, 1), expires_at)  # the prepared command needs the script
         commands.append(prepared(session_id, generation_id, expires_at))
     control.send("ready")
     sequence = 100_000_000
@@ -107,5 +100,5 @@ def _drain(connection: socket.socket) -> None:
     """Take the answers, so that Redis need not keep them; fail when one is an error or a refusal."""
     while select.select([connection], [], [], 0)[0]:
         block = connection.recv(1 << 20)
-        if not block or block.startswith(b"-") or b"\r\n-" in block or b":-1\r\n" in block:
+        if not block or block.startswith(b"-") or b"\r\n-" in block or b":-" in block:
             raise RuntimeError(f"an append failed: {block[:200]!r}")

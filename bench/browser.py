@@ -7,7 +7,7 @@ import time
 from array import array
 
 from bench.bare import Answer
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 
 STAMP = re.compile(rb"\d{19} ")
 END = b"\n\n\r\n"

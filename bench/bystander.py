@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import stranger
 from bench.child import child
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from tests.support.valkey import Valkey
 from tests.support.web_process import WebProcess
 

@@ -19,10 +19,10 @@ from celery import Celery
 
 from bench.provider import Manner
 from celery_config import QueueNames, TaskNames
-from core.conversation.event_log import PAGE
+from core.conversation.event_log import PAGE_SIZE
 from core.messaging.consumers import Presence
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import GenerationState, Session
 from tests.conftest import new_user
@@ -110,7 +110,7 @@ class Chat:
             for event in events:
                 told.setdefault(event.type, []).append(json.loads(event.data).get("text", event.data))
             cursor = events[-1].offset
-            if len(events) < PAGE:
+            if len(events) < PAGE_SIZE:
                 break
         return told
 

@@ -19,10 +19,9 @@ from itertools import count
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from redis import Redis
-
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket, RateLimiter
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 
 ROUND = 1.0

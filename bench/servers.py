@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psutil
 
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.support.web_process import ROOT, WebProcess, free_port

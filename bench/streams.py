@@ -20,12 +20,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
-from redis import Redis
 
 from bench import appender, readers
 from bench.child import Child, child
 from bench.servers import Server, flask_sse, switchboard
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 

@@ -43,7 +43,7 @@ def _read(since: datetime | None, kind: str | None, user_id: UUID | None, limit:
         found = Audit(database, SystemClock()).read(since=since, kind=kind, user_id=user_id, limit=limit)
         database.dispose()
     except (SQLAlchemyError, ImportError, ValueError, Unavailable) as error:
-        cause = error.__cause__ if isinstance(error, Unavailable) else error
+        cause = error.cause if isinstance(error, Unavailable) else error
         reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
         fail(f"the database {masked(url)} can't be read: {without_secrets(reason, url)}")
     return list(found)

@@ -12,7 +12,7 @@ import click
 
 _CHILD_COLOURS = ("cyan", "magenta", "blue", "green", "yellow", "bright_cyan", "bright_magenta")
 
-PENDING = 1000
+MAX_PENDING_LINES = 1000
 """Lines that wait to be written; beyond that they are lost. Two seconds of a busy system's whole output."""
 
 
@@ -43,7 +43,7 @@ class Console:
         self._descriptor = standard if descriptor is None else descriptor
         self._plain = self._descriptor is None or not os.isatty(self._descriptor)
         self._colours: dict[str, str] = {}
-        self._lines: queue.Queue[str | None] = queue.Queue(PENDING)
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_PENDING_LINES)
         self._refused = 0
         """Lines that found no place in the queue, ever; and how many lines in all have been said to be missing."""
         self._admitted = 0

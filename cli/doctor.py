@@ -12,12 +12,12 @@ from cli.addresses import check_port, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
 from cli.finding import Finding
-from cli.model_lists import look_at_models, with_rest
+from cli.model_lists import look_at_models, with_cooldown
 from cli.models import local_server, read_keys
 from cli.supervision.children import consequence
 from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelCatalog
-from core.llm.cooldown import Cooldowns, Rest
+from core.llm.cooldown import Cooldown, Cooldowns
 from core.settings import Settings
 from core.text.masking import masked, without_secrets
 
@@ -27,7 +27,7 @@ BROKER_TIMEOUT = 2.0
 
 def doctor() -> None:
     """Print every finding. Raises CommandError when a part fails."""
-    settings, running = settings_of_the_running_system()
+    settings, running = running_system_settings()
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         lambda: iter([Finding("settings", "valid")]),
@@ -49,7 +49,7 @@ def doctor() -> None:
         fail(f"{failures} {'part needs' if failures == 1 else 'parts need'} attention")
 
 
-def settings_of_the_running_system() -> tuple[Settings, bool]:
+def running_system_settings() -> tuple[Settings, bool]:
     """The settings, with those of a running `switchboard up` before them, and whether there is one."""
     settings = read_settings()
     running = StateDirectory(settings.state_dir).read_runtime()
@@ -113,19 +113,18 @@ def _models(settings: Settings) -> Iterator[Finding]:
     rests = _rests(settings, catalog)
     looked = look_at_models(catalog, local_server(settings))
     for (name, model), found in zip(catalog.models.items(), looked, strict=True):
-        yield with_rest(name, model, found, rests.get(name))
+        yield with_cooldown(name, model, found, rests.get(name))
 
 
-def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Rest]:
-    from redis import Redis
-    from redis.exceptions import RedisError
+def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Cooldown]:
+    from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has a line of its own.
     with (
-        contextlib.suppress(RedisError, ValueError),
-        contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2, decode_responses=True)) as client,
+        contextlib.suppress(RedisUnavailable, ValueError),
+        contextlib.closing(connect(settings.redis_url)) as client,
     ):
-        return Cooldowns(client).rests(list(catalog.models))
+        return Cooldowns(client).active(list(catalog.models))
     return {}
 
 
@@ -133,7 +132,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.stores.database import current_revision, newest_revision
+    from core.migrations.runner import current_revision, newest_revision
 
     shown = masked(settings.database_url)
     try:
@@ -157,18 +156,18 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
-    from redis import Redis
-    from redis.exceptions import RedisError
+    from core.stores.redis import RedisUnavailable, connect
 
     shown = masked(settings.redis_url)
     try:
-        with contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2)) as client:
+        with contextlib.closing(connect(settings.redis_url)) as client:
             info = client.info("server")
             client.eval("return 1", 0)
             client.delete("sb:nothing")  # one that was demoted, or whose disk is full, answers and keeps nothing
             policy = client.info("memory").get("maxmemory_policy")
-    except (RedisError, ValueError) as error:
-        reason = without_secrets(error, settings.redis_url)
+    except (RedisUnavailable, ValueError) as error:
+        cause = error.cause if isinstance(error, RedisUnavailable) else error
+        reason = without_secrets(cause, settings.redis_url)
         yield Finding("redis", f"{shown}: {reason}", "Start it (switchboard up), or correct REDIS_URL.")
         return
     version = info.get("valkey_version") or info.get("redis_version")
@@ -207,15 +206,13 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedule(settings: Settings) -> Iterator[Finding]:
-    from redis import Redis
-    from redis.exceptions import RedisError
-
     from core.operations.schedule import JOBS, Runs
+    from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has had its line, and a system that does not run has no schedule.
     with (
-        contextlib.suppress(RedisError),
-        contextlib.closing(Redis.from_url(settings.redis_url, socket_timeout=2)) as client,
+        contextlib.suppress(RedisUnavailable),
+        contextlib.closing(connect(settings.redis_url)) as client,
     ):
         overdue = Runs(client).overdue()
         if not overdue:

@@ -3,11 +3,11 @@
 import click
 
 from cli.console import fail
-from cli.doctor import settings_of_the_running_system
+from cli.doctor import running_system_settings
 from core.operations.invariants import Finding
 from core.text.masking import masked, without_secrets
 
-SHOWN = 20
+MAX_SHOWN_IDS = 20
 """Ids printed for each invariant; the rest is a number."""
 
 
@@ -17,31 +17,31 @@ def show_invariants() -> None:
     for finding in findings:
         mark = click.style("✗", fg="red") if finding.ids else click.style("✓", fg="green")
         click.echo(f"{mark} {finding.name:<10} {finding.meaning}")
-        for each in finding.ids[:SHOWN]:
+        for each in finding.ids[:MAX_SHOWN_IDS]:
             click.echo(f"             {each}")
-        if len(finding.ids) > SHOWN:
-            click.echo(f"             and {len(finding.ids) - SHOWN} more")
+        if len(finding.ids) > MAX_SHOWN_IDS:
+            click.echo(f"             and {len(finding.ids) - MAX_SHOWN_IDS} more")
     broken = sum(bool(finding.ids) for finding in findings)
     if broken:
         fail(f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken")
 
 
 def _find() -> list[Finding]:
-    from redis.exceptions import RedisError
     from sqlalchemy.exc import SQLAlchemyError
 
     from core.errors import Unavailable
     from core.runtime import Runtime
+    from core.stores.redis import RedisUnavailable
 
-    settings, _ = settings_of_the_running_system()
+    settings, _ = running_system_settings()
     runtime = Runtime(settings, redis_retries=0)
     try:
         return runtime.invariants.check()
-    except RedisError as error:
-        reason = without_secrets(error, settings.redis_url)
+    except RedisUnavailable as error:
+        reason = without_secrets(error.cause, settings.redis_url)
         fail(f"Redis at {masked(settings.redis_url)} can't be read: {reason}")
     except (SQLAlchemyError, ImportError, ValueError, Unavailable) as error:
-        cause = error.__cause__ if isinstance(error, Unavailable) else error
+        cause = error.cause if isinstance(error, Unavailable) else error
         reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
         url = settings.database_url
         fail(f"the database {masked(url)} can't be read: {without_secrets(reason, url)}")

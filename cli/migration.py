@@ -23,7 +23,7 @@ def migrate_database(url: str) -> Change:
     """Migrate the database at `url`. Raises CommandError in one line, without the password."""
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-    from core.stores.database import migrate
+    from core.migrations.runner import migrate
 
     try:
         return Change(*migrate(url))

@@ -16,7 +16,7 @@ from cli.advice import advice, advised, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
-from core.llm.cooldown import Rest
+from core.llm.cooldown import Cooldown
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.errors import as_provider_error, complaint_of
 from core.llm.providers.proxies import proxy_for
@@ -25,13 +25,13 @@ from core.llm.providers.ways import Way, in_our_words
 from core.llm.providers.wire import api_key, connection_options, endpoint
 from core.text.masking import masked, secrets_of
 
-PATIENCE = 5.0
+LIST_TIMEOUT = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
-LONGEST_LIST = 8 * 1024 * 1024
+MAX_LIST_SIZE = 8 * 1024 * 1024
 """Bytes."""
-NEAR = 0.7
+SIMILARITY_CUTOFF = 0.7
 """Of difflib's likeness, from 0 to 1: a slip or two, or another size of the same model."""
-CHECK = "`switchboard models --check` asks the model itself, for a token or so."
+CHECK_HINT = "`switchboard models --check` asks the model itself, for a token or so."
 
 _DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
 
@@ -53,7 +53,7 @@ class Reply(NamedTuple):
     @property
     def is_something_else(self) -> bool:
         """Whether it is no JSON, such as a web page, though all of it has been read."""
-        return self.document is None and len(self.body) < LONGEST_LIST
+        return self.document is None and len(self.body) < MAX_LIST_SIZE
 
 
 def look_at_models(catalog: ModelCatalog, server: LocalServer) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ async def _look_at(name: str, model: ModelConfig, server: LocalServer) -> Findin
         reply = await _get(url, headers, {} if model.weights else os.environ)
     except ProviderError as error:
         return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
-    return judged(name, model, url, reply, key)
+    return judge_reply(name, model, url, reply, key)
 
 
 def list_url(model: ModelConfig, server: LocalServer) -> str:
@@ -97,65 +97,66 @@ async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]
 
     try:
         async with (
-            asyncio.timeout(PATIENCE),
-            httpx2.AsyncClient(timeout=httpx2.Timeout(PATIENCE, connect=TIMEOUT.connect), **options) as client,
+            asyncio.timeout(LIST_TIMEOUT),
+            httpx2.AsyncClient(timeout=httpx2.Timeout(LIST_TIMEOUT, connect=TIMEOUT.connect), **options) as client,
             client.stream("GET", url, headers=headers, extensions={"trace": trace}) as response,
         ):
             body = b""
             async for piece in response.aiter_bytes():
                 body += piece
-                if len(body) > LONGEST_LIST:
+                if len(body) > MAX_LIST_SIZE:
                     break
-            return Reply(response.status_code, body[:LONGEST_LIST])
+            return Reply(response.status_code, body[:MAX_LIST_SIZE])
     except Exception as error:  # whose words may quote a header
         if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and way.sent):
-            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {PATIENCE:g} s") from None
+            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {LIST_TIMEOUT:g} s") from None
         raise in_our_words(error, way) from None
 
 
-def judged(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
+def judge_reply(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
     """What a server's answer to the question for its list means for one of its models."""
     address = masked(url.partition("?")[0])
     if reply.status == httpx2.codes.OK:
-        listed = names_in(reply.document)
+        listed = listed_names(reply.document)
         if reply.is_something_else:
             detail = f"{name}: {address} answers, but not with JSON"
-            return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+            return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK_HINT}", True)
         if not listed or model.weights or is_listed(model.model, listed):
             return Finding("model", f"{name}: its server answers{' and lists it' if listed else ''}")
-        detail = (
-            f"{name}: its server answers, and does not list {model.model}; {printable(instead(model.model, listed))}"
+        likely = printable(suggest_instead(model.model, listed))
+        detail = f"{name}: its server answers, and does not list {model.model}; {likely}"
+        return Finding(
+            "model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK_HINT}", True
         )
-        return Finding("model", detail, f"Correct `model`, unless the server knows it all the same. {CHECK}", True)
     complaint = complaint_of(reply.document or reply.body.decode(errors="replace"), reply.status)
     said = printable(redacted(complaint.message, (), key, *secrets_of(url), names=[model.model]))
     if reply.status in (404, 405, 501):
         detail = f"{name}: {address} answers {reply.status}{f': {said}' if said else ''}"
-        return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK}", True)
+        return Finding("model", detail, f"Correct base_url, unless the server has no list. {CHECK_HINT}", True)
     error = as_provider_error(complaint, said)
     return Finding("model", f"{name}: {explained(error, model)}", advised(error, model))
 
 
-def with_rest(name: str, model: ModelConfig, found: Finding, rest: Rest | None) -> Finding:
+def with_cooldown(name: str, model: ModelConfig, found: Finding, cooldown: Cooldown | None) -> Finding:
     """What was found of a model, and that it rests, if it does, as one finding. A fact is told once."""
-    if rest is None:
+    if cooldown is None:
         return found
-    detail = f"{name} rests for all: {explanation(rest.kind, model, rest.said)}"
+    detail = f"{name} rests for all: {explanation(cooldown.kind, model, cooldown.said)}"
     looked = found.detail.removeprefix(f"{name}: ")
-    if not looked.startswith(explanation(rest.kind, model, "")):
+    if not looked.startswith(explanation(cooldown.kind, model, "")):
         detail = f"{detail.rstrip('.')}; now {looked}"
-    return Finding("model", detail, found.remedy if found.fails else advice(rest.kind, model))
+    return Finding("model", detail, found.remedy if found.fails else advice(cooldown.kind, model))
 
 
-def instead(model: str, listed: list[str]) -> str:
+def suggest_instead(model: str, listed: list[str]) -> str:
     """Names of a list that may be meant, or the first of all."""
-    if near := get_close_matches(model, listed, n=3, cutoff=NEAR):
+    if near := get_close_matches(model, listed, n=3, cutoff=SIMILARITY_CUTOFF):
         return f"nearest: {', '.join(near)}"
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return f"it lists {', '.join(listed[:3])}{more}"
 
 
-def names_in(document: Any) -> list[str]:
+def listed_names(document: Any) -> list[str]:
     """The models' names in a server's list, whichever of the usual shapes it has; none when it is no list."""
     entries = document
     if isinstance(document, dict):

@@ -20,9 +20,9 @@ from core.llm.providers.base import ErrorKind, ProviderError
 from core.settings import Settings
 from core.text.masking import masked
 
-PATIENCE = 30.0
+CHECK_TIMEOUT = 30.0
 """Seconds that each model has for its answer; all are asked at once."""
-GRACE = 2.0
+CUT_GRACE = 2.0
 """Seconds after which a request that can't be cut, because it waits for a name to be resolved, is left to itself."""
 
 
@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 
 def ask_all(pool: ClientPool) -> dict[str, Answer]:
     """For each model, in their order, what comes of asking it for one token."""
-    late = Answer(PATIENCE, ProviderError(ErrorKind.TIMEOUT, f"nothing within {PATIENCE:g} s"))
+    late = Answer(CHECK_TIMEOUT, ProviderError(ErrorKind.TIMEOUT, f"nothing within {CHECK_TIMEOUT:g} s"))
     answers: dict[str, Answer] = {}
 
     def ask(name: str) -> None:
@@ -74,7 +74,7 @@ def ask_all(pool: ClientPool) -> dict[str, Answer]:
         try:
             stream = pool.probe(name)
             began = time.monotonic()  # the client stands
-            short_answer(stream, min(PATIENCE, pool.config(name).first_token_timeout))
+            short_answer(stream, min(CHECK_TIMEOUT, pool.config(name).first_token_timeout))
         except ProviderError as raised:
             error = raised
         except Exception as raised:  # in the making of a client, as of what the environment says
@@ -84,7 +84,7 @@ def ask_all(pool: ClientPool) -> dict[str, Answer]:
     threads = [Thread(target=ask, args=(name,), daemon=True) for name in pool.names]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + PATIENCE + GRACE
+    deadline = time.monotonic() + CHECK_TIMEOUT + CUT_GRACE
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return {name: answers.get(name, late) for name in pool.names}

@@ -50,14 +50,14 @@ def check_stream(url: str) -> None:
         click.echo(f"  event {number} after {arrival.at:5.2f} s")
     if compressed:
         click.echo(f"  the stream came compressed ({compressed})")
-    gathered = together(arrivals)
+    gathered = count_batched(arrivals)
     if gathered:
         click.echo(REMEDY)
         fail(f"{gathered} of {len(arrivals)} events came together with the one before")
     click.echo(f"{click.style('✓', fg='green')} {len(arrivals)} events arrived one by one: nothing holds them up")
 
 
-def together(arrivals: list[Arrival]) -> int:
+def count_batched(arrivals: list[Arrival]) -> int:
     """How many events did not come apart from the one before, although they were sent apart."""
     pairs = pairwise(arrivals)
     return sum(later.at - earlier.at < later.pause / 2 for earlier, later in pairs)

@@ -19,10 +19,10 @@ from cli.addresses import check_port, free_port, local_client, problem_at, web_u
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
-from cli.supervision.children import FLAPPING, consequence
+from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.procfile import read_procfile
 from cli.supervision.state_directory import RunningSystem, StateDirectory
-from cli.supervision.supervisor import LONGEST_DELAY, Death, GaveUp, Program, Supervisor
+from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program, Supervisor
 from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
 from core.operations.file_descriptors import raise_limit
@@ -32,12 +32,12 @@ from core.text.masking import masked
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Where the Procfile is, and what its commands are relative to."""
-START_LIMIT = 120.0
+START_TIMEOUT = 120.0
 """Seconds after which a start that is not ready is given up."""
-POLL = 0.1
-REMIND = 300.0
+POLL_INTERVAL = 0.1
+REMINDER_INTERVAL = 300.0
 """Seconds between two words about a process that dies again and again."""
-SAVE_AGAIN = 5.0
+SAVE_RETRY_INTERVAL = 5.0
 """Seconds until the runtime file is tried again that could not be written."""
 VALKEY_GRACE = 2.0
 """Seconds for Valkey, which stops last: with the others' grace, all is over within ten."""
@@ -193,11 +193,11 @@ class _System:
 
     async def _start(self, supervisor: Supervisor) -> None:
         try:
-            async with asyncio.timeout(START_LIMIT), local_client() as client:
+            async with asyncio.timeout(START_TIMEOUT), local_client() as client:
                 await self._start_parts(supervisor, client)
         except TimeoutError:
             missing = "; ".join(f"{name}: {problem}" for name, problem in self._waiting_for.items())
-            fail(f"not ready after {START_LIMIT:.0f} s: {missing or 'the database'}; see {self._state.logs}")
+            fail(f"not ready after {START_TIMEOUT:.0f} s: {missing or 'the database'}; see {self._state.logs}")
 
     async def _start_parts(self, supervisor: Supervisor, client: httpx2.AsyncClient) -> None:
         # Valkey and the model load while the database is migrated; the rest needs both stores.
@@ -243,7 +243,7 @@ class _System:
         began = time.monotonic()
         while found := await problem():
             self._waiting_for[name] = found
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_INTERVAL)
         self._waiting_for.pop(name, None)
         self._console.step(name, result, time.monotonic() - began)
 
@@ -280,12 +280,12 @@ class _System:
         except OSError as error:
             if self._saving is None:
                 self._console.warn(f"{self._state.path} takes no more ({error.strerror}); doctor is told later")
-            self._saving = asyncio.get_running_loop().call_later(SAVE_AGAIN, self._save, supervisor)
+            self._saving = asyncio.get_running_loop().call_later(SAVE_RETRY_INTERVAL, self._save, supervisor)
         else:
             self._saving = None
 
     def _report(self, death: Death) -> None:
-        if death.deaths >= FLAPPING:
+        if death.deaths >= FLAPPING_RESTARTS:
             self._report_trouble(death)
             return
         self._console.warn(
@@ -298,12 +298,12 @@ class _System:
         """Not each time: the first, and now and then."""
         now = time.monotonic()
         last = self._said.get(death.name)
-        if last is not None and now - last < REMIND:
+        if last is not None and now - last < REMINDER_INTERVAL:
             return
         self._said[death.name] = now
         self._console.warn(
             f"{death.name} dies again and again ({death.deaths} times so far, the last time: {death.reason}); "
-            f"{consequence(death.name)}. It is still tried, every {LONGEST_DELAY:.0f} s in the end; "
+            f"{consequence(death.name)}. It is still tried, every {MAX_RESTART_DELAY:.0f} s in the end; "
             f"see {self._state.logs / death.name}.log"
         )
         self._show_last_lines(death)

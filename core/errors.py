@@ -3,11 +3,7 @@
 Each error knows its problem type, title and HTTP status (RFC 9457), so that a router only has to pass it on.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from core.limits.status import Standing
+from typing import Any, ClassVar
 
 
 class SwitchboardError(Exception):
@@ -17,8 +13,6 @@ class SwitchboardError(Exception):
     title: ClassVar[str] = "Something went wrong"
     status: ClassVar[int] = 500
     detail: str = "The server met an unexpected condition."
-    challenge: ClassVar[str] = "Session"
-    """What a 401 asks for in WWW-Authenticate (RFC 9110, 11.6.1)."""
 
     def __init__(self, detail: str | None = None, *, retry_after: int | None = None, **extra: Any) -> None:
         self.detail = detail or type(self).detail
@@ -38,13 +32,6 @@ class SwitchboardError(Exception):
         }
 
 
-class SessionRequired(SwitchboardError):
-    """No credential was sent where one is needed."""
-
-    slug, title, status = "session-required", "A session is required", 401
-    detail = "Send the session's cookie, or X-Session-ID: <session_id>.<secret>."
-
-
 class SessionInvalid(SwitchboardError):
     """The credential names no session, is malformed, or its secret is wrong."""
 
@@ -60,18 +47,10 @@ class SessionExpired(SwitchboardError):
 
 
 class LoginRequired(SwitchboardError):
-    """Only a user may do this, and the request speaks for none."""
+    """The operation is for users, and the request is not authenticated as one."""
 
     slug, title, status = "login-required", "A login is required", 401
-    detail = "Log in, or send an API key or token as Authorization: Bearer."
-    challenge = "Bearer"
-
-
-class LoginOnly(SwitchboardError):
-    """Only a person at a browser may do this, not a program with a key."""
-
-    slug, title, status = "login-required", "A login is required", 403
-    detail = "Log in in a browser to do this; keys and tokens may not."
+    detail = "Log in, or send an API key or token."
 
 
 class LoginInvalid(SwitchboardError):
@@ -82,29 +61,28 @@ class LoginInvalid(SwitchboardError):
 
 
 class LoginFailed(SwitchboardError):
-    """Nobody has this e-mail address and this password; which of the two is wrong is not said."""
+    """The e-mail address or the password is wrong; the answer does not say which."""
 
     slug, title, status = "login-failed", "The login failed", 401
     detail = "The e-mail address or the password is wrong."
 
 
 class TokenInvalid(SwitchboardError):
-    """The bearer token is no API key of ours and no token of the issuer's, or no longer one."""
+    """The bearer token is neither a valid API key nor a valid token of the identity provider."""
 
     slug, title, status = "token-invalid", "The token is not valid", 401
     detail = "This API key or token is unknown, revoked or expired."
-    challenge = 'Bearer error="invalid_token"'
 
 
 class RegistrationClosed(SwitchboardError):
-    """The operator makes the accounts here."""
+    """Only the operator creates accounts on this server."""
 
     slug, title, status = "registration-closed", "Registration is closed", 403
     detail = "New accounts can't be made here; ask the operator."
 
 
 class EmailTaken(SwitchboardError):
-    """There is an account with this e-mail address."""
+    """The e-mail address has an account already."""
 
     slug, title, status = "email-taken", "There is such an account", 409
     detail = "There is an account with this e-mail address; log in instead."
@@ -138,14 +116,14 @@ class UnknownKey(SwitchboardError):
 
 
 class TooManyKeys(SwitchboardError):
-    """The user has as many API keys as one may have."""
+    """The user has the most API keys that are allowed."""
 
     slug, title, status = "too-many-keys", "Too many API keys", 409
     detail = "Revoke a key that you no longer need first."
 
 
 class TooManySessions(SwitchboardError):
-    """The user has as many sessions as one may have."""
+    """The user has the most sessions that are allowed."""
 
     slug, title, status = "too-many-sessions", "Too many sessions", 409
 
@@ -157,35 +135,10 @@ class TooManySessions(SwitchboardError):
 
 
 class NotOwner(SwitchboardError):
-    """The session belongs to somebody else."""
+    """The session belongs to another user."""
 
     slug, title, status = "not-owner", "Not your session", 403
-    detail = "This session belongs to somebody else."
-
-
-class CrossSite(SwitchboardError):
-    """A page of another site made the browser send this, as far as can be told. `detail` says from what."""
-
-    slug, title, status = "cross-site", "Sent by another site", 403
-    detail = "This request comes from a page of another site."
-
-
-class WrongHost(SwitchboardError):
-    """The request is for a server of another name."""
-
-    slug, title, status = "wrong-host", "Not this server's name", 421
-    detail = (
-        "This server answers to the names of its own machine only, such as localhost. If people reach it under "
-        "another, its operator sets SWITCHBOARD_HOSTS to that name, or SWITCHBOARD_TRUSTED_PROXIES to the number "
-        "of proxies before it."
-    )
-
-
-class OperatorOnly(SwitchboardError):
-    """Only whoever runs the server may see this."""
-
-    slug, title, status = "operator-only", "For the operator only", 403
-    detail = "Ask from the server's own machine, not through a proxy, or send the operator's token."
+    detail = "This session belongs to another user."
 
 
 class UnknownModel(SwitchboardError):
@@ -199,7 +152,7 @@ class VersionConflict(SwitchboardError):
     """The caller's version of the session is not the current one."""
 
     slug, title, status = "version-conflict", "The session has changed", 412
-    detail = "If-Match names an older version of the session; read it again."
+    detail = "The version that was named is an older one; read the session again."
 
 
 class GenerationInProgress(SwitchboardError):
@@ -207,27 +160,6 @@ class GenerationInProgress(SwitchboardError):
 
     slug, title, status = "generation-in-progress", "An answer is still being written", 409
     detail = "Wait for the answer to end before sending the next message."
-
-
-class IdempotencyKeyInvalid(SwitchboardError):
-    """The header Idempotency-Key holds no key."""
-
-    slug, title, status = "idempotency-key-invalid", "Not an idempotency key", 400
-    detail = "Idempotency-Key takes 1 to 255 printable ASCII characters, in quotes or without, such as a UUID."
-
-
-class IdempotencyMismatch(SwitchboardError):
-    """The key was used before, for another request."""
-
-    slug, title, status = "idempotency-mismatch", "This key belongs to another request", 422
-    detail = "This Idempotency-Key was used with another body; use a new key for a new request."
-
-
-class IdempotencyInFlight(SwitchboardError):
-    """The first request with this key has not been answered yet."""
-
-    slug, title, status = "idempotency-in-flight", "The first try is still under way", 409
-    detail = "A request with this Idempotency-Key is being carried out; ask again in a moment."
 
 
 class NothingToStop(SwitchboardError):
@@ -249,36 +181,16 @@ class MessageTooLarge(SwitchboardError):
     slug, title, status = "message-too-large", "The message is too large", 413
 
 
-class RateLimited(SwitchboardError):
-    """A limit refused the request; nothing was done. `limit` names its policy."""
-
-    slug, title, status = "rate-limited", "Too many requests", 429
-
-    def __init__(self, detail: str | None = None, *, retry_after: int, limit: str, standings: Sequence["Standing"]):
-        detail = detail or f"This is more often than the limit {limit!r} allows; try again in {retry_after} s."
-        super().__init__(detail, retry_after=retry_after, limit=limit)
-        self.standings = standings
-
-
-class UnknownTask(SwitchboardError):
-    """There is no such task, or its answer is no longer kept."""
-
-    slug, title, status = "unknown-task", "Unknown task", 404
-    detail = "There is no such task, or its result is no longer kept."
-
-
 class Unavailable(SwitchboardError):
-    """A part that this request needs is away."""
+    """A part of the service that the request needs does not answer."""
 
     slug, title, status = "unavailable", "Temporarily unavailable", 503
     detail = "A part of the service is away; try again in a moment."
 
-
-class QueueSlow(Unavailable):
-    """No worker replied in time, and the request can't be answered without."""
-
-    slug, title = "queue-slow", "The workers are busy"
-    detail = "No worker replied in time; nothing was lost, try again in a moment."
+    @property
+    def cause(self) -> BaseException:
+        """The driver's exception, or this one where there is none. For operators: it may name hosts and addresses."""
+        return self.__cause__ or self
 
 
 class ProviderFailed(SwitchboardError):
@@ -292,3 +204,10 @@ class GenerationLost(SwitchboardError):
 
     slug, title, status = "generation-lost", "The answer was interrupted", 503
     detail = "The worker that wrote this answer stopped; what it had written is kept. Please ask again."
+
+
+class QueueSlow(Unavailable):
+    """No worker replied in time, and the request can't be answered without."""
+
+    slug, title = "queue-slow", "The workers are busy"
+    detail = "No worker replied in time; nothing was lost, try again in a moment."

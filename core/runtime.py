@@ -1,12 +1,7 @@
 """What one process works with, built once from its settings: the only place where the parts are put together."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ReadOnlyError
-from redis.retry import Retry
+from typing import TYPE_CHECKING, Any
 
 from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
@@ -20,21 +15,21 @@ from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempts
-from core.generation.events import AnswerLog
-from core.generation.finalizer import Endings
-from core.generation.heartbeat import Upkeep
+from core.generation.events import GenerationEvents
+from core.generation.finalizer import Finalizer
+from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
 from core.generation.prompts import Prompts
-from core.generation.provider_slots import Slots
+from core.generation.provider_slots import ProviderSlots
 from core.generation.reaper import Reaper
-from core.generation.scheduler import Line
+from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
 from core.generation.writer import Writer
 from core.limits.leases import Leases
-from core.limits.message_limits import CONCURRENT, MessageLimits
+from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
 from core.llm.catalog import load_catalog
@@ -45,25 +40,27 @@ from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
+from core.operations.check_results import CheckResults
+from core.operations.counters import Counters
 from core.operations.healing import Healing
-from core.operations.invariants import Invariants
-from core.operations.last_check import LastCheck
+from core.operations.invariants import Invariants, Periods
 from core.operations.schedule import Runs
-from core.sessions.actions import Actions
+from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
+from core.sessions.creation_limits import CreationLimits
+from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
-from core.sessions.service import SessionService
+from core.sessions.queries import SessionQueries
+from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
-from core.stores.database import PATIENCE, Database
+from core.stores.database import TRANSACTION_TIMEOUT, Database
+from core.stores.quarantine import Quarantine
+from core.stores.redis import SOCKET_TIMEOUT, Redis, connect
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin
 
-SOCKET_TIMEOUT = 2.0
-"""Seconds that one answer of Redis may take."""
-CONNECT_TIMEOUT = 0.4
-"""Seconds to reach Redis."""
 LIMITS_TIMEOUT = 0.2
 """Seconds to reach Redis, and again for its answer, where a limit is checked: a request that can't be counted is
 to be answered within half a second. One try: the next one would be the client's."""
@@ -80,7 +77,7 @@ class Runtime:
         pool_size: int = 10,
         redis_retries: int = 3,
         redis_timeout: float = SOCKET_TIMEOUT,
-        database_patience: float = PATIENCE,
+        database_patience: float = TRANSACTION_TIMEOUT,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
@@ -92,28 +89,12 @@ class Runtime:
     @cached_property
     def redis(self) -> Redis:
         """One pool of connections, made to fail soon rather than hang."""
-        return self._client(self._redis_timeout, min(CONNECT_TIMEOUT, self._redis_timeout), self._redis_retries)
+        return connect(self.settings.redis_url, timeout=self._redis_timeout, retries=self._redis_retries)
 
     @cached_property
     def limits_redis(self) -> Redis:
         """Another one, for limits, made to fail at once."""
-        return self._client(LIMITS_TIMEOUT, LIMITS_TIMEOUT, retries=0)
-
-    def _client(self, timeout: float, connect_timeout: float, retries: int) -> Redis:
-        url = self.settings.redis_url
-        over_tcp = {} if url.startswith("unix://") else {"socket_keepalive": True}
-        return Redis.from_url(
-            url,
-            **over_tcp,
-            decode_responses=True,
-            socket_timeout=timeout,
-            socket_connect_timeout=connect_timeout,
-            health_check_interval=25,
-            max_connections=1000,
-            # After a failover, the connection to the one that has been demoted is of no use any more.
-            retry_on_error=[ReadOnlyError],
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
-        )
+        return connect(self.settings.redis_url, timeout=LIMITS_TIMEOUT, connect_timeout=LIMITS_TIMEOUT)
 
     @cached_property
     def database(self) -> Database:
@@ -168,7 +149,7 @@ class Runtime:
     @cached_property
     def issuer_login(self) -> "IssuerLogin":
         """Browsers' logins through the identity provider. Only where one is configured for them."""
-        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nobody else needs it
+        from core.auth.oidc_login import IssuerLogin  # Authlib takes time and memory, where nothing else needs it
 
         settings = self.settings
         assert self.issuer is not None
@@ -184,7 +165,30 @@ class Runtime:
     @cached_property
     def sessions(self) -> SessionService:
         """The rules about sessions."""
-        return SessionService(self.settings, self.models, self.clock, self.limiter)
+        settings = self.settings
+        rules = SessionRules(
+            anonymous=Lifetime(settings.anonymous_idle, settings.anonymous_max),
+            owned=Lifetime(settings.user_idle, settings.user_max),
+            max_per_user=settings.sessions_per_user,
+        )
+        return SessionService(self.models, rules, self.clock)
+
+    @cached_property
+    def creation_limits(self) -> CreationLimits:
+        """How often sessions may be created."""
+        settings = self.settings
+        return CreationLimits(
+            self.limiter,
+            self.models,
+            per_address=settings.limit_create,
+            all_addresses=settings.limit_create_global,
+            per_user=settings.limit_create_user,
+        )
+
+    @cached_property
+    def session_queries(self) -> SessionQueries:
+        """What is asked about sessions, outside of a transaction."""
+        return SessionQueries(self.database, self.sessions)
 
     @cached_property
     def limiter(self) -> RateLimiter:
@@ -201,7 +205,15 @@ class Runtime:
     @cached_property
     def message_limits(self) -> MessageLimits:
         """How much one owner may ask for."""
-        return MessageLimits(self.settings, self.limiter, Leases(self.limits_redis, CONCURRENT))
+        settings = self.settings
+        return MessageLimits(
+            OwnerLimits(
+                settings.concurrent_anonymous, settings.limit_messages_anonymous, settings.limit_tokens_anonymous
+            ),
+            OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
+            self.limiter,
+            Leases(self.limits_redis, CONCURRENT),
+        )
 
     @cached_property
     def log(self) -> EventLog:
@@ -219,9 +231,9 @@ class Runtime:
         return GenerationService(
             self.database,
             self.sessions,
-            self.endings,
+            self.finalizer,
             self.removals,
-            self.line,
+            self.queue,
             self.log,
             self.transcript,
             self.message_limits,
@@ -235,46 +247,53 @@ class Runtime:
         return Attempts(self.database, self.clock, self.settings.lease)
 
     @cached_property
-    def endings(self) -> Endings:
+    def finalizer(self) -> Finalizer:
         """The ends of answers."""
-        return Endings(
+        return Finalizer(
             self.database,
             self.sessions,
             self.attempts,
-            self.answers,
+            self.generation_events,
             self.transcript,
             self.message_limits,
             self.clock,
         )
 
     @cached_property
-    def answers(self) -> AnswerLog:
+    def generation_events(self) -> GenerationEvents:
         """The events of answers."""
-        return AnswerLog(self.database, self.attempts, self.log, self.transcript, self.clock)
+        return GenerationEvents(self.database, self.attempts, self.log, self.transcript, self.clock)
 
     @cached_property
-    def line(self) -> Line:
+    def queue(self) -> FairQueue:
         """Whose turn it is."""
-        return Line(self.database, self.redis, self.attempts, self.slots, self.log, self.clock)
+        return FairQueue(
+            self.database,
+            self.redis,
+            self.attempts,
+            self.provider_slots,
+            self.log,
+            self._quarantine("queue"),
+            self.clock,
+        )
 
     @cached_property
-    def slots(self) -> Slots:
+    def provider_slots(self) -> ProviderSlots:
         """How many requests each provider gets at once."""
-        return Slots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
+        return ProviderSlots(Leases(self.redis, "slots"), self.models, self.cooldowns, self.settings.lease)
 
     @cached_property
     def writer(self) -> Writer:
         """Writes answers."""
         return Writer(
-            self.line,
+            self.queue,
             self.attempts,
-            self.endings,
+            self.finalizer,
             self.models,
             self.cooldowns,
-            self.slots,
-            self.answers,
-            self.upkeep,
-            ModelCalls(self.models, self._prompts, self.answers, self.upkeep.stopping),
+            self.generation_events,
+            self.heartbeats,
+            ModelCalls(self.models, self._prompts, self.generation_events, self.heartbeats.stopping),
             self.message_limits,
         )
 
@@ -283,29 +302,39 @@ class Runtime:
         return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis), KnownLimits(self.redis))
 
     @cached_property
-    def upkeep(self) -> Upkeep:
+    def heartbeats(self) -> Heartbeats:
         """What keeps an answer being written."""
-        return Upkeep(self.attempts, self.slots, self.log, self.answers, self.message_limits)
+        return Heartbeats(self.attempts, self.log, self.generation_events, self.message_limits)
 
     @cached_property
     def reaper(self) -> Reaper:
         """Looks after answers whose worker is gone."""
-        return Reaper(self.database, self.attempts, self.line, self.endings, self.removals, self.clock)
+        return Reaper(
+            self.database,
+            self.attempts,
+            self.queue,
+            self.finalizer,
+            self.removals,
+            self._quarantine("reaper"),
+            self.clock,
+        )
 
     @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
-        return Invariants(self.settings, self.database, self.redis, self.log, self.clock)
+        settings = self.settings
+        periods = Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
+        return Invariants(periods, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock)
 
     @cached_property
     def healing(self) -> Healing:
         """Mends what breaks them."""
-        return Healing(self.database, self.redis, self.log)
+        return Healing(self.database, self.redis, self.log, self._quarantine("healing"))
 
     @cached_property
-    def last_check(self) -> LastCheck:
+    def check_results(self) -> CheckResults:
         """What the last check of that found."""
-        return LastCheck(self.redis, self.clock)
+        return CheckResults(self.redis, self.clock)
 
     @cached_property
     def load(self) -> Load:
@@ -320,22 +349,21 @@ class Runtime:
     @cached_property
     def prober(self) -> Prober:
         """Finds out which models are well again."""
-        return Prober(self.models, self.cooldowns)
-
-    @cached_property
-    def claims(self) -> Claims:
-        """Taking over anonymous sessions."""
-        return Claims(self.database, self.sessions, self.transcript, self.removals, self.revocations)
+        return Prober(self.models, self.cooldowns, self._quarantine("probes"))
 
     @cached_property
     def sweeper(self) -> Sweeper:
-        """The end of sessions."""
-        return Sweeper(self.database, self.sessions, self.removals, self.clock)
+        """Deletes expired sessions, and accounts that have been given up."""
+        return Sweeper(self.database, self.sessions, self._deletion, self.removals, self._quarantine("sweep"))
+
+    @cached_property
+    def _deletion(self) -> Deletion:
+        return Deletion(self.sessions, self.removals)
 
     @cached_property
     def removals(self) -> Removals:
         """What sessions leave in Redis."""
-        return Removals(self.database, self.redis, self.message_limits)
+        return Removals(self.database, self.redis, self.message_limits, self._quarantine("removals"))
 
     @cached_property
     def revocations(self) -> Revocations:
@@ -343,9 +371,19 @@ class Runtime:
         return Revocations(self.redis)
 
     @cached_property
-    def actions(self) -> Actions:
-        """What is done to sessions."""
-        return Actions(self.database, self.sessions, self.log, self.removals)
+    def actions(self) -> SessionActions:
+        """What is done to one session."""
+        claims = Claims(self.database, self.sessions, self.transcript, self.removals)
+        return SessionActions(
+            self.database,
+            self.sessions,
+            claims,
+            self._deletion,
+            self.log,
+            self.removals,
+            self.revocations,
+            self.audit,
+        )
 
     @cached_property
     def proofs(self) -> Proofs:
@@ -366,6 +404,14 @@ class Runtime:
     def runs(self) -> Runs:
         """When what runs on a schedule ran last."""
         return Runs(self.redis)
+
+    @cached_property
+    def counters(self) -> Counters:
+        """How tasks have ended, and what of their items has failed."""
+        return Counters(self.limits_redis)
+
+    def _quarantine(self, job: str) -> Quarantine[Any]:
+        return Quarantine(job, self.clock, self.counters.count_failure)
 
     def close(self) -> None:
         """Give back every connection."""

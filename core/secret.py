@@ -1,7 +1,7 @@
 """Secrets that prove something: 256 random bits each, of which only a hash is stored.
 
-Nobody guesses 256 bits, so one plain SHA-256 is enough; passwords, which people choose, need more
-(core/auth/passwords.py).
+Nobody guesses 256 bits, so one plain SHA-256 is enough (OWASP ASVS 5, 7.2.3); passwords, which people choose, need
+more (core/auth/passwords.py).
 """
 
 import hmac
@@ -25,8 +25,13 @@ def digest(secret: str) -> bytes:
 
 
 def matches(secret: str, stored: bytes) -> bool:
-    """Whether this is the secret whose digest is stored. In constant time, so that it can't be found bit by bit."""
-    return hmac.compare_digest(digest(secret), stored)
+    """Whether this is the secret whose digest is stored."""
+    return digests_match(digest(secret), stored)
+
+
+def digests_match(presented: bytes, stored: bytes) -> bool:
+    """Whether two digests are equal. In constant time, so that a secret can't be found bit by bit."""
+    return hmac.compare_digest(presented, stored)
 
 
 def parse_id(text: str) -> UUID | None:

@@ -100,7 +100,7 @@ def checked_redis(url: object) -> object:
 
 
 def checked_broker(url: object) -> object:
-    """The same for a broker, of which only Redis is looked at."""
+    """The URL of a broker, checked when it is a Redis. Raises ValueError with what is wrong, without its password."""
     return checked_redis(url) if isinstance(url, str) and is_redis(url) else url
 
 
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     limit_create_global: Limit = Field(
         parse_rate("5000/h:500"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE_GLOBAL")
     )
-    """The same for all addresses together."""
+    """Creations of anonymous sessions by all addresses together."""
     limit_create_user: Limit = Field(
         parse_rate("300/h:100"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE_USER")
     )
@@ -219,9 +219,10 @@ class Settings(BaseSettings):
     """Event streams of one session that are open at once: each tab has one, and one that has just been lost is still
     counted for a moment."""
     streams_user: Count = Field(50, validation_alias=_named("SWITCHBOARD_STREAMS_USER"))
-    """The same of one user, over all their sessions."""
+    """Open event streams of one user, over all their sessions."""
     streams_address: Count = Field(500, validation_alias=_named("SWITCHBOARD_STREAMS_ADDRESS"))
-    """The same of one address, IPv6 by /64, which may be an office's; wider networks get 4 and 16 times as many."""
+    """Open event streams of one address, IPv6 by /64, which may be an office's; wider networks get 4 and 16 times as
+    many."""
     trusted_proxies: int = Field(0, ge=0, le=16, validation_alias=_named("SWITCHBOARD_TRUSTED_PROXIES"))
     """How many proxies, all the operator's own, stand one behind the other before the server."""
     metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))

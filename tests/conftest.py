@@ -11,16 +11,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from uuid_utils.compat import uuid7
 from xdist.scheduler import LoadScopeScheduling
 
+from core.migrations.runner import migrate
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import Database, migrate
+from core.stores.database import Database
+from core.stores.redis import Redis
 from core.stores.tables import User
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer
+from tests.support.sole_writer import SoleWriter
 from tests.support.valkey import Valkey
 
 TESTS = Path(__file__).parent
@@ -73,6 +75,30 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("SWITCHBOARD_") or name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL", "PORT"):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(autouse=True)
+def _errors_are_declared(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An operation that is answered with an error which it does not declare fails the test."""
+    yield
+    records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+    assert not [record.getMessage() for record in records if record.name == "web.api.operation"]
+
+
+@pytest.fixture(scope="session")
+def sole_writer() -> Iterator[SoleWriter]:
+    """The watch over the session table."""
+    watch = SoleWriter()
+    with watch.watching():
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def _only_session_service_writes_sessions(sole_writer: SoleWriter) -> Iterator[None]:
+    """In no test does anything but SessionService, or the test itself, write the session table."""
+    yield
+    violations = sole_writer.take_violations()
+    assert not violations, "\n".join(violations)
 
 
 @pytest.fixture(scope="session")

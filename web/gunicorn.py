@@ -13,8 +13,8 @@ import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from web.context import KEY  # noqa: E402
-from web.server.connections import KEEPALIVE  # noqa: E402
+from web.context import context_of  # noqa: E402
+from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
 _settings = Settings()
 
@@ -26,15 +26,15 @@ worker_connections = min(12_000, raise_limit() // 2)
 # Streams go on after a restart where they were, so there is no reason to wait long for them.
 graceful_timeout = 5
 timeout = 30
-keepalive = int(KEEPALIVE)
+keepalive = int(KEEPALIVE_TIMEOUT)
 # A file goes out as any answer does, with the same deadlines.
 sendfile = False
 # No access log: it would hold the addresses of people whose sessions are to leave no trace.
 accesslog = None
 loglevel = "warning"
 control_socket_disable = True
-# Nobody is believed here, whom gunicorn would believe by default: whoever comes from this machine or through a
-# Unix socket. The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.
+# No peer is believed here, whereas gunicorn believes by default those on this machine and behind a Unix socket.
+# The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
@@ -47,7 +47,7 @@ def post_worker_init(worker: Any) -> None:
     def watch() -> None:
         while worker.alive:
             gevent.sleep(0.1)
-        worker.wsgi.extensions[KEY].hub.drain(graceful_timeout - 2)
+        context_of(worker.wsgi).hub.drain(graceful_timeout - 2)
 
     gevent.spawn(watch)
     # A full collection looks at every object: with ten thousand streams it held all of them up for 0.4 s, time and

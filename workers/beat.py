@@ -5,6 +5,9 @@ from typing import Any
 
 from celery import beat
 
+from celery_config import QueueNames
+from workers.queue_length import queue_length
+
 logger = logging.getLogger(__name__)
 
 
@@ -12,8 +15,14 @@ class Scheduler(beat.Scheduler):
     """Sends what is due. What can't be sent is made up for by its next period."""
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send one task, if the broker takes it."""
+        """Send one task, if the broker takes it, and if those sent before are being taken.
+
+        Without a maintenance worker messages would pile up in the queue for as long as it is away.
+        """
         try:
+            if queue_length(self.connection, QueueNames.MAINTENANCE) >= len(self.schedule):
+                logger.warning("%s is not sent: no worker takes what was sent before", entry.task)
+                return
             self.apply_async(entry, producer=producer, advance=False)
         except Exception as error:  # every transport has errors of its own
             logger.error("%s could not be sent: %s", entry.task, type(error.__context__ or error).__name__)

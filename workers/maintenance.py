@@ -1,48 +1,53 @@
-"""Tasks on the queue `maintenance`: what beat sends on a schedule. Harmless when doubled."""
+"""Tasks on the queue `maintenance`, which beat sends on a schedule.
+
+They are harmless when doubled. None is retried: its next period makes up for one that failed. None overlaps itself in
+a process, so that one that takes long never takes all of its threads.
+"""
 
 from celery.utils.log import get_task_logger
 
 from celery_config import TaskNames
-from workers.app import app, runtime
+from workers.app import runtime
 from workers.schedule import reap
+from workers.task import task
 
 logger = get_task_logger(__name__)
 
-SHOWN = 20
+MAX_LOGGED_IDS = 20
 """Ids logged for each broken invariant; `switchboard invariants` shows them too."""
 
 
-@app.task(name=TaskNames.SWEEP_EXPIRED)
+@task(TaskNames.SWEEP_EXPIRED, idempotent_by=None, exclusive=True)
 def sweep_expired() -> int:
     """Delete expired sessions with all that hangs on them, expired logins, and what is left of accounts that were
     given up; returns how many sessions."""
     swept = runtime.sweeper.sweep_expired()
     runtime.sweeper.finish_deletions()
-    with runtime.database.writing() as db:
-        runtime.logins.sweep_expired(db)
+    runtime.accounts.sweep_logins()
     runtime.runs.note("sweep", runtime.settings.sweep_every)
     if swept:
         logger.info("swept %d expired sessions", swept)
     return swept
 
 
-@app.task(name=TaskNames.REAP_GENERATIONS)
+@task(TaskNames.REAP_GENERATIONS, idempotent_by=None, exclusive=True)
 def reap_generations() -> int:
     """Do what every chat worker does now and then (workers/schedule.py). Only beat sends for it."""
     runtime.runs.note("beat", runtime.settings.reap_every)
     return reap()
 
 
-@app.task(name=TaskNames.CHECK_INVARIANTS, acks_late=False)  # it may take long, and one that is lost is made up for
+# Acknowledged when taken: it may take longer than the queue waits, and one that is lost is made up for.
+@task(TaskNames.CHECK_INVARIANTS, idempotent_by=None, exclusive=True, acks_late=False)
 def check_invariants() -> int:
     """Look for what must never be, heal what can be healed, and keep what was found for /metrics; returns how many
     invariants are broken."""
     findings = runtime.invariants.check()
     healed = runtime.healing.heal(findings)
-    runtime.last_check.keep(findings, healed)
+    runtime.check_results.save(findings, healed)
     broken = [finding for finding in findings if finding.ids]
     for finding in broken:
-        shown = ", ".join(finding.ids[:SHOWN])
+        shown = ", ".join(finding.ids[:MAX_LOGGED_IDS])
         logger.warning("broken by %d: %s (%s): %s", len(finding.ids), finding.meaning, finding.name, shown)
     for name, count in healed.items():
         logger.warning("healed %d of %s", count, name)

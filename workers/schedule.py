@@ -1,8 +1,7 @@
-"""What a worker does without being sent for: every chat worker looks for answers whose worker is gone, and for models
-that rest.
+"""What a worker does without a message: every chat worker runs the reaper, and probes models that rest.
 
-Beat sends for the former, too, but beat is one process, and answers are not to depend on it. Of all workers, and
-beat, one does it in each period.
+Beat sends for the reaper, too, but beat is one process, and answers are not to depend on it. Of all workers one runs
+it in each period.
 """
 
 import logging
@@ -10,72 +9,72 @@ from threading import Thread
 from typing import Any
 
 from celery import signals
-from redis.exceptions import RedisError
 
 from celery_config import QueueNames
 from core.errors import Unavailable
-from workers.app import app, call_worker, runtime
+from workers.app import app, runtime
+from workers.wakeups import wake_workers
 
 logger = logging.getLogger(__name__)
 
-PROBES = 1.0
-"""Seconds between two looks at which models rest."""
-PROBES_AFTER_A_FAULT = 60.0
+PROBE_INTERVAL = 1.0
+"""Seconds between two runs of the prober."""
+PROBE_INTERVAL_AFTER_FAILURE = 60.0
+"""Seconds after a run that failed unexpectedly."""
 
 
 def reap() -> int:
-    """Hand on the generations whose worker is gone, or end them; returns how many. Nothing, when another process has
-    just done it. Raises RedisError or Unavailable."""
+    """Hand on the generations whose worker is gone, or end them; returns how many.
+
+    Does nothing when another process has done so in this period. Raises Unavailable.
+    """
     period = runtime.settings.reap_every
     if not runtime.runs.take_turn("reaper", period):
         return 0
     reaped = runtime.reaper.reap()
-    for generation_id in reaped.handed_on:
-        call_worker(generation_id)
-    for generation_id in reaped.waiting:
-        call_worker(generation_id, expires=period.total_seconds())
-    if reaped.handed_on or reaped.ended:
-        logger.warning("lost workers: %d answers handed on, %d ended", len(reaped.handed_on), reaped.ended)
+    wake_workers([*reaped.handed_off, *reaped.waiting], expires=period.total_seconds())
+    if reaped.handed_off or reaped.ended:
+        logger.warning("lost workers: %d answers handed off, %d ended", len(reaped.handed_off), reaped.ended)
     runtime.runs.note("reaper", period)
-    return len(reaped.handed_on) + reaped.ended + reaped.told
+    return len(reaped.handed_off) + reaped.ended + reaped.published
 
 
 @signals.worker_ready.connect
-def begin(**_: Any) -> None:
-    """Begin to look, where answers are written; and count from now what beat has to send for, where that is done."""
+def start_background_jobs(**_: Any) -> None:
+    """Start the reaper and the prober where answers are written, and expect beat's tasks where they are run."""
     consumed = set(app.amqp.queues.consume_from or {})
     if QueueNames.CHAT in consumed:
-        Thread(target=_keep_reaping, name="reaper", daemon=True).start()
+        Thread(target=_reap_forever, name="reaper", daemon=True).start()
         # A thread of its own: what is done about models must not delay anything for answers.
-        Thread(target=_keep_probing, name="prober", daemon=True).start()
+        Thread(target=_probe_forever, name="prober", daemon=True).start()
     if QueueNames.MAINTENANCE in consumed:
         try:
             runtime.runs.expect("sweep", runtime.settings.sweep_every)
             runtime.runs.expect("beat", runtime.settings.reap_every)
-        except RedisError as error:
-            logger.warning("the schedule's beginning could not be noted: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("the schedule's beginning could not be noted: %s", type(error.cause).__name__)
 
 
-def _keep_reaping() -> None:
+def _reap_forever() -> None:
     while True:
         try:
             reap()
-        except (RedisError, Unavailable) as error:
-            logger.warning("a store is away; lost answers are looked for later: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("a store is away; lost answers are looked for later: %s", type(error.cause).__name__)
         except Exception:
             logger.exception("the reaper failed and goes on")
         if runtime.writer.stopping.wait(runtime.settings.reap_every.total_seconds()):
             return
 
 
-def _keep_probing() -> None:
-    wait = PROBES
+def _probe_forever() -> None:
+    wait = PROBE_INTERVAL
     while not runtime.writer.stopping.wait(wait):
-        wait = PROBES
+        wait = PROBE_INTERVAL
         try:
             runtime.prober.tick()
-        except RedisError:
+        except Unavailable:
             pass  # the reaper says so already, less often
         except Exception:
             logger.exception("models that rest could not be looked after")
-            wait = PROBES_AFTER_A_FAULT
+            wait = PROBE_INTERVAL_AFTER_FAILURE

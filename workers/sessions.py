@@ -4,24 +4,27 @@ from typing import Any
 from uuid import UUID
 
 from celery_config import TaskNames
-from workers.app import Command, app, runtime
+from workers.app import runtime
+from workers.retry import Retry
+from workers.task import Command, task
+
+REPLY_RETRY = Retry(times=5, delay=2.0)
+"""For a reply that can't be sent: a minute in all, in which Redis may come back."""
 
 
-@app.task(name=TaskNames.CREATE_SESSION, base=Command)
+@task(TaskNames.CREATE_SESSION, base=Command, idempotent_by="session_id", retry=REPLY_RETRY)
 def create(session_id: str, secret_hash: str | None, owner_id: str | None, model: str | None) -> dict[str, Any]:
     """Create the session; the same id twice gives the same session."""
-    with runtime.database.writing() as db:
-        session = runtime.sessions.create_session(
-            db,
-            UUID(owner_id) if owner_id else None,
-            session_id=UUID(session_id),
-            secret_hash=bytes.fromhex(secret_hash) if secret_hash else None,
-            model=model,
-        )
+    session = runtime.actions.create(
+        UUID(session_id),
+        model,
+        owner_id=UUID(owner_id) if owner_id else None,
+        secret_hash=bytes.fromhex(secret_hash) if secret_hash else None,
+    )
     return runtime.sessions.describe(session)
 
 
-@app.task(name=TaskNames.SWITCH_MODEL, base=Command, bind=True)
+@task(TaskNames.SWITCH_MODEL, base=Command, idempotent_by="task_id", retry=REPLY_RETRY, bind=True)
 def switch_model(
     self: Command, session_id: str, model: str, owner_id: str | None, version: int | None
 ) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 import io
 from pathlib import Path
 
-LIMIT = 5 * 1024 * 1024
+MAX_LOG_SIZE = 5 * 1024 * 1024
 """Bytes after which a new file is begun. The one before it is kept: twice this is the most a log takes."""
 
 
@@ -15,7 +15,7 @@ class ChildLog:
     child whose output nobody reads any more would stand still at its next line.
     """
 
-    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+    def __init__(self, path: Path, limit: int = MAX_LOG_SIZE) -> None:
         self._path = path
         self._limit = limit
         self._file: io.FileIO | None = None
@@ -26,7 +26,7 @@ class ChildLog:
         """Lines that could not be written since the last that could."""
 
     def write(self, line: str) -> None:
-        """Append a line, at once: whoever follows the file sees it."""
+        """Append a line, at once, for readers who follow the file."""
         try:
             if self.lost:
                 self._append(f"(lines missing here, which could not be written: {self.lost})")

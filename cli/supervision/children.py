@@ -4,10 +4,10 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-FLAPPING = 3
+FLAPPING_RESTARTS = 3
 """Deaths, one soon after the other, from which on a process is said to die again and again."""
 
-WITHOUT = {
+CONSEQUENCES = {
     "valkey": "without it nobody can ask, log in or create a session",
     "web": "without it nobody is served",
     "worker": "without it no session is created, switched or swept",
@@ -31,14 +31,14 @@ class ChildState:
     @property
     def trouble(self) -> str | None:
         """What is wrong with it, in a few words, or None."""
-        if self.deaths >= FLAPPING:
+        if self.deaths >= FLAPPING_RESTARTS:
             return f"dies again and again ({self.deaths} times so far)"
         return None if self.pid is not None and _exists(self.pid) else "is down"
 
 
 def consequence(name: str) -> str:
     """What it means that this process is away."""
-    return WITHOUT.get(name, "what it does is not done")
+    return CONSEQUENCES.get(name, "what it does is not done")
 
 
 def _exists(pid: int) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cli.console import fail
 from cli.supervision.children import ChildState
 
-LOCK_WAIT = 1.0
+LOCK_TIMEOUT = 1.0
 """Seconds a start waits for the lock: as long as the watchdog of a killed run may need to clear up."""
 
 
@@ -71,7 +71,7 @@ class StateDirectory:
         except OSError as error:
             fail(f"the state directory {self.path} can't be used: {error.strerror} (SWITCHBOARD_STATE_DIR)")
         try:
-            deadline = time.monotonic() + LOCK_WAIT
+            deadline = time.monotonic() + LOCK_TIMEOUT
             while not _try_lock(lock):
                 if time.monotonic() > deadline:
                     holder = os.pread(lock, 32, 0).decode(errors="replace").strip()

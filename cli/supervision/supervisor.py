@@ -23,21 +23,21 @@ from cli.supervision.children import ChildState
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 30.0
+MIN_RESTART_DELAY = 0.5
+MAX_RESTART_DELAY = 30.0
 """Seconds before a restart: the first, and the most after doubling."""
-SETTLED = 30.0
+DELAY_RESET_AFTER = 30.0
 """Seconds of life after which a death counts as the first one again."""
-STEADY = 60.0
+STEADY_AFTER = 60.0
 """Seconds of life after which a program is well again, and its deaths are forgotten."""
-STARTUP_LIFE = 5.0
+STARTUP_WINDOW = 5.0
 """Seconds that a program which has died while the system starts must live, for the start to be one."""
-STARTUP_DEATHS = 5
+MAX_STARTUP_DEATHS = 5
 """How often a program may die while the system starts before the start is given up."""
-GRACE = 7.0
+STOP_GRACE = 7.0
 """Seconds between SIGTERM and SIGKILL."""
 LAST_LINES = 10
-LONGEST_LINE = 64 * 1024
+MAX_LINE_LENGTH = 64 * 1024
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -84,9 +84,9 @@ class GaveUp(Exception):
 
 def next_delay(previous: float, lived: float) -> float:
     """Seconds until the next restart, from the delay before this life (0 for the first) and its length."""
-    if previous == 0 or lived >= SETTLED:
-        return FIRST_DELAY
-    return min(previous * 2, LONGEST_DELAY)
+    if previous == 0 or lived >= DELAY_RESET_AFTER:
+        return MIN_RESTART_DELAY
+    return min(previous * 2, MAX_RESTART_DELAY)
 
 
 class Supervisor:
@@ -160,7 +160,7 @@ class Supervisor:
                 logger.exception("a listener of the supervisor failed; further failures are not logged")
             self._listeners_failed = True
 
-    async def stop(self, names: Iterable[str] | None = None, grace: float = GRACE) -> None:
+    async def stop(self, names: Iterable[str] | None = None, grace: float = STOP_GRACE) -> None:
         """Stop these programs, or all, side by side: SIGTERM, then SIGKILL to the groups after `grace`."""
         chosen = list(self._children) if names is None else [name for name in names if name in self._children]
         await asyncio.gather(*(self._children[name].stop(grace) for name in chosen))
@@ -192,7 +192,7 @@ class Supervisor:
 
     def _tell(self, line: str) -> None:
         with contextlib.suppress(OSError):
-            if self._watchdog.poll() is not None:  # somebody has killed it: another one takes over
+            if self._watchdog.poll() is not None:  # it was killed: another one takes over
                 self._watchdog = self._begin_to_watch()
                 line = "".join(f"+{group}\n" for group in self._groups)
             assert self._watchdog.stdin is not None
@@ -221,7 +221,7 @@ class _Child:
     @property
     def is_steady(self) -> bool:
         lived = time.monotonic() - self._began
-        return self._process is not None and (self.deaths == 0 or lived >= STARTUP_LIFE)
+        return self._process is not None and (self.deaths == 0 or lived >= STARTUP_WINDOW)
 
     async def _keep_running(self) -> None:
         supervisor, delay = self._supervisor, 0.0
@@ -243,7 +243,7 @@ class _Child:
             death = Death(self._program.name, status, lived, tuple(self._last_lines), delay, self.deaths)
             supervisor.call(supervisor.on_change)
             supervisor.call(supervisor.on_death, death)
-            if supervisor.starting and self.deaths >= STARTUP_DEATHS:
+            if supervisor.starting and self.deaths >= MAX_STARTUP_DEATHS:
                 self._give_up(f"{death.name} died {self.deaths} times while starting ({death.reason})")
                 return
             with contextlib.suppress(TimeoutError):
@@ -270,7 +270,7 @@ class _Child:
         self._process = process
         self._supervisor.watch(process.pid)
         self._supervisor.call(self._supervisor.on_change)
-        recovery = asyncio.get_running_loop().call_later(STEADY, self._recover)
+        recovery = asyncio.get_running_loop().call_later(STEADY_AFTER, self._recover)
         if self._stopping.is_set():  # asked while the process was being made
             process.terminate()
         try:
@@ -298,9 +298,9 @@ class _Child:
         self._last_lines.clear()
         rest = b""
         try:
-            while chunk := await reader.read(LONGEST_LINE):
+            while chunk := await reader.read(MAX_LINE_LENGTH):
                 *lines, rest = (rest + chunk).split(b"\n")
-                if len(rest) > LONGEST_LINE:
+                if len(rest) > MAX_LINE_LENGTH:
                     lines, rest = [*lines, rest], b""
                 for line in lines:
                     self._take(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from cli.console import fail
 from cli.supervision.supervisor import Program
 
-LONGEST_SOCKET_PATH = 100
+MAX_SOCKET_PATH = 100
 """Bytes. The kernel's own limit is 107; Valkey binds under a temporary name that is a little longer."""
 
 
@@ -18,7 +18,7 @@ LONGEST_SOCKET_PATH = 100
 def socket_path(state: Path) -> Iterator[Path]:
     """Where the socket goes: the state directory, or a private one if that path is too long for a socket."""
     path = state / "valkey.sock"
-    if len(bytes(path)) <= LONGEST_SOCKET_PATH:
+    if len(bytes(path)) <= MAX_SOCKET_PATH:
         yield path
         path.unlink(missing_ok=True)
         return

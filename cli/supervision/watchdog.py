@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-CLEAR_UP = 0.8
+CLEANUP_TIMEOUT = 0.8
 """Seconds to wait for the killed groups to be gone; less than a new start waits for the lock."""
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     for line in sys.stdin:
         change = groups.add if line.startswith("+") else groups.discard
         change(int(line[1:]))
-    deadline = time.monotonic() + CLEAR_UP
+    deadline = time.monotonic() + CLEANUP_TIMEOUT
     while groups and time.monotonic() < deadline:
         groups = {group for group in groups if _kill(group)}
         time.sleep(0.01)

@@ -1,1 +1,1 @@
-"""Who somebody is: accounts, logins, API keys, passwords, OpenID Connect."""
+"""Authentication: accounts, logins, API keys, passwords, OpenID Connect."""

@@ -39,6 +39,8 @@ from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User
 
+__all__ = ["Accounts", "ApiKey", "LoggedIn", "Login", "User"]
+
 
 @dataclass(frozen=True)
 class LoggedIn:
@@ -167,7 +169,7 @@ class Accounts:
         return user
 
     def change_password(self, principal: Principal, current: str, new: str, *, end_other_logins: bool) -> LoggedIn:
-        """Change the password of somebody who is logged in, and renew this login; its old cookie ends. Every device
+        """Change the password of a logged-in user, and renew this login; its old cookie ends. Every device
         but this one has to be made known anew.
 
         Raises PasswordRefused, NoPassword, LoginFailed when the current one is wrong, or Unavailable.
@@ -192,7 +194,7 @@ class Accounts:
     def logins(self, principal: Principal) -> Sequence[Login]:
         """The principal's logins, newest first."""
         with self._database.reading() as db:
-            return self._logins.of(principal.user_id, db)
+            return self._logins.for_user(principal.user_id, db)
 
     def end_login(self, principal: Principal, login_id: UUID) -> None:
         """End one of the principal's logins. Raises UnknownLogin."""
@@ -204,7 +206,7 @@ class Accounts:
         self._audit.record(Kind.LOGIN_ENDED, user_id=principal.user_id)
 
     def create_key(self, principal: Principal, name: str) -> tuple[ApiKey, KeyCredential]:
-        """A new API key; nobody can show its secret again. Raises TooManyKeys or LoginRequired."""
+        """Create an API key; its secret can't be shown again. Raises TooManyKeys or LoginRequired."""
         with self._database.writing() as db:
             key, credential = self._keys.create(principal.user_id, name, db)
         self._audit.record(Kind.KEY_CREATED, user_id=principal.user_id, detail=str(key.id))
@@ -213,7 +215,7 @@ class Accounts:
     def keys(self, principal: Principal) -> Sequence[ApiKey]:
         """The principal's API keys, newest first."""
         with self._database.reading() as db:
-            return self._keys.of(principal.user_id, db)
+            return self._keys.for_user(principal.user_id, db)
 
     def revoke_key(self, principal: Principal, key_id: UUID) -> None:
         """Revoke one of the principal's API keys. Raises UnknownKey."""
@@ -248,6 +250,11 @@ class Accounts:
             self._sweeper.remove_account(principal.user_id)
         self._audit.record(Kind.ACCOUNT_DELETED, user_id=principal.user_id)
 
+    def sweep_logins(self) -> int:
+        """Delete expired logins, a bounded number of them; returns how many."""
+        with self._database.writing() as db:
+            return self._logins.sweep_expired(db)
+
     def _by_address(self, email: str) -> User | None:
         try:
             address = normal_address(email)
@@ -262,7 +269,7 @@ class Accounts:
             raise LoginFailed("The current password is wrong.")
 
     def _locked(self, user_id: UUID, verified: str, db: DatabaseSession) -> User:
-        """The user, while nobody else changes the row. Raises LoginFailed when the password that was verified is
+        """The user, with the row locked. Raises LoginFailed when the password that was verified is
         no longer theirs."""
         user = db.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
         if user is None or user.deleted_at is not None or user.password_hash != verified:

@@ -20,9 +20,9 @@ from core.stores.tables import ApiKey, User
 
 PREFIX = "sb_"
 """Tells a key from an issuer's token, and lets secret scanners find one that was committed."""
-MOST = 50
+MAX_KEYS = 50
 """Keys that one user may have."""
-USE_NOTED = timedelta(minutes=1)
+LAST_USE_PRECISION = timedelta(minutes=1)
 """How exact `last_used_at` is: a busy key is not a hot row."""
 
 _KEY = re.compile(r"sb_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
@@ -62,7 +62,7 @@ class ApiKeys:
         if db.scalar(select(User.id).where(User.id == user_id).with_for_update()) is None:
             raise LoginRequired
         number = db.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user_id))
-        if (number or 0) >= MOST:
+        if (number or 0) >= MAX_KEYS:
             raise TooManyKeys
         credential = KeyCredential(uuid7(), new_secret())
         key = ApiKey(
@@ -84,7 +84,7 @@ class ApiKeys:
 
     def use_is_noticeable(self, key: ApiKey) -> bool:
         """Whether using the key now is worth writing down."""
-        return key.last_used_at is None or self._clock.now() - key.last_used_at >= USE_NOTED
+        return key.last_used_at is None or self._clock.now() - key.last_used_at >= LAST_USE_PRECISION
 
     def note_use(self, key_id: UUID, db: DatabaseSession) -> None:
         """Write down that the key is in use."""
@@ -92,7 +92,7 @@ class ApiKeys:
         if key is not None:
             key.last_used_at = self._clock.now()
 
-    def of(self, user_id: UUID, db: DatabaseSession) -> Sequence[ApiKey]:
+    def for_user(self, user_id: UUID, db: DatabaseSession) -> Sequence[ApiKey]:
         """The user's keys, newest first."""
         wanted = select(ApiKey).where(ApiKey.user_id == user_id)
         return db.scalars(wanted.order_by(ApiKey.created_at.desc(), ApiKey.id.desc())).all()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-LIVES = timedelta(days=365)
+DEVICE_LIFETIME = timedelta(days=365)
 """How long a browser is known after its last log-in. Browsers keep no cookie for more than 400 days (RFC 6265bis,
 5.5)."""
 NONCE_BYTES = 16

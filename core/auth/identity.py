@@ -29,7 +29,7 @@ class Identity:
         """None: no issuer is configured."""
         self._clock = clock
 
-    def of_login(self, credential: LoginCredential) -> Principal:
+    def principal_for_login(self, credential: LoginCredential) -> Principal:
         """The user of a login cookie. Counts as use of the login; writes only what is noticeable.
 
         Raises LoginInvalid.
@@ -42,16 +42,16 @@ class Identity:
                 self._logins.extend(login.id, extended, db)
         return Principal(login.user_id, "login", login_id=login.id)
 
-    def of_bearer(self, token: str) -> Principal:
+    def principal_for_bearer(self, token: str) -> Principal:
         """The user of an API key or of an issuer's token. Raises TokenInvalid."""
         if token.startswith(PREFIX):
-            return self._of_key(KeyCredential.parse(token))
+            return self._principal_for_key(KeyCredential.parse(token))
         if self._tokens is None:
             raise TokenInvalid
         subject = self._tokens.verify(token)
-        return Principal(self.user_of(subject), "oidc", expires_at=subject.expires_at)
+        return Principal(self.user_for_subject(subject), "oidc", expires_at=subject.expires_at)
 
-    def user_of(self, subject: Subject) -> UUID:
+    def user_for_subject(self, subject: Subject) -> UUID:
         """The user that an issuer's subject is; made on first sight.
 
         The two together are the identity (OpenID Connect Core 1.0, 5.7). An e-mail address in the token is not:
@@ -74,7 +74,7 @@ class Identity:
             with self._database.reading() as db:
                 return _in_use(db.scalars(known).one())
 
-    def _of_key(self, credential: KeyCredential) -> Principal:
+    def _principal_for_key(self, credential: KeyCredential) -> Principal:
         with self._database.reading() as db:
             key = self._keys.find(credential, db)
         if self._keys.use_is_noticeable(key):

@@ -19,7 +19,7 @@ from core.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
 from core.sessions.lifetime import Lifetime
 from core.stores.tables import Login
 
-MOST = 50
+MAX_LOGINS = 50
 """Logins that one user may have; a new one beyond that ends the one that has been used least lately."""
 
 
@@ -79,7 +79,7 @@ class Logins:
         """The living login that the credential proves. Raises LoginInvalid; which of ended, expired and forged
         it is, it does not say."""
         login = db.get(Login, credential.login_id)
-        if login is None or not matches(credential.secret, login.secret_hash) or not self._lives(login):
+        if login is None or not matches(credential.secret, login.secret_hash) or not self._is_active(login):
             raise LoginInvalid
         return login
 
@@ -94,7 +94,7 @@ class Logins:
             login.expires_at = expires_at
             login.last_used_at = self._clock.now()
 
-    def of(self, user_id: UUID, db: DatabaseSession) -> Sequence[Login]:
+    def for_user(self, user_id: UUID, db: DatabaseSession) -> Sequence[Login]:
         """The user's living logins, newest first."""
         now = self._clock.now()
         wanted = select(Login).where(Login.user_id == user_id, Login.expires_at > now)
@@ -117,7 +117,7 @@ class Logins:
 
     def _make_room(self, user_id: UUID, db: DatabaseSession) -> None:
         newest = select(Login.id).where(Login.user_id == user_id).order_by(Login.last_used_at.desc(), Login.id.desc())
-        db.execute(delete(Login).where(Login.id.in_(newest.offset(MOST - 1))))
+        db.execute(delete(Login).where(Login.id.in_(newest.offset(MAX_LOGINS - 1))))
 
-    def _lives(self, login: Login) -> bool:
+    def _is_active(self, login: Login) -> bool:
         return login.expires_at > self._clock.now()

@@ -22,24 +22,24 @@ from core.errors import TokenInvalid, Unavailable
 logger = logging.getLogger(__name__)
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
+TOKEN_TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
 """What `typ` may be (RFC 9068, 2.1): others, such as logout+jwt, are issued for something else."""
 LEEWAY = 30
 """Seconds by which the issuer's clock and ours may differ."""
-LONGEST = 8192
+MAX_TOKEN_LENGTH = 8192
 """Characters of a token that are looked at."""
-LONGEST_SUBJECT = 255
+MAX_SUBJECT_LENGTH = 255
 """Characters (OpenID Connect Core 1.0, 2: at most 255, ASCII)."""
 
-COOL_DOWN = 60.0
+UNKNOWN_KEY_COOLDOWN = 60.0
 """Seconds after a fetch of the keys in which no key, however unknown, causes another."""
-RETRY = 5.0
+FETCH_RETRY_INTERVAL = 5.0
 """The same after a fetch that failed."""
-REFRESH = 300.0
+KEYS_REFRESH_INTERVAL = 300.0
 """Seconds after which keys are fetched anew, so that one the issuer withdrew is forgotten."""
-KEPT = 3600.0
+KEYS_TTL = 3600.0
 """Seconds that keys are still believed when the issuer can't be reached."""
-TIMEOUT = 3.0
+FETCH_TIMEOUT = 3.0
 """Seconds to reach the issuer, and between two parts of its answer."""
 
 
@@ -78,21 +78,23 @@ class Issuer:
         metadata = fetch_json(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
         if metadata.get("issuer") != self.url:
             raise PyJWTError("the metadata is another issuer's")
-        self._metadata = metadata, self._monotonic() + REFRESH
+        self._metadata = metadata, self._monotonic() + KEYS_REFRESH_INTERVAL
         return metadata
 
     def key(self, key_id: str) -> PyJWK:
         """The key of this id. Raises TokenInvalid, or Unavailable when no keys are known at all."""
         known = key_id in self._keys
         # Only one fetches, and whoever has a key already does not wait for it.
-        if (not known or self._age() > REFRESH) and self._lock.acquire(blocking=not known):
+        if (not known or self._age() > KEYS_REFRESH_INTERVAL) and self._lock.acquire(blocking=not known):
             try:
-                if key_id not in self._keys or self._age() > REFRESH:
+                if key_id not in self._keys or self._age() > KEYS_REFRESH_INTERVAL:
                     self._fetch()
             finally:
                 self._lock.release()
         if not self._keys:
-            raise Unavailable("The identity provider is away; try again in a moment.", retry_after=int(RETRY))
+            raise Unavailable(
+                "The identity provider is away; try again in a moment.", retry_after=int(FETCH_RETRY_INTERVAL)
+            )
         key = self._keys.get(key_id)
         if key is None:
             raise TokenInvalid
@@ -112,11 +114,11 @@ class Issuer:
                 if key.key_id and key.public_key_use in ("sig", None) and key.algorithm_name in ALGORITHMS
             }
             self._fetched_at = self._monotonic()
-            self._not_before = self._fetched_at + COOL_DOWN
+            self._not_before = self._fetched_at + UNKNOWN_KEY_COOLDOWN
         except (PyJWTError, KeyError) as error:
             logger.warning("the keys of the OIDC issuer can't be fetched: %s", type(error).__name__)
-            self._not_before = self._monotonic() + RETRY
-            if self._age() > KEPT:
+            self._not_before = self._monotonic() + FETCH_RETRY_INTERVAL
+            if self._age() > KEYS_TTL:
                 self._keys = {}
 
 
@@ -130,12 +132,12 @@ class Tokens:
     def verify(self, token: str) -> Subject:
         """Whom the token speaks of. Raises TokenInvalid, or Unavailable while the issuer's keys are unknown."""
         header = _header(token)
-        if str(header.get("typ", "")).lower() not in TYPES:
+        if str(header.get("typ", "")).lower() not in TOKEN_TYPES:
             raise TokenInvalid
         return self._subject(self._claims(token, header))
 
     def verify_id_token(self, token: str, nonce: str) -> Subject:
-        """The same for the ID token that answers one browser's login, which must repeat its nonce.
+        """The subject of the ID token that answers one browser's login, which must repeat its nonce.
 
         It comes from the issuer itself, whose ID tokens need not say their type.
         """
@@ -164,7 +166,7 @@ class Tokens:
 
     def _subject(self, claims: Mapping[str, Any]) -> Subject:
         subject = claims["sub"]
-        if not (0 < len(subject) <= LONGEST_SUBJECT and subject.isascii() and subject.isprintable()):
+        if not (0 < len(subject) <= MAX_SUBJECT_LENGTH and subject.isascii() and subject.isprintable()):
             raise TokenInvalid
         try:
             expires_at = datetime.fromtimestamp(int(claims["exp"]) + LEEWAY, UTC)
@@ -177,14 +179,14 @@ def fetch_json(url: str) -> dict[str, Any]:
     """The JSON object at the URL. Redirects are not followed. Raises PyJWTError."""
     try:
         # PyJWT's client only fetches here; what it would keep, Issuer keeps through the issuer's outages.
-        fetched: dict[str, Any] = PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT).fetch_data()
+        fetched: dict[str, Any] = PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT).fetch_data()
     except (OSError, ValueError, HTTPException) as error:  # a proxy's address, too, and whatever it answers
         raise PyJWTError("the issuer's answer can't be read") from error
     return fetched
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    if len(token) > LONGEST:
+    if len(token) > MAX_TOKEN_LENGTH:
         raise TokenInvalid
     try:
         return jwt.get_unverified_header(token)

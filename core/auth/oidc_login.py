@@ -13,15 +13,15 @@ from typing import Any
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 from jwt.exceptions import PyJWTError
-from redis import Redis
 
-from core.auth.oidc import TIMEOUT, Issuer, Subject, Tokens
+from core.auth.oidc import FETCH_TIMEOUT, Issuer, Subject, Tokens
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.secret import digest, matches, new_secret
+from core.stores.redis import Redis
 
 logger = logging.getLogger(__name__)
 
-WAITS = 600
+LOGIN_STATE_TTL = 600
 """Seconds that people may take at the issuer."""
 
 
@@ -54,7 +54,7 @@ class IssuerLogin:
             endpoint, state=state, nonce=nonce, code_verifier=verifier
         )
         waiting = {"nonce": nonce, "verifier": verifier, "binding": digest(binding).hex()}
-        self._redis.set(_key(state), json.dumps(waiting), ex=WAITS)
+        self._redis.set(_key(state), json.dumps(waiting), ex=LOGIN_STATE_TTL)
         return Begun(url, binding)
 
     def finish(self, redirect_uri: str, state: str, code: str, binding: str) -> Subject:
@@ -75,7 +75,7 @@ class IssuerLogin:
         endpoint = self._endpoint("token_endpoint")
         try:
             tokens: dict[str, Any] = self._client(redirect_uri).fetch_token(
-                endpoint, code=code, code_verifier=verifier, timeout=TIMEOUT, allow_redirects=False
+                endpoint, code=code, code_verifier=verifier, timeout=FETCH_TIMEOUT, allow_redirects=False
             )
         except AuthlibBaseError as error:
             raise LoginFailed("The identity provider did not confirm this login.") from error

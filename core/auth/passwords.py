@@ -20,22 +20,22 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.errors import PasswordRefused, Unavailable
 
-SHORTEST = 8
-LONGEST = 128
+MIN_LENGTH = 8
+MAX_LENGTH = 128
 """Characters: Unicode code points after normalisation, each counted once (NIST 800-63B)."""
-LONGEST_RAW = 4 * LONGEST
+MAX_INPUT_LENGTH = 4 * MAX_LENGTH
 """Code points before normalisation, which takes time that grows with the square of what it gets, holding the
 interpreter. NFC makes one character of four at most, so no password that may be chosen has more."""
-COMMON = 3_000
+COMMON_PASSWORDS = 3_000
 """How many of the most common passwords are refused; those too short anyway don't count (ASVS 6.2.4)."""
 
-MEMORY = 19 * 1024
-"""KiB. With TIME passes and LANES lanes: OWASP's minimum for argon2id."""
-TIME = 2
-LANES = 1
-AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
+ARGON2_MEMORY_KIB = 19 * 1024
+"""KiB. With ARGON2_ITERATIONS passes and ARGON2_LANES lanes: OWASP's minimum for argon2id."""
+ARGON2_ITERATIONS = 2
+ARGON2_LANES = 1
+MAX_CONCURRENT_HASHES = max(1, (os.cpu_count() or 2) // 2)
 """Hashes that run at once in one process, so that a crowd at the login leaves processors and memory to the rest."""
-PATIENCE = 3.0
+HASH_QUEUE_TIMEOUT = 3.0
 """Seconds that a hash waits for its turn."""
 
 Result = TypeVar("Result")
@@ -44,23 +44,25 @@ Result = TypeVar("Result")
 class Passwords:
     """Hashes and verifies. Both take some 40 ms of a processor: never inside a transaction."""
 
-    def __init__(self, *, at_once: int = AT_ONCE, patience: float = PATIENCE) -> None:
-        self._hasher = PasswordHasher(time_cost=TIME, memory_cost=MEMORY, parallelism=LANES)
+    def __init__(self, *, at_once: int = MAX_CONCURRENT_HASHES, patience: float = HASH_QUEUE_TIMEOUT) -> None:
+        self._hasher = PasswordHasher(
+            time_cost=ARGON2_ITERATIONS, memory_cost=ARGON2_MEMORY_KIB, parallelism=ARGON2_LANES
+        )
         self._turns = BoundedSemaphore(at_once)
         self._patience = patience
         self._decoy = _decoy()
 
     def check(self, password: str) -> None:
         """Raise PasswordRefused, with the reason, unless the password is one that may be chosen."""
-        if len(password) > LONGEST_RAW:
-            raise PasswordRefused(f"The password is too long; it may have at most {LONGEST} characters.")
+        if len(password) > MAX_INPUT_LENGTH:
+            raise PasswordRefused(f"The password is too long; it may have at most {MAX_LENGTH} characters.")
         length = len(_normal(password))
-        if length < SHORTEST:
-            raise PasswordRefused(f"The password has {length} characters; it needs at least {SHORTEST}.")
-        if length > LONGEST:
-            raise PasswordRefused(f"The password has {length} characters; it may have at most {LONGEST}.")
+        if length < MIN_LENGTH:
+            raise PasswordRefused(f"The password has {length} characters; it needs at least {MIN_LENGTH}.")
+        if length > MAX_LENGTH:
+            raise PasswordRefused(f"The password has {length} characters; it may have at most {MAX_LENGTH}.")
         if _normal(password).casefold() in _common():
-            raise PasswordRefused(f"This password is one of the {COMMON:,} most common; choose another.")
+            raise PasswordRefused(f"This password is one of the {COMMON_PASSWORDS:,} most common; choose another.")
 
     def hash(self, password: str) -> str:
         """The hash, with its parameters and salt, of a password that `check` has let pass.
@@ -76,7 +78,7 @@ class Passwords:
         somebody has an account; the same for a password that is too long to be anybody's. Raises Unavailable when
         too many are being verified.
         """
-        if len(password) > LONGEST_RAW:
+        if len(password) > MAX_INPUT_LENGTH:
             password, stored = "", None
         given = _bytes(password)
         return self._run(lambda: self._matches(stored or self._decoy, given))
@@ -137,8 +139,8 @@ def _common() -> frozenset[str]:
     # Imported here: the list takes 30 ms and some megabytes, which workers never need.
     from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-    ranked = (word for word in FREQUENCY_LISTS["passwords"] if len(word) >= SHORTEST)
-    return frozenset(word.casefold() for word, _ in zip(ranked, range(COMMON), strict=False))
+    ranked = (word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_LENGTH)
+    return frozenset(word.casefold() for word, _ in zip(ranked, range(COMMON_PASSWORDS), strict=False))
 
 
 def _decoy() -> str:
@@ -147,4 +149,4 @@ def _decoy() -> str:
     def random(size: int) -> str:
         return base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
 
-    return f"$argon2id$v=19$m={MEMORY},t={TIME},p={LANES}${random(16)}${random(32)}"
+    return f"$argon2id$v=19$m={ARGON2_MEMORY_KIB},t={ARGON2_ITERATIONS},p={ARGON2_LANES}${random(16)}${random(32)}"

@@ -33,7 +33,7 @@ class Proof:
     """Who proved to be the owner. None for the holder of an anonymous session."""
 
     @classmethod
-    def of(cls, session: Session, principal: Principal | None) -> "Proof":
+    def for_session(cls, session: Session, principal: Principal | None) -> "Proof":
         """Of a session that has just been validated for this principal."""
         return cls(session.id, session.owner_id, session.secret_hash, None if session.anonymous else principal)
 
@@ -62,7 +62,7 @@ class Proofs:
             held += self._look(proofs[at : at + BATCH])
         return held
 
-    def valid(self, principals: Collection[Principal]) -> set[Principal]:
+    def valid_principals(self, principals: Collection[Principal]) -> set[Principal]:
         """Those of the principals that would still be proved by what proved them. Raises Unavailable."""
         with self._database.reading() as db:
             return self._valid(principals, db)

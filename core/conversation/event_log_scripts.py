@@ -1,114 +1,266 @@
-"""The event log's scripts, each one step of Redis. Their keys are those of `Keys` in
-core/conversation/event_log.py, in that order."""
+"""The event log's scripts: one for each thing that is done to a log, each an atomic step of Redis.
 
-APPEND = """
-local log, meta, partial, words, thinking = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local kind, data, channel, new_epoch, max_events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local expires, role = tonumber(ARGV[6]), ARGV[7]
-local generation, attempt, seq = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local text, word, answer, written, retracts = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
-local thought, thought_before, forgets, thought_for = ARGV[16], tonumber(ARGV[17]), ARGV[18] == '1', ARGV[19]
+A script is a body and the types of its arguments. Lua knows the session's keys as `log_key`, `meta_key` and so on,
+after the fields of `Keys`, and each argument by its field's name, so no position is written down twice.
+"""
 
-local known = redis.call('HMGET', meta, 'generation', 'attempt', 'seq', 'expires')
-if role == 'begin' then
-  -- A front end that did not see its answer begins again; the second time changes nothing.
-  if known[1] == generation then
-    return {(redis.call('HGET', meta, 'start') or 0) + 1, redis.call('HGET', meta, 'epoch')}
-  end
-  if redis.call('HEXISTS', meta, 'ended:' .. generation) == 1 then return {-3, ''} end
-  redis.call('HSET', meta, 'generation', generation, 'attempt', attempt, 'seq', seq,
-             'answer', answer, 'start', redis.call('HGET', meta, 'offset') or 0)
-  redis.call('DEL', partial, thinking)
-  redis.call('HDEL', meta, 'thought_for')
-elseif role ~= '' then
-  if known[1] ~= generation and role == 'end' and written == 0 and thought_before == 0 then
-    -- Nobody misses the end of what nobody has seen; but a front end that is late must not begin it any more.
-    redis.call('HSET', meta, 'ended:' .. generation, 1)
-    redis.call('PEXPIREAT', meta, math.max(expires, tonumber(known[4] or 0)))
-    return {tonumber(redis.call('HGET', meta, 'offset') or 0), redis.call('HGET', meta, 'epoch') or ''}
-  end
-  if known[1] ~= generation then return {-2, ''} end
-  -- Fencing: a newer attempt writes now.
-  if tonumber(known[2]) > attempt then return {-1, ''} end
-  -- A producer that did not see its answer sends again; the second time changes nothing.
-  if tonumber(known[2]) == attempt and tonumber(known[3]) >= seq then
-    return {tonumber(redis.call('HGET', meta, 'offset')), redis.call('HGET', meta, 'epoch')}
-  end
-  -- A Redis that came back with an older state has forgotten what readers have seen.
-  if redis.call('STRLEN', partial) ~= written then return {-2, ''} end
-  if redis.call('STRLEN', thinking) ~= thought_before then return {-2, ''} end
-  redis.call('HSET', meta, 'attempt', attempt, 'seq', seq, 'thought_for', thought_for)
-end
+from typing import Any, NamedTuple, get_type_hints
+from uuid import UUID
 
-redis.call('HSETNX', meta, 'epoch', new_epoch)
-local epoch = redis.call('HGET', meta, 'epoch')
-local offset = redis.call('HINCRBY', meta, 'offset', 1)
-redis.call('XADD', log, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
-if text ~= '' then redis.call('APPEND', partial, text) end
-if forgets then redis.call('DEL', thinking) end
-if thought ~= '' then redis.call('APPEND', thinking, thought) end
--- A word's place is kept apart, so that nobody has to look for it among the words, of which each may have megabytes.
-if word ~= '' then
-  local place, id = redis.call('RPUSH', words, word) - 1, string.match(word, '^{"id":"([^"]+)"')
-  if id then redis.call('HINCRBY', meta, 'placed', redis.call('HSET', meta, 'place:' .. id, place)) end
-end
-if retracts ~= '' then
-  local last = redis.call('LINDEX', words, -1)
-  if last and string.match(last, '^{"id":"([^"]+)"') == retracts then
-    redis.call('RPOP', words)
-    redis.call('HINCRBY', meta, 'placed', -redis.call('HDEL', meta, 'place:' .. retracts))
-  end
-end
-if role == 'end' then
-  redis.call('DEL', partial, thinking)
-  redis.call('HDEL', meta, 'answer', 'start', 'thought_for')
-end
+from core.conversation.keys import Keys, keys
+from core.conversation.partial_answer import Delta, Size
+from core.conversation.position import Producer
+from core.stores.redis import Redis
 
-expires = math.max(expires, tonumber(known[4] or 0))
-redis.call('HSET', meta, 'expires', expires)
+FENCED = -1
+LOG_LOST = -2
+ENDED_BEFORE = -3
+"""What a script returns in place of an offset when it refuses; core/conversation/event_log.py raises them."""
+
+
+class Announcement(NamedTuple):
+    """An event, and how long the log lives with it."""
+
+    kind: str
+    data: str
+    channel: str
+    new_epoch: str
+    """Becomes the log's epoch if it has none."""
+    max_events: int
+    expires: int
+    """Unix time in milliseconds."""
+
+
+class Beginning(NamedTuple):
+    """What a generation begins with."""
+
+    answer: str
+    """The empty answer, as readers of the conversation get it."""
+    question: str
+    """An anonymous session's question, which is kept with the event; empty for an owned session."""
+
+
+class Ending(NamedTuple):
+    """What a generation leaves."""
+
+    message: str
+    """An anonymous session's answer, which is kept with the event; else empty."""
+    retracts: str
+    """The id of an anonymous session's question that is taken back, or empty."""
+
+
+class Reset(NamedTuple):
+    """What a generation's log begins with when Redis has lost it."""
+
+    answer: str
+    new_epoch: str
+    expires: int
+    """Unix time in milliseconds."""
+    terminal_seq: int
+
+
+class Target(NamedTuple):
+    """The generation that is meant."""
+
+    generation_id: UUID
+
+
+class Expiry(NamedTuple):
+    """How long a log lives."""
+
+    expires: int
+    """Unix time in milliseconds."""
+
+
+KNOWN = """
+local known = redis.call('HMGET', meta_key, 'generation', 'attempt', 'seq', 'expires')
+local known_generation, known_attempt, known_seq = known[1], tonumber(known[2]), tonumber(known[3])
+local known_expires = tonumber(known[4] or 0)
+"""
+
+FENCE = """
+if known_generation ~= generation_id then return {LOG_LOST, ''} end
+-- Fencing: a newer attempt writes now.
+if known_attempt > attempt then return {FENCED, ''} end
+-- A producer that did not see its answer sends again; the second time changes nothing.
+if known_attempt == attempt and known_seq >= seq then
+  return {tonumber(redis.call('HGET', meta_key, 'offset')), redis.call('HGET', meta_key, 'epoch')}
+end
+-- A Redis that came back with an older state has forgotten what readers have seen.
+if redis.call('STRLEN', partial_key) ~= text_size then return {LOG_LOST, ''} end
+if redis.call('STRLEN', thinking_key) ~= thinking_size then return {LOG_LOST, ''} end
+"""
+
+# A message's place is kept apart, so that no reader has to look for it among the messages, of which each may have
+# megabytes.
+KEEP_MESSAGE = """
+local function keep(message)
+  local place, id = redis.call('RPUSH', words_key, message) - 1, string.match(message, '^{"id":"([^"]+)"')
+  if id then redis.call('HINCRBY', meta_key, 'placed', redis.call('HSET', meta_key, 'place:' .. id, place)) end
+end
+"""
+
+ANNOUNCE = """
+redis.call('HSETNX', meta_key, 'epoch', new_epoch)
+local epoch = redis.call('HGET', meta_key, 'epoch')
+local offset = redis.call('HINCRBY', meta_key, 'offset', 1)
+redis.call('XADD', log_key, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
+expires = math.max(expires, known_expires)
+redis.call('HSET', meta_key, 'expires', expires)
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
-
 redis.call('PUBLISH', channel, cjson.encode({type = kind, data = data, id = epoch .. '-' .. offset}))
 return {offset, epoch}
 """
 
-TAKE_OVER = """
-local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt')
-if known[1] ~= ARGV[1] then return {-2, '', '', 0} end
-if tonumber(known[2]) > tonumber(ARGV[2]) then return {-1, '', '', 0} end
-redis.call('HSET', KEYS[2], 'attempt', ARGV[2], 'seq', 0)
-return {0, redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[5]) or '',
-        tonumber(redis.call('HGET', KEYS[2], 'thought_for') or 0)}
-"""
+APPEND = KNOWN + ANNOUNCE
 
-# Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the words
-# of an anonymous session stays.
-BEGIN_ANEW = """
-local known = redis.call('HMGET', KEYS[2], 'generation', 'attempt', 'expires', 'seq')
--- Ids of a session's generations grow: a greater one is the next.
-if known[1] and known[1] > ARGV[1] then return -1 end
-if redis.call('HEXISTS', KEYS[2], 'ended:' .. ARGV[1]) == 1 then return -1 end
-if known[1] == ARGV[1] then
-  local attempt = tonumber(known[2])
-  -- With the terminal event in it, there is nothing to begin.
-  if attempt > tonumber(ARGV[2]) or (attempt == tonumber(ARGV[2]) and tonumber(known[4]) >= tonumber(ARGV[6])) then
-    return -1
+BEGIN = (
+    KNOWN
+    + KEEP_MESSAGE
+    + """
+-- A front end that did not see its answer begins again; the second time changes nothing.
+if known_generation == generation_id then
+  return {(redis.call('HGET', meta_key, 'start') or 0) + 1, redis.call('HGET', meta_key, 'epoch')}
+end
+if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return {ENDED_BEFORE, ''} end
+redis.call('HSET', meta_key, 'generation', generation_id, 'attempt', attempt, 'seq', seq,
+           'answer', answer, 'start', redis.call('HGET', meta_key, 'offset') or 0)
+redis.call('DEL', partial_key, thinking_key)
+redis.call('HDEL', meta_key, 'thought_for')
+if question ~= '' then keep(question) end
+"""
+    + ANNOUNCE
+)
+
+WRITE = (
+    KNOWN
+    + FENCE
+    + """
+redis.call('HSET', meta_key, 'attempt', attempt, 'seq', seq, 'thought_for', thinking_ms)
+if text ~= '' then redis.call('APPEND', partial_key, text) end
+if resets_thinking then redis.call('DEL', thinking_key) end
+if thinking ~= '' then redis.call('APPEND', thinking_key, thinking) end
+"""
+    + ANNOUNCE
+)
+
+END = (
+    KNOWN
+    + KEEP_MESSAGE
+    + """
+if known_generation ~= generation_id and text_size == 0 and thinking_size == 0 then
+  -- No reader misses the end of what none has seen; but a front end that is late must not begin it any more.
+  redis.call('HSET', meta_key, 'ended:' .. generation_id, 1)
+  redis.call('PEXPIREAT', meta_key, math.max(expires, known_expires))
+  return {tonumber(redis.call('HGET', meta_key, 'offset') or 0), redis.call('HGET', meta_key, 'epoch') or ''}
+end
+"""
+    + FENCE
+    + """
+redis.call('HSET', meta_key, 'attempt', attempt, 'seq', seq)
+redis.call('DEL', partial_key, thinking_key)
+redis.call('HDEL', meta_key, 'answer', 'start', 'thought_for')
+if message ~= '' then keep(message) end
+if retracts ~= '' then
+  local last = redis.call('LINDEX', words_key, -1)
+  if last and string.match(last, '^{"id":"([^"]+)"') == retracts then
+    redis.call('RPOP', words_key)
+    redis.call('HINCRBY', meta_key, 'placed', -redis.call('HDEL', meta_key, 'place:' .. retracts))
   end
 end
-redis.call('DEL', KEYS[1], KEYS[3], KEYS[5])
-redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'attempt', ARGV[2], 'seq', 0, 'answer', ARGV[3], 'start', 0,
-           'epoch', ARGV[4], 'offset', 0, 'thought_for', 0,
-           'expires', math.max(tonumber(ARGV[5]), tonumber(known[3] or 0)))
-redis.call('PEXPIREAT', KEYS[2], redis.call('HGET', KEYS[2], 'expires'))
+"""
+    + ANNOUNCE
+)
+
+TAKE_OVER = (
+    KNOWN
+    + """
+if known_generation ~= generation_id then return {LOG_LOST, '', '', 0} end
+if known_attempt > attempt then return {FENCED, '', '', 0} end
+redis.call('HSET', meta_key, 'attempt', attempt, 'seq', seq)
+return {0, redis.call('GET', partial_key) or '', redis.call('GET', thinking_key) or '',
+        tonumber(redis.call('HGET', meta_key, 'thought_for') or 0)}
+"""
+)
+
+# Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the messages
+# of an anonymous session stays.
+RESET = (
+    KNOWN
+    + """
+-- Ids of a session's generations grow: a greater one is the next.
+if known_generation and known_generation > generation_id then return FENCED end
+if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return FENCED end
+if known_generation == generation_id then
+  -- With the terminal event in it, there is nothing to begin.
+  if known_attempt > attempt or (known_attempt == attempt and known_seq >= terminal_seq) then return FENCED end
+end
+expires = math.max(expires, known_expires)
+redis.call('DEL', log_key, partial_key, thinking_key)
+redis.call('HSET', meta_key, 'generation', generation_id, 'attempt', attempt, 'seq', seq, 'answer', answer,
+           'start', 0, 'epoch', new_epoch, 'offset', 0, 'thought_for', 0, 'expires', expires)
+redis.call('PEXPIREAT', meta_key, expires)
 return 0
 """
+)
 
 REQUEST_STOP = """
-if redis.call('HGET', KEYS[2], 'generation') == ARGV[1] then redis.call('HSET', KEYS[2], 'stop', ARGV[1]) end
+if redis.call('HGET', meta_key, 'generation') == generation_id then
+  redis.call('HSET', meta_key, 'stop', generation_id)
+end
 """
 
 TOUCH = """
-local expires = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'expires') or 0))
-if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'expires', expires) end
+expires = math.max(expires, tonumber(redis.call('HGET', meta_key, 'expires') or 0))
+if redis.call('EXISTS', meta_key) == 1 then redis.call('HSET', meta_key, 'expires', expires) end
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
 """
+
+Arguments = tuple[str | int | UUID, ...]
+
+
+class LogScript:
+    """A script that runs on one session's keys."""
+
+    def __init__(self, redis: Redis, body: str, *arguments: type[Arguments]) -> None:
+        """`arguments`: NamedTuples of strings, integers, booleans and UUIDs, in the order of the values of a call."""
+        self._script = redis.register_script(_declarations(arguments) + body)
+
+    def __call__(self, session_id: UUID, *values: Arguments) -> Any:
+        """Run it; what it returns. Raises Unavailable."""
+        return self._script(keys=keys(session_id), args=[_encoded(each) for value in values for each in value])
+
+
+class LogScripts:
+    """All scripts, for one client."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.append = LogScript(redis, APPEND, Announcement)
+        self.begin = LogScript(redis, BEGIN, Announcement, Producer, Beginning)
+        self.write = LogScript(redis, WRITE, Announcement, Producer, Size, Delta)
+        self.end = LogScript(redis, END, Announcement, Producer, Size, Ending)
+        self.take_over = LogScript(redis, TAKE_OVER, Producer)
+        self.reset = LogScript(redis, RESET, Producer, Reset)
+        self.request_stop = LogScript(redis, REQUEST_STOP, Target)
+        self.touch = LogScript(redis, TOUCH, Expiry)
+
+
+def _declarations(arguments: tuple[type[Arguments], ...]) -> str:
+    """Lua that gives the keys and the arguments their names."""
+    lines = [f"local FENCED, LOG_LOST, ENDED_BEFORE = {FENCED}, {LOG_LOST}, {ENDED_BEFORE}"]
+    lines += [f"local {name}_key = KEYS[{number}]" for number, name in enumerate(Keys._fields, 1)]
+    fields = [field for each in arguments for field in get_type_hints(each).items()]
+    lines += [f"local {name} = {_decoded(kind, f'ARGV[{number}]')}" for number, (name, kind) in enumerate(fields, 1)]
+    return "\n".join(lines)
+
+
+def _decoded(kind: type, argument: str) -> str:
+    if kind is bool:
+        return f"{argument} == '1'"
+    return f"tonumber({argument})" if kind is int else argument
+
+
+def _encoded(value: str | int | UUID) -> str | int:
+    if isinstance(value, bool):
+        return int(value)
+    return value if isinstance(value, str | int) else str(value)

@@ -29,9 +29,9 @@ MAX_NESTING = 16
 MAX_OUTPUT = 256 * 1024
 """Characters of HTML. One reference, used often, makes a text thousands of times as long."""
 MAX_GROWTH = 8
-"""Characters of HTML for each of Markdown, beside SPARE: they are kept, and told at every reading. Tables of one
-character a cell grow sixfold, links to short addresses sevenfold, prose by a tenth."""
-SPARE = 16 * 1024
+"""Characters of HTML for each of Markdown, beside BASE_OUTPUT: they are kept, and told at every reading. Tables of
+one character a cell grow sixfold, links to short addresses sevenfold, prose by a tenth."""
+BASE_OUTPUT = 16 * 1024
 """Characters of HTML that any text may have: a short one may be all links."""
 
 LINE_END = re.compile(r"\r\n?|\n")
@@ -58,14 +58,14 @@ def render(text: str) -> str | None:
     except _TooMuch:
         return None
     except Exception as error:
-        # A parser's mistake about one text must not cost anybody the answer. The error's words may quote the text.
+        # A parser's mistake about one text must not cost the answer. The error's words may quote the text.
         logger.warning("an answer could not be rendered: %s", type(error).__name__)
         return None
 
 
 def max_output(text: str) -> int:
     """Characters of HTML that a text may become."""
-    return min(MAX_OUTPUT, MAX_GROWTH * len(text) + SPARE)
+    return min(MAX_OUTPUT, MAX_GROWTH * len(text) + BASE_OUTPUT)
 
 
 def cells(text: str) -> int:

@@ -8,7 +8,7 @@ from core.clock import rfc3339
 from core.stores import tables
 from core.text.characters import storable
 
-OVERHEAD = 900
+MESSAGE_OVERHEAD = 900
 """Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
 
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
@@ -22,14 +22,15 @@ class Message:
     role: Literal["user", "assistant"]
     text: str
     model: str | None
-    """Who answered; None for a person's message."""
+    """The model that answered; None for a person's message."""
     state: MessageState
     created_at: str
     html: str | None = None
     """The text's Markdown, rendered when the answer ended. None: not rendered, and never will be; the text as it
     stands is what is shown."""
     finish_reason: str | None = None
-    """Why an answer ended: one of core/providers' reasons, `stopped` or `error`. None while it is being written."""
+    """Why an answer ended: a provider's reason (core/llm/providers/base.py), `stopped` or `error`. None while it is
+    being written."""
     thinking: str | None = None
     """What the model said to itself. None: nothing."""
     thinking_seconds: int | None = None
@@ -47,7 +48,7 @@ class Message:
         return cls(**json.loads(stored))
 
     @classmethod
-    def of(cls, row: tables.Message) -> "Message":
+    def from_row(cls, row: tables.Message) -> "Message":
         """The message in a row."""
         return cls(
             str(row.id),
@@ -74,7 +75,7 @@ class Message:
     def size(self) -> int:
         """About how many bytes `encode` makes, without doing it: escapes are not counted, of which a text of control
         characters alone has six bytes each, and characters beyond ASCII count as four."""
-        return OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
+        return MESSAGE_OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
 
 
 def whole_seconds(thinking: str, milliseconds: int) -> int | None:

@@ -6,7 +6,8 @@ one by one, and either may overlap the other, arrive late, twice, or not at all.
 
 from enum import Enum
 
-from core.conversation.event_log import Page, Position
+from core.conversation.event_log import Page
+from core.conversation.position import Position
 
 NOWHERE = Position("", 0)
 """Where a reader stands when there is no log yet."""

@@ -2,30 +2,30 @@
 
 A `removal` row is written in the transaction that deletes the session, or gives it an owner, so that neither can be
 without the other. After the commit Redis is told, and then the row goes. What Redis could not be told stays for the
-reaper.
+reaper. A removal that fails holds up no other.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from uuid import UUID
 
-from redis import Redis
-from redis.client import Pipeline
-from redis.exceptions import RedisError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import add_close, keys
+from core.conversation.event_log import add_close
+from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
 from core.stores.database import Database
+from core.stores.quarantine import Quarantine
+from core.stores.redis import Pipeline, Redis
 from core.stores.tables import Removal, Session
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH_SIZE = 500
 """Removals that one round trip to Redis, and one statement, takes."""
 
 Reason = Literal["deleted", "expired", "claimed"]
@@ -34,10 +34,11 @@ Reason = Literal["deleted", "expired", "claimed"]
 class Removals:
     """The outbox."""
 
-    def __init__(self, database: Database, redis: Redis, limits: MessageLimits) -> None:
+    def __init__(self, database: Database, redis: Redis, limits: MessageLimits, quarantine: Quarantine[UUID]) -> None:
         self._database = database
         self._redis = redis
         self._limits = limits
+        self._quarantine = quarantine
 
     def note(
         self,
@@ -56,29 +57,16 @@ class Removals:
         return removal
 
     def carry_out(self, removals: Sequence[Removal]) -> None:
-        """Remove all this from Redis, and note that it is done. Safe to repeat; what fails is left for `drain`."""
-        for some in _batches(removals):
-            try:
-                with self._redis.pipeline(transaction=False) as pipe:
-                    for removal in some:
-                        self._add(pipe, removal)
-                    pipe.execute()
-                with self._database.writing() as db:
-                    db.execute(delete(Removal).where(Removal.id.in_([removal.id for removal in some])))
-            except (RedisError, Unavailable) as error:
-                logger.warning(
-                    "the words of %d sessions could not be removed yet, the reaper goes on: %s",
-                    len(some),
-                    type(error).__name__,
-                )
-                return
+        """Remove all this from Redis, and delete the rows. Safe to repeat; what fails is left for `drain`."""
+        by_id = {removal.id: removal for removal in removals}
+        self._carry_out(list(by_id), lambda ids: self._remove([by_id[each] for each in ids]))
 
     def remove_if_gone(self, session: Session) -> bool:
         """Remove what has just been written for a session, if that has been deleted or claimed meanwhile; whether it
         has.
 
-        To be called after the write. Who deletes or claims a session changes its row first and then what is in Redis:
-        so either they saw the write, or this sees what has become of the row. Raises Unavailable.
+        To be called after the write. A deletion or a claim changes the row first and then what is in Redis: so either
+        it saw the write, or this call sees what has become of the row. Raises Unavailable.
         """
         with self._database.reading() as db:
             current = db.get(Session, session.id)
@@ -92,10 +80,35 @@ class Removals:
 
     def drain(self) -> int:
         """Carry out what is left, the oldest first; returns how many there were."""
+        to_try = Removal.id.not_in(self._quarantine.held())
+        left = select(Removal.id).where(to_try).order_by(Removal.id).limit(BATCH_SIZE)
         with self._database.reading() as db:
-            left = db.scalars(select(Removal).order_by(Removal.id).limit(BATCH)).all()
-        self.carry_out(left)
-        return len(left)
+            ids = db.scalars(left).all()
+        self._carry_out(ids, lambda some: self._remove(self._load(some)))
+        return len(ids)
+
+    def _carry_out(self, ids: Sequence[UUID], remove: Callable[[Sequence[UUID]], None]) -> None:
+        try:
+            for some in _batches(ids):
+                self._quarantine.for_batch(some, remove)
+        except Unavailable as error:
+            logger.warning(
+                "the words of up to %d sessions could not be removed yet, the reaper goes on: %s",
+                len(ids),
+                type(error.cause).__name__,
+            )
+
+    def _load(self, ids: Sequence[UUID]) -> Sequence[Removal]:
+        with self._database.reading() as db:
+            return db.scalars(select(Removal).where(Removal.id.in_(ids))).all()
+
+    def _remove(self, removals: Sequence[Removal]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for removal in removals:
+                self._add(pipe, removal)
+            pipe.execute()
+        with self._database.writing() as db:
+            db.execute(delete(Removal).where(Removal.id.in_([removal.id for removal in removals])))
 
     def _add(self, pipe: Pipeline, removal: Removal) -> None:
         if removal.reason == "claimed":
@@ -108,5 +121,5 @@ class Removals:
             self._limits.add_forget(pipe, removal.owner_id, removal.generation_id)
 
 
-def _batches(removals: Sequence[Removal]) -> Iterable[Sequence[Removal]]:
-    return (removals[at : at + BATCH] for at in range(0, len(removals), BATCH))
+def _batches(ids: Sequence[UUID]) -> Iterable[Sequence[UUID]]:
+    return (ids[at : at + BATCH_SIZE] for at in range(0, len(ids), BATCH_SIZE))

@@ -7,17 +7,19 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.event_log import Position, Written, keys
+from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages
+from core.conversation.keys import keys
 from core.conversation.message import Message, whole_seconds
-from core.conversation.words import Words, WordsInRedis, WordsInSql
+from core.conversation.partial_answer import PartialAnswer
+from core.conversation.position import Position
 from core.stores import tables
 from core.stores.database import Database
+from core.stores.redis import Redis
 
-PAGE = 50
+PAGE_SIZE = 50
 """Messages in a page, unless a reader asks for another number."""
 PAGE_BYTES = 1_000_000
 """Bytes of JSON in a page, about (core/conversation/message.py says how they are counted): it ends early rather
@@ -41,7 +43,7 @@ class _Moment(NamedTuple):
 
     unfinished: Message | None
     cursor: Position | None
-    finished: Words
+    finished: FinishedMessages
     """All messages but the unfinished one, as they were then."""
 
 
@@ -64,7 +66,7 @@ class Transcript:
         self._database = database
         self._redis = redis
 
-    def read(self, session: tables.Session, before: UUID | None = None, limit: int = PAGE) -> Conversation:
+    def read(self, session: tables.Session, before: UUID | None = None, limit: int = PAGE_SIZE) -> Conversation:
         """The newest page of the conversation or, with `before`, the page that ends before that message; at one
         moment, so that going on from its cursor repeats and misses nothing. Raises UnknownMessage."""
         moment = self._moment(session)
@@ -110,7 +112,7 @@ class Transcript:
         left = select(tables.Message.id).where(tables.Message.session_id == session_id).limit(1)
         return db_session.scalar(left) is None
 
-    def anonymous_words(self, session_id: UUID) -> list["Message"]:
+    def anonymous_messages(self, session_id: UUID) -> list["Message"]:
         """The finished messages of an anonymous session."""
         return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id).words, 0, -1)]
 
@@ -124,14 +126,14 @@ class Transcript:
         unfinished = None if answer is None else _unfinished(answer, _written(text, thinking, thought_for))
         cursor = None if epoch is None else Position(epoch, int(offset))
         if session.anonymous:
-            return _Moment(unfinished, cursor, WordsInRedis(self._redis, session.id, count))
+            return _Moment(unfinished, cursor, RedisMessages(self._redis, session.id, count))
         # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
         # both; the unfinished one goes with the cursor. Finished words in Redis are those of a claimed session's
         # time without an owner: SQL has them too.
         passed_over = None if unfinished is None else UUID(unfinished.id)
-        return _Moment(unfinished, cursor, WordsInSql(self._database, session.id, passed_over))
+        return _Moment(unfinished, cursor, SqlMessages(self._database, session.id, passed_over))
 
-    def written(self, session_id: UUID, generation_id: UUID) -> Written:
+    def written(self, session_id: UUID, generation_id: UUID) -> PartialAnswer:
         """What a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""
         at = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
@@ -142,25 +144,25 @@ class Transcript:
             return self.snapshot(generation_id)
         return _written(text, thinking, thought_for)
 
-    def snapshot(self, generation_id: UUID) -> Written:
+    def snapshot(self, generation_id: UUID) -> PartialAnswer:
         """What SQL has of an answer: of an owned session's, what it was a moment ago."""
         with self._database.reading() as db:
             message = db.get(tables.Message, generation_id)
         if message is None:
-            return Written()
-        return Written(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
+            return PartialAnswer()
+        return PartialAnswer(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
 
 
-def _written(text: str | None, thinking: str | None, thought_for: str | None) -> Written:
-    return Written(text or "", thinking or "", int(thought_for or 0))
+def _written(text: str | None, thinking: str | None, thought_for: str | None) -> PartialAnswer:
+    return PartialAnswer(text or "", thinking or "", int(thought_for or 0))
 
 
-def _unfinished(answer: str, written: Written) -> Message:
+def _unfinished(answer: str, written: PartialAnswer) -> Message:
     return replace(
         Message.load(answer),
         text=written.text,
         thinking=written.thinking or None,
-        thinking_seconds=whole_seconds(written.thinking, written.thought_for),
+        thinking_seconds=whole_seconds(written.thinking, written.thinking_ms),
     )
 
 

@@ -1,1 +1,1 @@
-"""How an answer is written: whose turn it is, who writes it, what happens when they die, and how it ends."""
+"""How an answer is written: the queue, the attempts of workers, what the model is asked with, and how it ends."""

@@ -1,8 +1,10 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
-import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import count
+from threading import Event as Flag
 from typing import Any
 from uuid import UUID
 
@@ -10,83 +12,64 @@ from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.conversation.event_log import Producer, Written
-from core.generation.thinking import Thinking
-from core.generation.usage import shown, with_thinking
+from core.conversation.position import Producer
+from core.generation.draft import Draft
+from core.generation.usage import UsageMeter
 from core.limits.message_limits import owner_of
-from core.llm.providers.base import ProviderError, Usage
+from core.llm.providers.base import Usage
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 MAX_ATTEMPTS = 3
-"""Workers that may try; a generation that outlives none of them is not tried for ever."""
-ENTRY = timedelta(seconds=30)
-"""How long the front end may take from a generation's row to its place in the line; then it has died."""
-QUEUE_PATIENCE = timedelta(seconds=60)
-"""How long a generation may wait while nobody else's turn comes either: then no worker is there."""
-OWNED_LOG = timedelta(hours=24)
+"""Workers that may try one generation: one that no worker survives is not tried for ever."""
+ENQUEUE_TIMEOUT = timedelta(seconds=30)
+"""How long the front end may take from a generation's row to its place in the queue; then it has died."""
+QUEUE_TIMEOUT = timedelta(seconds=60)
+"""How long a generation may wait while no other one is taken either: then there is no worker."""
+OWNED_LOG_TTL = timedelta(hours=24)
+"""How long an owned session's log is kept at the most."""
 
 
-class Lost(Exception):
-    """Another attempt, or nobody any more, owns the generation: not a word further."""
+class LeaseLost(Exception):
+    """The attempt does not own its generation any more, and must not write a word further."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Attempt:
-    """A generation that this process may write, and how far it has come."""
+    """A generation that this process may write, and the number that fences off earlier attempts.
+
+    Its values never change. What grows while the answer is written is in parts with an owner each: `draft` is changed
+    by GenerationEvents, `usage_meter` by the model calls, `stop_requested` by Attempts.
+    """
 
     generation_id: UUID
     session_id: UUID
     owner: UUID
-    """Whose limits count it."""
+    """The owner whose limits count it."""
     model: str
     """The model it was accepted with."""
     number: int
     anonymous: bool
     keep_until: datetime
     """How long the log lives."""
-    stop_requested: bool = False
-    text: str = ""
-    """The answer so far, as the log has it. Its first character is one that can be seen."""
-    thinking: Thinking = field(default_factory=Thinking)
-    """What was thought for it, as the log has it."""
-    seq: int = 0
-    slot: str | None = None
-    """The model of whose provider's slots it holds one."""
-    holder: str = ""
-    """As what it holds the slot."""
-    prompt_tokens: int = 0
-    """What the conversation counts for that the model was asked with; see core/generation/usage.py."""
-    reported: Usage | None = None
-    """What the provider counted, if one request wrote the whole answer."""
-    failure: ProviderError | None = None
-    """What the model that was asked last has failed with."""
+    draft: Draft = field(default_factory=Draft)
+    usage_meter: UsageMeter = field(default_factory=UsageMeter)
+    stop_requested: Flag = field(default_factory=Flag)
+    """Set once the row says that the answer is to stop."""
+    sequence: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def usage(self) -> Usage:
         """What the answer counts for."""
-        if self.reported is not None:
-            return with_thinking(self.reported, self.text, self.thinking.text)
-        return self.shown
+        return self.usage_meter.usage(self.draft.text, self.draft.thinking.text)
 
-    @property
-    def shown(self) -> Usage:
-        """The same by what was asked and shown, whatever the provider counted."""
-        return shown(self.prompt_tokens, self.text, self.thinking.text)
-
-    def go_on_from(self, written: Written) -> None:
-        """Carry on what there is."""
-        self.text = written.text
-        self.thinking = Thinking(written.thinking, written.thought_for)
-
-    def next(self) -> Producer:
-        """Who appends the next event."""
-        self.seq += 1
-        return Producer(self.generation_id, self.number, self.seq)
+    def next_producer(self) -> Producer:
+        """The producer of the attempt's next event."""
+        return Producer(self.generation_id, self.number, next(self.sequence))
 
 
 class Attempts:
-    """Claims generations, keeps them, hands them on."""
+    """Claims generations, renews their leases, hands them off."""
 
     def __init__(self, database: Database, clock: Clock, lease: timedelta) -> None:
         self._database = database
@@ -109,12 +92,12 @@ class Attempts:
                 )
                 .returning(Generation.attempt)
             ).one_or_none()
-            return None if row is None else self.of(db.get_one(Generation, generation_id), db)
+            return None if row is None else self.from_row(db.get_one(Generation, generation_id), db)
 
-    def of(self, row: Generation, db_session: DatabaseSession) -> Attempt:
+    def from_row(self, row: Generation, db_session: DatabaseSession) -> Attempt:
         """The attempt that a row is at."""
         session = db_session.get_one(Session, row.session_id)
-        return Attempt(
+        attempt = Attempt(
             row.id,
             session.id,
             owner_of(session),
@@ -122,20 +105,22 @@ class Attempts:
             row.attempt,
             session.anonymous,
             keep_log_until(session, self._clock.now()),
-            row.stop_requested,
-            holder=new_holder(row.id),
         )
+        if row.stop_requested:
+            attempt.stop_requested.set()
+        return attempt
 
     def renew(self, attempt: Attempt) -> None:
-        """Say that the attempt is alive, and learn whether it has been asked to stop. Raises Lost."""
+        """Renew the lease, and learn whether the answer is to stop. Raises LeaseLost."""
         with self._database.writing() as db:
             if not change(db, attempt, lease_until=self._clock.now() + self.lease):
-                raise Lost
-            attempt.stop_requested = db.get_one(Generation, attempt.generation_id).stop_requested
+                raise LeaseLost
+            if db.get_one(Generation, attempt.generation_id).stop_requested:
+                attempt.stop_requested.set()
 
-    def seize(self, attempt: Attempt, *conditions: ColumnElement[bool]) -> bool:
-        """Take a live generation, as the attempt that follows, from the worker that it has or had; whether this call
-        did."""
+    def seize(self, attempt: Attempt, *conditions: ColumnElement[bool]) -> Attempt | None:
+        """Take a live generation from the worker that it has or had; the attempt that follows, or None when the row
+        has changed meanwhile."""
         with self._database.writing() as db:
             seized = matched(
                 db,
@@ -147,17 +132,16 @@ class Attempts:
                 attempt=attempt.number + 1,
                 lease_until=self._clock.now() + self.lease,
             )
-        attempt.number += seized
-        return seized
+        return replace(attempt, number=attempt.number + 1) if seized else None
 
-    def hand_on(self, attempt: Attempt) -> None:
-        """Give the generation back to the queue, for the next worker to carry on. Raises Lost."""
+    def hand_off(self, attempt: Attempt) -> None:
+        """Give the generation back to the queue, for the next worker to carry on. Raises LeaseLost."""
         with self._database.writing() as db:
-            if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_PATIENCE):
-                raise Lost
+            if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_TIMEOUT):
+                raise LeaseLost
 
-    def hand_on_lapsed(self, generation_id: UUID) -> bool:
-        """The same for one whose worker has been silent for its lease; whether this call did it."""
+    def hand_off_lapsed(self, generation_id: UUID) -> bool:
+        """Give a generation back to the queue when its worker has let the lease lapse; whether this call did."""
         now = self._clock.now()
         with self._database.writing() as db:
             return matched(
@@ -168,19 +152,13 @@ class Attempts:
                 Generation.attempt < MAX_ATTEMPTS,
                 Generation.stop_requested.is_(False),
                 state=GenerationState.QUEUED,
-                lease_until=now + QUEUE_PATIENCE,
+                lease_until=now + QUEUE_TIMEOUT,
             )
 
 
-def new_holder(generation_id: UUID) -> str:
-    """As what a provider's slot is held, for a generation: one that nobody else has, so that whoever loses a race for
-    it, or has been lost, gives away no slot but its own."""
-    return f"{generation_id}:{secrets.token_hex(4)}"
-
-
 def lock_session(db_session: DatabaseSession, session_id: UUID) -> None:
-    """Let nobody delete the session before the transaction ends. To be done before a generation of it is changed and
-    words are kept: whoever deletes it locks the two in this order, and neither must wait for the other."""
+    """Keep the session from being deleted before the transaction ends. To be called before a generation of it is
+    changed and messages are kept: a deletion locks the two in this order, and neither must wait for the other."""
     db_session.execute(select(Session.id).where(Session.id == session_id).with_for_update(read=True, key_share=True))
 
 
@@ -208,4 +186,4 @@ def matched(
 def keep_log_until(session: Session, now: datetime) -> datetime:
     """How long a log is kept: with an anonymous session's words, as long as the session; an owned session's
     words are in SQL, and its log is for readers who come back soon."""
-    return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG)
+    return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG_TTL)

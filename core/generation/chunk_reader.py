@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Usage
 
-BUFFER = 256 * 1024
+MAX_BUFFERED = 256 * 1024
 """Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have
 been."""
 
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     """Whether anything has come at all, also what says nothing."""
 
 
-class Pump:
+class ChunkReader:
     """A thread that reads one ChunkStream, and what it has read so far."""
 
     def __init__(self, stream: ChunkStream) -> None:
@@ -38,13 +38,13 @@ class Pump:
         self._error: ProviderError | None = None
         self._ended = False
         self._aborted = False
-        Thread(target=self._run, name="pump", daemon=True).start()
+        Thread(target=self._run, name="chunk-reader", daemon=True).start()
 
-    def take(self, wait: float) -> Batch:
-        """All that has arrived, at once if there is anything to read, else after at most `wait` seconds."""
+    def read_batch(self, timeout: float) -> Batch:
+        """All that has arrived, at once if there is anything to read, else after at most `timeout` seconds."""
         with self._changed:
             if not self._waiting and not self._ended:
-                self._changed.wait(wait)
+                self._changed.wait(timeout)
             text, thinking, alive = "".join(self._texts), "".join(self._thoughts), self._alive
             self._texts.clear()
             self._thoughts.clear()
@@ -86,7 +86,7 @@ class Pump:
     def _put_words(self, words: str, into: list[str]) -> None:
         at = 0
         while at < len(words) and not self._aborted:
-            piece = words[at : at + BUFFER - self._waiting]
+            piece = words[at : at + MAX_BUFFERED - self._waiting]
             if piece:
                 into.append(piece)
                 self._waiting += len(piece)

@@ -5,15 +5,15 @@ from typing import Literal, NamedTuple
 
 from core.generation.tokens import TURN_OVERHEAD, estimate, size
 from core.llm.catalog import ModelConfig
-from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError, Turn
 
-CAUTION = 0.85
+SAFETY_FACTOR = 0.85
 """Of the bytes that a token is thought to have: half of all texts have fewer."""
-DENSEST = 1.0
+MIN_BYTES_PER_TOKEN = 1.0
 """Bytes that a token has at the least: digits, and what a tokenizer has no words for."""
-LONGEST_TOKEN = 16
+MAX_BYTES_PER_TOKEN = 16
 """Bytes that a token has at the most, in the middle of a whole conversation."""
-TRIES = 3
+MAX_TRIES = 3
 """Times that one model is asked with less and less of a conversation."""
 
 
@@ -28,13 +28,13 @@ class Window(NamedTuple):
     """Tokens of the context that are set aside for what the model thinks and answers."""
 
     @classmethod
-    def of(cls, config: ModelConfig, bytes_per_token: float, known: int | None = None) -> "Window":
+    def for_model(cls, config: ModelConfig, bytes_per_token: float, known: int | None = None) -> "Window":
         """What a model's table promises, or its server has named: the context that is `known` to be smaller."""
         reserve = config.max_tokens + (config.thinking_budget or 0)
         room = config.context_tokens - reserve
         if known is not None:
             room = min(room, _room(known, reserve))
-        return cls(max(0, room), bytes_per_token * CAUTION, reserve)
+        return cls(max(0, room), bytes_per_token * SAFETY_FACTOR, reserve)
 
     def tokens(self, text: str) -> int:
         """What a turn with this text takes."""
@@ -52,13 +52,15 @@ class Figures(NamedTuple):
     limit: int | None
 
     @classmethod
-    def of(cls, refusal: ProviderError, refused: Sequence[Turn]) -> "Figures":
+    def from_refusal(cls, refusal: ProviderError, refused: Sequence[Turn]) -> "Figures":
         """None of those, if it says that it has counted fewer in the refused turns than any tokenizer does; and not
         those that no conversation and no model can have."""
-        if refusal.prompt_tokens and refusal.prompt_tokens * LONGEST_TOKEN < sum(size(turn.text) for turn in refused):
+        if refusal.prompt_tokens and refusal.prompt_tokens * MAX_BYTES_PER_TOKEN < sum(
+            size(turn.text) for turn in refused
+        ):
             return cls(None, None)
         named = (refusal.prompt_tokens, refusal.limit_tokens)
-        return cls(*(count if count is not None and 0 < count <= LARGEST_COUNT else None for count in named))
+        return cls(*(count if count is not None and 0 < count <= MAX_COUNT else None for count in named))
 
 
 def _room(limit: int, reserve: int) -> int:
@@ -80,13 +82,13 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     always fits if the model's table is right. If it isn't, nobody knows what the server takes; so that the
     conversation can go on all the same, the `last` try has no room for anything but what must be sent.
     """
-    tokens, limit = Figures.of(refusal, refused)
+    tokens, limit = Figures.from_refusal(refusal, refused)
     room = window.room
     if limit is not None:
         room = min(room, _room(limit, window.reserve))
     elif last:
         room = 0
-    density = DENSEST if tokens is None or last else bytes_per_token(refused, tokens) * CAUTION
+    density = MIN_BYTES_PER_TOKEN if tokens is None or last else bytes_per_token(refused, tokens) * SAFETY_FACTOR
     narrow = Window(room, density, window.reserve)
     return narrow._replace(room=min(room, narrow.taken_by(refused) // 2))
 
@@ -128,7 +130,7 @@ def too_long(
 ) -> TooLong:
     """Why the model is not asked again. `window`: as the model's table has it; `least`: whether the refused turns are
     the system prompt, the question and no more than there must be of the answer."""
-    counted, named = Figures.of(refusal, refused)
+    counted, named = Figures.from_refusal(refusal, refused)
     guess = window.taken_by(refused)
     tokens = guess if counted is None else counted
     limit = window.room if named is None else named
@@ -155,7 +157,7 @@ class Fitting:
         self._promised = window
         self._label = label
         self._system_prompt = system_prompt
-        self._tries_left = TRIES - 1
+        self._tries_left = MAX_TRIES - 1
         self.window = window
         """What to ask with now."""
 

@@ -4,9 +4,9 @@ Only for servers that begin a new message. Where a server continues the message 
 ever dropped: answers do repeat themselves.
 """
 
-WINDOW = 400
+MAX_OVERLAP = 400
 """Characters of the answer's end that a model may repeat."""
-SHORTEST = 8
+MIN_OVERLAP = 8
 """Characters below which a repetition is taken for chance: a space, an article."""
 
 
@@ -14,7 +14,7 @@ class Overlap:
     """Holds back the beginning of a continuation until it is clear how much of it repeats the end of the answer."""
 
     def __init__(self, before: str) -> None:
-        self._tail = before[-WINDOW:]
+        self._tail = before[-MAX_OVERLAP:]
         self._held = ""
         self._decided = not before
 
@@ -41,7 +41,7 @@ class Overlap:
     def _repeated(self) -> int:
         """The length of the longest beginning of the held text that is also an end of the answer."""
         longest = min(len(self._held), len(self._tail))
-        for length in range(longest, SHORTEST - 1, -1):
+        for length in range(longest, MIN_OVERLAP - 1, -1):
             if self._tail.endswith(self._held[:length]):
                 return length
         return 0

@@ -3,13 +3,13 @@
 from core.generation.chunk_reader import Batch
 from core.llm.providers.base import ErrorKind, ProviderError
 
-PARTING = 2.0
+DRAIN_TIMEOUT = 2.0
 """Seconds that a server has after the end of its answer, to tell what it has counted and to close."""
-LONGEST_TIME = 3600.0
+MAX_REQUEST_TIME = 3600.0
 """Seconds that one request may take, for servers that never come to an end."""
 
 
-class Patience:
+class Deadlines:
     """With one request, that is sent `now`. Timeouts are in seconds, and moments those of one clock.
 
     Whatever comes is a sign of life, and begins the wait anew: the long one until the first word of the answer has
@@ -22,9 +22,9 @@ class Patience:
         self._wait = first_token_timeout
         self._finished = False
         self._heard_at = now
-        self._until = now + LONGEST_TIME
+        self._until = now + MAX_REQUEST_TIME
 
-    def has_had_enough(self, batch: Batch, now: float, *, begun: bool) -> bool:
+    def expired(self, batch: Batch, now: float, *, begun: bool) -> bool:
         """Whether the answer is at its end, with what has just come: nothing more will come, or is waited for.
         `begun`: a word of the answer that can be seen has come.
 
@@ -32,7 +32,7 @@ class Patience:
         """
         if batch.finish_reason and not self._finished:
             self._finished = True
-            self._heard_at, self._wait = now, min(PARTING, self._between)
+            self._heard_at, self._wait = now, min(DRAIN_TIMEOUT, self._between)
         elif batch.text or batch.thinking or (batch.alive and not self._finished):
             self._heard_at = now
         if begun and not self._finished:

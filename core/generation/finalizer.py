@@ -1,10 +1,11 @@
-"""The one end of a generation: whoever wins the row's last transition, and nobody else, tells of it.
+"""The one end of a generation: the process that wins the row's last transition, and no other, publishes it.
 
-The row, an owned session's words and what is to be told are one transaction; then the budget's settlement and the
-event. What could not be done, because Redis was away, stays in the row until the reaper has done it.
+The row, an owned session's answer and the terminal event's data, an outbox in the row, are one transaction; then the
+budget is settled and the event published. What fails then, because Redis is away, stays in the outbox until the
+reaper has done it.
 
 The answer is rendered here, before the transaction, where a caller says `rendered`: workers do. The front end does
-not, for that would hold up everybody's events; what it ends itself is shown as plain text.
+not, for that would hold up all its readers' events; what it ends itself is shown as plain text.
 """
 
 from collections.abc import Mapping
@@ -21,22 +22,22 @@ from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.errors import Unavailable
-from core.generation.attempts import Attempt, Attempts, Lost, lock_session, matched
-from core.generation.events import AnswerLog
+from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
+from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 
-KEPT_AS: dict[GenerationState, MessageState] = {
+MESSAGE_STATES: dict[GenerationState, MessageState] = {
     GenerationState.DONE: "complete",
     GenerationState.STOPPED: "stopped",
     GenerationState.FAILED: "failed",
 }
 
 
-UNLESS_TOLD: dict[GenerationState, str] = {
+DEFAULT_REASONS: dict[GenerationState, str] = {
     GenerationState.DONE: "stop",
     GenerationState.STOPPED: "stopped",
     GenerationState.FAILED: "error",
@@ -49,7 +50,7 @@ Then there is no answer either, and both are kept nowhere."""
 
 
 @dataclass(frozen=True)
-class End:
+class Outcome:
     """How a generation ends."""
 
     state: GenerationState
@@ -59,7 +60,7 @@ class End:
     """Of the generation's row, for operators."""
 
 
-class Endings:
+class Finalizer:
     """Ends generations."""
 
     def __init__(
@@ -67,7 +68,7 @@ class Endings:
         database: Database,
         sessions: SessionService,
         attempts: Attempts,
-        answers: AnswerLog,
+        events: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
         clock: Clock,
@@ -75,69 +76,74 @@ class Endings:
         self._database = database
         self._sessions = sessions
         self._attempts = attempts
-        self._answers = answers
+        self._events = events
         self._transcript = transcript
         self._limits = limits
         self._clock = clock
 
-    def end(self, attempt: Attempt, end: End, *, rendered: bool = True) -> bool:
+    def finalize(self, attempt: Attempt, outcome: Outcome, *, rendered: bool = True) -> bool:
         """End the generation if this attempt still owns it; whether it did."""
-        return self._end(
+        return self._finalize(
             attempt,
-            end,
+            outcome,
             Generation.state == GenerationState.RUNNING,
             Generation.attempt == attempt.number,
             rendered=rendered,
         )
 
-    def end_from_outside(
-        self, generation_id: UUID, end: End, *conditions: ColumnElement[bool], rendered: bool = False
+    def finalize_from_outside(
+        self, generation_id: UUID, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool = False
     ) -> bool:
         """End a live generation whose worker is gone, or that never had one; whether this call did.
 
         If it had a worker, it is taken over first, as another worker would: from then on the log refuses what the
-        lost one may still send, and the end has all that it has told.
+        lost one may still send, and the answer has all that it has appended.
         """
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
             if row is None:
                 return False
-            attempt = self._attempts.of(row, db)
+            attempt = self._attempts.from_row(row, db)
         if row.attempt == 0:
-            attempt.number = 1
-            return self._end(attempt, end, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
-        if not self._attempts.seize(attempt, *conditions):
+            attempt = replace(attempt, number=1)
+            return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
+        seized = self._attempts.seize(attempt, *conditions)
+        if seized is None:
             return False
         try:
-            self._answers.take_over(attempt)
-        except (Fenced, Lost):
+            self._events.take_over(seized)
+        except (Fenced, LeaseLost):
             return False
-        return self.end(attempt, end, rendered=rendered)
+        return self.finalize(seized, outcome, rendered=rendered)
 
-    def tell(self, generation_id: UUID, *, rendered: bool = False) -> None:
-        """Tell of an end that could not be told when it came. Safe to repeat: the log takes it once."""
+    def publish(self, generation_id: UUID, *, rendered: bool = False) -> None:
+        """Publish an end that could not be published when it came. Idempotent: the log takes it once."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
-            if row is None or row.untold is None:
+            if row is None or row.unpublished is None:
                 return
-            attempt = self._attempts.of(row, db)
-        attempt.go_on_from(self._transcript.written(attempt.session_id, generation_id))
-        attempt.reported = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
+            attempt = self._attempts.from_row(row, db)
+        self._events.read_draft(attempt)
+        attempt.usage_meter.report(
+            Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
+        )
         state = GenerationState(row.state)
-        answer = self._answer(attempt, state, row.untold, rendered=rendered and attempt.anonymous)
-        self._tell(attempt, state, row.untold, answer)
+        answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
+        self._publish(attempt, state, row.unpublished, answer)
 
-    def tell_all(self, session_id: UUID) -> None:
-        """Tell of all such ends of a session, before its next answer begins."""
+    def publish_pending(self, session_id: UUID) -> None:
+        """Publish all such ends of a session, before its next answer begins."""
         with self._database.reading() as db:
-            untold = select(Generation.id).where(Generation.session_id == session_id, Generation.untold.is_not(None))
-            ids = db.scalars(untold).all()
+            unpublished = select(Generation.id).where(
+                Generation.session_id == session_id, Generation.unpublished.is_not(None)
+            )
+            ids = db.scalars(unpublished).all()
         for generation_id in ids:
-            self.tell(generation_id)
+            self.publish(generation_id)
 
-    def _end(self, attempt: Attempt, end: End, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        told = {"finish_reason": UNLESS_TOLD[end.state], **end.data, "length": len(attempt.text)}
-        answer = self._answer(attempt, end.state, told, rendered=rendered)
+    def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
+        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}
+        answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         with self._database.writing() as db:
             if not attempt.anonymous:
                 lock_session(db, attempt.session_id)
@@ -145,47 +151,47 @@ class Endings:
                 db,
                 attempt.generation_id,
                 *conditions,
-                state=end.state,
+                state=outcome.state,
                 attempt=attempt.number,
                 finished_at=self._clock.now(),
-                finish_reason=end.finish_reason and end.finish_reason[:64],
-                untold=told,
+                finish_reason=outcome.finish_reason and outcome.finish_reason[:64],
+                unpublished=data,
                 **attempt.usage._asdict(),
             )
             if not ended:
                 return False
-            if not attempt.anonymous and RETRACTS not in told:
+            if not attempt.anonymous and RETRACTS not in data:
                 self._transcript.keep(answer, attempt.session_id, db)
-        self._tell(attempt, end.state, told, answer)
+        self._publish(attempt, outcome.state, data, answer)
         return True
 
     def _answer(
-        self, attempt: Attempt, state: GenerationState, told: Mapping[str, Any], *, rendered: bool
+        self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], *, rendered: bool
     ) -> Message:
         answer = replace(
-            self._answers.message(attempt, KEPT_AS[state], told.get("model")),
-            finish_reason=told.get("finish_reason") or UNLESS_TOLD[state],
-            problem=told.get("problem"),
+            self._events.message(attempt, MESSAGE_STATES[state], data.get("model")),
+            finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
+            problem=data.get("problem"),
         )
-        if not (rendered and attempt.text):
+        if not (rendered and attempt.draft.text):
             return answer
         from core.conversation.markdown import render  # the front end, which renders nothing, needs no parser
 
-        return replace(answer, html=render(attempt.text))
+        return replace(answer, html=render(attempt.draft.text))
 
-    def _tell(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
-        """Give the owner's lease back, settle the budget, write the terminal event, named after the state, and note
-        that all is done. What fails leaves the note out: then all of it is repeated."""
-        # Before the event: who sees it may send the next message at once.
+    def _publish(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
+        """Give the owner's lease back, settle the budget, append the terminal event, named after the state, and empty
+        the outbox. What fails leaves the outbox as it is: then all of it is repeated."""
+        # Before the event: a reader of it may send the next message at once.
         settled = self._settle(attempt)
-        with suppress(Fenced, Lost):  # the session has gone on without it, or is gone: nobody is left to tell
-            self._answers.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
+        with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
+            self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
         if settled is not None:
             done = update(Generation).where(Generation.id == attempt.generation_id)
             with self._database.writing() as db:
                 if RETRACTS in data:
                     self._take_back(UUID(data[RETRACTS]), attempt.session_id, db)
-                db.execute(done.values(untold=None, settled_tokens=settled))
+                db.execute(done.values(unpublished=None, settled_tokens=settled))
 
     def _take_back(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.take_back(question_id, session_id, db_session):
@@ -196,7 +202,7 @@ class Endings:
         back."""
         tokens = attempt.usage.total
         try:
-            self._limits.release(attempt.owner, attempt.generation_id)
+            self._limits.release_lease(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
         except Unavailable:
             return None

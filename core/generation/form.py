@@ -35,7 +35,7 @@ web pages. The rest is known to have nothing to do with it."""
 OF_PREFILL = {ErrorKind.REJECTED, ErrorKind.SERVER_ERROR}
 """What servers say that do not continue a turn: a template that raises an error is one of the server's to some."""
 OF_ITS_WORDS = {ErrorKind.REJECTED, ErrorKind.FILTERED}
-"""What is said by somebody who has looked at them."""
+"""What only a server that has looked at the words says."""
 
 
 def milder(form: Form, error: ProviderError, *, prefilled: bool, doubtful: bool) -> Form | None:

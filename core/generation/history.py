@@ -16,12 +16,12 @@ from core.generation.tokens import TURN_OVERHEAD
 from core.generation.tokens import size as bytes_of
 from core.llm.providers.base import ErrorKind, Turn
 
-CONTINUE = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
-SHORTEST_END = 100
+CONTINUE_PROMPT = "Go on exactly where your answer broke off. Do not repeat any of it and do not comment."
+MIN_ANSWER_TAIL = 100
 """Characters of an answer's end that it takes to go on with it."""
-CUT = [True, True]
+TWO_FILTERED = [True, True]
 """The newest answers, when they are taken for more than a question's own trouble."""
-PASSED_OVER = 10
+MAX_SKIPPED_QUESTIONS = 10
 """Questions without an answer that are passed over at the most, because they do not fit, to find what does."""
 
 
@@ -70,12 +70,12 @@ def fit(
     system_prompt = system_prompt if system_prompt.strip() else ""
     left = window.room - window.tokens(question.text) - (window.tokens(system_prompt) if system_prompt else 0)
     written = [] if not answer.strip() else [Turn("assistant", answer)]
-    going_on = [] if form.prefill or not written else [Turn("user", CONTINUE)]
+    going_on = [] if form.prefill or not written else [Turn("user", CONTINUE_PROMPT)]
     left -= window.taken_by(going_on)
     end_is_least = True
     if written:
         end = _end(answer, int((left - TURN_OVERHEAD) * window.bytes_per_token))
-        end_is_least = len(end.rstrip()) <= SHORTEST_END
+        end_is_least = len(end.rstrip()) <= MIN_ANSWER_TAIL
         written = [Turn("assistant", end)]
         left -= window.taken_by(written)
     kept = _kept(question, messages, window, left)
@@ -117,7 +117,7 @@ class _Told:
                 elif filtered or self._scope is Scope.ANSWERED or (answered_since and not _had_other_cause(message)):
                     left_out = True
                 answers.append(filtered and spoken)
-            if (answers and self._scope is Scope.NONE) or answers == CUT:
+            if (answers and self._scope is Scope.NONE) or answers == TWO_FILTERED:
                 return
             if spoken and not left_out:
                 yield message
@@ -146,7 +146,7 @@ def _kept(question: Message, older: Iterable[Message], window: Window, left: int
         if tokens <= left:
             kept.append(message)
             left -= tokens
-        elif message.role == kept[-1].role == "user" and passed_over < PASSED_OVER:
+        elif message.role == kept[-1].role == "user" and passed_over < MAX_SKIPPED_QUESTIONS:
             passed_over += 1
         else:
             break
@@ -166,4 +166,4 @@ def _end(answer: str, size: int) -> str:
         return answer
     spoken = answer.rstrip()
     fits = spoken.encode(errors="surrogatepass")[-size:].decode(errors="ignore") if size > 0 else ""
-    return max(fits, spoken[-SHORTEST_END:], key=len) + answer[len(spoken) :][:SHORTEST_END]
+    return max(fits, spoken[-MIN_ANSWER_TAIL:], key=len) + answer[len(spoken) :][:MIN_ANSWER_TAIL]

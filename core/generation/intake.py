@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 from core.generation.chunk_reader import Batch
 from core.generation.continuation import Overlap
-from core.generation.deadlines import Patience
+from core.generation.deadlines import Deadlines
 from core.generation.failure import Wordless, end_of_words
 from core.generation.opening import Opening
 from core.generation.thinking import Thinking
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 
-LONGEST = 1_000_000
+MAX_ANSWER_LENGTH = 1_000_000
 """Characters of an answer, for servers that do not mind `max_tokens`. Exactly: what comes beyond is not kept."""
 
 
@@ -31,14 +31,14 @@ class Heard(NamedTuple):
 class Intake:
     """Of one request: it continues `text`, which the model may repeat unless it is `prefilled` with it."""
 
-    def __init__(self, text: str, thinking: Thinking, patience: Patience, *, prefilled: bool) -> None:
+    def __init__(self, text: str, thinking: Thinking, deadlines: Deadlines, *, prefilled: bool) -> None:
         self._length = len(text)
         self._wrote = False
         self._spoke = False
         """Whether a word of text has come, also one that is held back as a repetition."""
         self._thinking = thinking
         self._thought = False
-        self._patience = patience
+        self._deadlines = deadlines
         self._overlap = Overlap("" if prefilled else text)
         self._opening = Opening(begun=bool(text))
         # Models that are told not to think say so with a blank thought.
@@ -51,7 +51,7 @@ class Intake:
         if batch.ended or batch.finish_reason:
             text += self._overlap.flush()
         text = self._opening.feed(text)
-        room = LONGEST - self._length
+        room = MAX_ANSWER_LENGTH - self._length
         kept = text[:room]
         self._length += len(kept)
         self._wrote = self._wrote or not blank(kept)
@@ -64,14 +64,14 @@ class Intake:
         return self._over(heard, batch, now)
 
     def _over(self, heard: Heard, batch: Batch, now: float) -> Heard:
-        """The same with the error or the end that has come with it, or that has to be made."""
+        """What has been heard, with the error or the end that has come with it, or that has to be made."""
         if batch.error is not None:
             reason = end_of_words(batch.error, wrote=self._wrote) if self._length else None
             if reason is None:
                 return heard._replace(error=batch.error)
             return heard._replace(finish_reason=reason, told_as=batch.error)
         try:
-            enough = self._patience.has_had_enough(batch, now, begun=self._spoke)
+            enough = self._deadlines.expired(batch, now, begun=self._spoke)
         except ProviderError as silent:
             return heard._replace(error=silent)
         if self._opening.too_long:

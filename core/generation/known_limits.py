@@ -2,14 +2,13 @@
 
 from contextlib import suppress
 
-from redis import Redis
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.generation.context_window import Figures
+from core.stores.redis import Redis
 
-SMALLEST = 256
+MIN_KNOWN_LIMIT = 256
 """Tokens. No model takes fewer; a server that says so speaks of something else."""
-KEPT = 24 * 3600
+KNOWN_LIMIT_TTL = 24 * 3600
 """Seconds. Then a server that has been given a larger context since is asked with more, once."""
 
 
@@ -19,26 +18,26 @@ class KnownLimits:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def of(self, model: str) -> int | None:
+    def for_model(self, model: str) -> int | None:
         """What its server has named."""
         try:
             known = int(str(self._redis.get(_key(model))))
-        except (RedisError, ValueError):
+        except (Unavailable, ValueError):
             return None
-        return known if known >= SMALLEST else None
+        return known if known >= MIN_KNOWN_LIMIT else None
 
     def learn(self, model: str, figures: Figures) -> None:
         """The server has refused a conversation with these."""
         tokens, limit = figures
-        if tokens is not None and limit is not None and tokens > limit >= SMALLEST:
-            with suppress(RedisError):
-                self._redis.set(_key(model), limit, ex=KEPT)
+        if tokens is not None and limit is not None and tokens > limit >= MIN_KNOWN_LIMIT:
+            with suppress(Unavailable):
+                self._redis.set(_key(model), limit, ex=KNOWN_LIMIT_TTL)
 
     def took(self, model: str, prompt_tokens: int) -> None:
         """The server has answered a prompt of so many."""
-        known = self.of(model)
+        known = self.for_model(model)
         if known is not None and prompt_tokens > known:
-            with suppress(RedisError):
+            with suppress(Unavailable):
                 self._redis.delete(_key(model))
 
 

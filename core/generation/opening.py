@@ -1,12 +1,12 @@
 """Holds back the blanks before the first word of an answer, or of thinking: pure, over the pieces as they come.
 
-An answer of nothing but blanks is none. Another model may be asked in its place then, and begins where nobody has
+An answer of nothing but blanks is none. Another model may be asked in its place then, and begins where no reader has
 read anything yet.
 """
 
 from core.text.characters import blank
 
-LONGEST = 10_000
+MAX_LEADING_BLANKS = 10_000
 """Blanks before the first word; a model that says more of them has lost itself."""
 
 
@@ -22,7 +22,7 @@ class Opening:
     @property
     def too_long(self) -> bool:
         """Whether no word can be expected any more."""
-        return self._length > LONGEST
+        return self._length > MAX_LEADING_BLANKS
 
     def feed(self, text: str) -> str:
         """What of the text so far may be passed on."""

@@ -7,7 +7,7 @@ from core.conversation.message import Message
 from core.conversation.transcript import Transcript
 from core.errors import GenerationLost
 from core.generation import usage
-from core.generation.attempts import Attempt, Lost
+from core.generation.attempts import Attempt, LeaseLost
 from core.generation.context_window import Figures, Fitting, Window
 from core.generation.form import Form, milder
 from core.generation.history import Prompt, fit
@@ -38,15 +38,15 @@ class Prompts:
         self.token_sizes = token_sizes
         self.known_limits = known_limits
 
-    def begin(self, attempt: Attempt, model: str) -> "Asking":
+    def begin(self, attempt: Attempt, model: str, after: ProviderError | None) -> "Asking":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
-        is not known any more, and Lost when the session is gone."""
-        return Asking(self, attempt, model)
+        is not known any more, and LeaseLost when the session is gone."""
+        return Asking(self, attempt, model, after)
 
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
         config = self._pool.config(model)
-        window = Window.of(config, self.token_sizes.of(model), self.known_limits.of(model))
+        window = Window.for_model(config, self.token_sizes.for_model(model), self.known_limits.for_model(model))
         return Fitting(window, config.label, self._pool.system_prompt)
 
     def form(self, model: str) -> Form:
@@ -59,14 +59,13 @@ class Prompts:
             window,
             self._pool.system_prompt,
             self._conversation(attempt),
-            attempt.text,
+            attempt.draft.text,
             form=form,
             system_turn="system" not in self._pool.config(model).omit,
         )
         if prompt is None:
             raise GenerationLost(LOST)
-        if not attempt.text or not attempt.prompt_tokens:
-            attempt.prompt_tokens = usage.prompt(prompt.question)
+        attempt.usage_meter.count_prompt(prompt.question, begun=bool(attempt.draft.text))
         return prompt
 
     def _conversation(self, attempt: Attempt) -> Iterator[Message]:
@@ -74,7 +73,7 @@ class Prompts:
         with self._database.reading() as db:
             session = db.get(Session, attempt.session_id)
         if session is None:
-            raise Lost
+            raise LeaseLost
         answer = str(attempt.generation_id)
         before = (message for message in self._transcript.newest_first(session) if message.id != answer)
         newest = next(before, None)
@@ -87,15 +86,15 @@ class Prompts:
 class Asking:
     """One model that is asked with another form of a conversation, or less and less of it, until it takes it."""
 
-    def __init__(self, prompts: Prompts, attempt: Attempt, model: str) -> None:
+    def __init__(self, prompts: Prompts, attempt: Attempt, model: str, after: ProviderError | None) -> None:
         self._prompts = prompts
         self._attempt = attempt
         self._model = model
         self._fitting = prompts.fitting(model)
         self._form = prompts.form(model)
         self._prompt = self._make()
-        if attempt.text and attempt.failure is not None:
-            self._leave_out_after(attempt.failure)
+        if attempt.draft.text and after is not None:
+            self._leave_out_after(after)
 
     @property
     def turns(self) -> list[Turn]:
@@ -123,8 +122,8 @@ class Asking:
             self._prompt = self._make()
 
     def broke_off(self, error: ProviderError) -> None:
-        """The model has failed after words of an answer to that. Raises the same error when there is nothing that who
-        goes on need not be told."""
+        """The model has failed after words of an answer to that. Raises the same error when there is nothing that
+        could be left out of the next request."""
         if not self._leave_out_after(error):
             raise error
 
@@ -135,7 +134,7 @@ class Asking:
             self._prompts.known_limits.took(self._model, counted.prompt_tokens)
 
     def _leave_out_after(self, error: ProviderError) -> bool:
-        """Told the same, who goes on might break off again. Whether there was something to leave out."""
+        """Leave out what the next request might break off at again; whether there was something to leave out."""
         before = self._prompt
         form = milder(self._form, error, prefilled=False, doubtful=before.doubtful)
         if form is None:
@@ -145,7 +144,7 @@ class Asking:
         return self._prompt.question != before.question
 
     def _narrow(self, refusal: ProviderError) -> None:
-        self._prompts.known_limits.learn(self._model, Figures.of(refusal, self.turns))
+        self._prompts.known_limits.learn(self._model, Figures.from_refusal(refusal, self.turns))
         if self._prompt.least and refusal.prompt_tokens:  # else it is asked again, and counts again
             self._learn(refusal.prompt_tokens)
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)

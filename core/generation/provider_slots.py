@@ -1,16 +1,18 @@
-"""How many requests each provider gets at once: slots, which an attempt holds one of from its turn to its end."""
+"""How many requests each provider gets at once: slots, of which an attempt holds one from its claim to its end."""
 
+import secrets
 from contextlib import suppress
 from datetime import timedelta
+from uuid import UUID
 
-from core.errors import RateLimited, Unavailable
-from core.generation.attempts import Attempt
+from core.errors import Unavailable
 from core.limits.leases import Leases
+from core.limits.status import RateLimited
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 
 
-class Slots:
+class ProviderSlots:
     """The slots of all providers, as leases: those of dead workers heal."""
 
     def __init__(self, leases: Leases, pool: ClientPool, cooldowns: Cooldowns, lease: timedelta) -> None:
@@ -20,42 +22,66 @@ class Slots:
         self._lease = lease
 
     def first_choice(self, model: str) -> str:
-        """Who is asked first for an answer of this model: one that rests is passed over, unless all of them do."""
+        """The model that is asked first for an answer of this one: models that rest are passed over, unless all of
+        them do."""
         names = self._pool.chain(model)
-        resting = self._cooldowns.unwell(names)
+        resting = self._cooldowns.resting(names)
         return next((name for name in names if name not in resting), model)
 
-    def take(self, model: str, holder: str) -> bool:
+    def acquire(self, model: str, generation_id: UUID) -> "Slot | None":
+        """One of the model's slots for a generation, or None when all are taken. Raises Unavailable."""
+        # The holder is another one each time: what loses a race for the generation gives away no slot but its own.
+        slot = Slot(self, f"{generation_id}:{secrets.token_hex(4)}")
+        return slot if slot.move_to(model) else None
+
+    def take_lease(self, model: str, holder: str) -> bool:
         """Whether the holder has one of the model's slots now. Raises Unavailable."""
-        if not self._pool.chain(model):  # retired: nobody will be asked
+        if not self._pool.chain(model):  # retired: no provider will be asked
             return True
         try:
-            self._leases.take(model, holder, self._pool.config(model).max_concurrency, self._lease)
+            self._leases.acquire(model, holder, self._pool.config(model).max_concurrency, self._lease)
         except RateLimited:
             return False
         return True
 
-    def move(self, attempt: Attempt, model: str) -> bool:
-        """Whether the attempt has one of the model's slots now; the one that it had elsewhere is given back."""
-        if attempt.slot == model:
-            return True
-        self.release(attempt)
-        if self.take(model, attempt.holder):
-            attempt.slot = model
-        return attempt.slot == model
+    def renew_lease(self, model: str, holder: str) -> None:
+        """Say that the holder is alive. Raises Unavailable."""
+        self._leases.renew(model, holder, self._lease)
 
-    def hold(self, attempt: Attempt) -> None:
-        """The attempt is alive. Raises Unavailable."""
-        if attempt.slot is not None:
-            self._leases.hold(attempt.slot, attempt.holder, self._lease)
-
-    def release(self, attempt: Attempt) -> None:
-        """The attempt needs it no more."""
-        if attempt.slot is not None:
-            self.give_back(attempt.slot, attempt.holder)
-            attempt.slot = None
-
-    def give_back(self, model: str, holder: str) -> None:
-        """The holder needs it no more."""
+    def release_lease(self, model: str, holder: str) -> None:
+        """Give the holder's slot back."""
         with suppress(Unavailable):  # one that is not given back heals
             self._leases.release(model, holder)
+
+
+class Slot:
+    """A slot that one attempt holds, at one provider at a time."""
+
+    def __init__(self, slots: ProviderSlots, holder: str) -> None:
+        self._slots = slots
+        self._holder = holder
+        self._model: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model of whose provider's slots it is one; None when it has been given back."""
+        return self._model
+
+    def move_to(self, model: str) -> bool:
+        """Whether it is one of this model's slots now; the one held elsewhere is given back. Raises Unavailable."""
+        if self._model != model:
+            self.release()
+            if self._slots.take_lease(model, self._holder):
+                self._model = model
+        return self._model == model
+
+    def renew(self) -> None:
+        """Say that the attempt is alive. Raises Unavailable."""
+        if self._model is not None:
+            self._slots.renew_lease(self._model, self._holder)
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._model is not None:
+            self._slots.release_lease(self._model, self._holder)
+            self._model = None

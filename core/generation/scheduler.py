@@ -1,60 +1,79 @@
-"""Whose turn it is: the line of generations that wait for a worker and for one of their provider's slots.
+"""The fair queue of generations that wait for a worker and for one of their provider's slots.
 
-The line is in SQL; a task on the queue only wakes a worker, which then takes whoever's turn it is. A generation's
-turn is the moment at which it came or, when its owner has others under way, a step after the last of them: who
-sends many messages gets their answers between other people's, and a newcomer never waits for all of them. (It is
-Zhang's virtual clock of 1990, for answers instead of packets.) The turn never changes, so everybody's comes. It is
-given to a generation once its log tells of it: until then nobody may take it.
+The queue is in SQL; a Celery task only wakes a worker, which then claims the generation that is next. Generations are
+served in the order of their virtual start time, the column `turn`: the moment at which a generation came or, when its
+owner has others under way, a step after the last of them. So the answers to one owner's many messages come between
+other people's, and a newcomer never waits for all of them. (It is Zhang's virtual clock of 1990, for answers instead
+of packets.) The time never changes, so every generation is served in the end. A generation gets it once its log tells
+of it: until then no worker may claim it.
 """
 
 import logging
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.conversation.event_log import LAST, EventLog, Fenced, LogLost, Producer
+from core.conversation.event_log import EventLog, Fenced, LogLost
+from core.conversation.position import Producer
 from core.errors import Unavailable
-from core.generation.attempts import QUEUE_PATIENCE, Attempt, Attempts, matched, new_holder
-from core.generation.provider_slots import Slots
+from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
+from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.database import Database
+from core.stores.quarantine import Quarantine
+from core.stores.redis import Redis
 from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 
 logger = logging.getLogger(__name__)
 
-STEP = timedelta(seconds=20)
-"""What each answer of an owner's that is under way puts the next one back: about as long as an answer takes."""
-LONGEST_WAIT = timedelta(minutes=10)
-"""After this a generation's patience is not renewed any more, however well the line moves."""
-TOLD = 200
-"""How many from the front are told of their places."""
-TELL_EVERY = 1000
-"""Milliseconds between two tellings, of all workers together."""
-CALLED = 100
-"""How many the reaper calls at once."""
+VIRTUAL_STEP = timedelta(seconds=20)
+"""How far each live generation of an owner puts the next one back: about as long as an answer takes."""
+MAX_QUEUE_WAIT = timedelta(minutes=10)
+"""After this the time that a generation may wait is not renewed any more, however well the queue moves."""
+NOTIFY_LIMIT = 200
+"""Generations at the front whose positions are published."""
+NOTIFY_INTERVAL = 1000
+"""Milliseconds between two publications of positions, by all workers together."""
+WAKE_LIMIT = 100
+"""Generations for which the reaper wakes workers at once."""
 
 
-class Line:
-    """Those who wait."""
+class Claim(NamedTuple):
+    """A generation that a worker has taken from the queue."""
+
+    attempt: Attempt
+    slot: Slot
+    """Of the provider that is asked first."""
+
+
+class FairQueue:
+    """The generations that wait for a worker."""
 
     def __init__(
-        self, database: Database, redis: Redis, attempts: Attempts, slots: Slots, log: EventLog, clock: Clock
+        self,
+        database: Database,
+        redis: Redis,
+        attempts: Attempts,
+        slots: ProviderSlots,
+        log: EventLog,
+        quarantine: Quarantine[UUID],
+        clock: Clock,
     ) -> None:
         self._database = database
         self._redis = redis
         self._attempts = attempts
         self._slots = slots
         self._log = log
+        self._quarantine = quarantine
         self._clock = clock
-        self._at_the_counter = Lock()
+        self._claim_lock = Lock()
 
-    def turn(self, session: Session, db_session: DatabaseSession) -> datetime:
-        """The turn of a message that comes now."""
+    def virtual_start(self, session: Session, db_session: DatabaseSession) -> datetime:
+        """The virtual start time of a message that comes now."""
         now = self._clock.now()
         if session.anonymous:  # it has one answer under way at a time
             return now
@@ -63,113 +82,108 @@ class Line:
             .join(Session, Session.id == Generation.session_id)
             .where(Session.owner_id == session.owner_id, IS_LIVE)
         )
-        return now if last is None else max(now, last + STEP)
+        return now if last is None else max(now, last + VIRTUAL_STEP)
 
     def position(self, turn: datetime, generation_id: UUID, db_session: DatabaseSession) -> int:
-        """How many wait before one with this turn."""
+        """How many generations wait before one with this virtual start time."""
         same = and_(Generation.turn == turn, Generation.id < generation_id)
         return db_session.scalar(select(func.count()).where(IN_LINE, or_(Generation.turn < turn, same))) or 0
 
-    def enter(self, generation_id: UUID, turn: datetime) -> bool:
-        """Let it wait for its turn; whether it does: one that has ended meanwhile, or is gone, does not."""
-        patience = self._clock.now() + QUEUE_PATIENCE
+    def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
+        """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
+        until = self._clock.now() + QUEUE_TIMEOUT
         with self._database.writing() as db:
             conditions = (IS_QUEUED, Generation.turn.is_(None))  # it keeps the turn that it was given first
-            return matched(db, generation_id, *conditions, turn=turn, lease_until=patience)
+            return matched(db, generation_id, *conditions, turn=turn, lease_until=until)
 
     def first(self) -> UUID | None:
-        """Who is at the front, if anybody waits."""
+        """The generation at the front, or None when the queue is empty."""
         return next(iter(self.waiting(limit=1)), None)
 
-    def waiting(self, limit: int = CALLED) -> list[UUID]:
-        """Who waits, those at the front first."""
+    def waiting(self, limit: int = WAKE_LIMIT) -> list[UUID]:
+        """The generations that wait, those at the front first."""
         with self._database.reading() as db:
             return list(db.scalars(select(Generation.id).where(IN_LINE).order_by(*ORDER).limit(limit)))
 
-    def next(self) -> Attempt | None:
-        """Take the first generation whose provider has a slot for it; None when there is none (any more).
+    def claim_next(self) -> Claim | None:
+        """Claim the first generation whose provider has a slot for it; None when there is none (any more).
 
-        Raises RedisError or Unavailable.
+        Raises Unavailable.
         """
-        # One thread at a time: those of a process would only take the same one and lose.
-        with self._at_the_counter:
-            attempt = self._take()
-        if attempt is not None:
-            self._move_up()
-        return attempt
+        # One thread at a time: those of a process would only claim the same one and lose.
+        with self._claim_lock:
+            claim = self._claim()
+        if claim is not None:
+            self._notify_waiting()
+        return claim
 
-    def tell(self) -> None:
-        """Tell those at the front where they stand now, if that is further in front than they know."""
+    def publish_positions(self) -> None:
+        """Publish the positions at the front, where they are further in front than their readers know."""
         with self._database.reading() as db:
             front = db.execute(
                 select(Generation.id, Generation.session_id, Generation.attempt)
                 .where(IN_LINE)
                 .order_by(*ORDER)
-                .limit(TOLD)
+                .limit(NOTIFY_LIMIT)
             ).all()
-        for position, (generation_id, session_id, attempt) in enumerate(front):
-            if attempt == 0:  # what a worker has handed on has begun
-                self._tell(generation_id, session_id, position)
+        places = {
+            generation_id: (session_id, position)
+            for position, (generation_id, session_id, attempt) in enumerate(front)
+            if attempt == 0  # what a worker has handed off has begun
+        }
+        self._quarantine.for_each(places, lambda each: self._publish_position(each, *places[each]))
 
-    def _tell(self, generation_id: UUID, session_id: UUID, position: int) -> None:
+    def _publish_position(self, generation_id: UUID, session_id: UUID, position: int) -> None:
         try:
-            self._log.append(
+            self._log.write(
                 session_id,
                 "queued",
                 {"generation_id": str(generation_id), "position": position},
+                Producer.queued(generation_id, position),
                 expires_at=self._clock.now(),
-                producer=place(generation_id, position),
-                role="write",
             )
         except (Fenced, LogLost):
             return  # it has just been taken
 
-    def _take(self) -> Attempt | None:
+    def _claim(self) -> Claim | None:
         full: set[str] = set()
         while (row := self._first_outside(full)) is not None:
             generation_id, model = row
-            slot, holder = self._slots.first_choice(model), new_holder(generation_id)
-            if not self._slots.take(slot, holder):
+            slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
+            if slot is None:
                 full.add(model)
                 continue
-            attempt = self._attempts.claim(generation_id)
+            attempt = next(iter(self._quarantine.for_each([generation_id], self._attempts.claim)), None)
             if attempt is not None:
-                attempt.slot, attempt.holder = slot, holder
-                return attempt
-            self._slots.give_back(slot, holder)
+                return Claim(attempt, slot)
+            slot.release()
         return None
 
     def _first_outside(self, full: set[str]) -> tuple[UUID, str] | None:
         with self._database.reading() as db:
             row = db.execute(
                 select(Generation.id, Generation.model)
-                .where(IN_LINE, Generation.model.not_in(full))
+                .where(IN_LINE, Generation.model.not_in(full), Generation.id.not_in(self._quarantine.held()))
                 .order_by(*ORDER)
                 .limit(1)
             ).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    def _move_up(self) -> None:
-        """The line has moved: those who wait have reason to go on waiting, and are told, once in a while."""
+    def _notify_waiting(self) -> None:
+        """The queue has moved: renew the others' time to wait, and publish their positions, once in a while."""
         try:
-            if self.first() is None or not self._redis.set("sb:line", 1, nx=True, px=TELL_EVERY):
+            if self.first() is None or not self._redis.set("sb:line", 1, nx=True, px=NOTIFY_INTERVAL):
                 return
             now = self._clock.now()
             with self._database.writing() as db:
                 db.execute(
                     update(Generation)
-                    .where(IN_LINE, Generation.created_at > now - LONGEST_WAIT)
-                    .values(lease_until=now + QUEUE_PATIENCE)
+                    .where(IN_LINE, Generation.created_at > now - MAX_QUEUE_WAIT)
+                    .values(lease_until=now + QUEUE_TIMEOUT)
                 )
-            self.tell()
-        except (RedisError, Unavailable):
-            logger.warning("those who wait could not be told: a store is away")
+            self.publish_positions()
+        except Unavailable:
+            logger.warning("positions in the queue could not be published: a store is away")
 
 
 ORDER = (Generation.turn, Generation.id)
-
-
-def place(generation_id: UUID, position: int) -> Producer:
-    """Who tells of a place in the line. The log takes only growing numbers, so whoever stands where they stood, or
-    further back, is told nothing."""
-    return Producer(generation_id, 0, LAST - 1 - position)

@@ -1,8 +1,8 @@
 """GenerationService: accepts a message, stops its answer, tells what is live.
 
 A generation is a row with one owner at a time and exactly one end. Every transition is a compare-and-set in SQL;
-who wins it, and nobody else, writes the event that tells of it. Below, in core/generation/, the answer is written
-(writer.py) and ended (ending.py), and those whose worker is gone are looked after (reaper.py).
+the process that wins it, and no other, publishes it. The rest of core/generation/ writes the answer (writer.py), ends
+it (finalizer.py), and looks after generations whose worker is gone (reaper.py).
 """
 
 from collections.abc import Sequence
@@ -12,44 +12,35 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from redis.exceptions import RedisError
 from sqlalchemy import exc as sql_exc
 from sqlalchemy import exists, select, update
-from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
-from core.conversation.event_log import EndedBefore, EventLog, Position
+from core.conversation.event_log import EndedBefore, EventLog
 from core.conversation.message import Message
+from core.conversation.position import Position, Producer
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
-from core.errors import (
-    GenerationInProgress,
-    GenerationLost,
-    MessageTooLarge,
-    NothingToStop,
-    RateLimited,
-    SessionInvalid,
-)
+from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
 from core.generation import usage
-from core.generation.attempts import ENTRY, keep_log_until
-from core.generation.finalizer import RETRACTS, End, Endings
-from core.generation.scheduler import LONGEST_WAIT, Line, place
+from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
+from core.generation.finalizer import RETRACTS, Finalizer, Outcome
+from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
-from core.text.characters import one_line, storable
+from core.text.characters import storable
 
-ADMISSION = timedelta(seconds=3)
-"""How long it may take from a generation's id to its row, and from there to its place in the line, for a front end
+ADMISSION_TIMEOUT = timedelta(seconds=3)
+"""How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
 that lives: what it asks of its stores on the way has less than a second each."""
-MAX_MESSAGE = 32 * 1024
+MAX_MESSAGE_BYTES = 32 * 1024
 """Bytes of UTF-8 in one message."""
-TITLE = 60
-"""Characters of a first message that become the session's title."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Accepted:
     """How many generations wait before this one."""
     before: Position
     """The place in the log just before the generation's first event."""
-    standings: Sequence[Standing]
+    limit_statuses: Sequence[LimitStatus]
     """How its owner stands with the limits."""
 
     def describe(self) -> dict[str, Any]:
@@ -83,9 +74,9 @@ class GenerationService:
         self,
         database: Database,
         sessions: SessionService,
-        endings: Endings,
+        finalizer: Finalizer,
         removals: Removals,
-        line: Line,
+        queue: FairQueue,
         log: EventLog,
         transcript: Transcript,
         limits: MessageLimits,
@@ -94,9 +85,9 @@ class GenerationService:
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._endings = endings
+        self._finalizer = finalizer
         self._removals = removals
-        self._line = line
+        self._queue = queue
         self._log = log
         self._transcript = transcript
         self._limits = limits
@@ -115,43 +106,45 @@ class GenerationService:
         check_size(message)
         now = self._clock.now()
         question = Message(str(uuid7()), "user", message, None, "complete", rfc3339(now))
+        generation_id = generation_id or uuid7()
+        with self._database.reading() as db:
+            known = db.get(Generation, generation_id)
+            model = self._sessions.get_current_model(session.id, db)
         generation = Generation(
-            id=generation_id or uuid7(),
+            id=generation_id,
             session_id=session.id,
-            model=self._sessions.current_model(session),
+            model=model,
             question_id=UUID(question.id),
             state=GenerationState.QUEUED,
             attempt=0,
             stop_requested=False,
-            lease_until=now + ENTRY,
+            lease_until=now + ENQUEUE_TIMEOUT,
             created_at=now,
         )
-        with self._database.reading() as db:
-            known = db.get(Generation, generation.id)
         if known is not None and not _is_halfway(known):
             if _never_begun(known):
                 raise GenerationLost("The message was taken but could not be answered. Please send it again.")
-            return Accepted(session.id, generation.id, 0, self._live_start(session.id), standings=())
-        standings: Sequence[Standing] = ()
+            return Accepted(session.id, generation.id, 0, self._live_start(session.id), limit_statuses=())
+        limit_statuses: Sequence[LimitStatus] = ()
         if known is not None:  # the first call died, or was not told that its row is there
             generation, question = known, replace(question, id=str(known.question_id))
             with self._database.reading() as db:
-                turn = self._line.turn(session, db)
-                current, position = session, self._line.position(turn, generation.id, db)
+                turn = self._queue.virtual_start(session, db)
+                current, position = session, self._queue.position(turn, generation.id, db)
         else:
-            # Before the limits are asked: who has to wait for an answer is told so, and charged nothing.
+            # Before the limits are asked: a message that has to wait for an answer is charged nothing.
             self._require_free(session.id)
             reserved = usage.tokens(message) + usage.most(self._pool.config(generation.model))
-            standings = self._admit(session, generation.id, reserved)
+            limit_statuses = self._admit(session, generation.id, reserved)
             try:
                 current, turn, position = self._insert(generation, session, question)
             except Exception:
                 self._limits.cancel(session, generation.id)
                 raise
         try:
-            self._endings.tell_all(session.id)
+            self._finalizer.publish_pending(session.id)
             before = self._announce(generation, current, question, position)
-            waits = self._line.enter(generation.id, turn)
+            waits = self._queue.enqueue(generation.id, turn)
         except EndedBefore:
             self._require_living(session)
             raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
@@ -161,24 +154,24 @@ class GenerationService:
             raise
         if not waits:
             self._require_living(session)
-        return Accepted(session.id, generation.id, position, before, standings)
+        return Accepted(session.id, generation.id, position, before, limit_statuses)
 
     def withdraw(self, generation_id: UUID) -> None:
-        """Take back a generation that nobody has begun, with its question: the session is as it was before."""
+        """Take back a generation that no worker has begun, with its question: the session is as it was before."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
         if row is None:
             return
         taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
-        failed = End(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
-        # With Redis away there is nobody to tell; the row, which decides, is free all the same.
-        with suppress(RedisError):
-            self._endings.end_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
+        failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
+        # With Redis away its end can't be published; the row, which decides, is free all the same.
+        with suppress(RedisUnavailable):
+            self._finalizer.finalize_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
     def stop(self, session: Session) -> UUID:
         """Stop the live generation of a validated session, before or after its first word; returns its id.
 
-        What has been written is kept. The wish is in the row, so it holds whoever writes, also after a takeover.
+        What has been written is kept. The request is in the row, so it holds for any worker, also after a takeover.
         Raises NothingToStop.
         """
         with self._database.writing() as db:
@@ -190,16 +183,17 @@ class GenerationService:
             )
         if stopped is None:
             raise NothingToStop
-        # Nobody writes it yet: then nobody but us can end it.
-        if not self._endings.end_from_outside(
-            stopped, End(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
+        # No worker writes it yet: then it ends here.
+        if not self._finalizer.finalize_from_outside(
+            stopped, Outcome(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
         ):
             self._log.request_stop(session.id, stopped)
         return stopped
 
-    def active(self, session_id: UUID, db_session: DatabaseSession) -> dict[str, Any] | None:
+    def active(self, session_id: UUID) -> dict[str, Any] | None:
         """The session's live generation as the wire has it, or None."""
-        row = db_session.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
+        with self._database.reading() as db:
+            row = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
         if row is None:
             return None
         return {"generation_id": str(row.id), "state": row.state, "model": row.model}
@@ -208,26 +202,26 @@ class GenerationService:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
-    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[Standing]:
+    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
         """Let the limits take the generation, also when they still count one that has ended."""
         try:
-            return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
         except (GenerationInProgress, RateLimited) as refused:
             of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
             if of_rate or not self._release_ended(owner_of(session)):
                 raise
-        return self._limits.admit(session, generation_id, LONGEST_WAIT, tokens)
+        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
 
     def _require_free(self, session_id: UUID) -> None:
         """Raise GenerationInProgress when the session has a live generation.
 
-        One whose front end has died on its way to the line does not count: it is taken back.
+        One whose front end has died on its way to the queue does not count: it is taken back.
         """
         with self._database.reading() as db:
             live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
         if live is None:
             return
-        if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION:
+        if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION_TIMEOUT:
             raise GenerationInProgress
         self.withdraw(live.id)
 
@@ -236,14 +230,14 @@ class GenerationService:
 
         One that the database does not know may be about to be inserted; so it must be older than that can take.
         """
-        holders = self._limits.holders(owner)
+        holders = self._limits.lease_holders(owner)
         with self._database.reading() as db:
             states = select(Generation.id, Generation.state).where(Generation.id.in_(holders))
             known = dict(db.execute(states).all())
-        inserted = self._clock.now() - ADMISSION
+        inserted = self._clock.now() - ADMISSION_TIMEOUT
         dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
         for generation_id in dead:
-            self._limits.release(owner, generation_id)
+            self._limits.release_lease(owner, generation_id)
         return bool(dead)
 
     def _require_living(self, session: Session) -> None:
@@ -266,8 +260,8 @@ class GenerationService:
             later = select(Generation.id).where(Generation.session_id == session.id, Generation.id > generation.id)
             if db.scalar(later.limit(1)) is not None:  # made by a host whose clock is ahead; the log needs the order
                 raise GenerationInProgress
-            turn = self._line.turn(current, db)
-            position = self._line.position(turn, generation.id, db)
+            turn = self._queue.virtual_start(current, db)
+            position = self._queue.position(turn, generation.id, db)
             try:
                 with db.begin_nested():
                     db.add(generation)
@@ -275,27 +269,26 @@ class GenerationService:
                 raise GenerationInProgress from None
             if not current.anonymous:
                 self._transcript.keep(question, session.id, db)
-                current.title = current.title or _title(question.text) or None
+                self._sessions.title_session(current, question.text, db)
         return current, turn, position
 
     def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
         at = rfc3339(generation.created_at)
         answer = Message(str(generation.id), "assistant", "", generation.model, "streaming", at)
-        queued = self._log.append(
+        queued = self._log.begin(
             session.id,
             "queued",
             {"generation_id": str(generation.id), "position": position},
+            Producer.queued(generation.id, position),
             expires_at=keep_log_until(session, self._clock.now()),
-            producer=place(generation.id, position),
-            role="begin",
-            word=question.dump() if session.anonymous else "",
             answer=answer.dump(),
+            question=question.dump() if session.anonymous else "",
         )
         return Position(queued.epoch, queued.offset - 1)
 
 
 def _is_halfway(generation: Generation) -> bool:
-    """Whether it has a row, and no place in the line yet."""
+    """Whether it has a row, and no place in the queue yet."""
     return generation.state == GenerationState.QUEUED and generation.turn is None
 
 
@@ -306,11 +299,7 @@ def _never_begun(generation: Generation) -> bool:
 def check_size(message: str) -> None:
     """Raise MessageTooLarge when a message is longer than is taken."""
     size = len(message.encode())
-    if size > MAX_MESSAGE:
-        raise MessageTooLarge(f"The message has {size} bytes; at most {MAX_MESSAGE} are taken.", field="message")
-
-
-def _title(message: str) -> str:
-    """What a session is called until its owner says otherwise: how it began."""
-    line = one_line(message)
-    return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
+    if size > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(
+            f"The message has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken.", field="message"
+        )

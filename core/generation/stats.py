@@ -1,4 +1,4 @@
-"""What is under way, for whoever watches the system: asked often, so it costs one look at what is live."""
+"""How much is under way, for monitoring: read often, so it costs one query of the live generations."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,16 +1,16 @@
-"""What a model says to itself, and how long it does: pure, over what comes and the moments at which it came."""
+"""What a model says to itself, and how long: pure, over what comes and the moments at which it came."""
 
 from dataclasses import dataclass
 
 from core.conversation.message import whole_seconds
 
-LONGEST = 200_000
+MAX_THINKING_LENGTH = 200_000
 """Characters of thinking that are kept and told; what a model thinks beyond is only a sign that it lives."""
 
 
 @dataclass
 class Thinking:
-    """The thinking for one answer, whoever of its models and workers has done it.
+    """The thinking for one answer, by all models and workers that have written it.
 
     A phase of it lasts from its first word to the first word of the answer that follows; phases add up.
     """
@@ -19,14 +19,14 @@ class Thinking:
     lasted: int = 0
     """Milliseconds, of the phases that are over."""
     stale: bool = False
-    """Whether the next word of it begins it again: who carries on an answer without a word thinks anew."""
+    """Whether its next word begins it again: a request for an answer without a word makes the model think anew."""
     _since: float | None = None
     _latest: float = 0.0
 
     @property
     def room(self) -> int:
         """Characters that may be added."""
-        return LONGEST if self.stale else LONGEST - len(self.text)
+        return MAX_THINKING_LENGTH if self.stale else MAX_THINKING_LENGTH - len(self.text)
 
     @property
     def milliseconds(self) -> int:
@@ -35,8 +35,12 @@ class Thinking:
 
     @property
     def seconds(self) -> int | None:
-        """The same as people are told."""
+        """How long, as people are told; None when nothing has been thought."""
         return whole_seconds(self.text, self.milliseconds)
+
+    def begin_request(self, *, anew: bool) -> None:
+        """A model is being asked. `anew`: the answer has no word yet, so thinking begins again with its next word."""
+        self.stale = anew
 
     def heard(self, thinking: bool, text: bool, now: float) -> None:
         """Something has come `now`, in seconds of one clock: thinking, words of the answer, both or neither."""
@@ -50,10 +54,14 @@ class Thinking:
             self.lasted, self._since = self.milliseconds, None
 
     def add(self, text: str) -> None:
-        """These words are kept; the first ones after `stale` in place of all before."""
+        """Keep these words; the first ones of stale thinking in place of all before."""
         self.text = text if self.stale else self.text + text
         self.stale = False
 
+    def settle(self) -> None:
+        """Keep all of it: the answer has begun."""
+        self.stale = False
+
     def forget(self) -> None:
-        """It begins again, and until then there is none."""
+        """Drop all of it, until it begins again."""
         self.text, self.lasted, self.stale, self._since = "", 0, False, None

@@ -4,21 +4,20 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 
-from redis import Redis
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.generation.context_window import Window, bytes_per_token
 from core.llm.providers.base import Turn
+from core.stores.redis import Redis
 
-USUAL = 3.5
+DEFAULT_BYTES_PER_TOKEN = 3.5
 """Bytes: English has about 4, Chinese about 3."""
-SMALLEST, LARGEST = 0.25, 8.0
-STEP = 1.03
+MIN_BYTES_PER_TOKEN, MAX_BYTES_PER_TOKEN = 0.25, 8.0
+MAX_STEP = 1.03
 """By how much one answer can change it."""
-TELLING = 8
+MIN_WINDOW_SHARE = 8
 """A request that fills less than this part of the window says more of the model's template than of texts; and where
 conversations are that short, nothing needs to be known."""
-KEPT = 7 * 24 * 3600
+TOKEN_SIZE_TTL = 7 * 24 * 3600
 """Seconds for which it is kept after the last answer that said something."""
 
 
@@ -28,8 +27,8 @@ def moved(known: float, seen: float) -> float:
     A small step towards what was seen, however far that is: so it becomes the median of what is seen, and whoever
     asks fewer than half of the questions can't move it beyond what the others' texts have.
     """
-    towards = min(max(seen, known / STEP), known * STEP)
-    return min(max(towards, SMALLEST), LARGEST)
+    towards = min(max(seen, known / MAX_STEP), known * MAX_STEP)
+    return min(max(towards, MIN_BYTES_PER_TOKEN), MAX_BYTES_PER_TOKEN)
 
 
 class TokenSizes:
@@ -38,22 +37,26 @@ class TokenSizes:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def of(self, model: str) -> float:
+    def for_model(self, model: str) -> float:
         """Bytes of a token, in the middle."""
         try:
             known = float(str(self._redis.get(_key(model))))
-        except (RedisError, ValueError):
-            return USUAL
-        return min(max(known, SMALLEST), LARGEST) if math.isfinite(known) else USUAL
+        except (Unavailable, ValueError):
+            return DEFAULT_BYTES_PER_TOKEN
+        return (
+            min(max(known, MIN_BYTES_PER_TOKEN), MAX_BYTES_PER_TOKEN)
+            if math.isfinite(known)
+            else DEFAULT_BYTES_PER_TOKEN
+        )
 
     def learn(self, model: str, window: Window, turns: Sequence[Turn], prompt_tokens: int) -> None:
         """The model's provider has counted so many tokens in these turns."""
-        if prompt_tokens < 1 or window.taken_by(turns) * TELLING < window.room:
+        if prompt_tokens < 1 or window.taken_by(turns) * MIN_WINDOW_SHARE < window.room:
             return
         # Of two workers that learn at once, one may be forgotten.
-        known = moved(self.of(model), bytes_per_token(turns, prompt_tokens))
-        with suppress(RedisError):
-            self._redis.set(_key(model), f"{known:.4f}", ex=KEPT)
+        known = moved(self.for_model(model), bytes_per_token(turns, prompt_tokens))
+        with suppress(Unavailable):
+            self._redis.set(_key(model), f"{known:.4f}", ex=TOKEN_SIZE_TTL)
 
 
 def _key(model: str) -> str:

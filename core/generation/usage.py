@@ -15,8 +15,8 @@ BYTES_PER_TOKEN = 4
 """About what English has. Budgets need a fair guess, where core/generation/history.py needs a cautious one."""
 
 
-MOST_TOKENS_A_BYTE = 4
-LARGEST_TEMPLATE = 4000
+MAX_TOKENS_PER_BYTE = 4
+MAX_TEMPLATE_TOKENS = 4000
 """Tokens that a server may add to what it is sent: some have system prompts of their own."""
 
 
@@ -36,7 +36,7 @@ def most(config: ModelConfig) -> int:
 
 
 def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
-    """Of an answer without a report: nothing when nobody has seen a word of it. Thinking that was begun again counts
+    """Of an answer without a report: nothing when no word of it was shown. Thinking that was begun again counts
     as often as it is kept, which is once."""
     if not (text or thinking):
         return Usage(0, 0)
@@ -46,7 +46,7 @@ def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
 
 def prompt_is_credible(reported: int, estimated: int) -> bool:
     """Whether a provider can have counted so many tokens in a prompt: some report none at all, or absurd numbers."""
-    return 0 < reported <= MOST_TOKENS_A_BYTE * BYTES_PER_TOKEN * estimated + LARGEST_TEMPLATE
+    return 0 < reported <= MAX_TOKENS_PER_BYTE * BYTES_PER_TOKEN * estimated + MAX_TEMPLATE_TOKENS
 
 
 def credible(reported: Usage, estimated: Usage) -> Usage:
@@ -65,3 +65,31 @@ def with_thinking(usage: Usage, text: str, thinking: str) -> Usage:
     share = tokens(thinking) / (tokens(thinking) + tokens(text))
     most = max(usage.completion_tokens - bool(text), 0)
     return usage._replace(reasoning_tokens=min(max(round(usage.completion_tokens * share), 1), most))
+
+
+class UsageMeter:
+    """Counts the tokens of one answer, from its requests and what the provider reports."""
+
+    def __init__(self) -> None:
+        self._prompt_tokens = 0
+        self._reported: Usage | None = None
+
+    def count_prompt(self, question: Iterable[Turn], *, begun: bool) -> None:
+        """A model is asked with this conversation. `begun`: the answer has words already, which an earlier prompt is
+        counted for."""
+        if not begun or not self._prompt_tokens:
+            self._prompt_tokens = prompt(question)
+
+    def report(self, usage: Usage) -> None:
+        """One request has written the whole answer, and this is what it counts for."""
+        self._reported = usage
+
+    def usage(self, text: str, thinking: str) -> Usage:
+        """What an answer with this text and thinking counts for."""
+        if self._reported is not None:
+            return with_thinking(self._reported, text, thinking)
+        return self.estimate(text, thinking)
+
+    def estimate(self, text: str, thinking: str) -> Usage:
+        """What it counts for by what was asked and shown, without any report."""
+        return shown(self._prompt_tokens, text, thinking)

@@ -11,7 +11,7 @@ from core.limits.rate_limit import Bucket
 PREFIXES = {4: ((32, 1), (24, 4), (16, 16)), 6: ((64, 1), (56, 4), (48, 16))}
 """By IP version: the lengths of the limited prefixes, and how many times the rate each gets."""
 
-KNOWN = 16
+KNOWN_CLIENT_FACTOR = 16
 """How many times the rate of one stranger an address gets for those who have proved who they are, all together, and
 for what guesses nothing: enough for an office, and still a bound on the hashes that one address can ask for."""
 
@@ -62,7 +62,7 @@ def known_buckets(policy: str, subject: str, address: str | None, rate: Rate | N
     """
     if rate is None:
         return []
-    return [Bucket(policy, subject, rate), *address_buckets("login-known", address, rate.times(KNOWN))]
+    return [Bucket(policy, subject, rate), *address_buckets("login-known", address, rate.times(KNOWN_CLIENT_FACTOR))]
 
 
 def owner_buckets(policy: str, owner: UUID, rate: Rate | None) -> list[Bucket]:

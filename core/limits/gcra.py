@@ -1,6 +1,6 @@
 """The generic cell rate algorithm (ITU-T I.371, as a virtual scheduler) over several buckets: pure arithmetic.
 
-Of a bucket one number is kept: the moment at which it will be as if nobody had ever come, its theoretical
+Of a bucket one number is kept: the moment at which it will be full again, its theoretical
 arrival time (TAT). How far that lies ahead is the bucket's backlog. All in whole microseconds. The script in
 rate_limit.py does the same inside Redis; a test holds the two together.
 """
@@ -22,7 +22,7 @@ class Charge(NamedTuple):
 def charge(now: int, arrivals: Sequence[int | None], charges: Sequence[Charge]) -> tuple[bool, list[int]]:
     """Take its cost from every bucket, or nothing from any of them.
 
-    `arrivals` are the kept TATs, None for a bucket that nobody has used. Returns whether all admit, and the
+    `arrivals` are the kept TATs, None for an unused bucket. Returns whether all admit, and the
     buckets' backlogs after it.
     """
     backlogs = [_backlog(now, arrival, one.rate) for arrival, one in zip(arrivals, charges, strict=True)]

@@ -14,18 +14,16 @@ from threading import Event, Lock, Thread
 from typing import cast
 from uuid import UUID
 
-from redis import Redis
-from redis.commands.core import Script
-
-from core.errors import RateLimited, Unavailable
+from core.errors import Unavailable
 from core.limits.buckets import address_buckets
 from core.limits.rate import SECOND, Rate
-from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter, answering
-from core.limits.status import Standing
+from core.limits.rate_limit import NOW, PREFIX, Bucket, RateLimiter
+from core.limits.status import LimitStatus, RateLimited
+from core.stores.redis import Redis, Script
 
 # A subject's key is a hash: process -> "order:number of its streams". The number is absolute and the order grows with
 # every change in that process, so that a command which comes late, or twice, does no harm.
-TAKE = """
+ADMIT = """
 local process, order, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 for i = 2, #KEYS do
   local held = tonumber(ARGV[2 * i + 1])
@@ -69,16 +67,16 @@ return 0
 
 logger = logging.getLogger(__name__)
 
-LEASE = 30.0
+PROCESS_LEASE_TTL = 30.0
 """Seconds that the streams of a silent process are still counted."""
-RENEWED = 8.0
+LEASE_RENEWAL_INTERVAL = 8.0
 """Seconds between two renewals: three may fail."""
-KEPT = 2 * 3600
+COUNT_TTL = 2 * 3600
 """Seconds that a number is kept after the last stream came. Streams end sooner (web/streaming/reader.py, ROTATE)."""
-BATCH = 200
+RESYNC_BATCH = 200
 """Subjects that are written again in one command, after Redis has lost them."""
-ASK_AGAIN = 5
-"""Seconds after which trying again makes sense: nobody knows when a stream will end."""
+RETRY_AFTER = 5
+"""Seconds after which trying again makes sense: when a stream will end is not known."""
 _PROCESSES = f"{PREFIX}stream-processes"
 
 
@@ -99,7 +97,7 @@ class OpenStreams:
         self._redis = redis
         self._limiter = limiter
         self._limits = limits
-        self._take: Script = redis.register_script(NOW + TAKE + WRITE)
+        self._admit: Script = redis.register_script(NOW + ADMIT + WRITE)
         self._write: Script = redis.register_script(WRITE)
         self._renew: Script = redis.register_script(NOW + RENEW)
         self._process = secrets.token_hex(6)
@@ -111,7 +109,7 @@ class OpenStreams:
         """Subjects whose number in Redis may be another."""
         self._leased_until = 0.0
         self._closed = Event()
-        self._keeper: Thread | None = None
+        self._renewal_thread: Thread | None = None
 
     def open(self, session_id: UUID | None, user_id: UUID | None, address: str | None) -> Sequence[str]:
         """Count a stream that is about to begin, until `close` is given what this returns.
@@ -121,20 +119,16 @@ class OpenStreams:
         buckets = self._buckets(session_id, user_id, address)
         if not buckets:
             return ()
-        self._lease()
-        with answering():
-            keys = [self._limiter.key(bucket) for bucket in buckets]
+        self._ensure_lease()
+        keys = [self._limiter.key(bucket) for bucket in buckets]
         order = self._change(keys, 1)
         try:
-            with answering():
-                refused = cast(
-                    "int", self._take(keys=[_PROCESSES, *keys], args=self._arguments(order, keys, buckets))
-                )
+            refused = cast("int", self._admit(keys=[_PROCESSES, *keys], args=self._arguments(order, keys, buckets)))
         except Unavailable:
-            self._give_up(keys)
+            self._uncount(keys)
             raise
         if refused:
-            self._give_up(keys)
+            self._uncount(keys)
             raise _refusal(buckets[refused - 1])
         return keys
 
@@ -144,7 +138,7 @@ class OpenStreams:
             return
         order = self._change(keys, -1)
         try:
-            self._tell(order, keys)
+            self._write_counts(order, keys)
             if not self._held:
                 self._give_lease_back()
         except Unavailable:
@@ -175,7 +169,7 @@ class OpenStreams:
             self._order += 1
             return self._order
 
-    def _give_up(self, keys: Sequence[str]) -> None:
+    def _uncount(self, keys: Sequence[str]) -> None:
         # What another stream has told meanwhile may have counted this one.
         self._change(keys, -1)
         self._stale.update(keys)
@@ -185,46 +179,43 @@ class OpenStreams:
         pairs = [
             number for key, limit in zip(keys, limits, strict=True) for number in (limit, self._held.get(key, 0))
         ]
-        return [self._process, order, KEPT * 1000, *pairs]
+        return [self._process, order, COUNT_TTL * 1000, *pairs]
 
-    def _tell(self, order: int, keys: Sequence[str]) -> None:
-        with answering():
-            self._write(keys=[_PROCESSES, *keys], args=self._arguments(order, keys))
+    def _write_counts(self, order: int, keys: Sequence[str]) -> None:
+        self._write(keys=[_PROCESSES, *keys], args=self._arguments(order, keys))
 
-    def _lease(self) -> None:
+    def _ensure_lease(self) -> None:
         """Have a lease, and a keeper who renews it."""
         with self._lock:
-            if self._keeper is None:
-                self._keeper = Thread(target=self._keep, name="open-streams", daemon=True)
-                self._keeper.start()
+            if self._renewal_thread is None:
+                self._renewal_thread = Thread(target=self._run_renewals, name="open-streams", daemon=True)
+                self._renewal_thread.start()
         if time.monotonic() >= self._leased_until:
             self.renew()
 
     def _give_lease_back(self) -> None:
         # A stream that begins at this very moment is told again with the next renewal.
         self._leased_until = 0.0
-        with answering():
-            self._redis.zrem(_PROCESSES, self._process)
+        self._redis.zrem(_PROCESSES, self._process)
 
     def renew(self) -> None:
         """Say that this process lives; and if that had been forgotten, what it holds. Raises Unavailable."""
         began = time.monotonic()
-        with answering():
-            known = self._renew(keys=[_PROCESSES], args=[self._process, int(LEASE * SECOND)])
-        self._leased_until = began + LEASE
+        known = self._renew(keys=[_PROCESSES], args=[self._process, int(PROCESS_LEASE_TTL * SECOND)])
+        self._leased_until = began + PROCESS_LEASE_TTL
         if not known:
             self._stale.update(self._held)
         while self._stale:
-            batch = list(islice(self._stale, BATCH))
+            batch = list(islice(self._stale, RESYNC_BATCH))
             self._stale.difference_update(batch)
             try:
-                self._tell(self._change((), 0), batch)
+                self._write_counts(self._change((), 0), batch)
             except Unavailable:
                 self._stale.update(batch)
                 raise
 
-    def _keep(self) -> None:
-        while not self._closed.wait(RENEWED):
+    def _run_renewals(self) -> None:
+        while not self._closed.wait(LEASE_RENEWAL_INTERVAL):
             try:
                 if self._held or self._stale:
                     self.renew()
@@ -244,7 +235,7 @@ def _refusal(bucket: Bucket) -> RateLimited:
     whose = bucket.policy.removeprefix("streams-").replace("-", "'s ")
     return RateLimited(
         f"At most {limit} event streams may be open at once for one {whose}; close one, or try again in a moment.",
-        retry_after=ASK_AGAIN,
+        retry_after=RETRY_AFTER,
         limit=bucket.policy,
-        standings=[Standing(bucket.policy, limit, 0, unit="concurrent-requests")] if bucket.public else [],
+        limit_statuses=[LimitStatus(bucket.policy, limit, 0, unit="concurrent-requests")] if bucket.public else [],
     )

@@ -30,7 +30,7 @@ class Rate:
         return self.interval * self.burst
 
     def times(self, factor: int) -> "Rate":
-        """The same for a group that is worth `factor` single ones."""
+        """The rate of a group that is worth `factor` single clients."""
         return Rate(self.count * factor, self.period, self.burst * factor)
 
 

@@ -4,20 +4,14 @@ import hmac
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from redis import Redis
-from redis.client import Pipeline
-from redis.commands.core import Script
-from redis.exceptions import RedisError
-
-from core.errors import RateLimited, Unavailable
 from core.limits import gcra
 from core.limits.rate import Rate
-from core.limits.status import Standing
+from core.limits.status import LimitStatus, RateLimited
+from core.stores.redis import Pipeline, Redis, Script
 
 NOW = """
 local clock = redis.call('TIME')
@@ -62,9 +56,9 @@ return 1
 
 PREFIX = "sb:{limit}:"
 """The part in braces puts all buckets into one slot of a Redis Cluster, where a script may only touch one."""
-SALT_LIVES = 86400
+SALT_TTL = 86400
 """Seconds after which the salt is another one."""
-SALT_KEPT = 60.0
+SALT_CACHE_TTL = 60.0
 """Seconds that a process goes on with the salt it knows, also when Redis has lost it."""
 
 
@@ -92,10 +86,10 @@ class Decision:
     """What became of a charge."""
 
     admitted: bool
-    standings: Sequence[Standing] = ()
+    limit_statuses: Sequence[LimitStatus] = ()
     """Of the public buckets, in their order."""
     retry_after: int = 0
-    """Seconds until all buckets admit, if nobody else comes. 0 when they did."""
+    """Seconds until all buckets admit, if no other request comes. 0 when they did."""
     tripped: str | None = None
     """The policy that refused; of several, the one that does so for longest."""
 
@@ -114,27 +108,28 @@ class RateLimiter:
         """Take its cost from every bucket or, when one of them has too little, from none. Raises Unavailable."""
         if not buckets:
             return Decision(admitted=True)
-        with answering():
-            admitted, *backlogs = cast(
-                "list[int]",
-                self._charge(
-                    keys=[self.key(bucket) for bucket in buckets],
-                    args=[number for bucket in buckets for number in _taken_and_capacity(bucket.charge)],
-                ),
-            )
+        admitted, *backlogs = cast(
+            "list[int]",
+            self._charge(
+                keys=[self.key(bucket) for bucket in buckets],
+                args=[number for bucket in buckets for number in _taken_and_capacity(bucket.charge)],
+            ),
+        )
         return _decision(bool(admitted), buckets, backlogs)
 
     def require(self, buckets: Sequence[Bucket]) -> Decision:
         """`charge`, and raise RateLimited when it is refused."""
         decision = self.charge(buckets)
         if decision.tripped is not None:
-            raise RateLimited(retry_after=decision.retry_after, limit=decision.tripped, standings=decision.standings)
+            raise RateLimited(
+                retry_after=decision.retry_after, limit=decision.tripped, limit_statuses=decision.limit_statuses
+            )
         return decision
 
     def reserve(self, bucket: Bucket, account: str, item: str) -> None:
         """Note in the account what has been charged for an item whose price is not known yet. Raises Unavailable."""
         key = _account_key(account)
-        with answering(), self._redis.pipeline(transaction=True) as pipe:
+        with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(key, item, str(bucket.charge.cost))
             # Once the bucket is full again, there is nothing to give back.
             pipe.pexpire(key, -(-bucket.rate.capacity // 1000))
@@ -143,11 +138,10 @@ class RateLimiter:
     def settle(self, bucket: Bucket, account: str, item: str) -> None:
         """The item's price is known, it is the bucket's cost: take the difference to what was reserved, or give it
         back. Once: an item that has nothing reserved is settled. Raises Unavailable."""
-        with answering():
-            self._settle(
-                keys=[self.key(bucket), _account_key(account)],
-                args=[item, bucket.cost, bucket.rate.interval, bucket.rate.capacity],
-            )
+        self._settle(
+            keys=[self.key(bucket), _account_key(account)],
+            args=[item, bucket.cost, bucket.rate.interval, bucket.rate.capacity],
+        )
 
     def add_forget(self, pipe: Pipeline, account: str, item: str | None = None) -> None:
         """Add to a pipeline: the item, or every item of the account, is settled with what was reserved for it."""
@@ -157,7 +151,7 @@ class RateLimiter:
             pipe.hdel(_account_key(account), item)
 
     def key(self, bucket: Bucket) -> str:
-        """The bucket's name in Redis. Raises RedisError when the salt must be read and can't be."""
+        """The bucket's name in Redis. Raises Unavailable when the salt must be read and Redis is away."""
         # A keyed hash, because a bucket's subject may be the address of somebody who is to leave no trace. The
         # salt is random, lives in Redis so that all processes have the same, and dies after a day: the hashes of
         # yesterday can then not even be tried out. The price is that a new day begins with full buckets.
@@ -168,20 +162,11 @@ class RateLimiter:
         if time.monotonic() >= self._salt_until:
             name = f"{PREFIX}salt"
             with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(name, secrets.token_hex(32), nx=True, ex=SALT_LIVES)
+                pipe.set(name, secrets.token_hex(32), nx=True, ex=SALT_TTL)
                 pipe.get(name)
                 self._salt = pipe.execute()[1].encode()
-            self._salt_until = time.monotonic() + SALT_KEPT
+            self._salt_until = time.monotonic() + SALT_CACHE_TTL
         return self._salt
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Turn every failure of Redis into Unavailable: what can't be counted is not let through."""
-    try:
-        yield
-    except RedisError as error:
-        raise Unavailable(retry_after=2) from error
 
 
 def _taken_and_capacity(charge: gcra.Charge) -> tuple[int, int]:
@@ -194,8 +179,8 @@ def _account_key(account: str) -> str:
 
 def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
     pairs = list(zip(buckets, backlogs, strict=True))
-    standings = [
-        Standing(
+    limit_statuses = [
+        LimitStatus(
             bucket.policy,
             bucket.rate.burst,
             gcra.remaining(backlog, bucket.rate),
@@ -207,6 +192,6 @@ def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]
         if bucket.public
     ]
     if admitted:
-        return Decision(True, standings)
+        return Decision(True, limit_statuses)
     wait, policy = max((gcra.missing(backlog, *bucket.charge), bucket.policy) for bucket, backlog in pairs)
-    return Decision(False, standings, gcra.seconds(wait), policy)
+    return Decision(False, limit_statuses, gcra.seconds(wait), policy)

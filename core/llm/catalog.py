@@ -13,9 +13,9 @@ from core.text.characters import one_line
 
 ANTHROPIC = HttpUrl(f"https://{ANTHROPIC_HOST}")
 """Where Anthropic's own API is, for tables that name no other server."""
-LONGEST_WAIT = 3600
+MAX_TIMEOUT = 3600
 """Seconds of any timeout."""
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_WAIT)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT)]
 """What is infinite is refused by the bound, whose words say what would be right."""
 
 

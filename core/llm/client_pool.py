@@ -10,7 +10,7 @@ from core.errors import UnknownModel
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.providers.base import ChunkStream, Provider, ProviderError, Turn
 
-PROBE = {"max_tokens": 1, "thinking_budget": None}
+PROBE_PARAMETERS = {"max_tokens": 1, "thinking_budget": None}
 """What a probe asks for instead of an answer: as little as a request can."""
 
 
@@ -65,7 +65,7 @@ class ClientPool:
 
     def probe(self, name: str) -> ChunkStream:
         """An answer of one token to a greeting: whether the model answers at all. Raises as `open` does."""
-        return self._provider(name, PROBE).open([Turn("user", "Hi")])
+        return self._provider(name, PROBE_PARAMETERS).open([Turn("user", "Hi")])
 
     def warm(self) -> None:
         """Make every client now, so that the first answer does not wait for it."""

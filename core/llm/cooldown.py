@@ -1,6 +1,6 @@
-"""Models that rest, for all workers: their provider has failed in a way that concerns everybody who would ask.
+"""Cooldowns of models, for all workers: a provider has failed in a way that concerns every question to it.
 
-A rest ends with the first success: of a probe (core/llm/probe.py), or of a question that had nobody else to turn
+A cooldown ends with the first success: of a probe (core/llm/probe.py), or of a question that had nobody else to turn
 to. What may lie in one question alone, such as its length, its subject or the time that its answer takes, makes
 no model rest.
 """
@@ -12,54 +12,53 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import UUID
 
-from redis import Redis
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.stores.redis import Redis
 
 logger = logging.getLogger(__name__)
 
 
-class Pause(NamedTuple):
+class ProbeDelay(NamedTuple):
     """Seconds before the first probe, and before any later one at the most."""
 
     first: float
     longest: float
 
 
-PAUSES = {
-    ErrorKind.UNREACHABLE: Pause(2, 10),
+PROBE_DELAYS = {
+    ErrorKind.UNREACHABLE: ProbeDelay(2, 10),
     # Whether these two still hold is known without a request.
-    ErrorKind.MISCONFIGURED: Pause(5, 5),
-    ErrorKind.MISSING_KEY: Pause(5, 5),
-    ErrorKind.UNAUTHORIZED: Pause(10, 60),
-    ErrorKind.MODEL_NOT_FOUND: Pause(10, 60),
-    ErrorKind.QUOTA: Pause(30, 60),
-    ErrorKind.RATE_LIMITED: Pause(10, 60),
-    ErrorKind.SERVER_ERROR: Pause(2, 30),
+    ErrorKind.MISCONFIGURED: ProbeDelay(5, 5),
+    ErrorKind.MISSING_KEY: ProbeDelay(5, 5),
+    ErrorKind.UNAUTHORIZED: ProbeDelay(10, 60),
+    ErrorKind.MODEL_NOT_FOUND: ProbeDelay(10, 60),
+    ErrorKind.QUOTA: ProbeDelay(30, 60),
+    ErrorKind.RATE_LIMITED: ProbeDelay(10, 60),
+    ErrorKind.SERVER_ERROR: ProbeDelay(2, 30),
 }
 """What concerns everybody."""
-OF_A_PROBE = Pause(5, 30)
+DEFAULT_PROBE_DELAY = ProbeDelay(5, 30)
 """For what only a probe can say of a model, as there is nothing in its question: that no answer comes."""
-LONGEST = 120.0
+MAX_PROBE_DELAY = 120.0
 """Seconds that a provider can ask for at the most."""
-SHORTEST = 1.0
-COMPLAINT = 60
+MIN_PROBE_DELAY = 1.0
+COMPLAINT_WINDOW = 60
 """Seconds within which several owners have to meet an error of the server's, to show that it concerns everybody."""
-COMPLAINERS = 3
+MIN_COMPLAINERS = 3
 """How many. One person can easily be two guests."""
-HEARD = 600
+HEARD_COMPLAINERS_TTL = 600
 """Seconds for which those who have made a model rest so do not count again: if it is well when it is probed, it may
 have been their questions."""
-FORGOTTEN = 600
-"""Seconds after which a rest that is not probed any more is forgotten: there are no workers, or other models."""
-PROBE = 10
+COOLDOWN_TTL = 600
+"""Seconds after which a cooldown that is not probed any more is forgotten: there are no workers, or other models."""
+PROBE_LOCK_TTL = 10
 """Seconds after which a probe that is not held any more is taken for lost."""
-SAID = 300
+MAX_REASON_LENGTH = 300
 """Characters of the provider's words that are kept."""
 
 
-class Rest(NamedTuple):
+class Cooldown(NamedTuple):
     """Why a model rests."""
 
     kind: ErrorKind
@@ -69,12 +68,12 @@ class Rest(NamedTuple):
     """How many probes have failed since it began."""
 
     @classmethod
-    def after(cls, error: ProviderError, probes: int) -> "Rest":
-        """The rest that an error begins, or goes on with."""
-        return cls(error.kind, (error.said or error.log_detail)[:SAID], probes)
+    def after_error(cls, error: ProviderError, probes: int) -> "Cooldown":
+        """The cooldown that an error begins, or goes on with."""
+        return cls(error.kind, (error.said or error.log_detail)[:MAX_REASON_LENGTH], probes)
 
     @classmethod
-    def parse(cls, kept: str) -> "Rest":
+    def parse(cls, kept: str) -> "Cooldown":
         """What `dump` has written, or the kind alone, as it was kept before."""
         try:
             kind, said, probes = json.loads(kept)
@@ -83,15 +82,15 @@ class Rest(NamedTuple):
             return cls(ErrorKind(kept)) if kept in set(ErrorKind) else cls(ErrorKind.SERVER_ERROR)
 
     def dump(self) -> str:
-        """The rest as it is kept."""
+        """The cooldown as it is kept."""
         return json.dumps(self)
 
 
-def pause(rest: Rest, retry_after: float | None) -> float:
+def probe_delay(cooldown: Cooldown, retry_after: float | None) -> float:
     """Seconds before the next probe: as long as the provider says, if it does; doubled for each probe that failed."""
-    first, longest = PAUSES.get(rest.kind, OF_A_PROBE)
-    wanted = min(LONGEST, max(SHORTEST, retry_after if retry_after is not None else first))
-    return max(wanted, min(longest, wanted * 2.0 ** min(rest.probes, 10)))
+    first, longest = PROBE_DELAYS.get(cooldown.kind, DEFAULT_PROBE_DELAY)
+    wanted = min(MAX_PROBE_DELAY, max(MIN_PROBE_DELAY, retry_after if retry_after is not None else first))
+    return max(wanted, min(longest, wanted * 2.0 ** min(cooldown.probes, 10)))
 
 
 class Cooldowns:
@@ -104,82 +103,82 @@ class Cooldowns:
     def watch(self, model: str, owner: UUID) -> Iterator[None]:
         """Learn from how the owner's question to the model ends, in the block. Without Redis nothing is learnt."""
         rested = False
-        with _best_effort():
-            rested = bool(self.unwell([model]))
+        with _tolerate_unavailable():
+            rested = bool(self.resting([model]))
         try:
             yield
         except ProviderError as error:
-            with _best_effort():
-                self.failed(model, error, owner)
+            with _tolerate_unavailable():
+                self.note_failure(model, error, owner)
             raise
-        with _best_effort():
-            # An answer that was begun before the rest was says nothing of what is refused since.
+        with _tolerate_unavailable():
+            # An answer that was begun before the cooldown was says nothing of what is refused since.
             if rested:
-                self.well(model)
+                self.end(model)
             else:
                 self._redis.delete(_key("complaints", model))
 
-    def failed(self, model: str, error: ProviderError, owner: UUID) -> None:
-        """The owner's question has failed. Raises RedisError.
+    def note_failure(self, model: str, error: ProviderError, owner: UUID) -> None:
+        """The owner's question has failed. Raises Unavailable.
 
         A model that rests goes on as it is, unless its provider asks for more time: when that ends is for the probes
         to say.
         """
-        if error.kind not in PAUSES:
+        if error.kind not in PROBE_DELAYS:
             return
         if error.kind is ErrorKind.SERVER_ERROR and not self._is_repeated(model, owner):
             return
-        before = self.rests([model]).get(model)
+        before = self.active([model]).get(model)
         if before is None or error.retry_after is not None:
-            self._rest(model, Rest.after(error, before.probes if before else 0), error.retry_after)
+            self._begin(model, Cooldown.after_error(error, before.probes if before else 0), error.retry_after)
 
-    def probe_failed(self, model: str, error: ProviderError) -> None:
-        """The probe has failed. Raises RedisError. Harmless when the rest has ended meanwhile, with a success."""
-        before = self.rests([model]).get(model)
+    def note_probe_failure(self, model: str, error: ProviderError) -> None:
+        """The probe has failed. Raises Unavailable. Harmless when a success has ended the cooldown meanwhile."""
+        before = self.active([model]).get(model)
         if before is not None:
-            self._rest(model, Rest.after(error, before.probes + 1), error.retry_after)
+            self._begin(model, Cooldown.after_error(error, before.probes + 1), error.retry_after)
 
-    def well(self, model: str) -> None:
-        """The model has just answered. Raises RedisError."""
+    def end(self, model: str) -> None:
+        """The model has just answered. Raises Unavailable."""
         self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaints")))
 
-    def rests(self, models: Sequence[str]) -> dict[str, Rest]:
-        """Those that rest, and why. Raises RedisError."""
-        return {model: Rest.parse(kept) for model, kept in self._known("suspect", models).items()}
+    def active(self, models: Sequence[str]) -> dict[str, Cooldown]:
+        """The cooldowns under way, by model. Raises Unavailable."""
+        return {model: Cooldown.parse(kept) for model, kept in self._known("suspect", models).items()}
 
-    def unwell(self, models: Sequence[str]) -> set[str]:
-        """Those that rest. Raises RedisError."""
+    def resting(self, models: Sequence[str]) -> set[str]:
+        """The models in a cooldown. Raises Unavailable."""
         return set(self._known("suspect", models))
 
-    def due(self, models: Sequence[str]) -> dict[str, Rest]:
-        """Those whose next probe may be made now. Raises RedisError."""
-        resting = self.rests(models)
+    def due_for_probe(self, models: Sequence[str]) -> dict[str, Cooldown]:
+        """Those whose next probe may be made now. Raises Unavailable."""
+        resting = self.active(models)
         early = self._known("resting", list(resting))
-        return {model: rest for model, rest in resting.items() if model not in early}
+        return {model: cooldown for model, cooldown in resting.items() if model not in early}
 
-    def begin_probe(self, model: str) -> Rest | None:
-        """The rest of a model that is due, if the caller is to probe it now: of all processes one is, as long as
-        it holds on. Raises RedisError."""
-        if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE):
+    def begin_probe(self, model: str) -> Cooldown | None:
+        """The cooldown of a model that is due, if the caller is to probe it now: of all processes one is, as long as
+        it holds on. Raises Unavailable."""
+        if not self._redis.set(_key("probe", model), 1, nx=True, ex=PROBE_LOCK_TTL):
             return None
-        rest = self.due([model]).get(model)
-        if rest is None:  # another one has probed it since the caller looked
+        cooldown = self.due_for_probe([model]).get(model)
+        if cooldown is None:  # another one has probed it since the caller looked
             self.end_probe(model)
-        return rest
+        return cooldown
 
-    def hold_probe(self, model: str) -> None:
-        """The probe goes on. Raises RedisError."""
-        self._redis.expire(_key("probe", model), PROBE)
+    def renew_probe(self, model: str) -> None:
+        """The probe goes on. Raises Unavailable."""
+        self._redis.expire(_key("probe", model), PROBE_LOCK_TTL)
 
     def end_probe(self, model: str) -> None:
-        """The probe is over. Raises RedisError."""
+        """The probe is over. Raises Unavailable."""
         self._redis.delete(_key("probe", model))
 
-    def _rest(self, model: str, rest: Rest, retry_after: float | None) -> None:
-        seconds = pause(rest, retry_after)
+    def _begin(self, model: str, cooldown: Cooldown, retry_after: float | None) -> None:
+        seconds = probe_delay(cooldown, retry_after)
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(_key("resting", model), rest.kind, px=int(seconds * 1000))
-            pipe.set(_key("suspect", model), rest.dump(), ex=int(seconds) + FORGOTTEN)
+            pipe.set(_key("resting", model), cooldown.kind, px=int(seconds * 1000))
+            pipe.set(_key("suspect", model), cooldown.dump(), ex=int(seconds) + COOLDOWN_TTL)
             pipe.execute()
 
     def _is_repeated(self, model: str, owner: UUID) -> bool:
@@ -189,14 +188,14 @@ class Cooldowns:
             return False
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.sadd(complaints, str(owner))
-            pipe.expire(complaints, COMPLAINT, nx=True)
+            pipe.expire(complaints, COMPLAINT_WINDOW, nx=True)
             pipe.smembers(complaints)
             owners = pipe.execute()[-1]
-        if len(owners) < COMPLAINERS:
+        if len(owners) < MIN_COMPLAINERS:
             return False
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.sadd(heard, *owners)
-            pipe.expire(heard, HEARD)
+            pipe.expire(heard, HEARD_COMPLAINERS_TTL)
             pipe.execute()
         return True
 
@@ -210,9 +209,9 @@ def _key(what: str, model: str) -> str:
 
 
 @contextmanager
-def _best_effort() -> Iterator[None]:
+def _tolerate_unavailable() -> Iterator[None]:
     """No answer is lost because nothing could be noted of its model."""
     try:
         yield
-    except RedisError as error:
-        logger.warning("a model's health could not be looked up or noted: %s", type(error).__name__)
+    except Unavailable as error:
+        logger.warning("a model's health could not be looked up or noted: %s", type(error.cause).__name__)

@@ -5,30 +5,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, Timer
 
-from redis.exceptions import RedisError
-
+from core.errors import Unavailable
 from core.llm.client_pool import ClientPool
-from core.llm.cooldown import Cooldowns, Rest
+from core.llm.cooldown import Cooldown, Cooldowns
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
+from core.stores.quarantine import Quarantine
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 15.0
+FIRST_PROBE_TIMEOUT = 15.0
 """Seconds that the first probe waits for a sign."""
-LONGEST_PATIENCE = 120.0
+MAX_PROBE_TIMEOUT = 120.0
 """Those of later ones: a server may have to load the model, and begin anew when its client leaves."""
-JUDGED = {ErrorKind.REJECTED, ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.EMPTY}
+ANSWERED_KINDS = {ErrorKind.REJECTED, ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.EMPTY}
 """Errors of a server that has looked at the greeting itself: it is there, for everybody."""
-ROOM = ("max_tokens", "max_completion_tokens", "max_output_tokens", "output limit")
+TOKEN_LIMIT_WORDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "output limit")
 """What a server speaks of for which one token is too few. OpenAI's GPT-5 refuses then, instead of stopping there."""
 
-ENOUGH = 20
+ENOUGH_PIECES = 20
 """Pieces of text after which a model that was asked for one token is believed to have answered."""
 
 
-def patience(rest: Rest, limit: float) -> float:
+def probe_timeout(cooldown: Cooldown, limit: float) -> float:
     """Seconds that a model's next probe may take: longer each time, up to the model's own limit for a first token."""
-    return min(limit, LONGEST_PATIENCE, PATIENCE * 2.0 ** min(rest.probes, 10))
+    return min(limit, MAX_PROBE_TIMEOUT, FIRST_PROBE_TIMEOUT * 2.0 ** min(cooldown.probes, 10))
 
 
 def first_sign(stream: ChunkStream, seconds: float) -> None:
@@ -47,7 +47,7 @@ def short_answer(stream: ChunkStream, seconds: float) -> None:
         for chunk in stream:
             reason = chunk.finish_reason or reason
             spoken += bool(chunk.text)
-            if spoken >= ENOUGH:
+            if spoken >= ENOUGH_PIECES:
                 return
         if reason is None:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an end")
@@ -63,7 +63,7 @@ def _judged() -> Iterator[None]:
     try:
         yield
     except ProviderError as error:
-        if error.kind is not ErrorKind.REJECTED or not any(word in error.said for word in ROOM):
+        if error.kind is not ErrorKind.REJECTED or not any(word in error.said for word in TOKEN_LIMIT_WORDS):
             raise
     except Exception as error:  # whatever a server sends, and whatever is made of it
         raise ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__) from None
@@ -95,41 +95,49 @@ class Prober:
     """Probes models that rest. It takes no slot: nobody is sent to such a model except as a last resort, and one that
     hangs must not keep its own slot from them."""
 
-    def __init__(self, pool: ClientPool, cooldowns: Cooldowns) -> None:
+    def __init__(self, pool: ClientPool, cooldowns: Cooldowns, quarantine: Quarantine[str]) -> None:
         self._pool = pool
+        self._quarantine = quarantine
         self._cooldowns = cooldowns
         self._under_way: set[str] = set()
 
     def tick(self) -> None:
         """Begin the probes that are due, each in a thread of its own, and hold on to those under way.
 
-        To be called several times in cooldown.PROBE seconds, by any number of processes. Raises RedisError.
+        To be called several times in cooldown.PROBE seconds, by any number of processes. Raises Unavailable.
         """
-        for model in list(self._under_way):
-            self._cooldowns.hold_probe(model)
-        for model in self._cooldowns.due(self._pool.names).keys() - self._under_way:
-            if (rest := self._cooldowns.begin_probe(model)) is not None:
-                self._under_way.add(model)
-                Thread(target=self._run, args=(model, rest), name=f"probe-{model}", daemon=True).start()
+        self._quarantine.for_each(list(self._under_way), self._cooldowns.renew_probe)
+        due = self._cooldowns.due_for_probe(self._pool.names).keys() - self._under_way
+        self._quarantine.for_each(due, self._begin)
 
-    def probe(self, model: str, rest: Rest) -> bool:
-        """Ask the model, which rests, and note what comes of it; whether it is well. Raises RedisError."""
+    def _begin(self, model: str) -> None:
+        if (cooldown := self._cooldowns.begin_probe(model)) is None:
+            return
+        self._under_way.add(model)
         try:
-            first_sign(self._pool.probe(model), patience(rest, self._pool.config(model).first_token_timeout))
+            Thread(target=self._run, args=(model, cooldown), name=f"probe-{model}", daemon=True).start()
+        except RuntimeError:  # no more threads: the next time, then
+            self._under_way.discard(model)
+            raise
+
+    def probe(self, model: str, cooldown: Cooldown) -> bool:
+        """Ask the model, which rests, and note what comes of it; whether it is well. Raises Unavailable."""
+        try:
+            first_sign(self._pool.probe(model), probe_timeout(cooldown, self._pool.config(model).first_token_timeout))
         except ProviderError as error:
-            if error.kind not in JUDGED:
-                self._cooldowns.probe_failed(model, error)
+            if error.kind not in ANSWERED_KINDS:
+                self._cooldowns.note_probe_failure(model, error)
                 return False
-        self._cooldowns.well(model)
+        self._cooldowns.end(model)
         return True
 
-    def _run(self, model: str, rest: Rest) -> None:
+    def _run(self, model: str, cooldown: Cooldown) -> None:
         try:
-            if self.probe(model, rest):
+            if self.probe(model, cooldown):
                 logger.info("%s is well again", model)
             self._cooldowns.end_probe(model)
-        except RedisError as error:
-            logger.warning("what a probe has found could not be noted: %s", type(error).__name__)
+        except Unavailable as error:
+            logger.warning("what a probe has found could not be noted: %s", type(error.cause).__name__)
         except Exception:
             logger.exception("the probe of %s failed", model)
         finally:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from redis import Redis
-from redis.commands.core import Script
+from core.stores.redis import Redis, Script
 
-HEARD = 10
+HEARTBEAT_TTL = 10
 """Seconds that a heartbeat counts; Celery's workers send one every two."""
 
 # By queue a sorted set of nodes, each with the moment until which it counts: one that stops takes itself out, and
@@ -37,7 +36,7 @@ class Presence:
     def announce(self, queues: Iterable[str], node: str) -> None:
         """This node consumes from these queues."""
         if names := [_key(queue) for queue in queues]:
-            self._announce(keys=names, args=[node, HEARD])
+            self._announce(keys=names, args=[node, HEARTBEAT_TTL])
 
     def withdraw(self, queues: Iterable[str], node: str) -> None:
         """This node stops."""
@@ -47,7 +46,7 @@ class Presence:
             pipe.execute()
 
     def missing(self, queues: Sequence[str]) -> list[str]:
-        """Those of the queues that nobody has consumed from lately."""
+        """Those of the queues that have had no consumer lately."""
         counts = cast("list[int]", self._count(keys=[_key(queue) for queue in queues], args=[]))
         return [queue for queue, count in zip(queues, counts, strict=True) if count == 0]
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from redis import Redis
+from core.stores.redis import Redis
 
-KEPT = 600
+REPLY_TTL = 600
 """Seconds that a reply is kept for GET /tasks/<id>."""
 
 
@@ -22,7 +22,7 @@ class Reply:
     task_id: str
     session_id: str
     holder: str
-    """Who may read it, as `holder_of` has it: whoever sent the command."""
+    """The sender of the command, who alone may read it, as `holder_of` writes it."""
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
 
@@ -39,12 +39,15 @@ class Reply:
 
     @classmethod
     def load(cls, text: str) -> "Reply":
-        """The reverse of `dump`."""
-        return cls(**json.loads(text))
+        """The reverse of `dump`. Raises ValueError for what is no reply, or one of another version."""
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError("not a reply") from error
 
 
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
-    """Whoever has proved to be this user, or to know the secret with this hash."""
+    """The sender of a command: a user, or the client that knows the secret with this hash."""
     return f"user {owner_id}" if owner_id is not None else f"secret {(secret_hash or b'').hex()}"
 
 
@@ -55,21 +58,27 @@ class Replies:
         self._redis = redis
 
     def send(self, reply: Reply, channel: str | None) -> None:
-        """Keep the reply and, when somebody may be waiting, announce it on their channel."""
+        """Keep the reply and, when a request may be waiting, announce it on its channel."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(_key(reply.task_id), reply.dump(), ex=KEPT)
+            pipe.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL)
             if channel:
                 pipe.publish(channel, reply.dump())
             pipe.execute()
 
     def expect(self, reply: Reply) -> None:
         """Note that a task is pending, unless its reply has come already."""
-        self._redis.set(_key(reply.task_id), reply.dump(), ex=KEPT, nx=True)
+        self._redis.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL, nx=True)
 
     def find(self, task_id: str) -> Reply | None:
-        """The reply, or the note that it is pending, or None for an unknown task."""
+        """The reply, or the note that it is pending, or None for an unknown task, and for a reply that can't be read.
+
+        Raises Unavailable.
+        """
         stored = self._redis.get(_key(task_id))
-        return None if stored is None else Reply.load(str(stored))
+        try:
+            return None if stored is None else Reply.load(str(stored))
+        except ValueError:
+            return None
 
 
 def _key(task_id: str) -> str:

@@ -1,14 +1,13 @@
-"""What somebody had proved holds no more: the web processes are told, so that streams opened with it end at once.
+"""Announces revoked logins, keys and sessions to the web processes, so that streams opened with them end at once.
 
-Only a wake-up: whoever hears it looks into the database, and each heartbeat of a stream does so in any case. A
+Only a wake-up: a process that hears it looks into the database, and each heartbeat of a stream does so in any case. A
 message that is lost costs at most that long.
 """
 
 import logging
 from uuid import UUID
 
-from redis import Redis
-from redis.exceptions import RedisError
+from core.stores.redis import Redis, RedisUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -25,5 +24,5 @@ class Revocations:
         """Something that proved who this user is, or who holds this session, has ended; or this login has."""
         try:
             self._redis.publish(CHANNEL, str(subject))
-        except RedisError as error:
-            logger.warning("open streams will be checked with their next heartbeat: %s", type(error).__name__)
+        except RedisUnavailable as error:
+            logger.warning("open streams will be checked with their next heartbeat: %s", type(error.cause).__name__)

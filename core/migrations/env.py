@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations over the URL that `migrate` was given (core/stores/database.py), or the
+"""Alembic's entry: runs the migrations over the URL that `migrate` was given (core/migrations/runner.py), or the
 configured one."""
 
 from typing import Any, Literal

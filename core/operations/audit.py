@@ -1,6 +1,6 @@
 """The audit log: what an operator may have to account for, appended to a table and never changed.
 
-No secrets, no words, no address of an anonymous person, no e-mail address of somebody who has no account.
+No secrets, no words, no address of an anonymous person, no e-mail address of a person without an account.
 """
 
 import logging
@@ -22,10 +22,10 @@ from core.stores.tables import AuditEvent
 
 logger = logging.getLogger(__name__)
 
-REPEATED = 60.0
-"""Seconds in which the same refusal is written once by one process: whoever is refused can ask for it a thousand
-times a second, and must not fill the disk with it."""
-REMEMBERED = 10_000
+REFUSAL_INTERVAL = 60.0
+"""Seconds in which the same refusal is written once by one process: a client can cause a thousand a second, and
+must not fill the disk with them."""
+MAX_REMEMBERED_REFUSALS = 10_000
 """Refusals that are remembered for that."""
 
 
@@ -107,10 +107,10 @@ class Audit:
         now = time.monotonic()
         with self._lock:
             last = self._refused.pop(refused, None)
-            if last is not None and now - last < REPEATED:
+            if last is not None and now - last < REFUSAL_INTERVAL:
                 self._refused[refused] = last
                 return False
-            if len(self._refused) >= REMEMBERED:
+            if len(self._refused) >= MAX_REMEMBERED_REFUSALS:
                 del self._refused[next(iter(self._refused))]
             self._refused[refused] = now
             return True

@@ -2,7 +2,7 @@
 
 import resource
 
-ENOUGH = 1_048_576
+MAX_DESCRIPTORS = 1_048_576
 """Descriptors: asked for where the hard limit is `unlimited`, which Linux does not grant as such."""
 
 
@@ -12,9 +12,9 @@ def raise_limit() -> int:
     The soft limit is usually 1,024, for programs that use select(2). Nothing here does.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = ENOUGH if hard == resource.RLIM_INFINITY else hard
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return ENOUGH if soft == resource.RLIM_INFINITY else soft
+        return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (ValueError, OSError):  # the kernel's own bound (fs.nr_open) is lower

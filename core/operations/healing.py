@@ -1,52 +1,64 @@
-"""Mends what breaks an invariant, where that is safe: gives back what nobody holds, removes what nobody can reach."""
+"""Mends what breaks an invariant, where that is safe: what no live generation holds is given back, and what can't be
+reached is removed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import select
 
-from core.conversation.event_log import EventLog, keys
+from core.conversation.event_log import EventLog
+from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
 from core.operations.invariants import BATCH, Finding
 from core.stores.database import Database
+from core.stores.quarantine import Quarantine
+from core.stores.redis import Redis
 from core.stores.tables import Session
 
 
 class Healing:
     """What is found broken has been so at two looks; see core/operations/invariants.py."""
 
-    def __init__(self, database: Database, redis: Redis, log: EventLog) -> None:
+    def __init__(self, database: Database, redis: Redis, log: EventLog, quarantine: Quarantine[str]) -> None:
         self._database = database
         self._redis = redis
         self._log = log
+        self._quarantine = quarantine
 
     def heal(self, findings: Sequence[Finding]) -> Mapping[str, int]:
-        """By the name of the invariant, how much of what broke it was mended. Raises RedisError or Unavailable."""
+        """By the name of the invariant, how much of what broke it was mended; one that can't be holds up no other.
+
+        Raises Unavailable when a store is away.
+        """
         ways = {
             "leases": lambda ids: self._release("concurrent", ids),
             "slots": lambda ids: self._release("slots", ids),
             "reserved": self._unreserve,
             "forgotten": self._forget,
         }
-        healed = {each.name: ways[each.name](set(each.ids)) for each in findings if each.ids and each.name in ways}
-        return {name: count for name, count in healed.items() if count}
+        broken = {each.name: set(each.ids) for each in findings if each.ids and each.name in ways}
+        healed = self._quarantine.for_each(broken, lambda name: (name, ways[name](broken[name])))
+        return {name: count for name, count in healed if count}
 
     def _release(self, policy: str, generations: Collection[str]) -> int:
         """Take their leases from them. A slot's holder is the generation's id, and more."""
-        released = 0
-        for key in self._redis.scan_iter(f"{PREFIX}{policy}:*", count=BATCH):
+
+        def release(key: str) -> int:
             holders = [each for each in map(str, self._redis.zrange(key, 0, -1)) if each[:36] in generations]
-            if holders:
-                released += int(self._redis.zrem(key, *holders))
-        return released
+            return int(self._redis.zrem(key, *holders)) if holders else 0
+
+        return sum(self._quarantine.for_each(self._keys(f"{PREFIX}{policy}:*"), release))
 
     def _unreserve(self, generations: Collection[str]) -> int:
-        """Drop what is reserved for them: it is spent, as what nobody settled is."""
-        return sum(
-            int(self._redis.hdel(key, *generations))
-            for key in self._redis.scan_iter(f"{PREFIX}reserved:*", count=BATCH)
-        )
+        """Drop what is reserved for them: it is spent, as what was never settled is."""
+
+        def unreserve(key: str) -> int:
+            return int(self._redis.hdel(key, *generations))
+
+        return sum(self._quarantine.for_each(self._keys(f"{PREFIX}reserved:*"), unreserve))
+
+    def _keys(self, pattern: str) -> Iterator[str]:
+        return map(str, self._redis.scan_iter(pattern, count=BATCH))
 
     def _forget(self, session_ids: Collection[str]) -> int:
         """Remove the words of sessions that are gone, and from Redis those of sessions that have an owner. The
@@ -54,13 +66,14 @@ class Healing:
         ids = [UUID(each) for each in session_ids]
         with self._database.reading() as db:
             owners = dict(db.execute(select(Session.id, Session.owner_id).where(Session.id.in_(ids))).all())
-        forgotten = 0
-        for session_id in ids:
+
+        def forget(session_id: UUID) -> bool:
             if session_id not in owners:
                 self._log.close(session_id, "deleted")
-            elif owners[session_id] is not None:
-                self._redis.delete(keys(session_id).words)
-            else:
-                continue
-            forgotten += 1
-        return forgotten
+                return True
+            if owners[session_id] is None:
+                return False
+            self._redis.delete(keys(session_id).words)
+            return True
+
+        return sum(self._quarantine.for_each(map(str, ids), lambda each: forget(UUID(each))))

@@ -3,28 +3,30 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from uuid import UUID
 
-from redis import Redis
 from sqlalchemy import ColumnElement, func, or_, select
 
 from core.clock import Clock
-from core.conversation.event_log import PAGE, EventLog, keys
+from core.conversation.event_log import PAGE_SIZE, EventLog
+from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
-from core.settings import Settings
 from core.stores.database import Database
+from core.stores.quarantine import Quarantine
+from core.stores.redis import Redis
 from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
-RECENT = 1000
+RECENT_ANSWERS = 1000
 """Answers whose logs and settlements are looked at, the newest ones: looking at all of them could take minutes."""
 SLACK = timedelta(seconds=1)
 """How long what runs on a schedule may itself take."""
-SETTLE = 1.0
+SECOND_LOOK_DELAY = 1.0
 """Seconds between two looks: what is only in the middle of a step at the first has taken it at the second."""
 TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
 
@@ -39,11 +41,29 @@ class Finding:
     """Of generations or sessions. Empty: it holds."""
 
 
+@dataclass(frozen=True)
+class Periods:
+    """How long what has died may leave an invariant broken until it is healed."""
+
+    lease: timedelta
+    reap_every: timedelta
+    sweep_every: timedelta
+
+
 class Invariants:
     """The checks. They read; two at once, or beside a running system, do no harm."""
 
-    def __init__(self, settings: Settings, database: Database, redis: Redis, log: EventLog, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        periods: Periods,
+        database: Database,
+        redis: Redis,
+        log: EventLog,
+        quarantine: Quarantine[str],
+        clock: Clock,
+    ) -> None:
+        self._quarantine = quarantine
+        self._periods = periods
         self._database = database
         self._redis = redis
         self._log = log
@@ -87,27 +107,32 @@ class Invariants:
     def check(self) -> list[Finding]:
         """All invariants. One is broken by what breaks it at two looks, a moment apart.
 
-        Raises RedisError or Unavailable.
+        A check that can't be made holds up no other, and is left out. Raises Unavailable when a store is away.
         """
-        first = [self._look(*check) for check in self._checks]
-        if not any(finding.ids for finding in first):
+        first = self._look_at([name for name, *_ in self._checks])
+        suspect = [finding.name for finding in first if finding.ids]
+        if not suspect:
             return first
-        time.sleep(SETTLE)
-        return [
-            replace(before, ids=tuple(sorted({*before.ids} & {*self._look(*check).ids}))) if before.ids else before
-            for before, check in zip(first, self._checks, strict=True)
-        ]
+        time.sleep(SECOND_LOOK_DELAY)
+        second = {finding.name: {*finding.ids} for finding in self._look_at(suspect)}
+        return [replace(each, ids=tuple(sorted({*each.ids} & second.get(each.name, set())))) for each in first]
 
-    def _look(self, name: str, meaning: str, find: Callable[[], Iterator[str]]) -> Finding:
-        return Finding(name, meaning, tuple(sorted(set(find()))))
+    def _look_at(self, names: Sequence[str]) -> list[Finding]:
+        checks = {name: (meaning, find) for name, meaning, find in self._checks}
+
+        def look(name: str) -> Finding:
+            meaning, find = checks[name]
+            return Finding(name, meaning, tuple(sorted(set(find()))))
+
+        return self._quarantine.for_each(names, look)
 
     def _abandoned(self) -> Iterator[str]:
-        until = self._clock.now() - self._settings.reap_every - SLACK
+        until = self._clock.now() - self._periods.reap_every - SLACK
         return self._generations(IS_LIVE, Generation.lease_until < until)
 
     def _untold(self) -> Iterator[str]:
-        until = self._clock.now() - self._settings.lease - self._settings.reap_every - SLACK
-        return self._generations(Generation.untold.is_not(None), Generation.finished_at < until)
+        until = self._clock.now() - self._periods.lease - self._periods.reap_every - SLACK
+        return self._generations(Generation.unpublished.is_not(None), Generation.finished_at < until)
 
     def _generations(self, *conditions: ColumnElement[bool]) -> Iterator[str]:
         with self._database.reading() as db:
@@ -115,12 +140,12 @@ class Invariants:
         return map(str, found)
 
     def _badly_settled(self) -> Iterator[str]:
-        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT)
+        recent = select(Generation.id).order_by(Generation.id.desc()).limit(RECENT_ANSWERS)
         used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
         return self._generations(
             Generation.id.in_(recent),
             Generation.state.in_(TERMINAL),
-            Generation.untold.is_(None),
+            Generation.unpublished.is_(None),
             or_(
                 Generation.settled_tokens.is_distinct_from(used),
                 Generation.reasoning_tokens > Generation.completion_tokens,
@@ -130,7 +155,7 @@ class Invariants:
     def _idle(self, held: set[UUID]) -> Iterator[str]:
         """Those that hold something although they are not live, for longer than a lease: what is held by somebody
         who has died heals within one."""
-        healed = self._clock.now() - self._settings.lease - SLACK
+        healed = self._clock.now() - self._periods.lease - SLACK
         with self._database.reading() as db:
             excused: set[UUID] = set()
             for some in _batches(held):
@@ -141,7 +166,7 @@ class Invariants:
                             or_(
                                 IS_LIVE,
                                 Generation.finished_at >= healed,
-                                Generation.untold.is_not(None),
+                                Generation.unpublished.is_not(None),
                             ),
                         )
                     )
@@ -151,34 +176,43 @@ class Invariants:
     def _held(self, policy: str) -> set[UUID]:
         seconds, microseconds = self._redis.time()
         now = seconds * 1_000_000 + microseconds
-        held: set[UUID] = set()
-        for key in self._redis.scan_iter(f"{PREFIX}{policy}:*", count=BATCH):
+
+        def holders(key: str) -> set[UUID]:
             # A slot's holder is the generation's id, and more.
-            held.update(UUID(str(holder)[:36]) for holder in self._redis.zrangebyscore(key, f"({now}", "+inf"))
-        return held
+            return {UUID(str(holder)[:36]) for holder in self._redis.zrangebyscore(key, f"({now}", "+inf")}
+
+        return set[UUID]().union(*self._quarantine.for_each(self._keys(f"{PREFIX}{policy}:*"), holders))
 
     def _reserved(self) -> set[UUID]:
-        keys_of_owners = self._redis.scan_iter(f"{PREFIX}reserved:*", count=BATCH)
-        return {UUID(str(item)) for key in keys_of_owners for item in self._redis.hkeys(key)}
+        def reserved(key: str) -> set[UUID]:
+            return {UUID(str(item)) for item in self._redis.hkeys(key)}
+
+        return set[UUID]().union(*self._quarantine.for_each(self._keys(f"{PREFIX}reserved:*"), reserved))
+
+    def _keys(self, pattern: str) -> Iterator[str]:
+        return map(str, self._redis.scan_iter(pattern, count=BATCH))
 
     def _badly_ended(self) -> Iterator[str]:
         with self._database.reading() as db:
             rows = db.execute(
                 select(Generation.session_id, Generation.id)
-                .where(Generation.state.in_(TERMINAL), Generation.untold.is_(None))
+                .where(Generation.state.in_(TERMINAL), Generation.unpublished.is_(None))
                 .order_by(Generation.id.desc())
-                .limit(RECENT)
+                .limit(RECENT_ANSWERS)
             ).all()
-        ended: dict[UUID, set[str]] = {}
+        ended: dict[str, set[str]] = {}
         for session_id, generation_id in rows:
-            ended.setdefault(session_id, set()).add(str(generation_id))
-        for session_id, ids in ended.items():
-            generation, answer = self._redis.hmget(keys(session_id).meta, ["generation", "answer"])
-            if answer is not None and generation in ids:
-                yield str(generation)
-            begun, ends = self._begun_and_ends(session_id)
-            # Where the beginning has been trimmed, or lost by Redis, the end may rightly be missing too.
-            yield from (each for each in ids if ends[each] > 1 or (each in begun and ends[each] == 0))
+            ended.setdefault(str(session_id), set()).add(str(generation_id))
+        broken = self._quarantine.for_each(ended, lambda each: self._badly_ended_in(UUID(each), ended[each]))
+        return chain.from_iterable(broken)
+
+    def _badly_ended_in(self, session_id: UUID, ids: set[str]) -> set[str]:
+        """Of a session's ended generations, given by their ids, those whose log says something else."""
+        generation, answer = self._redis.hmget(keys(session_id).meta, ["generation", "answer"])
+        written = {str(generation)} & ids if answer is not None else set()
+        begun, ends = self._begun_and_ends(session_id)
+        # Where the beginning has been trimmed, or lost by Redis, the end may rightly be missing too.
+        return written | {each for each in ids if ends[each] > 1 or (each in begun and ends[each] == 0)}
 
     def _begun_and_ends(self, session_id: UUID) -> tuple[set[str], Counter[str]]:
         begun, ends = set(), Counter[str]()
@@ -190,16 +224,15 @@ class Invariants:
                 elif event.type in TERMINAL:
                     ends[str(json.loads(event.data)["generation_id"])] += 1
             after = page[-1].offset
-            if len(page) < PAGE:
+            if len(page) < PAGE_SIZE:
                 break
         return begun, ends
 
     def _unforgotten(self) -> Iterator[str]:
         kept: dict[UUID, bool] = {}
-        for key in self._redis.scan_iter("sb:{*-*}:*", count=BATCH):
-            session_id, in_list = UUID(str(key)[4:40]), str(key).endswith(":words")
+        for session_id, in_list in self._quarantine.for_each(self._keys("sb:{*-*}:*"), _session_and_kind):
             kept[session_id] = kept.get(session_id, False) or in_list
-        swept = self._clock.now() - self._settings.sweep_every - SLACK
+        swept = self._clock.now() - self._periods.sweep_every - SLACK
         with self._database.reading() as db:
             owners: dict[UUID, UUID | None] = {}
             for some in _batches(kept):
@@ -208,6 +241,11 @@ class Invariants:
         for session_id, in_list in kept.items():
             if session_id not in owners or (in_list and owners[session_id] is not None):
                 yield str(session_id)
+
+
+def _session_and_kind(key: str) -> tuple[UUID, bool]:
+    """The session whose key it is, and whether it holds its finished words."""
+    return UUID(key[4:40]), key.endswith(":words")
 
 
 def _batches(ids: Collection[UUID]) -> Iterator[list[UUID]]:

@@ -7,19 +7,19 @@ import time
 from datetime import timedelta
 from typing import Literal, cast
 
-from redis import Redis
+from core.stores.redis import Redis
 
 Job = Literal["reaper", "sweep", "beat"]
 JOBS: tuple[Job, ...] = ("reaper", "sweep", "beat")
 
-PERIODS = 3
+OVERDUE_PERIODS = 3
 """Periods of a schedule that may pass without a run."""
-SLACK = timedelta(seconds=30)
+OVERDUE_SLACK = timedelta(seconds=30)
 """What may pass besides, so that a restart, or a moment without Redis, is no alarm."""
 
 
 class Runs:
-    """All methods raise RedisError."""
+    """All methods raise Unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -48,4 +48,4 @@ def _key(job: Job) -> str:
 
 
 def _milliseconds(period: timedelta) -> int:
-    return int((PERIODS * period + SLACK).total_seconds() * 1000)
+    return int((OVERDUE_PERIODS * period + OVERDUE_SLACK).total_seconds() * 1000)

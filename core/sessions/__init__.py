@@ -1,1 +1,1 @@
-"""SessionService, and what is done to sessions around it: claims, expiry, sweeps."""
+"""Sessions: the only writer of their table, what is done to them, and their lifetimes, limits and sweep."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-NOTICEABLE = 20
-"""An extension is written only when it moves the expiry by at least this fraction (1/20) of the idle
-lifetime, so that a busy session is not a hot row."""
+MIN_EXTENSION = 1 / 20
+"""The part of the idle lifetime by which an extension must move the expiry to be written, so that a busy session is
+not a hot row."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,6 @@ class Lifetime:
         extended = self.expiry(now, ends_at)
         moved = extended - expires_at
         # Reaching the absolute end is noticeable too, however small the last step.
-        if moved >= self.idle / NOTICEABLE or (extended == ends_at and moved > timedelta(0)):
+        if moved >= self.idle * MIN_EXTENSION or (extended == ends_at and moved > timedelta(0)):
             return extended
         return None

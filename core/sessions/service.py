@@ -1,20 +1,17 @@
-"""SessionService: creates, validates, extends, switches, reports and ends sessions.
+"""SessionService: creates, validates, extends, switches, titles, claims and deletes sessions.
 
-The only code that writes the session table. It takes a database session and leaves the commit to its caller,
-so that one transaction can hold more than one step. Nothing in it touches Redis or the network but
-`admit_create`, which is called before there is a transaction.
+The only writer of the session table (tests/support/sole_writer.py enforces it), and it writes by statements alone:
+rows that it returns are for reading. It takes a database session and leaves the commit to its caller, so that one
+transaction can hold more than one step. Nothing in it touches Redis or the network.
 """
 
-import hmac
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 from sqlalchemy import exc as sql_exc
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
@@ -27,21 +24,18 @@ from core.errors import (
     SessionInvalid,
     SwitchboardError,
     TooManySessions,
-    Unavailable,
     VersionConflict,
 )
-from core.limits.buckets import creation_buckets, owner_buckets
-from core.limits.rate_limit import Decision, RateLimiter
+from core.secret import digests_match
+from core.sessions.credential import Credential
+from core.sessions.ids import parse_session_id, parse_user_id
 from core.sessions.lifetime import Lifetime
-from core.settings import Settings
+from core.sessions.title import title_from
 from core.stores.tables import Session, User
-
-SECRET_BYTES = 32
-"""256 random bits: not guessable, so one plain SHA-256 is enough to store (OWASP ASVS 5, 7.2.3)."""
 
 
 class Models(Protocol):
-    """What SessionService needs to know about the models on offer; ClientPool is one."""
+    """The models on offer, as far as sessions are concerned; ClientPool is one."""
 
     @property
     def default(self) -> str:
@@ -58,69 +52,22 @@ class Models(Protocol):
 
 
 @dataclass(frozen=True)
-class Credential:
-    """The two halves of an anonymous session's credential, `<session_id>.<secret>` on the wire."""
+class SessionRules:
+    """The configured values that sessions are subject to."""
 
-    session_id: UUID
-    secret: str | None = None
-    """None names a session without proving anything: enough for an owner who proves themselves otherwise."""
-
-    def __repr__(self) -> str:
-        return f"Credential({self.session_id})"  # the secret stays out of logs and tracebacks
-
-    def __str__(self) -> str:
-        return f"{self.session_id}.{self.secret}" if self.secret else str(self.session_id)
-
-    @classmethod
-    def issue(cls) -> "Credential":
-        """A new id (UUIDv7) and a new secret."""
-        return cls(uuid7(), secrets.token_urlsafe(SECRET_BYTES))
-
-    @classmethod
-    def parse(cls, text: str) -> "Credential":
-        """Read what a client sent. Raises SessionInvalid when it is malformed."""
-        session_id, _, secret = text.partition(".")
-        # A UUID has one canonical spelling here: others would be other cache keys for the same session.
-        try:
-            parsed = UUID(session_id)
-        except ValueError:
-            raise SessionInvalid from None
-        if str(parsed) != session_id or len(secret) > 128:
-            raise SessionInvalid
-        return cls(parsed, secret or None)
-
-    @property
-    def secret_hash(self) -> bytes | None:
-        """What the database keeps of the secret."""
-        return None if self.secret is None else sha256(self.secret.encode()).digest()
+    anonymous: Lifetime
+    owned: Lifetime
+    max_per_user: int
+    """Living sessions that one user may have, created or claimed."""
 
 
 class SessionService:
     """Sessions and the rules about them. An ordinary object, given its collaborators."""
 
-    def __init__(self, settings: Settings, models: Models, clock: Clock, limiter: RateLimiter | None = None) -> None:
-        """Without a limiter, creations can't be admitted; all else can be done."""
-        self._settings = settings
-        self._limiter = limiter
+    def __init__(self, models: Models, rules: SessionRules, clock: Clock) -> None:
         self._models = models
+        self._rules = rules
         self._clock = clock
-        self._anonymous = Lifetime(settings.anonymous_idle, settings.anonymous_max)
-        self._owned = Lifetime(settings.user_idle, settings.user_max)
-
-    def admit_create(self, model: str | None, user_id: UUID | None = None, *, address: str | None = None) -> Decision:
-        """Check, before anything is queued, that a session may be created, by a user or from an address.
-
-        Charges the user or, for an anonymous one, the address. Whether the user has room for one more is
-        `require_room`'s to say. Raises UnknownModel, RateLimited or Unavailable.
-        """
-        if model is not None:
-            self._models.require(model)
-        if self._limiter is None:
-            raise Unavailable("Sessions can't be created here.")
-        settings = self._settings
-        if user_id is not None:
-            return self._limiter.require(owner_buckets("create", user_id, settings.limit_create_user))
-        return self._limiter.require(creation_buckets(address, settings.limit_create, settings.limit_create_global))
 
     def require_room(self, user_id: UUID, db_session: DatabaseSession, session_id: UUID | None = None) -> None:
         """Raise TooManySessions when the user has as many living sessions, besides the one of this id, as one may
@@ -128,61 +75,46 @@ class SessionService:
         living = select(func.count()).where(Session.owner_id == user_id, Session.expires_at > self._clock.now())
         if session_id is not None:
             living = living.where(Session.id != session_id)
-        if (db_session.scalar(living) or 0) >= self._settings.sessions_per_user:
-            raise TooManySessions(self._settings.sessions_per_user)
+        if (db_session.scalar(living) or 0) >= self._rules.max_per_user:
+            raise TooManySessions(self._rules.max_per_user)
 
     def create_session(
         self,
         db_session: DatabaseSession,
-        user_id: UUID | None = None,
+        user_id: UUID | str | None = None,
         *,
         session_id: UUID | None = None,
         secret_hash: bytes | None = None,
         model: str | None = None,
     ) -> Session:
-        """Create a session, owned by `user_id` or, with the hash of its secret, anonymous.
+        """Create a session, owned by `user_id` or anonymous, on `model` or the default one.
 
+        An anonymous session is proved by a secret: the one whose `secret_hash` is given, or else a new one, which
+        the returned row has as `issued_secret` and which is stored nowhere.
         Idempotent by `session_id`: a second call with the same id and proof returns the first one's row.
-        Raises UnknownModel, TooManySessions, SessionInvalid when the id is taken by a session with another proof, or
-        LoginRequired when the owner's account has been deleted.
+        Raises UnknownModel, TooManySessions, SessionInvalid when the id is taken by a session with another proof,
+        LoginRequired when there is no such account (any more), or ValueError for an owner and a secret at once.
         """
-        if (user_id is None) == (secret_hash is None):
-            raise ValueError("a session has an owner or a secret: exactly one")
+        owner_id = parse_user_id(user_id)
+        if owner_id is not None and secret_hash is not None:
+            raise ValueError("a session has an owner or a secret, not both")
         model = model or self._models.default
         self._models.require(model)
-        session_id = session_id or uuid7()
-        if user_id is not None:
-            self._take_room(user_id, session_id, db_session)
-        now = self._clock.now()
-        lifetime = self._owned if user_id else self._anonymous
-        ends_at = lifetime.ends(now)
-        session = Session(
-            id=session_id,
-            owner_id=user_id,
-            secret_hash=secret_hash,
-            last_model=model,
-            version=1,
-            created_at=now,
-            expires_at=lifetime.expiry(now, ends_at),
-            ends_at=ends_at,
-        )
-        try:
-            with db_session.begin_nested():
-                db_session.add(session)
-        except sql_exc.IntegrityError:
-            existing = db_session.get(Session, session.id)
-            if existing is None:
-                raise LoginRequired("This account has been deleted.") from None
-            if (existing.owner_id, existing.secret_hash) != (user_id, secret_hash):
-                raise SessionInvalid("This session id is taken.") from None
-            return existing
+        session_id, issued_secret = session_id or uuid7(), None
+        if owner_id is not None:
+            self._lock_room(owner_id, session_id, db_session)
+        elif secret_hash is None:
+            credential = Credential.issue(session_id)
+            secret_hash, issued_secret = credential.secret_hash, credential.secret
+        session = self._insert(session_id, owner_id, secret_hash, model, db_session)
+        session.issued_secret = issued_secret
         return session
 
     def validate_session(
         self,
-        session_id: UUID,
+        session_id: UUID | str,
         db_session: DatabaseSession,
-        user_id: UUID | None = None,
+        user_id: UUID | str | None = None,
         require_valid: bool = False,
         *,
         secret_hash: bytes | None = None,
@@ -192,40 +124,37 @@ class SessionService:
         An owned session is proved by `user_id`, an anonymous one by the hash of its secret. Otherwise None,
         or with `require_valid` the reason: SessionInvalid, NotOwner or SessionExpired.
         """
+        owner_id = parse_user_id(user_id)
         try:
-            session = self._live(session_id, db_session)
-            self._check_holder(session, user_id, secret_hash)
-            if session.expires_at <= self._clock.now():
-                raise SessionExpired
+            session = self._get(session_id, db_session)
+            _check_holder(session, owner_id, secret_hash)
+            self._require_unexpired(session)
         except SwitchboardError:
             if require_valid:
                 raise
             return None
         return session
 
-    def extend_session(self, session_id: UUID, db_session: DatabaseSession) -> datetime:
+    def extend_session(self, session_id: UUID | str, db_session: DatabaseSession) -> datetime:
         """Count this moment as activity and return when the session expires now.
 
         Never beyond the absolute lifetime; writes only a noticeable move. The caller has validated the
         session. Raises SessionInvalid or SessionExpired.
         """
         # Locked, so that a claim of the same session goes before or after, never in between.
-        session = self._live(session_id, db_session, for_update=True)
-        now = self._clock.now()
-        if session.expires_at <= now:
-            raise SessionExpired
-        extended = self._lifetime(session).extension(now, session.expires_at, session.ends_at)
+        session = self._get(session_id, db_session, for_update=True)
+        self._require_unexpired(session)
+        extended = self._lifetime(session.owner_id).extension(self._clock.now(), session.expires_at, session.ends_at)
         if extended is not None:
-            session.expires_at = extended
-            db_session.flush()
+            _update(db_session, Session.id == session.id, expires_at=extended)
         return session.expires_at
 
     def switch_model(
         self,
-        session_id: UUID,
+        session_id: UUID | str,
         new_model: str,
         db_session: DatabaseSession,
-        user_id: UUID | None = None,
+        user_id: UUID | str | None = None,
         *,
         version: int | None = None,
         command_id: UUID | None = None,
@@ -234,40 +163,36 @@ class SessionService:
 
         With `version`, of any number of callers that hold the same version exactly one succeeds. With `command_id`,
         a switch that has been made is not made again: its repeat returns the session. The holder of an anonymous
-        session has been validated by its secret before; here it must be nobody's.
+        session has been validated by its secret before; here it must have no owner.
         Raises UnknownModel, NotOwner, SessionInvalid, SessionExpired or VersionConflict.
         """
+        owner_id = parse_user_id(user_id)
         self._models.require(new_model)
         # Locked: of two deliveries of one command the second sees what the first has done.
-        session = self._live(session_id, db_session, for_update=True)
-        if session.owner_id != user_id:
+        session = self._get(session_id, db_session, for_update=True)
+        if session.owner_id != owner_id:
             raise NotOwner
-        if session.expires_at <= self._clock.now():
-            raise SessionExpired
+        self._require_unexpired(session)
         if command_id is not None and session.last_command == command_id:
             return session
         # Compare and set in one statement: the database decides between racers, not what was read above.
         # Without a version of the caller's own, whatever is current is meant.
         expected = Session.version if version is None else version
-        switched: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
-            update(Session)
-            .where(Session.id == session_id, Session.version == expected)
-            .values(last_model=new_model, version=Session.version + 1, last_command=command_id)
-            .execution_options(synchronize_session=False)
+        switched = _update(
+            db_session,
+            and_(Session.id == session.id, Session.version == expected),
+            last_model=new_model,
+            version=Session.version + 1,
+            last_command=command_id,
         )
-        if switched.rowcount != 1:
+        if switched is None:
             raise VersionConflict
-        db_session.refresh(session)
-        return session
+        return switched
 
-    def get_current_model(self, session_id: UUID, db_session: DatabaseSession) -> str:
+    def get_current_model(self, session_id: UUID | str, db_session: DatabaseSession) -> str:
         """The model that the next message goes to: the last one chosen or, when that has been retired, its
-        fallback; the stored choice stays. Raises SessionInvalid."""
-        return self.current_model(self._live(session_id, db_session))
-
-    def current_model(self, session: Session) -> str:
-        """`get_current_model` for a row at hand."""
-        return self._models.offered(session.last_model)
+        fallback; the stored choice stays. Raises SessionInvalid or SessionExpired for a session that is gone."""
+        return self._models.offered(self._get(session_id, db_session).last_model)
 
     def claim_session(
         self, session_id: UUID, db_session: DatabaseSession, user_id: UUID, *, secret_hash: bytes
@@ -277,30 +202,27 @@ class SessionService:
         Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions or
         LoginRequired.
         """
-        self._take_room(user_id, session_id, db_session)
+        self._lock_room(user_id, session_id, db_session)
         now = self._clock.now()
-        ends_at = self._owned.ends(now)
-        claimed: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
-            update(Session)
-            .where(
+        ends_at = self._rules.owned.ends(now)
+        claimed = _update(
+            db_session,
+            and_(
                 Session.id == session_id,
                 Session.owner_id.is_(None),
                 Session.secret_hash == secret_hash,
                 Session.expires_at > now,
-            )
-            .values(
-                owner_id=user_id,
-                secret_hash=None,
-                version=Session.version + 1,
-                expires_at=self._owned.expiry(now, ends_at),
-                ends_at=ends_at,
-            )
-            .execution_options(synchronize_session=False)
+            ),
+            owner_id=user_id,
+            secret_hash=None,
+            version=Session.version + 1,
+            expires_at=self._rules.owned.expiry(now, ends_at),
+            ends_at=ends_at,
         )
-        if claimed.rowcount != 1:
+        if claimed is None:
             self.validate_session(session_id, db_session, require_valid=True, secret_hash=secret_hash)
             raise SessionInvalid
-        return db_session.get_one(Session, session_id, populate_existing=True)
+        return claimed
 
     def list_sessions(
         self, user_id: UUID, db_session: DatabaseSession, *, before: UUID | None = None, limit: int = 50
@@ -312,34 +234,55 @@ class SessionService:
         return db_session.scalars(query.order_by(Session.id.desc()).limit(limit)).all()
 
     def rename_session(self, session_id: UUID, title: str, db_session: DatabaseSession) -> Session:
-        """Call an owned session something else. The caller has validated it. Raises NotOwner for an anonymous
-        one: its title would be words in the database."""
-        session = self._live(session_id, db_session)
-        if session.anonymous:
+        """Give an owned session another title. The caller has validated it.
+
+        Raises NotOwner for an anonymous one: its title would be words in the database. Raises SessionInvalid or
+        SessionExpired when the session is gone.
+        """
+        renamed = _update(db_session, and_(Session.id == session_id, Session.owner_id.is_not(None)), title=title)
+        if renamed is None:
+            self._get(session_id, db_session)
             raise NotOwner("An anonymous session has no title; claim it first.")
-        session.title = title
-        return session
+        return renamed
+
+    def title_session(self, session: Session, first_message: str, db_session: DatabaseSession) -> None:
+        """Give an owned session that has no title yet one from its first message. The caller has locked the row."""
+        title = None if session.anonymous or session.title else title_from(first_message)
+        if title is not None:
+            _update(db_session, Session.id == session.id, title=title)
 
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
-        """Forget what an owned session is called, after its first message has been taken back."""
-        db_session.execute(update(Session).where(Session.id == session_id).values(title=None))
+        """Remove the title of an owned session, after its first message has been taken back."""
+        _update(db_session, Session.id == session_id, title=None)
 
-    def lock_session(self, session: Session, db_session: DatabaseSession) -> bool:
-        """Lock the row of a session that was validated before; whether it is still there and proved the same way.
+    def lock_held(self, session: Session, db_session: DatabaseSession) -> bool:
+        """Lock the row of a session that was validated before; whether it is still there.
 
-        Between the two somebody may have claimed it: then it is no longer the validated holder's.
+        Raises NotOwner when it has been claimed since: it is no longer the validated holder's.
         """
-        return db_session.scalar(select(Session.id).where(is_held_as(session)).with_for_update()) is not None
+        if db_session.scalar(select(Session.id).where(is_held_as(session)).with_for_update()) is not None:
+            return True
+        current = db_session.get(Session, session.id, populate_existing=True)
+        if current is not None:
+            _check_holder(current, session.owner_id, session.secret_hash)
+        return False
 
-    def lock_expired(self, db_session: DatabaseSession, limit: int = 500) -> dict[UUID, UUID | None]:
-        """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones."""
-        rows = db_session.execute(
-            select(Session.id, Session.owner_id)
-            .where(Session.expires_at <= self._clock.now())
-            .order_by(Session.expires_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+    def find_expired(
+        self, db_session: DatabaseSession, limit: int, *, excluding: Collection[UUID] = ()
+    ) -> Sequence[UUID]:
+        """The ids of up to `limit` expired sessions, those that expired first."""
+        expired = select(Session.id).where(Session.expires_at <= self._clock.now(), Session.id.not_in(excluding))
+        return db_session.scalars(expired.order_by(Session.expires_at).limit(limit)).all()
+
+    def lock_expired(
+        self, db_session: DatabaseSession, limit: int = 500, *, among: Collection[UUID] | None = None
+    ) -> dict[UUID, UUID | None]:
+        """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones. With
+        `among`, only of these."""
+        expired = select(Session.id, Session.owner_id).where(Session.expires_at <= self._clock.now())
+        if among is not None:
+            expired = expired.where(Session.id.in_(among))
+        rows = db_session.execute(expired.order_by(Session.expires_at).limit(limit).with_for_update(skip_locked=True))
         return dict(rows.all())
 
     def delete_sessions(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> None:
@@ -351,24 +294,63 @@ class SessionService:
         return {
             "session_id": str(session.id),
             "anonymous": session.anonymous,
-            "model": self.current_model(session),
+            "model": self._models.offered(session.last_model),
             "version": session.version,
             "created_at": rfc3339(session.created_at),
             "expires_at": rfc3339(session.expires_at),
         }
 
-    def _take_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+    def _insert(
+        self,
+        session_id: UUID,
+        owner_id: UUID | None,
+        secret_hash: bytes | None,
+        model: str,
+        db_session: DatabaseSession,
+    ) -> Session:
+        now = self._clock.now()
+        lifetime = self._lifetime(owner_id)
+        ends_at = lifetime.ends(now)
+        row = insert(Session).values(
+            id=session_id,
+            owner_id=owner_id,
+            secret_hash=secret_hash,
+            last_model=model,
+            version=1,
+            created_at=now,
+            expires_at=lifetime.expiry(now, ends_at),
+            ends_at=ends_at,
+        )
+        try:
+            with db_session.begin_nested():
+                return db_session.scalars(row.returning(Session)).one()
+        except sql_exc.IntegrityError:
+            existing = db_session.get(Session, session_id)
+            if existing is None:
+                raise LoginRequired("This account has been deleted.") from None
+            if (existing.owner_id, existing.secret_hash) != (owner_id, secret_hash):
+                raise SessionInvalid("This session id is taken.") from None
+            return existing
+
+    def _lock_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+        """Hold the user's room for this session until the end of the transaction."""
         if not _lock_user(user_id, db_session):
             raise LoginRequired("This account has been deleted.")
         self.require_room(user_id, db_session, session_id)
 
-    def _lifetime(self, session: Session) -> Lifetime:
-        return self._anonymous if session.anonymous else self._owned
+    def _lifetime(self, owner_id: UUID | None) -> Lifetime:
+        return self._rules.anonymous if owner_id is None else self._rules.owned
 
-    def _live(self, session_id: UUID, db_session: DatabaseSession, *, for_update: bool = False) -> Session:
-        session = db_session.get(Session, session_id, with_for_update=for_update)
+    def _require_unexpired(self, session: Session) -> None:
+        if session.expires_at <= self._clock.now():
+            raise SessionExpired
+
+    def _get(self, session_id: UUID | str, db_session: DatabaseSession, *, for_update: bool = False) -> Session:
+        """The row, expired or not. Raises SessionInvalid or SessionExpired when there is none."""
+        key = parse_session_id(session_id)
+        session = db_session.get(Session, key, with_for_update=for_update)
         if session is None:
-            raise self._missing(session_id)
+            raise self._missing(key)
         return session
 
     def _missing(self, session_id: UUID) -> SwitchboardError:
@@ -377,18 +359,9 @@ class SessionService:
         if session_id.version != 7:
             return SessionInvalid()
         age = self._clock.now() - born_at(session_id)
-        longest = max(self._anonymous.absolute, self._owned.absolute)
-        swept = self._anonymous.idle <= age <= 2 * longest
+        longest = max(self._rules.anonymous.absolute, self._rules.owned.absolute)
+        swept = self._rules.anonymous.idle <= age <= 2 * longest
         return SessionExpired() if swept else SessionInvalid()
-
-    def _check_holder(self, session: Session, user_id: UUID | None, secret_hash: bytes | None) -> None:
-        if session.owner_id is not None:
-            if session.owner_id != user_id:
-                raise NotOwner
-            return
-        # In constant time, so that a wrong secret can't be found digit by digit.
-        if secret_hash is None or not hmac.compare_digest(session.secret_hash or b"", secret_hash):
-            raise SessionInvalid
 
 
 def is_held_as(session: Session) -> ColumnElement[bool]:
@@ -398,6 +371,23 @@ def is_held_as(session: Session) -> ColumnElement[bool]:
         Session.owner_id.is_not_distinct_from(session.owner_id),
         Session.secret_hash.is_not_distinct_from(session.secret_hash),
     )
+
+
+def _check_holder(session: Session, user_id: UUID | None, secret_hash: bytes | None) -> None:
+    if session.owner_id is not None:
+        if session.owner_id != user_id:
+            raise NotOwner
+        return
+    if secret_hash is None or not digests_match(secret_hash, session.secret_hash or b""):
+        raise SessionInvalid
+
+
+def _update(db_session: DatabaseSession, where: ColumnElement[bool], **values: Any) -> Session | None:
+    """Update the one row that meets the condition, and return it as it is now; None when none does."""
+    statement = update(Session).where(where).values(**values).returning(Session)
+    # A row that the database session has read before gets the new values too.
+    options = {"synchronize_session": False, "populate_existing": True}
+    return db_session.scalar(statement, execution_options=options)
 
 
 def _lock_user(user_id: UUID, db_session: DatabaseSession) -> bool:

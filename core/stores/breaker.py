@@ -1,4 +1,4 @@
-"""A crowd of callers does not wait, one by one, for a part that is known to be silent."""
+"""Circuit breaker: of many callers one waits for a part that is known to be silent, and the others are refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from threading import Lock
 
 
 class Refused(Exception):
-    """The part is silent, and somebody else is asking it already."""
+    """The part is silent, and another caller is asking it already."""
 
 
 class Breaker:

@@ -1,15 +1,10 @@
-"""The SQL database: engine, transactions, migrations."""
+"""The SQL database: engine and transactions."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,13 +16,9 @@ from core.stores.breaker import Breaker, Refused
 from core.stores.deadline import within
 from core.text.characters import storable_value
 
-PATIENCE = 6.0
+TRANSACTION_TIMEOUT = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process
 that has been frozen."""
-WEB_PATIENCE = 0.6
-"""Seconds for a whole block where people wait, so that they are answered within a second."""
-LOOK_PATIENCE = 5.0
-"""Seconds to reach a database and learn its revision."""
 
 
 class _Silent(Unavailable):
@@ -38,13 +29,13 @@ class Database:
     """Transactions over one engine. Nothing else may happen inside one: no Redis, no network, no queue.
 
     A block has `patience` seconds in all: for a free connection, its check, every statement and the commit. After
-    that it raises Unavailable, and so it does at once while somebody else is waiting for a database that is silent.
-    When it was the commit that was not answered, nobody knows whether it holds: every caller can be repeated.
+    that it raises Unavailable, and so it does at once while another caller waits for a database that is silent.
+    When it was the commit that was not answered, it is not known whether it holds: every caller can be repeated.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, patience: float = TRANSACTION_TIMEOUT) -> None:
         self.patience = patience
-        self.engine = _engine(url, pool_size, patience)
+        self.engine = make_engine(url, pool_size, patience)
         # SQLite takes its write lock at the first write, and a transaction that began by reading then fails
         # at once instead of waiting; so one that means to write says so when it begins.
         self._writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -81,14 +72,14 @@ class Database:
     @contextmanager
     def _block(self, patience: float | None = None) -> Iterator[None]:
         try:
-            with self._breaker.call(_Silent), within(patience or self.patience), _reachable():
+            with self._breaker.call(_Silent), within(patience or self.patience), _translate_errors():
                 yield
         except Refused:
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from None
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
@@ -101,7 +92,8 @@ def _reachable() -> Iterator[None]:
         raise
 
 
-def _engine(url: str, pool_size: int, patience: float) -> Engine:
+def make_engine(url: str, pool_size: int, patience: float) -> Engine:
+    """An engine for this URL, with up to twice `pool_size` connections, for blocks of `patience` seconds."""
     make = _sqlite if make_url(url).get_backend_name() == "sqlite" else _postgres
     engine = make(
         url,
@@ -120,7 +112,7 @@ def _storable_parameters(
     _connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
 ) -> tuple[str, Any]:
     """Let no database refuse a character. The doors replace or refuse what can't be stored; here comes what got past
-    them: words that have been in Redis since before, and whatever a worker was told by somebody else."""
+    them: words that have been in Redis since before, and whatever a worker has received from another program."""
     return statement, storable_value(parameters)
 
 
@@ -140,37 +132,3 @@ def _postgres(url: str, patience: float, **options: Any) -> Engine:
     engine = create_engine(url, connect_args=postgres.connect_options(patience), pool_pre_ping=True, **options)
     event.listen(engine, "do_connect", postgres.connect)
     return engine
-
-
-def _alembic(url: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
-    config.attributes["url"] = url
-    return config
-
-
-def migrate(url: str) -> tuple[str | None, str | None]:
-    """Bring the database at `url` to the newest revision; make it if it is an SQLite file.
-
-    Returns the revisions before and after. Safe to run twice, and by two processes at once on PostgreSQL.
-    """
-    before = current_revision(url)
-    config = _alembic(url)
-    if before != newest_revision():
-        command.upgrade(config, "head")
-    return before, newest_revision()
-
-
-def newest_revision() -> str | None:
-    """The revision that this code expects."""
-    return ScriptDirectory.from_config(_alembic("")).get_current_head()
-
-
-def current_revision(url: str) -> str | None:
-    """The revision the database at `url` has, or None before the first migration."""
-    engine = _engine(url, 1, LOOK_PATIENCE)
-    try:
-        with within(LOOK_PATIENCE), engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()

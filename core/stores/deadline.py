@@ -1,4 +1,4 @@
-"""How much time is left: one deadline over all the waits of a block, whoever does the waiting."""
+"""The deadline of a block of database work: one for all its waits, in whatever function they are."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _until: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Give the block so many seconds. Ends nothing by itself: those who wait inside ask what is `left`."""
+    """Give the block so many seconds. Nothing is ended by it: each wait inside asks how much is `left`."""
     token = _until.set(time.monotonic() + seconds)
     try:
         yield

@@ -1,6 +1,6 @@
 """Connections to PostgreSQL that give up a server that does not answer.
 
-A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel, or nobody, acknowledges what
+A server that is frozen, or behind a cut cable, looks like one that is slow: its kernel may still acknowledge what
 is sent, and libpq waits. So every wait of the driver ends with its block's deadline (core/stores/deadline.py), and
 the connection with it: what would still come in on it would be the answer to an older question.
 """
@@ -16,9 +16,9 @@ from core.stores import deadline
 
 CONNECT_TIMEOUT = 3
 """Seconds to reach one of the server's addresses, where no deadline is sooner. libpq knows none below 2 s."""
-OUTSIDE = 5.0
+DEFAULT_TIMEOUT = 5.0
 """Seconds for an answer outside of any block: when a connection that was forgotten is collected, say."""
-CABLE = {
+KEEPALIVE_OPTIONS = {
     # The kernel, too, is to notice a cut cable; without these it keeps on sending for a quarter of an hour, and
     # keeps a connection on which nothing is sent for hours.
     "tcp_user_timeout": 5_000,
@@ -31,9 +31,9 @@ CABLE = {
 IDLE_TIMEOUT = 5.0
 """Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
 has been frozen in the middle of it is ended, and its locks are given back."""
-LOOK = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
-SERVER_SHARE = 0.9
+STATEMENT_TIMEOUT_SHARE = 0.9
 """What part of our patience the server may work on one statement. It gives up before we do, so that a statement that
 waits for a lock is answered with an error, and only a server that says nothing at all counts as silent."""
 
@@ -49,19 +49,23 @@ class NoAnswer(OperationalError):
 class Connection(psycopg.Connection[Any]):
     """A connection whose waits have an end."""
 
-    def wait(self, gen: Generator[Any, Any, Answer], interval: float = LOOK, timeout: float | None = None) -> Answer:
+    def wait(
+        self, gen: Generator[Any, Any, Answer], interval: float = POLL_INTERVAL, timeout: float | None = None
+    ) -> Answer:
         """Wait for the server's answer, up to the block's deadline and in any case for a moment. Raises NoAnswer; the
         connection is closed then."""
-        left = max(deadline.left(otherwise=OUTSIDE), LOOK)
+        left = max(deadline.left(otherwise=DEFAULT_TIMEOUT), POLL_INTERVAL)
         try:
-            return super().wait(_until(gen, left if timeout is None else min(left, timeout)), min(interval, LOOK))
+            return super().wait(
+                _until(gen, left if timeout is None else min(left, timeout)), min(interval, POLL_INTERVAL)
+            )
         except NoAnswer:
             self.close()
             raise
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
-        return _until(super()._connect_gen(conninfo), deadline.left(otherwise=OUTSIDE))
+        return _until(super()._connect_gen(conninfo), deadline.left(otherwise=DEFAULT_TIMEOUT))
 
 
 def _until(steps: Generator[Any, Any, Answer], seconds: float) -> Generator[Any, Any, Answer]:
@@ -89,20 +93,20 @@ def _until(steps: Generator[Any, Any, Answer], seconds: float) -> Generator[Any,
 
 def connect(_dialect: object, _record: object, args: Sequence[Any], options: Mapping[str, Any]) -> Connection:
     """Make a connection, as SQLAlchemy's event `do_connect` asks for it. Raises NoAnswer, or psycopg's errors."""
-    if not deadline.left(otherwise=OUTSIDE):  # the one before has used it up
+    if not deadline.left(otherwise=DEFAULT_TIMEOUT):  # the one before has used it up
         raise NoAnswer("no time for a connection")
     return Connection.connect(*args, **options)
 
 
 def connect_options(patience: float) -> dict[str, Any]:
-    """The driver's options, for somebody who waits up to `patience` seconds for a whole block."""
+    """The driver's options, for blocks of up to `patience` seconds."""
     server = {
-        "statement_timeout": int(patience * SERVER_SHARE * 1000),
+        "statement_timeout": int(patience * STATEMENT_TIMEOUT_SHARE * 1000),
         "idle_in_transaction_session_timeout": int(IDLE_TIMEOUT * 1000),
         "timezone": "UTC",
     }
     return {
         "connect_timeout": CONNECT_TIMEOUT,
-        **CABLE,
+        **KEEPALIVE_OPTIONS,
         "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
     }

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from core.stores import deadline
 
-OUTSIDE = 5.0
+DEFAULT_TIMEOUT = 5.0
 """Seconds to wait for a lock outside of any block: when a connection that was forgotten is collected, say."""
-SHORTEST, LONGEST = 0.001, 0.02
+MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.001, 0.02
 """Seconds between two tries: at first the one, doubled each time up to the other."""
 
 Result = TypeVar("Result")
@@ -58,8 +58,8 @@ def connect_options() -> dict[str, Any]:
 
 
 def _patiently(act: Callable[[], Result]) -> Result:
-    until = time.monotonic() + deadline.left(otherwise=OUTSIDE)
-    pause = SHORTEST
+    until = time.monotonic() + deadline.left(otherwise=DEFAULT_TIMEOUT)
+    pause = MIN_RETRY_DELAY
     while True:
         try:
             return act()
@@ -67,7 +67,7 @@ def _patiently(act: Callable[[], Result]) -> Result:
             if not _is_busy(error) or time.monotonic() >= until:
                 raise
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST)
+        pause = min(2 * pause, MAX_RETRY_DELAY)
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

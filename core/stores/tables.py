@@ -78,7 +78,7 @@ class User(Base):
     oidc_subject: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
-    """When the account was given up: nobody can use it any more, and what belongs to it is being removed."""
+    """When the account was deleted: it can't be used any more, and what belongs to it is being removed."""
 
 
 class Login(Base):
@@ -113,6 +113,7 @@ class Session(Base):
     """A chat session. Only SessionService writes this table."""
 
     __tablename__ = "session"
+    __allow_unmapped__ = True  # for `issued_secret`
     __table_args__ = (
         # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
         CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
@@ -126,7 +127,7 @@ class Session(Base):
     """What its owner calls it. Always None for anonymous sessions: a title is words."""
     last_model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(default=1)
-    """Grows with each switch of the model; the ETag."""
+    """Grows with each switch of the model."""
     last_command: Mapped[UUID | None]
     """The id of the command that switched the model last: delivered again, it changes nothing."""
     created_at: Mapped[datetime]
@@ -134,9 +135,12 @@ class Session(Base):
     ends_at: Mapped[datetime]
     """The end of the absolute lifetime; `expires_at` never passes it."""
 
+    issued_secret: str | None = None
+    """Not a column: the secret of a session that `create_session` has just issued one for, to hand to its holder."""
+
     @property
     def anonymous(self) -> bool:
-        """Whether nobody owns the session."""
+        """Whether the session has no owner."""
         return self.owner_id is None
 
 
@@ -204,7 +208,7 @@ class Generation(Base):
     """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells
     of it."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
-    """Somebody wants it to end; holds whoever writes it."""
+    """Whether a stop was requested; every attempt obeys it."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     finish_reason: Mapped[str | None] = mapped_column(String(64))
@@ -215,7 +219,7 @@ class Generation(Base):
     """How many of the completion's tokens are thinking."""
     settled_tokens: Mapped[int | None]
     """What its owner's budget has been charged, once it has been."""
-    untold: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    unpublished: Mapped[dict[str, Any] | None] = mapped_column("untold", JSON(none_as_null=True))
     """The data of the terminal event until the log has it and the budget is settled: Redis may be away when an
     answer ends."""
 

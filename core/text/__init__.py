@@ -1,1 +1,1 @@
-"""Rules about texts: which characters are stored, what of a URL is shown, which names a Host header may have."""
+"""Rules about texts: which characters are stored, what of a URL is shown, which names a host may have."""

@@ -4,7 +4,7 @@ import re
 from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
-SHORTEST = 3
+MIN_SECRET_LENGTH = 3
 """Characters of a piece of a password that is looked for in a text: shorter ones are in every sentence."""
 
 # Up to the last @, and not to the first: who writes a password without quoting it may have one inside.
@@ -52,12 +52,12 @@ def secrets_of(url: str) -> set[str]:
     for each in _NEXT_SERVER.split(url):
         whole = [match[2] for match in _USERINFO.finditer(each)] + _WEB_USER.findall(each) + _BARE.findall(each)
         for name, value in _PARAMETER.findall(each):
-            if _is_secret(name) and (len(value) >= SHORTEST or _SECRET_NAME.search(unquote_plus(name))):
+            if _is_secret(name) and (len(value) >= MIN_SECRET_LENGTH or _SECRET_NAME.search(unquote_plus(name))):
                 whole.append(value)
         for secret in whole:
             spelled = {secret, unquote(secret), unquote_plus(secret)}
             pieces = {piece for spelling in spelled for piece in re.split(r"[@:/?#&=;\[\]]", spelling)}
-            found |= {piece for piece in pieces if len(piece) >= SHORTEST} | (spelled - {""})
+            found |= {piece for piece in pieces if len(piece) >= MIN_SECRET_LENGTH} | (spelled - {""})
     return found
 
 

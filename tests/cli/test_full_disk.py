@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.console import PENDING, Console
+from cli.console import MAX_PENDING_LINES, Console
 from cli.supervision.child_log import ChildLog
 from cli.supervision.state_directory import StateDirectory
 from tests.cli.supervision.test_state_directory import RUNNING
@@ -132,12 +132,12 @@ def _lines(read: int, count: int) -> list[str]:
 def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
     read, write = os.pipe()
     console = Console(descriptor=write)
-    for _ in range(5 * PENDING):
+    for _ in range(5 * MAX_PENDING_LINES):
         console.line("x" * 200)
     lines: list[str] = []
-    reading = threading.Thread(target=lambda: lines.extend(_lines(read, PENDING)))
+    reading = threading.Thread(target=lambda: lines.extend(_lines(read, MAX_PENDING_LINES)))
     reading.start()
-    wait_for(lambda: not reading.is_alive() or len(lines) >= PENDING, what="what was kept is shown")
+    wait_for(lambda: not reading.is_alive() or len(lines) >= MAX_PENDING_LINES, what="what was kept is shown")
     console.line("after")
     console.close()
     os.close(write)
@@ -147,7 +147,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
     assert [line for line in shown if MISSING in line]
     assert shown[-1] == "after"
     lost = sum(int(line.rstrip(")").split()[-1]) for line in shown if MISSING in line)
-    assert shown.count("x" * 200) + lost == 5 * PENDING
+    assert shown.count("x" * 200) + lost == 5 * MAX_PENDING_LINES
 
 
 def test_a_full_disk_behind_the_console_is_survived_and_counted(disk: SmallDisk) -> None:

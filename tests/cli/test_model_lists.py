@@ -13,10 +13,10 @@ from uuid_utils.compat import uuid7
 
 from cli.finding import Finding
 from cli.main import main
-from cli.model_lists import is_listed, look_at_models, names_in, with_rest
+from cli.model_lists import is_listed, listed_names, look_at_models, with_cooldown
 from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
-from core.llm.cooldown import Cooldowns, Rest
+from core.llm.cooldown import Cooldown, Cooldowns
 from core.llm.providers.base import ErrorKind, ProviderError
 from tests.support.provider import nowhere
 from tests.support.valkey import Valkey
@@ -109,15 +109,15 @@ def test_what_is_not_near_is_not_called_so(server: ListServer) -> None:
 def test_a_fact_is_told_once_and_one_that_is_new_beside_it() -> None:
     config = ModelConfig(label="A", provider="openai", model="m", base_url="http://x")  # type: ignore[arg-type]
     away = Finding("model", "a: http://x can't be reached: nobody listens there", "Start it.")
-    rest = Rest(ErrorKind.UNREACHABLE, "ConnectError")
-    assert with_rest("a", config, away, None) is away
-    told = with_rest("a", config, away, rest)
+    rest = Cooldown(ErrorKind.UNREACHABLE, "ConnectError")
+    assert with_cooldown("a", config, away, None) is away
+    told = with_cooldown("a", config, away, rest)
     assert (told.detail, told.remedy) == ("a rests for all: http://x can't be reached: ConnectError", "Start it.")
     refused = Finding("model", "a: http://x refused the key", "Correct it.")
-    told = with_rest("a", config, refused, rest)
+    told = with_cooldown("a", config, refused, rest)
     assert told.detail == "a rests for all: http://x can't be reached: ConnectError; now http://x refused the key"
     assert told.remedy == "Correct it."
-    assert with_rest("a", config, Finding("model", "a: its server answers"), rest).fails
+    assert with_cooldown("a", config, Finding("model", "a: its server answers"), rest).fails
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_what_is_no_json_is_doubted(server: ListServer, body: bytes) -> None:
 
 
 def test_a_list_without_an_end_is_read_no_further(server: ListServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.model_lists.LONGEST_LIST", 1000)
+    monkeypatch.setattr("cli.model_lists.MAX_LIST_SIZE", 1000)
     server.lists(*(f"model-{number}" for number in range(1000)))
     assert _look(server.url).mark == "✓"
 
@@ -159,9 +159,9 @@ def test_names_that_servers_take_for_the_same(model: str, listed: list[str], fou
 
 
 def test_lists_of_the_usual_shapes() -> None:
-    assert names_in({"data": [{"id": "a"}]}) == ["a"]
-    assert names_in({"models": [{"name": "models/a"}]}) == ["models/a"]
-    assert names_in([{"id": "a"}, {"id": "b"}]) == ["a", "b"]
+    assert listed_names({"data": [{"id": "a"}]}) == ["a"]
+    assert listed_names({"models": [{"name": "models/a"}]}) == ["models/a"]
+    assert listed_names([{"id": "a"}, {"id": "b"}]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ model = "gpt-5-mini"
 """)
     client = own_valkey.client()
     quota = ProviderError(ErrorKind.QUOTA, "HTTP 429", said="You exceeded your current quota.")
-    Cooldowns(client).failed("gpt", quota, uuid7())
+    Cooldowns(client).note_failure("gpt", quota, uuid7())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWITCHBOARD_MODELS", str(path))
     monkeypatch.setenv("REDIS_URL", own_valkey.url)
@@ -280,5 +280,5 @@ model = "gpt-5-mini"
     assert "your current quota; now its server answers and lists it" in output
     assert "Raise it, or pay, at the provider." in output
     assert len(server.asked) == before + 1
-    Cooldowns(client).well("gpt")
+    Cooldowns(client).end("gpt")
     assert "rests" not in CliRunner().invoke(main, ["doctor"]).output

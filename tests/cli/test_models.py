@@ -45,7 +45,7 @@ def server() -> Iterator[ProviderServer]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Run":
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("A_KEY", raising=False)
-    monkeypatch.setattr("cli.models.PATIENCE", 2.0)
+    monkeypatch.setattr("cli.models.CHECK_TIMEOUT", 2.0)
     return Run(tmp_path, monkeypatch)
 
 

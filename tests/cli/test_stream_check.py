@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from cli.main import main
-from cli.stream_check import Arrival, together
+from cli.stream_check import Arrival, count_batched
 from core.runtime import Runtime
 from tests.support.web_process import free_port
 from web.app import create_app
@@ -126,4 +126,4 @@ def test_what_is_no_switchboard_is_told() -> None:
     ],
 )
 def test_what_counts_as_together(moments: list[float], expected: int) -> None:
-    assert together([Arrival(at, pause=0.2) for at in moments]) == expected
+    assert count_batched([Arrival(at, pause=0.2) for at in moments]) == expected

@@ -507,7 +507,7 @@ def test_a_phone_has_the_list_in_a_drawer(visit: Visit) -> None:
     def check() -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         small = page.locator(
-            "button:visible, select:visible, textarea:visible, input:visible:not(.unseen)"
+            "button:visible, select:visible, textarea:visible, input:visible:not(.visually-hidden)"
         ).evaluate_all(
             # A list may just have been drawn anew: what is gone has no size.
             "found => found.filter(e => e.isConnected && e.type !== 'checkbox')"
@@ -555,7 +555,7 @@ def test_a_phone_has_the_list_in_a_drawer(visit: Visit) -> None:
 
 
 READ = """async (chunks) => {
-  const { readEvents } = await import("/static/js/event-stream.js");
+  const { readEvents } = await import("/static/js/stream/sse-parser.js");
   const bytes = new TextEncoder();
   const body = new ReadableStream({ start(source) {
     for (const chunk of chunks) source.enqueue(bytes.encode(chunk));

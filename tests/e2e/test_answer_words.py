@@ -13,10 +13,12 @@ visit = test_page.visit
 
 REASONS = get_args(FinishReason)
 WORDS = """async (items) => {
-  const { atEnd, remedy, thinkingWords, underAnswer } = await import("/static/js/answer-words.js");
+  const module = await import("/static/js/conversation/answer-status.js");
+  const { endAnnouncement, recoveryAction, statusLine, thinkingSummary } = module;
   const label = (model) => model.toUpperCase();
   return items.map((item) => ({
-    under: underAnswer(item, label), heard: atEnd(item, label), remedy: remedy(item), above: thinkingWords(item),
+    under: statusLine(item, label), heard: endAnnouncement(item, label), remedy: recoveryAction(item),
+    above: thinkingSummary(item),
   }));
 }"""
 
@@ -93,7 +95,7 @@ def test_what_a_person_can_act_on(words: Words, kind: ErrorKind, under: str) -> 
 def test_a_fallback_tells_what_was_wrong_before_and_in_the_middle(words: Words) -> None:
     change = {"from": "a", "to": "m", "reason": "broken-stream"}
     [before, midway] = words(
-        *(complete("stop", told={"fallback": {**change, "midway": midway}}) for midway in (False, True))
+        *(complete("stop", eventDetails={"fallback": {**change, "midway": midway}}) for midway in (False, True))
     )
     assert before["under"] == "Answered by M, because A sent no answer"
     assert midway["under"] == "Finished by M, because A broke off"
@@ -145,8 +147,8 @@ def test_each_reason_of_an_end_has_words_and_a_remedy(words: Words) -> None:
 def test_an_end_of_another_model_names_it_once_with_the_reason(words: Words) -> None:
     fallback = {"from": "a", "to": "m", "reason": "rate-limited", "midway": False}
     [refused, stopped] = words(
-        complete("refusal", told={"fallback": fallback}),
-        {**complete("stopped", told={"fallback": fallback}), "state": "stopped"},
+        complete("refusal", eventDetails={"fallback": fallback}),
+        {**complete("stopped", eventDetails={"fallback": fallback}), "state": "stopped"},
     )
     assert refused["under"] == "Answered by M, because A was overloaded · M declined to answer."
     assert stopped == {
@@ -175,7 +177,7 @@ def test_what_older_and_newer_servers_say_is_no_riddle(words: Words) -> None:
     bare = {"state": "complete", "text": "All.", "model": "m"}
     [missing, none, nameless, later, lost] = words(
         bare,
-        complete(None, told=None, thinking=None, problem=None),
+        complete(None, eventDetails=None, thinking=None, problem=None),
         complete("refusal", model=None),
         complete("some day"),
         {"state": "failed", "text": "", "model": None},

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from redis import Redis
 
+from core.stores.redis import Redis
 from tests.e2e.system import System, running
 from tests.support.provider import ProviderServer
 from tests.support.waiting import wait_for

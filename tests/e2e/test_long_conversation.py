@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from core.generation.token_size import USUAL, TokenSizes
+from core.generation.token_size import DEFAULT_BYTES_PER_TOKEN, TokenSizes
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from tests.e2e.system import OURS, ROOT, START_TIME, free_ports
 from tests.support.waiting import wait_for
@@ -85,7 +85,7 @@ def test_a_conversation_that_outgrows_the_models_context_goes_on(runtime: Runtim
     for _ in range(4):
         kind, data = ask(f"{DIGITS[:350]} What was that?")
         assert kind == "done", data
-    assert TokenSizes(runtime.redis).of("smollm2") < USUAL
+    assert TokenSizes(runtime.redis).for_model("smollm2") < DEFAULT_BYTES_PER_TOKEN
     kind, data = ask(DIGITS * 2)
     problem = data["problem"]
     assert isinstance(problem, dict)

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from core.conversation.event_log import EventLog
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from tests.support.certificate import certify
 from tests.support.nginx import MISSING, Nginx, find_nginx
 from tests.support.valkey import Valkey

@@ -493,8 +493,8 @@ def test_the_page_is_revalidated_and_needs_no_inline_code(visit: Visit) -> None:
 
 
 REDUCE = """async (events) => {
-  const { reduce, nothing } = await import("/static/js/conversation.js");
-  let state = reduce(nothing, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
+  const { reduce, initialState } = await import("/static/js/conversation/reducer.js");
+  let state = reduce(initialState, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
   state = { ...state, stale: false };
   for (const [event, data] of events) {
     state = reduce(state, { type: "event", event, data: { generation_id: "g", ...data } });

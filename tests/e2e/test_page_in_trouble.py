@@ -16,12 +16,12 @@ import httpx2
 import psutil
 import pytest
 from playwright.sync_api import JSHandle, Locator, Page, expect
-from redis import Redis
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
+from core.stores.redis import Redis
 from tests.e2e import test_page
 from tests.e2e.system import System, running
 from tests.e2e.test_accounts_page import register
@@ -142,7 +142,7 @@ def choose(page: Page, model: str) -> None:
 
 def under(page: Page) -> Locator:
     """What stands under the last answer."""
-    return answers(page).last.locator(".told")
+    return answers(page).last.locator(".answer-status")
 
 
 def shown(page: Page) -> Locator:
@@ -159,7 +159,7 @@ def everything_shown(page: Page) -> JSHandle:
           new MutationObserver(() => {
             const last = [...document.querySelectorAll("[data-role=assistant]")].at(-1);
             note(seen.texts, last?.querySelector(".body.plain")?.textContent);
-            note(seen.under, last?.querySelector(".told")?.textContent);
+            note(seen.under, last?.querySelector(".answer-status")?.textContent);
           }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
           return seen;
         }"""
@@ -229,7 +229,7 @@ def test_a_wait_of_a_moment_is_not_shown(visit: Visit, system: System, go_on: Fl
 
 
 ANNOUNCE = """async () => {
-  const { Announcer } = await import("/static/js/announcer.js");
+  const { Announcer } = await import("/static/js/ui/announcer.js");
   window.heard = [];
   const node = document.createElement("p");
   new MutationObserver(() => window.heard.push(node.textContent)).observe(node, { childList: true });
@@ -247,7 +247,7 @@ def test_a_queue_that_moves_fast_does_not_flood_a_screen_reader(visit: Visit) ->
     assert page.evaluate("heard") == ["3"]
     page.clock.run_for(6_000)
     assert page.evaluate("heard") == ["3", "1"]
-    page.evaluate("() => { announcer.update('0'); announcer.say('Answering') }")
+    page.evaluate("() => { announcer.update('0'); announcer.announce('Answering') }")
     page.clock.run_for(6_000)
     assert page.evaluate("heard") == ["3", "1", "Answering"]
 
@@ -341,11 +341,13 @@ RARE_ENDS = [
 
 
 def test_ends_that_are_rare_have_words_too(visit: Visit) -> None:
-    items = [{"state": "failed", "text": text, "told": {"problem": problem}} for problem, text, _ in RARE_ENDS]
+    items = [
+        {"state": "failed", "text": text, "eventDetails": {"problem": problem}} for problem, text, _ in RARE_ENDS
+    ]
     words = visit().page.evaluate(
         """async (items) => {
-          const { underAnswer } = await import("/static/js/answer-words.js");
-          return items.map((item) => underAnswer(item, (model) => model.toUpperCase()));
+          const { statusLine } = await import("/static/js/conversation/answer-status.js");
+          return items.map((item) => statusLine(item, (model) => model.toUpperCase()));
         }""",
         items,
     )
@@ -487,7 +489,7 @@ def test_another_worker_carries_on_without_a_seam(visit: Visit, system: System) 
 def events_of(system: System, session_id: str) -> tuple[Redis, str]:
     """Where a session's events are kept."""
     running_system = json.loads((system.state_dir / "runtime.json").read_text())
-    return Redis.from_url(running_system["configured_redis_url"]), keys(session_id)[0]  # type: ignore[arg-type]
+    return Redis.from_url(running_system["configured_redis_url"]), keys(UUID(session_id)).log
 
 
 def freeze(page: Page, state: str) -> None:
@@ -634,7 +636,7 @@ def test_a_proxy_that_finds_no_server_for_a_while_costs_nothing(nginx: str, syst
 def test_pages_return_at_random_and_later_each_time(visit: Visit) -> None:
     waits = visit().page.evaluate(
         """async () => {
-          const { Backoff } = await import("/static/js/backoff.js");
+          const { Backoff } = await import("/static/js/stream/backoff.js");
           return Array.from({ length: 200 }, () => {
             const backoff = new Backoff();
             return Array.from({ length: 8 }, () => backoff.next());

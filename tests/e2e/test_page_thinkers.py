@@ -171,7 +171,7 @@ def test_ends_are_told_as_they_are_and_the_session_goes_on(visit: Visit) -> None
         expect(answers(page).last.get_by_role("button", name=button)).to_be_visible()
         expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
     page.reload()
-    expect(answers(page).locator(".told")).to_have_text([words for words, _ in ENDS.values()])
+    expect(answers(page).locator(".answer-status")).to_have_text([words for words, _ in ENDS.values()])
     expect(answers(page).nth(list(ENDS).index("only-thinks")).locator("details > div")).to_have_text(THOUGHT)
     choose(page, "thinks")
     page.get_by_role("button", name="Try again").click()

@@ -293,8 +293,8 @@ def test_who_opens_it_at_the_end_still_follows_the_answer(page: Page, stage: Sta
 
 
 REDUCE = """async (events) => {
-  const { items, reduce, nothing } = await import("/static/js/conversation.js");
-  let state = reduce(nothing, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
+  const { items, reduce, initialState } = await import("/static/js/conversation/reducer.js");
+  let state = reduce(initialState, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
   state = { ...state, stale: false };
   for (const [event, moment, data] of events) {
     state = reduce(state, { type: "event", event, moment, data: { generation_id: "g", ...data } });

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
@@ -31,7 +30,7 @@ from tests.workers.local_process import OPTIONS, ROOT
 
 LEASE = 2.0
 """Seconds. Long enough that a busy machine does not look like a dead worker."""
-AWAY = (RedisError, Unavailable, OperationalError)
+AWAY = (Unavailable, OperationalError)
 """What a process meets while a store is away."""
 
 
@@ -202,7 +201,7 @@ class Fleet:
         while not self._closing.wait(self.settings.reap_every.total_seconds()):
             try:
                 reaped = self.runtime.reaper.reap()
-                for generation_id in (*reaped.handed_on, *reaped.waiting):
+                for generation_id in (*reaped.handed_off, *reaped.waiting):
                     self.generate(generation_id)
             except AWAY:
                 time.sleep(0.1)  # the next one does it

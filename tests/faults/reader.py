@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from core.conversation.event_log import Position
+from core.conversation.position import Position
 from tests.web.sse import events
 
 BLOCK = 4096

@@ -24,7 +24,7 @@ import pytest
 from core.errors import NothingToStop
 from core.generation.attempts import MAX_ATTEMPTS
 from core.limits.rate_limit import PREFIX
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
@@ -322,7 +322,7 @@ def run(fleet: Fleet, seed: int) -> Counter[str]:
     assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
     for asked in one.asked:
         asked.reader.close()
-        fleet.runtime.sweeper.delete(asked.session)
+        fleet.runtime.actions.end(asked.session)
     return ends
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from core.conversation.event_log import Position, keys
-from core.sessions.service import Credential
+from core.conversation.keys import keys
+from core.conversation.position import Position
+from core.sessions.credential import Credential
 from tests.faults.reader import Reader, check
 from tests.faults.writer import Writer
 from tests.support.valkey import Valkey

@@ -6,9 +6,9 @@ import threading
 from datetime import datetime
 from uuid import UUID
 
-from redis.exceptions import RedisError
-
-from core.conversation.event_log import EventLog, Position
+from core.conversation.event_log import EventLog
+from core.conversation.position import Position
+from core.stores.redis import RedisUnavailable
 from tests.support.valkey import Valkey
 
 TEXTS = ("word ", "Ünïcödé 🤷🏽‍♀️ ", "\r\n\n\u2028", "data: id: 7\n\n", " ", "x" * 3000)
@@ -53,7 +53,7 @@ class Writer(threading.Thread):
                 try:
                     for _ in range(self._random.choice((1, 1, 1, 1, 1, 40))):
                         self.append(self._random.choice(TEXTS))
-                except RedisError:
+                except RedisUnavailable:
                     self._recover()
 
     def stop(self) -> None:
@@ -67,7 +67,7 @@ class Writer(threading.Thread):
         while not self._stopped.wait(0.05):
             try:
                 page = self._log.read(self.session_id, last.offset)
-            except RedisError:
+            except RedisUnavailable:
                 continue
             for event in page.events:
                 self.entries[Position(page.epoch, event.offset)] = json.loads(event.data)["n"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import IS_LIVE, Generation, Session
 from tests.servers.replay import AND_NOW, Replay, model_name
 from web.app import create_app

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from core.migrations.runner import migrate
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import migrate
 from tests.conftest import new_user
 from tests.servers.chats import Chats
 from tests.servers.replay import Replay

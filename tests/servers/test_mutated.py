@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
-from core.llm.providers.base import LARGEST_COUNT, FinishReason
+from core.llm.providers.base import MAX_COUNT, FinishReason
 from tests.servers.case import CONCERNS_ALL, Case
 from tests.servers.chats import Chats
 from tests.servers.heard import check_said, hear
@@ -40,7 +40,7 @@ def test_the_provider_layer_gives_chunks_or_its_own_errors(replay: Replay) -> No
             text.encode()
             assert "\x00" not in text
         assert heard.finish_reason in REASONS
-        assert heard.usage is None or 0 <= heard.usage.total <= LARGEST_COUNT
+        assert heard.usage is None or 0 <= heard.usage.total <= MAX_COUNT
         if heard.error:
             check_said(heard.error)
             assert heard.error.retry_after is None or heard.error.retry_after >= 0
@@ -55,7 +55,7 @@ def test_the_session_goes_on_whatever_came(chats: Chats, replay: Replay) -> None
     @given(spoiled=mutated())
     def check(spoiled: tuple[str, Case]) -> None:
         spoken, replay.mutated = spoiled
-        chats.runtime.cooldowns.well(f"mutated-{spoken}")
+        chats.runtime.cooldowns.end(f"mutated-{spoken}")
         told = chats.with_model(f"mutated-{spoken}")
         assert told.events[-1][0] in ("done", "failed")
         assert told.text == told.message["text"]

@@ -11,10 +11,10 @@ from werkzeug.serving import make_server
 from tests.e2e.browser import launch
 from web.app import create_app
 
-MODULE = "/static/js/answer-words.js"
+MODULE = "/static/js/conversation/answer-status.js"
 UNDER = """async ([module, items]) => {
-  const { underAnswer } = await import(module);
-  return items.map((item) => underAnswer(item, (model) => model));
+  const { statusLine } = await import(module);
+  return items.map((item) => statusLine(item, (model) => model));
 }"""
 
 

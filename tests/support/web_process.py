@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from core.sessions.service import Credential
-from core.stores.database import Database, migrate
+from core.migrations.runner import migrate
+from core.sessions.credential import Credential
+from core.stores.database import Database
 from core.stores.tables import Session
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for

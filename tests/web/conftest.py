@@ -14,15 +14,15 @@ from flask.testing import FlaskClient
 
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
+from core.migrations.runner import migrate
 from core.operations.schedule import Runs
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.database import migrate
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,7 @@ def app(web_runtime: Runtime) -> Iterator[Flask]:
     """The application."""
     application = create_app(web_runtime)
     yield application
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
 
 
 @pytest.fixture

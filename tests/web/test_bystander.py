@@ -9,9 +9,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from tests.support.valkey import Valkey
 from tests.support.web_process import WebProcess
 from tests.web.api.test_messages import WIDE

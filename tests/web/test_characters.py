@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.runtime import Runtime
 from tests.support.waiting import wait_for

@@ -16,17 +16,17 @@ from werkzeug.test import TestResponse
 
 from core.clock import rfc3339
 from core.limits.rate import parse_rate
+from core.migrations.runner import migrate
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
-from core.stores.database import migrate
 from core.stores.tables import Session
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import WORKERS_OWN, _answered
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 DEADLINE = 0.5
 """Seconds in which a request must be answered that can't be counted."""
@@ -48,7 +48,7 @@ def limited(stack: Settings) -> Iterator[Limited]:
 
     yield make
     for app, runtime in made:
-        app.extensions[KEY].hub.close()
+        context_of(app).hub.close()
         runtime.close()
 
 
@@ -312,7 +312,7 @@ def test_new_idempotency_keys_have_a_rate_and_repeats_have_none(limited: Limited
     path, body = ("/chat", {"message": "Why?"}) if who == "guest" else ("/session/create", {})
     if who == "guest":
         client.post("/session/create")
-    runtime: Runtime = app.extensions[KEY].runtime
+    runtime: Runtime = context_of(app).runtime
 
     def send(key: str) -> TestResponse:
         response = client.post(path, json=body, headers={"Idempotency-Key": key})
@@ -347,12 +347,12 @@ def fragile(
     app = create_app()
     yield app
     own_valkey.thaw()
-    app.extensions[KEY].hub.close()
-    app.extensions[KEY].runtime.close()
+    context_of(app).hub.close()
+    context_of(app).runtime.close()
 
 
 def _credential(app: Flask) -> dict[str, str]:
-    runtime, credential = app.extensions[KEY].runtime, Credential.issue()
+    runtime, credential = context_of(app).runtime, Credential.issue()
     with runtime.database.writing() as db:
         runtime.sessions.create_session(db, session_id=credential.session_id, secret_hash=credential.secret_hash)
     return {"X-Session-ID": str(credential)}
@@ -419,7 +419,7 @@ def test_without_redis_users_go_on_with_what_needs_no_limit(
 ) -> None:
     client = _user(fragile)
     user = client.get("/auth/me").get_json()
-    runtime: Runtime = fragile.extensions[KEY].runtime
+    runtime: Runtime = context_of(fragile).runtime
     with runtime.database.writing() as db:
         session = runtime.sessions.create_session(db, UUID(user["user_id"]))
     named = {"X-Session-ID": str(session.id)}

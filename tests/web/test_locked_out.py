@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.stores.tables import User
 from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 PASSWORD = "correct horse battery staple"
 OTHER_PASSWORD = "four other words entirely"
@@ -41,7 +41,7 @@ def _served(stack: Settings, **more: Any) -> Iterator[Flask]:
     runtime = Runtime(stack.model_copy(update={"limit_login": parse_rate(f"{TRIES}/5m"), **more}))
     app = create_app(runtime)
     yield app
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
     runtime.close()
 
 
@@ -205,7 +205,7 @@ def test_those_who_are_known_have_a_limit_at_one_address_all_together(
 ) -> None:
     """Nobody collects devices of their own, to have the server hash without end."""
     for app in _served(stack, limit_login=parse_rate("1/5m")):
-        runtime: Runtime = app.extensions[KEY].runtime
+        runtime: Runtime = context_of(app).runtime
         with runtime.database.reading() as db:
             user_id, stored = db.execute(select(User.id, User.password_hash).where(User.email == email)).one()
         assert stored is not None
@@ -300,7 +300,7 @@ def test_who_has_just_changed_the_password_is_known_by_the_new_one(
 
 
 def test_a_device_of_somebody_without_a_password_is_none(owner: FlaskClient, email: str, app: Flask) -> None:
-    runtime: Runtime = app.extensions[KEY].runtime
+    runtime: Runtime = context_of(app).runtime
     device = Device.parse(_device(owner))
     assert device is not None
     assert runtime.accounts.recognises(device, email)
@@ -317,7 +317,7 @@ def test_a_device_of_somebody_without_a_password_is_none(owner: FlaskClient, ema
 def test_of_many_logins_the_one_used_least_lately_ends(
     owner: FlaskClient, email: str, stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "MOST", 3)
+    monkeypatch.setattr(logins, "MAX_LOGINS", 3)
     for app in _served(stack, limit_login=None):
         browsers = [app.test_client() for _ in range(4)]
         for client in browsers:

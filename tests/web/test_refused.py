@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from redis.exceptions import TimeoutError as RedisTimeout
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from core.limits.rate import SECOND, Rate
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Base, Generation, Message, Session
 from tests.support.valkey import Valkey
 from tests.web.api.test_session import _create
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 NOWHERE = "redis://127.0.0.1:1/0"
 PASSWORD = "correct horse battery"
@@ -32,12 +32,12 @@ def brokerless(settings: Settings) -> Iterator[Flask]:
     runtime = Runtime(settings.model_copy(update={"configured_broker_url": NOWHERE}), redis_retries=0)
     app = create_app(runtime)
     yield app
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
     runtime.close()
 
 
 def _runtime(app: Flask) -> Runtime:
-    runtime: Runtime = app.extensions[KEY].runtime
+    runtime: Runtime = context_of(app).runtime
     return runtime
 
 
@@ -87,7 +87,7 @@ def strict(stack: Settings) -> Iterator[Flask]:
     runtime = Runtime(stack.model_copy(update={"limit_messages_user": Rate(1, 3600 * SECOND, 1)}))
     app = create_app(runtime)
     yield app
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
     runtime.close()
 
 
@@ -111,7 +111,7 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, owned: bool, happened: bool
 ) -> None:
     app = create_app(runtime)
-    client, append = app.test_client(), runtime.log.append
+    client, begin = app.test_client(), runtime.log.begin
     if owned:
         client.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": PASSWORD})
         owner = client.get("/auth/me").get_json()["user_id"]
@@ -122,13 +122,11 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
         session, mine = _guest(runtime)
 
     def fail(*args: Any, **more: Any) -> Any:
-        if more.get("role") != "begin":
-            return append(*args, **more)
         if happened:
-            append(*args, **more)
-        raise RedisTimeout
+            begin(*args, **more)
+        raise RedisUnavailable
 
-    monkeypatch.setattr(runtime.log, "append", fail)
+    monkeypatch.setattr(runtime.log, "begin", fail)
     for _ in range(3):
         assert client.post("/chat", json={"message": "Why?"}, headers=mine).status_code == 503
     monkeypatch.undo()
@@ -139,7 +137,7 @@ def test_a_question_whose_log_can_not_be_written_stays_nowhere(
     assert client.post("/chat", json={"message": "At last?"}, headers=mine).status_code == 202
     runtime.writer.run()
     assert _said(client, mine) == ["At last?"]
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
 
 
 def _uuid(text: str) -> Any:
@@ -187,7 +185,7 @@ def test_readiness_is_told_within_half_a_second(own_valkey: Valkey, settings: Se
         assert time.monotonic() - began < 0.5
         assert missing == ["redis", "broker"]
     own_valkey.thaw()
-    app.extensions[KEY].hub.close()
+    context_of(app).hub.close()
 
 
 def test_a_redis_that_was_demoted_is_not_ready(own_valkey: Valkey, settings: Settings, tmp_path: Path) -> None:

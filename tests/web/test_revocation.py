@@ -9,14 +9,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
 from core.runtime import Runtime
 from tests.support.waiting import wait_for
 from tests.web.api.test_events import Listener
 from tests.web.api.test_session import _answered, _create
 from tests.web.sse import ServerEvent, events
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 PASSWORD = "correct horse battery"
 WORDS = "For the owner's ears only."
@@ -40,16 +40,16 @@ class Browser:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, web_runtime: Runtime) -> Iterator[Flask]:
     """An application that looks proofs up often, and to which no revocation is announced."""
-    monkeypatch.setattr("web.streaming.hub.VERIFY", 0.1)
+    monkeypatch.setattr("web.streaming.hub.VERIFY_INTERVAL", 0.1)
     monkeypatch.setattr(web_runtime.revocations, "announce", lambda _: None)
     application = create_app(web_runtime)
     yield application
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
 
 
 def _listening(client: FlaskClient, runtime: Runtime, app: Flask, session_id: str) -> Listener:
     listener = Listener(client, runtime, session_id)
-    hub, name = app.extensions[KEY].hub, channel(UUID(session_id))
+    hub, name = context_of(app).hub, channel(UUID(session_id))
     # The hub listens, and the reader has made sure of its proof.
     wait_for(lambda: [each.ready and not each.doubted for each in hub._readers(name)] == [True])
     return listener
@@ -85,7 +85,7 @@ def test_a_claim_ends_what_the_guests_secret_has_opened(
 def test_a_claim_that_comes_while_a_stream_is_opened_ends_it(
     client: FlaskClient, app: Flask, web_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session_id, hub = _create(client)["session_id"], app.extensions[KEY].hub
+    session_id, hub = _create(client)["session_id"], context_of(app).hub
     secret, subscribe = _secret(client), hub.subscribe
 
     def late(*args: Any) -> Any:
@@ -105,7 +105,7 @@ def test_a_deletion_that_comes_while_a_stream_is_opened_is_told(
 ) -> None:
     """The farewell was announced before anybody listened."""
     _create(client)
-    secret, hub = _secret(client), app.extensions[KEY].hub
+    secret, hub = _secret(client), context_of(app).hub
     subscribe = hub.subscribe
 
     def late(*args: Any) -> Any:
@@ -163,7 +163,7 @@ def test_a_revoked_key_ends_its_streams_and_no_others(app: Flask, web_runtime: R
     assert [event.type for event in of_key.ended()] == ["expired"]
     browser.client.post("/session/model", json={"model": "paused"})
     wait_for(lambda: any(b"event:model" in block for block in of_browser.blocks), what="the other one goes on")
-    app.extensions[KEY].hub.drain(0)
+    context_of(app).hub.drain(0)
     of_browser.ended()
 
 

@@ -20,8 +20,9 @@ from uuid_utils.compat import uuid7
 
 from core.auth.api_keys import ApiKeys
 from core.clock import SystemClock
-from core.conversation.event_log import EventLog, channel
-from core.sessions.service import Credential
+from core.conversation.event_log import EventLog
+from core.conversation.keys import channel
+from core.sessions.credential import Credential
 from core.stores.tables import User
 from tests.support.cable import Cable
 from tests.support.postgres import Postgres
@@ -84,7 +85,7 @@ AS_NOBODY = [
     ("POST", "/auth/login", {"email": "ann@example.org", "password": PASSWORD}),
     ("POST", "/auth/register", {"email": "bob@example.org", "password": PASSWORD}),
 ]
-WITHOUT_DATABASE = ("/healthz", "/config/models", "/static/style.css", "/openapi.json")
+WITHOUT_DATABASE = ("/healthz", "/config/models", "/static/css/conversation.css", "/openapi.json")
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from threading import Event as Flag
 import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
-from redis import Redis
 
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
 from tests.workers.conversation import Conversation

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from core.conversation.event_log import Event
 from core.conversation.message import Message
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.database import Database
 from core.stores.tables import Session
 from tests.support.waiting import wait_for
@@ -22,7 +22,8 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold the lock that creating a session needs: who means to waits, up to core.stores.database.PATIENCE."""
+    """Hold the lock that creating a session needs: who means to waits, up to TRANSACTION_TIMEOUT in
+    core/stores/database.py."""
     on_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as db:
         # A transaction begins with its first statement, and SQLite's, when it means to write, with the lock.

@@ -15,10 +15,10 @@ from typing import Any
 
 import celery
 from pytest_celery import CeleryTestBroker, CeleryTestWorker
-from redis import Redis
 
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 

@@ -2,8 +2,10 @@
 
 import pytest
 from celery import Celery
+from redis import Redis
 
-from celery_config import TaskNames, beat_scheduler
+from celery_config import QueueNames, TaskNames, beat_scheduler
+from tests.support.valkey import Valkey
 from workers.beat import Scheduler
 
 
@@ -20,3 +22,19 @@ def test_what_can_not_be_sent_is_one_line_in_the_log(caplog: pytest.LogCaptureFi
     (record,) = (each for each in caplog.records if each.name == "workers.beat")
     assert record.getMessage().startswith(f"{TaskNames.REAP_GENERATIONS} could not be sent: ")
     assert record.exc_info is None
+
+
+def test_nothing_is_sent_while_no_worker_takes_what_was_sent_before(valkey: Valkey, redis: Redis) -> None:
+    app = Celery("tests", set_as_current=False)
+    app.config_from_object("celery_config")
+    app.conf.broker_url = valkey.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+    scheduler = Scheduler(app)
+    entries = list(scheduler.schedule.values())
+
+    for _ in range(20):
+        for entry in entries:
+            scheduler.apply_entry(entry)
+
+    assert redis.llen(QueueNames.MAINTENANCE) == len(entries)
+    scheduler.close()
+    redis.flushall()

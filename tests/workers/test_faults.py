@@ -9,13 +9,13 @@ from threading import Event as Flag
 
 from celery import Celery
 from pytest_celery import CeleryTestSetup
-from redis import Redis
 
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
+from core.stores.redis import Redis
 from core.stores.tables import Generation, Session
 from tests.support.waiting import wait_for
 from tests.workers.conversation import TERMINAL, Conversation, locked

@@ -8,7 +8,7 @@ from celery import Celery
 from sqlalchemy import update
 
 from celery_config import TaskNames, beat_schedule
-from core.operations.last_check import KEPT
+from core.operations.check_results import RESULT_TTL
 from core.runtime import Runtime
 from core.stores.tables import Generation
 from tests.support.waiting import wait_for
@@ -30,7 +30,7 @@ def test_a_worker_keeps_what_it_finds_and_names_what_is_broken(
     celery_setup_app.send_task(TaskNames.CHECK_INVARIANTS)
 
     def broken() -> int:
-        checked = runtime.last_check.read()
+        checked = runtime.check_results.latest()
         return checked.broken["settled"] if checked and checked.at > began else 0
 
     assert wait_for(broken, what="the check's result is kept") == 1
@@ -51,4 +51,4 @@ def _settle(runtime: Runtime, generation_id: UUID, tokens: int | None) -> None:
 def test_the_schedule_renews_a_result_well_before_it_is_forgotten() -> None:
     entry: Any = beat_schedule[TaskNames.CHECK_INVARIANTS]
     assert entry["task"] == TaskNames.CHECK_INVARIANTS
-    assert entry["options"]["expires"] == entry["schedule"] <= KEPT / 3
+    assert entry["options"]["expires"] == entry["schedule"] <= RESULT_TTL / 3

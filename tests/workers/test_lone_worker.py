@@ -5,14 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import Celery
+from uuid_utils.compat import uuid7
 
-from celery_config import QueueNames
+from celery_config import QueueNames, TaskNames
+from core.errors import Unavailable
 from core.messaging.consumers import Presence
+from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.tables import Session
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
@@ -37,7 +42,7 @@ class Alone:
             "SWITCHBOARD_LEASE": f"{settings.lease.total_seconds()}s",
         }
         self.process = WorkerProcess(settings.state_dir, environment, self.runtime.redis)
-        celery = Celery("tests", set_as_current=False)
+        self.celery = celery = Celery("tests", set_as_current=False)
         celery.config_from_object("celery_config")
         celery.conf.broker_url = settings.broker_url
         self._hub = Hub(Runtime(settings).redis)
@@ -120,6 +125,29 @@ def test_without_its_broker_a_worker_ends_its_answer_and_says_so_in_a_few_lines(
     assert "raised unexpected" not in log
     alone.broker.start()
     assert waiting.ended()["type"] == "done"
+
+
+def test_a_reply_that_can_not_be_sent_is_sent_when_redis_is_back(alone: Alone) -> None:
+    before = alone.process.logs()
+    task_id, session_id = str(uuid7()), str(uuid7())
+    alone.valkey.stop()
+    alone.celery.send_task(TaskNames.CREATE_SESSION, [session_id, "00" * 32, None, "good"], task_id=task_id)
+    wait_for(lambda: "the reply could not be sent" in _log_since(alone, before), seconds=30, what="it is noticed")
+    wait_for(lambda: f"[{task_id}] retry" in _log_since(alone, before), what="it is put off")
+    with alone.runtime.database.reading() as db:
+        assert db.get(Session, UUID(session_id)) is not None  # it was carried out, and will not be twice
+    alone.valkey.start()
+
+    def reply() -> Reply | None:
+        try:
+            return alone.runtime.replies.find(task_id)
+        except Unavailable:
+            return None
+
+    found = wait_for(reply, seconds=60, what="it is answered")
+    assert found is not None
+    assert (found.state, found.session_id) == ("done", session_id)
+    assert "Traceback" not in _log_since(alone, before)
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
-from redis import Redis
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from celery_config import HOLDER, TaskNames
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.messaging.replies import Reply
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
+from core.stores.redis import Redis
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user
 from tests.support.provider import ANSWER, ProviderServer

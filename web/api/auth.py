@@ -1,286 +1,186 @@
 """/auth: accounts, logins and API keys."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
-from core.auth.accounts import LoggedIn
 from core.auth.devices import Device
 from core.auth.email_address import account_key
 from core.auth.principal import Principal
-from core.clock import rfc3339
 from core.errors import (
     EmailTaken,
+    InvalidBody,
     LoginFailed,
-    LoginOnly,
     LoginRequired,
     NoPassword,
     PasswordRefused,
-    RateLimited,
     RegistrationClosed,
     TooManyKeys,
+    Unavailable,
     UnknownKey,
     UnknownLogin,
 )
-from core.limits.buckets import account_buckets, address_buckets, known_buckets, login_buckets
-from core.stores.tables import ApiKey, Login, Session, User
-from web.api.session import personal
+from core.limits.status import RateLimited
+from web.api import browser_login
+from web.api.operation import operation
+from web.api.representations import key_answer, login_answer, user_answer
+from web.auth.access import PUBLIC, USER, USER_BY_LOGIN
 from web.auth.client_address import client_address
-from web.auth.credentials import (
-    clear_cookie,
-    clear_device_cookie,
-    clear_login_cookie,
-    device_cookie,
-    login_before,
-    session_cookie,
-    set_device_cookie,
-    set_login_cookie,
-)
-from web.auth.principal import current_principal, person_at_browser, required_principal
-from web.context import parts
-from web.limits import change_limits, rate_limit_headers
-from web.openapi.operation import documented
+from web.auth.credentials import clear_device_cookie, device_cookie, login_before
+from web.auth.principal import HOW_TO_LOG_IN, current_principal
+from web.context import context
+from web.errors import LoginOnly
+from web.limits import change_limits, login_limits
 from web.schemas import responses
-from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing, parse
+from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
 
-@blueprint.post("/register")
-@documented(
-    {201: responses.User},
-    access="open",
-    body=Credentials,
-    raises=(RegistrationClosed, EmailTaken, PasswordRefused, RateLimited),
-)
-def register() -> Response:
-    """Make an account and log in."""
-    body = parse(Credentials)
-    _admit_registration(body.email)
-    return _logged_in(parts().runtime.accounts.register(body.email, body.password, login_before()), 201)
-
-
-@blueprint.post("/login")
-@documented({200: responses.User}, access="open", body=Credentials, raises=(LoginFailed, RateLimited))
-def login() -> Response:
-    """Log in."""
-    body = parse(Credentials)
-    device = _known_device(body.email)
-    _admit_login(body.email, device)
-    return _logged_in(parts().runtime.accounts.log_in(body.email, body.password, login_before(), device), 200)
-
-
-@blueprint.post("/logout")
-@documented({204: None}, access="open", body=Nothing)
-def logout() -> Response:
-    """End this browser's login."""
-    parse(Nothing)
-    credential = login_before()
-    if credential is not None:
-        parts().runtime.accounts.log_out(credential)
-    return _logged_out()
-
-
-@blueprint.get("/me")
-@documented({200: responses.Me}, access="user")
-def me() -> Response:
-    """Who the request speaks for, and what can be done here to become somebody."""
-    principal = current_principal()
-    if principal is None:
-        raise LoginRequired(**_ways_in())
-    user = parts().runtime.accounts.user(principal)
-    return personal(jsonify(**_described(user), method=principal.method, **_ways_in()))
-
-
-@blueprint.delete("/me")
-@documented({204: None}, access="user", body=DeleteAccount, raises=(LoginOnly, LoginFailed, RateLimited))
-def delete_me() -> Response:
-    """Delete the account and all that belongs to it."""
-    body = parse(DeleteAccount)
-    principal = required_principal()
-    if principal.method == "api-key":
-        raise LoginOnly
-    if body.password is not None:
-        _admit_again(principal)
-    parts().runtime.accounts.delete(principal, body.password)
-    response = _logged_out()
-    clear_device_cookie(response)
-    return response
-
-
-@blueprint.post("/password")
-@documented(
-    {204: None},
-    access="user",
-    body=ChangePassword,
-    raises=(LoginOnly, LoginFailed, NoPassword, PasswordRefused, RateLimited),
-)
-def change_password() -> Response:
-    """Change the password. The cookie is a new one after that."""
-    body = parse(ChangePassword)
-    principal = person_at_browser()
-    _admit_again(principal)
-    changed = parts().runtime.accounts.change_password(
-        principal, body.current_password, body.new_password, end_other_logins=body.end_other_logins
-    )
-    response = Response(status=204)
-    _set_cookies(response, changed)
-    announce_after(response, principal.user_id)
-    return personal(response)
-
-
-@blueprint.get("/logins")
-@documented({200: responses.Logins}, access="user")
-def logins() -> Response:
-    """The browsers that the user is logged in with."""
-    principal = required_principal()
-    found = parts().runtime.accounts.logins(principal)
-    return personal(jsonify(logins=[_described_login(login, principal) for login in found]))
-
-
-@blueprint.delete("/logins/<uuid:login_id>")
-@documented({204: None}, access="user", raises=(LoginOnly, UnknownLogin))
-def end_login(login_id: UUID) -> Response:
-    """End one of them, from the next request on."""
-    principal = person_at_browser()
-    parts().runtime.accounts.end_login(principal, login_id)
-    return _logged_out() if login_id == principal.login_id else personal(Response(status=204))
-
-
-@blueprint.post("/keys")
-@documented({201: responses.NewApiKey}, access="user", body=CreateKey, raises=(LoginOnly, TooManyKeys, RateLimited))
-def create_key() -> Response:
-    """Make an API key. This answer is the only one that holds it."""
-    body = parse(CreateKey)
-    principal = person_at_browser()
-    change_limits.admit("keys", principal.user_id)
-    key, credential = parts().runtime.accounts.create_key(principal, body.name)
-    created_at = rfc3339(key.created_at)
-    response = jsonify(id=str(key.id), name=key.name, key=str(credential), created_at=created_at)
-    response.status_code = 201
-    return personal(response)
-
-
-@blueprint.get("/keys")
-@documented({200: responses.ApiKeys}, access="user")
-def keys() -> Response:
-    """The user's API keys, without their secrets."""
-    found = parts().runtime.accounts.keys(required_principal())
-    return personal(jsonify(keys=[_described_key(key) for key in found]))
-
-
-@blueprint.delete("/keys/<uuid:key_id>")
-@documented({204: None}, access="user", raises=(LoginOnly, UnknownKey))
-def revoke_key(key_id: UUID) -> Response:
-    """Revoke one of them, from the next request on."""
-    parts().runtime.accounts.revoke_key(person_at_browser(), key_id)
-    return personal(Response(status=204))
-
-
-def _known_device(email: str) -> Device | None:
-    """What the browser is known as to the account that it names, if it is."""
-    device = device_cookie()
-    if device is None or not parts().runtime.accounts.recognises(device, account_key(email)):
-        return None
-    return device
-
-
-def _admit_login(email: str, device: Device | None) -> None:
-    """Charge an attempt to log in, before any password is hashed. Raises RateLimited or Unavailable."""
-    rate, address = parts().runtime.settings.limit_login, client_address()
-    if device is None:
-        rate_limit_headers.require(login_buckets(address, account_key(email), rate))
-    else:
-        rate_limit_headers.require(known_buckets("login-device", f"{device.user_id} {device.nonce}", address, rate))
-
-
-def _admit_registration(email: str) -> None:
-    """Charge an attempt to register to the address. Raises RateLimited or Unavailable.
-
-    It counts for the account too, since it tells whether there is one, but is not refused for that: strangers could
-    otherwise keep somebody from making theirs.
-    """
-    runtime = parts().runtime
-    rate = runtime.settings.limit_login
-    rate_limit_headers.require(address_buckets("login", client_address(), rate))
-    runtime.limiter.charge(account_buckets(account_key(email), rate))
-
-
-def _admit_again(principal: Principal) -> None:
-    """Charge an attempt to prove the password to the login that asks: whoever has stolen it could otherwise try
-    passwords freely. Raises RateLimited or Unavailable."""
-    subject = str(principal.login_id or principal.user_id)
-    rate_limit_headers.require(
-        known_buckets("password", subject, client_address(), parts().runtime.settings.limit_login)
-    )
-
-
-def _set_cookies(response: Response, logged_in: LoggedIn) -> None:
-    set_login_cookie(response, logged_in.credential)
-    set_device_cookie(response, logged_in.device)
-
-
-def _logged_in(logged_in: LoggedIn, status: int) -> Response:
-    response = jsonify(_described(logged_in.user))
-    response.status_code = status
-    _set_cookies(response, logged_in)
-    _clear_cookie_of_others(response, logged_in.user.id)
-    announce_after(response, logged_in.user.id)
-    return personal(response)
-
-
-def announce_after(response: Response, user_id: UUID) -> None:
-    """Tell the streams of ended logins once the browser has its new one: a page that hears of it asks at once who it
-    is, and with the old cookie would be told that it is nobody."""
-    revocations, before = parts().runtime.revocations, login_before()
-    response.call_on_close(lambda: revocations.announce(user_id))
-    if before is not None:
-        response.call_on_close(lambda: revocations.announce(before.login_id))
-
-
-def _logged_out() -> Response:
-    response = Response(status=204)
-    clear_login_cookie(response)
-    _clear_cookie_of_others(response, None)
-    return personal(response)
-
-
-def _clear_cookie_of_others(response: Response, user_id: UUID | None) -> None:
-    """Take the session cookie back when it names a session that the browser's user can't open any more."""
-    credential = session_cookie()
-    if credential is None:
-        return
-    with parts().runtime.database.reading() as db:
-        session = db.get(Session, credential.session_id)
-    proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
-    if not proved:
-        clear_cookie(response)
-
-
 def _ways_in() -> dict[str, Any]:
-    settings = parts().runtime.settings
+    settings = context().runtime.settings
     return {"registration": settings.registration, "oidc": settings.oidc_login}
 
 
-def _described(user: User) -> dict[str, Any]:
-    return {"user_id": str(user.id), "email": user.email}
+def _principal_or_ways_in() -> Principal:
+    """The user. Raises LoginRequired, which tells the ways to get an account here."""
+    principal = current_principal()
+    if principal is None:
+        raise LoginRequired(HOW_TO_LOG_IN, **_ways_in())
+    return principal
 
 
-def _described_login(login: Login, principal: Principal) -> dict[str, Any]:
-    return {
-        "id": str(login.id),
-        "created_at": rfc3339(login.created_at),
-        "last_used_at": rfc3339(login.last_used_at),
-        "expires_at": rfc3339(login.expires_at),
-        "current": login.id == principal.login_id,
-    }
+USER_OR_WAYS_IN = replace(USER, grants={"principal": _principal_or_ways_in})
 
 
-def _described_key(key: ApiKey) -> dict[str, Any]:
-    return {
-        "id": str(key.id),
-        "name": key.name,
-        "created_at": rfc3339(key.created_at),
-        "last_used_at": None if key.last_used_at is None else rfc3339(key.last_used_at),
-    }
+@blueprint.post("/register")
+@operation(
+    access=PUBLIC,
+    body=Credentials,
+    answers={201: responses.User},
+    raises=(RegistrationClosed, EmailTaken, PasswordRefused, InvalidBody, RateLimited, Unavailable),
+)
+def register(body: Credentials, response: Response) -> responses.User:
+    """Create an account and log in."""
+    login_limits.admit_registration(body.email, client_address())
+    logged_in = context().runtime.accounts.register(body.email, body.password, login_before())
+    browser_login.replace_user(response, logged_in)
+    return user_answer(logged_in.user)
+
+
+@blueprint.post("/login")
+@operation(
+    access=PUBLIC,
+    body=Credentials,
+    answers={200: responses.User},
+    raises=(LoginFailed, RateLimited, Unavailable),
+)
+def login(body: Credentials, response: Response) -> responses.User:
+    """Log in."""
+    device = _known_device(body.email)
+    login_limits.admit_login(body.email, device, client_address())
+    logged_in = context().runtime.accounts.log_in(body.email, body.password, login_before(), device)
+    browser_login.replace_user(response, logged_in)
+    return user_answer(logged_in.user)
+
+
+@blueprint.post("/logout")
+@operation(access=PUBLIC, body=Nothing, answers={204: None}, raises=(Unavailable,))
+def logout(response: Response) -> None:
+    """Log this browser out."""
+    credential = login_before()
+    if credential is not None:
+        context().runtime.accounts.log_out(credential)
+    browser_login.clear_login(response)
+
+
+@blueprint.get("/me")
+@operation(access=USER_OR_WAYS_IN, answers={200: responses.Me})
+def me(principal: Principal) -> responses.Me:
+    """Read the user that the request is authenticated as, and the ways to get an account here."""
+    user = context().runtime.accounts.user(principal)
+    return responses.Me(user_id=user.id, email=user.email, method=principal.method, **_ways_in())
+
+
+@blueprint.delete("/me")
+@operation(access=USER, body=DeleteAccount, answers={204: None}, raises=(LoginOnly, LoginFailed, RateLimited))
+def delete_me(body: DeleteAccount, principal: Principal, response: Response) -> None:
+    """Delete the account and all that belongs to it."""
+    if principal.method == "api-key":
+        raise LoginOnly
+    if body.password is not None:
+        login_limits.admit_password(principal, client_address())
+    context().runtime.accounts.delete(principal, body.password)
+    browser_login.clear_login(response)
+    clear_device_cookie(response)
+
+
+@blueprint.post("/password")
+@operation(
+    access=USER_BY_LOGIN,
+    body=ChangePassword,
+    answers={204: None},
+    raises=(LoginFailed, NoPassword, PasswordRefused, RateLimited),
+)
+def change_password(body: ChangePassword, principal: Principal, response: Response) -> None:
+    """Change the password. The login cookie is a new one after that."""
+    login_limits.admit_password(principal, client_address())
+    changed = context().runtime.accounts.change_password(
+        principal, body.current_password, body.new_password, end_other_logins=body.end_other_logins
+    )
+    browser_login.set_login(response, changed)
+
+
+@blueprint.get("/logins")
+@operation(access=USER, answers={200: responses.Logins})
+def logins(principal: Principal) -> responses.Logins:
+    """List the user's logins, one for each browser."""
+    found = context().runtime.accounts.logins(principal)
+    return responses.Logins(logins=[login_answer(login, principal) for login in found])
+
+
+@blueprint.delete("/logins/<uuid:login_id>")
+@operation(access=USER_BY_LOGIN, answers={204: None}, raises=(UnknownLogin,))
+def end_login(login_id: UUID, principal: Principal, response: Response) -> None:
+    """End a login, from the next request on."""
+    context().runtime.accounts.end_login(principal, login_id)
+    if login_id == principal.login_id:
+        browser_login.clear_login(response)
+
+
+@blueprint.post("/keys")
+@operation(
+    access=USER_BY_LOGIN,
+    body=CreateKey,
+    answers={201: responses.NewApiKey},
+    raises=(TooManyKeys, RateLimited),
+)
+def create_key(body: CreateKey, principal: Principal) -> responses.NewApiKey:
+    """Create an API key. No other answer holds its secret."""
+    change_limits.admit("keys", principal.user_id)
+    key, credential = context().runtime.accounts.create_key(principal, body.name)
+    return responses.NewApiKey(id=key.id, name=key.name, key=str(credential), created_at=key.created_at)
+
+
+@blueprint.get("/keys")
+@operation(access=USER, answers={200: responses.ApiKeys})
+def keys(principal: Principal) -> responses.ApiKeys:
+    """List the user's API keys, without their secrets."""
+    return responses.ApiKeys(keys=[key_answer(key) for key in context().runtime.accounts.keys(principal)])
+
+
+@blueprint.delete("/keys/<uuid:key_id>")
+@operation(access=USER_BY_LOGIN, answers={204: None}, raises=(UnknownKey,))
+def revoke_key(key_id: UUID, principal: Principal) -> None:
+    """Revoke an API key, from the next request on."""
+    context().runtime.accounts.revoke_key(principal, key_id)
+
+
+def _known_device(email: str) -> Device | None:
+    """The browser's device, if the account that it names knows it."""
+    device = device_cookie()
+    if device is None or not context().runtime.accounts.recognises(device, account_key(email)):
+        return None
+    return device

@@ -1,116 +1,87 @@
-"""/chat: messages in; answers come as events."""
+"""/chat: send a message, stop its answer."""
 
-import logging
-
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
 from core.errors import (
     GenerationInProgress,
     GenerationLost,
+    LoginRequired,
     MessageTooLarge,
     NothingToStop,
-    RateLimited,
-    SessionRequired,
-    SwitchboardError,
+    QueueSlow,
     TooManySessions,
-    Unavailable,
     UnknownModel,
 )
-from core.generation.service import Accepted, check_size
 from core.limits.message_limits import owner_of
-from core.sessions.service import Credential
-from core.stores.tables import Session
-from web.api.events import events, first_event
-from web.api.session import personal
-from web.auth import current_session
-from web.auth.creation_plan import planned
-from web.auth.credentials import set_cookie
-from web.context import parts
-from web.idempotency.header import idempotent
-from web.limits import change_limits, rate_limit_headers
-from web.openapi.operation import IDEMPOTENCY_KEY, Stream, documented
+from core.limits.status import RateLimited
+from core.sessions.credential import Credential
+from core.sessions.queries import Session
+from web.api import events
+from web.api.message_acceptance import accept_message
+from web.api.operation import operation
+from web.api.stream_slot import take_stream_slot
+from web.auth.access import OPTIONAL_SESSION, SESSION
+from web.auth.credentials import set_session_cookie
+from web.context import context
+from web.errors import SessionRequired
+from web.limits import change_limits
+from web.openapi.declaration import Stream
 from web.schemas import responses
-from web.schemas.requests import ChatMessage, Nothing, parse
-from web.streaming import slots
-
-logger = logging.getLogger(__name__)
+from web.schemas.requests import ChatMessage, Nothing
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
 
-REFUSALS = (
+MESSAGE_ERRORS = (
     SessionRequired,
     GenerationInProgress,
     MessageTooLarge,
     UnknownModel,
     RateLimited,
     TooManySessions,
+    LoginRequired,
     GenerationLost,
+    QueueSlow,
 )
 
 
 @blueprint.post("")
-@idempotent(in_session=True)
-@documented({202: responses.Accepted}, access="anybody", body=ChatMessage, raises=REFUSALS, takes=(IDEMPOTENCY_KEY,))
-def chat() -> Response:
-    """Take a message; its answer goes to the session's events."""
-    accepted, _, issued = _accept()
-    response = jsonify(accepted.describe())
-    response.status_code = 202
-    return _with_cookie(personal(response), issued)
+@operation(
+    access=OPTIONAL_SESSION,
+    body=ChatMessage,
+    answers={202: responses.Accepted},
+    raises=MESSAGE_ERRORS,
+    idempotent_by="session",
+)
+def chat(body: ChatMessage, response: Response) -> responses.Accepted:
+    """Send a message; the session's events bring its answer."""
+    accepted, _, issued = accept_message(body)
+    _set_issued(response, issued)
+    return responses.Accepted(**accepted.describe())
 
 
 @blueprint.post("/sse")
-@documented({200: Stream}, access="anybody", body=ChatMessage, raises=REFUSALS)
-def chat_sse() -> Response:
-    """Take a message, and answer with the events until the answer ends."""
-    slots.take()
-    accepted, session, issued = _accept()
-    described = parts().runtime.sessions.describe(session)
-    response = events.respond(session, accepted.before, first_event(described), until=str(accepted.generation_id))
-    return _with_cookie(response, issued)
+@operation(access=OPTIONAL_SESSION, body=ChatMessage, answers={200: Stream}, raises=MESSAGE_ERRORS)
+def chat_sse(body: ChatMessage) -> Response:
+    """Send a message; the response streams the events until its answer ends."""
+    take_stream_slot()
+    accepted, session, issued = accept_message(body)
+    described = context().runtime.sessions.describe(session)
+    response = events.blueprint.respond(
+        session, accepted.before, events.session_event(described), until=str(accepted.generation_id)
+    )
+    _set_issued(response, issued)
+    return response
 
 
 @blueprint.post("/stop")
-@documented({202: responses.Stopped}, access="session", body=Nothing, raises=(NothingToStop, RateLimited))
-def stop() -> Response:
-    """Stop the answer; what has been shown of it is kept."""
-    parse(Nothing)
-    session = current_session.current_session()
+@operation(access=SESSION, body=Nothing, answers={202: responses.Stopped}, raises=(NothingToStop, RateLimited))
+def stop(session: Session) -> responses.Stopped:
+    """Stop the answer that is being written; what has been shown of it is kept."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = parts().runtime.generations.stop(session)
-    response = jsonify(session_id=str(session.id), generation_id=str(stopped))
-    response.status_code = 202
-    return personal(response)
+    stopped = context().runtime.generations.stop(session)
+    return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 
-def _accept() -> tuple[Accepted, Session, Credential | None]:
-    body = parse(ChatMessage)
-    check_size(body.message)
-    session, issued = current_session.session_for_message(body.model)
-    generations = parts().runtime.generations
-    try:
-        accepted = generations.accept(session, body.message, planned().generation_id)
-    except Exception:
-        if issued is not None:
-            _discard(session)
-        raise
-    rate_limit_headers.note(accepted.standings)
-    try:
-        parts().commands.generate(accepted.generation_id)
-    except Unavailable:
-        logger.warning("the queue is away; the reaper calls the workers when it is back")
-    return accepted, session, issued
-
-
-def _discard(session: Session) -> None:
-    """End a session that was made for a message which has been refused: nobody has its credential."""
-    try:
-        parts().runtime.sweeper.delete(session)
-    except SwitchboardError as error:
-        logger.warning("a session that nobody has waits for its expiry: %s", error.slug)
-
-
-def _with_cookie(response: Response, issued: Credential | None) -> Response:
+def _set_issued(response: Response, issued: Credential | None) -> None:
     if issued is not None:
-        set_cookie(response, issued)
-    return response
+        set_session_cookie(response, issued)

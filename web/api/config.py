@@ -1,27 +1,28 @@
 """/config: the models on offer."""
 
-from flask import Blueprint, Response, jsonify
-from redis.exceptions import RedisError
+from flask import Blueprint
 
+from core.errors import Unavailable
+from web.api.operation import operation
 from web.api.session import switch_model
-from web.context import parts
-from web.openapi.operation import documented
+from web.auth.access import PUBLIC
+from web.context import context
 from web.schemas import responses
 
 blueprint = Blueprint("config", __name__, url_prefix="/config")
 
 
 @blueprint.get("/models")
-@documented({200: responses.Models}, access="open")
-def models() -> Response:
-    """The models on offer."""
-    runtime = parts().runtime
+@operation(access=PUBLIC, answers={200: responses.Models})
+def models() -> responses.Models:
+    """List the models on offer."""
+    runtime = context().runtime
     try:
-        unwell = runtime.cooldowns.unwell(runtime.models.names)
-    except RedisError:  # nothing is known of anybody's health: then all are offered
+        unwell = runtime.cooldowns.resting(runtime.models.names)
+    except Unavailable:  # nothing is known of any model's health: then all are offered
         unwell = set()
-    return jsonify(runtime.models.describe(unwell))
+    return responses.Models(**runtime.models.describe(unwell))
 
 
-# The same service call and answers under the older URL.
+# The older URL of the same operation.
 blueprint.add_url_rule("/models/switch", view_func=switch_model, methods=["POST"])

@@ -1,12 +1,16 @@
-"""/auth/oidc: logging in through the identity provider. Only there when one is configured."""
+"""/auth/oidc: logging in through the identity provider. Registered when one is configured."""
 
-from flask import Blueprint, Response, request, url_for
+from datetime import timedelta
 
-from core.auth.oidc_login import WAITS
-from core.errors import LoginFailed, RateLimited
-from core.limits.buckets import KNOWN, address_buckets
-from web.api.auth import announce_after
-from web.api.session import personal
+from flask import Blueprint, Response, url_for
+
+from core.auth.oidc_login import LOGIN_STATE_TTL
+from core.errors import LoginFailed, TokenInvalid, Unavailable
+from core.limits.status import RateLimited
+from web.api.browser_login import announce_login
+from web.api.operation import operation
+from web.api.parameters import TEXT
+from web.auth.access import PUBLIC
 from web.auth.client_address import client_address
 from web.auth.credentials import (
     clear_oidc_cookie,
@@ -15,53 +19,46 @@ from web.auth.credentials import (
     set_login_cookie,
     set_oidc_cookie,
 )
-from web.context import parts
-from web.limits import rate_limit_headers
-from web.openapi.operation import TEXT, Parameter, documented
+from web.context import context
+from web.limits import login_limits
+from web.openapi.declaration import Parameter
 
 blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")
 
-STATE = Parameter("state", "query", "What the identity provider was given.", TEXT)
-CODE = Parameter("code", "query", "What it gives in return.", TEXT)
+STATE = Parameter("state", "query", "The state that the identity provider was sent.", TEXT, "state")
+CODE = Parameter("code", "query", "The authorization code that the identity provider has issued.", TEXT, "code")
 
 
 @blueprint.get("/login")
-@documented({303: None}, access="open", raises=(RateLimited,))
-def login() -> Response:
-    """Send the browser to the identity provider."""
-    runtime = parts().runtime
-    rate = runtime.settings.limit_login
-    # Nothing is guessed here, so passwords that are tried from the same address don't count, and more is allowed.
-    rate_limit_headers.require(address_buckets("login-issuer", client_address(), rate and rate.times(KNOWN)))
-    begun = runtime.issuer_login.begin(_redirect_uri())
-    response = _to(begun.url)
-    set_oidc_cookie(response, begun.binding, WAITS)
-    return personal(response)
+@operation(access=PUBLIC, answers={303: None}, raises=(RateLimited, Unavailable))
+def login(response: Response) -> None:
+    """Redirect the browser to the identity provider."""
+    login_limits.admit_issuer_login(client_address())
+    begun = context().runtime.issuer_login.begin(_redirect_uri())
+    response.headers["Location"] = begun.url
+    set_oidc_cookie(response, begun.binding, timedelta(seconds=LOGIN_STATE_TTL))
 
 
 @blueprint.get("/callback")
-@documented({303: None}, access="open", raises=(LoginFailed,), takes=(STATE, CODE))
-def callback() -> Response:
-    """Take the browser back from there, logged in."""
-    state, code = request.args.get("state"), request.args.get("code")
+@operation(
+    access=PUBLIC,
+    takes=(STATE, CODE),
+    answers={303: None},
+    raises=(LoginFailed, TokenInvalid, Unavailable),
+)
+def callback(state: str | None, code: str | None, response: Response) -> None:
+    """Log the browser in when the identity provider has redirected it back."""
     if not state or not code:
         raise LoginFailed("The identity provider did not log you in.")
-    runtime = parts().runtime
+    runtime = context().runtime
     subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
-    user_id = runtime.identity.user_of(subject)
-    response = _to("/")
+    user_id = runtime.identity.user_for_subject(subject)
+    response.headers["Location"] = "/"
     set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)
-    announce_after(response, user_id)
-    return personal(response)
+    announce_login(response, user_id)
 
 
 def _redirect_uri() -> str:
     # From the Host header; but the issuer takes only the one that it was told at our registration.
     return url_for("oidc_login.callback", _external=True)
-
-
-def _to(url: str) -> Response:
-    response = Response(status=303)
-    response.headers["Location"] = url
-    return response

@@ -1,43 +1,41 @@
-"""For operators and load balancers."""
+"""Health, readiness and metrics, for operators and load balancers."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from core.errors import OperatorOnly, Unavailable
-from web.auth.operator import require_operator
-from web.monitoring.metrics import registry
-from web.monitoring.readiness import readiness
-from web.openapi.operation import documented
+from core.errors import Unavailable
+from web.api.operation import operation
+from web.auth.access import OPERATOR, PUBLIC
+from web.context import context
 from web.schemas import responses
 
 blueprint = Blueprint("ops", __name__)
 
 
 @blueprint.get("/healthz")
-@documented({200: responses.Health}, access="open")
-def healthz() -> Response:
-    """The process is alive."""
-    return jsonify(status="ok")
+@operation(access=PUBLIC, answers={200: responses.Health})
+def healthz() -> responses.Health:
+    """Check that the process is alive."""
+    return responses.Health(status="ok")
 
 
 @blueprint.get("/readyz")
-@documented({200: responses.Ready}, access="open")
-def readyz() -> Response:
-    """The database, Redis and the broker answer, every queue has a consumer, and what runs on a schedule does run;
-    503 names what is missing."""
-    missing = readiness().missing()
+@operation(access=PUBLIC, answers={200: responses.Ready}, raises=(Unavailable,))
+def readyz() -> responses.Ready:
+    """Check that the service is ready: the database, Redis and the broker answer, every queue has a consumer, and
+    what runs on a schedule does run. A 503 names what is missing."""
+    missing = context().readiness.missing()
     if missing:
         raise Unavailable(f"Missing: {', '.join(missing)}.", retry_after=2, missing=missing)
-    return jsonify(status="ready")
+    return responses.Ready(status="ready")
 
 
 @blueprint.get("/metrics")
-@documented({200: "text/plain"}, access="open", raises=(OperatorOnly,))
+@operation(access=OPERATOR, answers={200: "text/plain"})
 def metrics() -> Response:
-    """How the system is doing, for Prometheus.
+    """Read the system's metrics, for Prometheus.
 
-    For whoever runs the server: asked from its own machine without a proxy in between, or with
-    `Authorization: Bearer` and the token that the operator has set. It does not look at anybody's session.
+    For the operator: from the server's own machine without a proxy in between, or with `Authorization: Bearer` and
+    the operator's token. No session is looked at.
     """
-    require_operator()
-    return Response(generate_latest(registry()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(generate_latest(context().metrics), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,6 +1,7 @@
-"""A short stream without a session, by which `switchboard doctor --stream` tells whether a proxy gathers events.
+"""/chat/sse/probe: a short stream without a session, by which `switchboard doctor --stream` tells whether a proxy
+gathers events.
 
-It lives below /chat/sse, so that what a proxy does to streams by their path, it does to this one.
+Its path is below /chat/sse, so that a proxy's rules for the streams apply to it.
 """
 
 import json
@@ -9,9 +10,12 @@ from collections.abc import Generator
 
 from flask import Blueprint, Response
 
-from core.errors import RateLimited
-from web.api.events import HEADERS
-from web.openapi.operation import documented
+from core.errors import Unavailable
+from core.limits.status import RateLimited
+from web.api.events import STREAM_HEADERS
+from web.api.operation import operation
+from web.api.stream_slot import take_stream_slot
+from web.auth.access import PUBLIC
 from web.streaming import slots
 from web.streaming.sse import COMMENT, frame
 
@@ -23,11 +27,11 @@ blueprint = Blueprint("probe", __name__)
 
 
 @blueprint.get("/chat/sse/probe")
-@documented({200: "text/event-stream"}, access="open", raises=(RateLimited,))
+@operation(access=PUBLIC, answers={200: "text/event-stream"}, raises=(RateLimited, Unavailable))
 def probe() -> Response:
-    """A few events, one after the other within a second, to see whether they arrive like that."""
-    slots.take()
-    return Response(slots.held(_events()), headers=HEADERS, direct_passthrough=True)
+    """Send a few events within a second, which shows whether they arrive one by one."""
+    take_stream_slot()
+    return Response(slots.held(_events()), headers=STREAM_HEADERS, direct_passthrough=True)
 
 
 def _events() -> Generator[bytes, None, None]:

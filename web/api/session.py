@@ -1,260 +1,205 @@
-"""/session: create, look at, extend, switch and end one's session."""
+"""/session: create, read, extend, switch, rename, claim and end the current session."""
 
-from typing import Any
+from uuid import UUID
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response
+from werkzeug.datastructures import ETags
 
-from core.conversation.transcript import PAGE
-from core.conversation.words import UnknownMessage
+from core.auth.principal import Principal
+from core.conversation.finished_messages import UnknownMessage
+from core.conversation.transcript import PAGE_SIZE
 from core.errors import (
     GenerationInProgress,
     InvalidBody,
+    LoginRequired,
     NotOwner,
-    RateLimited,
     SessionExpired,
     SessionInvalid,
-    SessionRequired,
     TooManySessions,
     UnknownModel,
     VersionConflict,
 )
 from core.limits.message_limits import owner_of
-from core.messaging.replies import Reply
-from core.operations.audit import Kind
-from core.sessions.service import Credential
-from core.stores.tables import Session
-from web.api import paging, reading
+from core.limits.status import RateLimited
+from core.sessions.credential import Credential
+from core.sessions.queries import Session
+from web.api import parameters, session_creation
+from web.api.conversation_json import encode_conversation, one_of_readers
+from web.api.operation import operation
+from web.api.parameters import IF_MATCH, PREFER
+from web.api.representations import command_answer, session_answer, titled_session_answer
 from web.auth import current_session
-from web.auth.credentials import clear_cookie, session_cookie, set_cookie
-from web.auth.principal import required_principal
-from web.context import parts
-from web.idempotency.header import idempotent
+from web.auth.access import OPTIONAL_USER, SESSION, USER, USER_WITH_SESSION
+from web.auth.creation_plan import new_credential
+from web.auth.credentials import clear_session_cookie, session_cookie, set_session_cookie
+from web.context import context
 from web.limits import change_limits
-from web.openapi.operation import IDEMPOTENCY_KEY, IF_MATCH, PREFER, documented
+from web.openapi.declaration import Encoded
 from web.schemas import responses
-from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel, parse
+from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
 NO_VERSION = 0
-"""What no session has: they begin with 1."""
-MAX_PAGE = 200
-LIMIT = paging.limit_parameter(MAX_PAGE, PAGE)
-BEFORE = paging.before_parameter("The `before` of the page that came last, or any message's id.")
+"""The version of no session: they begin with 1."""
+LIMIT = parameters.page_size(200, PAGE_SIZE)
+BEFORE = parameters.page_end(
+    "The `before` of the last page, or the id of any message.", "the id of a message of this session"
+)
 
 
 @blueprint.post("/create")
-@idempotent(in_session=False)
-@documented(
-    {201: responses.Session, 202: responses.Pending},
-    access="anybody",
+@operation(
+    access=OPTIONAL_USER,
     body=CreateSession,
-    raises=(UnknownModel, RateLimited, TooManySessions),
-    takes=(PREFER, IDEMPOTENCY_KEY),
-    etag=True,
+    takes=(PREFER,),
+    answers={201: responses.Session, 202: responses.Pending},
+    raises=(UnknownModel, RateLimited, TooManySessions, SessionInvalid, LoginRequired),
+    idempotent_by="sender",
 )
-def create() -> Response:
-    """Create a session: the user's who sends this, or an anonymous one."""
-    body = parse(CreateSession)
-    current_session.admit_create(body.model)
-    credential = current_session.new_credential()
-    reply = parts().commands.create_session(credential, current_session.owner_id(), body.model, _wait())
-    response = answer(reply, 201)
-    if reply.problem is None:
-        set_cookie(response, credential)
-    return response
+def create(body: CreateSession, respond_async: bool, response: Response) -> responses.Session | responses.Pending:
+    """Create a session, owned by the authenticated user or anonymous."""
+    session_creation.admit_create(body.model)
+    credential = new_credential()
+    reply = context().commands.create_session(
+        credential, session_creation.owner_id(), body.model, _reply_wait(respond_async)
+    )
+    set_session_cookie(response, credential)
+    return command_answer(reply, respond_async, response)
 
 
 @blueprint.get("/current")
-@documented({200: responses.CurrentSession}, access="session", etag=True)
-def current() -> Response:
-    """The session, and its live generation."""
-    runtime = parts().runtime
-    session = current_session.current_session()
-    with runtime.database.reading() as db:
-        active = runtime.generations.active(session.id, db)
-    return described(session, active_generation=active)
+@operation(access=SESSION, answers={200: responses.CurrentSession})
+def current(session: Session) -> responses.CurrentSession:
+    """Read the session and its live generation."""
+    runtime = context().runtime
+    active = runtime.generations.active(session.id)
+    return responses.CurrentSession(**runtime.sessions.describe(session), active_generation=active)
 
 
 @blueprint.post("/open")
-@documented(
-    {200: responses.Session},
-    access="user",
+@operation(
+    access=USER,
     body=OpenSession,
+    answers={200: responses.Session},
     raises=(NotOwner, SessionInvalid, SessionExpired, RateLimited),
-    etag=True,
 )
-def open_session() -> Response:
-    """Make one of the user's sessions the browser's current one: a stream can only name it by the cookie."""
-    body = parse(OpenSession)
-    principal = required_principal()
+def open_session(body: OpenSession, principal: Principal, response: Response) -> responses.Session:
+    """Make one of the user's sessions the browser's current one: event streams can only name it by the cookie."""
     session = current_session.owned_session(body.session_id, principal)
     change_limits.admit_uncounted("open", principal.user_id)
-    response = described(session)
-    set_cookie(response, Credential(session.id))
-    return response
+    set_session_cookie(response, Credential(session.id))
+    return session_answer(session)
 
 
 @blueprint.post("/refresh")
-@documented({200: responses.Session}, access="session", body=Nothing, raises=(RateLimited,), etag=True)
-def refresh() -> Response:
-    """Count this as activity."""
-    parse(Nothing)
-    runtime = parts().runtime
-    session = current_session.current_session()
+@operation(access=SESSION, body=Nothing, answers={200: responses.Session}, raises=(RateLimited,))
+def refresh(session: Session) -> responses.Session:
+    """Extend the session: this request counts as activity."""
     change_limits.admit("refresh", owner_of(session))
-    with runtime.database.writing() as db:
-        session.expires_at = runtime.sessions.extend_session(session.id, db)
-    runtime.log.touch(session.id, session.expires_at)
-    return described(session)
+    return session_answer(context().runtime.actions.refresh(session))
 
 
 @blueprint.post("/model")
-@documented(
-    {200: responses.Session, 202: responses.Pending},
-    access="session",
+@operation(
+    access=SESSION,
     body=SwitchModel,
-    raises=(UnknownModel, VersionConflict, RateLimited),
     takes=(PREFER, IF_MATCH),
-    etag=True,
+    answers={200: responses.Session, 202: responses.Pending},
+    raises=(UnknownModel, VersionConflict, RateLimited),
 )
-def switch_model() -> Response:
+def switch_model(
+    session: Session, body: SwitchModel, respond_async: bool, if_match: ETags | None, response: Response
+) -> responses.Session | responses.Pending:
     """Switch the model of the next messages."""
-    body = parse(SwitchModel)
-    session = current_session.current_session()
-    parts().runtime.models.require(body.model)
+    context().runtime.models.require(body.model)
     change_limits.admit("switch", owner_of(session))
-    reply = parts().commands.switch_model(
-        session.id, body.model, session.owner_id, _expected(session.version), _wait(), secret_hash=session.secret_hash
+    reply = context().commands.switch_model(
+        session.id,
+        body.model,
+        session.owner_id,
+        _expected_version(if_match, session.version),
+        _reply_wait(respond_async),
+        secret_hash=session.secret_hash,
     )
-    return answer(reply, 200)
+    return command_answer(reply, respond_async, response)
 
 
 @blueprint.get("/messages")
-@documented({200: responses.Messages}, access="session", raises=(InvalidBody, RateLimited), takes=(LIMIT, BEFORE))
-def messages() -> Response:
-    """A page of the words so far, the newest first, and the place in the events that they reflect."""
-    limit, before = paging.limit(LIMIT), paging.before("the id of a message of this session is needed")
-    session = current_session.current_session()
+@operation(
+    access=SESSION,
+    takes=(LIMIT, BEFORE),
+    answers={200: Encoded(responses.Messages)},
+    raises=(InvalidBody, RateLimited),
+)
+def messages(session: Session, limit: int, before: UUID | None) -> Response:
+    """Read a page of the conversation, the newest first, and the position in the events that it reflects."""
     change_limits.admit_read(owner_of(session))
     try:
-        with reading.turn():
-            page = parts().runtime.transcript.read(session, before, limit)
+        with one_of_readers():
+            page = context().runtime.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
-    told = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
-    # All of it before the answer begins, so that what can't be told is an error and not half a page.
-    return personal(Response(list(reading.encoded(told, page.messages)), mimetype="application/json"))
+    fields = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
+    # All of it before the answer begins, so that what can't be read is an error and not half a page.
+    return Response(list(encode_conversation(fields, page.messages)), mimetype="application/json")
 
 
 @blueprint.get("/export")
-@documented({200: responses.Export}, access="session", raises=(RateLimited,))
-def export() -> Response:
-    """Everything that is stored about the session."""
-    session = current_session.current_session()
+@operation(access=SESSION, answers={200: Encoded(responses.Export)}, raises=(RateLimited,))
+def export(session: Session) -> Response:
+    """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
-    told = parts().runtime.sessions.describe(session) | {"title": session.title}
-    words = parts().runtime.transcript.oldest_first(session)
-    response = personal(Response(reading.encoded(told, words), mimetype="application/json"))
+    words = context().runtime.transcript.oldest_first(session)
+    response = Response(
+        encode_conversation(titled_session_answer(session).wire(), words), mimetype="application/json"
+    )
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 
 
 @blueprint.post("/claim")
-@documented(
-    {200: responses.Session},
-    access="user",
+@operation(
+    access=USER_WITH_SESSION,
     body=Nothing,
-    raises=(
-        SessionRequired,
-        SessionInvalid,
-        SessionExpired,
-        NotOwner,
-        GenerationInProgress,
-        RateLimited,
-        TooManySessions,
-    ),
-    etag=True,
+    answers={200: responses.Session},
+    raises=(GenerationInProgress, RateLimited, TooManySessions),
 )
-def claim() -> Response:
-    """Take over the anonymous session whose secret the logged-in user also presents."""
-    parse(Nothing)
-    principal = required_principal()
-    session = current_session.current_session()
+def claim(principal: Principal, session: Session, response: Response) -> responses.Session:
+    """Make the anonymous session whose secret the request presents the authenticated user's own."""
     change_limits.admit("claim", principal.user_id)
-    if session.anonymous:
-        session = parts().runtime.claims.claim(session, principal.user_id)
-        parts().runtime.audit.record(Kind.SESSION_CLAIMED, user_id=principal.user_id, session_id=session.id)
-    response = described(session)
-    set_cookie(response, Credential(session.id))
-    return response
+    session = context().runtime.actions.claim(session, principal.user_id)
+    set_session_cookie(response, Credential(session.id))
+    return session_answer(session)
 
 
 @blueprint.patch("")
-@documented({200: responses.TitledSession}, access="session", body=RenameSession, raises=(RateLimited,), etag=True)
-def rename() -> Response:
-    """Call an owned session something else."""
-    body = parse(RenameSession)
-    runtime = parts().runtime
-    session = current_session.current_session()
+@operation(access=SESSION, body=RenameSession, answers={200: responses.TitledSession}, raises=(RateLimited,))
+def rename(session: Session, body: RenameSession) -> responses.TitledSession:
+    """Rename an owned session."""
     change_limits.admit_uncounted("rename", owner_of(session))
-    with runtime.database.writing() as db:
-        renamed = runtime.sessions.rename_session(session.id, body.title, db)
-    return described(renamed, title=renamed.title)
+    return titled_session_answer(context().runtime.actions.rename(session, body.title))
 
 
 @blueprint.delete("")
-@documented({204: None}, access="session")
-def delete() -> Response:
-    """End the session and forget it."""
-    session = current_session.current_session()
-    parts().runtime.sweeper.delete(session)
-    if session.owner_id is not None:
-        parts().runtime.audit.record(Kind.SESSION_DELETED, user_id=session.owner_id, session_id=session.id)
-    response = Response(status=204)
+@operation(access=SESSION, answers={204: None})
+def delete(session: Session, response: Response) -> None:
+    """End the session and delete all that is stored about it."""
+    context().runtime.actions.end(session)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
-        clear_cookie(response)
-    return response
+        clear_session_cookie(response)
 
 
-def answer(reply: Reply, status: int) -> Response:
-    """A worker's reply about a session as a response; 202 while there is none."""
-    if reply.state == "pending":
-        response = jsonify(state="pending")
-        response.status_code = 202
-        response.headers["Location"] = f"/tasks/{reply.task_id}"
-        if current_session.prefers_async():
-            response.headers["Preference-Applied"] = "respond-async"
-        return personal(response)
-    result = current_session.result_of(reply).result or {}
-    response = jsonify(result)
-    response.status_code = status
-    response.set_etag(str(result["version"]))
-    return personal(response)
+def _reply_wait(respond_async: bool) -> float:
+    """Seconds to wait for a worker."""
+    return 0.0 if respond_async else context().runtime.settings.reply_wait.total_seconds()
 
 
-def personal(response: Response) -> Response:
-    """Keep an answer about one person out of every cache."""
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def described(session: Session, **more: Any) -> Response:
-    """The session as an answer, with its version as the ETag."""
-    response = jsonify(**parts().runtime.sessions.describe(session), **more)
-    response.set_etag(str(session.version))
-    return personal(response)
-
-
-def _wait() -> float:
-    return 0.0 if current_session.prefers_async() else parts().runtime.settings.reply_wait.total_seconds()
-
-
-def _expected(version: int) -> int | None:
-    """Which version the session must have when it is changed: its current one if that is among those that If-Match
-    names, NO_VERSION if it is not; None when any will do."""
-    if "If-Match" not in request.headers or request.if_match.star_tag:
+def _expected_version(if_match: ETags | None, version: int) -> int | None:
+    """The version that the session must have when it is changed: its current one if that is among those that
+    If-Match names, NO_VERSION if it is not; None when any will do."""
+    if if_match is None or if_match.star_tag:
         return None
     # A weak tag never matches here (RFC 9110, 13.1.1).
-    return version if request.if_match.contains(str(version)) else NO_VERSION
+    return version if if_match.contains(str(version)) else NO_VERSION

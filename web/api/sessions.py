@@ -1,30 +1,28 @@
 """/sessions: a user's sessions."""
 
-from flask import Blueprint, Response, jsonify
+from uuid import UUID
 
-from core.errors import InvalidBody
-from web.api import paging
-from web.api.session import personal
-from web.auth.principal import required_principal
-from web.context import parts
-from web.openapi.operation import documented
+from flask import Blueprint
+
+from core.auth.principal import Principal
+from web.api import parameters
+from web.api.operation import operation
+from web.api.representations import titled_session_answer
+from web.auth.access import USER
+from web.context import context
 from web.schemas import responses
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
-LIMIT = paging.limit_parameter(100, 50)
-BEFORE = paging.before_parameter("The `next` of the last page.")
+LIMIT = parameters.page_size(100, 50)
+BEFORE = parameters.page_end("The `next` of the last page.", "the session_id of the last page's end")
 
 
 @blueprint.get("")
-@documented({200: responses.Sessions}, access="user", raises=(InvalidBody,), takes=(LIMIT, BEFORE))
-def sessions() -> Response:
-    """The user's sessions, newest first, a page at a time."""
-    principal = required_principal()
-    limit, before = paging.limit(LIMIT), paging.before("the session_id of the last page's end is needed")
-    service = parts().runtime.sessions
-    with parts().runtime.database.reading() as db:
-        found = service.list_sessions(principal.user_id, db, before=before, limit=limit + 1)
+@operation(access=USER, takes=(LIMIT, BEFORE), answers={200: responses.Sessions})
+def sessions(principal: Principal, limit: int, before: UUID | None) -> responses.Sessions:
+    """List the user's sessions, newest first, a page at a time."""
+    found = context().runtime.session_queries.list_sessions(principal.user_id, before=before, limit=limit + 1)
     page = found[:limit]
-    listed = [service.describe(session) | {"title": session.title} for session in page]
-    return personal(jsonify(sessions=listed, next=str(page[-1].id) if len(found) > limit else None))
+    listed = [titled_session_answer(session) for session in page]
+    return responses.Sessions(sessions=listed, next=page[-1].id if len(found) > limit else None)

@@ -1,1 +1,1 @@
-"""Who sends a request: credentials, cookies, principals, addresses."""
+"""A request's sender: credentials, cookies, principals, addresses."""

@@ -5,11 +5,11 @@ from ipaddress import ip_address
 from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from web.context import parts
+from web.context import context
 
 
 def trust_proxies(app: Flask, proxies: int) -> None:
-    """Believe X-Forwarded-Proto and -Host if there are proxies, and otherwise nobody.
+    """Believe X-Forwarded-Proto and -Host if there are proxies, and otherwise no header.
 
     What the nearest proxy says counts, however many there are: of these two a proxy hands on one value, its own
     or the one that it got from the proxy before it.
@@ -23,11 +23,11 @@ def trust_proxies(app: Flask, proxies: int) -> None:
 def client_address() -> str | None:
     """The address of the client, as far as the configured proxies can be believed; None when there is none."""
     forwarded = request.headers.get("X-Forwarded-For", "")
-    return nearest_stranger(request.remote_addr, forwarded, parts().runtime.settings.trusted_proxies)
+    return nearest_stranger(request.remote_addr, forwarded, context().runtime.settings.trusted_proxies)
 
 
 def nearest_stranger(peer: str | None, forwarded: str, proxies: int) -> str | None:
-    """Who spoke to the outermost of `proxies` proxies.
+    """The address that spoke to the outermost of `proxies` proxies.
 
     Each proxy appends whom it was spoken to by, so the list is read from its right end, and only that far: what
     is further left was written by a stranger. An entry that is no address ends the reading too; then the last

@@ -1,29 +1,26 @@
-"""Takes ids and secrets out of cookies and headers, puts them into cookies, and nothing more."""
+"""The ids and secrets that a request's cookies and headers hold, and an answer's cookies are given."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from flask import Response, request
 
-from core.auth.devices import LIVES, Device
+from core.auth.devices import DEVICE_LIFETIME, Device
 from core.auth.logins import LoginCredential
 from core.errors import LoginInvalid, SessionInvalid
-from core.sessions.service import Credential
-from web.context import parts
-
-
-def _cookie_name() -> str:
-    # The prefix makes browsers insist on HTTPS, this host and the path / (RFC 6265bis, 4.1.3).
-    return "__Host-switchboard" if request.is_secure else "switchboard"
+from core.sessions.credential import Credential
+from web.auth import cookies
+from web.context import context
 
 
 def session_credential() -> Credential | None:
     """The session credential of the request, or None. Raises SessionInvalid when it is malformed."""
-    text = request.headers.get("X-Session-ID") or request.cookies.get(_cookie_name())
+    text = request.headers.get("X-Session-ID") or cookies.SESSION.read_value()
     return Credential.parse(text) if text else None
 
 
 def named_session() -> UUID | None:
-    """The session that the request is about, whoever sent it; None also when the credential is malformed."""
+    """The session that the request is about, proved or not; None also when the credential is malformed."""
     try:
         credential = session_credential()
     except SessionInvalid:
@@ -34,39 +31,32 @@ def named_session() -> UUID | None:
 def session_cookie() -> Credential | None:
     """The session cookie alone, whatever the header says; None also when it is malformed."""
     try:
-        return Credential.parse(request.cookies.get(_cookie_name(), ""))
+        return Credential.parse(cookies.SESSION.read_value() or "")
     except SessionInvalid:
         return None
 
 
-def set_cookie(response: Response, credential: Credential) -> None:
+def set_session_cookie(response: Response, credential: Credential) -> None:
     """Hand the credential to the browser, where no script can read it."""
-    settings = parts().runtime.settings
-    lives = settings.user_max if credential.secret is None else settings.anonymous_max
-    response.set_cookie(
-        _cookie_name(),
-        str(credential),
-        max_age=int(lives.total_seconds()),
-        httponly=True,
-        secure=request.is_secure,
-        samesite="Lax",
-        path="/",
-    )
+    settings = context().runtime.settings
+    lifetime = settings.user_max if credential.secret is None else settings.anonymous_max
+    cookies.SESSION.set_value(response, str(credential), lifetime)
 
 
-def clear_cookie(response: Response) -> None:
-    """Take it back."""
-    response.delete_cookie(_cookie_name(), path="/", httponly=True, secure=request.is_secure, samesite="Lax")
+def clear_session_cookie(response: Response) -> None:
+    """Take the session's credential back."""
+    cookies.SESSION.clear(response)
 
 
 def login_credential() -> LoginCredential | None:
     """The login cookie of the request, or None. Raises LoginInvalid when it is malformed."""
-    text = request.cookies.get(_login_cookie_name())
+    text = cookies.LOGIN.read_value()
     return LoginCredential.parse(text) if text else None
 
 
 def login_before() -> LoginCredential | None:
-    """The same for whoever is about to log in or out, and whom a broken cookie must not keep from it."""
+    """The login that logging in or out ends; None also when its cookie is malformed, which must keep nobody from
+    either."""
     try:
         return login_credential()
     except LoginInvalid:
@@ -84,76 +74,39 @@ def bearer_token() -> str | None:
 
 def set_login_cookie(response: Response, credential: LoginCredential) -> None:
     """Log the browser in. The cookie outlives no login; the login decides, and may end sooner."""
-    lives = parts().runtime.settings.user_max
-    response.set_cookie(
-        _login_cookie_name(),
-        str(credential),
-        max_age=int(lives.total_seconds()),
-        httponly=True,
-        secure=request.is_secure,
-        samesite="Lax",
-        path="/",
-    )
+    cookies.LOGIN.set_value(response, str(credential), context().runtime.settings.user_max)
 
 
 def clear_login_cookie(response: Response) -> None:
     """Log the browser out."""
-    response.delete_cookie(_login_cookie_name(), path="/", httponly=True, secure=request.is_secure, samesite="Lax")
-
-
-def _login_cookie_name() -> str:
-    return "__Host-switchboard_login" if request.is_secure else "switchboard_login"
+    cookies.LOGIN.clear(response)
 
 
 def device_cookie() -> Device | None:
     """What the browser says it is known by; None also when it is malformed."""
-    return Device.parse(request.cookies.get(_device_cookie_name(), ""))
+    return Device.parse(cookies.DEVICE.read_value() or "")
 
 
 def set_device_cookie(response: Response, device: Device) -> None:
     """Know the browser again at its next log-in. Logging out leaves the cookie: that is when it is needed."""
-    response.set_cookie(
-        _device_cookie_name(),
-        str(device),
-        max_age=int(LIVES.total_seconds()),
-        httponly=True,
-        secure=request.is_secure,
-        samesite="Lax",
-        path="/",
-    )
+    cookies.DEVICE.set_value(response, str(device), DEVICE_LIFETIME)
 
 
 def clear_device_cookie(response: Response) -> None:
-    """Its account is no more."""
-    response.delete_cookie(_device_cookie_name(), path="/", httponly=True, secure=request.is_secure, samesite="Lax")
-
-
-def _device_cookie_name() -> str:
-    return "__Host-switchboard_device" if request.is_secure else "switchboard_device"
+    """Forget the browser: its account has been deleted."""
+    cookies.DEVICE.clear(response)
 
 
 def oidc_binding() -> str:
     """What this browser was given when it went to the identity provider; empty when it never did."""
-    return request.cookies.get(_oidc_cookie_name(), "")
+    return cookies.OIDC.read_value() or ""
 
 
-def set_oidc_cookie(response: Response, binding: str, max_age: int) -> None:
-    """Know the browser again when it comes back within so many seconds. Lax: it comes back from another site."""
-    response.set_cookie(
-        _oidc_cookie_name(),
-        binding,
-        max_age=max_age,
-        httponly=True,
-        secure=request.is_secure,
-        samesite="Lax",
-        path="/",
-    )
+def set_oidc_cookie(response: Response, binding: str, lifetime: timedelta) -> None:
+    """Know the browser again when it comes back from the identity provider within this time."""
+    cookies.OIDC.set_value(response, binding, lifetime)
 
 
 def clear_oidc_cookie(response: Response) -> None:
-    """It has served."""
-    response.delete_cookie(_oidc_cookie_name(), path="/", httponly=True, secure=request.is_secure, samesite="Lax")
-
-
-def _oidc_cookie_name() -> str:
-    return "__Host-switchboard_oidc" if request.is_secure else "switchboard_oidc"
+    """Forget the binding, which has served."""
+    cookies.OIDC.clear(response)

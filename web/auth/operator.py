@@ -1,13 +1,13 @@
-"""Whether whoever runs the server is asking: from its own machine, or with their token."""
+"""Whether the server's operator is asking: from its own machine, or with the operator's token."""
 
 import hmac
 
 from flask import request
 
-from core.errors import OperatorOnly
 from core.text.host_names import host_name, is_loopback
 from web.auth.credentials import bearer_token
-from web.context import parts
+from web.context import context
+from web.errors import OperatorOnly
 
 FORWARDING = ("Forwarded", "Via", "X-Real-IP")
 """What proxies add, beside all that begins with X-Forwarded-: then the peer is a proxy, and speaks for others."""
@@ -20,7 +20,7 @@ def require_operator() -> None:
 
 
 def _has_token() -> bool:
-    wanted, sent = parts().runtime.settings.metrics_token, bearer_token()
+    wanted, sent = context().runtime.settings.metrics_token, bearer_token()
     if wanted is None or sent is None:
         return False
     return hmac.compare_digest(sent.encode(), wanted.get_secret_value().encode())

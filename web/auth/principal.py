@@ -1,19 +1,22 @@
-"""Who the request speaks for."""
+"""The user that a request speaks for."""
 
 from typing import cast
 
 from flask import g
 
 from core.auth.principal import Principal
-from core.errors import LoginOnly, LoginRequired
+from core.errors import LoginRequired
 from web.auth.credentials import bearer_token, login_credential
-from web.context import parts
+from web.context import context
+from web.errors import LoginOnly
+
+HOW_TO_LOG_IN = "Log in, or send an API key or token as Authorization: Bearer."
 
 
 def current_principal() -> Principal | None:
     """The user who sent the request, or None for an anonymous one. Looked up once per request.
 
-    Raises TokenInvalid or LoginInvalid: whoever shows a credential means to be somebody, and must not be taken
+    Raises TokenInvalid or LoginInvalid: a request with a credential is meant to be a user's, and must not be taken
     for anonymous.
     """
     if "principal" not in g:
@@ -25,7 +28,7 @@ def required_principal() -> Principal:
     """The user who sent the request. Raises LoginRequired for an anonymous one."""
     principal = current_principal()
     if principal is None:
-        raise LoginRequired
+        raise LoginRequired(HOW_TO_LOG_IN)
     return principal
 
 
@@ -38,9 +41,9 @@ def person_at_browser() -> Principal:
 
 
 def _find() -> Principal | None:
-    identity = parts().runtime.identity
+    identity = context().runtime.identity
     token = bearer_token()
     if token is not None:
-        return identity.of_bearer(token)
+        return identity.principal_for_bearer(token)
     credential = login_credential()
-    return None if credential is None else identity.of_login(credential)
+    return None if credential is None else identity.principal_for_login(credential)

@@ -1,11 +1,11 @@
 """`Idempotency-Key`: a request that is sent again under its key does nothing again (draft-ietf-httpapi-
 idempotency-key-header-07).
 
-A key belongs to whoever sent it: a user, the holder of a session, or, for somebody who is neither yet, an
-address. The last is the weakest: whoever sends the same key from the same address gets the session that was
-created under it. The address keeps everybody else out; against neighbours behind the same address the key itself
-is the proof, so clients must make it random (a UUIDv4 will do), and a client that moves to another address
-between two tries gets another session. An error created nothing and is not kept: its repeat is tried anew.
+A key belongs to its sender: a user, the holder of a session, or, without either, an address. The last is the
+weakest: a request with the same key from the same address gets the session that was created under it. The address
+keeps all others out; against neighbours behind the same address the key itself is the proof, so clients must make it
+random (a UUIDv4 will do), and a client that moves to another address between two tries gets another session.
+An error created nothing and is not kept: its repeat is tried anew.
 """
 
 import json
@@ -14,35 +14,44 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
-from flask import Response, request
+from flask import Flask, Response, current_app, request
 
 from core.auth.principal import Principal
-from core.errors import IdempotencyKeyInvalid, Unavailable
+from core.errors import Unavailable
 from core.limits.buckets import address_buckets, owner_buckets
 from core.limits.rate_limit import Bucket
-from core.messaging.replies import KEPT as TASK_KEPT
-from core.sessions.service import Credential
+from core.messaging.replies import REPLY_TTL
+from core.sessions.credential import Credential
+from core.stores.redis import Redis
 from web.auth.client_address import client_address
-from web.auth.creation_plan import follow
-from web.auth.credentials import session_credential, set_cookie
-from web.auth.current_session import current_session, new_credential
+from web.auth.creation_plan import new_credential, set_creation_plan
+from web.auth.credentials import session_credential, set_session_cookie
+from web.auth.current_session import current_session
 from web.auth.principal import current_principal
-from web.context import parts
-from web.idempotency.records import KEPT, Answered, Begun, Request
+from web.context import context
+from web.errors import IdempotencyKeyInvalid
+from web.idempotency.records import ANSWER_TTL, Answered, Begun, Idempotency, Request
 from web.limits import rate_limit_headers
 
 logger = logging.getLogger(__name__)
 
-MAX_KEY = 255
-REPEATED = ("Content-Type", "ETag", "Location", "Preference-Applied")
+MAX_KEY_LENGTH = 255
+REPEATED_HEADERS = ("Content-Type", "ETag", "Location", "Preference-Applied")
 """The headers that a repeated answer has from the first one. Its cookie is made anew: no secret is kept."""
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
 _PLAIN = re.compile(r"[ !#-~]+")
 
+_EXTENSION = "switchboard.idempotency"
+
 Arguments = ParamSpec("Arguments")
 View = Callable[Arguments, Response]
+
+
+def register(app: Flask, redis: Redis) -> None:
+    """Keep the application's records in this Redis, whose client fails soon."""
+    app.extensions[_EXTENSION] = Idempotency(redis)
 
 
 def idempotent(*, in_session: bool) -> Callable[[View[Arguments]], View[Arguments]]:
@@ -64,11 +73,11 @@ def idempotent(*, in_session: bool) -> Callable[[View[Arguments]], View[Argument
 def parse_key(header: str) -> str:
     """The key: a string as structured fields have it, in quotes (RFC 9651, 3.3.3), or as most clients send it,
     without. Raises IdempotencyKeyInvalid."""
-    if len(header) > 2 * MAX_KEY + 2:  # each character escaped, in quotes
+    if len(header) > 2 * MAX_KEY_LENGTH + 2:  # each character escaped, in quotes
         raise IdempotencyKeyInvalid
     quoted = _QUOTED.fullmatch(header)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
-    if (not quoted and not _PLAIN.fullmatch(header)) or len(key) > MAX_KEY:
+    if (not quoted and not _PLAIN.fullmatch(header)) or len(key) > MAX_KEY_LENGTH:
         raise IdempotencyKeyInvalid
     return key
 
@@ -78,10 +87,9 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     credential = session_credential() if in_session else None
     body = _canonical(request.get_data())
     sent = Request(_scope(principal, credential), key, body)
-    records = parts().idempotency
-    longest = parts().runtime.settings.anonymous_max
-    begun = records.begin(sent, KEPT if principal else min(KEPT, longest))
-    follow(begun.plan)
+    longest = context().runtime.settings.anonymous_max
+    begun = _records().begin(sent, ANSWER_TTL if principal else min(ANSWER_TTL, longest))
+    set_creation_plan(begun.plan)
     if isinstance(begun, Answered):
         return _repeated(begun, credential)
     try:
@@ -92,10 +100,14 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
         raise
     own = new_credential()
     issued = str(own) in " ".join(response.headers.getlist("Set-Cookie"))
-    # Now that it has a session, its sender is somebody else; the repeat should find the answer all the same.
+    # Now that it has a session, its sender has another scope; the repeat should find the answer all the same.
     also = [Request(_scope(principal, own), key, body)] if issued and in_session else []
     _keep(begun, response, issued, also)
     return response
+
+
+def _records() -> Idempotency:
+    return cast("Idempotency", current_app.extensions[_EXTENSION])
 
 
 def _scope(principal: Principal | None, credential: Credential | None) -> str:
@@ -106,7 +118,7 @@ def _scope(principal: Principal | None, credential: Credential | None) -> str:
 
 
 def _proved(credential: Credential, principal: Principal | None) -> str:
-    # With the secret's hash, or anybody who knows the id could ask for what its holder was answered, or use up what
+    # With the secret's hash, or a client that knows the id could ask for what its holder was answered, or use up what
     # its holder may ask for.
     proof = "" if principal or credential.secret_hash is None else credential.secret_hash.hex()
     return f"{credential.session_id} {proof}"
@@ -114,7 +126,7 @@ def _proved(credential: Credential, principal: Principal | None) -> str:
 
 def _buckets(principal: Principal | None, credential: Credential | None) -> list[Bucket]:
     """What bounds the records of one sender. A repeat of what has been answered makes none."""
-    rate = parts().runtime.settings.limit_idempotency
+    rate = context().runtime.settings.limit_idempotency
     if rate is None:
         return []
     if principal is not None:
@@ -133,19 +145,19 @@ def _canonical(body: bytes) -> bytes:
 
 
 def _keep(begun: Begun, response: Response, issued: bool, also: list[Request]) -> None:
-    headers = {name: response.headers[name] for name in REPEATED if name in response.headers}
+    headers = {name: response.headers[name] for name in REPEATED_HEADERS if name in response.headers}
     answer = {"status": response.status_code, "headers": headers, "body": response.get_data(as_text=True)}
     # A task is forgotten after a while, and the command with it; then the repeat has to send it again.
-    valid = timedelta(seconds=TASK_KEPT) if "Location" in headers else KEPT
+    valid = timedelta(seconds=REPLY_TTL) if "Location" in headers else ANSWER_TTL
     try:
-        parts().idempotency.answer(begun, {**answer, "issued": issued}, valid, also)
+        _records().answer(begun, {**answer, "issued": issued}, valid, also)
     except Unavailable:
         logger.warning("an answer could not be kept for repeats: Redis is away")
 
 
 def _forget(begun: Begun) -> None:
     try:
-        parts().idempotency.forget(begun)
+        _records().forget(begun)
     except Unavailable:
         logger.warning("an idempotency key could not be given back: Redis is away")
 
@@ -156,5 +168,5 @@ def _repeated(answered: Answered, credential: Credential | None) -> Response:
     answer: dict[str, Any] = answered.answer
     response = Response(answer["body"], answer["status"], answer["headers"])
     if answer["issued"]:
-        set_cookie(response, new_credential())
+        set_session_cookie(response, new_credential())
     return response

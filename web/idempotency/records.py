@@ -17,19 +17,19 @@ from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID
 
-from redis import Redis
-from redis.commands.core import Script
 from uuid_utils.compat import uuid7
 
-from core.errors import IdempotencyInFlight, IdempotencyMismatch
-from core.limits.rate_limit import NOW, answering
-from core.sessions.service import Credential
+from core.limits.rate_limit import NOW
+from core.sessions.credential import Credential
+from core.stores.redis import Redis, Script
+from web.auth.creation_plan import CreationPlan
+from web.errors import IdempotencyInFlight, IdempotencyMismatch
 
-HOLD = timedelta(seconds=60)
+HOLD_TTL = timedelta(seconds=60)
 """How long a request may take until it is taken for dead and its repeat goes ahead in its place."""
-KEPT = timedelta(hours=24)
+ANSWER_TTL = timedelta(hours=24)
 """How long an answer is kept, at most."""
-ASK_AGAIN = 1
+RETRY_AFTER = 1
 """Seconds after which asking for the answer of a request that is under way makes sense."""
 
 BEGIN = """
@@ -56,19 +56,6 @@ if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then redis.call('DEL', KEYS[
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a request will create, if it creates anything."""
-
-    session: Credential
-    generation_id: UUID
-
-    @classmethod
-    def new(cls) -> "Plan":
-        """For a request that is sent once."""
-        return cls(Credential.issue(), uuid7())
-
-
-@dataclass(frozen=True)
 class Request:
     """A request with a key: `scope` says whose key it is, `body` what was asked (only hashes of them are kept)."""
 
@@ -92,7 +79,7 @@ class Begun:
     """A request that is to be carried out, and then answered or forgotten."""
 
     request: Request
-    plan: Plan
+    plan: CreationPlan
     stored_plan: str
     holder: str
 
@@ -101,7 +88,7 @@ class Begun:
 class Answered:
     """A request that has been carried out before."""
 
-    plan: Plan
+    plan: CreationPlan
     answer: dict[str, Any]
 
 
@@ -114,60 +101,57 @@ class Idempotency:
         self._answer: Script = redis.register_script(NOW + ANSWER)
         self._forget: Script = redis.register_script(FORGET)
 
-    def begin(self, request: Request, kept: timedelta = KEPT) -> Begun | Answered:
+    def begin(self, request: Request, kept: timedelta = ANSWER_TTL) -> Begun | Answered:
         """Take the key for this request, or find what became of the first one that had it.
 
         Of any number of racers one begins. Raises IdempotencyMismatch or IdempotencyInFlight.
         """
         holder = secrets.token_hex(8)
         fresh = json.dumps({"session": str(uuid7()), "salt": secrets.token_hex(32), "generation": str(uuid7())})
-        with answering():
-            state, *found = cast(
-                "list[str]",
-                self._begin(
-                    keys=[request.name],
-                    args=[request.fingerprint, fresh, holder, _microseconds(HOLD), _milliseconds(kept)],
-                ),
-            )
+        state, *found = cast(
+            "list[str]",
+            self._begin(
+                keys=[request.name],
+                args=[request.fingerprint, fresh, holder, _microseconds(HOLD_TTL), _milliseconds(kept)],
+            ),
+        )
         if state == "other":
             raise IdempotencyMismatch
         if state == "held":
-            raise IdempotencyInFlight(retry_after=ASK_AGAIN)
+            raise IdempotencyInFlight(retry_after=RETRY_AFTER)
         plan = _plan(found[0], request.key)
         if state == "answered":
             return Answered(plan, json.loads(found[1]))
         return Begun(request, plan, found[0], holder)
 
     def answer(
-        self, begun: Begun, answer: dict[str, Any], valid: timedelta = KEPT, also: Sequence[Request] = ()
+        self, begun: Begun, answer: dict[str, Any], valid: timedelta = ANSWER_TTL, also: Sequence[Request] = ()
     ) -> None:
         """Keep the answer for repeats. After `valid` the request is carried out again, to the same plan.
 
         `also` are the forms in which a repeat may come, now that its sender has been given a session.
         """
         text = json.dumps(answer)
-        with answering():
-            remaining = self._redis.pttl(begun.request.name)
-            for request in also:
-                record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
-                with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.hset(request.name, items=list(record))
-                    pipe.pexpire(request.name, max(1, remaining))
-                    pipe.execute()
-                self._answer(keys=[request.name], args=[begun.holder, text, _microseconds(valid)])
-            self._answer(keys=[begun.request.name], args=[begun.holder, text, _microseconds(valid)])
+        remaining = self._redis.pttl(begun.request.name)
+        for request in also:
+            record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(request.name, items=list(record))
+                pipe.pexpire(request.name, max(1, remaining))
+                pipe.execute()
+            self._answer(keys=[request.name], args=[begun.holder, text, _microseconds(valid)])
+        self._answer(keys=[begun.request.name], args=[begun.holder, text, _microseconds(valid)])
 
     def forget(self, begun: Begun) -> None:
         """Nothing was created: the key is free again."""
-        with answering():
-            self._forget(keys=[begun.request.name], args=[begun.holder])
+        self._forget(keys=[begun.request.name], args=[begun.holder])
 
 
-def _plan(stored: str, key: str) -> Plan:
+def _plan(stored: str, key: str) -> CreationPlan:
     plan = json.loads(stored)
     secret = hmac.digest(key.encode(), f"session secret {plan['salt']}".encode(), "sha256")
     credential = Credential(UUID(plan["session"]), urlsafe_b64encode(secret).decode().rstrip("="))
-    return Plan(credential, UUID(plan["generation"]))
+    return CreationPlan(credential, UUID(plan["generation"]))
 
 
 def _milliseconds(span: timedelta) -> int:

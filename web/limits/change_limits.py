@@ -6,16 +6,16 @@ from uuid import UUID
 
 from core.errors import Unavailable
 from core.limits.buckets import owner_buckets
-from web.context import parts
+from web.context import context
 from web.limits import rate_limit_headers
 
 Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "keys"]
-"""Each has a bucket of its own, so that who has refreshed too often can still stop an answer."""
+"""Each has a bucket of its own, so that an owner that has refreshed too often can still stop an answer."""
 
 
 def admit(change: Change, owner: UUID) -> None:
     """Charge a change, before anything is written or queued. Raises RateLimited or Unavailable."""
-    rate_limit_headers.require(owner_buckets(change, owner, parts().runtime.settings.limit_changes))
+    rate_limit_headers.require(owner_buckets(change, owner, context().runtime.settings.limit_changes))
 
 
 def admit_uncounted(change: Change, owner: UUID) -> None:
@@ -30,9 +30,9 @@ def admit_uncounted(change: Change, owner: UUID) -> None:
 def admit_read(owner: UUID) -> None:
     """Charge a page of a conversation, which may be read when Redis is too slow to count. Raises RateLimited."""
     with suppress(Unavailable):
-        rate_limit_headers.require(owner_buckets("read", owner, parts().runtime.settings.limit_read))
+        rate_limit_headers.require(owner_buckets("read", owner, context().runtime.settings.limit_read))
 
 
 def admit_export(owner: UUID) -> None:
     """Charge a copy of a whole conversation. Raises RateLimited or Unavailable."""
-    rate_limit_headers.require(owner_buckets("export", owner, parts().runtime.settings.limit_export))
+    rate_limit_headers.require(owner_buckets("export", owner, context().runtime.settings.limit_export))

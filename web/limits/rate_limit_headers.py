@@ -8,20 +8,20 @@ from collections.abc import Iterable, Sequence
 from flask import Flask, Response, g
 
 from core.limits.rate_limit import Bucket
-from core.limits.status import Standing
-from web.context import parts
+from core.limits.status import LimitStatus
+from web.context import context
 
 _NOTED = "limit_standings"
 
 
-def note(standings: Iterable[Standing]) -> None:
+def note(limit_statuses: Iterable[LimitStatus]) -> None:
     """Have the answer to this request tell how its sender stands."""
-    g.setdefault(_NOTED, []).extend(standings)
+    g.setdefault(_NOTED, []).extend(limit_statuses)
 
 
 def require(buckets: Sequence[Bucket]) -> None:
     """Charge the buckets, and have the answer tell how they stand. Raises RateLimited or Unavailable."""
-    note(parts().runtime.limiter.require(buckets).standings)
+    note(context().runtime.limiter.require(buckets).limit_statuses)
 
 
 def register(app: Flask) -> None:
@@ -30,19 +30,19 @@ def register(app: Flask) -> None:
 
 
 def _announce(response: Response) -> Response:
-    standings: list[Standing] = g.get(_NOTED, [])
-    if standings:
-        response.headers["RateLimit-Policy"] = ", ".join(_policy(standing) for standing in standings)
-        response.headers["RateLimit"] = ", ".join(_limit(standing) for standing in standings)
+    limit_statuses: list[LimitStatus] = g.get(_NOTED, [])
+    if limit_statuses:
+        response.headers["RateLimit-Policy"] = ", ".join(_policy(limit_status) for limit_status in limit_statuses)
+        response.headers["RateLimit"] = ", ".join(_limit(limit_status) for limit_status in limit_statuses)
     return response
 
 
-def _policy(standing: Standing) -> str:
-    unit = "" if standing.unit == "requests" else f';qu="{standing.unit}"'
-    window = "" if standing.window is None else f";w={standing.window}"
-    return f'"{standing.policy}";q={standing.quota}{unit}{window}'
+def _policy(limit_status: LimitStatus) -> str:
+    unit = "" if limit_status.unit == "requests" else f';qu="{limit_status.unit}"'
+    window = "" if limit_status.window is None else f";w={limit_status.window}"
+    return f'"{limit_status.policy}";q={limit_status.quota}{unit}{window}'
 
 
-def _limit(standing: Standing) -> str:
-    reset = "" if standing.reset is None else f";t={standing.reset}"
-    return f'"{standing.policy}";r={standing.remaining}{reset}'
+def _limit(limit_status: LimitStatus) -> str:
+    reset = "" if limit_status.reset is None else f";t={limit_status.reset}"
+    return f'"{limit_status.policy}";r={limit_status.remaining}{reset}'

@@ -6,12 +6,13 @@ from urllib.parse import unquote
 from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web.openapi.operation import documentation
-from web.schemas.requests import Body
+from web.openapi.declaration import declared_operation
+from web.schemas.requests import MAX_BODY, Body
 
 
 def register(app: Flask) -> None:
     """Bound every request's body, also where none is expected. Call it before what may read one."""
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.before_request(_bound)
 
 
@@ -25,11 +26,10 @@ def limit_of(app: Flask, method: str, path: str) -> int:
 
 
 def _bound() -> None:
-    # Whoever reads more gets a 413 instead; what nobody reads is dropped by the server.
+    # A handler that reads more raises a 413; what no handler reads is dropped by the server.
     request.max_content_length = _limit(current_app, request.endpoint)
 
 
 def _limit(app: Flask, endpoint: str | None) -> int:
-    view = app.view_functions.get(endpoint or "")
-    told = documentation(view) if view else None
-    return (told.body if told and told.body else Body).limit
+    operation = declared_operation(app.view_functions.get(endpoint or ""))
+    return (operation.body if operation and operation.body else Body).limit

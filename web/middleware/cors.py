@@ -2,12 +2,12 @@
 
 from flask import Flask, Response, request
 
-from web.context import parts
+from web.context import context
 
-METHODS = "GET, POST, PATCH, DELETE"
-ALLOWED = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Session-ID"
-EXPOSED = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After"
-REMEMBERED = "600"
+ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Session-ID"
+EXPOSED_HEADERS = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After"
+PREFLIGHT_MAX_AGE = "600"
 """Seconds for which a browser need not ask again."""
 
 
@@ -20,17 +20,17 @@ def register(app: Flask) -> None:
 def _preflight() -> Response | None:
     """A browser asks whether it may; Flask's own OPTIONS answer serves everybody else."""
     asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-    if not asked or request.headers.get("Origin") not in parts().runtime.settings.cors_origins:
+    if not asked or request.headers.get("Origin") not in context().runtime.settings.cors_origins:
         return None
     response = Response(status=204)
-    response.headers["Access-Control-Allow-Methods"] = METHODS
-    response.headers["Access-Control-Allow-Headers"] = ALLOWED
-    response.headers["Access-Control-Max-Age"] = REMEMBERED
+    response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+    response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+    response.headers["Access-Control-Max-Age"] = PREFLIGHT_MAX_AGE
     return response
 
 
 def _allow(response: Response) -> Response:
-    trusted = parts().runtime.settings.cors_origins
+    trusted = context().runtime.settings.cors_origins
     if not trusted:
         return response
     response.vary.add("Origin")
@@ -39,5 +39,5 @@ def _allow(response: Response) -> Response:
         # The one origin, never `*`: that would not go with credentials, and would mean everybody.
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Credentials"] = "true"
-        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
     return response

@@ -8,16 +8,14 @@ neither ports nor schemes, so SameSite keeps neither of those out.
 
 from collections.abc import Collection
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 
-from core.errors import CrossSite
 from web.auth.credentials import bearer_token
-from web.context import parts
+from web.context import context
+from web.errors import CrossSite
+from web.openapi.declaration import SAFE_METHODS, declared_operation
 
-SAFE = ("GET", "HEAD", "OPTIONS")
-STREAM = "events.stream"
-"""A GET with effects: it holds a reader, and under the policy `on_stream` it creates a session."""
-LONGEST_QUOTE = 200
+MAX_QUOTE_LENGTH = 200
 """Characters of a header that are repeated in a refusal."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -50,7 +48,7 @@ def _without_port(scheme: str, host: str) -> str:
 
 
 def refusal(fetch_site: str | None, origin: str | None, host: str) -> CrossSite:
-    """The error, which names what was compared with what: most often met by whoever sets up a proxy."""
+    """The error, which names what was compared with what: most often met while a proxy is set up."""
     if fetch_site is not None:
         return CrossSite(
             f"The browser says that another site's page sent this: Sec-Fetch-Site is {_quoted(fetch_site)}."
@@ -64,11 +62,12 @@ def refusal(fetch_site: str | None, origin: str | None, host: str) -> CrossSite:
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+    return repr(text if len(text) <= MAX_QUOTE_LENGTH else f"{text[:MAX_QUOTE_LENGTH]}…")
 
 
 def _check() -> None:
-    if request.method in SAFE and request.endpoint != STREAM:
+    operation = declared_operation(current_app.view_functions.get(request.endpoint or ""))
+    if request.method in SAFE_METHODS if operation is None else operation.is_safe(request.method):
         return
     # A page of another site can't add these headers without asking first (CORS), and is told no; but a browser
     # adds cookies by itself. Without either, the answer would still set a cookie in place of the one that
@@ -76,6 +75,6 @@ def _check() -> None:
     if not request.cookies and (request.headers.get("X-Session-ID") or bearer_token()):
         return
     fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    trusted = parts().runtime.settings.cors_origins
+    trusted = context().runtime.settings.cors_origins
     if not same_site(fetch_site, origin, request.host, secure=request.is_secure, trusted=trusted):
         raise refusal(fetch_site, origin, request.host)

@@ -1,19 +1,20 @@
 """Refuses requests for another server's name, so that no page whose name points here can read what is served.
 
-Where the server listens on this machine alone there may be no other wall: what runs here is let do more, and nobody
-has to log in to have a model work.
+Where the server listens on this machine alone there may be no other wall: what runs here is let do more, and a model
+works without a login.
 """
+
+from collections.abc import Collection
 
 from flask import Flask, request
 
-from core.errors import WrongHost
-from core.settings import Settings
 from core.text.host_names import is_loopback, is_own
+from web.errors import WrongHost
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Check the name of every request before anything else looks at it, unless any name is right."""
-    names = own_names(settings)
+def register(app: Flask, names: Collection[str] | None) -> None:
+    """Check the name of every request before anything else looks at it. The names are those that people use, beside
+    those of the machine itself; with None any name is right."""
     if names is None:
         return
 
@@ -23,11 +24,11 @@ def register(app: Flask, settings: Settings) -> None:
             raise WrongHost
 
 
-def own_names(settings: Settings) -> frozenset[str] | None:
+def own_names(hosts: Collection[str], listens_on: str, proxies: int) -> frozenset[str] | None:
     """The names that people use, beside those of the machine itself. None: any, as behind a proxy, which is asked
     under names that are its operator's business, and where other machines can connect anyhow."""
-    if settings.hosts:
-        return frozenset((*settings.hosts, settings.host.lower()))
-    if settings.trusted_proxies or not is_loopback(settings.host):
+    if hosts:
+        return frozenset((*hosts, listens_on.lower()))
+    if proxies or not is_loopback(listens_on):
         return None
     return frozenset()

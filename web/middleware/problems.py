@@ -3,15 +3,18 @@
 import logging
 import re
 from collections.abc import Mapping
+from typing import cast
 
-from flask import Flask, Response, json, request
-from redis.exceptions import RedisError
+from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
 
-from core.errors import LoginInvalid, RateLimited, SwitchboardError, Unavailable
-from web.auth.credentials import clear_login_cookie
+from core.auth.principal import Principal
+from core.errors import LoginInvalid, LoginRequired, NotOwner, SwitchboardError, TokenInvalid, Unavailable
+from core.limits.status import RateLimited
+from core.operations.audit import Kind
+from web.auth.credentials import clear_login_cookie, named_session
+from web.context import context
 from web.limits import rate_limit_headers
-from web.middleware import refusals
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +22,7 @@ logger = logging.getLogger(__name__)
 def register(app: Flask) -> None:
     """Handle all errors of the application."""
     app.register_error_handler(SwitchboardError, _domain_error)
-    app.register_error_handler(RedisError, _redis_error)
+    app.register_error_handler(Unavailable, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -36,18 +39,38 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = error.challenge
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, RateLimited):
-        rate_limit_headers.note(error.standings)
-    refusals.note(error)
+        rate_limit_headers.note(error.limit_statuses)
+    _audit_refusal(error)
     if isinstance(error, LoginInvalid):
         clear_login_cookie(response)  # so that the next request is an anonymous one
     return response
 
 
-def _redis_error(error: RedisError) -> Response:
-    logger.warning("Redis failed: %s", type(error).__name__)
-    return _domain_error(Unavailable(retry_after=2))
+def _challenge(error: SwitchboardError) -> str:
+    """What a 401 asks for (RFC 9110, 11.6.1)."""
+    if isinstance(error, TokenInvalid):
+        return 'Bearer error="invalid_token"'
+    return "Bearer" if isinstance(error, LoginRequired) else "Session"
+
+
+def _audit_refusal(error: SwitchboardError) -> None:
+    """Record a refusal that an operator may want to know of: the user, if it was proved, and which session or limit.
+    Never the address."""
+    principal = cast("Principal | None", g.get("principal"))
+    user_id = principal.user_id if principal else None
+    audit = context().runtime.audit
+    if isinstance(error, NotOwner):
+        audit.refusal(Kind.NOT_OWNER, user_id=user_id, session_id=named_session())
+    elif isinstance(error, RateLimited):
+        audit.refusal(Kind.LIMITED, user_id=user_id, detail=str(error.extra["limit"]))
+
+
+def _unavailable(error: Unavailable) -> Response:
+    if error.cause is not error:
+        logger.warning("a store is away: %s", type(error.cause).__name__)
+    return _domain_error(error)
 
 
 def _http_error(error: HTTPException) -> Response:

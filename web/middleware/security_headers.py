@@ -1,9 +1,6 @@
-"""What browsers are told about every answer (OWASP ASVS 5, 3.4), and in which order requests are checked."""
+"""What browsers are told about every answer (OWASP ASVS 5, 3.4)."""
 
 from flask import Flask, Response, request
-
-from core.settings import Settings
-from web.middleware import cors, csrf, hosts
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -19,7 +16,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 """Only what this server serves, nothing inline: markup that slips into an answer can't act or call home."""
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -28,23 +25,20 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # for browsers that don't know frame-ancestors
 }
-HTTPS_ONLY = "max-age=31536000"
+STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """A year. Not for subdomains: those may be somebody else's to promise."""
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Add the headers, and the checks that come before everything else. Call it first."""
-    hosts.register(app, settings)
-    cors.register(app)
-    csrf.register(app)
+def register(app: Flask) -> None:
+    """Add the headers."""
     app.after_request(_add_headers)
 
 
 def _add_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
+    for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", HTTPS_ONLY)
+        response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
     # Almost every answer depends on who asks. The few that don't, the static files first, say so themselves.
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -1,6 +1,6 @@
 """The figures for Prometheus.
 
-Most are the system's: they are read from the stores when somebody asks, so every web process gives the same ones, and
+Most are the system's: they are read from the stores for each scrape, so every web process gives the same ones, and
 it does not matter which of them a scrape reaches. They are the same from every machine, too: scrape one, or take the
 `max` and never the `sum`.
 
@@ -11,69 +11,64 @@ last scrape is not counted here.
 No label names a session, a person or anything they said.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 
-from flask import current_app
-from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.runtime import Runtime
-from web.context import parts
 from web.monitoring.queue_lengths import Queues
-from web.monitoring.single_flight import Glance
+from web.monitoring.single_flight import SingleFlight
+
+logger = logging.getLogger(__name__)
 
 DEADLINE = 0.4
 """Seconds that the stores have, all at once: a scrape is answered within half a second."""
-AWAY = (Unavailable, RedisError, SQLAlchemyError, OperationalError)
-"""What a store raises that does not answer."""
-
-_KEY = "switchboard.metrics"
 
 
-def registry() -> CollectorRegistry:
-    """The current application's figures: a registry of its own, not the library's global one."""
-    if _KEY not in current_app.extensions:
-        made = CollectorRegistry()
-        made.register(TheSystem(parts().runtime))
-        made.register(ThisProcess())
-        PlatformCollector(made)
-        current_app.extensions[_KEY] = made
-    found: CollectorRegistry = current_app.extensions[_KEY]
-    return found
+def new_registry(runtime: Runtime) -> CollectorRegistry:
+    """One application's figures: a registry of its own, not the library's global one."""
+    registry = CollectorRegistry()
+    registry.register(TheSystem(runtime))
+    registry.register(ThisProcess())
+    PlatformCollector(registry)
+    return registry
 
 
 class TheSystem(Collector):
-    """What the stores say. The figures of one that does not answer in time are missing, and it is not `up`."""
+    """What the stores say. A store that fails or is late is not `up`, and its figures are missing."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._queues = Queues(runtime.settings.broker_url)
-        looks = {"database": self._of_the_database, "redis": self._of_redis}
+        readers = {"database": self._database_figures, "redis": self._redis_figures}
         if self._queues.countable:
-            looks["broker"] = self._of_the_broker
-        self._glances = {store: _glance(store, look) for store, look in looks.items()}
+            readers["broker"] = self._broker_figures
+        self._reads = {store: _single_flight(store, reader) for store, reader in readers.items()}
 
     def collect(self) -> Iterator[Metric]:
         """All that is known within the deadline."""
-        looking = {store: glance.begin() for store, glance in self._glances.items()}
-        wait(looking.values(), timeout=DEADLINE)
+        reads = {store: read.start() for store, read in self._reads.items()}
+        wait(reads.values(), timeout=DEADLINE)
         up = GaugeMetricFamily("switchboard_up", "Whether the store has answered.", labels=["store"])
-        for store, looked in looking.items():
-            answered = looked.done() and not isinstance(looked.exception(), AWAY)
+        for store, read in reads.items():
+            error = read.exception() if read.done() else None
+            answered = read.done() and error is None
             up.add_metric([store], answered)
             if answered:
-                yield from looked.result()
+                yield from read.result()
+            elif error is not None:
+                cause = error.cause if isinstance(error, Unavailable) else error
+                logger.warning("the figures of the %s are missing: %s", store, type(cause).__name__)
         yield up
 
-    def _of_the_database(self) -> Iterator[Metric]:
+    def _database_figures(self) -> Iterator[Metric]:
         live = self._runtime.load.live()
         yield _by(
             "switchboard_generations",
@@ -87,9 +82,9 @@ class TheSystem(Collector):
             live.oldest_queued.total_seconds(),
         )
 
-    def _of_redis(self) -> Iterator[Metric]:
+    def _redis_figures(self) -> Iterator[Metric]:
         models, presence = self._runtime.models, self._runtime.presence
-        rests = self._runtime.cooldowns.rests(models.names)
+        rests = self._runtime.cooldowns.active(models.names)
         described = models.describe(rests)["models"]
         yield _by(
             "switchboard_model_available",
@@ -108,7 +103,8 @@ class TheSystem(Collector):
             "queue",
             {queue: queue not in missing for queue in QueueNames.ALL},
         )
-        checked = self._runtime.last_check.read()
+        yield from self._task_figures()
+        checked = self._runtime.check_results.latest()
         if checked is not None:
             yield _by(
                 "switchboard_invariant_broken",
@@ -130,7 +126,24 @@ class TheSystem(Collector):
                 checked.at.timestamp(),
             )
 
-    def _of_the_broker(self) -> Iterator[Metric]:
+    def _task_figures(self) -> Iterator[Metric]:
+        counters = self._runtime.counters
+        ended = CounterMetricFamily(
+            "switchboard_tasks", "Deliveries of tasks, by how they have ended.", labels=["outcome", "task"]
+        )
+        for (task, outcome), count in counters.outcomes().items():
+            ended.add_metric([outcome, task], count)
+        yield ended
+        failures = CounterMetricFamily(
+            "switchboard_item_failures",
+            "Failures of single rows or keys, which are tried again while the job goes on with the others.",
+            labels=["job"],
+        )
+        for job, count in counters.failures().items():
+            failures.add_metric([job], count)
+        yield failures
+
+    def _broker_figures(self) -> Iterator[Metric]:
         yield _by(
             "switchboard_queue_length",
             "Messages in the queue that no worker has taken yet.",
@@ -152,8 +165,8 @@ class ThisProcess(Collector):
             yield metric
 
 
-def _glance(store: str, look: Callable[[], Iterable[Metric]]) -> Glance[list[Metric]]:
-    return Glance(f"metrics-{store}", lambda: list(look()))
+def _single_flight(store: str, reader: Callable[[], Iterable[Metric]]) -> SingleFlight[list[Metric]]:
+    return SingleFlight(f"metrics-{store}", lambda: list(reader()))
 
 
 def _by(name: str, meaning: str, label: str, values: Mapping[str, int]) -> Metric:

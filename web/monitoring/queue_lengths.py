@@ -5,8 +5,9 @@ from typing import Any
 
 from kombu.connection import Connection
 
-NOTHING = "sb:nothing"
-"""A key that there never is."""
+from core.messaging.writable import require_writable
+from core.stores.redis import translate_errors
+
 TIMEOUT = 0.2
 """Seconds to reach the broker, and again for its answer. There is no second try."""
 
@@ -32,7 +33,7 @@ class Queues:
         """
         if self.countable:
             channel: Any = self._connection.default_channel
-            channel.client.delete(NOTHING)
+            require_writable(channel.client)
             return
         with self._connection.clone(connect_timeout=TIMEOUT) as connection:
             connection.connect()
@@ -40,10 +41,11 @@ class Queues:
     def lengths(self, names: Sequence[str]) -> Mapping[str, int]:
         """How many messages wait in each queue, those left out that a worker has already taken.
 
-        Raises RedisError or kombu's OperationalError.
+        Raises RedisUnavailable or kombu's OperationalError.
         """
-        channel: Any = self._connection.default_channel
-        with channel.client.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.llen(name)
-            return dict(zip(names, pipe.execute(), strict=True))
+        with translate_errors():
+            channel: Any = self._connection.default_channel
+            with channel.client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.llen(name)
+                return dict(zip(names, pipe.execute(), strict=True))

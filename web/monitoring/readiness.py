@@ -1,62 +1,59 @@
 """What is missing for the system to do its work: every part is asked at once, and has to answer in time."""
 
+from collections.abc import Callable
 from concurrent.futures import wait
 
-from flask import current_app
-
 from celery_config import QueueNames
-from core.runtime import Runtime
-from web.context import parts
-from web.monitoring.queue_lengths import NOTHING, Queues
-from web.monitoring.single_flight import Glance
+from core.messaging.consumers import Presence
+from core.messaging.writable import require_writable
+from core.operations.schedule import Runs
+from core.stores.redis import Redis
+from web.monitoring.queue_lengths import Queues
+from web.monitoring.single_flight import SingleFlight
 
 DEADLINE = 0.4
 """Seconds that all parts have together, so that the question is answered within half a second."""
 
-_KEY = "switchboard.readiness"
-
 
 class Readiness:
-    """Looks. A part that hangs holds up one thread, however often it is asked for."""
+    """Asks the parts. One that hangs holds up one thread, however often it is asked."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._queues = Queues(runtime.settings.broker_url)
-        self._glances: dict[str, Glance[list[str]]] = {
-            "database": Glance("ready-database", self._of_the_database),
-            "redis": Glance("ready-redis", self._of_redis),
-            "broker": Glance("ready-broker", self._of_the_broker),
+    def __init__(
+        self, ping_database: Callable[[float], None], redis: Redis, queues: Queues, presence: Presence, runs: Runs
+    ) -> None:
+        """`ping_database` raises when the database does not answer within so many seconds."""
+        self._ping_database = ping_database
+        self._redis = redis
+        self._queues = queues
+        self._presence = presence
+        self._runs = runs
+        self._checks: dict[str, SingleFlight[list[str]]] = {
+            "database": SingleFlight("ready-database", self._missing_in_database),
+            "redis": SingleFlight("ready-redis", self._missing_in_redis),
+            "broker": SingleFlight("ready-broker", self._missing_in_broker),
         }
 
     def missing(self) -> list[str]:
         """What is missing, by name; of a store that does not answer, the store itself."""
-        looking = {part: glance.begin() for part, glance in self._glances.items()}
-        wait(looking.values(), timeout=DEADLINE)
+        checks = {part: check.start() for part, check in self._checks.items()}
+        wait(checks.values(), timeout=DEADLINE)
         missing: list[str] = []
-        for part, looked in looking.items():
-            missing += looked.result() if looked.done() and looked.exception() is None else [part]
+        for part, check in checks.items():
+            missing += check.result() if check.done() and check.exception() is None else [part]
         return missing
 
-    def _of_the_database(self) -> list[str]:
-        self._runtime.database.ping(DEADLINE)
+    def _missing_in_database(self) -> list[str]:
+        self._ping_database(DEADLINE)
         return []
 
-    def _of_the_broker(self) -> list[str]:
+    def _missing_in_broker(self) -> list[str]:
         self._queues.ping()
         return []
 
-    def _of_redis(self) -> list[str]:
-        self._runtime.redis.delete(NOTHING)  # one that has been demoted answers, and takes no writes
-        unserved = self._runtime.presence.missing(QueueNames.ALL)
+    def _missing_in_redis(self) -> list[str]:
+        require_writable(self._redis)
+        unserved = self._presence.missing(QueueNames.ALL)
         return [
             *(f"consumer of {queue}" for queue in unserved),
-            *(f"{job}, which has not run lately" for job in self._runtime.runs.overdue()),
+            *(f"{job}, which has not run lately" for job in self._runs.overdue()),
         ]
-
-
-def readiness() -> Readiness:
-    """The current application's."""
-    if _KEY not in current_app.extensions:
-        current_app.extensions[_KEY] = Readiness(parts().runtime)
-    found: Readiness = current_app.extensions[_KEY]
-    return found

@@ -1,28 +1,28 @@
-"""A look at a part that may be away. It takes the time it takes; whoever wants to know waits as long as they like."""
+"""A call that is under way only once at a time, such as asking a store that may be away."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-class Glance(Generic[Found]):
-    """One part, looked at once at a time.
+class SingleFlight(Generic[Result]):
+    """One call, in a thread of its own; its caller waits as long as it likes.
 
-    Who comes while a look is under way gets that one's result: a part that hangs holds up one thread, and not one
-    more with every question.
+    Callers that come while it is under way share its result: a store that hangs holds up one thread, and not one more
+    with every question.
     """
 
-    def __init__(self, name: str, look: Callable[[], Found]) -> None:
+    def __init__(self, name: str, call: Callable[[], Result]) -> None:
         self._name = name
-        self._look = look
+        self._call = call
         self._lock = Lock()
-        self._last: Future[Found] | None = None
+        self._last: Future[Result] | None = None
 
-    def begin(self) -> "Future[Found]":
-        """Start to look, unless that is under way."""
+    def start(self) -> "Future[Result]":
+        """Start the call, unless it is under way."""
         with self._lock:
             if self._last is None or self._last.done():
                 self._last = Future()
@@ -30,8 +30,8 @@ class Glance(Generic[Found]):
                 Thread(target=self._run, args=(self._last,), name=self._name, daemon=True).start()
             return self._last
 
-    def _run(self, future: "Future[Found]") -> None:
+    def _run(self, future: "Future[Result]") -> None:
         try:
-            future.set_result(self._look())
+            future.set_result(self._call())
         except Exception as error:
             future.set_exception(error)

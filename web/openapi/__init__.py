@@ -1,1 +1,1 @@
-"""The declaration of each operation, and the OpenAPI document that is made of them."""
+"""The declaration of operations, and the OpenAPI document that is made of them."""

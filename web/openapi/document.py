@@ -1,4 +1,4 @@
-"""The API's description in OpenAPI 3.1, made from the routes, their handlers' docstrings and `@documented`."""
+"""The API's description in OpenAPI 3.1, made of the routes, their handlers' docstrings and their declarations."""
 
 import inspect
 import re
@@ -11,53 +11,22 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from core.errors import (
-    CrossSite,
-    IdempotencyInFlight,
-    IdempotencyKeyInvalid,
-    IdempotencyMismatch,
-    InvalidBody,
-    LoginInvalid,
-    LoginRequired,
-    NotOwner,
-    RateLimited,
-    SessionExpired,
-    SessionInvalid,
-    SessionRequired,
-    SwitchboardError,
-    TokenInvalid,
-    Unavailable,
-    WrongHost,
-)
-from web.middleware.csrf import SAFE, STREAM
-from web.openapi.operation import IDEMPOTENCY_KEY, Documentation, Stream, documentation
-from web.schemas.responses import Event, Problem
+from core.errors import SwitchboardError, Unavailable
+from core.limits.status import RateLimited
+from web.errors import CrossSite, WrongHost
+from web.openapi.declaration import AnswerKind, Encoded, Operation, Stream, declared_operation
+from web.schemas.responses import Event, Pending, Problem, Session
 
 Json = dict[str, Any]
 REFERENCE = "#/components/schemas/{model}"
 
-BY_ACCESS: Mapping[str, Sequence[type[SwitchboardError]]] = {
-    "open": (),
-    "anybody": (LoginInvalid, TokenInvalid, SessionInvalid, SessionExpired, NotOwner),
-    "session": (SessionRequired, SessionInvalid, SessionExpired, NotOwner, LoginInvalid, TokenInvalid),
-    "user": (LoginRequired, LoginInvalid, TokenInvalid),
+BY_BODY: Mapping[int, str] = {
+    400: "`bad-request`: the body is not JSON",
+    413: "`request-entity-too-large`: the body is longer than the limit",
+    415: "`unsupported-media-type`: the body is not application/json",
 }
-BY_KEY = (IdempotencyKeyInvalid, IdempotencyMismatch, IdempotencyInFlight)
-BY_BODY = {400: "`bad-request`: the body is not JSON", 413: "`request-entity-too-large`", 415: "not application/json"}
+BY_UUID = "`not-found`: the id in the path is not a UUID"
 
-_USER: list[dict[str, list[str]]] = [{"loginCookie": []}, {"bearer": []}]
-_SESSION: list[dict[str, list[str]]] = [
-    {"sessionCookie": []},
-    {"sessionHeader": []},
-    {"sessionCookie": [], "loginCookie": []},
-    {"sessionHeader": [], "bearer": []},
-]
-SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
-    "open": [],
-    "anybody": [{}, *_SESSION, *_USER],
-    "session": _SESSION,
-    "user": _USER,
-}
 SECURITY_SCHEMES = {
     "sessionCookie": {
         "type": "apiKey",
@@ -66,32 +35,58 @@ SECURITY_SCHEMES = {
         "description": "`<session_id>.<secret>` of an anonymous session, or the id of a user's. Over HTTPS it is "
         "named `__Host-switchboard`.",
     },
-    "sessionHeader": {"type": "apiKey", "in": "header", "name": "X-Session-ID", "description": "The same."},
+    "sessionHeader": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Session-ID",
+        "description": "The value of the session cookie, for clients without cookies.",
+    },
     "loginCookie": {
         "type": "apiKey",
         "in": "cookie",
         "name": "switchboard_login",
         "description": "A browser's login. Over HTTPS it is named `__Host-switchboard_login`.",
     },
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or an OIDC token."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or an OIDC token; for `/metrics`, the operator's token.",
+    },
 }
 TEXT = {"schema": {"type": "string"}}
 HEADERS = {
     "ETag": {**TEXT, "description": "The session's version."},
-    "Location": {**TEXT, "description": "Where to go on: for a 202, the task to ask about."},
-    "Retry-After": {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds."},
-    "RateLimit": {**TEXT, "description": "How the client stands with each limit."},
-    "RateLimit-Policy": {**TEXT, "description": "The limits."},
+    "Location": {
+        **TEXT,
+        "description": "For a 202 the URL of the task, for a 303 the URL that the browser is redirected to.",
+    },
+    "Retry-After": {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds after which to try again."},
+    "RateLimit": {
+        **TEXT,
+        "description": "The client's remaining allowance under each limit (draft-ietf-httpapi-ratelimit-headers).",
+    },
+    "RateLimit-Policy": {**TEXT, "description": "The limits that apply."},
     "WWW-Authenticate": TEXT,
 }
 
 
+DOCUMENT = "switchboard.openapi"
+
+
+def document_of(app: Flask) -> Json:
+    """The document of an application whose routes are complete; made once."""
+    if DOCUMENT not in app.extensions:
+        app.extensions[DOCUMENT] = describe(app)
+    document: Json = app.extensions[DOCUMENT]
+    return document
+
+
 def describe(app: Flask) -> Json:
-    """The document. Handlers without `@documented` are missing in it."""
+    """The document. HTML pages, which declare no operation, are not part of it."""
     operations = list(_operations(app))
     paths: dict[str, Json] = {}
-    for rule, method, view, told in operations:
-        paths.setdefault(_path(rule), {})[method.lower()] = _operation(rule, method, view, told)
+    for rule, method, operation in operations:
+        paths.setdefault(_path(rule), {})[method.lower()] = _operation(rule, method, operation)
     return {
         "openapi": "3.1.1",
         "info": {
@@ -106,53 +101,60 @@ def describe(app: Flask) -> Json:
     }
 
 
-Operation = tuple[Rule, str, Any, Documentation]
-
-
-def _operations(app: Flask) -> Iterator[Operation]:
+def _operations(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
     for rule in sorted(app.url_map.iter_rules(), key=str):
-        view = app.view_functions[rule.endpoint]
-        told = documentation(view)
+        operation = declared_operation(app.view_functions[rule.endpoint])
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            if told is not None:
-                yield rule, method, view, told
+            if operation is not None:
+                yield rule, method, operation
 
 
-def _schemas(operations: Sequence[Operation]) -> Json:
+def _schemas(operations: Sequence[tuple[Rule, str, Operation]]) -> Json:
     wanted: dict[tuple[type[BaseModel], Any], None] = {(Problem, "serialization"): None}
-    for _, _, _, told in operations:
-        if told.body is not None:
-            wanted[told.body, "validation"] = None
-        for answer in told.answers.values():
-            if isinstance(answer, type):
-                wanted[answer if issubclass(answer, BaseModel) else Event, "serialization"] = None
+    for _, _, operation in operations:
+        if operation.body is not None:
+            wanted[operation.body, "validation"] = None
+        for kind in operation.answers.values():
+            model = _model(kind)
+            if model is not None:
+                wanted[model, "serialization"] = None
     _, document = models_json_schema(list(wanted), ref_template=REFERENCE)
     schemas: Json = document["$defs"]
     return dict(sorted(schemas.items()))
+
+
+def _model(kind: AnswerKind) -> type[BaseModel] | None:
+    """The model of an answer's JSON. OpenAPI 3.1 does not say what the schema of a stream is; here, and to
+    Schemathesis, it is each event's."""
+    if isinstance(kind, Encoded):
+        return kind.model
+    if isinstance(kind, type):
+        return Event if issubclass(kind, Stream) else kind
+    return None
 
 
 def _path(rule: Rule) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
-def _operation(rule: Rule, method: str, view: Any, told: Documentation) -> Json:
-    summary, _, more = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
+def _operation(rule: Rule, method: str, operation: Operation) -> Json:
+    summary, _, more = inspect.cleandoc(operation.handler.__doc__ or "").partition("\n\n")
     described: Json = {
         "operationId": f"{rule.endpoint}.{method.lower()}",
         "tags": [rule.rule.split("/")[1]],
         "summary": " ".join(summary.split()),
-        "security": SECURITY[told.access],
-        "responses": dict(sorted(_responses(rule, method, told).items())),
+        "security": [dict(requirement) for requirement in operation.access.security],
+        "responses": dict(sorted(_responses(rule, method, operation).items())),
     }
     if more:
-        described["description"] = more
-    parameters = [*_path_parameters(rule), *_parameters(told)]
+        described["description"] = " ".join(more.split())
+    parameters = [*_path_parameters(rule), *_parameters(operation)]
     if parameters:
         described["parameters"] = parameters
-    if told.body is not None:
+    if operation.body is not None:
         described["requestBody"] = {
-            "required": bool(told.body.model_json_schema().get("required")),
-            "content": {"application/json": {"schema": _reference(told.body)}},
+            "required": bool(operation.body.model_json_schema().get("required")),
+            "content": {"application/json": {"schema": _reference(operation.body)}},
         }
     return described
 
@@ -163,8 +165,8 @@ def _path_parameters(rule: Rule) -> Iterator[Json]:
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _parameters(told: Documentation) -> Iterator[Json]:
-    for parameter in told.takes:
+def _parameters(operation: Operation) -> Iterator[Json]:
+    for parameter in operation.parameters:
         yield {
             "name": parameter.name,
             "in": parameter.place,
@@ -177,53 +179,49 @@ def _reference(model: type[BaseModel]) -> Json:
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
-def _responses(rule: Rule, method: str, told: Documentation) -> dict[str, Json]:
-    responses = {str(status): _success(status, answer, told) for status, answer in told.answers.items()}
-    for status, words in sorted(_problems(rule, method, told).items()):
+def _responses(rule: Rule, method: str, operation: Operation) -> dict[str, Json]:
+    responses = {str(status): _success(status, kind) for status, kind in operation.answers.items()}
+    for status, words in sorted(_problems(rule, method, operation).items()):
         responses[str(status)] = _refusal(status, words)
     return responses
 
 
-def _success(status: int, answer: type[BaseModel] | type[Stream] | str | None, told: Documentation) -> Json:
-    if status == 303:
-        return {"description": "Elsewhere.", "headers": {"Location": {"$ref": "#/components/headers/Location"}}}
-    if answer is None:
-        return {"description": "Done."}
+def _success(status: int, kind: AnswerKind) -> Json:
     described: Json
-    if isinstance(answer, str):
-        kind = "string" if answer.startswith("text/plain") else "object"
-        described = {"description": answer, "content": {answer: {"schema": {"type": kind}}}}
-    elif issubclass(answer, BaseModel):
-        described = _content(answer, "application/json")
+    headers: list[str] = []
+    if status == 303:
+        headers, described = ["Location"], {"description": "A redirect to the URL in `Location`."}
+    elif kind is None:
+        described = {"description": "Success; the answer has no body."}
+    elif isinstance(kind, str):
+        schema = {"type": "string" if kind.startswith("text/plain") else "object"}
+        described = {"description": f"A body of `{kind}`.", "content": {kind: {"schema": schema}}}
     else:
-        # OpenAPI 3.1 does not say what the schema of a stream is; here, and to Schemathesis, it is each event's.
-        described = _content(Event, "text/event-stream")
-    # A 202 that tells of a task says where; that of a message does not: the events tell.
-    headers = ["ETag"] if told.etag and status != 202 else ["Location"] if told.etag else []
-    if headers:
-        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
-    return described
+        described = _content(kind)
+    if isinstance(kind, type) and issubclass(kind, Session | Pending):
+        headers = ["Location"] if issubclass(kind, Pending) else ["ETag"]
+    return _with_headers(described, headers)
 
 
-def _content(model: type[BaseModel], media_type: str) -> Json:
+def _content(kind: AnswerKind) -> Json:
+    model = _model(kind)
+    assert model is not None
+    media_type = "text/event-stream" if kind is Stream else "application/json"
     return {
         "description": " ".join(inspect.cleandoc(model.__doc__ or model.__name__).split()),
         "content": {media_type: {"schema": _reference(model)}},
     }
 
 
-def _problems(rule: Rule, method: str, told: Documentation) -> dict[int, list[str]]:
-    raised: list[type[SwitchboardError]] = [*told.raises, *BY_ACCESS[told.access], Unavailable, WrongHost]
+def _problems(rule: Rule, method: str, operation: Operation) -> dict[int, list[str]]:
+    raised: list[type[SwitchboardError]] = [*operation.errors, WrongHost]
     words: dict[int, list[str]] = {}
-    if method not in SAFE or rule.endpoint == STREAM:
+    if not operation.is_safe(method):
         raised.append(CrossSite)
-    if told.body is not None:
-        raised.append(InvalidBody)
+    if operation.body is not None:
         words |= {status: [text] for status, text in BY_BODY.items()}
-    if IDEMPOTENCY_KEY in told.takes:
-        raised += BY_KEY
     if "<uuid:" in rule.rule:
-        words.setdefault(404, [])
+        words[404] = [BY_UUID]
     for error in dict.fromkeys(raised):
         summary = inspect.cleandoc(error.__doc__ or error.title).splitlines()[0].rstrip(".")
         words.setdefault(error.status, []).append(f"`{error.slug}`: {summary[0].lower()}{summary[1:]}")
@@ -236,10 +234,14 @@ def _refusal(status: int, words: Sequence[str]) -> Json:
         RateLimited.status: ["Retry-After", "RateLimit", "RateLimit-Policy"],
         Unavailable.status: ["Retry-After"],
     }.get(status, [])
-    described: Json = {
-        "description": "; ".join(words) + "." if words else "There is no such thing.",
+    described = {
+        "description": "; ".join(words) + ".",
         "content": {"application/problem+json": {"schema": _reference(Problem)}},
     }
-    if headers:
-        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    return _with_headers(described, headers)
+
+
+def _with_headers(described: Json, names: Sequence[str]) -> Json:
+    if names:
+        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     return described

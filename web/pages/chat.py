@@ -1,35 +1,38 @@
 """GET / : the chat page. Everything it shows, it fetches from the same API as any other client."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from core.settings import Settings
-from web.context import parts
+from web.auth import cookies
+from web.context import context
 
-pages = Blueprint("pages", __name__)
+blueprint = Blueprint("pages", __name__)
 
-_SESSION_COOKIES = ("__Host-switchboard", "switchboard")
-_LOGIN_COOKIES = ("__Host-switchboard_login", "switchboard_login")
+_STATIC = Path(__file__).parents[1] / "static"
+_MODULES = sorted(path.relative_to(_STATIC).as_posix() for path in (_STATIC / "js").rglob("*.js"))
+"""Preloaded, so that the browser fetches them all at once rather than each after the one that imports it."""
 
 
-@pages.get("/")
+@blueprint.get("/")
 def index() -> Response:
     """The page, told whether a session and a login came with it, and which ways in there are.
 
     The cookies are HttpOnly, so the page cannot look; without these hints every first visit would begin
     with requests that fail.
     """
-    settings = parts().runtime.settings
-    has_login = any(name in request.cookies for name in _LOGIN_COOKIES)
-    sessions = [request.cookies[name] for name in _SESSION_COOKIES if name in request.cookies]
+    settings = context().runtime.settings
+    has_login = any(name in request.cookies for name in cookies.LOGIN.names)
+    sessions = [request.cookies[name] for name in cookies.SESSION.names if name in request.cookies]
     page = render_template(
         "index.html",
+        modules=_MODULES,
         has_login=has_login,
         # A session id without a secret is a user's, and opens nothing for anybody else.
         has_session=any(has_login or "." in session for session in sessions),
         registration=settings.registration == "open",
-        provider=_provider(settings),
+        provider=_provider(settings.oidc_issuer, settings.oidc_client_id),
     )
     response = make_response(page)
     response.headers["Cache-Control"] = "no-cache"
@@ -37,8 +40,6 @@ def index() -> Response:
     return response
 
 
-def _provider(settings: Settings) -> str | None:
+def _provider(issuer: str | None, client_id: str | None) -> str | None:
     """What to call the identity provider, if browsers can log in through one."""
-    if settings.oidc_issuer is None or settings.oidc_client_id is None:
-        return None
-    return urlsplit(settings.oidc_issuer).hostname
+    return None if issuer is None or client_id is None else urlsplit(issuer).hostname

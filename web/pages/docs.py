@@ -1,40 +1,19 @@
-"""The API's description: /openapi.json for programs, /docs for people."""
+"""GET /docs: the API's description as a page."""
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, make_response, render_template
+from flask import Blueprint, Response, current_app, make_response, render_template
 
-from web.openapi.document import describe
-from web.openapi.operation import documented
+from web.openapi.document import document_of
 
-blueprint = Blueprint("docs", __name__)
-
-_KEY = "switchboard.openapi"
-
-
-@blueprint.get("/openapi.json")
-@documented({200: "application/json"}, access="open")
-def openapi() -> Response:
-    """This description, in OpenAPI 3.1."""
-    return _public(jsonify(_document()))
+blueprint = Blueprint("docs_page", __name__)
 
 
 @blueprint.get("/docs")
 def page() -> Response:
-    """The same as a page, made here: nothing is fetched from anywhere else."""
-    return _public(make_response(render_template("docs.html", document=_document(), named=_named)))
-
-
-def _document() -> dict[str, Any]:
-    """The description of the application, which is complete by the time that somebody asks."""
-    if _KEY not in current_app.extensions:
-        current_app.extensions[_KEY] = describe(current_app)
-    document: dict[str, Any] = current_app.extensions[_KEY]
-    return document
-
-
-def _public(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-cache"  # the same for everybody, and may be kept; but ask
+    """The description, rendered here: nothing is fetched from elsewhere."""
+    response = make_response(render_template("docs.html", document=document_of(current_app), named=_named))
+    response.headers["Cache-Control"] = "no-cache"  # the same for all, and may be kept; but ask
     response.add_etag()
     return response
 

@@ -15,18 +15,18 @@ MAX_BODY = 256 * 1024
 """Bytes of a message to chat: 32 KiB with every character escaped fit."""
 SMALL_BODY = 16 * 1024
 """Bytes of every other body: the longest password and title with every character escaped fit."""
-LONGEST_NAME = 100
-"""Characters of a field's name that are repeated in a complaint about it."""
+MAX_QUOTED_NAME = 100
+"""Characters of an unknown field's name that a refusal repeats."""
 
 
 class Body(BaseModel):
     """Unknown fields and other types are refused, not guessed at."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    in_words: ClassVar[bool] = False
-    """Whether it is what people say, where half a character is replaced; names and secrets must be whole."""
+    replaces_surrogates: ClassVar[bool] = False
+    """Whether lone surrogates (half characters) are replaced, as in a message; names and secrets must be whole."""
     limit: ClassVar[int] = SMALL_BODY
-    """Bytes; beyond that it is refused unread (web/middleware/body_limits.py)."""
+    """Bytes; a longer body is refused unread (web/middleware/body_limits.py)."""
 
 
 def _name(text: str) -> str:
@@ -106,7 +106,7 @@ class Nothing(Body):
 class ChatMessage(Body):
     """POST /chat and /chat/sse."""
 
-    in_words: ClassVar[bool] = True
+    replaces_surrogates: ClassVar[bool] = True
     limit: ClassVar[int] = MAX_BODY
 
     message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
@@ -116,13 +116,13 @@ class ChatMessage(Body):
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
-def parse(body_type: type[AnyBody]) -> AnyBody:
+def parse_body(body_type: type[AnyBody]) -> AnyBody:
     """Read the request's body. Raises UnsupportedMediaType (415), BadRequest (400) or InvalidBody (422).
 
     No body at all is the same as `{}`.
     """
     raw = request.get_data(cache=False)
-    if body_type.in_words:
+    if body_type.replaces_surrogates:
         raw = whole_characters(raw)
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as application/json.")
@@ -131,7 +131,7 @@ def parse(body_type: type[AnyBody]) -> AnyBody:
         return body_type.model_validate_json(raw or b"{}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _complaint(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+        raise _invalid(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
 
 
 def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
@@ -147,7 +147,7 @@ def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
     if isinstance(parsed, dict):
         unknown = next((name for name in parsed if name not in body_type.model_fields), None)
         if unknown is not None:
-            field = unknown[:LONGEST_NAME]
+            field = unknown[:MAX_QUOTED_NAME]
             raise InvalidBody(f"There is no field {field!r} here.", field=field)
 
 
@@ -157,7 +157,7 @@ def _unreadable(raw: bytes) -> Exception:
     return BadRequest("The body is not valid JSON.")
 
 
-def _complaint(kind: str, field: str, message: str) -> InvalidBody:
+def _invalid(kind: str, field: str, message: str) -> InvalidBody:
     if kind == "missing":
         return InvalidBody(f"The field {field!r} is missing.", field=field)
     if kind in ("string_pattern_mismatch", "blank"):

@@ -1,14 +1,23 @@
-"""The JSON that handlers answer with, for the API's description. The handlers build it; a test compares the two."""
+"""The JSON of answers: handlers return these models, and the OpenAPI document has their schemas."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
+
+from core.clock import rfc3339
+
+Moment = Annotated[datetime, PlainSerializer(rfc3339), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339, in UTC, with microseconds."""
 
 
 class Answer(BaseModel):
     """Fields may be added to any answer; clients ignore those they don't know."""
+
+    def wire(self) -> dict[str, Any]:
+        """The JSON object, without the fields that have not been given."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Problem(BaseModel):
@@ -29,8 +38,8 @@ class Session(Answer):
     anonymous: bool
     model: str
     version: int
-    created_at: datetime
-    expires_at: datetime
+    created_at: Moment
+    expires_at: Moment
 
 
 class ActiveGeneration(Answer):
@@ -48,7 +57,7 @@ class CurrentSession(Session):
 
 
 class TitledSession(Session):
-    """A user's session."""
+    """A session, and its title."""
 
     title: str | None
 
@@ -58,7 +67,7 @@ class Sessions(Answer):
 
     sessions: list[TitledSession]
     next: UUID | None
-    """What to give as `before` for the next page; null on the last one."""
+    """The `before` of the next page; null on the last one."""
 
 
 class Message(Answer):
@@ -69,19 +78,19 @@ class Message(Answer):
     text: str
     html: str | None
     """The text's Markdown as sanitised HTML, made once, when the answer ended. Null while the answer is being
-    written, for what a person wrote, and where rendering would cost too much: then show the text as it stands."""
+    written, for a user's message, and where rendering would cost too much: clients then show the text as it is."""
     model: str | None
     state: Literal["complete", "streaming", "stopped", "failed"]
-    created_at: datetime
+    created_at: Moment
     finish_reason: (
         Literal["stop", "length", "content_filter", "refusal", "tool_calls", "other", "stopped", "error"] | None
     )
-    """Why an answer ended; null while it is being written, and for what a person wrote. `refusal`: the model has
+    """Why an answer ended; null while it is being written, and for a user's message. `refusal`: the model has
     declined; `tool_calls`: it asked for a tool, of which there are none here."""
     thinking: str | None
-    """What the model said to itself before or while it answered."""
+    """The model's reasoning before or while it answered."""
     thinking_seconds: int | None
-    """How long it did."""
+    """How long the model thought, in seconds."""
     problem: Problem | None
     """Why an answer failed, as the event `failed` told it: a problem document."""
 
@@ -93,7 +102,7 @@ class Messages(Answer):
     cursor: str | None
     """Events after this one are not in the messages yet, on whichever page."""
     before: UUID | None
-    """What to give as `before` for the next older page; null on the first one."""
+    """The `before` of the next older page; null on the first one."""
 
 
 class Export(TitledSession):
@@ -103,13 +112,13 @@ class Export(TitledSession):
 
 
 class Pending(Answer):
-    """A command that no worker has answered yet."""
+    """A command that no worker has carried out yet."""
 
     state: Literal["pending"]
 
 
 class Task(Answer):
-    """What became of a command: a result, or a problem, or neither yet."""
+    """The state of a command: its result, or its problem, or neither while it is pending."""
 
     state: Literal["pending", "done", "failed"]
     result: dict[str, JsonValue] = Field(default_factory=dict)
@@ -134,7 +143,7 @@ class Models(Answer):
 
 
 class Accepted(Answer):
-    """A message that will be answered, and where the events come."""
+    """A message that will be answered, and the URL of its events."""
 
     session_id: UUID
     generation_id: UUID
@@ -162,12 +171,12 @@ class Event(Answer):
         "expired",
     ]
     id: str | None = None
-    """`<epoch>-<offset>`; what to resume after."""
+    """`<epoch>-<offset>`: the position to resume after."""
     data: str = Field(json_schema_extra={"contentMediaType": "application/json"})
 
 
 class Stopped(Answer):
-    """A generation that was told to stop."""
+    """A generation that has been asked to stop."""
 
     session_id: UUID
     generation_id: UUID
@@ -181,7 +190,7 @@ class User(Answer):
 
 
 class Me(User):
-    """Whom the request speaks for, and what can be done here to become somebody."""
+    """The user that the request is authenticated as, and the ways to get an account here."""
 
     method: Literal["login", "api-key", "oidc"]
     registration: Literal["open", "closed"]
@@ -192,9 +201,9 @@ class Login(Answer):
     """A browser that is logged in."""
 
     id: UUID
-    created_at: datetime
-    last_used_at: datetime
-    expires_at: datetime
+    created_at: Moment
+    last_used_at: Moment
+    expires_at: Moment
     current: bool
 
 
@@ -209,8 +218,8 @@ class ApiKey(Answer):
 
     id: UUID
     name: str
-    created_at: datetime
-    last_used_at: datetime | None
+    created_at: Moment
+    last_used_at: Moment | None
 
 
 class ApiKeys(Answer):
@@ -220,12 +229,12 @@ class ApiKeys(Answer):
 
 
 class NewApiKey(Answer):
-    """An API key, for the only time with its secret."""
+    """An API key with its secret, which no other answer holds."""
 
     id: UUID
     name: str
     key: str
-    created_at: datetime
+    created_at: Moment
 
 
 class Health(Answer):
@@ -235,6 +244,6 @@ class Health(Answer):
 
 
 class Ready(Answer):
-    """Everything is there."""
+    """All parts that the service needs answer."""
 
     status: Literal["ready"]

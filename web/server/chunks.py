@@ -15,7 +15,7 @@ from gunicorn.http.errors import (
 from werkzeug.exceptions import RequestEntityTooLarge
 
 MAX_SIZE_LINE = 256
-"""Bytes of the line before a chunk: its size in hex, and extensions, which nobody sends."""
+"""Bytes of the line before a chunk: its size in hex, and extensions, which no client sends."""
 MAX_TRAILERS = 4 * 1024
 """Bytes of the fields after the last chunk, which are read and dropped."""
 FRAMING = 4 * 1024

@@ -1,4 +1,4 @@
-"""The connections of one web process: a deadline for each read and write, and who makes room when there are too many.
+"""The connections of one web process: a deadline for each read and write, and room when there are too many.
 
 A connection *waits* from its beginning, or the end of its last answer, until its next request has been read. A
 process can hold many that wait but not any number: beyond its bounds the one that has waited longest is cut, which
@@ -19,10 +19,10 @@ from gunicorn.http.errors import ParseException
 from core.errors import Unavailable
 from web.server.head import Head
 
-KEEPALIVE = 15.0
+KEEPALIVE_TIMEOUT = 15.0
 """Seconds that a connection stays open after an answer. Longer than a proxy's own (deploy/nginx.conf: 10 s), or a
 request would now and then meet a connection that is just being closed."""
-REQUEST_LIMIT = 10.0
+REQUEST_TIMEOUT = 10.0
 """Seconds that a request may take to arrive, head and body together, from its first byte, which a new connection has
 just as long to send. A deadline for each read would let a byte every now and then go on for ever."""
 SMALL_READ = 1024
@@ -33,24 +33,24 @@ PAUSE = 0.01
 """Seconds by which that pause grows with each of them: so a request takes fifty at most, whatever its bytes do."""
 AT_A_STRETCH = 64 * 1024
 """Bytes of a request that are read before others have their turn."""
-TURN = 0.005
+READ_TURN = 0.005
 """Seconds between two requests that were sent before their connection's last answer, all such connections together:
 so pipelined ones, which may come by the hundred in one packet, never take all of the process's time."""
-WRITE_LIMIT = 20.0
+WRITE_TIMEOUT = 20.0
 """Seconds that a client may take to accept a piece of an answer, or an event."""
-ANSWER_LIMIT = 60.0
+RESPONSE_TIMEOUT = 60.0
 """Seconds that a whole answer may take to be accepted, from its first byte. Streams have no such end."""
-PIECE = 64 * 1024
-"""Bytes that are written at once: a client has WRITE_LIMIT for each."""
-LINGER = 1.0
+MAX_SEND = 64 * 1024
+"""Bytes that are written at once: a client has WRITE_TIMEOUT for each."""
+LINGER_TIMEOUT = 1.0
 """Seconds for which an answered request is still read before its connection ends."""
 LINGER_BYTES = 1024 * 1024
 """Bytes of it, at most."""
 LINGER_PAUSE = 0.05
 """Seconds between two reads of it."""
-UNSENT_LIMIT = 64 * 1024 * 1024
+MAX_UNSENT = 64 * 1024 * 1024
 """Bytes of large answers that one process keeps for clients that are slow to accept them."""
-UNREAD_LIMIT = 64 * 1024 * 1024
+MAX_UNREAD = 64 * 1024 * 1024
 """Bytes of requests that one process keeps until the rest of them has arrived."""
 STREAM_SHARE = 0.9
 """The part of all connections that may be event streams: the rest is for requests, /healthz among them."""
@@ -64,7 +64,7 @@ class TooSlow(ParseException):
     """The request has not arrived in time."""
 
     def __str__(self) -> str:
-        return f"The request did not arrive within {REQUEST_LIMIT:g} s."
+        return f"The request did not arrive within {REQUEST_TIMEOUT:g} s."
 
 
 class Connection:
@@ -99,7 +99,7 @@ class Connection:
         self._surplus = b""
         """What has come after what was asked for."""
         self._idle = True
-        self._read_by = time.monotonic() + REQUEST_LIMIT
+        self._read_by = time.monotonic() + REQUEST_TIMEOUT
         self._small_reads = 0
         self._stretch = 0
         self._pipelines = False
@@ -131,8 +131,8 @@ class Connection:
     def sendall(self, data: bytes) -> None:
         """As socket.sendall. Raises BrokenPipeError when the client is too slow to accept it, or was cut."""
         with self._connections.unsent(self, len(data)):
-            for start in range(0, len(data), PIECE):
-                self._send(data[start : start + PIECE])
+            for start in range(0, len(data), MAX_SEND):
+                self._send(data[start : start + MAX_SEND])
 
     def received(self) -> None:
         """The request is here: this connection waits no longer."""
@@ -153,7 +153,7 @@ class Connection:
         self._small_reads = 0
         self._surplus = surplus + self._surplus
         self._idle = not self._surplus
-        self._read_by = time.monotonic() + (KEEPALIVE if self._idle else REQUEST_LIMIT)
+        self._read_by = time.monotonic() + (KEEPALIVE_TIMEOUT if self._idle else REQUEST_TIMEOUT)
         self._connections.start_waiting(self)
         self._connections.add_unread(self, len(self._surplus))
         pipelines, self._pipelines = self._pipelines or not self._idle, False
@@ -180,12 +180,12 @@ class Connection:
         self._socket.close()
 
     def _linger(self) -> None:
-        deadline, left = time.monotonic() + LINGER, LINGER_BYTES
+        deadline, left = time.monotonic() + LINGER_TIMEOUT, LINGER_BYTES
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             while left > 0 and (allowed := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(allowed)
-                data = self._socket.recv(PIECE)
+                data = self._socket.recv(MAX_SEND)
                 if not data:
                     return
                 left -= len(data)
@@ -219,7 +219,7 @@ class Connection:
             raise
         if self._idle:
             self._idle = False
-            self._read_by = time.monotonic() + REQUEST_LIMIT
+            self._read_by = time.monotonic() + REQUEST_TIMEOUT
         self._small_reads += len(data) < SMALL_READ
         self._stretch += len(data)
         self._connections.add_unread(self, len(data))
@@ -252,9 +252,9 @@ class Connection:
     def _send(self, piece: bytes) -> None:
         now = time.monotonic()
         if self._answer_by is None:
-            self._answer_by = now + ANSWER_LIMIT
-            self._pipelines = self.has_more()  # nobody can have read what is only now being written
-        allowed = WRITE_LIMIT if self._streams else min(WRITE_LIMIT, max(0.001, self._answer_by - now))
+            self._answer_by = now + RESPONSE_TIMEOUT
+            self._pipelines = self.has_more()  # no client can have read what is only now being written
+        allowed = WRITE_TIMEOUT if self._streams else min(WRITE_TIMEOUT, max(0.001, self._answer_by - now))
         try:
             self._socket.settimeout(allowed)
             self._socket.sendall(piece)
@@ -323,16 +323,16 @@ class Connections:
             return
         self._waiting[connection] += size
         self._unread += size
-        while self._unread > UNREAD_LIMIT and len(self._waiting) > 1:
+        while self._unread > MAX_UNREAD and len(self._waiting) > 1:
             self._cut(next(iter(self._waiting)))
 
     def take_turn(self) -> bool:
         """Wait until a connection that sends requests without waiting for answers may have its next one served.
         Returns whether that came in time."""
-        if not self._turn.acquire(timeout=KEEPALIVE):
+        if not self._turn.acquire(timeout=KEEPALIVE_TIMEOUT):
             return False
         try:
-            time.sleep(TURN)
+            time.sleep(READ_TURN)
         finally:
             self._turn.release()
         return True
@@ -350,11 +350,11 @@ class Connections:
     @contextmanager
     def unsent(self, connection: Connection, size: int) -> Iterator[None]:
         """While so many bytes are kept for a client. Beyond the limit, the one that keeps some longest is cut."""
-        if size <= PIECE:
+        if size <= MAX_SEND:
             yield
             return
         self._unsent[connection] = size
-        while sum(self._unsent.values()) > UNSENT_LIMIT and len(self._unsent) > 1:
+        while sum(self._unsent.values()) > MAX_UNSENT and len(self._unsent) > 1:
             slowest = next(iter(self._unsent))
             del self._unsent[slowest]
             slowest.cut()

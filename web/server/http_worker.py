@@ -16,15 +16,15 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.context import KEY
+from web.context import context_of
 from web.middleware.body_limits import limit_of
-from web.middleware.security_headers import HEADERS
+from web.middleware.security_headers import SECURITY_HEADERS
 from web.schemas.requests import SMALL_BODY
 from web.server.chunks import read_chunked
 from web.server.connections import PEER_SHARE, Connection, Connections, TooSlow
 from web.server.head import MAX_HEAD
 
-LEFT_OVER = 64 * 1024
+MAX_DRAINED = 64 * 1024
 """Bytes of a body that are still read when the application has not, to keep the connection for the next request."""
 ACCEPTED_AT_ONCE = 200
 """Connections that may have been accepted and not yet been looked at: gevent accepts 100 at a time, per listener."""
@@ -36,7 +36,7 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
 }
 """Every other error in reading a request is a 400."""
-OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
+SERVER_ERRORS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
 """Errors of ours that gunicorn counts among those of requests."""
 
 
@@ -46,7 +46,7 @@ class HTTPWorker(GeventWorker):
     def run(self) -> None:
         """Serve, until the process is told to stop."""
         most = max(1, self.worker_connections - ACCEPTED_AT_ONCE * len(self.sockets))
-        behind_proxies = self.wsgi.extensions[KEY].runtime.settings.trusted_proxies > 0
+        behind_proxies = context_of(self.wsgi).runtime.settings.trusted_proxies > 0
         self._connections = Connections(most, per_peer=None if behind_proxies else max(1, int(most * PEER_SHARE)))
         super().run()
 
@@ -163,7 +163,7 @@ def _chunks_received(req: Any, limit: int) -> _Incoming:
 def _read_rest(incoming: _Incoming) -> bool:
     """Read what the application has not read of a body; whether all of it has come, so that the next request's
     beginning is known."""
-    left = LEFT_OVER
+    left = MAX_DRAINED
     while not incoming.failed and incoming.length != 0 and left > 0:
         try:
             left -= len(incoming.read(min(left, 16 * 1024)))
@@ -176,7 +176,7 @@ def _status(error: BaseException) -> HTTPStatus:
     for kind, status in STATUSES.items():
         if isinstance(error, kind):
             return status
-    if isinstance(error, errors.ParseException) and not isinstance(error, OURS):
+    if isinstance(error, errors.ParseException) and not isinstance(error, SERVER_ERRORS):
         return HTTPStatus.BAD_REQUEST
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -200,7 +200,7 @@ def problem(status: HTTPStatus, detail: str) -> bytes:
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
         "Connection": "close",
-        **HEADERS,
+        **SECURITY_HEADERS,
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {int(status)} {status.phrase}\r\n{head}\r\n".encode("ascii") + body

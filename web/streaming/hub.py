@@ -18,34 +18,33 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
 
-from redis import Redis
-from redis.client import PubSub
-from redis.exceptions import ReadOnlyError, RedisError
-
 from core.auth.proofs import Proof, Proofs
-from core.conversation.event_log import EventLog, Position, session_of
+from core.conversation.event_log import EventLog
+from core.conversation.keys import session_of
+from core.conversation.position import Position
 from core.errors import Unavailable
 from core.messaging.replies import Reply
 from core.messaging.revocations import CHANNEL as REVOKED
-from web.monitoring.queue_lengths import NOTHING
+from core.messaging.writable import require_writable
+from core.stores.redis import PubSub, Redis, RedisReadOnly
 from web.streaming.sse import frame
 from web.streaming.subscription import Announced, Subscription
 
 logger = logging.getLogger(__name__)
 
-CONNECTED = 0.4
+CONNECT_TIMEOUT = 0.4
 """Seconds to wait for the connection to Redis."""
-ACKNOWLEDGED = 5.0
+SUBSCRIBE_TIMEOUT = 5.0
 """Seconds to wait for Redis to acknowledge a subscription: many readers may come at once, after a deploy."""
-COMPARE = 5.0
+COMPARE_INTERVAL = 5.0
 """Seconds within which every reader's place is compared with its log's top."""
-SLICE = 100
+BATCH_SIZE = 100
 """How many are compared at once, so that no event waits behind it for long."""
-VERIFY = 15.0
+VERIFY_INTERVAL = 15.0
 """Seconds within which every reader's proof is compared with the database: a stream's heartbeat."""
-UNVERIFIED = 60.0
+UNVERIFIED_GRACE = 60.0
 """Seconds that readers are told events on a proof that can't be looked up, because the database is away."""
-IDLE = 0.5
+POLL_TIMEOUT = 0.5
 """Seconds after which the owner looks around although nothing came."""
 
 
@@ -96,7 +95,7 @@ class Hub:
 
     @contextmanager
     def subscribe(self, channel: str, proof: Proof | None = None) -> Iterator[Subscription]:
-        """Everything announced on the channel from now on, to whoever has shown this proof. Raises Unavailable when
+        """Everything announced on the channel from now on, for a reader with this proof. Raises Unavailable when
         Redis does not acknowledge."""
         self._start()
         subscription = Subscription(channel, proof)
@@ -104,7 +103,7 @@ class Hub:
         try:
             if wake:
                 self._wake()
-            if not subscription.wait_ready(ACKNOWLEDGED):
+            if not subscription.wait_ready(SUBSCRIBE_TIMEOUT):
                 raise Unavailable(retry_after=2)
             yield subscription
         finally:
@@ -134,9 +133,9 @@ class Hub:
         self._closed.set()
         self._hurry.set()
         if self._owner is not None:
-            with suppress(RedisError):
+            with suppress(Unavailable):
                 self._wake()
-            self._owner.join(2 * IDLE)
+            self._owner.join(2 * POLL_TIMEOUT)
 
     def _start(self) -> None:
         with self._lock:
@@ -145,7 +144,7 @@ class Hub:
                 self._owner.start()
                 Thread(target=self._compare, name="hub-compare", daemon=True).start()
                 Thread(target=self._verify, name="hub-verify", daemon=True).start()
-        if not self._connected.wait(CONNECTED):
+        if not self._connected.wait(CONNECT_TIMEOUT):
             raise Unavailable(retry_after=2)
 
     def _wake(self) -> None:
@@ -186,12 +185,12 @@ class Hub:
                 self._demoted.clear()
                 while not (self._closed.is_set() or self._demoted.is_set()):
                     self._obey(pubsub)
-                    message = pubsub.get_message(timeout=IDLE)
+                    message = pubsub.get_message(timeout=POLL_TIMEOUT)
                     if message is not None:
                         self._dispatch(message)
                     pause = 0.1
-            except RedisError as error:
-                logger.warning("the connection to Redis is lost: %s", type(error).__name__)
+            except Unavailable as error:
+                logger.warning("the connection to Redis is lost: %s", type(error.cause).__name__)
             except Exception:
                 logger.exception("the hub failed and starts again")
             finally:
@@ -204,25 +203,25 @@ class Hub:
     def _compare(self) -> None:
         """Now and then compare all readers' places with their logs' tops, so that a lost last event is found."""
         names: list[str] = []
-        pause = COMPARE
+        pause = COMPARE_INTERVAL
         while not self._closed.wait(pause):
             if not names:
                 with self._lock:
                     names = list(self._subscriptions)
-                pause = COMPARE / max(1, -(-len(names) // SLICE))
-            compared, names = names[:SLICE], names[SLICE:]
+                pause = COMPARE_INTERVAL / max(1, -(-len(names) // BATCH_SIZE))
+            compared, names = names[:BATCH_SIZE], names[BATCH_SIZE:]
             try:
-                self._redis.delete(NOTHING)
-            except ReadOnlyError:
+                require_writable(self._redis)
+            except RedisReadOnly:
                 # It has been demoted: what is announced now is announced elsewhere.
                 self._redis.connection_pool.disconnect(inuse_connections=False)
                 self._demoted.set()
                 continue
-            except RedisError:
+            except Unavailable:
                 continue
             try:
                 tops = self._log.tops([session_of(name) for name in compared]) if compared else []
-            except RedisError:
+            except Unavailable:
                 continue  # the owner's connection is lost as well: after it, all logs are read again
             for name, top in zip(compared, tops, strict=True):
                 for reader in self._readers(name):
@@ -233,19 +232,19 @@ class Hub:
         """With each heartbeat look up again what all readers have proved, some at a time; a revocation's announcement
         may have been lost."""
         while self._proofs is not None and not self._closed.is_set():
-            self._hurry.wait(VERIFY)
+            self._hurry.wait(VERIFY_INTERVAL)
             self._hurry.clear()
             with self._lock:
                 readers = [each for some in self._subscriptions.values() for each in some if each.proof is not None]
-            for at in range(0, len(readers), SLICE):
-                self._verify_some(self._proofs, readers[at : at + SLICE])
+            for at in range(0, len(readers), BATCH_SIZE):
+                self._verify_some(self._proofs, readers[at : at + BATCH_SIZE])
 
     def _verify_some(self, proofs: Proofs, readers: list[Subscription]) -> None:
         try:
             held = proofs.still_hold([reader.proof for reader in readers if reader.proof is not None])
             self._verified_at = time.monotonic()
         except Unavailable:
-            held = [time.monotonic() - self._verified_at < UNVERIFIED] * len(readers)
+            held = [time.monotonic() - self._verified_at < UNVERIFIED_GRACE] * len(readers)
         except Exception:
             logger.exception("proofs could not be looked up")
             held = [False] * len(readers)
@@ -301,7 +300,7 @@ class Hub:
             self._connected.set()
             return
         if channel == REVOKED:
-            self._hurry.set()  # what was announced while nobody listened is lost
+            self._hurry.set()  # announcements that came without a listener are lost
             return
         with self._lock:
             solicited = self._pending.get(channel, 0)
@@ -310,7 +309,7 @@ class Hub:
             return  # readers have left and come again meanwhile: the last acknowledgement counts
         self._pending.pop(channel, None)
         for subscription in self._readers(channel):
-            # An acknowledgement that nobody asked for follows a reconnect: something may have been missed.
+            # An acknowledgement without a request follows a reconnect: something may have been missed.
             if subscription.ready:
                 subscription.miss()
             subscription.acknowledge()

@@ -4,30 +4,43 @@ import json
 import random
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from threading import Semaphore
 
-from redis.exceptions import RedisError
-
 from core.auth.principal import Principal
-from core.auth.proofs import Proof
-from core.conversation.event_log import PAGE, Page, Position, channel
+from core.auth.proofs import Proof, Proofs
+from core.clock import Clock
+from core.conversation.event_log import PAGE_SIZE, EventLog, Page
+from core.conversation.keys import channel
+from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
-from core.stores.tables import Session
-from web.context import Parts
+from core.sessions.queries import Session, SessionQueries
+from web.streaming.hub import Hub
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
 
-HEARTBEAT = 15.0
+HEARTBEAT_INTERVAL = 15.0
 """Seconds between two signs of life. A client that is gone is noticed at the latest with the next."""
-ROTATE = 3600.0
+MEAN_STREAM_LIFETIME = 3600.0
 """Seconds after which a stream ends and its client comes back, give or take a fifth, so that readers spread over
 new processes after a deploy and no connection is for ever."""
-READING = Semaphore(8)
+CONCURRENT_READS = Semaphore(8)
 """How many logs are read at once: when a lost connection sends ten thousand readers to their logs, they take turns
 instead of opening ten thousand connections."""
-TERMINAL = ("done", "failed", "stopped")
+TERMINAL_EVENTS = ("done", "failed", "stopped")
 EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
+
+
+@dataclass(frozen=True)
+class StreamSources:
+    """What every reader of a process reads from."""
+
+    hub: Hub
+    log: EventLog
+    sessions: SessionQueries
+    proofs: Proofs
+    clock: Clock
 
 
 class Reader:
@@ -37,24 +50,26 @@ class Reader:
         "_at",
         "_beat_at",
         "_expires_at",
-        "_parts",
         "_proof",
         "_rotate_at",
         "_session_id",
+        "_sources",
         "_subscription",
         "_until",
     )
 
-    def __init__(self, parts: Parts, session: Session, principal: Principal | None, until: str | None) -> None:
+    def __init__(
+        self, sources: StreamSources, session: Session, principal: Principal | None, until: str | None
+    ) -> None:
         """With `until`, a generation's id, the stream ends with that generation."""
-        self._parts = parts
+        self._sources = sources
         self._session_id = session.id
         self._expires_at = session.expires_at
-        self._proof = Proof.of(session, principal)
+        self._proof = Proof.for_session(session, principal)
         # An event's data begins with its generation's id: so its end can be told without parsing it.
         self._until = None if until is None else f'{{"generation_id":"{until}"'
-        self._rotate_at = time.monotonic() + ROTATE * random.uniform(0.8, 1.2)  # noqa: S311
-        self._beat_at = time.monotonic() + HEARTBEAT
+        self._rotate_at = time.monotonic() + MEAN_STREAM_LIFETIME * random.uniform(0.8, 1.2)  # noqa: S311
+        self._beat_at = time.monotonic() + HEARTBEAT_INTERVAL
         self._at = NOWHERE
         self._subscription: Subscription | None = None
 
@@ -68,15 +83,15 @@ class Reader:
         yield COMMENT + RETRY + first
         try:
             yield from self._tell(cursor)
-        except (Unavailable, RedisError):
+        except Unavailable:
             return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
-        with self._parts.hub.subscribe(channel(self._session_id), self._proof) as subscription:
+        with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
-            subscription.doubted = True  # what ended before Redis had the subscription was announced to nobody
-            with READING:
-                tip = self._parts.runtime.log.read(self._session_id, after=0, limit=1)
+            subscription.doubted = True  # what ended before Redis had the subscription was announced to no reader
+            with CONCURRENT_READS:
+                tip = self._sources.log.read(self._session_id, after=0, limit=1)
             begun = begin(cursor, tip)
             if begun is None:
                 yield self._reset(tip, "unknown-cursor")
@@ -95,8 +110,8 @@ class Reader:
     def _catch_up(self, subscription: Subscription) -> Generator[bytes, None, bool]:
         """Page through the log up to its top. Returns whether the stream has ended."""
         while True:
-            with READING:
-                page = self._parts.runtime.log.read(self._session_id, self._at.offset)
+            with CONCURRENT_READS:
+                page = self._sources.log.read(self._session_id, self._at.offset)
             reason = broken(self._at, page)
             if reason is not None:
                 yield self._reset(page, reason)
@@ -109,7 +124,7 @@ class Reader:
                 yield frame(event.type, event.data, str(self._at))
                 if self._is_end(event.type, event.data):
                     return True
-            if len(page.events) < PAGE:
+            if len(page.events) < PAGE_SIZE:
                 return False
 
     def _follow(self, subscription: Subscription) -> Generator[bytes, None, bool]:
@@ -129,7 +144,7 @@ class Reader:
                     yield EXPIRED
                     return True
                 if self._beat_is_due():
-                    self._beat_at = time.monotonic() + HEARTBEAT
+                    self._beat_at = time.monotonic() + HEARTBEAT_INTERVAL
                     yield COMMENT
                 if subscription.missed():
                     return False
@@ -147,7 +162,7 @@ class Reader:
                 return True
 
     def _is_end(self, kind: str, data: str) -> bool:
-        return self._until is not None and kind in TERMINAL and data.startswith(self._until)
+        return self._until is not None and kind in TERMINAL_EVENTS and data.startswith(self._until)
 
     def _patience(self, subscription: Subscription) -> float:
         """How long to wait for the next event before something else is due."""
@@ -166,28 +181,26 @@ class Reader:
         """Whether what opened this stream holds no more, looked up when there is doubt. Raises Unavailable."""
         if subscription.doubted:
             subscription.doubted = False  # first: what is doubted meanwhile is looked up again
-            if not all(self._parts.runtime.proofs.still_hold([self._proof])):
+            if not all(self._sources.proofs.still_hold([self._proof])):
                 subscription.revoke()
         return subscription.revoked
 
     def _farewell(self) -> Iterator[bytes]:
         """That it is over, when the session is gone, or a user's login, key or token has ended. A guest whose session
         is another's now hears nothing more: it comes back with what it has, and is told then."""
-        with self._parts.runtime.database.reading() as db:
-            gone = db.get(Session, self._session_id) is None
+        gone = self._sources.sessions.find_session(self._session_id) is None
         if gone or self._proof.principal is not None:
             yield EXPIRED
 
     def _seconds_left(self) -> float:
         """Until the session expires. When the time that is known has come, the database may know a later one."""
-        runtime = self._parts.runtime
-        if self._expires_at <= runtime.clock.now():
-            with runtime.database.reading() as db:
-                session = db.get(Session, self._session_id)
+        clock = self._sources.clock
+        if self._expires_at <= clock.now():
+            session = self._sources.sessions.find_session(self._session_id)
             if session is None:
                 return 0.0
             self._expires_at = session.expires_at
-        return max(0.0, (self._expires_at - runtime.clock.now()).total_seconds())
+        return max(0.0, (self._expires_at - clock.now()).total_seconds())
 
     def _reset(self, page: Page, reason: str) -> bytes:
         self._at = Position(page.epoch, page.top)

@@ -8,14 +8,11 @@ from uuid import UUID
 
 from flask import Flask, g, request
 
-from core.errors import RateLimited
 from core.limits.open_streams import OpenStreams
-from web.auth.client_address import client_address
-from web.auth.principal import current_principal
-from web.context import parts
+from core.limits.status import RateLimited
 
 _TAKEN = "stream_slot"
-LOOKED_AT = 50
+MAX_INSPECTED = 50
 """Streams that are looked at for whether their clients have left: the newest, as older ones have had a heartbeat."""
 Subject = UUID | str
 """A session, a user, or an address."""
@@ -95,25 +92,19 @@ def register(app: Flask) -> None:
     app.teardown_request(_release)
 
 
-def take(session_id: UUID | None = None) -> None:
-    """Take a place for the stream that this request will be answered with. Raises RateLimited or Unavailable.
-
-    Do it before anything else is done for the request: one that is refused must have changed nothing. Without a
-    `session_id` the user and the address count alone; a session that is made for this stream has no other.
-    """
-    if request.method == "HEAD":
-        return  # answered without a body
+def take(open_streams: OpenStreams, session_id: UUID | None, user_id: UUID | None, address: str | None) -> None:
+    """Take a place for the stream that the request will be answered with. Raises RateLimited or Unavailable."""
     connection = request.environ.get("gunicorn.socket")
     if not hasattr(connection, "stream"):
         connection = None  # another server's: it has no deadlines to lift
-    g.setdefault(_TAKEN, _take(session_id, connection))
+    g.setdefault(_TAKEN, _take(open_streams, session_id, user_id, address, connection))
     if connection is not None:
         connection.stream()
 
 
-def _take(session_id: UUID | None, connection: Any) -> Slot:
-    principal, open_streams = current_principal(), parts().runtime.open_streams
-    user_id, address = principal.user_id if principal else None, client_address()
+def _take(
+    open_streams: OpenStreams, session_id: UUID | None, user_id: UUID | None, address: str | None, connection: Any
+) -> Slot:
     subjects = [subject for subject in (session_id, user_id, address) if subject is not None]
     try:
         keys = open_streams.open(session_id, user_id, address)
@@ -127,7 +118,7 @@ def _take(session_id: UUID | None, connection: Any) -> Slot:
 
 
 def _left(subjects: Sequence[Subject]) -> set[Slot]:
-    newest = (islice(reversed(_slots_of.get(subject, {})), LOOKED_AT) for subject in subjects)
+    newest = (islice(reversed(_slots_of.get(subject, {})), MAX_INSPECTED) for subject in subjects)
     return {slot for slot in chain.from_iterable(newest) if slot.is_left()}
 
 

@@ -6,9 +6,9 @@ from threading import Event as Flag
 from typing import NamedTuple
 
 from core.auth.proofs import Proof
-from core.conversation.event_log import Position
+from core.conversation.position import Position
 
-BUFFER = 256
+MAX_BUFFERED = 256
 """Announcements kept for a reader that is busy; beyond that it reads the log instead."""
 
 
@@ -75,7 +75,7 @@ class Subscription:
         """Hand over an announcement."""
         if self._items is None:
             self._items = deque()
-        if len(self._items) >= BUFFER:
+        if len(self._items) >= MAX_BUFFERED:
             self.miss()
             return
         self._items.append(item)

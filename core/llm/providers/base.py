@@ -27,9 +27,9 @@ class Usage(NamedTuple):
         return self.prompt_tokens + self.completion_tokens
 
 
-LARGEST_COUNT = 2**31 - 1
+MAX_COUNT = 2**31 - 1
 """Of tokens; the database takes no greater one."""
-MOST_BELIEVED = 20_000_000
+MAX_PLAUSIBLE_TOKENS = 20_000_000
 """Tokens of one answer and its question altogether: twice the largest context that models have."""
 
 
@@ -37,7 +37,7 @@ def believable(prompt_tokens: object, completion_tokens: object, reasoning_token
     """What a provider says it has counted, unless no answer can have taken that. Thinking that is more than all that
     was written is not believed; the rest is."""
     counts = [count for count in (prompt_tokens, completion_tokens) if type(count) is int and count >= 0]
-    if len(counts) != 2 or sum(counts) > MOST_BELIEVED:
+    if len(counts) != 2 or sum(counts) > MAX_PLAUSIBLE_TOKENS:
         return None
     thought = reasoning_tokens if type(reasoning_tokens) is int and 0 <= reasoning_tokens <= counts[1] else 0
     return Usage(counts[0], counts[1], thought)

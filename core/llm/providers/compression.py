@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from core.llm.providers.base import ErrorKind, ProviderError
 
-PIECE = 64 * 1024
+PIECE_SIZE = 64 * 1024
 """Bytes that are decompressed at once: a thousandfold of what was sent may come out."""
 COMPRESSED = {"gzip", "x-gzip", "deflate"}
 
@@ -24,10 +24,10 @@ def _decompressed(body: Iterable[bytes]) -> Iterator[bytes]:
         rest = received
         while True:
             try:
-                piece = decompressor.decompress(rest, PIECE)
+                piece = decompressor.decompress(rest, PIECE_SIZE)
             except zlib.error:
                 raise ProviderError(ErrorKind.BROKEN_STREAM, "broken compression") from None
             yield piece
             rest = decompressor.unconsumed_tail
-            if len(piece) < PIECE:
+            if len(piece) < PIECE_SIZE:
                 break

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-LONGEST_MESSAGE = 4000
+MAX_MESSAGE_LENGTH = 4000
 """Characters of an error that are looked at."""
 INSIDE = (
     *("error", "message", "detail", "details", "metadata", "raw"),
@@ -23,7 +23,7 @@ CODES_AT = (
 )
 NAMELESS = ("error", "None", "about:blank")
 """Types and codes that say nothing."""
-DEEPEST, MOST = 6, 20
+MAX_DEPTH, MAX_ERRORS = 6, 20
 """Errors in one another, and beside one another, that are looked at."""
 
 
@@ -36,14 +36,14 @@ def records_of(body: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     """The objects that tell of the error, from the outside in. Gateways quote the errors of others as text."""
     match body:
         case list():
-            for each in body[:MOST]:
+            for each in body[:MAX_ERRORS]:
                 if isinstance(each, dict):
                     yield from records_of(each, depth)
                 elif isinstance(each, str):
                     yield {"message": each}
         case dict():
             yield body
-            for key in INSIDE if depth < DEEPEST else ():
+            for key in INSIDE if depth < MAX_DEPTH else ():
                 inner = body.get(key)
                 yield from records_of(_json(inner) if isinstance(inner, str) else inner, depth + 1)
 
@@ -63,7 +63,7 @@ def texts_of(record: dict[str, Any]) -> Iterator[str]:
     for key in TEXTS:
         text = record.get(key)
         if isinstance(text, str) and _json(text) is None and (key != "reason" or " " in text):
-            yield text[:LONGEST_MESSAGE]
+            yield text[:MAX_MESSAGE_LENGTH]
 
 
 def codes_of(record: dict[str, Any]) -> Iterator[str | int]:
@@ -103,7 +103,7 @@ def parameters_named(records: list[dict[str, Any]]) -> Iterator[str]:
 
 def plain(text: str) -> str:
     """The words of a body that is no JSON; of a web page its title."""
-    text = text[:LONGEST_MESSAGE]
+    text = text[:MAX_MESSAGE_LENGTH]
     if not text.lstrip().startswith("<"):
         return text
     title = re.search(r"<title[^>]{0,200}>([^<]{1,200})", text, re.IGNORECASE)

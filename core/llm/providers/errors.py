@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.error_shapes import (
-    LONGEST_MESSAGE,
+    MAX_MESSAGE_LENGTH,
     code_name,
     codes_of,
     numbers_among,
@@ -70,7 +70,7 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
     headers = headers or {}
     records = list(records_of(body))
     texts = [plain(body)] if isinstance(body, str) else [text for record in records for text in texts_of(record)]
-    message = " ".join(": ".join(dict.fromkeys(text for text in texts if text))[:LONGEST_MESSAGE].split())
+    message = " ".join(": ".join(dict.fromkeys(text for text in texts if text))[:MAX_MESSAGE_LENGTH].split())
     codes = [code for record in records for code in codes_of(record)]
     status = status or next((code for code in numbers_among(codes) if 400 <= code < 600), None)
     wait = retry_after(headers, records, message)
@@ -88,7 +88,7 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
         elif not beyond and (status == 429 or (status not in ABOUT_ONE_REQUEST and is_of_a_rate(message))):
             # One request alone may be more than the rate allows.
             kind = ErrorKind.RATE_LIMITED
-    if is_firewalls(status, body[:LONGEST_MESSAGE] if isinstance(body, str) else message):
+    if is_firewalls(status, body[:MAX_MESSAGE_LENGTH] if isinstance(body, str) else message):
         kind = ErrorKind.FILTERED  # it is about this question, and no other
     if status == 429 and wait is None:  # only now: a used-up quota has such headers too, and is no rate
         wait = rate_reset(headers)

@@ -7,7 +7,7 @@ BESIDE = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "think
 """Where thinking stands beside the content: the same words may be under several of these."""
 INSIDE = ("text", "thinking", "content", "summary")
 """Where a block of thinking has its words."""
-DEEPEST = 6
+MAX_DEPTH = 6
 """Blocks in one another that are looked at."""
 
 
@@ -63,8 +63,8 @@ def _words(value: Any, depth: int = 0) -> str:
     match value:
         case str():
             return value
-        case list() if depth < DEEPEST:
+        case list() if depth < MAX_DEPTH:
             return "".join(_words(each, depth + 1) for each in value)
-        case dict() if depth < DEEPEST:
+        case dict() if depth < MAX_DEPTH:
             return next(filter(None, (_words(value.get(name), depth + 1) for name in INSIDE)), "")
     return ""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from core.llm.catalog import ModelConfig
 from core.llm.providers.answer import Answer, Interpreter
 from core.llm.providers.anthropic import Anthropic
-from core.llm.providers.base import LARGEST_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import MAX_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import LIMITS, Complaint, Refused, as_provider_error
 from core.llm.providers.openai_compatible import OpenAICompatible
 from core.llm.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
@@ -19,7 +19,7 @@ from core.llm.providers.think_tags import ThinkTags
 from core.llm.providers.wire import Call, api_key, endpoint, http_client
 from core.text.masking import secrets_of
 
-RETRIES = 5
+MAX_RETRIES = 5
 """Requests for one answer besides the first, each of which knows of one refusal more."""
 
 
@@ -133,7 +133,7 @@ class ModelAnswer:
     def __iter__(self) -> Iterator[Chunk]:
         model = self._model
         request = Request(model.adjustment, limit(model.config, self._turns, model.room))
-        for left in reversed(range(RETRIES + 1)):
+        for left in reversed(range(MAX_RETRIES + 1)):
             try:
                 yield from self._ask(request)
                 return
@@ -154,7 +154,7 @@ class ModelAnswer:
     def _ask(self, request: Request) -> Iterator[Chunk]:
         model = self._model
         body = json.dumps(model.body(self._turns, request), ensure_ascii=False).encode(errors="replace")
-        most = request.limit if model.sends_limit(request) else LARGEST_COUNT
+        most = request.limit if model.sends_limit(request) else MAX_COUNT
         interpreter = model.protocol.interpreter(self._turns, most)
         answer = Answer(interpreter, self._tags(), self._left_out)
         pieces = self._call.send(model.client, model.url, model.headers, body)

@@ -59,18 +59,18 @@ FINISH: dict[str, FinishReason] = {
     "refusal": "refusal",
 }
 """Reasons in small letters, without what some servers say after a colon."""
-FAILED = {"error", "insufficient_system_resource", "network_error"}
+FAILURE_REASONS = {"error", "insufficient_system_resource", "network_error"}
 """Reasons that are none to end an answer: the server has failed."""
 NO_REASON = ("", "none", "null", "false")
 """What servers write for none that has come."""
-MOST_HIDDEN = 131_072
+MAX_HIDDEN_TOKENS = 131_072
 """Tokens of thinking that are believed when the sum has them besides the answer's."""
 
 
 class Completion:
     """What the events of one answer mean: chunks of a completion, or a whole one."""
 
-    def __init__(self, limit: int = MOST_HIDDEN) -> None:
+    def __init__(self, limit: int = MAX_HIDDEN_TOKENS) -> None:
         """`limit`: tokens that were asked for, and so the most that are believed when only a sum speaks of them."""
         self.over = False
         self._limit = limit
@@ -128,7 +128,7 @@ class Completion:
 
     def _reason(self, told: Any) -> FinishReason:
         plain = str(told).lower().partition(":")[0].strip()
-        if plain in FAILED:
+        if plain in FAILURE_REASONS:
             raise Refused(Complaint(ErrorKind.SERVER_ERROR, None, f"finish_reason: {plain}"))
         self._finished = True
         reason = FINISH.get(plain, "other")
@@ -161,6 +161,6 @@ def _with_thinking(counted: Mapping[str, Any], prompt: Any, completion: Any, lim
     if not all(type(count) is int and count >= 0 for count in (prompt, completion, total)):
         return completion, thought
     hidden = total - prompt - completion
-    if 0 < hidden <= (MOST_HIDDEN if thought else min(limit, MOST_HIDDEN)) and thought in (0, hidden):
+    if 0 < hidden <= (MAX_HIDDEN_TOKENS if thought else min(limit, MAX_HIDDEN_TOKENS)) and thought in (0, hidden):
         return completion + hidden, hidden
     return completion, thought

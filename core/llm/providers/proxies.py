@@ -17,7 +17,7 @@ SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "soc
 PORTS = {"http": 80, "https": 443}
 NO_PROXY_AT_ALL = ("none", "direct", "no", "off", "false", "null", "disabled", "0", "-", '""', "''")
 """What people write who want none."""
-LONGEST_CREDENTIAL = 255
+MAX_CREDENTIAL_LENGTH = 255
 """Bytes of a user's name, and of a password, in SOCKS."""
 
 
@@ -78,9 +78,9 @@ def _checked(value: str, variable: str) -> str:
         )
     if scheme in ("socks5", "socks5h"):
         for credential in (parts.username, parts.password):
-            if len(unquote_to_bytes(credential or "")) > LONGEST_CREDENTIAL:
+            if len(unquote_to_bytes(credential or "")) > MAX_CREDENTIAL_LENGTH:
                 raise _wrong(
-                    variable, f"has a name or password of more than {LONGEST_CREDENTIAL} bytes: SOCKS has none"
+                    variable, f"has a name or password of more than {MAX_CREDENTIAL_LENGTH} bytes: SOCKS has none"
                 )
     return f"{scheme}://{address.partition('://')[2]}"
 

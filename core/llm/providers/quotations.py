@@ -13,11 +13,11 @@ from typing import NamedTuple
 from core.llm.providers.key_shapes import GONE
 from core.llm.providers.own_words import OWN
 
-RUN = 4
+MIN_QUOTED_WORDS = 4
 """Words in a row that go, whatever they are."""
-FIGURE = 7
+MAX_FIGURE_DIGITS = 7
 """Digits of the longest number that tells nothing: a limit, a count of tokens."""
-FEW = 100
+MAX_SINGLE_SEARCHES = 100
 """Rows of characters that are looked for one by one."""
 
 _DENSE = (
@@ -82,7 +82,7 @@ def _words(text: str, names: Iterable[str]) -> Iterator[Word]:
 
 def _is_own(word: str) -> bool:
     if word.isascii() and word.isdecimal():
-        return len(word) <= FIGURE
+        return len(word) <= MAX_FIGURE_DIGITS
     parts = _PART.findall(word)
     return word.casefold() in OWN or ("".join(parts) == word and all(part.lower() in OWN for part in parts))
 
@@ -93,11 +93,15 @@ def _said(words: list[Word], turn: str) -> Iterator[Word]:
     known = set(said)
     whole = said[0] if len(said) == 1 and said[0].isdecimal() else None
     yield from (word for word in words if (not word.own and word.folded in known) or word.folded == whole)
-    for length in (2, RUN):
+    for length in (2, MIN_QUOTED_WORDS):
         runs: dict[tuple[str, ...], list[int]] = {}
         for at in range(len(words) - length + 1):
             run = words[at : at + length]
-            if length == RUN or not all(word.own for word in run) or all(word.folded.isdecimal() for word in run):
+            if (
+                length == MIN_QUOTED_WORDS
+                or not all(word.own for word in run)
+                or all(word.folded.isdecimal() for word in run)
+            ):
                 runs.setdefault(tuple(word.folded for word in run), []).append(at)
         # Without a step in Python for each word that was said: that may be a book.
         for found in set(filter(runs.__contains__, zip(*(said[start:] for start in range(length)), strict=False))):
@@ -127,7 +131,7 @@ def _is_split(seen: str, owners: list[Word], at: int, size: int) -> bool:
 
 def _common(rows: Collection[str], said: str, size: int) -> set[str]:
     """The rows that occur. A few are looked for; for many all that was said is cut into such rows."""
-    if len(rows) <= FEW:
+    if len(rows) <= MAX_SINGLE_SEARCHES:
         return {row for row in rows if row in said}
     return set(filter(rows.__contains__, map("".join, zip(*(said[start:] for start in range(size)), strict=False))))
 

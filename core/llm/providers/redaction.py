@@ -13,11 +13,11 @@ from core.llm.providers.quotations import without_quotations
 from core.llm.providers.spellings import plain
 from core.text.characters import one_line
 
-LONGEST = 300
+MAX_QUOTED_LENGTH = 300
 """Characters of what is kept."""
-READ = 4000
+MAX_READ_LENGTH = 4000
 """Characters that are looked at."""
-SHORTEST_SECRET = 6
+MIN_SECRET_LENGTH = 6
 """Characters: what is shorter stands in other words too, and goes only where it stands alone."""
 
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)(?:[^\s/@\"'<>]{0,500}@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?", re.I)
@@ -38,16 +38,16 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
     `secrets`: the key, passwords; `names`: of models and the like, which stay whatever else they look like. Takes
     0.2 to 0.5 s for a conversation of a million characters, and so belongs to the moment of a failure only.
     """
-    text = _URL.sub(r"\1\2", one_line(plain(words[:READ])))
+    text = _URL.sub(r"\1\2", one_line(plain(words[:MAX_READ_LENGTH])))
     for secret in sorted(_spelled(secrets), key=len, reverse=True):
-        alone = len(secret) < SHORTEST_SECRET
+        alone = len(secret) < MIN_SECRET_LENGTH
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), GONE, text, flags=re.I)
     text = _QUOTES.sub(rf"\1 {GONE}", text)
     kept = [plain(name) for name in names if name]
     text = _around(text, kept, without_keys)
     text = _QUOTES.sub(rf"\1 {GONE}", text)
     text = without_quotations(text, map(plain, conversation), kept)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= MAX_QUOTED_LENGTH else text[: MAX_QUOTED_LENGTH - 1] + "…"
 
 
 def _spelled(secrets: Iterable[str]) -> set[str]:

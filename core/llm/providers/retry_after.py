@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-LONGEST_WAIT = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
 """Seconds: what a server asks for beyond a day is not worth more."""
 EPOCH, EPOCH_MS = 1e9, 1e12
 """Numbers from here on are no waits, but moments: seconds, or milliseconds, since 1970."""
-READ = 100
+MAX_HEADER_LENGTH = 100
 """Characters of a header that are looked at."""
-MOST_DIGITS = 15
+MAX_DIGITS = 15
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = re.compile(
@@ -47,7 +47,7 @@ def retry_after(headers: Mapping[str, str], records: Sequence[Mapping[str, Any]]
         *(_wait(str(record.get("retry_after", ""))) for record in records),
         *(_at(message, said.end()) for said in _SAID.finditer(message)),
     )
-    return next((min(seconds, LONGEST_WAIT) for seconds in candidates if seconds is not None), None)
+    return next((min(seconds, MAX_RETRY_AFTER) for seconds in candidates if seconds is not None), None)
 
 
 RESETS = {
@@ -72,19 +72,19 @@ def rate_reset(headers: Mapping[str, str]) -> float | None:
     used_up = [wait for name, wait in waits.items() if headers.get(RESETS[name], "").strip() == "0"]
     if not waits:
         return None
-    return min(LONGEST_WAIT, max(used_up) if used_up else min(waits.values()))
+    return min(MAX_RETRY_AFTER, max(used_up) if used_up else min(waits.values()))
 
 
 def _wait(text: str, unit: float = 1.0) -> float | None:
     """Seconds from now, as a header has them: a number, of `unit` seconds when it has none of its own, a date, or
     several, when it was sent more than once: the longest."""
     text = text.strip()
-    if text.isascii() and text.isdecimal() and len(text) > MOST_DIGITS:
-        return LONGEST_WAIT
+    if text.isascii() and text.isdecimal() and len(text) > MAX_DIGITS:
+        return MAX_RETRY_AFTER
     try:
-        return _until(parsedate_to_datetime(text[:READ]))
+        return _until(parsedate_to_datetime(text[:MAX_HEADER_LENGTH]))
     except (ValueError, OverflowError, TypeError, IndexError):
-        waits = [_at(part.strip(), 0, unit, whole=True) for part in text[:READ].split(",")]
+        waits = [_at(part.strip(), 0, unit, whole=True) for part in text[:MAX_HEADER_LENGTH].split(",")]
     return max((wait for wait in waits if wait is not None), default=None)
 
 

@@ -9,15 +9,15 @@ from core.llm.providers.errors import Complaint
 
 ALLOWANCE = 8192
 """Tokens that a model which thinks may do so for at the most, when its table does not say."""
-LEAST = 64
+MIN_ROOM = 64
 """Tokens of an answer that are worth asking for."""
-SHORT = 256
+MIN_MEASURED_TOKENS = 256
 """Tokens: of a request with fewer, the template is too great a part to tell how long the texts' tokens are. An answer
 is asked to be shorter than that only when figures say so."""
 BYTES_PER_TOKEN = 3.0
 """Until the server has counted."""
-DENSEST, LIGHTEST = 0.25, 8.0
-OF_A_TURN = 8
+MIN_BYTES_PER_TOKEN, MAX_BYTES_PER_TOKEN = 0.25, 8.0
+TOKENS_PER_TURN = 8
 """Tokens that the template adds to a turn."""
 
 
@@ -51,16 +51,16 @@ def size(turns: Sequence[Turn]) -> int:
 def counted(known: Room, asked: int, prompt_tokens: int | None) -> Room:
     """What a count of the tokens in so many bytes tells. Tokens that are shorter than thought matter at once: others
     cost only the room between."""
-    if prompt_tokens is None or prompt_tokens < SHORT:
+    if prompt_tokens is None or prompt_tokens < MIN_MEASURED_TOKENS:
         return Room()
-    seen = min(max(asked / prompt_tokens, DENSEST), LIGHTEST)
+    seen = min(max(asked / prompt_tokens, MIN_BYTES_PER_TOKEN), MAX_BYTES_PER_TOKEN)
     before = known.bytes_per_token or seen
     return Room(bytes_per_token=seen if seen < before else (seen + before) / 2)
 
 
 def limit(config: ModelConfig, turns: Sequence[Turn], room: Room) -> int:
     """How many tokens an answer may have, the thinking before it included, which is not to be taken from it."""
-    asked = int(size(turns) / (room.bytes_per_token or BYTES_PER_TOKEN)) + OF_A_TURN * len(turns)
+    asked = int(size(turns) / (room.bytes_per_token or BYTES_PER_TOKEN)) + TOKENS_PER_TURN * len(turns)
     context = min(config.context_tokens, room.context or config.context_tokens)
     allowance = config.thinking_budget or 0
     if config.thinking_budget is None and room.thinks:
@@ -68,7 +68,7 @@ def limit(config: ModelConfig, turns: Sequence[Turn], room: Room) -> int:
         allowance = max(0, min(ALLOWANCE, context // 4, context - config.max_tokens - asked))
     most = config.max_tokens + allowance
     if room.context is not None:
-        most = min(most, max(room.context - asked, SHORT))
+        most = min(most, max(room.context - asked, MIN_MEASURED_TOKENS))
     return most if room.most is None else min(most, room.most)
 
 
@@ -80,7 +80,7 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
     without_thinking = usual if usual < sent else None
     if complaint.of_the_limit:
         most = complaint.most_tokens
-        if complaint.kind is ErrorKind.QUOTA and (most is None or most < LEAST):
+        if complaint.kind is ErrorKind.QUOTA and (most is None or most < MIN_ROOM):
             return None
         return most if most is not None and most < sent else without_thinking
     if complaint.kind is not ErrorKind.TOO_LONG:
@@ -90,12 +90,12 @@ def smaller(complaint: Complaint, sent: int, usual: int) -> int | None:
     left = complaint.limit_tokens - complaint.prompt_tokens
     if complaint.counts_both and complaint.prompt_tokens >= sent:
         left += sent  # less by what is too much, to the token
-        return left if LEAST <= left < sent else None
-    if left < LEAST and without_thinking and complaint.prompt_tokens > sent:
+        return left if MIN_ROOM <= left < sent else None
+    if left < MIN_ROOM and without_thinking and complaint.prompt_tokens > sent:
         left += sent  # the server may have counted both
     if left == sent - 1:  # it has only counted as far as it had to: "at least"
         left = without_thinking or sent // 2
-    return left if LEAST <= left < sent else None
+    return left if MIN_ROOM <= left < sent else None
 
 
 def told(complaint: Complaint, asked: int, known: Room, instead: int) -> Room:

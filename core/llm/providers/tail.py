@@ -2,9 +2,9 @@
 
 from collections import deque
 
-KEPT = 200_000
+MIN_TAIL_LENGTH = 200_000
 """Characters."""
-PIECE = 1000
+PIECE_LENGTH = 1000
 """Characters that are put together, so that a text of single characters costs no more than another."""
 
 
@@ -18,14 +18,14 @@ class Tail:
     def add(self, piece: str) -> None:
         """What has come."""
         self._size += len(piece)
-        if len(self._pieces[-1]) + len(piece) <= PIECE:
+        if len(self._pieces[-1]) + len(piece) <= PIECE_LENGTH:
             self._pieces[-1] += piece
         else:
             self._pieces.append(piece)
-        while self._size - len(self._pieces[0]) >= KEPT:
+        while self._size - len(self._pieces[0]) >= MIN_TAIL_LENGTH:
             self._size -= len(self._pieces.popleft())
 
     def __str__(self) -> str:
         """It, with whole characters where their halves came in two pieces."""
-        joined = "".join(self._pieces)[-KEPT:]
+        joined = "".join(self._pieces)[-MIN_TAIL_LENGTH:]
         return joined.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -20,9 +20,9 @@ from core.llm.providers.events import parsed
 from core.llm.providers.proxies import Proxy, proxy_for
 from core.llm.providers.ways import Way, in_our_words
 
-LONGEST_REFUSAL = 16 * 1024
+MAX_ERROR_BODY = 16 * 1024
 """Bytes of a refusal's body that are read."""
-REFUSAL_PATIENCE = 1.0
+ERROR_BODY_TIMEOUT = 1.0
 """Seconds for them, and for the last of them: two altogether."""
 
 
@@ -120,7 +120,7 @@ class Call:
         self._patience: float | None = None
         self._way = Way("", None)
         self.aborted = False
-        """Whether nobody wants the rest any more."""
+        """Whether the rest is no longer wanted."""
 
     def abort(self) -> None:
         """Close the connection, whatever it waits for."""
@@ -182,15 +182,15 @@ class Call:
 
 def _refusal(response: httpx2.Response, encodings: list[str]) -> Any:
     """What a refusal says: its JSON, or its text; as much of it as comes soon. It might be endless."""
-    response.request.extensions["timeout"]["read"] = REFUSAL_PATIENCE
-    patience = time.monotonic() + REFUSAL_PATIENCE
+    response.request.extensions["timeout"]["read"] = ERROR_BODY_TIMEOUT
+    patience = time.monotonic() + ERROR_BODY_TIMEOUT
     body = bytearray()
     with contextlib.suppress(httpx2.HTTPError, ProviderError):
         for piece in decompressed(response.iter_raw(), encodings):
             body += piece
-            if len(body) >= LONGEST_REFUSAL or time.monotonic() > patience:
+            if len(body) >= MAX_ERROR_BODY or time.monotonic() > patience:
                 break
-    del body[LONGEST_REFUSAL:]
+    del body[MAX_ERROR_BODY:]
     try:
         return parsed(bytes(body))
     except ProviderError:

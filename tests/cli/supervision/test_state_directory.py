@@ -11,7 +11,7 @@ import pytest
 
 from cli.console import CommandError
 from cli.supervision.state_directory import RunningSystem, StateDirectory
-from cli.supervision.valkey import LONGEST_SOCKET_PATH, socket_path
+from cli.supervision.valkey import MAX_SOCKET_PATH, socket_path
 
 RUNNING = RunningSystem(
     pid=1,
@@ -85,7 +85,7 @@ def test_a_place_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 def test_a_path_too_long_for_a_socket_gets_a_private_directory(tmp_path: Path) -> None:
     with socket_path(tmp_path) as near:
         assert near.parent == tmp_path
-    with socket_path(tmp_path / ("x" * LONGEST_SOCKET_PATH)) as far:
-        assert len(bytes(far)) < LONGEST_SOCKET_PATH
+    with socket_path(tmp_path / ("x" * MAX_SOCKET_PATH)) as far:
+        assert len(bytes(far)) < MAX_SOCKET_PATH
         assert stat.S_IMODE(far.parent.stat().st_mode) == 0o700
     assert not far.parent.exists()

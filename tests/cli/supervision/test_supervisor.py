@@ -154,7 +154,7 @@ def test_a_child_that_is_still_being_started_is_stopped(tmp_path: Path, turns: i
 def test_dying_again_and_again_while_starting_gives_the_start_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(module, "MIN_RESTART_DELAY", 0.01)
 
     async def body(watched: Watched) -> None:
         watched.start("raise SystemExit(4)")
@@ -168,8 +168,8 @@ def test_dying_again_and_again_while_starting_gives_the_start_up(
 def test_a_program_that_dies_again_and_again_is_known_until_it_has_lived_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(module, "STEADY", 0.5)
+    monkeypatch.setattr(module, "MIN_RESTART_DELAY", 0.01)
+    monkeypatch.setattr(module, "STEADY_AFTER", 0.5)
     mended = tmp_path / "mended"
     well: list[tuple[str, int]] = []
     told: list[dict[str, ChildState]] = []

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from redis import Redis
 from sqlalchemy import func, select, text, update
 from uuid_utils.compat import uuid7
 
@@ -34,6 +33,7 @@ from core.errors import (
 from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import ApiKey, AuditEvent, Base, Login, Session, User
 from tests.conftest import SOME_ID, TurnableClock
 from tests.support.issuer import AUDIENCE, Issuer
@@ -62,7 +62,7 @@ def _registered(runtime: Runtime) -> LoginCredential:
 
 
 def _principal(runtime: Runtime) -> Principal:
-    return runtime.identity.of_login(_registered(runtime))
+    return runtime.identity.principal_for_login(_registered(runtime))
 
 
 def _kinds(runtime: Runtime) -> list[str]:
@@ -79,7 +79,7 @@ def _count(runtime: Runtime, table: type[Base]) -> int:
 
 def test_who_registers_is_logged_in(runtime: Runtime) -> None:
     registered = runtime.accounts.register(EMAIL, PASSWORD)
-    principal = runtime.identity.of_login(registered.credential)
+    principal = runtime.identity.principal_for_login(registered.credential)
     assert principal.user_id == registered.user.id
     assert (principal.method, principal.login_id) == ("login", registered.credential.login_id)
     assert runtime.accounts.user(principal).email == EMAIL
@@ -142,7 +142,7 @@ def test_unknown_user_and_wrong_password_are_the_same_in_words_and_work(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _registered(runtime)
-    runtime.identity.user_of(Subject("https://issuer.example", "7", runtime.clock.now()))
+    runtime.identity.user_for_subject(Subject("https://issuer.example", "7", runtime.clock.now()))
     hashed: list[str] = []
     for name in ("verify", "hash"):
         original = getattr(PasswordHasher, name)
@@ -183,10 +183,10 @@ def test_each_login_is_a_new_one_and_ends_the_one_before(runtime: Runtime) -> No
     second = runtime.accounts.log_in(EMAIL, PASSWORD, before=first).credential
     assert (first.login_id, first.secret) != (second.login_id, second.secret)
     with pytest.raises(LoginInvalid):
-        runtime.identity.of_login(first)
+        runtime.identity.principal_for_login(first)
     third = runtime.accounts.log_in(EMAIL, PASSWORD).credential  # from another browser
-    runtime.identity.of_login(second)
-    runtime.identity.of_login(third)
+    runtime.identity.principal_for_login(second)
+    runtime.identity.principal_for_login(third)
 
 
 def test_only_its_secret_proves_a_login(runtime: Runtime) -> None:
@@ -197,7 +197,7 @@ def test_only_its_secret_proves_a_login(runtime: Runtime) -> None:
         LoginCredential(uuid7(), credential.secret),
     ):
         with pytest.raises(LoginInvalid):
-            runtime.identity.of_login(forged)
+            runtime.identity.principal_for_login(forged)
 
 
 @pytest.mark.parametrize(
@@ -210,25 +210,25 @@ def test_a_malformed_login_cookie_is_none(text: str) -> None:
 
 def test_logging_out_ends_the_login_and_twice_is_no_error(runtime: Runtime) -> None:
     credential = _registered(runtime)
-    principal = runtime.identity.of_login(credential)
-    assert runtime.proofs.valid([principal])
+    principal = runtime.identity.principal_for_login(credential)
+    assert runtime.proofs.valid_principals([principal])
     runtime.accounts.log_out(LoginCredential(credential.login_id, "x" * 43))  # a forger ends nothing
-    assert runtime.proofs.valid([principal])
+    assert runtime.proofs.valid_principals([principal])
     runtime.accounts.log_out(credential)
     runtime.accounts.log_out(credential)
-    assert not runtime.proofs.valid([principal])
+    assert not runtime.proofs.valid_principals([principal])
     with pytest.raises(LoginInvalid):
-        runtime.identity.of_login(credential)
+        runtime.identity.principal_for_login(credential)
     assert _kinds(runtime) == [Kind.REGISTERED, Kind.LOGOUT]
 
 
 def test_an_idle_login_expires(runtime: Runtime, clock: TurnableClock) -> None:
     credential = _registered(runtime)
-    principal = runtime.identity.of_login(credential)
+    principal = runtime.identity.principal_for_login(credential)
     clock.turn(timedelta(days=14))
     with pytest.raises(LoginInvalid):
-        runtime.identity.of_login(credential)
-    assert not runtime.proofs.valid([principal])
+        runtime.identity.principal_for_login(credential)
+    assert not runtime.proofs.valid_principals([principal])
     assert runtime.accounts.logins(principal) == []
 
 
@@ -236,10 +236,10 @@ def test_use_keeps_a_login_up_to_its_absolute_end(runtime: Runtime, clock: Turna
     credential = _registered(runtime)
     for _ in range(8):
         clock.turn(timedelta(days=11))
-        runtime.identity.of_login(credential)
+        runtime.identity.principal_for_login(credential)
     clock.turn(timedelta(days=2))
     with pytest.raises(LoginInvalid):
-        runtime.identity.of_login(credential)
+        runtime.identity.principal_for_login(credential)
 
 
 def test_use_is_written_only_when_it_is_noticeable(runtime: Runtime, clock: TurnableClock) -> None:
@@ -251,10 +251,10 @@ def test_use_is_written_only_when_it_is_noticeable(runtime: Runtime, clock: Turn
             return db.scalars(select(Login.last_used_at)).one()
 
     clock.turn(timedelta(hours=16))
-    runtime.identity.of_login(credential)
+    runtime.identity.principal_for_login(credential)
     assert last_used() == started
     clock.turn(timedelta(hours=1))
-    runtime.identity.of_login(credential)
+    runtime.identity.principal_for_login(credential)
     assert last_used() == clock.now()
 
 
@@ -308,18 +308,18 @@ def test_a_password_that_changes_while_it_is_verified_opens_nothing(
 def test_a_new_password_renews_this_login_and_ends_the_others_if_wanted(runtime: Runtime, end_others: bool) -> None:
     mine = _registered(runtime)
     others = runtime.accounts.log_in(EMAIL, PASSWORD).credential
-    principal = runtime.identity.of_login(mine)
+    principal = runtime.identity.principal_for_login(mine)
     renewed = runtime.accounts.change_password(
         principal, PASSWORD, OTHER_PASSWORD, end_other_logins=end_others
     ).credential
     with pytest.raises(LoginInvalid):
-        runtime.identity.of_login(mine)
-    assert runtime.identity.of_login(renewed).user_id == principal.user_id
+        runtime.identity.principal_for_login(mine)
+    assert runtime.identity.principal_for_login(renewed).user_id == principal.user_id
     if end_others:
         with pytest.raises(LoginInvalid):
-            runtime.identity.of_login(others)
+            runtime.identity.principal_for_login(others)
     else:
-        runtime.identity.of_login(others)
+        runtime.identity.principal_for_login(others)
     with pytest.raises(LoginFailed):
         runtime.accounts.log_in(EMAIL, PASSWORD)
     runtime.accounts.log_in(EMAIL, OTHER_PASSWORD)
@@ -336,18 +336,18 @@ def test_the_current_password_is_needed_for_a_new_one(runtime: Runtime) -> None:
 
 def test_a_login_is_ended_by_its_user_only(runtime: Runtime) -> None:
     mine = _principal(runtime)
-    theirs = runtime.identity.of_login(runtime.accounts.register("eve@example.org", PASSWORD).credential)
+    theirs = runtime.identity.principal_for_login(runtime.accounts.register("eve@example.org", PASSWORD).credential)
     assert mine.login_id is not None
     with pytest.raises(UnknownLogin):
         runtime.accounts.end_login(theirs, mine.login_id)
     assert [login.id for login in runtime.accounts.logins(mine)] == [mine.login_id]
     runtime.accounts.end_login(mine, mine.login_id)
-    assert not runtime.proofs.valid([mine])
+    assert not runtime.proofs.valid_principals([mine])
 
 
 def test_of_many_logins_at_once_the_newest_stay(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logins, "MOST", 3)
-    user_id = runtime.identity.user_of(Subject("https://issuer.example", "7", runtime.clock.now()))
+    monkeypatch.setattr(logins, "MAX_LOGINS", 3)
+    user_id = runtime.identity.user_for_subject(Subject("https://issuer.example", "7", runtime.clock.now()))
     threads = [threading.Thread(target=runtime.accounts.log_in_through_issuer, args=(user_id,)) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -355,7 +355,7 @@ def test_of_many_logins_at_once_the_newest_stay(runtime: Runtime, monkeypatch: p
         thread.join()
     assert _count(runtime, Login) == 3
     last = runtime.accounts.log_in_through_issuer(user_id)
-    assert runtime.identity.of_login(last).user_id == user_id
+    assert runtime.identity.principal_for_login(last).user_id == user_id
     assert _count(runtime, Login) == 3
 
 
@@ -366,13 +366,13 @@ def test_a_key_proves_its_user_until_it_is_revoked(runtime: Runtime) -> None:
     owner = _principal(runtime)
     key, credential = runtime.accounts.create_key(owner, "backup")
     assert str(credential).startswith(f"sb_{key.id.hex}_")
-    principal = runtime.identity.of_bearer(str(credential))
+    principal = runtime.identity.principal_for_bearer(str(credential))
     assert (principal.user_id, principal.method, principal.key_id) == (owner.user_id, "api-key", key.id)
-    assert runtime.proofs.valid([principal])
+    assert runtime.proofs.valid_principals([principal])
     runtime.accounts.revoke_key(owner, key.id)
-    assert not runtime.proofs.valid([principal])
+    assert not runtime.proofs.valid_principals([principal])
     with pytest.raises(TokenInvalid):
-        runtime.identity.of_bearer(str(credential))
+        runtime.identity.principal_for_bearer(str(credential))
     with pytest.raises(UnknownKey):
         runtime.accounts.revoke_key(owner, key.id)
 
@@ -390,7 +390,7 @@ def test_only_its_secret_proves_a_key(runtime: Runtime) -> None:
         "sb_é",
     ):
         with pytest.raises(TokenInvalid):
-            runtime.identity.of_bearer(str(forged))
+            runtime.identity.principal_for_bearer(str(forged))
 
 
 def test_the_use_of_a_key_is_noted_once_a_minute(runtime: Runtime, clock: TurnableClock) -> None:
@@ -401,19 +401,19 @@ def test_the_use_of_a_key_is_noted_once_a_minute(runtime: Runtime, clock: Turnab
         return runtime.accounts.keys(owner)[0].last_used_at
 
     assert last_used() is None
-    runtime.identity.of_bearer(str(credential))
+    runtime.identity.principal_for_bearer(str(credential))
     first = clock.now()
     assert last_used() == first
     clock.turn(timedelta(seconds=59))
-    runtime.identity.of_bearer(str(credential))
+    runtime.identity.principal_for_bearer(str(credential))
     assert last_used() == first
     clock.turn(timedelta(seconds=1))
-    runtime.identity.of_bearer(str(credential))
+    runtime.identity.principal_for_bearer(str(credential))
     assert last_used() == clock.now()
 
 
 def test_keys_have_an_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MOST", 2)
+    monkeypatch.setattr(api_keys, "MAX_KEYS", 2)
     owner = _principal(runtime)
     for _ in range(2):
         runtime.accounts.create_key(owner, "one more")
@@ -423,7 +423,7 @@ def test_keys_have_an_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_key_is_revoked_by_its_user_only(runtime: Runtime) -> None:
     key, _ = runtime.accounts.create_key(_principal(runtime), "backup")
-    theirs = runtime.identity.of_login(runtime.accounts.register("eve@example.org", PASSWORD).credential)
+    theirs = runtime.identity.principal_for_login(runtime.accounts.register("eve@example.org", PASSWORD).credential)
     with pytest.raises(UnknownKey):
         runtime.accounts.revoke_key(theirs, key.id)
     assert runtime.accounts.keys(theirs) == []
@@ -440,17 +440,17 @@ def test_issuer_and_subject_are_the_identity(
         _settings(any_database_url, valkey, models_path, oidc_issuer=issuer.url, oidc_audience=AUDIENCE), clock=clock
     )
     taken = runtime.accounts.register(EMAIL, PASSWORD).user
-    first = runtime.identity.of_bearer(issuer.token(email=EMAIL, email_verified=True))
-    again = runtime.identity.of_bearer(issuer.token("ec"))
-    other = runtime.identity.of_bearer(issuer.token(sub="another"))
+    first = runtime.identity.principal_for_bearer(issuer.token(email=EMAIL, email_verified=True))
+    again = runtime.identity.principal_for_bearer(issuer.token("ec"))
+    other = runtime.identity.principal_for_bearer(issuer.token(sub="another"))
     assert first.user_id == again.user_id
     assert len({first.user_id, other.user_id, taken.id}) == 3  # an e-mail address in a token opens no account
     assert first.method == "oidc"
-    assert runtime.proofs.valid([first])
+    assert runtime.proofs.valid_principals([first])
     with pytest.raises(NoPassword):
         runtime.accounts.change_password(first, "", PASSWORD, end_other_logins=True)
     clock.turn(timedelta(minutes=6))
-    assert not runtime.proofs.valid([first])
+    assert not runtime.proofs.valid_principals([first])
     runtime.accounts.delete(again, None)
     assert _count(runtime, User) == 2
     issuer.stop()
@@ -459,13 +459,15 @@ def test_issuer_and_subject_are_the_identity(
 
 def test_without_an_issuer_there_are_no_tokens(runtime: Runtime) -> None:
     with pytest.raises(TokenInvalid):
-        runtime.identity.of_bearer("eyJhbGciOiJSUzI1NiJ9.e30.x")
+        runtime.identity.principal_for_bearer("eyJhbGciOiJSUzI1NiJ9.e30.x")
 
 
 def test_a_subject_seen_first_by_many_at_once_is_one_user(runtime: Runtime) -> None:
     subject = Subject("https://issuer.example", "7", runtime.clock.now())
     found: list[object] = []
-    threads = [threading.Thread(target=lambda: found.append(runtime.identity.user_of(subject))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(runtime.identity.user_for_subject(subject))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -502,14 +504,14 @@ def test_a_deleted_account_leaves_nothing_but_its_audit_events(runtime: Runtime)
             if table.name != AuditEvent.__tablename__:
                 assert str(principal.user_id) not in str(db.execute(select(table)).all())
     assert not [key for key in runtime.redis.keys("*") for session in sessions if str(session.id) in key]
-    assert not runtime.proofs.valid([principal])
+    assert not runtime.proofs.valid_principals([principal])
     runtime.accounts.register(EMAIL, OTHER_PASSWORD)
     assert Kind.ACCOUNT_DELETED in _kinds(runtime)
 
 
 def test_a_dump_of_the_database_logs_nobody_in(runtime: Runtime) -> None:
     credential = _registered(runtime)
-    principal = runtime.identity.of_login(credential)
+    principal = runtime.identity.principal_for_login(credential)
     _, key = runtime.accounts.create_key(principal, "backup")
     strings, ids = _everything(runtime)
     assert len(ids) >= 4
@@ -517,18 +519,18 @@ def test_a_dump_of_the_database_logs_nobody_in(runtime: Runtime) -> None:
         assert not [found for found in strings if secret in found]
     for found in strings:
         with pytest.raises(TokenInvalid):
-            runtime.identity.of_bearer(found)
+            runtime.identity.principal_for_bearer(found)
         with pytest.raises(LoginInvalid):
-            runtime.identity.of_login(LoginCredential.parse(found))
+            runtime.identity.principal_for_login(LoginCredential.parse(found))
         for each in ids:
             with pytest.raises(LoginInvalid):
-                runtime.identity.of_login(LoginCredential.parse(f"{each}.{found}"))
+                runtime.identity.principal_for_login(LoginCredential.parse(f"{each}.{found}"))
             with pytest.raises(TokenInvalid):
-                runtime.identity.of_bearer(f"sb_{each.replace('-', '')}_{found}")
+                runtime.identity.principal_for_bearer(f"sb_{each.replace('-', '')}_{found}")
     for found in strings:
         with pytest.raises(LoginFailed):
             runtime.accounts.log_in(EMAIL, found)
-    runtime.identity.of_login(credential)
+    runtime.identity.principal_for_login(credential)
     runtime.accounts.log_in(EMAIL, PASSWORD)
 
 

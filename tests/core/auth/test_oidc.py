@@ -17,7 +17,7 @@ from jwt.algorithms import RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
 from core.auth import oidc
-from core.auth.oidc import COOL_DOWN, KEPT, LEEWAY, REFRESH, RETRY, Tokens
+from core.auth.oidc import FETCH_RETRY_INTERVAL, KEYS_REFRESH_INTERVAL, KEYS_TTL, LEEWAY, UNKNOWN_KEY_COOLDOWN, Tokens
 from core.errors import TokenInvalid, Unavailable
 from tests.support.issuer import AUDIENCE, Issuer
 
@@ -197,7 +197,7 @@ def test_a_thousand_unknown_keys_cause_one_fetch_in_a_cool_down(
         with pytest.raises(TokenInvalid):
             tokens.verify(token)
     assert issuer.fetches == 1
-    watch.seconds += COOL_DOWN
+    watch.seconds += UNKNOWN_KEY_COOLDOWN
     for token in forged:
         with pytest.raises(TokenInvalid):
             tokens.verify(token)
@@ -207,7 +207,7 @@ def test_a_thousand_unknown_keys_cause_one_fetch_in_a_cool_down(
 def test_a_new_key_is_found_after_the_cool_down(issuer: Issuer, tokens: Tokens, watch: Stopwatch) -> None:
     tokens.verify(issuer.token())
     issuer.rotate("new")
-    watch.seconds += COOL_DOWN
+    watch.seconds += UNKNOWN_KEY_COOLDOWN
     tokens.verify(issuer.token("new"))
 
 
@@ -215,7 +215,7 @@ def test_a_withdrawn_key_is_forgotten(issuer: Issuer, tokens: Tokens, watch: Sto
     old = issuer.token()
     tokens.verify(old)
     issuer.rotate("new")
-    watch.seconds += REFRESH + 1
+    watch.seconds += KEYS_REFRESH_INTERVAL + 1
     with pytest.raises(TokenInvalid):
         tokens.verify(old)
 
@@ -226,9 +226,9 @@ def test_keys_outlive_an_outage_of_the_issuer_but_not_for_ever(
     token = issuer.token()
     tokens.verify(token)
     issuer.down = True
-    watch.seconds += REFRESH + 1
+    watch.seconds += KEYS_REFRESH_INTERVAL + 1
     tokens.verify(token)
-    watch.seconds += KEPT
+    watch.seconds += KEYS_TTL
     with pytest.raises(Unavailable):
         tokens.verify(token)
 
@@ -242,7 +242,7 @@ def test_while_no_keys_are_known_the_answer_is_to_come_back(issuer: Issuer, watc
     issuer.down = False
     with pytest.raises(Unavailable):
         tokens.verify(issuer.token())
-    watch.seconds += RETRY
+    watch.seconds += FETCH_RETRY_INTERVAL
     tokens.verify(issuer.token())
     assert issuer.fetches == 1
 

@@ -6,23 +6,13 @@ from typing import Any
 import flask_sse
 import pytest
 from flask import Flask
-from hypothesis import given
-from hypothesis import strategies as st
-from redis import Redis
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import (
-    LAST,
-    EventLog,
-    Fenced,
-    LogLost,
-    Position,
-    Producer,
-    Thought,
-    Written,
-    channel,
-    keys,
-)
+from core.conversation.event_log import EventLog, Fenced, LogLost
+from core.conversation.keys import channel, keys
+from core.conversation.partial_answer import NOTHING, Delta, PartialAnswer, Size
+from core.conversation.position import Producer
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
@@ -57,47 +47,41 @@ def test_sessions_have_logs_of_their_own(log: EventLog) -> None:
 
 def test_an_older_attempt_is_refused(log: EventLog) -> None:
     session_id, generation = uuid7(), uuid7()
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
-    log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 2, 1), role="write")
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
+    log.write(session_id, "delta", {}, Producer(generation, 2, 1), expires_at=LATER)
     with pytest.raises(Fenced):
-        log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 9), role="write")
+        log.write(session_id, "delta", {}, Producer(generation, 1, 9), expires_at=LATER)
     assert log.read(session_id, after=0).top == 2
 
 
 def test_another_generation_and_a_deleted_session_are_refused(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
     with pytest.raises(LogLost):
-        log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(uuid7(), 1, 1), role="write")
+        log.write(session_id, "delta", {}, Producer(uuid7(), 1, 1), expires_at=LATER)
     log.close(session_id, "deleted")
     with pytest.raises(LogLost):
-        log.append(session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write")
+        log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER)
     assert redis.keys() == []
 
 
 def test_a_repeated_append_changes_nothing(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
     for _ in range(3):
-        log.append(
-            session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write", text="once"
-        )
+        log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("once"))
     assert log.read(session_id, after=0).top == 2
     assert redis.get(keys(session_id)[2]) == "once"
 
 
 def test_a_log_that_has_lost_its_newest_words_takes_no_more(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
-    log.append(
-        session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write", text="Grüße"
-    )
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
+    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("Grüße"))
     redis.set(keys(session_id)[2], "Gr")
-    for role in ("write", "end"):
+    for append in (log.write, log.end):
         with pytest.raises(LogLost):
-            log.append(
-                session_id, "e", {}, expires_at=LATER, producer=Producer(generation, 1, 2), role=role, written=7
-            )
+            append(session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER, before=Size(7))
     assert log.read(session_id, after=0).top == 2
 
 
@@ -105,29 +89,22 @@ def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and
     log: EventLog, redis: Redis
 ) -> None:
     session_id, generation = uuid7(), uuid7()
-    before = log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 2, 0), role="begin")
+    before = log.begin(session_id, "queued", {}, Producer(generation, 2, 0), expires_at=LATER, answer="{}")
     with pytest.raises(Fenced):
-        log.begin_anew(session_id, generation, 1, expires_at=LATER, answer="{}")
-    log.begin_anew(session_id, generation, 2, expires_at=LATER, answer="{}")
-    after = log.append(session_id, "e", {}, expires_at=LATER, producer=Producer(generation, 2, 1), role="write")
+        log.reset(session_id, generation, 1, expires_at=LATER, answer="{}")
+    log.reset(session_id, generation, 2, expires_at=LATER, answer="{}")
+    after = log.write(session_id, "e", {}, Producer(generation, 2, 1), expires_at=LATER)
     assert (after.epoch != before.epoch, after.offset) == (True, 1)
     assert all(redis.pttl(str(key)) > 0 for key in redis.scan_iter())
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(uuid7(), 0, 0), role="begin")
+    log.begin(session_id, "queued", {}, Producer(uuid7(), 0, 0), expires_at=LATER, answer="{}")
     with pytest.raises(Fenced):
-        log.begin_anew(session_id, generation, 2, expires_at=LATER, answer="{}")
+        log.reset(session_id, generation, 2, expires_at=LATER, answer="{}")
 
 
 def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
-    producer = Producer(generation, 0, 0)
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=producer, role="begin", word="{}", text="t")
-    write: dict[str, Any] = {
-        "expires_at": LATER,
-        "producer": Producer(generation, 1, 1),
-        "role": "write",
-        "written": 1,
-    }
-    log.append(session_id, "thinking", {}, **write, thought=Thought("Hmm"))
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}", question="{}")
+    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("t", "Hmm"))
     log.append(session_id, "model", {}, expires_at=LATER - timedelta(minutes=30))
     log.touch(session_id, LATER - timedelta(minutes=20))
     for key in keys(session_id):
@@ -166,32 +143,18 @@ def _read(app: Flask, messages: object, got: list[flask_sse.Message]) -> None:
         got.append(next(messages))  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "-", "abc", "abc-", "-1", "abc--1", "abc-1.5", "a b-1", "é-1", "abc-\u0661", "a" * 50 + "-1"]
-)
-def test_what_is_no_position_is_none(text: str) -> None:
-    assert Position.parse(text) is None
-
-
-@given(offset=st.integers(min_value=0, max_value=2**53))
-def test_a_position_survives_its_wire_form(offset: int) -> None:
-    assert Position.parse(str(Position("a1b2c3d4", offset))) == Position("a1b2c3d4", offset)
-
-
 def test_a_generation_that_is_begun_twice_has_begun_once(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
     begin: dict[str, Any] = {
-        "expires_at": LATER,
         "producer": Producer(generation, 0, 1),
-        "role": "begin",
-        "word": "Why?",
+        "expires_at": LATER,
+        "answer": "{}",
+        "question": "Why?",
     }
     log.append(session_id, "model", {}, expires_at=LATER)
-    first = log.append(session_id, "queued", {}, **begin)
-    log.append(
-        session_id, "delta", {}, expires_at=LATER, producer=Producer(generation, 1, 1), role="write", text="Because"
-    )
-    assert log.append(session_id, "queued", {}, **begin) == first
+    first = log.begin(session_id, "queued", {}, **begin)
+    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("Because"))
+    assert log.begin(session_id, "queued", {}, **begin) == first
     assert redis.lrange(keys(session_id)[3], 0, -1) == ["Why?"]
     assert log.take_over(session_id, generation, 2).text == "Because"
     assert log.read(session_id, after=0).top == 3
@@ -200,27 +163,31 @@ def test_a_generation_that_is_begun_twice_has_begun_once(log: EventLog, redis: R
 def test_thinking_is_added_begun_again_taken_over_and_gone_with_the_end(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
     thinking = keys(session_id).thinking
-    log.append(session_id, "queued", {}, expires_at=LATER, producer=Producer(generation, 0, 0), role="begin")
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
 
-    def append(kind: str, seq: int, thought: Thought, attempt: int = 1, role: str = "write", **more: Any) -> None:
+    def write(kind: str, seq: int, before: int, delta: Delta, attempt: int = 1) -> None:
         producer = Producer(generation, attempt, seq)
-        log.append(session_id, kind, {}, expires_at=LATER, producer=producer, role=role, thought=thought, **more)
+        log.write(session_id, kind, {}, producer, expires_at=LATER, before=Size(0, before), delta=delta)
 
-    append("thinking", 1, Thought("Grü", lasted=100))
-    append("thinking", 2, Thought("ße", before=4, lasted=1500))
-    append("thinking", 2, Thought("ße", before=4))  # told twice, for it was not answered
-    assert log.take_over(session_id, generation, 2) == Written("", "Grüße", 1500)
+    def end(seq: int, before: Size) -> None:
+        log.end(session_id, "done", {}, Producer(generation, 2, seq), expires_at=LATER, before=before)
+
+    write("thinking", 1, 0, Delta(thinking="Grü", thinking_ms=100))
+    write("thinking", 2, 4, Delta(thinking="ße", thinking_ms=1500))
+    write("thinking", 2, 4, Delta(thinking="ße"))  # told twice, for it was not answered
+    assert log.take_over(session_id, generation, 2) == PartialAnswer("", "Grüße", 1500)
     with pytest.raises(Fenced):
-        append("thinking", 3, Thought("!", before=7))
-    append("thinking", 1, Thought("Anew", before=7, forgets=True, lasted=10), attempt=2)
+        write("thinking", 3, 7, Delta(thinking="!"))
+    write("thinking", 1, 7, Delta(thinking="Anew", resets_thinking=True, thinking_ms=10), attempt=2)
     assert redis.get(thinking) == "Anew"
     redis.set(thinking, "An")  # as a Redis that comes back with what it had
-    for role in ("write", "end"):
-        with pytest.raises(LogLost):
-            append("e", 2, Thought(before=4), attempt=2, role=role)
+    with pytest.raises(LogLost):
+        write("e", 2, 4, NOTHING, attempt=2)
+    with pytest.raises(LogLost):
+        end(2, Size(0, 4))
     redis.set(thinking, "Anew")
-    append("delta", 2, Thought(before=4, lasted=20), attempt=2, text="So")
-    append("done", 3, Thought(before=4), attempt=2, role="end", written=2)
+    write("delta", 2, 4, Delta("So", thinking_ms=20), attempt=2)
+    end(3, Size(2, 4))
     assert not redis.exists(thinking)
     assert redis.hget(keys(session_id).meta, "thought_for") is None
 
@@ -228,23 +195,22 @@ def test_thinking_is_added_begun_again_taken_over_and_gone_with_the_end(log: Eve
 @pytest.mark.parametrize("begin", ["next", "anew"])
 def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis, begin: str) -> None:
     session_id, first, second = uuid7(), uuid7(), uuid7()
-    start: dict[str, Any] = {"expires_at": LATER, "role": "begin"}
-    log.append(session_id, "queued", {}, producer=Producer(first, 0, 0), **start)
-    thought: dict[str, Any] = {"expires_at": LATER, "role": "write", "thought": Thought("Hmm", lasted=2000)}
-    log.append(session_id, "thinking", {}, producer=Producer(first, 1, 1), **thought)
+    log.begin(session_id, "queued", {}, Producer(first, 0, 0), expires_at=LATER, answer="{}")
+    thought = Delta(thinking="Hmm", thinking_ms=2000)
+    log.write(session_id, "thinking", {}, Producer(first, 1, 1), expires_at=LATER, delta=thought)
     if begin == "next":
-        log.append(session_id, "queued", {}, producer=Producer(second, 0, 0), **start)
-        assert log.take_over(session_id, second, 1) == Written()
+        log.begin(session_id, "queued", {}, Producer(second, 0, 0), expires_at=LATER, answer="{}")
+        assert log.take_over(session_id, second, 1) == PartialAnswer()
     else:
-        log.begin_anew(session_id, first, 2, expires_at=LATER, answer="{}")
-        assert log.take_over(session_id, first, 2) == Written()
+        log.reset(session_id, first, 2, expires_at=LATER, answer="{}")
+        assert log.take_over(session_id, first, 2) == PartialAnswer()
     assert not redis.exists(keys(session_id).thinking)
 
 
 def test_the_end_of_what_only_thought_is_not_the_end_of_what_nobody_has_seen(log: EventLog) -> None:
     session_id, generation = uuid7(), uuid7()
-    end: dict[str, Any] = {"expires_at": LATER, "producer": Producer(generation, 1, LAST), "role": "end"}
+    terminal = Producer.terminal(generation, 1)
     with pytest.raises(LogLost):
-        log.append(session_id, "stopped", {}, **end, thought=Thought(before=3))
-    log.append(session_id, "stopped", {}, **end)
+        log.end(session_id, "stopped", {}, terminal, expires_at=LATER, before=Size(0, 3))
+    log.end(session_id, "stopped", {}, terminal, expires_at=LATER)
     assert log.read(session_id, after=0).events == []

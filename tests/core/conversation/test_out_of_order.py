@@ -13,10 +13,11 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import Event, Fenced, keys
+from core.conversation.event_log import Event, Fenced
+from core.conversation.keys import keys
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
-from core.generation.attempts import Attempt, Lost
-from core.generation.finalizer import End
+from core.generation.attempts import Attempt, LeaseLost
+from core.generation.finalizer import Outcome
 from core.runtime import Runtime
 from core.stores.tables import GenerationState, Session
 from tests.conftest import TurnableClock, new_user
@@ -61,7 +62,7 @@ def _before(
 def _claim(runtime: Runtime, session: Session) -> Attempt:
     attempt = runtime.writer._attempts.claim(runtime.generations.accept(session, "Why?").generation_id)
     assert attempt is not None
-    runtime.writer._answers.take_over(attempt)
+    runtime.generation_events.take_over(attempt)
     return attempt
 
 
@@ -113,18 +114,18 @@ def test_an_end_from_outside_has_all_that_a_lost_worker_told(
     runtime: Runtime, session: Session, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = _claim(runtime, session)
-    answers, endings = runtime.writer._answers, runtime.writer._endings
+    answers, finalizer = runtime.generation_events, runtime.writer._finalizer
     answers.append_delta(lost, "Be")
     told: list[str] = []
 
     def awakes() -> None:
-        with suppress(Fenced, Lost):
+        with suppress(Fenced, LeaseLost):
             answers.append_delta(lost, "cause")
         told.append(_told(runtime, session))
 
-    _before(monkeypatch, endings, "_end", awakes)
+    _before(monkeypatch, finalizer, "_finalize", awakes)
     clock.turn(timedelta(seconds=11))
-    assert endings.end_from_outside(lost.generation_id, End(GenerationState.FAILED))
+    assert finalizer.finalize_from_outside(lost.generation_id, Outcome(GenerationState.FAILED))
     message = runtime.transcript.read(session).messages[-1]
     assert (message.text, message.state) == (told[0], "failed")
     assert [event.type for event in _events(runtime, session)][-1] == "failed"
@@ -134,14 +135,14 @@ def test_the_first_word_of_a_lost_worker_does_not_swallow_the_end(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = _claim(runtime, session)
-    answers, endings = runtime.writer._answers, runtime.writer._endings
+    answers, finalizer = runtime.generation_events, runtime.writer._finalizer
 
     def awakes() -> None:
-        with suppress(Fenced, Lost):
+        with suppress(Fenced, LeaseLost):
             answers.append_delta(lost, "Because")
 
-    _before(monkeypatch, endings, "_end", awakes)
-    assert endings.end_from_outside(lost.generation_id, End(GenerationState.FAILED))
+    _before(monkeypatch, finalizer, "_finalize", awakes)
+    assert finalizer.finalize_from_outside(lost.generation_id, Outcome(GenerationState.FAILED))
     assert [event.type for event in _events(runtime, session)][-1] == "failed"
     assert _states(runtime, session)[-1] == ("assistant", "failed")
 
@@ -150,17 +151,17 @@ def test_a_claim_takes_along_what_was_said_after_it_had_read(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, user = _create(runtime), new_user(runtime.database)
-    read = runtime.transcript.anonymous_words
+    read = runtime.transcript.anonymous_messages
 
     def read_too_early(session_id: UUID) -> Any:
         words = read(session_id)
-        monkeypatch.setattr(runtime.transcript, "anonymous_words", read)
+        monkeypatch.setattr(runtime.transcript, "anonymous_messages", read)
         runtime.generations.accept(session, "Why?")
         runtime.writer.run()
         return words
 
-    monkeypatch.setattr(runtime.transcript, "anonymous_words", read_too_early)
-    claimed = runtime.claims.claim(session, user)
+    monkeypatch.setattr(runtime.transcript, "anonymous_messages", read_too_early)
+    claimed = runtime.actions.claim(session, user)
     assert [each.text for each in runtime.transcript.read(claimed).messages] == ["Why?", ANSWER]
 
 
@@ -173,26 +174,26 @@ def test_a_claim_waits_for_every_end_that_has_not_been_told(
         def fail(*_: Any, **__: Any) -> None:
             raise ConnectionError
 
-        away.setattr(runtime.writer._endings, "_tell", fail)
+        away.setattr(runtime.writer._finalizer, "_publish", fail)
         with suppress(ConnectionError):
             runtime.generations.accept(session, "Why?")
             runtime.writer.run()
     # The next question is taken back, and told of; the answer before is still to be told.
     with monkeypatch.context() as away:
-        away.setattr(runtime.writer._endings, "tell_all", lambda _: None)
+        away.setattr(runtime.writer._finalizer, "publish_pending", lambda _: None)
         _before(away, runtime.generations, "_announce", lambda: runtime.generations.stop(session))
         with pytest.raises(SwitchboardError):
             runtime.generations.accept(session, "And?")
     with pytest.raises(GenerationInProgress):
-        runtime.claims.claim(session, user)
-    runtime.writer._endings.tell_all(session.id)
-    claimed = runtime.claims.claim(session, user)
+        runtime.actions.claim(session, user)
+    runtime.writer._finalizer.publish_pending(session.id)
+    claimed = runtime.actions.claim(session, user)
     assert ANSWER in [each.text for each in runtime.transcript.read(claimed).messages]
 
 
 def test_a_word_that_comes_after_a_claim_is_removed(runtime: Runtime) -> None:
     session = _create(runtime)
-    runtime.claims.claim(session, new_user(runtime.database))
+    runtime.actions.claim(session, new_user(runtime.database))
     runtime.redis.rpush(keys(session.id)[3], "late")
     assert runtime.removals.remove_if_gone(session)
     assert not runtime.redis.exists(keys(session.id)[3])
@@ -209,9 +210,9 @@ def test_a_question_with_an_id_from_before_is_refused(runtime: Runtime, session:
 
 def test_a_log_that_has_the_end_is_not_begun_anew(runtime: Runtime, session: Session) -> None:
     attempt = _claim(runtime, session)
-    answers = runtime.writer._answers
+    answers = runtime.generation_events
     answers.append_delta(attempt, "Because")
-    assert runtime.writer._endings.end(attempt, End(GenerationState.DONE))
+    assert runtime.writer._finalizer.finalize(attempt, Outcome(GenerationState.DONE))
     with pytest.raises(Fenced):
         answers._restore(attempt)
     assert [event.type for event in _events(runtime, session)][-1] == "done"
@@ -221,7 +222,7 @@ def test_an_end_that_comes_first_leaves_no_key_of_a_session_that_is_gone(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deleted() -> None:
-        _before(monkeypatch, runtime.writer._answers, "append_end", lambda: runtime.sweeper.delete(session))
+        _before(monkeypatch, runtime.generation_events, "append_end", lambda: runtime.actions.end(session))
         with suppress(SessionInvalid):
             runtime.generations.stop(session)
 

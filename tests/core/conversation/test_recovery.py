@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.conversation.event_log import Event, Page, Position
+from core.conversation.event_log import Event, Page
+from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 
 AT = Position("e", 5)

@@ -11,16 +11,16 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from redis.exceptions import RedisError
 from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.auth.principal import Principal
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import SwitchboardError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Base, Generation, Message, Removal, Session, User
 from tests.conftest import new_user
 from tests.support.valkey import Valkey
@@ -86,7 +86,7 @@ def redis_fails(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[[
     """From its call on, no pipeline reaches Redis; calling `monkeypatch.undo` gives it back."""
 
     def fail(*_: object, **__: object) -> None:
-        raise RedisError
+        raise RedisUnavailable
 
     return lambda: monkeypatch.setattr(runtime.redis, "pipeline", fail)
 
@@ -98,15 +98,15 @@ def test_a_deletion_that_redis_missed_is_made_up_for(
     session = _create(runtime, new_user(runtime.database) if owned else None)
     runtime.generations.accept(session, CANARY)
     redis_fails()
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     monkeypatch.undo()
     assert runtime.redis.exists(keys(session.id)[0])
     assert _count(runtime, Session) == 0
-    runtime.sweeper.delete(session)  # asking again is no error
+    runtime.actions.end(session)  # asking again is no error
     runtime.reaper.reap()
     assert not runtime.redis.exists(*keys(session.id))
     assert _count(runtime, Removal) == 0
-    assert runtime.message_limits.holders(session.owner_id or session.id) == set()
+    assert runtime.message_limits.lease_holders(session.owner_id or session.id) == set()
     assert not runtime.redis.keys("sb:{limit}:reserved:*")
 
 
@@ -133,10 +133,10 @@ def test_words_that_a_claim_could_not_remove_are_removed_later_and_read_once_and
     session, owner = _create(runtime), new_user(runtime.database)
     runtime.generations.accept(session, "First?")
     runtime.writer.run()
-    read = runtime.transcript.anonymous_words(session.id)
-    monkeypatch.setattr(runtime.transcript, "anonymous_words", lambda _: read)
+    read = runtime.transcript.anonymous_messages(session.id)
+    monkeypatch.setattr(runtime.transcript, "anonymous_messages", lambda _: read)
     redis_fails()
-    claimed = runtime.claims.claim(session, owner)
+    claimed = runtime.actions.claim(session, owner)
     monkeypatch.undo()
     assert runtime.redis.exists(keys(session.id)[3])
     runtime.generations.accept(claimed, "Second?")
@@ -153,16 +153,16 @@ def test_words_that_a_claim_could_not_remove_are_removed_later_and_read_once_and
 
 def test_a_guest_deletes_nothing_that_has_been_claimed_meanwhile(runtime: Runtime) -> None:
     session, owner = _create(runtime), new_user(runtime.database)
-    runtime.claims.claim(session, owner)
+    runtime.actions.claim(session, owner)
     with pytest.raises(SwitchboardError) as refused:
-        runtime.sweeper.delete(session)
+        runtime.actions.end(session)
     assert refused.value.slug == "not-owner"
     assert _count(runtime, Session) == 1
 
 
 def test_a_guest_stops_nothing_that_has_been_claimed_meanwhile(runtime: Runtime) -> None:
     session, owner = _create(runtime), new_user(runtime.database)
-    claimed = runtime.claims.claim(session, owner)
+    claimed = runtime.actions.claim(session, owner)
     runtime.generations.accept(claimed, "Why?")
     with pytest.raises(SwitchboardError) as refused:
         runtime.generations.stop(session)
@@ -179,7 +179,7 @@ def test_a_switch_of_a_session_that_is_being_deleted_leaves_nothing(
     append = runtime.log.append
 
     def late(*args: Any, **more: Any) -> Any:
-        runtime.sweeper.delete(session)
+        runtime.actions.end(session)
         return append(*args, **more)
 
     monkeypatch.setattr(runtime.log, "append", late)
@@ -224,7 +224,7 @@ def test_races_of_a_question_with_the_deletion_of_its_session(runtime: Runtime, 
     for _ in range(RACES):
         session = _create(runtime, owner)
         ask = partial(runtime.generations.accept, session, CANARY)
-        _, deleted = _at_once(ask, partial(runtime.sweeper.delete, session))
+        _, deleted = _at_once(ask, partial(runtime.actions.end, session))
         assert deleted is None
     _clean(runtime)
     assert (_count(runtime, Session), _count(runtime, Generation), _count(runtime, Message)) == (0, 0, 0)
@@ -255,7 +255,7 @@ def test_races_of_a_question_with_a_claim(runtime: Runtime) -> None:
         session = _create(runtime)
         asked, claimed = _at_once(
             partial(runtime.generations.accept, session, CANARY),
-            partial(runtime.claims.claim, session, owner),
+            partial(runtime.actions.claim, session, owner),
         )
         assert (asked is None) != (claimed is None)
     _finish(runtime)
@@ -295,7 +295,7 @@ def test_an_account_whose_removal_was_interrupted_is_unusable_and_removed_by_the
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered = runtime.accounts.register("ann@example.org", "correct horse battery")
-    principal = runtime.identity.of_login(registered.credential)
+    principal = runtime.identity.principal_for_login(registered.credential)
     _, credential = runtime.accounts.create_key(principal, "backup")
     session = _create(runtime, registered.user.id)
     runtime.generations.accept(session, CANARY)
@@ -309,12 +309,12 @@ def test_an_account_whose_removal_was_interrupted_is_unusable_and_removed_by_the
     runtime.accounts.delete(principal, "correct horse battery")
     monkeypatch.undo()
     for use in (
-        lambda: runtime.identity.of_login(registered.credential),
-        lambda: runtime.identity.of_bearer(str(credential)),
+        lambda: runtime.identity.principal_for_login(registered.credential),
+        lambda: runtime.identity.principal_for_bearer(str(credential)),
         lambda: runtime.accounts.log_in("ann@example.org", "correct horse battery"),
         lambda: runtime.accounts.user(principal),
         lambda: _create(runtime, registered.user.id),
-        lambda: runtime.claims.claim(_create(runtime), registered.user.id),
+        lambda: runtime.actions.claim(_create(runtime), registered.user.id),
     ):
         with pytest.raises(SwitchboardError) as refused:
             use()
@@ -329,7 +329,7 @@ def test_an_account_whose_removal_was_interrupted_is_unusable_and_removed_by_the
 
 
 def test_words_that_nobody_removed_are_found_and_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     gone, kept, claimed = _create(runtime), _create(runtime), _create(runtime)
     for session in (gone, kept, claimed):
         runtime.generations.accept(session, "Why?")

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.conversation.event_log import keys
+from core.conversation.finished_messages import CHUNK_SIZE, MAX_SEARCHED, UnknownMessage
+from core.conversation.keys import keys
 from core.conversation.message import Message
+from core.conversation.position import Producer
 from core.conversation.transcript import PAGE_BYTES, newest_that_fit
-from core.conversation.words import CHUNK, MAX_SEARCHED, UnknownMessage
 from core.generation.failure import failed
-from core.llm.providers.base import LARGEST_COUNT, ErrorKind, ProviderError
+from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.conftest import new_user
 
@@ -84,9 +85,9 @@ def _walk(runtime: Runtime, session: Session, limit: int) -> list[list[str]]:
 
 @pytest.mark.parametrize("apart", [timedelta(seconds=1), timedelta()], ids=["one by one", "at one moment"])
 def test_pages_put_together_are_the_conversation(runtime: Runtime, session: Session, apart: timedelta) -> None:
-    messages = _messages([f"text {number}" for number in range(2 * CHUNK + 5)], apart=apart)
+    messages = _messages([f"text {number}" for number in range(2 * CHUNK_SIZE + 5)], apart=apart)
     _keep(runtime, session, messages)
-    for limit in (1, 7, CHUNK, len(messages), len(messages) + 1):
+    for limit in (1, 7, CHUNK_SIZE, len(messages), len(messages) + 1):
         pages = _walk(runtime, session, limit)
         assert [each for page in reversed(pages) for each in page] == [message.id for message in messages]
         assert all(len(page) == limit for page in pages[:-1])
@@ -181,11 +182,11 @@ def test_a_conversation_larger_than_the_bound_is_told_within_it(runtime: Runtime
     finally:
         tracemalloc.stop()
     assert told == messages
-    assert most < 4 * CHUNK * 500_000, "of 30 MB"
+    assert most < 4 * CHUNK_SIZE * 500_000, "of 30 MB"
 
 
 def test_an_export_tells_one_moment(runtime: Runtime, session: Session) -> None:
-    messages = _messages(["x"] * (CHUNK + 3))
+    messages = _messages(["x"] * (CHUNK_SIZE + 3))
     _keep(runtime, session, messages)
     export = runtime.transcript.oldest_first(session)
     first = next(export)
@@ -201,7 +202,7 @@ def test_an_answer_without_html_is_its_own_text(state: Any) -> None:
     assert Message.load(message.dump().replace(',"html":null', "")) == message, "as stored before there was HTML"
 
 
-TOO_LONG = ProviderError(ErrorKind.TOO_LONG, prompt_tokens=LARGEST_COUNT, limit_tokens=LARGEST_COUNT)
+TOO_LONG = ProviderError(ErrorKind.TOO_LONG, prompt_tokens=MAX_COUNT, limit_tokens=MAX_COUNT)
 
 
 @given(st.text(), st.none() | st.text(), st.none() | st.text())
@@ -233,7 +234,7 @@ def test_a_place_is_found_without_looking_at_the_words(runtime: Runtime) -> None
     session = _session(runtime, owned=False)
     messages = _messages(["x" * 1000] * (MAX_SEARCHED + 50))
     for message in messages:
-        runtime.log.append(session.id, "done", {}, expires_at=session.expires_at, word=message.dump())
+        _say(runtime, session, message)
     moved: list[int] = []
     for before, expected in ((UUID(messages[3].id), messages[:3]), (uuid7(), None)):
         start = _looked_at(runtime)
@@ -246,6 +247,14 @@ def test_a_place_is_found_without_looking_at_the_words(runtime: Runtime) -> None
     assert moved == [2, 0], "the page's own words, and none"
 
 
+def _say(runtime: Runtime, session: Session, question: Message, retracts: str = "") -> None:
+    """Ask, and end without an answer."""
+    generation_id, log = uuid7(), runtime.log
+    until, begun, ended = session.expires_at, Producer.queued(generation_id, 0), Producer.terminal(generation_id, 1)
+    log.begin(session.id, "queued", {}, begun, expires_at=until, answer="{}", question=question.dump())
+    log.end(session.id, "failed", {}, ended, expires_at=until, retracts=retracts)
+
+
 def _looked_at(runtime: Runtime) -> int:
     """How many times Redis has read from a list of words."""
     stats: Any = runtime.redis.info("commandstats")
@@ -255,10 +264,9 @@ def _looked_at(runtime: Runtime) -> int:
 def test_a_question_that_is_taken_back_leaves_its_place(runtime: Runtime) -> None:
     session = _session(runtime, owned=False)
     first, refused, second = _messages(["first", "refused", "second"])
-    for message in (first, refused):
-        runtime.log.append(session.id, "queued", {}, expires_at=session.expires_at, word=message.dump())
-    runtime.log.append(session.id, "failed", {}, expires_at=session.expires_at, retracts=refused.id)
-    runtime.log.append(session.id, "queued", {}, expires_at=session.expires_at, word=second.dump())
+    _say(runtime, session, first)
+    _say(runtime, session, refused, retracts=refused.id)
+    _say(runtime, session, second)
     assert runtime.transcript.read(session).messages == [first, second]
     assert runtime.transcript.read(session, UUID(second.id)).messages == [first]
     with pytest.raises(UnknownMessage):
@@ -270,7 +278,7 @@ def test_words_without_a_known_place_are_found_among_the_newest(runtime: Runtime
     session = _session(runtime, owned=False)
     messages = _messages([f"{number}" for number in range(MAX_SEARCHED + 2)])
     _keep(runtime, session, messages[:-1])
-    runtime.log.append(session.id, "done", {}, expires_at=session.expires_at, word=messages[-1].dump())
+    _say(runtime, session, messages[-1])
     for found in (2, MAX_SEARCHED // 2, MAX_SEARCHED + 1):
         assert runtime.transcript.read(session, UUID(messages[found].id), 1).messages == [messages[found - 1]]
     with pytest.raises(UnknownMessage):

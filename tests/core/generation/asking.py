@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from core.conversation.event_log import Position, Written
 from core.conversation.message import Message
+from core.conversation.partial_answer import PartialAnswer
+from core.conversation.position import Position
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.conftest import new_user
@@ -71,7 +72,7 @@ class Asked:
         assert (message.thinking_seconds is not None) == bool(message.thinking)
         return message
 
-    def written(self) -> Written:
+    def written(self) -> PartialAnswer:
         """What there is of it, while it is being written."""
         return self.runtime.transcript.written(self.session.id, self.generation_id)
 

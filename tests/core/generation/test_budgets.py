@@ -8,14 +8,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from redis.exceptions import ConnectionError as RedisGone
 
-from core.errors import RateLimited, SessionInvalid, Unavailable
+from core.errors import SessionInvalid, Unavailable
 from core.generation import usage
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX, Bucket
+from core.limits.status import RateLimited
 from core.llm.providers.base import Turn
 from core.runtime import Runtime
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ANSWER, ProviderServer
@@ -46,7 +47,7 @@ def _session(runtime: Runtime, owner: UUID | None = None, model: str = "good") -
 
 def _left(runtime: Runtime, owner: UUID) -> int:
     """Of the budget. Asking costs one token."""
-    return runtime.limiter.charge([Bucket("tokens", str(owner), BUDGET)]).standings[0].remaining + 1
+    return runtime.limiter.charge([Bucket("tokens", str(owner), BUDGET)]).limit_statuses[0].remaining + 1
 
 
 def _row(runtime: Runtime, generation_id: UUID) -> Generation:
@@ -61,7 +62,7 @@ def _reserved(runtime: Runtime) -> list[str]:
 def test_a_message_reserves_and_its_answer_settles(runtime: Runtime) -> None:
     session = _session(runtime)
     accepted = runtime.generations.accept(session, "Why?")
-    tokens = next(standing for standing in accepted.standings if standing.policy == "tokens")
+    tokens = next(limit_status for limit_status in accepted.limit_statuses if limit_status.policy == "tokens")
     assert (tokens.quota, tokens.remaining) == (1000, 1000 - RESERVED)
     assert _reserved(runtime) == [f"{PREFIX}reserved:{session.id}"]
 
@@ -86,14 +87,16 @@ def test_a_spent_budget_refuses_says_until_when_and_leaves_nothing(settings: Any
     session = _session(runtime)
     runtime.generations.accept(session, "Why?")
     runtime.writer.run()
-    assert runtime.generations.accept(session, "Why?").standings[1].remaining == 120 - REPORTED - RESERVED
+    assert runtime.generations.accept(session, "Why?").limit_statuses[1].remaining == 120 - REPORTED - RESERVED
     runtime.writer.run()
     with pytest.raises(RateLimited) as refused:
         runtime.generations.accept(session, "Why?")
     assert refused.value.problem()["limit"] == "tokens"
     # 36 of 120 tokens are spent, and 101 are needed: 17 must come back first, each in 720 s.
     assert refused.value.retry_after == pytest.approx(17 * 720, abs=60)
-    messages = next(standing for standing in refused.value.standings if standing.policy == "messages")
+    messages = next(
+        limit_status for limit_status in refused.value.limit_statuses if limit_status.policy == "messages"
+    )
     assert messages.remaining == 13
     assert _reserved(runtime) == []
     assert runtime.redis.keys(f"{PREFIX}concurrent:*") == []
@@ -186,11 +189,11 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
     session = _session(runtime)
 
     def away(*_: object, **__: object) -> None:
-        raise RedisGone
+        raise RedisUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.log, "append", away)
-        with pytest.raises(RedisGone):
+        patch.setattr(runtime.log, "begin", away)
+        with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     accepted = runtime.generations.accept(session, "Why?")
     runtime.generations.withdraw(accepted.generation_id)
@@ -201,7 +204,7 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
 def test_a_deleted_session_leaves_no_reservation(runtime: Runtime) -> None:
     session = _session(runtime, new_user(runtime.database))
     runtime.generations.accept(session, "Why?")
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     assert _reserved(runtime) == []
 
 
@@ -216,7 +219,7 @@ def test_without_a_budget_nothing_is_counted_but_usage_is_known(settings: Any) -
     runtime = Runtime(settings.model_copy(update={"limit_tokens_anonymous": None}))
     session = _session(runtime)
     accepted = runtime.generations.accept(session, "Why?")
-    assert [standing.policy for standing in accepted.standings] == ["messages", "concurrent"]
+    assert [limit_status.policy for limit_status in accepted.limit_statuses] == ["messages", "concurrent"]
     assert _reserved(runtime) == []
     runtime.writer.run()
     assert _row(runtime, accepted.generation_id).settled_tokens == REPORTED
@@ -225,7 +228,7 @@ def test_without_a_budget_nothing_is_counted_but_usage_is_known(settings: Any) -
 
 def test_a_message_that_is_refused_late_leaves_no_reservation(runtime: Runtime) -> None:
     session = _session(runtime)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     with pytest.raises(SessionInvalid):
         runtime.generations.accept(session, "Why?")
     assert _left(runtime, session.id) == 1000
@@ -248,9 +251,9 @@ def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
     accepted = runtime.generations.accept(session, "Why?")
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
-    runtime.answers.take_over(attempt)
-    runtime.answers.append_delta(attempt, ANSWER[:30])
-    runtime.attempts.hand_on(attempt)
+    runtime.generation_events.take_over(attempt)
+    runtime.generation_events.append_delta(attempt, ANSWER[:30])
+    runtime.attempts.hand_off(attempt)
     runtime.writer.run()
     row = _row(runtime, accepted.generation_id)
     asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores import tables
 from tests.conftest import new_user

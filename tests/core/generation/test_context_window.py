@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.conversation.message import Message
-from core.generation.context_window import CAUTION, TRIES, Fitting, TooLong, Window, narrowed, too_long
+from core.generation.context_window import MAX_TRIES, SAFETY_FACTOR, Fitting, TooLong, Window, narrowed, too_long
 from core.generation.history import fit
 from core.generation.tokens import estimate
 from core.llm.catalog import ModelConfig
@@ -43,9 +43,9 @@ def test_an_estimate_takes_linear_time(unit: str) -> None:
 
 
 def test_the_room_is_what_answer_and_thinking_leave_of_the_context() -> None:
-    assert Window.of(_config(context_tokens=600, max_tokens=100), 3.0).room == 500
-    assert Window.of(_config(context_tokens=600, max_tokens=100, thinking_budget=200), 3.0).room == 300
-    assert Window.of(_config(context_tokens=600, max_tokens=599, thinking_budget=9000), 3.0).room == 0
+    assert Window.for_model(_config(context_tokens=600, max_tokens=100), 3.0).room == 500
+    assert Window.for_model(_config(context_tokens=600, max_tokens=100, thinking_budget=200), 3.0).room == 300
+    assert Window.for_model(_config(context_tokens=600, max_tokens=599, thinking_budget=9000), 3.0).room == 0
 
 
 LONG = [Turn("system", "Be kind."), *(Turn("user" if n % 2 == 0 else "assistant", "9" * 300) for n in range(21))]
@@ -59,7 +59,7 @@ def test_a_refusal_that_names_figures_says_how_much_less_will_do() -> None:
     assert narrow.room * narrow.bytes_per_token == pytest.approx(6308 / 2, rel=0.1)
     narrow = narrowed(WINDOW, LONG, _refusal(6400, 1000), last=False)
     assert narrow.room == 900
-    assert narrow.bytes_per_token == pytest.approx(CAUTION, rel=0.1)
+    assert narrow.bytes_per_token == pytest.approx(SAFETY_FACTOR, rel=0.1)
 
 
 def test_without_figures_half_of_it_and_no_more_than_surely_fits_is_sent() -> None:
@@ -104,7 +104,7 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
     ]
     asked = [*messages, Message("id", "user", "Hello?", None, "complete", "")][::-1]
     fitting = Fitting(Window(context * promised, 3.0, 20), "M", "Be kind.")
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         prompt = fit(fitting.window, "Be kind.", asked)
         assert prompt is not None
         count = really(prompt.turns)
@@ -115,7 +115,7 @@ def test_a_question_that_fits_is_answered_whatever_came_before(
 
 def test_a_model_is_not_asked_for_ever() -> None:
     fitting = Fitting(WINDOW, "M", "Be kind.")
-    for _ in range(TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         fitting.refused(LONG, _refusal(), least=False)
     with pytest.raises(TooLong, match="too-long"):
         fitting.refused(LONG, _refusal(), least=False)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation.continuation import SHORTEST, Overlap
+from core.generation.continuation import MIN_OVERLAP, Overlap
 
 texts = st.text(alphabet="ab \n", max_size=40)
 
@@ -39,11 +39,13 @@ def test_only_a_repetition_is_ever_dropped(before: str, pieces: list[str]) -> No
     assert text.endswith(passed)
     dropped = text[: len(text) - len(passed)]
     assert before.endswith(dropped)
-    assert dropped == "" or len(dropped) >= SHORTEST
+    assert dropped == "" or len(dropped) >= MIN_OVERLAP
 
 
-@given(before=st.text(alphabet="abcdefgh", min_size=SHORTEST, max_size=60), rest=st.text(alphabet="XYZ", max_size=30))
+@given(
+    before=st.text(alphabet="abcdefgh", min_size=MIN_OVERLAP, max_size=60), rest=st.text(alphabet="XYZ", max_size=30)
+)
 def test_every_repetition_is_dropped(before: str, rest: str) -> None:
-    for length in range(SHORTEST, len(before) + 1):
+    for length in range(MIN_OVERLAP, len(before) + 1):
         repeated = before[-length:] + rest
         assert _through(before, list(repeated)) == rest

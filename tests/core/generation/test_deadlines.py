@@ -3,7 +3,7 @@
 import pytest
 
 from core.generation.chunk_reader import Batch
-from core.generation.deadlines import LONGEST_TIME, PARTING, Patience
+from core.generation.deadlines import DRAIN_TIMEOUT, MAX_REQUEST_TIME, Deadlines
 from core.llm.providers.base import ErrorKind, ProviderError
 
 FIRST, BETWEEN = 60.0, 30.0
@@ -13,65 +13,65 @@ WORDS = QUIET._replace(text="Because")
 REASON = QUIET._replace(finish_reason="stop")
 
 
-class _Patience:
+class _Deadlines:
     """With one request; `enough` says whether it has had enough."""
 
     def __init__(self) -> None:
-        self._patience = Patience(FIRST, BETWEEN, now=0)
+        self._deadlines = Deadlines(FIRST, BETWEEN, now=0)
         self._begun = False
 
     def enough(self, batch: Batch, now: float) -> bool:
         self._begun = self._begun or bool(batch.text)
-        return self._patience.has_had_enough(batch, now, begun=self._begun)
+        return self._deadlines.expired(batch, now, begun=self._begun)
 
 
 def test_the_first_token_may_take_longer_than_the_next() -> None:
-    patience = _Patience()
-    assert not patience.enough(QUIET, FIRST)
-    assert not patience.enough(WORDS, FIRST + 1)
-    assert not patience.enough(QUIET, FIRST + 1 + BETWEEN)
+    deadlines = _Deadlines()
+    assert not deadlines.enough(QUIET, FIRST)
+    assert not deadlines.enough(WORDS, FIRST + 1)
+    assert not deadlines.enough(QUIET, FIRST + 1 + BETWEEN)
     with pytest.raises(ProviderError) as silent:
-        patience.enough(QUIET, FIRST + 2 + BETWEEN)
+        deadlines.enough(QUIET, FIRST + 2 + BETWEEN)
     assert silent.value.kind is ErrorKind.TIMEOUT
 
 
 @pytest.mark.parametrize("sign", [THOUGHT, QUIET._replace(text="\n\n"), QUIET._replace(alive=True)], ids=repr)
 def test_before_the_first_word_that_can_be_seen_each_sign_begins_the_long_wait_anew(sign: Batch) -> None:
-    patience = Patience(FIRST, BETWEEN, now=0)
+    deadlines = Deadlines(FIRST, BETWEEN, now=0)
     for count in range(1, 5):
-        assert not patience.has_had_enough(sign, count * FIRST, begun=False)
+        assert not deadlines.expired(sign, count * FIRST, begun=False)
     with pytest.raises(ProviderError):
-        patience.has_had_enough(QUIET, 5 * FIRST + 1, begun=False)
+        deadlines.expired(QUIET, 5 * FIRST + 1, begun=False)
 
 
 def test_thinking_between_words_is_waited_for_as_for_words() -> None:
-    patience = _Patience()
-    assert not patience.enough(WORDS, 1)
-    assert not patience.enough(THOUGHT, 2)
+    deadlines = _Deadlines()
+    assert not deadlines.enough(WORDS, 1)
+    assert not deadlines.enough(THOUGHT, 2)
     with pytest.raises(ProviderError):
-        patience.enough(QUIET, 3 + BETWEEN)
+        deadlines.enough(QUIET, 3 + BETWEEN)
 
 
 def test_who_never_says_a_word_is_given_up() -> None:
     with pytest.raises(ProviderError):
-        _Patience().enough(QUIET, FIRST + 1)
+        _Deadlines().enough(QUIET, FIRST + 1)
 
 
 def test_after_the_end_silence_is_no_failure_and_is_not_waited_for_long() -> None:
-    patience = _Patience()
-    assert not patience.enough(WORDS, 1)
-    assert not patience.enough(REASON, 20)
-    assert not patience.enough(REASON, 20 + PARTING)
-    assert patience.enough(REASON, 21 + PARTING)
+    deadlines = _Deadlines()
+    assert not deadlines.enough(WORDS, 1)
+    assert not deadlines.enough(REASON, 20)
+    assert not deadlines.enough(REASON, 20 + DRAIN_TIMEOUT)
+    assert deadlines.enough(REASON, 21 + DRAIN_TIMEOUT)
 
 
 def test_the_end_of_the_stream_is_enough() -> None:
-    assert _Patience().enough(REASON._replace(ended=True), 1)
+    assert _Deadlines().enough(REASON._replace(ended=True), 1)
 
 
 def test_who_never_comes_to_an_end_is_cut_short() -> None:
-    patience = _Patience()
+    deadlines = _Deadlines()
     moment = 0.0
-    while not patience.enough(WORDS, moment):
+    while not deadlines.enough(WORDS, moment):
         moment += BETWEEN - 1
-    assert LONGEST_TIME < moment <= LONGEST_TIME + BETWEEN
+    assert MAX_REQUEST_TIME < moment <= MAX_REQUEST_TIME + BETWEEN

@@ -86,7 +86,7 @@ def test_no_answer_at_all_is_a_failure_and_says_which(
     assert (problem["type"], problem["reason"], problem["model"]) == ("/problems/provider-failed", kind, model)
     assert words in problem["detail"]
     assert not [data for name, data in asked.events() if name == "delta"], "not even the blanks"
-    assert runtime.cooldowns.unwell([model]) == set()
+    assert runtime.cooldowns.resting([model]) == set()
     assert _end(asked)[0] == "failed"
 
 
@@ -170,7 +170,7 @@ def test_what_was_stored_before_is_still_read(runtime: Runtime) -> None:
     runtime.writer.run()
     with runtime.database.writing() as db:
         row = asked.row()
-        row.untold, row.reasoning_tokens = {"length": len(ANSWER), "model": "good"}, None
+        row.unpublished, row.reasoning_tokens = {"length": len(ANSWER), "model": "good"}, None
         db.merge(row)
-    runtime.endings.tell(asked.generation_id)
-    assert asked.row().untold is None
+    runtime.finalizer.publish(asked.generation_id)
+    assert asked.row().unpublished is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from tests.conftest import new_user
 from tests.support.honest import said

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from core.conversation.message import Message
 from core.generation.context_window import Window
 from core.generation.form import Form, Scope
-from core.generation.history import CONTINUE, PASSED_OVER, SHORTEST_END, fit
+from core.generation.history import CONTINUE_PROMPT, MAX_SKIPPED_QUESTIONS, MIN_ANSWER_TAIL, fit
 from core.generation.tokens import TURN_OVERHEAD
 from core.llm.providers.base import Turn
 from tests.core.generation.conversations import ROOMY, a_message, answered, asked, conversation, failed, fitted
@@ -51,7 +51,7 @@ def test_of_questions_without_an_answer_those_that_do_not_fit_are_passed_over() 
 
 
 def test_no_more_than_a_few_are_passed_over() -> None:
-    long = [asked("9" * 5000)] * (PASSED_OVER + 5)
+    long = [asked("9" * 5000)] * (MAX_SKIPPED_QUESTIONS + 5)
     unread = iter([asked("Hello?"), *long, answered("too old"), asked("too old")])
     prompt = fit(Window(100, 3.0), "", unread)
     assert prompt is not None
@@ -79,7 +79,7 @@ def test_an_answer_that_broke_off_is_gone_on_with() -> None:
     assert fitted(ROOMY, "", three, "Half an ").turns[2:] == [
         Turn("user", "three"),
         Turn("assistant", "Half an "),
-        Turn("user", CONTINUE),
+        Turn("user", CONTINUE_PROMPT),
     ]
     assert fitted(ROOMY, "", three, "Half an ").question == fitted(ROOMY, "", three).turns
 
@@ -91,11 +91,11 @@ def test_an_answer_too_long_to_go_on_with_goes_with_its_end(prefill: bool) -> No
     assert [turn.text for turn in prompt.question] == ["three"]
     sent = prompt.answer[0].text
     assert answer.endswith(sent)
-    assert SHORTEST_END < len(sent) < 1500
+    assert MIN_ANSWER_TAIL < len(sent) < 1500
     assert not prompt.least
     least = fitted(Window(0, 3.0), "", conversation("one", "two", "three"), answer, form=Form(prefill))
     assert least.least
-    assert len(least.answer[0].text.rstrip()) == SHORTEST_END
+    assert len(least.answer[0].text.rstrip()) == MIN_ANSWER_TAIL
 
 
 def test_blank_ends_of_answers_never_make_a_blank_turn() -> None:

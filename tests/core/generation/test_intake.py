@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from core.generation import intake, thinking
 from core.generation.chunk_reader import Batch
-from core.generation.deadlines import LONGEST_TIME, Patience
+from core.generation.deadlines import MAX_REQUEST_TIME, Deadlines
 from core.generation.failure import Wordless
 from core.generation.intake import Heard, Intake
-from core.generation.opening import LONGEST as LONGEST_BLANKS
+from core.generation.opening import MAX_LEADING_BLANKS
 from core.generation.thinking import Thinking
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
@@ -25,7 +25,7 @@ END = Batch(ended=True, finish_reason="stop")
 
 
 def _intake(text: str = "", thoughts: Thinking | None = None, *, prefilled: bool = False) -> Intake:
-    return Intake(text, thoughts or Thinking(), Patience(FIRST, BETWEEN, 0), prefilled=prefilled)
+    return Intake(text, thoughts or Thinking(), Deadlines(FIRST, BETWEEN, 0), prefilled=prefilled)
 
 
 def _hear(one: Intake, batches: Iterable[tuple[float, Batch]]) -> Iterator[Heard]:
@@ -152,23 +152,23 @@ def test_an_answer_and_its_thinking_have_a_length_exactly() -> None:
     thoughts = Thinking()
     one = _intake(thoughts=thoughts)
     for _ in range(3):
-        thoughts.add(one.take(Batch(thinking="🤔" * (thinking.LONGEST // 2 - 1), alive=True), 1).thinking)
-    assert thoughts.text == "🤔" * thinking.LONGEST
+        thoughts.add(one.take(Batch(thinking="🤔" * (thinking.MAX_THINKING_LENGTH // 2 - 1), alive=True), 1).thinking)
+    assert thoughts.text == "🤔" * thinking.MAX_THINKING_LENGTH
     assert one.take(Batch(thinking="more", alive=True), BETWEEN).error is None
     assert one.take(Batch(), 2 * BETWEEN - 1).error is None, "what is not kept is a sign of life"
-    assert one.take(Batch("x" * (intake.LONGEST - 1)), 2 * BETWEEN).finish_reason is None
+    assert one.take(Batch("x" * (intake.MAX_ANSWER_LENGTH - 1)), 2 * BETWEEN).finish_reason is None
     last = one.take(Batch("yz"), 2 * BETWEEN)
     assert (last.text, last.finish_reason) == ("y", "length")
 
 
 def test_blanks_without_end_are_no_answer() -> None:
-    batches = ((number / 100, Batch("\n" * 100, alive=True)) for number in range(LONGEST_BLANKS))
+    batches = ((number / 100, Batch("\n" * 100, alive=True)) for number in range(MAX_LEADING_BLANKS))
     *_, last = _hear(_intake(), batches)
     assert isinstance(last.error, Wordless)
 
 
 def test_thoughts_without_end_are_no_answer() -> None:
-    batches = ((float(now), Batch(thinking=".", alive=True)) for now in range(0, int(3 * LONGEST_TIME), 50))
+    batches = ((float(now), Batch(thinking=".", alive=True)) for now in range(0, int(3 * MAX_REQUEST_TIME), 50))
     *_, last = _hear(_intake(), batches)
     assert (last.error and last.error.kind) is ErrorKind.TIMEOUT
 

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from core.conversation.event_log import Event, keys
+from core.conversation.event_log import Event
+from core.conversation.keys import keys
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
@@ -100,7 +101,7 @@ def test_an_answer_goes_on_in_a_new_log_with_every_character(
 def test_a_takeover_without_a_log_goes_on_from_the_snapshot(
     runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT_INTERVAL", 0.05)
     session, generation_id = _ask(runtime, "prefilled-stalled", owned=True)
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
@@ -108,7 +109,7 @@ def test_a_takeover_without_a_log_goes_on_from_the_snapshot(
     clock.turn(timedelta(seconds=11))
     runtime.redis.flushall()
     second = Runtime(runtime.settings, clock=clock)
-    assert second.reaper.reap().handed_on == (generation_id,)
+    assert second.reaper.reap().handed_off == (generation_id,)
     second.writer.run()
     writer.join()
 
@@ -159,7 +160,7 @@ def test_nothing_is_begun_anew_for_a_session_that_is_gone(runtime: Runtime, prov
     writer = threading.Thread(target=runtime.writer.run)
     writer.start()
     wait_for(lambda: runtime.transcript.written(session.id, generation_id).text.startswith("Wait."))
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     writer.join()
     assert list(runtime.redis.scan_iter(f"sb:{{{session.id}}}*")) == []
 
@@ -168,7 +169,7 @@ def test_an_end_that_is_told_late_does_not_disturb_the_next_answer(runtime: Runt
     session, first = _ask(runtime, "good", owned=False)
     runtime.writer.run()
     with runtime.database.writing() as db:
-        db.get_one(Generation, first).untold = {"length": 0}
+        db.get_one(Generation, first).unpublished = {"length": 0}
     log = _events(runtime, session)
     runtime.redis.hdel(keys(session.id)[1], "generation")  # as if the first had never been told
     runtime.generations.accept(session, "And?")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation.opening import LONGEST, Opening
+from core.generation.opening import MAX_LEADING_BLANKS, Opening
 from core.text.characters import blank
 
 BLANKS = [
@@ -52,9 +52,9 @@ def test_an_answer_that_has_begun_loses_nothing() -> None:
 
 def test_blanks_without_end_are_not_waited_for() -> None:
     opening = Opening(begun=False)
-    for _ in range(LONGEST):
+    for _ in range(MAX_LEADING_BLANKS):
         assert opening.feed("\n") == ""
     assert not opening.too_long
     opening.feed("\n")
     assert opening.too_long
-    assert Opening(begun=False).feed(" " * (2 * LONGEST) + "x").endswith("x"), "in one piece with the word"
+    assert Opening(begun=False).feed(" " * (2 * MAX_LEADING_BLANKS) + "x").endswith("x"), "in one piece with the word"

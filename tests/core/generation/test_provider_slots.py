@@ -5,8 +5,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from core.generation.attempts import Attempt
+from core.generation.scheduler import Claim
 from core.limits.leases import Leases
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
@@ -38,8 +40,8 @@ def test_a_takeover_gets_the_only_slot_when_the_dead_attempts_lease_on_it_lapses
     generation_id = runtime.generations.accept(_ask(runtime), "Why?").generation_id
     dead = runtime.attempts.claim(generation_id)
     assert dead is not None
-    Leases(runtime.redis, "slots").take("one-at-a-time", dead.holder, 1, timedelta(seconds=3))
-    wait_for(lambda: runtime.reaper.reap().handed_on == (generation_id,), what="the lease lapses")
+    Leases(runtime.redis, "slots").acquire("one-at-a-time", str(generation_id), 1, timedelta(seconds=3))
+    wait_for(lambda: runtime.reaper.reap().handed_off == (generation_id,), what="the lease lapses")
 
     def ended() -> bool:
         runtime.writer.run()
@@ -51,15 +53,16 @@ def test_a_takeover_gets_the_only_slot_when_the_dead_attempts_lease_on_it_lapses
 
 def test_an_attempt_that_comes_back_does_not_give_its_successors_slot_away(runtime: Runtime) -> None:
     generation_id = runtime.generations.accept(_ask(runtime), "Why?").generation_id
-    first = runtime.attempts.claim(generation_id)
+    first = runtime.queue.claim_next()
     assert first is not None
-    runtime.attempts.hand_on(first)
-    second = runtime.attempts.claim(generation_id)
+    runtime.attempts.hand_off(first.attempt)
+    runtime.redis.delete(SLOTS)  # its lease has lapsed
+    second = runtime.queue.claim_next()
     assert second is not None
-    assert runtime.slots.move(second, "one-at-a-time")
+    assert second.attempt.generation_id == generation_id
+    assert second.slot.move_to("one-at-a-time")
 
-    first.slot = "one-at-a-time"
-    runtime.slots.release(first)
+    first.slot.release()
 
     assert runtime.redis.zcard(SLOTS) == 1
 
@@ -70,33 +73,33 @@ def test_who_loses_a_race_for_a_generation_does_not_give_the_winners_slot_away(
     runtime.generations.accept(_ask(runtime, "good"), "Why?")
     other = Runtime(settings)
     claim = other.attempts.claim
-    winners: list[Attempt | None] = []
+    winners: list[Claim | None] = []
 
     def claim_too_late(generation_id: UUID) -> Attempt | None:
-        winners.append(runtime.line.next())
+        winners.append(runtime.queue.claim_next())
         return claim(generation_id)
 
     monkeypatch.setattr(other.attempts, "claim", claim_too_late)
-    assert other.line.next() is None
-    assert [winner and winner.slot for winner in winners] == ["good"]
+    assert other.queue.claim_next() is None
+    assert [winner and winner.slot.model for winner in winners] == ["good"]
     assert runtime.redis.zcard("sb:{limit}:slots:good") == 1
     other.close()
 
 
 def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
     runtime.generations.accept(_ask(runtime), "Why?")
-    attempt = runtime.line.next()
-    assert attempt is not None
+    claim = runtime.queue.claim_next()
+    assert claim is not None
     runtime.redis.delete(SLOTS)
-    runtime.upkeep.renew(attempt)
+    runtime.heartbeats.start(*claim).renew()
     assert runtime.redis.zcard(SLOTS) == 1
 
 
 def test_a_model_that_is_only_busy_does_not_rest(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.generation.writer.SLOT_PATIENCE", 0)
-    runtime.slots.take("one-at-a-time", "somebody else")
+    monkeypatch.setattr("core.generation.writer.SLOT_TIMEOUT", 0)
+    runtime.provider_slots.acquire("one-at-a-time", uuid7())
     session = _ask(runtime, "falls-back-to-busy")
     runtime.generations.accept(session, "Why?")
     runtime.writer.run()
     assert runtime.log.read(session.id, after=0).events[-1].type == "failed"
-    assert runtime.cooldowns.unwell(["one-at-a-time", "falls-back-to-busy"]) == set()
+    assert runtime.cooldowns.resting(["one-at-a-time", "falls-back-to-busy"]) == set()

@@ -59,7 +59,7 @@ def _ask(worker: Runtime, owner: UUID, model: str) -> str:
 
 
 def _unavailable(worker: Runtime) -> set[str]:
-    described = worker.models.describe(worker.cooldowns.unwell(worker.models.names))
+    described = worker.models.describe(worker.cooldowns.resting(worker.models.names))
     return {model["name"] for model in described["models"] if not model["available"]}
 
 
@@ -94,7 +94,7 @@ def test_unless_somebody_was_answered_between(worker: Runtime, one: UUID, anothe
     assert _ask(worker, one, "moody") == "failed"
     assert _ask(worker, another, "moody") == "done"
     for owner in (another, new_user(worker.database)):
-        worker.cooldowns.failed("moody", ProviderError(ErrorKind.SERVER_ERROR), owner)
+        worker.cooldowns.note_failure("moody", ProviderError(ErrorKind.SERVER_ERROR), owner)
     assert _unavailable(worker) == set()
 
 

@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.generation.attempts import QUEUE_PATIENCE
-from core.generation.finalizer import End
-from core.generation.scheduler import LONGEST_WAIT, STEP
+from core.generation.attempts import QUEUE_TIMEOUT
+from core.generation.finalizer import Outcome
+from core.generation.scheduler import MAX_QUEUE_WAIT, VIRTUAL_STEP
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
@@ -48,9 +48,9 @@ def _served(runtime: Runtime, answers: int) -> list[UUID]:
     """The order in which so many answers are begun."""
     order = []
     for _ in range(answers):
-        attempt = runtime.line.next()
-        assert attempt is not None
-        order.append(attempt.generation_id)
+        claim = runtime.queue.claim_next()
+        assert claim is not None
+        order.append(claim.attempt.generation_id)
     return order
 
 
@@ -68,9 +68,9 @@ def test_who_comes_first_is_first(runtime: Runtime, clock: TurnableClock) -> Non
     for _ in range(5):
         came.append(_ask(runtime))
         clock.turn(timedelta(milliseconds=10))
-    assert runtime.line.waiting() == came
+    assert runtime.queue.waiting() == came
     assert _served(runtime, 5) == came
-    assert runtime.line.next() is None
+    assert runtime.queue.claim_next() is None
 
 
 def test_many_messages_of_one_owner_do_not_keep_others_waiting(runtime: Runtime, clock: TurnableClock) -> None:
@@ -93,19 +93,19 @@ def test_owners_with_many_messages_take_turns(runtime: Runtime, clock: TurnableC
 def test_newcomers_never_put_off_who_has_waited_long_enough(runtime: Runtime, clock: TurnableClock) -> None:
     busy = new_user(runtime.database)
     _, waiting = _ask(runtime, busy), _ask(runtime, busy)
-    clock.turn(STEP + timedelta(seconds=1))
+    clock.turn(VIRTUAL_STEP + timedelta(seconds=1))
     newcomers = [_ask(runtime) for _ in range(3)]
     assert _served(runtime, 5)[1:] == [waiting, *newcomers]
 
 
 def test_what_a_worker_hands_on_is_next(runtime: Runtime, clock: TurnableClock) -> None:
     begun = _ask(runtime)
-    attempt = runtime.line.next()
-    assert attempt is not None
+    claim = runtime.queue.claim_next()
+    assert claim is not None
     clock.turn(timedelta(seconds=1))
     later = _ask(runtime)
-    runtime.attempts.hand_on(attempt)
-    runtime.slots.release(attempt)
+    runtime.attempts.hand_off(claim.attempt)
+    claim.slot.release()
     assert _served(runtime, 2) == [begun, later]
 
 
@@ -115,13 +115,13 @@ def test_a_model_without_a_free_slot_keeps_nobody_elses_waiting(
     waiting = [_ask(runtime, model="one-at-a-time") for _ in range(3)]
     clock.turn(timedelta(seconds=1))
     other = _ask(runtime)
-    first = runtime.line.next()
+    first = runtime.queue.claim_next()
     assert first is not None
-    assert first.generation_id == waiting[0]
+    assert first.attempt.generation_id == waiting[0]
     assert _served(runtime, 1) == [other]
-    assert runtime.line.next() is None
+    assert runtime.queue.claim_next() is None
 
-    runtime.slots.release(first)
+    first.slot.release()
 
     assert _served(runtime, 1) == [waiting[1]]
 
@@ -134,11 +134,11 @@ def test_a_model_that_rests_is_not_waited_for(runtime: Runtime, tmp_path: Path) 
     for _ in range(2):
         _ask(parts, model="one-at-a-time")
     assert _served(parts, 1)
-    assert parts.line.next() is None
-    parts.cooldowns.failed("one-at-a-time", ProviderError(ErrorKind.UNREACHABLE), uuid7())
-    instead = parts.line.next()
+    assert parts.queue.claim_next() is None
+    parts.cooldowns.note_failure("one-at-a-time", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    instead = parts.queue.claim_next()
     assert instead is not None
-    assert instead.slot == "good"
+    assert instead.slot.model == "good"
     parts.close()
 
 
@@ -161,8 +161,8 @@ def test_many_workers_at_once_take_everybody_once(runtime: Runtime) -> None:
 
     def take() -> None:
         other = Runtime(runtime.settings, clock=runtime.clock)
-        while (attempt := other.line.next()) is not None:
-            taken.append(attempt.generation_id)
+        while (claim := other.queue.claim_next()) is not None:
+            taken.append(claim.attempt.generation_id)
         other.close()
 
     workers = [threading.Thread(target=take) for _ in range(4)]
@@ -176,12 +176,12 @@ def test_many_workers_at_once_take_everybody_once(runtime: Runtime) -> None:
 def test_those_who_wait_are_told_when_they_move_up(runtime: Runtime) -> None:
     waiting = [_ask(runtime, model="one-at-a-time") for _ in range(4)]
     assert [_positions(runtime, each) for each in waiting] == [[0], [1], [2], [3]]
-    first = runtime.line.next()
+    first = runtime.queue.claim_next()
     assert first is not None
     assert [_positions(runtime, each) for each in waiting[1:]] == [[1, 0], [2, 1], [3, 2]]
-    runtime.line.tell()  # nobody has moved
-    runtime.slots.release(first)
-    assert runtime.line.next() is not None
+    runtime.queue.publish_positions()  # nobody has moved
+    first.slot.release()
+    assert runtime.queue.claim_next() is not None
     # That was within the same second: the reaper, or the next move, tells of it.
     assert [_positions(runtime, each) for each in waiting[2:]] == [[2, 1], [3, 2]]
     runtime.reaper.reap()
@@ -200,7 +200,7 @@ def test_who_is_stopped_leaves_the_line(runtime: Runtime) -> None:
     with runtime.database.reading() as db:
         session = db.get_one(Session, _row(runtime, first).session_id)
     runtime.generations.stop(session)
-    assert runtime.line.waiting() == [second]
+    assert runtime.queue.waiting() == [second]
     runtime.reaper.reap()
     assert _positions(runtime, second) == [1, 0]
 
@@ -212,19 +212,19 @@ def test_a_line_that_moves_is_worth_waiting_in_but_not_for_ever(runtime: Runtime
     waited = timedelta(0)
     while _row(runtime, last).state == GenerationState.QUEUED:
         _next_second(runtime)
-        attempt = runtime.line.next()
-        assert attempt is not None
-        runtime.endings.end(attempt, End(GenerationState.DONE))
-        runtime.slots.release(attempt)
-        clock.turn(QUEUE_PATIENCE - timedelta(seconds=5))
-        waited += QUEUE_PATIENCE - timedelta(seconds=5)
+        claim = runtime.queue.claim_next()
+        assert claim is not None
+        runtime.finalizer.finalize(claim.attempt, Outcome(GenerationState.DONE))
+        claim.slot.release()
+        clock.turn(QUEUE_TIMEOUT - timedelta(seconds=5))
+        waited += QUEUE_TIMEOUT - timedelta(seconds=5)
         runtime.reaper.reap()
-    assert LONGEST_WAIT < waited <= LONGEST_WAIT + 2 * QUEUE_PATIENCE
+    assert MAX_QUEUE_WAIT < waited <= MAX_QUEUE_WAIT + 2 * QUEUE_TIMEOUT
 
 
 def test_a_line_that_does_not_move_ends_with_a_plain_reason(runtime: Runtime, clock: TurnableClock) -> None:
     waiting = _ask(runtime)
-    clock.turn(QUEUE_PATIENCE + timedelta(seconds=1))
+    clock.turn(QUEUE_TIMEOUT + timedelta(seconds=1))
     runtime.reaper.reap()
     event = runtime.log.read(_row(runtime, waiting).session_id, after=0).events[-1]
     assert event.type == "failed"

@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import Event, keys
+from core.conversation.event_log import Event
+from core.conversation.keys import keys
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
-from core.generation.attempts import ENTRY
-from core.generation.service import ADMISSION, Accepted
+from core.generation.attempts import ENQUEUE_TIMEOUT
+from core.generation.service import ADMISSION_TIMEOUT, Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ANSWER, ProviderServer
@@ -216,9 +217,8 @@ def test_a_reader_in_mid_answer_sees_what_has_come_so_far(runtime: Runtime, prov
     answer = runtime.transcript.read(session).messages[-1]
     assert (answer.id, answer.state) == (str(accepted.generation_id), "streaming")
     assert answer.text.startswith("Wait.")
-    with runtime.database.reading() as db:
-        active = runtime.generations.active(session.id, db)
-        assert active == {"generation_id": str(accepted.generation_id), "state": "running", "model": "paused"}
+    active = runtime.generations.active(session.id)
+    assert active == {"generation_id": str(accepted.generation_id), "state": "running", "model": "paused"}
     provider.go_on.set()
     thread.join()
     assert runtime.transcript.read(session).messages[-1].text.endswith(". for it")
@@ -231,7 +231,7 @@ def test_a_live_worker_keeps_its_lease(quick: Runtime, provider: ProviderServer)
     wait_for(lambda: _row(quick, accepted.generation_id).state == "running")
     claimed_until = _row(quick, accepted.generation_id).lease_until
     wait_for(lambda: _row(quick, accepted.generation_id).lease_until > claimed_until)
-    assert quick.reaper.reap().handed_on == ()
+    assert quick.reaper.reap().handed_off == ()
     provider.go_on.set()
     thread.join()
     assert _events(quick, session.id)[-1][0] == "done"
@@ -261,7 +261,7 @@ def test_a_session_deleted_in_mid_answer_stays_deleted(runtime: Runtime, provide
     session, accepted = _ask(runtime, "paused")
     thread = _in_thread(runtime, accepted)
     wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).text)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     thread.join(5)
     assert not thread.is_alive()
     assert provider.disconnected.wait(5)
@@ -300,15 +300,14 @@ def test_nobody_takes_a_question_before_its_log_tells_of_it(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _session(runtime, "good")
-    append = runtime.log.append
+    begin = runtime.log.begin
 
-    def append_late(session_id: UUID, kind: str, *arguments: Any, **more: Any) -> Any:
-        if kind == "queued":  # another's task, or the reaper's, wakes a worker just now
-            runtime.writer.run()
-        return append(session_id, kind, *arguments, **more)
+    def begin_late(*arguments: Any, **more: Any) -> Any:
+        runtime.writer.run()  # another's task, or the reaper's, wakes a worker just now
+        return begin(*arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.log, "append", append_late)
+        patch.setattr(runtime.log, "begin", begin_late)
         accepted = runtime.generations.accept(session, "Why?")
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued"]
     runtime.writer.run()
@@ -327,11 +326,11 @@ def test_a_question_whose_front_end_died_does_not_block_its_session_for_long(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(parts.log, "append", die)
+        patch.setattr(parts.log, "begin", die)
         parts.generations.accept(session, "Why?")
     with pytest.raises(GenerationInProgress):
         parts.generations.accept(session, "Why?")
-    clock.turn(ENTRY + timedelta(seconds=1))
+    clock.turn(ENQUEUE_TIMEOUT + timedelta(seconds=1))
     assert parts.writer.run() is None
     assert parts.reaper.reap().ended == 1
     parts.generations.accept(session, "Why?")
@@ -353,7 +352,7 @@ def _die_on_the_way(runtime: Runtime, session: Session, message: str, generation
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(runtime.log, "append", die)
+        patch.setattr(runtime.log, "begin", die)
         runtime.generations.accept(session, message, generation_id)
 
 
@@ -381,7 +380,7 @@ def test_what_a_front_end_has_left_halfway_is_taken_back_for_the_next_question(
     parts = Runtime(settings, clock=clock)
     session = _owned(parts, owned)
     _die_on_the_way(parts, session, "Lost?", uuid7())
-    clock.turn(ADMISSION + timedelta(seconds=1))
+    clock.turn(ADMISSION_TIMEOUT + timedelta(seconds=1))
     parts.generations.accept(session, "Why?", uuid7())
     parts.writer.run()
     assert _questions(parts, session) == ["Why?"]
@@ -412,11 +411,11 @@ def test_a_question_that_redis_has_lost_is_not_answered_with_the_one_before(
 def test_what_goes_wrong_after_the_end_does_not_spoil_the_answer(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    monkeypatch.setattr("core.generation.deadlines.PARTING", 0.2)
+    monkeypatch.setattr("core.generation.deadlines.DRAIN_TIMEOUT", 0.2)
     session, accepted = _ask(runtime, model)
     before = len(provider.requests)
     runtime.writer.run()
     assert len(provider.requests) == before + 1
     assert _row(runtime, accepted.generation_id).state == "done"
     assert runtime.transcript.read(session).messages[-1].text == ANSWER
-    assert runtime.cooldowns.unwell([model]) == set()
+    assert runtime.cooldowns.resting([model]) == set()

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import NothingToStop, Unavailable
 from core.generation.service import Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores import tables
 from core.stores.database import Database
 from tests.conftest import TurnableClock, new_user
@@ -56,10 +56,10 @@ def _ask(runtime: Runtime, model: str, owner: UUID | None = None) -> tuple[table
 
 
 def _start(runtime: Runtime, accepted: Accepted) -> tuple[threading.Thread, list[UUID | None]]:
-    handed_on: list[UUID | None] = []
-    thread = threading.Thread(target=lambda: handed_on.append(runtime.writer.run()))
+    handed_off: list[UUID | None] = []
+    thread = threading.Thread(target=lambda: handed_off.append(runtime.writer.run()))
     thread.start()
-    return thread, handed_on
+    return thread, handed_off
 
 
 def _partial(runtime: Runtime, accepted: Accepted) -> str:
@@ -93,15 +93,15 @@ def test_a_dead_workers_answer_is_carried_on_from_its_text(
     runtime: Runtime, second: Runtime, clock: TurnableClock, owned: bool
 ) -> None:
     session, accepted = _ask(runtime, "prefilled-stalled", new_user(runtime.database) if owned else None)
-    thread, handed_on = _start(runtime, accepted)
+    thread, handed_off = _start(runtime, accepted)
     wait_for(lambda: len(_partial(runtime, accepted)) == HALF)
     clock.turn(timedelta(seconds=11))
-    assert second.reaper.reap().handed_on == (accepted.generation_id,)
-    assert second.reaper.reap().handed_on == ()
+    assert second.reaper.reap().handed_off == (accepted.generation_id,)
+    assert second.reaper.reap().handed_off == ()
     second.writer.run()
     thread.join()
 
-    assert handed_on == [None]
+    assert handed_off == [None]
     assert _kinds(second, session.id) == ["queued", "started", "resumed", "done"]
     resumed = next(data for kind, data in _events(second, session.id) if kind == "resumed")
     assert resumed == {"generation_id": str(accepted.generation_id), "attempt": 2, "at": HALF, "thinking": 0}
@@ -134,11 +134,11 @@ def test_after_three_attempts_it_fails_and_what_there_is_is_kept(runtime: Runtim
         attempt = runtime.attempts.claim(accepted.generation_id)
         assert attempt is not None
         assert attempt.number == number
-        attempt.go_on_from(runtime.log.take_over(session.id, accepted.generation_id, number))
-        runtime.answers.append_delta(attempt, f"<{number}>")
+        runtime.generation_events.take_over(attempt)
+        runtime.generation_events.append_delta(attempt, f"<{number}>")
         clock.turn(timedelta(seconds=11))
         reaped = runtime.reaper.reap()
-        assert (len(reaped.handed_on), reaped.ended) == ((1, 0) if number < 3 else (0, 1))
+        assert (len(reaped.handed_off), reaped.ended) == ((1, 0) if number < 3 else (0, 1))
     assert _kinds(runtime, session.id)[-1] == "failed"
     assert _answer(runtime, session) == ("<1><2><3>", "failed")
     runtime.generations.accept(session, "Again?")
@@ -149,11 +149,11 @@ def test_a_worker_that_is_told_to_stop_hands_its_answer_on(
 ) -> None:
     provider.disconnected.clear()
     session, accepted = _ask(runtime, "prefilled-stalled")
-    thread, handed_on = _start(runtime, accepted)
+    thread, handed_off = _start(runtime, accepted)
     wait_for(lambda: len(_partial(runtime, accepted)) == HALF)
     runtime.writer.stopping.set()
     thread.join(5)
-    assert handed_on == [accepted.generation_id]
+    assert handed_off == [accepted.generation_id]
     assert provider.disconnected.wait(5)
     second.writer.run()
     assert _kinds(second, session.id) == ["queued", "started", "resumed", "done"]
@@ -173,8 +173,8 @@ def test_a_worker_that_is_frozen_in_a_transaction_holds_up_nobody(
     transaction = ExitStack()
     db = transaction.enter_context(frozen.writing())
     db.execute(select(tables.Generation).where(tables.Generation.id == one).with_for_update())
-    assert runtime.reaper.reap().handed_on == (other,)
-    wait_for(lambda: one in runtime.reaper.reap().handed_on, seconds=5, what="its lock is taken from it")
+    assert runtime.reaper.reap().handed_off == (other,)
+    wait_for(lambda: one in runtime.reaper.reap().handed_off, seconds=5, what="its lock is taken from it")
     with pytest.raises(Unavailable):  # its connection is gone when it thaws
         transaction.close()
     frozen.dispose()
@@ -212,7 +212,7 @@ def test_a_provider_that_dies_in_the_middle_is_gone_on_with_by_the_next(runtime:
 @pytest.mark.parametrize("model", ["falls-back-midway", "falls-back"])
 def test_no_answer_fails_while_a_resting_model_has_not_been_asked(runtime: Runtime, model: str) -> None:
     for other in ("goes-on", "good", "unauthorized"):
-        runtime.cooldowns.failed(other, ProviderError(ErrorKind.UNREACHABLE), uuid7())
+        runtime.cooldowns.note_failure(other, ProviderError(ErrorKind.UNREACHABLE), uuid7())
     session, _accepted = _ask(runtime, model)
     runtime.writer.run()
     assert _kinds(runtime, session.id)[-2:] == ["fallback", "done"]
@@ -230,15 +230,15 @@ def test_a_failing_model_rests_for_all_workers_until_it_has_answered(
 
     # An error of the server's own, met in one question, may be about that question.
     assert asked(runtime) == 1
-    assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
+    assert runtime.cooldowns.resting(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
     assert asked(second) == 1
     assert asked(runtime) == 1
     assert asked(second) == 0
-    assert runtime.cooldowns.unwell(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
+    assert runtime.cooldowns.resting(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
     # Its time is over, but it has not answered: no question is sent to find out.
     runtime.redis.delete("sb:resting:falls-back")
     assert asked(second) == 0
-    runtime.cooldowns.well("falls-back")
+    runtime.cooldowns.end("falls-back")
     assert asked(second) == 1
 
 
@@ -278,7 +278,7 @@ def test_a_stop_that_comes_during_a_takeover_holds(runtime: Runtime, second: Run
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
     runtime.log.take_over(session.id, accepted.generation_id, 1)
-    runtime.answers.append_delta(attempt, "Half")
+    runtime.generation_events.append_delta(attempt, "Half")
     runtime.generations.stop(session)
     clock.turn(timedelta(seconds=11))
     assert second.reaper.reap().ended == 1
@@ -302,13 +302,13 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
     first, accepted = _ask(runtime, "one-at-a-time")
     other, waiting = _ask(second, "one-at-a-time")
     before = len(provider.requests)
-    thread, handed_on = _start(runtime, accepted)
+    thread, handed_off = _start(runtime, accepted)
     wait_for(lambda: _partial(runtime, accepted).startswith("Wait."))
     assert second.writer.run() is None
     assert "started" not in _kinds(second, other.id)
     provider.go_on.set()
     thread.join()
-    assert handed_on == [waiting.generation_id]  # whoever gives a slot back calls the next one
+    assert handed_off == [waiting.generation_id]  # whoever gives a slot back calls the next one
     second.writer.run()
     assert len(provider.requests) == before + 2
     assert _kinds(second, first.id)[-1] == _kinds(second, other.id)[-1] == "done"
@@ -318,7 +318,7 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
 def test_an_owned_answer_is_kept_in_sql_while_it_is_written(
     runtime: Runtime, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT_INTERVAL", 0.05)
     provider.go_on.clear()
     session, accepted = _ask(runtime, "paused", new_user(runtime.database))
     thread, _ = _start(runtime, accepted)

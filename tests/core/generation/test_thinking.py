@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.conversation.message import whole_seconds
-from core.generation.thinking import LONGEST, Thinking
+from core.generation.thinking import MAX_THINKING_LENGTH, Thinking
 
 
 def test_it_lasts_from_its_first_word_to_the_first_word_of_the_answer() -> None:
@@ -64,10 +64,10 @@ def test_people_are_told_whole_seconds(milliseconds: int, seconds: int) -> None:
 
 
 def test_its_room_is_full_again_when_it_begins_again() -> None:
-    thinking = Thinking("x" * (LONGEST - 1))
+    thinking = Thinking("x" * (MAX_THINKING_LENGTH - 1))
     assert thinking.room == 1
-    thinking.stale = True
-    assert thinking.room == LONGEST
+    thinking.begin_request(anew=True)
+    assert thinking.room == MAX_THINKING_LENGTH
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 50)), max_size=30))

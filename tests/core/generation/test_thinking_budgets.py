@@ -48,7 +48,7 @@ def _charged(asked: Asked) -> Usage:
     row = asked.row()
     counted = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
     bucket = Bucket("tokens", str(asked.session.owner_id or asked.session.id), BUDGET)
-    left = asked.runtime.limiter.charge([bucket]).standings[0].remaining + 1
+    left = asked.runtime.limiter.charge([bucket]).limit_statuses[0].remaining + 1
     assert row.settled_tokens == counted.total == 1000 - left
     kind, data = asked.events()[-1]
     if kind == "done":
@@ -167,7 +167,7 @@ def test_a_message_reserves_the_room_to_think_too(settings: Any, provider: Provi
 
 
 def _left(runtime: Runtime, owner: str) -> int:
-    return runtime.limiter.charge([Bucket("tokens", owner, BUDGET)]).standings[0].remaining + 1
+    return runtime.limiter.charge([Bucket("tokens", owner, BUDGET)]).limit_statuses[0].remaining + 1
 
 
 def test_an_end_that_is_settled_late_is_charged_the_same(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_an_end_that_is_settled_late_is_charged_the_same(runtime: Runtime, monke
         patch.setattr(runtime.limiter, "settle", away)
         runtime.writer.run()
     for _ in range(2):
-        runtime.endings.tell(asked.generation_id)
+        runtime.finalizer.publish(asked.generation_id)
     assert _charged(asked) == Usage(7, 11, _share_of(11, THOUGHT))
 
 

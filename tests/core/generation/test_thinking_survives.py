@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from core.conversation.event_log import Fenced, keys
+from core.conversation.event_log import Fenced
+from core.conversation.keys import keys
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from tests.conftest import TurnableClock
@@ -37,7 +38,7 @@ def second(runtime: Runtime, clock: TurnableClock) -> Iterator[Runtime]:
 
 def _taken_over(asked: Asked, second: Runtime, clock: TurnableClock) -> None:
     clock.turn(LAPSED)
-    assert second.reaper.reap().handed_on == (asked.generation_id,)
+    assert second.reaper.reap().handed_off == (asked.generation_id,)
 
 
 @owned_or_not
@@ -104,17 +105,17 @@ def test_a_dead_attempts_late_thought_is_refused(runtime: Runtime, clock: Turnab
     asked = ask(runtime, "thinks")
     lost = runtime.attempts.claim(asked.generation_id)
     assert lost is not None
-    runtime.answers.take_over(lost)
-    runtime.answers.append_thinking(lost, "Old thoughts")
+    runtime.generation_events.take_over(lost)
+    runtime.generation_events.append_thinking(lost, "Old thoughts")
     clock.turn(LAPSED)
     runtime.reaper.reap()
     taken = runtime.attempts.claim(asked.generation_id)
     assert taken is not None
-    runtime.answers.take_over(taken)
-    assert taken.thinking.text == "Old thoughts"
+    runtime.generation_events.take_over(taken)
+    assert taken.draft.thinking.text == "Old thoughts"
     with pytest.raises(Fenced):
-        runtime.answers.append_thinking(lost, ", too late")
-    runtime.attempts.hand_on(taken)
+        runtime.generation_events.append_thinking(lost, ", too late")
+    runtime.attempts.hand_off(taken)
     runtime.writer.run()
     assert asked.message().thinking == THOUGHT
 
@@ -127,11 +128,11 @@ def test_after_three_attempts_what_was_thought_last_is_kept(
     for number in (1, 2, 3):
         attempt = runtime.attempts.claim(asked.generation_id)
         assert attempt is not None
-        runtime.answers.take_over(attempt)
-        attempt.thinking.stale = True
+        runtime.generation_events.take_over(attempt)
+        attempt.draft.thinking.begin_request(anew=True)
         for now, words in ((0, f"<{number}"), (4, ">")):
-            attempt.thinking.heard(True, False, now)
-            runtime.answers.append_thinking(attempt, words)
+            attempt.draft.thinking.heard(True, False, now)
+            runtime.generation_events.append_thinking(attempt, words)
         clock.turn(LAPSED)
         runtime.reaper.reap()
     message = asked.message()
@@ -179,7 +180,7 @@ def test_a_log_that_is_lost_in_mid_thinking_is_begun_anew_with_all_of_it(
 def test_a_stop_after_redis_and_the_worker_are_lost_keeps_the_snapshots_thoughts(
     runtime: Runtime, clock: TurnableClock, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT", 0.05)
+    monkeypatch.setattr("core.generation.heartbeat.SNAPSHOT_INTERVAL", 0.05)
     provider.go_on.clear()
     asked = ask(runtime, "thinks-slowly", owned=True)
     writer = asked.write()
@@ -199,7 +200,7 @@ def test_a_stop_after_redis_and_the_worker_are_lost_keeps_the_snapshots_thoughts
 
 def _as_it_is(asked: Asked) -> Any:
     with asked.runtime.database.reading() as db:
-        return asked.runtime.attempts.of(asked.row(), db)
+        return asked.runtime.attempts.from_row(asked.row(), db)
 
 
 def test_another_model_thinks_anew(runtime: Runtime) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.generation import thinking
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
@@ -79,7 +79,7 @@ def test_who_gives_signs_of_life_is_waited_for(runtime: Runtime) -> None:
     message = asked.message()
     assert (message.text, message.thinking, message.state) == (ANSWER, "Hmm.Well.", "complete")
     assert message.thinking_seconds == 2
-    assert runtime.cooldowns.unwell(["breathes"]) == set()
+    assert runtime.cooldowns.resting(["breathes"]) == set()
 
 
 def test_who_thinks_and_then_is_silent_is_given_up(runtime: Runtime) -> None:
@@ -134,7 +134,7 @@ def test_it_has_a_bound_and_what_is_beyond_is_only_a_sign_of_life(
     def mumbles(handler: Handler) -> None:
         handler.begin()
         for _ in range(12):
-            handler.think("🤔" * (thinking.LONGEST // 10))
+            handler.think("🤔" * (thinking.MAX_THINKING_LENGTH // 10))
         handler.chunk(ANSWER)
         handler.conclude()
 
@@ -144,7 +144,7 @@ def test_it_has_a_bound_and_what_is_beyond_is_only_a_sign_of_life(
     asked = ask(parts, "thinks", owned=True)
     parts.writer.run()
     message = asked.message()
-    assert (message.text, message.thinking) == (ANSWER, "🤔" * thinking.LONGEST)
+    assert (message.text, message.thinking) == (ANSWER, "🤔" * thinking.MAX_THINKING_LENGTH)
     assert len(message.encode()) <= message.size()
     parts.close()
     server.stop()
@@ -157,7 +157,7 @@ def test_nothing_of_it_stays_of_a_session_that_is_deleted_in_mid_thinking(
     asked = ask(runtime, "thinks-slowly")
     writer = asked.write()
     wait_for_thoughts(asked)
-    runtime.sweeper.delete(asked.session)
+    runtime.actions.end(asked.session)
     writer.join(5)
     assert not writer.is_alive()
     assert list(runtime.redis.scan_iter(f"*{asked.session.id}*")) == []
@@ -179,7 +179,7 @@ def test_a_claim_takes_it_along_and_leaves_none(runtime: Runtime) -> None:
     asked = ask(runtime, "thinks")
     runtime.writer.run()
     user = new_user(runtime.database)
-    claimed = runtime.claims.claim(asked.session, user)
+    claimed = runtime.actions.claim(asked.session, user)
     assert runtime.transcript.read(claimed).messages[-1].thinking == THOUGHT
     assert runtime.redis.exists(keys(asked.session.id).words, keys(asked.session.id).thinking) == 0
     with runtime.database.reading() as db:
@@ -212,10 +212,10 @@ def test_an_end_that_is_told_late_has_it_too(runtime: Runtime, monkeypatch: pyte
         raise threading.BrokenBarrierError
 
     with monkeypatch.context() as patch, pytest.raises(threading.BrokenBarrierError):
-        patch.setattr(runtime.answers, "append_end", away)  # the worker dies between the row and the event
+        patch.setattr(runtime.generation_events, "append_end", away)  # the worker dies between the row and the event
         runtime.writer.run()
     assert asked.row().state == "done"
-    runtime.endings.tell(asked.generation_id)
+    runtime.finalizer.publish(asked.generation_id)
     message = asked.message()
     assert (message.text, message.thinking, message.thinking_seconds) == (ANSWER, THOUGHT, 1)
     assert asked.told().end == "done"

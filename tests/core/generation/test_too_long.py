@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from core.generation.token_size import STEP, USUAL, TokenSizes
+from core.generation.token_size import DEFAULT_BYTES_PER_TOKEN, MAX_STEP, TokenSizes
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores import tables
 from tests.conftest import new_user
@@ -145,7 +145,7 @@ def test_three_pastes_of_digits_leave_the_session_alive(
     assert chat.ask("Hello?")[0] == "done"
     assert len(chat.requests) <= 3
     assert said(chat.requests[-1])[-1]["content"].endswith("Hello?")
-    assert not runtime.cooldowns.unwell([model]), "a long message hides a model from nobody"
+    assert not runtime.cooldowns.resting([model]), "a long message hides a model from nobody"
 
 
 @pytest.mark.parametrize("words", REFUSALS)
@@ -262,13 +262,15 @@ def test_what_a_token_is_is_learned_from_answers_and_from_refusals(
     sizes = TokenSizes(runtime.redis)
     dense, wordy = Chat(runtime, servers, "small"), Chat(runtime, servers, "words")
     dense.ask(PASTE)
-    assert USUAL / STEP - 0.001 <= sizes.of("small") < USUAL, "one text changes little"
+    assert DEFAULT_BYTES_PER_TOKEN / MAX_STEP - 0.001 <= sizes.for_model("small") < DEFAULT_BYTES_PER_TOKEN, (
+        "one text changes little"
+    )
     for _ in range(40):
         dense.ask("9" * 200)
     for _ in range(30):
         wordy.ask("supercalifragilistic " * 12)
-    assert sizes.of("small") < 1.5
-    assert sizes.of("words") > 7
+    assert sizes.for_model("small") < 1.5
+    assert sizes.for_model("words") > 7
     assert len(dense.requests) == 1, "nothing is refused any more"
     assert len(said(wordy.requests[-1])) > 14, "and no context goes unused"
     other = Runtime(_without_limits(settings, runtime.settings.models_path))

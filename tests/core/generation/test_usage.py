@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation.usage import LARGEST_TEMPLATE, credible, prompt_is_credible, with_thinking
-from core.llm.providers.base import LARGEST_COUNT, Usage
+from core.generation.usage import MAX_TEMPLATE_TOKENS, UsageMeter, credible, prompt_is_credible, with_thinking
+from core.llm.providers.base import MAX_COUNT, Turn, Usage
 
 SHOWN = Usage(100, 30, 10)
 """By its words."""
@@ -52,7 +52,28 @@ def test_thinking_has_its_share_of_what_is_counted(
     assert usage == Usage(7, completion, reasoning)
 
 
-@given(st.integers(0, LARGEST_COUNT), st.integers(0, 10**6))
+@given(st.integers(0, MAX_COUNT), st.integers(0, 10**6))
 def test_a_prompt_is_never_more_than_its_bytes_can_be(reported: int, estimated: int) -> None:
     if prompt_is_credible(reported, estimated):
-        assert 0 < reported <= 16 * estimated + LARGEST_TEMPLATE
+        assert 0 < reported <= 16 * estimated + MAX_TEMPLATE_TOKENS
+
+
+def _question(*texts: str) -> list[Turn]:
+    return [Turn("user", text) for text in texts]
+
+
+def test_a_meter_counts_the_prompt_that_the_first_word_came_from() -> None:
+    meter = UsageMeter()
+    meter.count_prompt(_question("x" * 400), begun=False)
+    meter.count_prompt(_question("x" * 40), begun=False)
+    meter.count_prompt(_question("x" * 4000), begun=True)
+    assert meter.usage("So.", "") == Usage(10, 1, 0)
+    assert meter.usage("", "") == Usage(0, 0), "nothing was shown"
+
+
+def test_a_report_holds_before_an_estimate() -> None:
+    meter = UsageMeter()
+    meter.count_prompt(_question("x" * 40), begun=False)
+    meter.report(Usage(12, 7, 2))
+    assert meter.usage("So.", "Hmm") == Usage(12, 7, 2)
+    assert meter.estimate("So.", "Hmm").prompt_tokens == 10

@@ -6,17 +6,17 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from redis import Redis
-from redis.exceptions import ConnectionError as RedisGone
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from core.errors import GenerationInProgress, RateLimited, SessionExpired, SessionInvalid, Unavailable
+from core.errors import GenerationInProgress, SessionExpired, SessionInvalid, Unavailable
 from core.generation.service import Accepted
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
+from core.limits.status import RateLimited
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
+from core.stores.redis import Redis, RedisUnavailable
 from core.stores.tables import Generation, Message, Session
 from tests.conftest import TurnableClock, new_user
 from tests.core.generation.test_service import _in_thread
@@ -54,7 +54,7 @@ def _generations(runtime: Runtime) -> int:
 
 def test_an_accepted_message_tells_how_its_owner_stands(runtime: Runtime) -> None:
     accepted = runtime.generations.accept(_session(runtime), "Why?")
-    messages, tokens, concurrent = accepted.standings
+    messages, tokens, concurrent = accepted.limit_statuses
     assert (messages.policy, messages.quota, messages.remaining, messages.window) == ("messages", 15, 14, 60)
     assert (tokens.policy, tokens.quota, tokens.remaining) == ("tokens", 500_000, 500_000 - 101)
     assert (concurrent.policy, concurrent.quota, concurrent.remaining) == ("concurrent", 1, 0)
@@ -83,7 +83,7 @@ def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime) -> N
         with pytest.raises(GenerationInProgress):
             runtime.generations.accept(session, "And?")
     runtime.writer.run()
-    assert runtime.generations.accept(session, "So?").standings[0].remaining == 12
+    assert runtime.generations.accept(session, "So?").limit_statuses[0].remaining == 12
 
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
@@ -119,7 +119,7 @@ def test_a_users_sessions_share_the_users_limits(settings: Any) -> None:
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(sessions[0], "And?")
     runtime.writer.run()
-    messages, _, concurrent = runtime.generations.accept(sessions[2], "Now?").standings
+    messages, _, concurrent = runtime.generations.accept(sessions[2], "Now?").limit_statuses
     assert (messages.remaining, concurrent.remaining) == (0, 0)
     with pytest.raises(RateLimited) as refused:
         runtime.generations.accept(sessions[0], "And?")
@@ -146,7 +146,7 @@ def _withdraw(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> Non
 def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
     with runtime.database.reading() as db:
         session = db.get_one(Session, accepted.session_id)
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
 
 
 @pytest.mark.parametrize("model", ["good", "broken"])
@@ -170,15 +170,15 @@ def test_every_end_gives_the_lease_back(
 
 def test_whoever_sees_the_end_may_ask_again_at_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime.generations.accept(_session(runtime), "Why?")
-    append = runtime.log.append
+    end = runtime.log.end
     held: list[list[str]] = []
 
     def looking(session_id: UUID, kind: str, *args: Any, **options: Any) -> Any:
         if kind == "done":
             held.append(_leases(runtime))
-        return append(session_id, kind, *args, **options)
+        return end(session_id, kind, *args, **options)
 
-    monkeypatch.setattr(runtime.log, "append", looking)
+    monkeypatch.setattr(runtime.log, "end", looking)
     runtime.writer.run()
     assert held == [[]]
 
@@ -189,8 +189,8 @@ def test_a_message_that_can_not_be_taken_gives_its_lease_back(
     runtime = Runtime(settings, clock=clock)
     session = _session(runtime)
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.log, "append", _raises(RedisGone))
-        with pytest.raises(RedisGone):
+        patched.setattr(runtime.log, "begin", _raises(RedisUnavailable))
+        with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     assert _leases(runtime) == []
     claimed = _session(runtime)
@@ -238,7 +238,7 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
     session = _session(runtime)
     runtime.generations.accept(session, "Why?")
     monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
-    monkeypatch.setattr(runtime.message_limits._leases, "hold", _raises(Unavailable))
+    monkeypatch.setattr(runtime.message_limits._leases, "renew", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"
 
@@ -283,6 +283,6 @@ def test_the_end_of_an_answer_is_repeated_until_its_lease_is_given_back(
     monkeypatch.undo()
     assert len(_leases(runtime)) == 1
     clock.turn(timedelta(seconds=11))
-    assert runtime.reaper.reap().told == 1
+    assert runtime.reaper.reap().published == 1
     assert _leases(runtime) == []
     runtime.close()

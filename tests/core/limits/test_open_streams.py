@@ -7,15 +7,16 @@ from typing import cast
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from uuid_utils.compat import uuid7
 
-from core.errors import RateLimited, Unavailable
+from core.errors import Unavailable
 from core.limits import open_streams
 from core.limits.open_streams import OpenStreams, StreamLimits
 from core.limits.rate_limit import RateLimiter
+from core.limits.status import RateLimited
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
@@ -119,10 +120,10 @@ def test_what_a_dead_process_held_is_free_when_its_lease_is_over(
 ) -> None:
     dead, alive = processes
     session = uuid7()
-    monkeypatch.setattr(open_streams, "LEASE", 0.2)
+    monkeypatch.setattr(open_streams, "PROCESS_LEASE_TTL", 0.2)
     for _ in range(2):
         dead.open(session, None, ADDRESS)
-    monkeypatch.setattr(open_streams, "LEASE", 30.0)
+    monkeypatch.setattr(open_streams, "PROCESS_LEASE_TTL", 30.0)
     wait_for(lambda: _refused(alive, session, None, ADDRESS) is None, what="the dead process is forgotten")
 
 

@@ -9,15 +9,16 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
-from core.errors import RateLimited, Unavailable
+from core.errors import Unavailable
 from core.limits import gcra
 from core.limits.buckets import creation_buckets
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import CHARGE, PREFIX, SETTLE, Bucket, Decision, RateLimiter
+from core.limits.status import RateLimited
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from tests.support.valkey import Valkey
 
 HOURLY = Rate(20, 3600 * SECOND, 5)
@@ -35,8 +36,8 @@ def test_a_burst_is_admitted_and_the_standing_is_told(limiter: RateLimiter) -> N
     bucket = Bucket("create", "192.0.2.1", HOURLY)
     told = [limiter.charge([bucket]) for _ in range(6)]
     assert [decision.admitted for decision in told] == [True] * 5 + [False]
-    assert [decision.standings[0].remaining for decision in told] == [4, 3, 2, 1, 0, 0]
-    first, last = told[0].standings[0], told[5]
+    assert [decision.limit_statuses[0].remaining for decision in told] == [4, 3, 2, 1, 0, 0]
+    first, last = told[0].limit_statuses[0], told[5]
     assert (first.policy, first.quota, first.window) == ("create", 5, 900)
     assert 179 <= (first.reset or 0) <= 180
     assert 179 <= last.retry_after <= 180
@@ -51,7 +52,7 @@ def test_a_refusal_names_the_limit_and_when_to_come_again(limiter: RateLimiter) 
     assert refused.value.problem()["type"] == "/problems/rate-limited"
     assert refused.value.problem()["limit"] == "create"
     assert refused.value.retry_after in (59, 60)
-    assert [standing.remaining for standing in refused.value.standings] == [0]
+    assert [limit_status.remaining for limit_status in refused.value.limit_statuses] == [0]
 
 
 def test_of_several_refusals_the_longest_counts(limiter: RateLimiter) -> None:
@@ -68,7 +69,7 @@ def test_nothing_is_charged_unless_all_admit(limiter: RateLimiter) -> None:
     limiter.require([wide, narrow])
     for order in ([wide, narrow], [narrow, wide]):
         assert not limiter.charge(order).admitted
-    assert limiter.charge([wide]).standings[0].remaining == 98
+    assert limiter.charge([wide]).limit_statuses[0].remaining == 98
 
 
 def test_no_buckets_need_no_redis() -> None:
@@ -98,7 +99,7 @@ def test_another_deployment_gives_an_address_another_key(limiter: RateLimiter, r
 def test_processes_agree_on_the_salt_again_after_redis_has_lost_it(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.limits.rate_limit.SALT_KEPT", 0.0)
+    monkeypatch.setattr("core.limits.rate_limit.SALT_CACHE_TTL", 0.0)
     one, other = RateLimiter(redis), RateLimiter(redis)
     bucket = Bucket("create", "192.0.2.1", Rate(2, 3600 * SECOND, 2))
     one.require([bucket])
@@ -123,7 +124,7 @@ def test_of_1000_parallel_creations_a_burst_is_admitted_across_processes(valkey:
     assert (len(admitted), sum(admitted)) == (1000, 5)
     # The refused ones have cost the limit for all the world nothing.
     everybody = Bucket("create-global", "all", DAILY)
-    assert RateLimiter(redis).charge([everybody]).standings[0].remaining == DAILY.burst - 5 - 1
+    assert RateLimiter(redis).charge([everybody]).limit_statuses[0].remaining == DAILY.burst - 5 - 1
 
 
 def test_users_of_one_network_share_a_wider_limit(limiter: RateLimiter) -> None:

@@ -10,16 +10,23 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
-from redis.exceptions import ConnectionError as Away
 from uuid_utils.compat import uuid7
 
-from core.llm.cooldown import FORGOTTEN, LONGEST, PAUSES, SHORTEST, Cooldowns, Rest, pause
+from core.llm.cooldown import (
+    COOLDOWN_TTL,
+    MAX_PROBE_DELAY,
+    MIN_PROBE_DELAY,
+    PROBE_DELAYS,
+    Cooldown,
+    Cooldowns,
+    probe_delay,
+)
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.stores.redis import Redis, RedisUnavailable
 
 ONE, ANOTHER, THIRD = uuid7(), uuid7(), uuid7()
 MODEL = "gpt"
-OF_ONE_QUESTION = sorted(set(ErrorKind) - set(PAUSES))
+OF_ONE_QUESTION = sorted(set(ErrorKind) - set(PROBE_DELAYS))
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def _answer(cooldowns: Cooldowns) -> None:
 
 
 def _rests(cooldowns: Cooldowns) -> bool:
-    return cooldowns.unwell([MODEL]) == {MODEL}
+    return cooldowns.resting([MODEL]) == {MODEL}
 
 
 def _wait_for_probe(redis: Redis) -> None:
@@ -73,11 +80,11 @@ def test_no_number_of_questions_that_fail_by_themselves_makes_a_model_rest(
     assert not _rests(cooldowns)
 
 
-@pytest.mark.parametrize("kind", sorted(set(PAUSES) - {ErrorKind.SERVER_ERROR}))
+@pytest.mark.parametrize("kind", sorted(set(PROBE_DELAYS) - {ErrorKind.SERVER_ERROR}))
 def test_what_concerns_everybody_makes_it_rest_at_once(cooldowns: Cooldowns, kind: ErrorKind) -> None:
     _fail(cooldowns, kind)
     assert _rests(cooldowns)
-    assert cooldowns.unwell(["another"]) == set()
+    assert cooldowns.resting(["another"]) == set()
 
 
 class TestErrorsOfTheServersOwn:
@@ -98,7 +105,7 @@ class TestErrorsOfTheServersOwn:
 
     def test_the_same_three_are_not_enough_twice(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _complain(cooldowns, ONE, ANOTHER, THIRD)
-        cooldowns.well(MODEL)
+        cooldowns.end(MODEL)
         _complain(cooldowns, *[ONE, ANOTHER, THIRD] * 3, uuid7(), uuid7())
         assert not _rests(cooldowns)
         _complain(cooldowns, uuid7())
@@ -125,7 +132,15 @@ class TestErrorsOfTheServersOwn:
 class TestHowLong:
     @pytest.mark.parametrize(
         ("asked", "seconds"),
-        [(None, 10), (3, 3), (60, 60), (1e9, LONGEST), (float("inf"), LONGEST), (0, SHORTEST), (-5, SHORTEST)],
+        [
+            (None, 10),
+            (3, 3),
+            (60, 60),
+            (1e9, MAX_PROBE_DELAY),
+            (float("inf"), MAX_PROBE_DELAY),
+            (0, MIN_PROBE_DELAY),
+            (-5, MIN_PROBE_DELAY),
+        ],
     )
     def test_a_provider_that_says_when_it_wants_to_be_asked_again_is_heard(
         self, cooldowns: Cooldowns, redis: Redis, asked: float | None, seconds: float
@@ -134,7 +149,7 @@ class TestHowLong:
         assert redis.pttl(f"sb:resting:{MODEL}") == pytest.approx(seconds * 1000, abs=500)
 
     def test_what_is_not_a_number_is_not_waited_for(self) -> None:
-        assert pause(Rest(ErrorKind.RATE_LIMITED), float("nan")) == SHORTEST
+        assert probe_delay(Cooldown(ErrorKind.RATE_LIMITED), float("nan")) == MIN_PROBE_DELAY
 
     @given(
         st.sampled_from(list(ErrorKind)),
@@ -142,15 +157,15 @@ class TestHowLong:
         st.none() | st.floats(),
     )
     def test_it_is_bounded_and_never_gets_shorter(self, kind: ErrorKind, probes: int, asked: float | None) -> None:
-        now, later = (pause(Rest(kind, "", count), asked) for count in (probes, probes + 1))
-        assert SHORTEST <= now <= later <= LONGEST
+        now, later = (probe_delay(Cooldown(kind, "", count), asked) for count in (probes, probes + 1))
+        assert MIN_PROBE_DELAY <= now <= later <= MAX_PROBE_DELAY
 
     def test_it_doubles_with_each_probe_that_fails(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNREACHABLE)
         waited = []
         for _ in range(6):
             waited.append(round(redis.pttl(f"sb:resting:{MODEL}") / 1000))
-            cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNREACHABLE))
+            cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNREACHABLE))
         assert waited == [2, 4, 8, 10, 10, 10]
 
     def test_questions_that_fail_meanwhile_put_the_next_probe_off_no_further(
@@ -161,28 +176,28 @@ class TestHowLong:
         for owner in (ONE, ANOTHER, ONE, ANOTHER):
             _fail(cooldowns, ErrorKind.UNREACHABLE, owner)
             _fail(cooldowns, ErrorKind.SERVER_ERROR, owner)
-        assert set(cooldowns.due([MODEL])) == {MODEL}
+        assert set(cooldowns.due_for_probe([MODEL])) == {MODEL}
 
     def test_but_a_provider_that_asks_for_time_has_it(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNREACHABLE)
         _wait_for_probe(redis)
         _fail(cooldowns, ErrorKind.RATE_LIMITED, retry_after=30)
-        assert cooldowns.due([MODEL]) == {}
+        assert cooldowns.due_for_probe([MODEL]) == {}
 
     def test_without_probes_it_is_forgotten(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNAUTHORIZED)
-        assert 0 < redis.ttl(f"sb:suspect:{MODEL}") <= FORGOTTEN + 10
+        assert 0 < redis.ttl(f"sb:suspect:{MODEL}") <= COOLDOWN_TTL + 10
 
 
 class TestTheEnd:
     def test_the_first_success_ends_it_and_what_was_counted(self, cooldowns: Cooldowns, redis: Redis) -> None:
         _fail(cooldowns, ErrorKind.UNREACHABLE)
-        cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNREACHABLE))
+        cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNREACHABLE))
         _answer(cooldowns)
         assert not _rests(cooldowns)
         assert list(redis.scan_iter(f"sb:*:{MODEL}")) == []
         _fail(cooldowns, ErrorKind.UNREACHABLE)
-        assert cooldowns.rests([MODEL])[MODEL].probes == 0
+        assert cooldowns.active([MODEL])[MODEL].probes == 0
 
     def test_an_answer_that_began_before_does_not(self, cooldowns: Cooldowns) -> None:
         with cooldowns.watch(MODEL, ONE):  # a long answer
@@ -192,7 +207,7 @@ class TestTheEnd:
     def test_a_probe_that_fails_after_a_question_was_answered_begins_none(self, cooldowns: Cooldowns) -> None:
         _fail(cooldowns, ErrorKind.UNREACHABLE)
         _answer(cooldowns)
-        cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNREACHABLE))
+        cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNREACHABLE))
         assert not _rests(cooldowns)
 
     def test_what_is_no_failure_of_the_provider_says_nothing(self, cooldowns: Cooldowns) -> None:
@@ -204,12 +219,12 @@ class TestTheEnd:
 
 def test_the_providers_last_words_are_kept_with_the_rest_and_bounded(cooldowns: Cooldowns, redis: Redis) -> None:
     _fail(cooldowns, ErrorKind.QUOTA, said="You exceeded your current quota. " * 100)
-    rest = cooldowns.rests([MODEL])[MODEL]
+    rest = cooldowns.active([MODEL])[MODEL]
     assert rest.kind is ErrorKind.QUOTA
     assert rest.said.startswith("You exceeded your current quota.")
     assert len(rest.said) == 300
-    cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNAUTHORIZED, "HTTP 401"))
-    assert cooldowns.rests([MODEL])[MODEL] == Rest(ErrorKind.UNAUTHORIZED, "HTTP 401", 1)
+    cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNAUTHORIZED, "HTTP 401"))
+    assert cooldowns.active([MODEL])[MODEL] == Cooldown(ErrorKind.UNAUTHORIZED, "HTTP 401", 1)
     assert redis.ttl(f"sb:suspect:{MODEL}") > 0
 
 
@@ -227,25 +242,25 @@ def test_what_other_versions_have_kept_is_read(
     cooldowns: Cooldowns, redis: Redis, kept: str, kind: ErrorKind
 ) -> None:
     redis.set(f"sb:suspect:{MODEL}", kept)
-    assert cooldowns.rests([MODEL])[MODEL].kind is kind
+    assert cooldowns.active([MODEL])[MODEL].kind is kind
 
 
 def test_one_probe_at_a_time(cooldowns: Cooldowns, redis: Redis) -> None:
     _fail(cooldowns, ErrorKind.UNREACHABLE)
-    assert cooldowns.due([MODEL]) == {}
+    assert cooldowns.due_for_probe([MODEL]) == {}
     _wait_for_probe(redis)
-    assert set(cooldowns.due([MODEL, "well"])) == {MODEL}
-    rest = Rest(ErrorKind.UNREACHABLE, "HTTP 599")
+    assert set(cooldowns.due_for_probe([MODEL, "well"])) == {MODEL}
+    rest = Cooldown(ErrorKind.UNREACHABLE, "HTTP 599")
     assert [cooldowns.begin_probe(MODEL) for _ in range(3)] == [rest, None, None]
     redis.expire(f"sb:probe:{MODEL}", 1)
-    cooldowns.hold_probe(MODEL)
+    cooldowns.renew_probe(MODEL)
     assert redis.ttl(f"sb:probe:{MODEL}") > 5
     cooldowns.end_probe(MODEL)
     assert cooldowns.begin_probe(MODEL)
-    cooldowns.probe_failed(MODEL, ProviderError(ErrorKind.UNREACHABLE))
+    cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNREACHABLE))
     cooldowns.end_probe(MODEL)
     assert cooldowns.begin_probe(MODEL) is None  # by one that has looked before the other was done
-    cooldowns.well(MODEL)
+    cooldowns.end(MODEL)
     assert cooldowns.begin_probe(MODEL) is None
     assert not redis.exists(f"sb:probe:{MODEL}")
 
@@ -253,8 +268,8 @@ def test_one_probe_at_a_time(cooldowns: Cooldowns, redis: Redis) -> None:
 def test_without_redis_an_answer_is_none_the_worse(away: Cooldowns) -> None:
     _answer(away)
     _fail(away, ErrorKind.UNREACHABLE)
-    with pytest.raises(Away):
-        away.unwell([MODEL])
+    with pytest.raises(RedisUnavailable):
+        away.resting([MODEL])
 
 
 def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Redis) -> None:
@@ -263,17 +278,17 @@ def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Red
         for _ in range(60):
             error = ProviderError(chance.choice(list(ErrorKind)), retry_after=chance.choice([None, None, 5]))
             actions: list[Callable[[], object]] = [
-                partial(mine.failed, MODEL, error, uuid7()),
-                partial(mine.probe_failed, MODEL, error),
+                partial(mine.note_failure, MODEL, error, uuid7()),
+                partial(mine.note_probe_failure, MODEL, error),
                 partial(mine.begin_probe, MODEL),
-                partial(mine.well, MODEL),
+                partial(mine.end, MODEL),
             ]
             chance.choice(actions)()
-            assert all(rest.probes < 60 * 6 for rest in mine.rests([MODEL]).values())
+            assert all(rest.probes < 60 * 6 for rest in mine.active([MODEL]).values())
 
     with ThreadPoolExecutor() as workers:
         list(workers.map(work, range(6)))
     for key in redis.scan_iter(f"sb:*:{MODEL}"):
         assert redis.ttl(key) > 0, key
-    Cooldowns(redis).well(MODEL)
+    Cooldowns(redis).end(MODEL)
     assert set(redis.scan_iter(f"sb:*:{MODEL}")) <= {f"sb:heard:{MODEL}"}

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis.exceptions import ConnectionError as Away
 from uuid_utils.compat import uuid7
 
-from core.llm.cooldown import Rest
-from core.llm.probe import LONGEST_PATIENCE, first_sign, patience, short_answer
+from core.llm.cooldown import Cooldown
+from core.llm.probe import MAX_PROBE_TIMEOUT, first_sign, probe_timeout, short_answer
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import RedisUnavailable
 from tests.support.provider import Handler, Manner, ProviderServer
 from tests.support.waiting import wait_for
 
@@ -79,10 +79,10 @@ api_key_env = "NO_SUCH_KEY"
     made.close()
 
 
-def _rest(parts: Runtime, kind: ErrorKind = ErrorKind.UNREACHABLE, model: str = "moody") -> Rest:
-    parts.cooldowns.failed(model, ProviderError(kind), uuid7())
+def _rest(parts: Runtime, kind: ErrorKind = ErrorKind.UNREACHABLE, model: str = "moody") -> Cooldown:
+    parts.cooldowns.note_failure(model, ProviderError(kind), uuid7())
     _wait_for_probe(parts, model)
-    return parts.cooldowns.rests([model])[model]
+    return parts.cooldowns.active([model])[model]
 
 
 def _wait_for_probe(parts: Runtime, model: str = "moody") -> None:
@@ -91,7 +91,7 @@ def _wait_for_probe(parts: Runtime, model: str = "moody") -> None:
 
 
 def _rests(parts: Runtime) -> bool:
-    return "moody" in parts.cooldowns.unwell(parts.models.names)
+    return "moody" in parts.cooldowns.resting(parts.models.names)
 
 
 def test_a_server_that_answers_ends_the_rest_for_one_token(parts: Runtime, server: Moody) -> None:
@@ -125,18 +125,18 @@ def test_a_server_that_does_not_answer_rests_on(parts: Runtime, server: Moody, m
     server.mood = mood
     assert not parts.prober.probe("moody", _rest(parts))
     assert _rests(parts)
-    rest = parts.cooldowns.rests(["moody"])["moody"]
-    assert (rest.kind, rest.probes) == (kind, 1)
-    assert parts.cooldowns.due(["moody"]) == {}
+    cooldown = parts.cooldowns.active(["moody"])["moody"]
+    assert (cooldown.kind, cooldown.probes) == (kind, 1)
+    assert parts.cooldowns.due_for_probe(["moody"]) == {}
     server.mood = "good"
     _wait_for_probe(parts)
-    assert parts.prober.probe("moody", rest)
+    assert parts.prober.probe("moody", cooldown)
     assert not _rests(parts)
 
 
 def test_nothing_is_asked_while_all_is_well_or_before_its_time(parts: Runtime, server: Moody) -> None:
     parts.prober.tick()
-    parts.cooldowns.failed("moody", ProviderError(ErrorKind.RATE_LIMITED, retry_after=60), uuid7())
+    parts.cooldowns.note_failure("moody", ProviderError(ErrorKind.RATE_LIMITED, retry_after=60), uuid7())
     parts.prober.tick()
     assert threading.active_count() == _threads_without_probes()
     assert server.asked() == 0
@@ -161,7 +161,7 @@ def test_one_process_of_all_asks_at_a_time_and_holds_on(parts: Runtime, server: 
     parts.prober.tick()
     assert parts.redis.ttl("sb:probe:moody") > 5
     server.go_on.set()
-    wait_for(lambda: not _rests(parts), what="its answer has ended the rest")
+    wait_for(lambda: not _rests(parts), what="its answer has ended the cooldown")
     assert server.asked() == 1
     for each in others:
         each.close()
@@ -185,28 +185,28 @@ def test_the_probe_of_a_worker_that_has_died_is_made_by_another(parts: Runtime, 
 def test_a_key_that_is_missing_is_looked_for_and_nobody_is_asked(
     parts: Runtime, server: Moody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rest = _rest(parts, ErrorKind.MISSING_KEY, "keyless")
-    assert not parts.prober.probe("keyless", rest)
+    cooldown = _rest(parts, ErrorKind.MISSING_KEY, "keyless")
+    assert not parts.prober.probe("keyless", cooldown)
     assert server.asked() == 0
     monkeypatch.setenv("NO_SUCH_KEY", "sesame")
-    assert parts.prober.probe("keyless", rest)
-    assert parts.cooldowns.unwell(["keyless"]) == set()
+    assert parts.prober.probe("keyless", cooldown)
+    assert parts.cooldowns.resting(["keyless"]) == set()
 
 
 def test_a_tick_without_redis_asks_nobody(parts: Runtime, server: Moody) -> None:
     away = Runtime(parts.settings.model_copy(update={"configured_redis_url": "redis://127.0.0.1:1"}), redis_retries=0)
-    with pytest.raises(Away):
+    with pytest.raises(RedisUnavailable):
         away.prober.tick()
     assert server.asked() == 0
     away.close()
 
 
 def test_redis_that_goes_away_during_a_probe_leaves_the_model_to_the_next_one(parts: Runtime, server: Moody) -> None:
-    rest = _rest(parts)
+    cooldown = _rest(parts)
     assert parts.cooldowns.begin_probe("moody")
     parts.redis.flushall()  # all is lost, the lock too
     server.mood = "broken"
-    assert not parts.prober.probe("moody", rest)
+    assert not parts.prober.probe("moody", cooldown)
     assert not _rests(parts)
 
 
@@ -288,7 +288,7 @@ class TestShortAnswer:
 
 
 def test_a_slow_server_is_given_more_time_but_never_more_than_its_own() -> None:
-    waits = [patience(Rest(ErrorKind.TIMEOUT, "", probes), 300) for probes in range(6)]
+    waits = [probe_timeout(Cooldown(ErrorKind.TIMEOUT, "", probes), 300) for probes in range(6)]
     assert waits == [15, 30, 60, 120, 120, 120]
-    assert patience(Rest(ErrorKind.TIMEOUT, "", 1_000_000), 300) == LONGEST_PATIENCE
-    assert patience(Rest(ErrorKind.TIMEOUT), 1.0) == 1.0
+    assert probe_timeout(Cooldown(ErrorKind.TIMEOUT, "", 1_000_000), 300) == MAX_PROBE_TIMEOUT
+    assert probe_timeout(Cooldown(ErrorKind.TIMEOUT), 1.0) == 1.0

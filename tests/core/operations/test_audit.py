@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from core.operations.audit import REMEMBERED, Audit, Kind
+from core.operations.audit import MAX_REMEMBERED_REFUSALS, Audit, Kind
 from core.stores.database import Database
 from tests.conftest import TurnableClock
 
@@ -38,9 +38,9 @@ def test_a_refusal_that_repeats_is_written_once(audit: Audit) -> None:
 
 def test_what_is_remembered_of_refusals_has_a_bound(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Audit, "record", lambda *_, **__: None)
-    for _ in range(REMEMBERED + 10):
+    for _ in range(MAX_REMEMBERED_REFUSALS + 10):
         audit.refusal(Kind.NOT_OWNER, session_id=uuid4())
-    assert len(audit._refused) == REMEMBERED
+    assert len(audit._refused) == MAX_REMEMBERED_REFUSALS
 
 
 def test_when_it_can_not_be_written_nothing_else_fails(

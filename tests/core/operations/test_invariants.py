@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.limits.leases import Leases
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import Bucket
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.support.provider import ProviderServer
@@ -22,7 +22,7 @@ from tests.support.provider import ProviderServer
 @pytest.fixture(autouse=True)
 def _no_second_thoughts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here is in the middle of a step."""
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_live_generation_that_nobody_owns(runtime: Runtime, clock: TurnableClo
 
 
 def _owner(runtime: Runtime, holder: UUID) -> None:
-    runtime.message_limits.hold(uuid4(), holder, timedelta(minutes=5))
+    runtime.message_limits.renew_lease(uuid4(), holder, timedelta(minutes=5))
 
 
 def _tokens(runtime: Runtime, holder: UUID) -> None:
@@ -88,7 +88,7 @@ def _tokens(runtime: Runtime, holder: UUID) -> None:
 
 
 def _slot(runtime: Runtime, holder: UUID) -> None:
-    Leases(runtime.redis, "slots").take("good", f"{holder}:1", 8, timedelta(minutes=5))
+    Leases(runtime.redis, "slots").acquire("good", f"{holder}:1", 8, timedelta(minutes=5))
 
 
 @pytest.mark.parametrize(("name", "take"), [("leases", _owner), ("slots", _slot), ("reserved", _tokens)])
@@ -134,7 +134,7 @@ def test_a_log_that_redis_has_lost_breaks_nothing(runtime: Runtime) -> None:
 
 def test_an_end_that_nobody_has_told(runtime: Runtime, clock: TurnableClock) -> None:
     _, generation_id = _answered(runtime)
-    _set(runtime, generation_id, untold={"length": 1})
+    _set(runtime, generation_id, unpublished={"length": 1})
     clock.turn(timedelta(seconds=15))
     assert _broken(runtime) == {}
     clock.turn(timedelta(seconds=2))

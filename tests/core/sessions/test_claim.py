@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores import tables
 from tests.conftest import new_user
 from tests.support.provider import ANSWER, ProviderServer
@@ -106,7 +106,7 @@ def test_a_claim_moves_the_words_and_kills_the_secret(runtime: Runtime, tmp_path
     _talk(runtime, session, "Why?")
     before = runtime.transcript.read(session)
 
-    claimed = runtime.claims.claim(session, user)
+    claimed = runtime.actions.claim(session, user)
 
     assert (claimed.owner_id, claimed.secret_hash) == (user, None)
     assert claimed.ends_at > session.ends_at
@@ -122,9 +122,9 @@ def test_a_claim_moves_the_words_and_kills_the_secret(runtime: Runtime, tmp_path
 
 def test_a_claim_is_for_once(runtime: Runtime) -> None:
     session, _ = _create(runtime)
-    runtime.claims.claim(session, new_user(runtime.database))
+    runtime.actions.claim(session, new_user(runtime.database))
     with pytest.raises(NotOwner):
-        runtime.claims.claim(session, new_user(runtime.database))
+        runtime.actions.claim(session, new_user(runtime.database))
 
 
 def test_a_claim_needs_the_secret(runtime: Runtime) -> None:
@@ -145,7 +145,7 @@ def test_of_racing_claimants_one_wins(runtime: Runtime) -> None:
     def race(user: UUID) -> None:
         start.wait()
         try:
-            won.append(runtime.claims.claim(session, user).owner_id)  # type: ignore[arg-type]
+            won.append(runtime.actions.claim(session, user).owner_id)  # type: ignore[arg-type]
         except SwitchboardError as error:
             lost.append(error)
 
@@ -166,9 +166,9 @@ def test_a_session_is_not_claimed_in_mid_answer(runtime: Runtime, provider: Prov
     session, _ = _create(runtime)
     runtime.generations.accept(session, "Why?")
     with pytest.raises(GenerationInProgress):
-        runtime.claims.claim(session, user)
+        runtime.actions.claim(session, user)
     runtime.writer.run()
-    claimed = runtime.claims.claim(session, user)
+    claimed = runtime.actions.claim(session, user)
     assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
 
 
@@ -180,7 +180,7 @@ def test_an_answer_whose_end_nobody_could_tell_does_not_keep_a_session_from_bein
     runtime.redis.delete(*keys(session.id)[:3])  # Redis has lost the log, but not the words before
     runtime.redis.rpop(keys(session.id)[3])
     runtime.generations.withdraw(accepted.generation_id)
-    claimed = runtime.claims.claim(session, user)
+    claimed = runtime.actions.claim(session, user)
     assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
 
 
@@ -206,7 +206,7 @@ def test_a_message_that_races_a_claim_is_refused_or_kept_never_lost(runtime: Run
         start.wait()
         while True:
             try:
-                claimed = runtime.claims.claim(session, user)
+                claimed = runtime.actions.claim(session, user)
                 break
             except GenerationInProgress:
                 continue

@@ -7,13 +7,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from redis import Redis
 from sqlalchemy import func, select
 
 from core.errors import TooManySessions
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.valkey import Valkey
@@ -58,7 +58,7 @@ def test_a_user_has_room_for_so_many_and_for_more_when_some_have_gone(runtime: R
     assert "You have 3 sessions" in refused.value.detail
     _create(runtime, other)
     _create(runtime, None)
-    runtime.sweeper.delete(first)
+    runtime.actions.end(first)
     _create(runtime, owner)
     with pytest.raises(TooManySessions):
         _create(runtime, owner)
@@ -79,13 +79,13 @@ def test_a_claim_needs_room_and_takes_nothing_without_it(runtime: Runtime) -> No
     session = _create(runtime, None, guests)
     mine = [_create(runtime, owner) for _ in range(MOST)]
     with pytest.raises(TooManySessions):
-        runtime.claims.claim(session, owner)
+        runtime.actions.claim(session, owner)
     with runtime.database.reading() as db:
         found = runtime.sessions.validate_session(session.id, db, secret_hash=guests.secret_hash)
     assert found is not None
     assert found.anonymous
-    runtime.sweeper.delete(mine[0])
-    runtime.claims.claim(session, owner)
+    runtime.actions.end(mine[0])
+    runtime.actions.claim(session, owner)
     with pytest.raises(TooManySessions):
         _create(runtime, owner)
 
@@ -98,7 +98,7 @@ def test_races_of_creations_and_claims_fill_the_room_and_no_more(runtime: Runtim
     def run(guest: Session | None) -> None:
         start.wait()
         try:
-            runtime.claims.claim(guest, owner) if guest else _create(runtime, owner)
+            runtime.actions.claim(guest, owner) if guest else _create(runtime, owner)
             outcomes.append("made")
         except TooManySessions:
             outcomes.append("refused")

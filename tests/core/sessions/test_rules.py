@@ -25,11 +25,13 @@ from core.errors import (
 )
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
-from core.sessions.service import Credential, SessionService
-from core.settings import Settings
-from core.stores.database import Database, migrate
+from core.migrations.runner import migrate
+from core.sessions.credential import Credential
+from core.sessions.service import SessionService
+from core.stores.database import Database
 from core.stores.tables import Session
 from tests.conftest import TurnableClock, new_user
+from tests.support.session_rules import RULES
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +68,7 @@ class Rules(RuleBasedStateMachine):
         self.clock = TurnableClock()
         config = ModelConfig(label="x", provider="openai", model="x", weights="x")
         catalog = ModelCatalog(default="small", models=dict.fromkeys(MODELS, config))
-        self.service = SessionService(Settings(), ClientPool(catalog, ""), self.clock)
+        self.service = SessionService(ClientPool(catalog, ""), RULES, self.clock)
         self.users: list[UUID | None] = [None, new_user(self.database), new_user(self.database)]
         self.known: dict[UUID, Known] = {}
 

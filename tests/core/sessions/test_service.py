@@ -20,11 +20,12 @@ from core.errors import (
 )
 from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
-from core.sessions.service import Credential, SessionService
-from core.settings import Settings
+from core.sessions.credential import Credential
+from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import Session
 from tests.conftest import SOME_ID, TurnableClock, new_user
+from tests.support.session_rules import RULES
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def pool(models_path: object) -> ClientPool:
 
 @pytest.fixture
 def service(pool: ClientPool, clock: TurnableClock) -> SessionService:
-    return SessionService(Settings(), pool, clock)
+    return SessionService(pool, RULES, clock)
 
 
 @pytest.fixture
@@ -84,10 +85,12 @@ def test_an_owned_session_lives_longer_and_has_no_secret(
 
 
 def test_a_session_has_an_owner_or_a_secret(database: Database, service: SessionService) -> None:
+    owner = new_user(database)
     with database.writing() as db:
-        with pytest.raises(ValueError, match="exactly one"):
-            service.create_session(db)
-        with pytest.raises(ValueError, match="exactly one"):
+        guests, owned = service.create_session(db), service.create_session(db, owner)
+        assert (guests.owner_id is None, guests.secret_hash is None) == (True, False)
+        assert (owned.owner_id is None, owned.secret_hash is None) == (False, True)
+        with pytest.raises(ValueError, match="not both"):
             service.create_session(db, uuid4(), secret_hash=b"x" * 32)
 
 
@@ -268,7 +271,7 @@ def test_a_retired_model_falls_back_and_the_choice_stays(
         service.switch_model(credential.session_id, "paused", db)
     catalog = pool._catalog
     fewer = catalog.model_copy(update={"models": {"good": catalog.models["good"]}})
-    later = SessionService(Settings(), ClientPool(fewer, ""), clock)
+    later = SessionService(ClientPool(fewer, ""), RULES, clock)
     with database.reading() as db:
         assert later.get_current_model(credential.session_id, db) == "good"
         assert service.get_current_model(credential.session_id, db) == "paused"

@@ -4,7 +4,7 @@ from typing import Any, cast
 from sqlalchemy import select
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.conftest import TurnableClock
 
@@ -42,12 +42,12 @@ def test_the_sweep_takes_rows_and_words_and_leaves_the_living(settings: Any, clo
 
 
 def test_readers_are_told_that_the_session_is_over(runtime: Runtime) -> None:
-    from core.conversation.event_log import channel
+    from core.conversation.keys import channel
 
     session = _create(runtime)
     pubsub = runtime.redis.pubsub()
     pubsub.subscribe(channel(session.id))
     assert pubsub.get_message(timeout=1)["type"] == "subscribe"
-    runtime.sweeper.delete(session)
+    runtime.actions.end(session)
     assert '"expired"' in pubsub.get_message(timeout=1)["data"]
     pubsub.close()

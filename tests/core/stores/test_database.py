@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
-from core.stores.database import Database, current_revision, migrate, newest_revision
+from core.migrations.runner import current_revision, migrate, newest_revision
+from core.stores.database import Database
 from core.stores.tables import Base, Session
 
 

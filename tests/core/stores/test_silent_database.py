@@ -15,7 +15,8 @@ from sqlalchemy import func, select, text
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
-from core.stores.database import Database, current_revision
+from core.migrations.runner import current_revision
+from core.stores.database import Database
 from core.stores.tables import User
 from tests.conftest import new_user
 from tests.support.cable import Cable
@@ -160,7 +161,7 @@ def test_a_crowd_does_not_wait_one_after_the_other(database: Database, silence: 
 
 
 def test_its_revision_is_not_waited_for_without_end(silence: Silence, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.stores.database.LOOK_PATIENCE", PATIENCE)
+    monkeypatch.setattr("core.migrations.runner.REVISION_TIMEOUT", PATIENCE)
     silence.begin()
     began = time.monotonic()
     with pytest.raises(Exception, match=r"no answer|no connection"):

@@ -95,10 +95,12 @@ class TestOnBothDatabases:
             id=uuid7(), secret_hash=b"x" * 32, last_model="m", created_at=now, expires_at=now, ends_at=now
         )
         told = {text: [text] for text in self.TEXTS}
-        row = Generation(id=uuid7(), session_id=session.id, model="m", lease_until=now, created_at=now, untold=told)
+        row = Generation(
+            id=uuid7(), session_id=session.id, model="m", lease_until=now, created_at=now, unpublished=told
+        )
         with any_database.writing() as db:
             db.add(session)
             db.flush()
             db.add(row)
         with any_database.reading() as db:
-            assert db.get_one(Generation, row.id).untold == storable_value(told)
+            assert db.get_one(Generation, row.id).unpublished == storable_value(told)

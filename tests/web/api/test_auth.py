@@ -10,7 +10,6 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
-from redis import Redis
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
@@ -18,11 +17,12 @@ from core.limits.rate import parse_rate
 from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import Login, Session
 from tests.conftest import SOME_ID
 from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
 from web.app import create_app
-from web.context import KEY
+from web.context import context_of
 
 PASSWORD = "correct horse battery staple"
 OTHER_PASSWORD = "four other words entirely"
@@ -412,7 +412,7 @@ def _served(settings: Settings) -> Iterator[FlaskClient]:
     runtime = Runtime(settings)
     application = create_app(runtime)
     yield application.test_client()
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
     runtime.close()
 
 
@@ -432,7 +432,7 @@ def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch
     response = strict.post("/auth/login", json=body)
     _problem(response, 429, "rate-limited")
     assert int(response.headers["Retry-After"]) > 0
-    runtime: Runtime = strict.application.extensions[KEY].runtime
+    runtime: Runtime = context_of(strict.application).runtime
     assert runtime.audit.read(kind=Kind.LIMITED)[-1].detail == "login-account"
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
 from tests.support.provider import ANSWER, ProviderServer
@@ -331,20 +331,20 @@ def _available(client: FlaskClient, name: str) -> bool:
 def test_a_model_that_fails_for_more_than_one_is_not_available(
     client: FlaskClient, other: FlaskClient, web_runtime: Runtime
 ) -> None:
-    web_runtime.cooldowns.well("broken")
+    web_runtime.cooldowns.end("broken")
     for _ in range(3):
         client.post("/chat/sse", json={"message": "Why?", "model": "broken"}).get_data()
-    web_runtime.cooldowns.failed("broken", ProviderError(ErrorKind.SERVER_ERROR), uuid7())
+    web_runtime.cooldowns.note_failure("broken", ProviderError(ErrorKind.SERVER_ERROR), uuid7())
     assert _available(other, "broken"), "two may be one"
     other.post("/chat/sse", json={"message": "Why?", "model": "broken"}).get_data()
     assert not _available(client, "broken")
-    web_runtime.cooldowns.well("broken")
+    web_runtime.cooldowns.end("broken")
     assert _available(client, "broken")
 
 
 def test_a_model_that_is_well_again_is_available_before_anybody_asks_it(
     client: FlaskClient, web_runtime: Runtime
 ) -> None:
-    web_runtime.cooldowns.failed("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    web_runtime.cooldowns.note_failure("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
     assert not _available(client, "good")
     wait_for(lambda: _available(client, "good"), seconds=8, what="a worker's probe has found it well")

@@ -11,12 +11,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import channel
+from core.conversation.keys import channel
 from core.runtime import Runtime
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import _age, _answered, _create
 from tests.web.sse import ServerEvent, events
-from web.context import KEY
+from web.context import context_of
 
 
 class Listener:
@@ -45,7 +45,7 @@ class Listener:
 @pytest.fixture
 def beating(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heartbeat that a test has time for."""
-    monkeypatch.setattr("web.streaming.reader.HEARTBEAT", 0.2)
+    monkeypatch.setattr("web.streaming.reader.HEARTBEAT_INTERVAL", 0.2)
 
 
 def test_a_stream_lives_by_its_heartbeat(
@@ -53,7 +53,7 @@ def test_a_stream_lives_by_its_heartbeat(
 ) -> None:
     listener = Listener(client, web_runtime, _create(client)["session_id"])
     wait_for(lambda: listener.blocks.count(b": \n\n") >= 3, what="three signs of life")
-    app.extensions[KEY].hub.drain(0)
+    context_of(app).hub.drain(0)
     assert listener.ended() == []
 
 
@@ -74,7 +74,7 @@ def test_a_stream_outlives_an_extension_of_its_session(client: FlaskClient, web_
     wait_for(lambda: time.monotonic() > over)
     app.test_client().post("/session/model", json={"model": "paused"}, headers={"X-Session-ID": cookie.value})
     wait_for(lambda: any(b"event:model" in block for block in listener.blocks))
-    app.extensions[KEY].hub.drain(0)
+    context_of(app).hub.drain(0)
     assert [event.type for event in listener.ended()] == ["model"]
 
 
@@ -110,7 +110,7 @@ def test_a_lost_last_announcement_is_found(
 ) -> None:
     session_id = _create(client)["session_id"]
     listener = Listener(client, web_runtime, session_id)
-    hub = app.extensions[KEY].hub
+    hub = context_of(app).hub
     # Redis has acknowledged; the hub may not have heard it yet.
     name = channel(UUID(session_id))
     wait_for(lambda: [reader.ready for reader in hub._readers(name)] == [True], what="the hub listens")
@@ -126,11 +126,11 @@ def test_a_lost_last_announcement_is_found(
 def test_a_gap_is_not_forgotten_for_a_heartbeat(
     client: FlaskClient, web_runtime: Runtime, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.streaming.reader.HEARTBEAT", 0.001)  # one is due whenever anything else is
-    monkeypatch.setattr("web.streaming.hub.COMPARE", 3600.0)
+    monkeypatch.setattr("web.streaming.reader.HEARTBEAT_INTERVAL", 0.001)  # one is due whenever anything else is
+    monkeypatch.setattr("web.streaming.hub.COMPARE_INTERVAL", 3600.0)
     session_id = _create(client)["session_id"]
     listener = Listener(client, web_runtime, session_id)
-    hub, name = app.extensions[KEY].hub, channel(UUID(session_id))
+    hub, name = context_of(app).hub, channel(UUID(session_id))
     (reader,) = wait_for(lambda: [each for each in hub._readers(name) if each.ready], what="the hub listens")
     monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches nobody
     client.post("/session/model", json={"model": "paused"})

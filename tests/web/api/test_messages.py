@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.conversation.event_log import keys
+from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.runtime import Runtime
 from tests.conftest import SOME_ID

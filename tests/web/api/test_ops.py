@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from redis import Redis
 
 from core.messaging.consumers import Presence
 from core.runtime import Runtime
+from core.stores.redis import Redis
 from web.app import create_app
 
 
@@ -57,7 +57,7 @@ def test_a_missing_database_and_redis_are_named(settings: Any) -> None:
 def test_without_workers_a_creation_is_202_and_a_chat_is_503(
     lonely: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.auth.current_session.PATIENCE", 0.1)
+    monkeypatch.setattr("web.api.session_creation.COMMAND_TIMEOUT", 0.1)
     chat = lonely.post("/chat", json={"message": "Why?"})
     assert chat.status_code == 503
     assert chat.headers["Retry-After"]

@@ -14,11 +14,11 @@ from uuid_utils.compat import uuid7
 from werkzeug.test import TestResponse
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.support.waiting import wait_for
 
-WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants")
+WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants", "sb:tasks:")
 """Keys that come and go with the workers, whoever looks."""
 
 
@@ -254,7 +254,7 @@ def test_a_visitor_who_only_looks_leaves_no_rows_and_no_keys(client: FlaskClient
         keys = set(map(str, web_runtime.redis.scan_iter()))
         return rows, {key for key in keys if key.startswith("sb:") and not key.startswith(WORKERS_OWN)}
 
-    pages = ("/", "/docs", "/openapi.json", "/static/style.css", "/static/nothing.css", "/favicon.ico")
+    pages = ("/", "/docs", "/openapi.json", "/static/css/conversation.css", "/static/css/nothing.css", "/favicon.ico")
     reads = ("/config/models", "/session/current", "/session/messages", "/chat/sse", "/sessions", "/auth/me")
     others = ("/healthz", "/readyz", "/metrics", "/nowhere", "/tasks/1", "/wp-login.php", "/.env", "/chat")
     before = left()

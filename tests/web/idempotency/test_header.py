@@ -16,7 +16,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from core.errors import IdempotencyInFlight, IdempotencyMismatch
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Generation, Session
@@ -24,6 +23,7 @@ from tests.conftest import new_user
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import _answered, _create, _problem
 from web.app import create_app
+from web.errors import IdempotencyInFlight, IdempotencyMismatch
 from web.idempotency.header import parse_key
 from web.idempotency.records import Answered, Begun, Idempotency, Request
 
@@ -141,8 +141,8 @@ def test_a_key_belongs_to_the_user_who_sent_it(
     answers: list[TestResponse] = []
     for user in (users[0], users[1], users[0]):
         with monkeypatch.context() as patch:
-            for module in ("web.auth.current_session", "web.idempotency.header"):
-                patch.setattr(f"{module}.current_principal", lambda user=user: user)
+            for module in ("api.session_creation", "auth.creation_plan", "idempotency.header"):
+                patch.setattr(f"web.{module}.current_principal", lambda user=user: user)
             # Another address each time: a user is the same everywhere.
             origin = {"REMOTE_ADDR": f"198.51.100.{len(answers)}"}
             answers.append(app.test_client().post("/session/create", headers=key, environ_base=origin))

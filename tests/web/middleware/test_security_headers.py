@@ -130,7 +130,7 @@ def test_a_stream_that_would_create_a_session_is_refused_to_another_site(web_run
     assert client.get("/chat/sse", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
-EVERYWHERE = ["/", "/static/style.css", "/healthz", "/config/models", "/session/current", "/nowhere"]
+EVERYWHERE = ["/", "/static/css/conversation.css", "/healthz", "/config/models", "/session/current", "/nowhere"]
 
 
 @pytest.mark.parametrize("path", EVERYWHERE)
@@ -175,10 +175,10 @@ def test_what_depends_on_a_person_is_stored_nowhere(client: FlaskClient) -> None
 
 
 def test_static_files_may_be_kept_and_asked_about(client: FlaskClient) -> None:
-    first = client.get("/static/style.css")
+    first = client.get("/static/css/conversation.css")
     first.close()
     assert "no-store" not in first.headers["Cache-Control"]
-    again = client.get("/static/style.css", headers={"If-None-Match": first.headers["ETag"]})
+    again = client.get("/static/css/conversation.css", headers={"If-None-Match": first.headers["ETag"]})
     assert again.status_code == 304
 
 

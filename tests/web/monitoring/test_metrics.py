@@ -11,22 +11,23 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
-from redis import Redis
 from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
-from core.operations.last_check import KEPT, KEY
+from core.operations.check_results import KEY, RESULT_TTL
+from core.operations.counters import Outcome
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.settings import Settings
+from core.stores.redis import Redis
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from web.app import create_app
-from web.context import KEY as PARTS
+from web.context import context_of
 
 DEADLINE = 0.5
 """Seconds in which a scrape must be answered, whatever is away."""
@@ -54,8 +55,8 @@ def serve() -> Iterator[Callable[[Runtime], FlaskClient]]:
 
     yield make
     for app in served:
-        app.extensions[PARTS].hub.close()
-        app.extensions[PARTS].runtime.close()
+        context_of(app).hub.close()
+        context_of(app).runtime.close()
 
 
 Serve = Callable[[Runtime], FlaskClient]
@@ -67,7 +68,7 @@ def check_invariants(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Calla
     from workers import maintenance  # makes a worker's Celery application, which no other test here wants
 
     monkeypatch.setattr(maintenance, "runtime", runtime)
-    monkeypatch.setattr("core.operations.invariants.SETTLE", 0)
+    monkeypatch.setattr("core.operations.invariants.SECOND_LOOK_DELAY", 0)
     return maintenance.check_invariants  # type: ignore[no-any-return]
 
 
@@ -151,7 +152,7 @@ def test_the_age_is_that_of_the_oldest_answer_that_waits(
 
 def test_a_model_that_rests_is_not_available(prometheus: FlaskClient, runtime: Runtime) -> None:
     assert set(_named(_scrape(prometheus), "switchboard_model_available").values()) == {1}
-    runtime.cooldowns.failed("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    runtime.cooldowns.note_failure("good", ProviderError(ErrorKind.UNREACHABLE), uuid7())
     figures = _scrape(prometheus)
     available = _named(figures, "switchboard_model_available")
     assert [model for model, offered in available.items() if not offered] == ["good"]
@@ -201,7 +202,22 @@ def test_a_broken_invariant_is_counted_and_its_ids_are_logged(
     assert "owned" in warning
     assert all(str(generation_id) in warning for generation_id in lost)
     # A result that nobody renews is forgotten.
-    assert 0 < redis.ttl(KEY) <= KEPT
+    assert 0 < redis.ttl(KEY) <= RESULT_TTL
+
+
+def test_tasks_are_counted_by_how_they_ended_and_failed_rows_by_their_job(
+    prometheus: FlaskClient, runtime: Runtime
+) -> None:
+    for _ in range(2):
+        runtime.counters.count_outcome("sessions.create", Outcome.SUCCEEDED)
+    runtime.counters.count_outcome("sessions.create", Outcome.FAILED)
+    runtime.counters.count_failure("sweep")
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_tasks_total") == {
+        "succeeded" + "sessions.create": 2,
+        "failed" + "sessions.create": 1,
+    }
+    assert _named(figures, "switchboard_item_failures_total") == {"sweep": 1}
 
 
 def test_a_scrape_leaves_nothing_and_tells_of_nobody(prometheus: FlaskClient, runtime: Runtime, redis: Redis) -> None:

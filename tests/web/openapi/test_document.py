@@ -1,5 +1,6 @@
 """The API's description is whole, and what the server does is what it says."""
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -27,13 +28,11 @@ from werkzeug.serving import make_server
 
 from core.runtime import Runtime
 from core.settings import Settings
-from web.app import create_app
-from web.context import KEY
+from web.app import PAGE_ENDPOINTS, create_app
+from web.context import context_of
+from web.openapi.declaration import declared_operation
 from web.openapi.document import describe
-from web.openapi.operation import documentation
 
-PAGES = {"static", "pages.index", "docs.page"}
-"""What browsers are shown; all else is the API."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -53,7 +52,7 @@ def served(stack: Settings) -> Iterator[Flask]:
     runtime = Runtime(stack)
     application = create_app(runtime)
     yield application
-    application.extensions[KEY].hub.close()
+    context_of(application).hub.close()
     runtime.close()
 
 
@@ -79,11 +78,9 @@ def test_every_route_is_described(stack: Settings, oidc: bool) -> None:
     document = app.test_client().get("/openapi.json").get_json()
     assert ("/auth/oidc/login" in document["paths"]) == oidc
     for rule in app.url_map.iter_rules():
-        if rule.endpoint in PAGES:
+        if rule.endpoint in PAGE_ENDPOINTS:
             continue
-        assert documentation(app.view_functions[rule.endpoint]), (
-            f"{rule} lacks @documented (web/openapi/operation.py)"
-        )
+        assert declared_operation(app.view_functions[rule.endpoint])
         path = rule.rule.replace("<uuid:", "{").replace("<", "{").replace(">", "}")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]
@@ -114,6 +111,27 @@ def _references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
+
+
+def test_its_prose_names_what_it_speaks_of(document: dict[str, Any]) -> None:
+    """Plain sentences with a noun as their subject, which a stranger can read one by one."""
+    vague = re.compile(r"\b(nobody|somebody|whoever|whom|elsewhere|no such thing|the same\.)(\W|$)", re.IGNORECASE)
+    found = list(_prose(document))
+    assert len(found) > 100
+    assert [text for text in found if vague.search(text)] == []
+    assert [text for text in found if not text.endswith(".")] == []
+
+
+def _prose(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in ("summary", "description") and isinstance(value, str):
+                yield value
+            else:
+                yield from _prose(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _prose(value)
 
 
 def test_the_contracts_headers_and_refusals_are_in_it(document: dict[str, Any]) -> None:

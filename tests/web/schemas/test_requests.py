@@ -12,7 +12,8 @@ import celery_config
 from tests.web.api.test_session import _problem
 from web.app import create_app
 from web.auth.client_address import nearest_stranger
-from web.openapi.operation import documentation
+from web.context import context_of
+from web.openapi.declaration import declared_operation
 from web.schemas.requests import MAX_BODY, SMALL_BODY
 
 PASSWORD = "correct horse battery"
@@ -61,8 +62,8 @@ def test_every_route_but_chat_takes_small_bodies_only(app: Flask) -> None:
     big = json.dumps({"x": "x" * SMALL_BODY}).encode()
     expected = 0
     for rule in app.url_map.iter_rules():
-        told = documentation(app.view_functions[rule.endpoint])
-        body = told.body if told else None
+        operation = declared_operation(app.view_functions[rule.endpoint])
+        body = operation.body if operation else None
         if body is None:
             continue
         path = rule.rule.replace("<uuid:login_id>", str(uuid7())).replace("<uuid:key_id>", str(uuid7()))
@@ -118,6 +119,6 @@ def test_a_long_list_of_forwarders_is_read_from_its_end_only(app: Flask) -> None
 def test_sending_changes_no_configuration_of_others(app: Flask) -> None:
     """The web process gives up on the broker sooner than workers do; the configuration is one object for both."""
     before = dict(celery_config.broker_transport_options)
-    create_app(app.extensions["switchboard"].runtime)
+    create_app(context_of(app).runtime)
     assert celery_config.broker_transport_options == before
     assert "max_retries" not in before

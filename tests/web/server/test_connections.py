@@ -379,14 +379,14 @@ def test_too_many_of_one_address_cost_no_other() -> None:
 
 
 def test_a_client_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "WRITE_LIMIT", 0.1)
+    monkeypatch.setattr(connections, "WRITE_TIMEOUT", 0.1)
     connection, _, stack = _pair(Connections(9))
     with stack, pytest.raises(BrokenPipeError):
         connection.sendall(b"x" * 5_000_000)
 
 
 def test_a_client_that_reads_a_little_now_and_then_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "ANSWER_LIMIT", 0.5)
+    monkeypatch.setattr(connections, "RESPONSE_TIMEOUT", 0.5)
     connection, far, stack = _pair(Connections(9))
     with stack:
         reading = threading.Thread(target=lambda: [far.recv(20_000) for _ in range(20)])
@@ -399,7 +399,7 @@ def test_a_client_that_reads_a_little_now_and_then_is_cut_too(monkeypatch: pytes
 
 
 def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "UNSENT_LIMIT", 10_000_000)
+    monkeypatch.setattr(connections, "MAX_UNSENT", 10_000_000)
     book, failed = Connections(9), []
     pairs = [_pair(book) for _ in range(3)]
 
@@ -424,8 +424,8 @@ def test_answers_that_nobody_reads_are_kept_up_to_a_bound(monkeypatch: pytest.Mo
 
 
 def test_requests_that_stay_half_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "UNREAD_LIMIT", 1_000)
-    monkeypatch.setattr(connections, "REQUEST_LIMIT", 0.1)
+    monkeypatch.setattr(connections, "MAX_UNREAD", 1_000)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 0.1)
     book = Connections(9)
     pairs = [_pair(book) for _ in range(3)]
     for connection, far, _ in pairs:
@@ -439,7 +439,7 @@ def test_requests_that_stay_half_are_kept_up_to_a_bound(monkeypatch: pytest.Monk
 
 def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when they come as quickly as they are read."""
-    monkeypatch.setattr(connections, "REQUEST_LIMIT", 1.0)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 1.0)
     connection, far, stack = _pair(Connections(9))
     ended = threading.Event()
 
@@ -460,7 +460,7 @@ def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_deadline_holds_while_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_LIMIT", 0.1)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 0.1)
     connection, far, stack = _pair(Connections(9))
     with stack:
         far.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 20_000)
@@ -474,8 +474,8 @@ def test_a_deadline_holds_while_more_comes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_slow_request_and_an_idle_connection_end_differently(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_LIMIT", 0.1)
-    monkeypatch.setattr(connections, "KEEPALIVE", 0.1)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 0.1)
+    monkeypatch.setattr(connections, "KEEPALIVE_TIMEOUT", 0.1)
     connection, far, stack = _pair(Connections(9))
     with stack:
         assert connection.recv(10) == b""

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation.chunk_reader import BUFFER, Pump
-from core.generation.intake import LONGEST
+from core.generation.chunk_reader import MAX_BUFFERED, ChunkReader
+from core.generation.intake import MAX_ANSWER_LENGTH
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
@@ -134,13 +134,13 @@ MANNERS = {
         handler.head(),
         handler.say(b"".join(_answer(handler)).replace(b"\n\n", b"\n\r\n")),
     )[0],
-    "as long as may be": _chunk_of(LONGEST),
-    "one too many": _chunk_of(LONGEST + 1),
-    "three million": _chunk_of(3 * LONGEST),
-    "wide": _chunk_of(LONGEST + 1, "你"),
+    "as long as may be": _chunk_of(MAX_ANSWER_LENGTH),
+    "one too many": _chunk_of(MAX_ANSWER_LENGTH + 1),
+    "three million": _chunk_of(3 * MAX_ANSWER_LENGTH),
+    "wide": _chunk_of(MAX_ANSWER_LENGTH + 1, "你"),
     "in two": lambda handler: (
         handler.begin(),
-        handler.chunk("a" * (LONGEST - 10)),
+        handler.chunk("a" * (MAX_ANSWER_LENGTH - 10)),
         handler.chunk("b" * 20),
         handler.conclude(),
     )[0],
@@ -155,10 +155,10 @@ def server() -> Iterator[ProviderServer]:
     talkative.stop()
 
 
-def _pump(server: ProviderServer, protocol: str, model: str) -> Pump:
+def _reader(server: ProviderServer, protocol: str, model: str) -> ChunkReader:
     where = {"provider": protocol, "base_url": server.base_url(protocol), "model": model}
     config = ModelConfig.model_validate({"label": "M", **where})
-    return Pump(
+    return ChunkReader(
         ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")])
     )
 
@@ -173,10 +173,10 @@ def _memory() -> Iterator[Callable[[], int]]:
         tracemalloc.stop()
 
 
-def _heard(pump: Pump) -> tuple[list[str], ProviderError | None]:
+def _heard(reader: ChunkReader) -> tuple[list[str], ProviderError | None]:
     texts = []
     while True:
-        batch = pump.take(wait=1)
+        batch = reader.read_batch(timeout=1)
         texts.append(batch.text)
         if batch.ended:
             return texts, batch.error
@@ -188,7 +188,7 @@ def test_what_no_answer_needs_is_refused_before_it_is_gathered(
     server: ProviderServer, protocol: str, model: str
 ) -> None:
     with _memory() as most:
-        texts, error = _heard(_pump(server, protocol, model))
+        texts, error = _heard(_reader(server, protocol, model))
         assert most() < KEPT
     assert sum(map(len, texts)) == 0
     assert error is not None
@@ -199,45 +199,45 @@ def test_what_no_answer_needs_is_refused_before_it_is_gathered(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_at_great_length_is_left_when_nobody_wants_it(server: ProviderServer, protocol: str) -> None:
     server.disconnected.clear()
-    pump = _pump(server, protocol, "nothing at length")
-    assert pump.take(wait=0.3).text == ""
-    pump.abort()
-    wait_for(lambda: pump.take(wait=0.1).ended, seconds=2, what="the pump's thread has ended")
+    reader = _reader(server, protocol, "nothing at length")
+    assert reader.read_batch(timeout=0.3).text == ""
+    reader.abort()
+    wait_for(lambda: reader.read_batch(timeout=0.1).ended, seconds=2, what="the reader's thread has ended")
     assert server.disconnected.wait(5)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("model", ["gzip", "deflate", "mixed line ends"])
 def test_what_is_only_unusual_is_read(server: ProviderServer, protocol: str, model: str) -> None:
-    texts, error = _heard(_pump(server, protocol, model))
+    texts, error = _heard(_reader(server, protocol, model))
     assert error is None
     assert "".join(texts) == ANSWER
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_large_chunk_waits_in_parts(server: ProviderServer, protocol: str) -> None:
-    texts, error = _heard(_pump(server, protocol, "three million"))
-    assert (sum(map(len, texts)), error) == (3 * LONGEST, None)
-    assert max(map(len, texts)) <= BUFFER
+    texts, error = _heard(_reader(server, protocol, "three million"))
+    assert (sum(map(len, texts)), error) == (3 * MAX_ANSWER_LENGTH, None)
+    assert max(map(len, texts)) <= MAX_BUFFERED
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_large_chunk_that_nobody_takes_is_left(server: ProviderServer, protocol: str) -> None:
     before = threading.active_count()
-    pump = _pump(server, protocol, "three million")
-    assert pump.take(wait=5).text
-    pump.abort()
-    wait_for(lambda: threading.active_count() <= before, what="the pump's thread has ended")
+    reader = _reader(server, protocol, "three million")
+    assert reader.read_batch(timeout=5).text
+    reader.abort()
+    wait_for(lambda: threading.active_count() <= before, what="the reader's thread has ended")
 
 
 @pytest.mark.parametrize(
     ("model", "length", "reason"),
     [
-        ("as long as may be", LONGEST, "stop"),
-        ("one too many", LONGEST, "length"),
-        ("three million", LONGEST, "length"),
-        ("wide", LONGEST, "length"),
-        ("in two", LONGEST, "length"),
+        ("as long as may be", MAX_ANSWER_LENGTH, "stop"),
+        ("one too many", MAX_ANSWER_LENGTH, "length"),
+        ("three million", MAX_ANSWER_LENGTH, "length"),
+        ("wide", MAX_ANSWER_LENGTH, "length"),
+        ("in two", MAX_ANSWER_LENGTH, "length"),
         ("a chunk", 0, "provider-failed"),
     ],
 )
@@ -263,7 +263,7 @@ def test_an_answer_ends_at_its_greatest_length(
     assert len(answer.text) == length
     said = [json.loads(event.data) for event in runtime.log.read(session.id, after=0).events if event.type == "delta"]
     assert sum(len(delta["text"]) for delta in said) == length
-    assert all(len(delta["text"]) <= BUFFER for delta in said)
+    assert all(len(delta["text"]) <= MAX_BUFFERED for delta in said)
 
 
 def _events(parts: Iterable[bytes]) -> list[object]:

@@ -24,8 +24,8 @@ from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ProviderError, Turn
 from core.llm.providers.errors import complaint_of
-from core.llm.providers.redaction import LONGEST, redacted
-from core.llm.providers.tail import KEPT, Tail
+from core.llm.providers.redaction import MAX_QUOTED_LENGTH, redacted
+from core.llm.providers.tail import MIN_TAIL_LENGTH, Tail
 from tests.support.provider import Handler, ProviderServer
 
 QUESTION = "My password is Tr0ub4dor and my cat is called Miez, please tell nobody about it."
@@ -140,7 +140,7 @@ def test_the_models_own_name_is_no_secret() -> None:
 
 def test_words_are_bounded() -> None:
     shown = redacted("word " * 100_000, [])
-    assert len(shown) == LONGEST
+    assert len(shown) == MAX_QUOTED_LENGTH
     assert shown.endswith("…")
 
 
@@ -316,9 +316,9 @@ def test_a_server_that_quotes_the_answer_is_not_quoted(
 
 def test_the_end_of_an_answer_is_kept_whole() -> None:
     tail = Tail()
-    for piece in ["x" * KEPT, "\ud83d", "\ude00", *"cat" * 1000, "y" * (KEPT - 3002), ""]:
+    for piece in ["x" * MIN_TAIL_LENGTH, "\ud83d", "\ude00", *"cat" * 1000, "y" * (MIN_TAIL_LENGTH - 3002), ""]:
         tail.add(piece)
-    assert str(tail) == "😀" + "cat" * 1000 + "y" * (KEPT - 3002)
+    assert str(tail) == "😀" + "cat" * 1000 + "y" * (MIN_TAIL_LENGTH - 3002)
 
 
 @pytest.mark.parametrize("model", ["trickles", "stalls", "floods"])
@@ -330,4 +330,4 @@ def test_a_refusal_is_read_soon_or_not_at_all(
     error = _error(server, model)
     assert time.monotonic() - begun < 3
     assert "out of order" in error.said
-    assert len(error.said) <= LONGEST
+    assert len(error.said) <= MAX_QUOTED_LENGTH

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime import Runtime
-from core.sessions.service import Credential
+from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.support.provider import ANSWER, ProviderServer
 

@@ -1,0 +1,34 @@
+"""The names of what a session has in Redis: its keys and its channel."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+
+class Keys(NamedTuple):
+    """All keys of one session. They share a hash slot, so one script can reach them all."""
+
+    log: str
+    """The events: a stream."""
+    meta: str
+    """What is known of the log, and the places of an anonymous session's messages: a hash."""
+    partial: str
+    """The text of the answer being written: a string."""
+    words: str
+    """An anonymous session's finished messages: a list."""
+    thinking: str
+    """The thinking for the answer being written: a string."""
+
+
+def keys(session_id: UUID) -> Keys:
+    """The session's keys."""
+    return Keys(*(f"sb:{{{session_id}}}:{each}" for each in Keys._fields))
+
+
+def channel(session_id: UUID) -> str:
+    """The pub/sub channel on which a session's events are announced."""
+    return f"sb:{session_id}"
+
+
+def session_of(name: str) -> UUID:
+    """The reverse of `channel`."""
+    return UUID(name.removeprefix("sb:"))

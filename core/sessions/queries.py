@@ -1,0 +1,58 @@
+"""What is asked about sessions. Each query opens a read transaction of its own, and gives rows back detached."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from core.sessions.service import SessionService
+from core.stores.database import Database
+from core.stores.tables import Session
+
+__all__ = ["Session", "SessionQueries"]
+
+
+@dataclass(frozen=True)
+class SessionQueries:
+    """Queries for callers that hold no transaction. All raise Unavailable when the database is away."""
+
+    database: Database
+    sessions: SessionService
+
+    def require_database(self) -> None:
+        """Raise Unavailable unless the database answers, before a request is charged or queued."""
+        self.database.ping()
+
+    def validate_session(self, session_id: UUID, user_id: UUID | None, secret_hash: bytes | None) -> Session:
+        """The session, if it lives and the caller has proved to be its holder.
+
+        Raises SessionInvalid, NotOwner or SessionExpired.
+        """
+        with self.database.reading() as db:
+            session = self.sessions.validate_session(
+                session_id, db, user_id, require_valid=True, secret_hash=secret_hash
+            )
+        assert session is not None
+        return session
+
+    def get_current_model(self, session_id: UUID) -> str:
+        """The name of the session's model, or of the one that is offered in a retired one's place.
+
+        Raises SessionInvalid or SessionExpired.
+        """
+        with self.database.reading() as db:
+            return self.sessions.get_current_model(session_id, db)
+
+    def find_session(self, session_id: UUID) -> Session | None:
+        """The session of this id, expired or not, or None."""
+        with self.database.reading() as db:
+            return db.get(Session, session_id)
+
+    def list_sessions(self, user_id: UUID, *, before: UUID | None, limit: int) -> Sequence[Session]:
+        """A user's living sessions, newest first; with `before`, those older than that one."""
+        with self.database.reading() as db:
+            return self.sessions.list_sessions(user_id, db, before=before, limit=limit)
+
+    def require_room(self, user_id: UUID) -> None:
+        """Raise TooManySessions when the user has as many living sessions as one may have."""
+        with self.database.reading() as db:
+            self.sessions.require_room(user_id, db)

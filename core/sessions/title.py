@@ -1,0 +1,12 @@
+"""The title of a session until its owner chooses one: the beginning of its first message. Pure."""
+
+from core.text.characters import one_line
+
+MAX_TITLE = 60
+"""Characters of a first message that become the title."""
+
+
+def title_from(message: str) -> str | None:
+    """The title that a first message gives its session; None when the message has no visible character."""
+    line = one_line(message)
+    return (line if len(line) <= MAX_TITLE else line[: MAX_TITLE - 1] + "…") or None

@@ -1,0 +1,139 @@
+"""The client of Redis: its commands, scripts, pipelines and subscriptions raise RedisUnavailable, and nothing else.
+
+The only module that knows the driver's exceptions. What a caller does without Redis is the caller's own policy.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self, cast
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.retry import Retry
+
+from core.errors import Unavailable
+
+__all__ = [
+    "Pipeline",
+    "PubSub",
+    "Redis",
+    "RedisReadOnly",
+    "RedisUnavailable",
+    "Script",
+    "connect",
+    "translate_errors",
+]
+
+SOCKET_TIMEOUT = 2.0
+"""Seconds that one answer of Redis may take."""
+CONNECT_TIMEOUT = 0.4
+"""Seconds to reach Redis."""
+HEALTH_CHECK_INTERVAL = 25
+"""Seconds after which an idle connection is checked before it is used."""
+MAX_CONNECTIONS = 1000
+RETRY_AFTER = 2
+"""Seconds after which a client that was refused for want of Redis may try again."""
+
+
+class RedisUnavailable(Unavailable):
+    """Redis did not answer, or answered with an error. `cause` is the driver's exception."""
+
+
+class RedisReadOnly(RedisUnavailable):
+    """The server takes no writes: a failover has demoted it to a replica."""
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise RedisUnavailable in place of the driver's errors. For clients that are not ours, such as the broker's;
+    `Redis` translates its own."""
+    try:
+        yield
+    except ReadOnlyError as error:
+        raise RedisReadOnly(retry_after=RETRY_AFTER) from error
+    except RedisError as error:
+        raise RedisUnavailable(retry_after=RETRY_AFTER) from error
+
+
+class PubSub(redis.client.PubSub):
+    """Subscriptions."""
+
+    def execute_command(self, *args: Any) -> Any:
+        """Send a command, such as SUBSCRIBE. Raises RedisUnavailable."""
+        with translate_errors():
+            return super().execute_command(*args)  # type: ignore[no-untyped-call]
+
+    def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        """Read one message. Raises RedisUnavailable."""
+        with translate_errors():
+            return super().parse_response(block, timeout)  # type: ignore[no-untyped-call]
+
+
+class Pipeline(redis.client.Pipeline):
+    """Commands that are sent together."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send them, and return their answers. Raises RedisUnavailable."""
+        with translate_errors():
+            return super().execute(raise_on_error)
+
+    def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one at once, between WATCH and MULTI. Raises RedisUnavailable."""
+        with translate_errors():
+            return super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class Redis(redis.Redis):
+    """A pool of connections."""
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """A client of the server at this URL."""
+        return cast("Self", super().from_url(url, **options))
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command, and return its answer. Raises RedisUnavailable."""
+        with translate_errors():
+            try:
+                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except NoScriptError as error:
+                unknown_script = error
+        raise unknown_script  # to Script, which loads it and tries again
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """Commands that are sent together; in a transaction they are carried out together as well."""
+        return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+    def pubsub(self, **options: Any) -> PubSub:
+        """Subscriptions, over a connection of their own."""
+        return PubSub(self.connection_pool, event_dispatcher=self._event_dispatcher, **options)
+
+
+def connect(
+    url: str, *, timeout: float = SOCKET_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT, retries: int = 0
+) -> Redis:
+    """A client that fails soon rather than hang; it connects with its first command.
+
+    `timeout` and `connect_timeout` are seconds, for each of 1 + `retries` tries. Raises ValueError for a URL that is
+    none of a Redis server.
+    """
+    over_tcp = {} if url.startswith("unix://") else {"socket_keepalive": True}
+    client = Redis.from_url(
+        url,
+        **over_tcp,
+        decode_responses=True,
+        socket_timeout=timeout,
+        socket_connect_timeout=min(connect_timeout, timeout),
+        health_check_interval=HEALTH_CHECK_INTERVAL,
+        max_connections=MAX_CONNECTIONS,
+        # After a failover, the connection to the one that has been demoted is of no use any more.
+        retry_on_error=[ReadOnlyError],
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
+    )
+    assert isinstance(client, Redis)  # the driver declares its own class
+    return client

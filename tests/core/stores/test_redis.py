@@ -1,0 +1,96 @@
+"""Redis that is away or refuses is RedisUnavailable, whatever was asked of it and however."""
+
+from collections.abc import Callable
+
+import pytest
+from redis.exceptions import RedisError
+
+from core.errors import Unavailable
+from core.stores.redis import Redis, RedisReadOnly, RedisUnavailable, connect, translate_errors
+from tests.support.valkey import Valkey
+
+
+def _subscribe(redis: Redis) -> object:
+    redis.pubsub().subscribe("channel")
+    return None
+
+
+def _watch(redis: Redis) -> object:
+    with redis.pipeline() as pipe:
+        return pipe.watch("key")
+
+
+def _pipeline(transaction: bool) -> Callable[[Redis], object]:
+    def send(redis: Redis) -> object:
+        with redis.pipeline(transaction=transaction) as pipe:
+            pipe.incr("number")
+            return pipe.execute()
+
+    return send
+
+
+def _script_in_pipeline(redis: Redis) -> object:
+    script = redis.register_script("return redis.call('INCR', KEYS[1])")
+    with redis.pipeline() as pipe:
+        script(keys=["number"], client=pipe)
+        return pipe.execute()
+
+
+WAYS: dict[str, Callable[[Redis], object]] = {
+    "command": lambda redis: redis.incr("number"),
+    "iterator": lambda redis: list(redis.scan_iter("*")),
+    "script": lambda redis: redis.register_script("return redis.call('INCR', KEYS[1])")(keys=["number"]),
+    "script-in-pipeline": _script_in_pipeline,
+    "pipeline": _pipeline(transaction=False),
+    "transaction": _pipeline(transaction=True),
+    "watch": _watch,
+    "publication": lambda redis: redis.publish("channel", "word"),
+    "subscription": _subscribe,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_server_that_is_away_is_unavailable(way: Callable[[Redis], object]) -> None:
+    with pytest.raises(RedisUnavailable) as raised:
+        way(connect("redis://127.0.0.1:1"))
+    assert isinstance(raised.value, Unavailable)
+    assert isinstance(raised.value.cause, RedisError)
+    assert (raised.value.status, raised.value.retry_after) == (503, 2)
+
+
+@pytest.mark.parametrize("way", ["command", "script", "script-in-pipeline", "pipeline", "transaction"])
+def test_an_answer_that_is_an_error_is_unavailable(redis: Redis, way: str) -> None:
+    redis.set("number", "none")
+    with pytest.raises(RedisUnavailable):
+        WAYS[way](redis)
+
+
+@pytest.mark.parametrize("way", ["command", "pipeline", "transaction"])
+def test_a_server_that_was_demoted_is_told_apart(own_valkey: Valkey, way: str) -> None:
+    redis = connect(own_valkey.url)
+    redis.replicaof("127.0.0.1", 1)
+    with pytest.raises(RedisReadOnly):
+        WAYS[way](redis)
+
+
+def test_a_subscription_that_is_cut_is_unavailable(own_valkey: Valkey) -> None:
+    pubsub = connect(own_valkey.url).pubsub()
+    pubsub.subscribe("channel")
+    assert pubsub.get_message(timeout=5)
+    own_valkey.stop()
+    with pytest.raises(RedisUnavailable):
+        pubsub.get_message(timeout=5)
+
+
+def test_a_script_that_the_server_has_forgotten_is_loaded_again(redis: Redis) -> None:
+    script = redis.register_script("return redis.call('INCR', KEYS[1])")
+    assert script(keys=["number"]) == 1
+    redis.script_flush()
+    assert script(keys=["number"]) == 2
+
+
+def test_errors_of_other_clients_can_be_translated_and_others_pass() -> None:
+    with pytest.raises(RedisUnavailable), translate_errors():
+        raise RedisError
+    with pytest.raises(KeyError), translate_errors():
+        raise KeyError

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { recoveryAction, statusLine, thinkingSummary } from "../../../web/static/js/conversation/answer-status.js";
+
+/** @param {object} fields @returns {any} */
+const item = (fields) => ({ role: "assistant", text: "", state: "complete", model: "m", ...fields });
+/** @param {string} reason @param {object} [details] */
+const failed = (reason, details) =>
+  item({ state: "failed", problem: { type: "/problems/provider-failed", model: "m", reason, ...details } });
+/** @param {any} of */
+const status = (of) => statusLine(of, (model) => model.toUpperCase());
+
+test("a complete answer is its model's, without further words", () => {
+  for (const finish_reason of ["stop", null, undefined]) assert.equal(status(item({ finish_reason })), "M");
+});
+
+for (const name of ["constructor", "__proto__", "toString", "", "a reason from the future"]) {
+  test(`a reason called ${JSON.stringify(name)} has general words`, () => {
+    assert.equal(status(failed(name)), "M was not available.");
+    assert.equal(status(failed("too-long", { subject: name, tokens: 9, limit: 5 })),
+      "Your message is too long for M: 9 tokens, of 5 at the most. Shorten your message, or choose another model.");
+    assert.equal(status(failed("empty", {})), "M gave no answer. Try again.");
+    assert.equal(status({ ...failed("empty"), finish_reason: name }), "M gave no answer. Try again.");
+    assert.equal(status(item({ finish_reason: name })), "M · The provider ended this answer without saying why.");
+    assert.equal(recoveryAction(item({ finish_reason: name })), "retry");
+  });
+}
+
+test("an answer that failed without a word why can be asked for again", () => {
+  assert.equal(status(item({ state: "failed" })), "This question was not answered.");
+  assert.equal(status(item({ state: "failed", text: "Half" })), "Incomplete. The rest of this answer never came.");
+  assert.equal(status(item({ state: "failed", problem: { type: "/problems/unheard-of" } })), "The server made a mistake.");
+  assert.equal(recoveryAction(item({ state: "failed" })), "retry");
+});
+
+for (const [seconds, words] of /** @type {[number | null, string][]} */ ([
+  [null, "Thought"], [1, "Thought for 1 s"], [59, "Thought for 59 s"], [60, "Thought for 1 min"],
+  [75, "Thought for 1 min 15 s"], [3_600, "Thought for 1 h"], [3_725, "Thought for 1 h 2 min"],
+])) {
+  test(`thinking of ${seconds} s is told as: ${words}`, () => {
+    assert.equal(thinkingSummary(item({ thinking_seconds: seconds })), words);
+  });
+}

@@ -1,0 +1,295 @@
+"""An operation declares once what is enforced and described: access, body, parameters, answers, errors."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Blueprint, Flask, Response
+from flask.testing import FlaskClient
+from uuid_utils.compat import uuid7
+
+import web.app
+from core.auth.principal import Principal
+from core.errors import (
+    EmailTaken,
+    GenerationInProgress,
+    InvalidBody,
+    NotOwner,
+    SwitchboardError,
+    Unavailable,
+    UnknownModel,
+)
+from core.messaging.replies import Reply
+from core.runtime import Runtime
+from core.sessions.queries import Session
+from tests.web.api.test_session import _create, _problem
+from web.api.operation import operation
+from web.api.parameters import PREFER, page_end, page_size
+from web.app import PAGE_ENDPOINTS, create_app
+from web.auth import access
+from web.auth.access import OPERATOR, PUBLIC, SESSION, USER, USER_BY_LOGIN, Access
+from web.commands import CommandFailed
+from web.context import context_of
+from web.errors import IdempotencyMismatch
+from web.openapi.declaration import Operation, UndeclaredAnswer, UndeclaredOperation, declared_operation
+from web.schemas import responses
+from web.schemas.requests import SMALL_BODY, RenameSession
+
+LIMIT = page_size(200, 50)
+BEFORE = page_end("The end.", "an id")
+PASSWORD = "correct horse battery"
+
+Make = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def serve(web_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Serves handlers, one below /probe/<its name>, beside the API."""
+    apps: list[Flask] = []
+
+    def make(*handlers: Callable[..., Any], methods: tuple[str, ...] = ("GET", "POST")) -> FlaskClient:
+        blueprint = Blueprint("probe_of_a_test", __name__, url_prefix="/probe")
+        for handler in handlers:
+            blueprint.add_url_rule(f"/{handler.__name__}", view_func=handler, methods=methods)
+        monkeypatch.setattr(web.app, "API", (*web.app.API, SimpleNamespace(blueprint=blueprint)))
+        apps.append(create_app(web_runtime))
+        return apps[-1].test_client()
+
+    yield make
+    for app in apps:
+        context_of(app).hub.close()
+
+
+def test_a_route_without_an_operation_does_not_start(serve: Make) -> None:
+    def forgotten() -> Response:
+        return Response()
+
+    with pytest.raises(UndeclaredOperation, match=r"forgotten at /probe/forgotten lacks @operation"):
+        serve(forgotten)
+
+
+def test_a_handler_that_wants_what_nothing_provides_does_not_start(serve: Make) -> None:
+    @operation(access=PUBLIC, answers={204: None})
+    def unprotected(session: Session, task_id: str) -> None:
+        """Ask for a session without the access level that grants one."""
+
+    with pytest.raises(UndeclaredOperation, match=r"unprotected at /probe/unprotected is given no session, task_id"):
+        serve(unprotected)
+
+
+def test_a_handler_is_given_what_it_asks_for(serve: Make) -> None:
+    seen: dict[str, object] = {}
+
+    @operation(access=SESSION, body=RenameSession, takes=(LIMIT, BEFORE, PREFER), answers={200: responses.Health})
+    def asking(
+        session: Session,
+        body: RenameSession,
+        limit: int,
+        before: UUID | None,
+        respond_async: bool,
+        response: Response,
+    ) -> responses.Health:
+        """Ask for everything."""
+        seen.update(session=session.id, title=body.title, limit=limit, before=before, respond_async=respond_async)
+        response.headers["Location"] = "/elsewhere"
+        return responses.Health(status="ok")
+
+    client = serve(asking)
+    session = _create(client)
+    before = uuid7()
+    answer = client.post(
+        f"/probe/asking?limit=7&before={before}", json={"title": " A "}, headers={"Prefer": "wait=1, respond-async"}
+    )
+    assert (answer.status_code, answer.data) == (200, b'{"status":"ok"}\n')
+    assert (answer.headers["Location"], answer.headers["Cache-Control"]) == ("/elsewhere", "no-store")
+    assert seen == {
+        "session": UUID(session["session_id"]),
+        "title": "A",
+        "limit": 7,
+        "before": before,
+        "respond_async": True,
+    }
+
+
+def test_length_comes_before_access_and_access_before_the_body(client: FlaskClient) -> None:
+    def rename(body: bytes) -> Any:
+        return client.patch("/session", data=body, content_type="application/json")
+
+    _problem(rename(b"x" * (SMALL_BODY + 1)), 413, "request-entity-too-large")
+    _problem(rename(b"{"), 401, "session-required")
+    _create(client)
+    _problem(rename(b"{"), 400, "bad-request")
+    _problem(client.get("/session/messages?limit=0"), 422, "invalid-body")
+
+
+REFUSALS = {
+    "SESSION": (401, "session-required"),
+    "PRESENTED_CREDENTIAL": (401, "session-required"),
+    "USER": (401, "login-required"),
+    "USER_BY_LOGIN": (401, "login-required"),
+    "USER_WITH_SESSION": (401, "login-required"),
+    "OPERATOR": (403, "operator-only"),
+}
+OPEN = {"PUBLIC", "OPTIONAL_USER", "OPTIONAL_SESSION"}
+LEVELS = {name: value for name, value in vars(access).items() if isinstance(value, Access)}
+
+
+def test_every_access_level_is_open_or_refuses_somebody() -> None:
+    assert set(LEVELS) == set(REFUSALS) | OPEN
+    assert not any(LEVELS[name].grants for name in OPEN)
+    assert all({} in LEVELS[name].security for name in OPEN - {"PUBLIC"})
+
+
+def _operations(app: Flask) -> Iterator[tuple[str, str, Operation]]:
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in PAGE_ENDPOINTS:
+            continue
+        found = declared_operation(app.view_functions[rule.endpoint])
+        assert found is not None
+        path = re.sub(r"<[^>]+>", str(uuid7()), rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            yield method, path, found
+
+
+def test_every_operation_that_is_not_open_refuses_a_stranger(app: Flask) -> None:
+    refused = 0
+    for method, path, found in _operations(app):
+        if found.access in [LEVELS[name] for name in OPEN]:
+            continue
+        # Its own values may replace a level's grants (GET /auth/me says more), never its errors.
+        level = next(name for name in REFUSALS if LEVELS[name].raises == found.access.raises)
+        answer = app.test_client().open(path, method=method, headers={"X-Forwarded-For": "192.0.2.1"})
+        _problem(answer, *REFUSALS[level])
+        refused += 1
+    assert refused > 20
+
+
+def test_a_key_opens_what_is_a_users_but_not_what_is_for_browsers(serve: Make) -> None:
+    @operation(access=USER, answers={204: None})
+    def by_any_proof(principal: Principal) -> None:
+        """Take any proof of a user."""
+
+    @operation(access=USER_BY_LOGIN, answers={204: None})
+    def by_login(principal: Principal) -> None:
+        """Take a login only."""
+
+    client = serve(by_any_proof, by_login)
+    client.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": PASSWORD})
+    assert client.get("/probe/by_login").status_code == 204
+    key = client.post("/auth/keys", json={"name": "program"}).get_json()["key"]
+    client.delete_cookie("switchboard_login")
+    bearer = {"Authorization": f"Bearer {key}"}
+    assert client.get("/probe/by_any_proof", headers=bearer).status_code == 204
+    _problem(client.get("/probe/by_login", headers=bearer), 403, "login-required")
+
+
+def test_a_get_that_is_not_safe_is_checked_against_other_sites(serve: Make) -> None:
+    @operation(access=PUBLIC, answers={204: None})
+    def looking() -> None:
+        """Change nothing."""
+
+    @operation(access=PUBLIC, answers={204: None}, safe=False)
+    def acting() -> None:
+        """Change something."""
+
+    client = serve(looking, acting, methods=("GET",))
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert client.get("/probe/looking", headers=foreign).status_code == 204
+    _problem(client.get("/probe/acting", headers=foreign), 403, "cross-site")
+    document = client.get("/openapi.json").get_json()
+    assert "403" not in document["paths"]["/probe/looking"]["get"]["responses"]
+    assert "403" in document["paths"]["/probe/acting"]["get"]["responses"]
+
+
+def test_an_error_that_is_not_declared_is_answered_and_logged(serve: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """The log entry fails every other test in which it appears (tests/conftest.py)."""
+
+    @operation(access=PUBLIC, answers={204: None}, raises=(NotOwner,))
+    def surprising() -> None:
+        """Raise what is declared, or something else."""
+        raise errors.pop()
+
+    errors: list[SwitchboardError] = [NotOwner(), EmailTaken()]
+    client = serve(surprising)
+    _problem(client.get("/probe/surprising"), 409, "email-taken")
+    [record] = [record for record in caplog.records if record.name == "web.api.operation"]
+    assert record.getMessage().endswith("surprising does not declare the error /problems/email-taken")
+    caplog.clear()
+    _problem(client.get("/probe/surprising"), 403, "not-owner")
+    assert not [record for record in caplog.records if record.name == "web.api.operation"]
+
+
+@pytest.mark.parametrize("answer", [None, responses.Health(status="ok"), Response(status=202), Response(status=404)])
+def test_an_answer_that_is_not_declared_is_a_mistake(answer: object) -> None:
+    declared = Operation(str, PUBLIC, {200: responses.Ready, 202: responses.Pending})
+    with pytest.raises(UndeclaredAnswer):
+        declared.status_of(answer)
+
+
+def test_the_status_is_that_of_the_answers_kind() -> None:
+    declared = Operation(str, PUBLIC, {201: responses.Session, 202: responses.Pending, 204: None, 200: "text/plain"})
+    assert declared.status_of(responses.Pending(state="pending")) == 202
+    assert declared.status_of(None) == 204
+    assert declared.status_of(Response(status=200)) == 200
+
+
+def test_an_operation_entails_the_errors_of_what_it_declares() -> None:
+    assert Operation(str, PUBLIC, {}).errors == []
+    declared = Operation(
+        str, OPERATOR, {}, body=RenameSession, takes=(LIMIT,), raises=(NotOwner,), idempotent_by="sender"
+    )
+    assert {NotOwner, *OPERATOR.raises, Unavailable, InvalidBody, IdempotencyMismatch} <= set(declared.errors)
+    assert declared.declares(InvalidBody("a field"))
+    assert not declared.declares(GenerationInProgress())
+    assert declared.declares(SwitchboardError()), "an unexpected error needs no declaration"
+
+
+def test_a_workers_problem_is_declared_like_the_error_that_it_was() -> None:
+    def failed(error: SwitchboardError) -> CommandFailed:
+        return CommandFailed(Reply("", "", "", problem=error.problem()))
+
+    declared = Operation(str, PUBLIC, {}, raises=(UnknownModel,))
+    assert declared.declares(failed(UnknownModel()))
+    assert not declared.declares(failed(NotOwner()))
+
+
+def test_moments_have_microseconds_and_z_on_the_wire() -> None:
+    answer = responses.Session(
+        session_id=UUID(int=1),
+        anonymous=True,
+        model="good",
+        version=1,
+        created_at="2026-01-02T03:04:05Z",
+        expires_at="2026-01-02T04:04:05.5+01:00",
+    )
+    assert json.loads(json.dumps(answer.wire())) == {
+        "session_id": str(UUID(int=1)),
+        "anonymous": True,
+        "model": "good",
+        "version": 1,
+        "created_at": "2026-01-02T03:04:05.000000Z",
+        "expires_at": "2026-01-02T03:04:05.500000Z",
+    }
+
+
+@pytest.mark.parametrize("text", ["0", "201", "x", "-1", "1.0", "", "9" * 5000])
+def test_a_page_size_out_of_range_is_refused(text: str) -> None:
+    with pytest.raises(InvalidBody, match="a number from 1 to 200 is needed"):
+        LIMIT.parse(text)
+
+
+@pytest.mark.parametrize(("text", "size"), [(None, 50), ("1", 1), ("200", 200), ("007", 7)])
+def test_a_page_size_in_range_is_taken(text: str | None, size: int) -> None:
+    assert LIMIT.parse(text) == size
+
+
+def test_a_page_end_is_an_id() -> None:
+    some = uuid7()
+    assert BEFORE.parse(None) is None
+    assert BEFORE.parse(str(some)) == some
+    with pytest.raises(InvalidBody, match="an id is needed"):
+        BEFORE.parse("x")

@@ -1,0 +1,69 @@
+"""How a task is declared."""
+
+import logging
+from threading import Event, Thread
+from uuid import uuid4
+
+import pytest
+
+from celery_config import TaskNames
+from workers import chat, maintenance, sessions  # noqa: F401  they declare the tasks
+from workers.app import app
+from workers.logs import IdFormatter
+from workers.retry import NO_RETRY, Retry
+from workers.task import Command, SwitchboardTask, task
+
+NAMES = [value for name, value in vars(TaskNames).items() if name.isupper()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_has_the_base(name: str) -> None:
+    assert isinstance(app.tasks[name], SwitchboardTask)
+    assert isinstance(app.tasks[name], Command) == name.startswith("sessions.")
+
+
+def test_there_is_no_other_task() -> None:
+    assert {name for name in app.tasks if not name.startswith("celery.")} >= set(NAMES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("maintenance.")])
+def test_what_beat_sends_never_overlaps_itself(name: str) -> None:
+    assert app.tasks[name].exclusive
+
+
+def test_an_argument_that_recognises_a_second_delivery_exists() -> None:
+    with pytest.raises(TypeError, match="no argument 'generation'"):
+        task("test.misdeclared", idempotent_by="generation")(lambda session_id: None)
+
+
+def test_a_retry_waits_ever_longer_and_ends() -> None:
+    retry = Retry(times=3, delay=2.0)
+    assert [retry.countdown(retries) for retries in range(4)] == [2.0, 4.0, 8.0, None]
+    assert NO_RETRY.countdown(0) is None
+
+
+def test_an_exclusive_task_is_skipped_while_it_runs() -> None:
+    begun, go_on = Event(), Event()
+
+    @task("test.exclusive", idempotent_by=None, exclusive=True)
+    def exclusive() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "done"
+
+    results: list[object] = []
+    first = Thread(target=lambda: results.append(exclusive.deliver((), {})))
+    first.start()
+    assert begun.wait(10)
+    assert exclusive.deliver((), {}) == (0, "skipped")
+    go_on.set()
+    first.join(10)
+    assert results == [("done", "succeeded")]
+    assert exclusive.deliver((), {}) == ("done", "succeeded")
+    del app.tasks["test.exclusive"]
+
+
+def test_a_log_line_shows_its_ids() -> None:
+    session_id = str(uuid4())
+    record = logging.makeLogRecord({"msg": "lost", "session_id": session_id, "password": "secret"})
+    assert IdFormatter("%(message)s", use_color=False).format(record) == f"lost session_id={session_id}"

@@ -1,0 +1,76 @@
+"""The headers and query parameters that operations take."""
+
+from uuid import UUID
+
+from werkzeug.datastructures import ETags
+from werkzeug.http import parse_etags
+
+from core.errors import InvalidBody
+from web.openapi.declaration import Parameter
+
+TEXT = {"type": "string"}
+
+
+def _parse_if_match(text: str | None) -> ETags | None:
+    return None if text is None else parse_etags(text)
+
+
+def _prefers_async(text: str | None) -> bool:
+    return any(preference.split(";")[0].strip().lower() == "respond-async" for preference in (text or "").split(","))
+
+
+IF_MATCH = Parameter(
+    "If-Match",
+    "header",
+    "The session's ETag, as the client knows it; any other is refused.",
+    TEXT,
+    "if_match",
+    _parse_if_match,
+)
+PREFER = Parameter(
+    "Prefer",
+    "header",
+    "`respond-async` (RFC 7240): the answer is 202 at once, without waiting for a worker.",
+    TEXT,
+    "respond_async",
+    _prefers_async,
+)
+LAST_EVENT_ID = Parameter("Last-Event-ID", "header", "The stream resumes after this event.", TEXT, "last_event_id")
+LAST_EVENT_ID_QUERY = Parameter(
+    "last_event_id",
+    "query",
+    "Last-Event-ID for clients that can't set headers.",
+    TEXT,
+    "last_event_id_query",
+)
+GENERATION_ID = Parameter("generation_id", "query", "The stream ends with this generation.", TEXT, "generation_id")
+
+
+def page_size(most: int, default: int) -> Parameter:
+    """`limit`: how many entries a page has at most."""
+
+    def parse(text: str | None) -> int:
+        if text is None:
+            return default
+        # Python refuses to read numbers of thousands of digits.
+        if not (text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+            raise InvalidBody(f"limit: a number from 1 to {most} is needed.", field="limit")
+        return int(text)
+
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return Parameter(
+        "limit", "query", "The most entries that the page may have.", schema, "limit", parse, (InvalidBody,)
+    )
+
+
+def page_end(description: str, needed: str) -> Parameter:
+    """`before`: the entry before which a page ends. `needed` completes the refusal of a text that is no id."""
+
+    def parse(text: str | None) -> UUID | None:
+        try:
+            return None if text is None else UUID(text)
+        except ValueError:
+            raise InvalidBody(f"before: {needed} is needed.", field="before") from None
+
+    schema = {"type": "string", "format": "uuid"}
+    return Parameter("before", "query", description, schema, "before", parse, (InvalidBody,))

@@ -1,0 +1,163 @@
+/** The account's dialogs: a new password, the logins, the account's deletion. */
+
+import * as accountApi from "../api/account.js";
+import { Problem } from "../api/client.js";
+import { byId } from "../ui/dom.js";
+import { focusIsFree } from "../ui/focus.js";
+import { closeOnBackdropClick, FormDialog, slugOf } from "../ui/form-dialog.js";
+import { errorMessage, retryHint } from "../api/error-messages.js";
+import { exactly, relative } from "../ui/time.js";
+
+/**
+ * @typedef {{failed: (error: unknown) => boolean, succeeded: (words: string) => void}} Page
+ *   `failed`: whether the page itself knows what to do about an error; `succeeded`: says so
+ */
+
+/** @param {Page} page */
+export function passwordDialog(page) {
+  const dialog = new FormDialog(byId("change-password"), {
+    async send(form) {
+      try {
+        await accountApi.changePassword(
+          String(form.get("current_password")), String(form.get("new_password")), form.has("end_other_logins"));
+      } catch (error) {
+        if (!page.failed(error)) throw error;
+        return;
+      }
+      dialog.close();
+      page.succeeded("Password changed");
+    },
+    explain(error) {
+      switch (slugOf(error)) {
+        case "login-failed": return { field: "current_password", words: "This is not your current password." };
+        case "password-refused": return { field: "new_password", words: /** @type {Problem} */ (error).message };
+        default: return rateLimited(error);
+      }
+    },
+  });
+  return dialog;
+}
+
+/** @param {Page} page @param {() => void} deleted */
+export function deleteDialog(page, deleted) {
+  const dialog = new FormDialog(byId("delete-account"), {
+    async send(form) {
+      try {
+        await accountApi.deleteAccount(String(form.get("password")));
+      } catch (error) {
+        if (!page.failed(error)) throw error;
+        return;
+      }
+      dialog.close();
+      deleted();
+    },
+    explain(error) {
+      if (slugOf(error) === "login-failed") return { field: "password", words: "This is not your password." };
+      if (error instanceof Problem && error.field === "password") return { field: "password", words: "Enter your password." };
+      return rateLimited(error);
+    },
+  });
+  return dialog;
+}
+
+/** @param {unknown} error */
+const rateLimited = (error) =>
+  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${retryHint(error.retryAfter)}` } : null;
+
+/** The logins of the account: this browser's and others, which can be ended. */
+export class LoginsDialog {
+  #dialog = /** @type {HTMLDialogElement} */ (byId("logins"));
+  #list = byId("logins-list");
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    closeOnBackdropClick(this.#dialog);
+    for (const closer of this.#dialog.querySelectorAll("[data-close]")) {
+      closer.addEventListener("click", () => this.close());
+    }
+  }
+
+  open() {
+    this.#list.replaceChildren();
+    this.#showError("");
+    this.#dialog.showModal();
+    void this.#load();
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  async #load() {
+    this.#list.ariaBusy = "true";
+    await this.#attempt(async () => {
+      const logins = await accountApi.logins();
+      logins.sort((a, b) => Number(b.current) - Number(a.current));
+      this.#list.replaceChildren(...logins.map((login) => this.#row(login)));
+    });
+    this.#list.ariaBusy = "false";
+  }
+
+  /** @param {accountApi.Login} login */
+  #row(login) {
+    const row = document.createElement("li");
+    const words = document.createElement("div");
+    const name = document.createElement("strong");
+    name.textContent = login.current ? "This browser" : "Another browser";
+    const used = document.createElement("span");
+    used.append("Last used ", moment(login.last_used_at));
+    const since = document.createElement("span");
+    since.append("Signed in ", moment(login.created_at));
+    words.append(name, used, since);
+    row.append(words);
+    if (!login.current) {
+      const end = document.createElement("button");
+      end.type = "button";
+      end.className = "secondary";
+      end.textContent = "Sign out";
+      end.ariaLabel = `Sign out the browser that signed in ${relative(login.created_at)}`;
+      end.addEventListener("click", () => void this.#end(login.id, row));
+      row.append(end);
+    }
+    return row;
+  }
+
+  /** @param {string} id @param {HTMLElement} row */
+  async #end(id, row) {
+    const ended = await this.#attempt(() => accountApi.endLogin(id));
+    if (!ended) return;
+    row.remove();
+    this.page.succeeded("That browser is signed out");
+    if (focusIsFree()) /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-close]")).focus();
+  }
+
+  /** @param {() => Promise<unknown>} work */
+  async #attempt(work) {
+    this.#showError("");
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      if (slugOf(error) === "unknown-login") return true; // gone is gone
+      if (!this.page.failed(error)) this.#showError(errorMessage(error));
+      return false;
+    }
+  }
+
+  /** @param {string} words */
+  #showError(words) {
+    const wrong = /** @type {HTMLElement} */ (this.#dialog.querySelector(".form-error"));
+    wrong.textContent = words;
+    wrong.hidden = !words;
+  }
+}
+
+/** @param {string} at */
+function moment(at) {
+  const time = document.createElement("time");
+  time.dateTime = at;
+  time.textContent = relative(at);
+  time.title = exactly(at);
+  return time;
+}

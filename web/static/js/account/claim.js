@@ -1,0 +1,103 @@
+/** Offers to keep a guest's conversation in the account of the user who has signed in since. */
+
+import { claimSession, Problem } from "../api/client.js";
+import { ConfirmBar } from "../ui/confirm-bar.js";
+import { byId } from "../ui/dom.js";
+
+const DECLINED = "switchboard-not-kept";
+const TRIES = 10;
+const PAUSE = 500;
+
+/**
+ * @typedef {import("../api/client.js").Session} Session
+ * @typedef {object} Page
+ * @property {() => boolean} claimable whether a guest's conversation is on a signed-in user's screen
+ * @property {() => Session | null} session the one on screen
+ * @property {() => Promise<void>} idle when no answer is being written
+ * @property {(session: Session, etag: string | null) => void} claimed
+ * @property {(error: unknown) => void} failed
+ * @property {import("../ui/notifications.js").Notifications} notifications
+ * @property {() => void} focus to where writing goes on, if the reader has nothing else in hand
+ */
+
+export class Claim {
+  #bar = new ConfirmBar(byId("claim"), byId("claim-keep"), byId("claim-not"));
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+  }
+
+  /** Offer it, unless it was declined before. */
+  offerOnce() {
+    if (this.page.claimable() && this.page.session()?.session_id !== declined()) void this.offer(false);
+  }
+
+  /** @param {boolean} focus whether the answer is what the reader is about to give */
+  async offer(focus) {
+    if (this.#bar.asking) return;
+    const id = this.page.session()?.session_id ?? "";
+    const answer = await this.#ask(
+      "Keep this conversation in your account? Otherwise it is deleted when it expires.", "Not now", focus);
+    if (answer) await this.#claim();
+    else if (answer === false) decline(id);
+  }
+
+  /** Before a guest's conversation is left for another: it can't be found again. @returns {Promise<boolean>} */
+  async mayLeave() {
+    if (!this.page.claimable()) return true;
+    const answer = await this.#ask("Keep this conversation in your account? It is lost otherwise.", "Let it go", true);
+    if (answer) await this.#claim();
+    return answer === false || (answer === true && !this.page.claimable());
+  }
+
+  /** There is nothing to offer any more. */
+  dismiss() {
+    this.#bar.dismiss();
+  }
+
+  /** @param {string} question @param {string} no @param {boolean} focus */
+  async #ask(question, no, focus) {
+    byId("claim-question").textContent = question;
+    byId("claim").ariaLabel = question;
+    byId("claim-not").textContent = no;
+    const answer = await this.#bar.ask(focus ? byId("claim-keep") : null);
+    if (!this.#bar.asking) this.page.focus();
+    return answer;
+  }
+
+  async #claim() {
+    const { page } = this;
+    const id = page.session()?.session_id;
+    for (let tries = 1; ; tries++) {
+      await page.idle(); // an answer is kept whole or not at all
+      if (!page.claimable() || page.session()?.session_id !== id) return;
+      try {
+        const { data, etag } = await claimSession();
+        page.claimed(data, etag);
+        return page.notifications.announce("Kept in your account", "Kept in your account");
+      } catch (error) {
+        const begun = error instanceof Problem && error.slug === "generation-in-progress"; // another answer, meanwhile
+        if (!begun || tries === TRIES) return page.failed(error);
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      }
+    }
+  }
+}
+
+/** @param {string} id */
+function decline(id) {
+  try {
+    sessionStorage.setItem(DECLINED, id);
+  } catch {
+    // storage is off: the question comes back with the next visit
+  }
+}
+
+function declined() {
+  try {
+    return sessionStorage.getItem(DECLINED);
+  } catch {
+    return null;
+  }
+}

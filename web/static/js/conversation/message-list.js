@@ -1,0 +1,168 @@
+/** Shows the messages. The list grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
+
+import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
+import { ThinkingView } from "./thinking-view.js";
+
+/** @typedef {import("./reducer.js").Item} Item */
+/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, item?: Item, isLast?: boolean, words?: string}} Row */
+
+/** Milliseconds after which a screen reader has passed over what was put into the log. */
+const QUIET_PERIOD = 500;
+
+export class MessageList {
+  /** @type {Row[]} */ #rows = [];
+
+  /**
+   * @param {HTMLElement} log
+   * @param {{retry: () => void, continue: () => void, toggling: () => void, copied: (ok: boolean) => void,
+   *   label: (model: string) => string}} on
+   *   `toggling`: the reader opens or closes the thinking
+   */
+  constructor(log, on) {
+    this.log = log;
+    this.on = on;
+  }
+
+  /** @param {Item[]} items @param {boolean} busy more of it is on the way */
+  show(items, busy) {
+    // A screen reader hears an answer once it is whole, and not token by token.
+    this.log.ariaBusy = String(busy);
+    this.#prepend(items);
+    for (const [index, item] of items.entries()) {
+      let row = this.#rows[index];
+      if (row?.node.dataset.role !== item.role) {
+        this.#truncate(index);
+        row = this.#newRow(item.role);
+        this.#rows.push(row);
+        this.log.append(row.node);
+      }
+      const isLast = index === items.length - 1;
+      const words = item.role === "user" ? "" : statusLine(item, this.on.label);
+      const unchanged = row.isLast === isLast && row.words === words && looksLike(row.item, item);
+      Object.assign(row, { item, isLast, words });
+      if (unchanged) continue;
+      if (item.role === "user") renderQuestion(row.node, item);
+      else this.#renderAnswer(row, item, isLast, words);
+    }
+    this.#truncate(items.length);
+  }
+
+  /** Add rows for items before the first one shown. They are old, and not to be read out. @param {Item[]} items */
+  #prepend(items) {
+    const [first] = this.#rows;
+    const count = first?.item?.id ? items.findIndex(({ id }) => id === first.item?.id) : 0;
+    if (count <= 0) return;
+    const fresh = items.slice(0, count).map(({ role }) => this.#newRow(role));
+    this.log.ariaLive = "off";
+    first.node.before(...fresh.map(({ node }) => node));
+    this.#rows.unshift(...fresh);
+    setTimeout(() => this.log.removeAttribute("aria-live"), QUIET_PERIOD);
+  }
+
+  /** @param {number} length */
+  #truncate(length) {
+    for (const { node } of this.#rows.splice(length)) node.remove();
+  }
+
+  /** @param {Item["role"]} role @returns {Row} */
+  #newRow(role) {
+    const node = articleFor(role);
+    const thinkingView = role === "assistant" ? new ThinkingView(this.on.toggling) : null;
+    if (thinkingView) node.prepend(thinkingView.node);
+    return { node, thinkingView };
+  }
+
+  /** @param {Row} row @param {Item} item @param {boolean} isLast @param {string} words the status line */
+  #renderAnswer({ node, thinkingView }, item, isLast, words) {
+    node.dataset.state = item.state;
+    thinkingView?.show(thinkingSummary(item), item.thinking ?? "");
+    const [body, foot] = [part(node, ".body"), part(node, ".answer-footer")];
+    if (item.html && item.state !== "streaming") {
+      body.innerHTML = item.html; // the server made it from Markdown and sanitised it
+      body.classList.remove("plain");
+    } else {
+      body.textContent = item.text;
+      body.classList.add("plain");
+    }
+    body.hidden = !item.text;
+
+    part(foot, ".answer-status").textContent = words;
+
+    const actions = [];
+    if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
+    const action = isLast ? recoveryAction(item) : null;
+    if (action === "retry") actions.push(button("Try again", "Try again", this.on.retry));
+    if (action === "continue") actions.push(button("Continue", "Continue this answer", this.on.continue));
+    // Replacing a focused button would throw the focus away.
+    const shown = part(foot, ".actions");
+    if (shown.textContent !== actions.map(({ textContent }) => textContent).join("")) shown.replaceChildren(...actions);
+  }
+
+  /** @param {string} text */
+  async #copy(text) {
+    this.on.copied(await copy(text));
+  }
+}
+
+/** Whether two items look the same. Not by what was rendered: comparing a whole conversation letter by letter takes too
+ * long for every token.
+ * @param {Item | undefined} a @param {Item} b */
+const looksLike = (a, b) => a !== undefined && a.live === b.live && a.state === b.state && a.text === b.text
+  && a.html === b.html && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds;
+
+/** @param {HTMLElement} node @param {Item} item */
+function renderQuestion(node, item) {
+  node.dataset.state = item.state;
+  part(node, ".body").textContent = item.text;
+}
+
+/** @param {Item["role"]} role */
+function articleFor(role) {
+  const node = document.createElement("article");
+  node.dataset.role = role;
+  node.ariaLabel = role === "user" ? "You asked" : "Answer";
+  const body = document.createElement("div");
+  body.className = "body";
+  node.append(body);
+  if (role === "assistant") {
+    body.dir = "auto"; // for the side of its lists and quotations
+    const foot = document.createElement("p");
+    foot.className = "answer-footer";
+    for (const name of ["answer-status", "actions"]) {
+      const span = document.createElement("span");
+      span.className = name;
+      foot.append(span);
+    }
+    node.append(foot);
+  }
+  return node;
+}
+
+/** @param {ParentNode} node @param {string} selector */
+const part = (node, selector) => /** @type {HTMLElement} */ (node.querySelector(selector));
+
+/** @param {string} text @param {string} label @param {() => void} press */
+function button(text, label, press) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "link";
+  made.textContent = text;
+  made.ariaLabel = label;
+  made.addEventListener("click", press);
+  return made;
+}
+
+/** The clipboard API exists on secure origins only; a chat server on a LAN is often plain http. @param {string} text */
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const field = document.createElement("textarea");
+  field.className = "visually-hidden";
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  return done;
+}

@@ -1,0 +1,284 @@
+/** The state of the conversation on screen: an action in, the next state out. No DOM, no network, no clock: an action
+ * says when it happened, as `moment` in milliseconds. */
+
+import { countCodePoints, dropCodePoints, takeCodePoints } from "./code-points.js";
+import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.js";
+
+/**
+ * @typedef {import("../api/client.js").Message} Message
+ * @typedef {import("../api/client.js").Session} Session
+ *
+ * @typedef {object} Fallback Another model answers than the one that was chosen.
+ * @property {string} from
+ * @property {string} to
+ * @property {string} reason what was wrong with `from`: one of core/llm/providers' kinds of errors, or nothing known
+ * @property {boolean} midway whether there were words of `from` by then
+ *
+ * @typedef {object} Live The answer that is coming.
+ * @property {string} generation its id, which is also that of the message it becomes
+ * @property {"queued" | "connecting" | "thinking" | "answering"} phase
+ * @property {number} position how many wait before it
+ * @property {boolean} waits it has been in the queue for so long that the reader should know
+ * @property {string} text
+ * @property {number} length of the text in Unicode code points, the unit of a delta's `at`
+ * @property {import("./thinking.js").Thinking} thinking
+ * @property {string | null} model
+ * @property {Fallback | null} fallback
+ * @property {boolean} whole its events are known from the first on, not only its text
+ *
+ * @typedef {object} EventDetails What events told of an answer, and the server does not store.
+ * @property {Fallback | null} [fallback]
+ * @property {import("../api/client.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
+ *
+ * @typedef {object} State
+ * @property {number} serial counts the conversations of this page, so that an answer about an earlier one is not taken
+ *   for the present
+ * @property {boolean} loading the server has not told yet which conversation this is
+ * @property {Session | null} session
+ * @property {string | null} etag
+ * @property {Message[]} messages those that are complete, as far back as they have been fetched
+ * @property {string | null} earlier the message before which the rest ends; null: this is all
+ * @property {boolean} sending a request with a question is on its way to the server
+ * @property {string | null} pending a question that the server's messages don't have yet
+ * @property {Live | null} live
+ * @property {Record<string, EventDetails>} eventDetails by message id
+ * @property {string | null} over why the conversation ended, if it did
+ * @property {boolean} stale this state can't be continued from events alone: fetch it
+ *
+ * @typedef {{type: string, data: any}} StreamEvent
+ *
+ * @typedef {object} Snapshot The server's own account.
+ * @property {"snapshot"} type
+ * @property {Session} session
+ * @property {string | null} etag
+ * @property {Message[]} messages
+ * @property {string | null} earlier
+ * @property {StreamEvent[]} heard the events on the way there, for what the messages do not say: those since our state
+ *   or, with `anew`, those since the answer's first
+ * @property {boolean} anew
+ *
+ * @typedef {{moment?: number} & (
+ *   {type: "opening"} | {type: "opened"} | {type: "clear"}
+ *   | {type: "sending", text: string} | {type: "sent"} | {type: "unsent"}
+ *   | {type: "session", session: Partial<Session>, etag: string | null}
+ *   | Snapshot
+ *   | {type: "earlier", before: string | null, messages: Message[], earlier: string | null}
+ *   | {type: "event", event: string, data: any}
+ *   | {type: "waits"} | {type: "stale"} | {type: "over", reason: string})} Action
+ *
+ * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, eventDetails?: EventDetails}} Item
+ *   what the page shows of a question or an answer
+ */
+
+/** @type {State} */
+export const initialState = {
+  serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null,
+  live: null, eventDetails: {}, over: null, stale: false,
+};
+
+/** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
+const newLive = (generation, fields) => ({
+  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, thinking: noThinking, model: null,
+  fallback: null, whole: false, ...fields,
+});
+
+/** @param {State} state @param {Action} action @returns {State} */
+export function reduce(state, action) {
+  switch (action.type) {
+    case "opening": return { ...state, loading: true };
+    case "opened": return { ...state, loading: false };
+    case "sending": return { ...state, sending: true, pending: action.text };
+    case "sent": return { ...state, sending: false };
+    case "unsent": return { ...state, sending: false, pending: null };
+    case "session": return {
+      ...state, session: /** @type {Session} */ ({ ...state.session, ...action.session }), etag: action.etag ?? state.etag,
+    };
+    case "snapshot": return snapshot(state, action);
+    case "earlier": return state.earlier === action.before
+      ? { ...state, messages: [...action.messages, ...state.messages], earlier: action.earlier } : state;
+    case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
+    case "stale": return { ...state, stale: true };
+    case "over": return { ...state, over: action.reason, live: null, stale: false };
+    case "event": return state.over ? state : event(state, action.event, action.data, action.moment ?? NaN);
+    // A request about the conversation before goes on all the same.
+    case "clear": return { ...initialState, serial: state.serial + 1, loading: state.loading, sending: state.sending };
+    default: return state;
+  }
+}
+
+/**
+ * The server's own account replaces ours.
+ * @param {State} state @param {Snapshot & {moment?: number}} action @returns {State}
+ */
+function snapshot(state, { session, etag, messages, earlier, heard, anew, moment = NaN }) {
+  const last = messages.at(-1);
+  const streaming = last?.state === "streaming" ? last : null;
+  const older = olderThan(messages[0], state);
+  // Of what this page has not just asked for it hears too late to know how long it took.
+  const when = anew && state.pending === null ? NaN : moment;
+  const { live, eventDetails } = heard.reduce(
+    (/** @type {State} */ before, { type, data }) => event(before, type, data, when),
+    anew ? { ...state, messages: [], live: null } : state,
+  );
+  const known = live?.generation === streaming?.id ? live : null;
+  return {
+    ...state,
+    eventDetails,
+    session,
+    etag,
+    messages: [...older, ...(streaming ? messages.slice(0, -1) : messages)],
+    earlier: older.length > 0 ? state.earlier : earlier,
+    pending: state.sending ? state.pending : null,
+    live: streaming && {
+      ...(known ?? newLive(streaming.id, {})),
+      phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
+      text: streaming.text,
+      length: countCodePoints(streaming.text),
+      thinking: fromServer(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
+      model: known?.fallback?.to ?? streaming.model ?? null,
+    },
+    over: null,
+    stale: false,
+  };
+}
+
+/**
+ * What this page has fetched of the pages before the newest one, which begins with `first`.
+ * @param {Message | undefined} first @param {State} state
+ */
+function olderThan(first, { messages }) {
+  return messages.slice(0, Math.max(0, messages.findIndex(({ id }) => id === first?.id)));
+}
+
+/**
+ * One that has words is not only waiting for them.
+ * @param {Live["phase"]} phase @param {string} text @param {string} thinking @returns {Live["phase"]}
+ */
+const phaseOf = (phase, text, thinking) => {
+  if (!text && !thinking) return phase === "thinking" ? "connecting" : phase;
+  return phase === "thinking" || !text ? "thinking" : "answering";
+};
+
+/** @param {State} state @param {string} type @param {any} data @param {number} moment @returns {State} */
+function event(state, type, data, moment) {
+  // A log's cursor may lie before the end of an answer that is already here.
+  if (data.generation_id && state.messages.some(({ id }) => id === data.generation_id)) return state;
+  switch (type) {
+    case "model":
+      if (!state.session || state.session.version === data.version) return state;
+      // A session's ETag is its version: with it, this tab may switch at once after another one did.
+      return { ...state, session: { ...state.session, model: data.model, version: data.version }, etag: `"${data.version}"` };
+    case "queued": return begin(state, data, { phase: "queued", position: data.position ?? 0 });
+    case "started": return begin(state, data, { phase: "connecting", position: 0, model: data.model });
+    case "delta":
+    case "thinking":
+    case "fallback":
+    case "resumed": {
+      const { live } = state;
+      // News of an answer that this page doesn't know: only the server can tell what it is.
+      if (!live || live.generation !== data.generation_id) return { ...state, stale: true };
+      if (type === "delta") return delta(state, live, data, moment);
+      if (type === "thinking") return thinkingDelta(state, live, data, moment);
+      if (type === "resumed") return rewind(state, live, data);
+      return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
+    }
+    case "done": return finish(state, data, moment, { state: "complete", model: data.model });
+    case "stopped": return finish(state, data, moment, { state: "stopped" });
+    case "failed": return finish(state, data, moment, { state: "failed", problem: data.problem });
+    default: return state;
+  }
+}
+
+/**
+ * An answer is on its way. One that this page has not seen asked was asked in another tab, and only the
+ * server knows the question.
+ * @param {State} state @param {{generation_id: string}} data @param {Partial<Live>} news @returns {State}
+ */
+function begin(state, { generation_id: generation }, news) {
+  const { live } = state;
+  if (live && live.generation === generation) {
+    const phase = phaseOf(news.phase ?? live.phase, live.text, live.thinking.text);
+    return { ...state, live: { ...live, ...news, phase } };
+  }
+  const model = state.session?.model ?? null;
+  return { ...state, live: newLive(generation, { model, whole: news.phase === "queued", ...news }), stale: true };
+}
+
+/** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
+function delta(state, live, { at, text }, moment) {
+  if (at > live.length) return { ...state, stale: true };
+  const fresh = dropCodePoints(text, live.length - at);
+  if (!fresh) return state;
+  const length = live.length + countCodePoints(fresh);
+  const thinking = pause(live.thinking, moment);
+  return { ...state, live: { ...live, phase: "answering", text: live.text + fresh, length, thinking } };
+}
+
+/** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
+function thinkingDelta(state, live, data, moment) {
+  const thinking = think(live.thinking, data, moment);
+  return thinking ? { ...state, live: { ...live, phase: "thinking", thinking } } : { ...state, stale: true };
+}
+
+/**
+ * Another worker or model goes on. What this page has beyond `at`, or of the thinking beyond `kept`, is not part of
+ * the answer.
+ * @param {State} state @param {Live} live @param {{at?: number, thinking?: number}} data @returns {State}
+ */
+function rewind(state, live, { at = live.length, thinking: kept = live.thinking.length }) {
+  const thinking = keep(live.thinking, kept);
+  if (at > live.length || !thinking) return { ...state, live, stale: true };
+  const text = at < live.length ? takeCodePoints(live.text, at) : live.text;
+  return { ...state, live: { ...live, text, length: at, thinking, phase: phaseOf(live.phase, text, thinking.text) } };
+}
+
+/** Of several in a row the reader wants to know the first reason and the last model; of the same model asked again,
+ * nothing. @param {Live} live @param {any} data @returns {Fallback | null} */
+const fallback = ({ fallback: before, length }, { from, to, reason }) => {
+  if (before || from === to) return before && { ...before, to };
+  return { from, to, reason, midway: length > 0 };
+};
+
+/** @param {State} state @param {any} data @param {number} moment @param {Partial<Message>} fields @returns {State} */
+function finish(state, data, moment, fields) {
+  const { generation_id: id, model, problem, finish_reason } = data;
+  const live = state.live?.generation === id ? state.live : null;
+  /** @type {State["eventDetails"]} */
+  const eventDetails = { ...state.eventDetails, [id]: { fallback: live?.fallback, problem } };
+  // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
+  if (!live) return { ...state, eventDetails, stale: true };
+  // A model that rests after a failure is passed over without a word.
+  if (live.whole && model && live.model && model !== live.model) {
+    eventDetails[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
+  }
+  const thinking_seconds = seconds(pause(live.thinking, moment));
+  /** @type {Message} */
+  const message = { ...contentOf(live), id, thinking_seconds, finish_reason, ...fields };
+  return { ...state, eventDetails, live: null, stale: true, messages: [...state.messages, message] };
+}
+
+/** What the page shows, in order. @param {State} state @returns {Item[]} */
+export function items(state) {
+  /** @type {Item[]} */
+  const shown = state.messages.map((message) => {
+    const details = state.eventDetails[message.id];
+    return { ...message, state: message.state ?? "complete", model: details?.fallback?.to ?? message.model, eventDetails: details };
+  });
+  if (state.pending !== null) shown.push({ role: "user", text: state.pending, state: "pending" });
+  const { live } = state;
+  if (live) shown.push({ ...contentOf(live), state: "streaming", live, thinking_seconds: seconds(live.thinking) });
+  return shown;
+}
+
+/** @param {Live} live */
+const contentOf = ({ text, model, thinking }) =>
+  ({ role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
+
+/** Whether a question can't be sent now, because one is on its way or being answered. @param {State} state */
+export const isBusy = ({ sending, pending, live }) => sending || pending !== null || live !== null;
+
+/** The id of the user's session on screen; null: it is a guest's, over, or there is none. @param {State} state */
+export const ownedSessionId = ({ session, over }) => (session && !session.anonymous && !over ? session.session_id : null);
+
+/** The last question, for "Try again". @param {State} state */
+export const lastQuestion = (state) => state.messages.findLast((message) => message.role === "user")?.text ?? "";

@@ -1,0 +1,109 @@
+/** Brings the state up to the server's account of the session, and lets the events go on from there. */
+
+import * as api from "../api/client.js";
+import { Backoff } from "../stream/backoff.js";
+import { replay } from "../stream/replay.js";
+import { SessionStream } from "../stream/session-stream.js";
+
+const EVENTS = "/chat/sse";
+
+/**
+ * @typedef {import("./reducer.js").StreamEvent} StreamEvent
+ *
+ * @typedef {object} Page
+ * @property {(hasMessages: boolean) => void} synced the state is the server's account
+ * @property {(error: api.Problem) => Promise<void>} lost the session is gone
+ * @property {(reason: string) => void} expired the stream has come to its end
+ * @property {(connected: boolean) => void} connection
+ */
+
+export class Sync {
+  /** @type {Promise<void> | null} */ #running = null;
+  #again = false;
+  /** @type {number | undefined} */ #retryTimer;
+  #backoff = new Backoff();
+
+  /** @param {import("./store.js").Store} store @param {Page} page */
+  constructor(store, page) {
+    this.store = store;
+    this.page = page;
+    this.stream = new SessionStream(EVENTS, api.sessionHeaders, {
+      event: (event) => this.#receive(event),
+      refused: () => { if (!this.#retryTimer) void this.refresh(); },
+      state: (connected) => {
+        page.connection(connected);
+        if (connected && this.#retryTimer) void this.refresh();
+      },
+    });
+    store.subscribe((now, before) => {
+      if (now.stale && !before.stale && !now.sending) void this.refresh();
+    });
+  }
+
+  /** Whether there may be a session that the server has not told of yet. */
+  get unsettled() {
+    return this.#running !== null || this.#retryTimer !== undefined;
+  }
+
+  /** Fetch the session and its messages; a refresh under way is followed by another. @returns {Promise<void>} */
+  refresh() {
+    if (this.#running) this.#again = true;
+    this.#running ??= this.#run();
+    return this.#running;
+  }
+
+  /** @param {StreamEvent} event */
+  #receive({ type, data }) {
+    if (type === "expired") return this.page.expired(data.reason ?? "expired");
+    if (type === "reset") this.stream.close(); // what it sends from here on doesn't follow from what we have
+    this.store.dispatch(type === "reset" ? { type: "stale" } : { type: "event", event: type, data });
+  }
+
+  async #run() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    do {
+      this.#again = false;
+      const current = this.store.sameConversation();
+      this.stream.hold();
+      try {
+        await this.#fetch(current);
+      } catch (error) {
+        if (!current()) continue;
+        this.stream.release();
+        if (api.isSessionLost(error)) await this.page.lost(error);
+        else this.#retryTimer = setTimeout(() => void this.refresh(), this.#backoff.next());
+      }
+    } while (this.#again);
+    this.#running = null;
+  }
+
+  /** @param {() => boolean} current whether this is still about the conversation on screen */
+  async #fetch(current) {
+    const { store, stream } = this;
+    const fetched = await Promise.all([api.currentSession(), api.transcript()]);
+    const [{ data: session, etag }, { messages, cursor, before }] = fetched;
+    if (!current()) return;
+    api.useSession(session);
+    const received = await stream.receivedUpTo(cursor);
+    const heard = received ?? (cursor ? await this.#missed(cursor, messages.at(-1)) : []);
+    if (!current()) return;
+    stream.resumeAfter(cursor);
+    store.dispatch({ type: "snapshot", session, etag, messages, earlier: before, heard, anew: received === null });
+    stream.release();
+    this.#backoff.reset();
+    this.page.synced(messages.length > 0);
+  }
+
+  /**
+   * The events that this page has missed of an answer that is coming, or of whose end it should tell the reader.
+   * @param {string} cursor @param {api.Message | undefined} last @returns {Promise<StreamEvent[]>}
+   */
+  async #missed(cursor, last) {
+    const { pending, live } = this.store.state;
+    const streaming = last?.state === "streaming";
+    const asked = pending !== null; // so it has only just begun, and may have ended since
+    if (!streaming && !asked && (last?.state !== "failed" || last.problem) && live?.generation !== last?.id) return [];
+    return replay(EVENTS, api.sessionHeaders(), cursor, streaming && !asked);
+  }
+}

@@ -1,0 +1,38 @@
+/** Shows a state: the messages, the message box, and what stands in their place. */
+
+import { byId } from "../ui/dom.js";
+import { isBusy, items } from "./reducer.js";
+
+export class ConversationView {
+  #earlier = byId("earlier");
+  #empty = byId("empty");
+  #new = byId("new");
+  #ended = byId("ended");
+  #endedReason = byId("ended-reason");
+  #form = byId("composer");
+
+  /**
+   * @param {import("./message-list.js").MessageList} messageList
+   * @param {import("./composer.js").Composer} composer
+   */
+  constructor(messageList, composer) {
+    this.messageList = messageList;
+    this.composer = composer;
+  }
+
+  /** @param {import("./reducer.js").State} state */
+  render(state) {
+    const shown = items(state);
+    const over = state.over !== null;
+    this.messageList.show(shown, state.live !== null || state.stale);
+    this.composer.busy = isBusy(state);
+    this.composer.stoppable = !state.sending && state.live !== null;
+    this.#earlier.hidden = state.earlier === null;
+    this.#empty.hidden = state.loading || shown.length > 0 || over;
+    this.#new.hidden = over || (shown.length === 0 && !state.session);
+    this.#ended.hidden = !over;
+    this.#form.hidden = over;
+    this.#endedReason.textContent = `${state.over ?? ""} ${this.composer.text.trim()
+      ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
+  }
+}

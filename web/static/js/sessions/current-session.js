@@ -1,0 +1,131 @@
+/** The session on screen: which one it is, how it is kept, and how it ends. */
+
+import * as api from "../api/client.js";
+import { ownedSessionId } from "../conversation/reducer.js";
+import { untilWhen } from "../ui/time.js";
+
+/**
+ * @typedef {object} Page
+ * @property {import("../conversation/sync.js").Sync} sync
+ * @property {import("../account/account.js").Account} account
+ * @property {import("../ui/notifications.js").Notifications} notifications
+ * @property {import("./model-switcher.js").ModelSwitcher} models
+ */
+
+export class CurrentSession {
+  /** Until the server has told which conversation this is, or could not. */
+  opening = Promise.resolve();
+
+  /** @param {import("../conversation/store.js").Store} store @param {Page} page */
+  constructor(store, page) {
+    this.store = store;
+    this.page = page;
+  }
+
+  /** @param {() => Promise<void>} find which conversation this is */
+  async open(find) {
+    this.store.dispatch({ type: "opening" });
+    this.opening = find().finally(() => this.store.dispatch({ type: "opened" }));
+    await this.opening;
+  }
+
+  /** Put another of the user's conversations on screen. @param {string} id @param {() => void} opening it is there */
+  async switchTo(id, opening) {
+    const { data: session } = await api.openSession(id);
+    this.page.notifications.notify("");
+    this.clear();
+    api.useSession(session);
+    opening();
+    await this.open(() => this.page.sync.refresh());
+  }
+
+  /** A session of the user's, for a first question. */
+  async createOwned() {
+    const { data: session, etag } = await api.createSession(this.page.models.picked);
+    // A guest's, though a user sits here: they have signed out in another tab.
+    if (session.anonymous) throw new api.Problem({ status: 401, type: "/problems/login-required" });
+    this.adopt(session, etag);
+  }
+
+  /** @param {api.Session} session what the calls are about from now on @param {string | null} etag */
+  adopt(session, etag) {
+    api.useSession(session);
+    this.store.dispatch({ type: "session", session, etag });
+  }
+
+  /** Put off its end. */
+  async extend() {
+    const before = this.store.state.session?.expires_at ?? "";
+    try {
+      const { data, etag } = await api.refreshSession();
+      this.store.dispatch({ type: "session", session: data, etag });
+      const until = untilWhen(data.expires_at);
+      const moved = Date.parse(data.expires_at) - Date.parse(before) > 0;
+      this.page.notifications.announce(moved ? `Kept until ${until}` : `This conversation ends at ${until}`);
+    } catch (error) {
+      await this.failed(error);
+    }
+  }
+
+  /** Delete one of the user's sessions. @param {string} id @returns {Promise<boolean>} whether it was on screen */
+  async remove(id) {
+    const shown = id === ownedSessionId(this.store.state);
+    if (shown) this.page.sync.stream.close(); // this page need not hear that it is over
+    try {
+      await api.deleteListed(id);
+    } catch (error) {
+      if (!(error instanceof api.Problem) || !/^session-(invalid|expired)$/.test(error.slug)) {
+        if (shown) void this.page.sync.refresh();
+        throw error;
+      }
+    }
+    return shown;
+  }
+
+  /** @param {unknown} error why a request about the session failed */
+  async failed(error) {
+    if (api.isSessionLost(error)) await this.lost(error);
+    else this.page.notifications.showError(error);
+  }
+
+  /** The session is gone. That is news only to a reader who has seen it. @param {api.Problem} error */
+  async lost(error) {
+    const { store, page } = this;
+    const current = store.sameConversation();
+    if (await page.account.explains(error)) {
+      // A guest's conversation is still theirs.
+      if (current() && store.state.session) void page.sync.refresh();
+    } else if (current()) {
+      if (store.state.session) this.#end(error.slug);
+      else this.clear();
+    }
+  }
+
+  /** The stream is at its end. For a user, that may also be the end of the login. @param {string} reason */
+  async expired(reason) {
+    const { store, page } = this;
+    page.sync.stream.close();
+    if (!page.account.user || reason !== "expired") return this.#end(reason);
+    const current = store.sameConversation();
+    await page.account.find();
+    // A login may end and be another at once, as with a new password: then only this stream was over.
+    if (current()) void page.sync.refresh();
+  }
+
+  /** Nothing is on screen; the next message makes a session. */
+  clear() {
+    this.page.sync.stream.close();
+    api.useSession(null);
+    this.page.models.drop();
+    this.store.dispatch({ type: "clear" });
+  }
+
+  /** @param {string} reason */
+  #end(reason) {
+    this.page.sync.stream.close();
+    this.store.dispatch({
+      type: "over",
+      reason: reason.includes("expired") ? "Its time ran out." : "It was ended, perhaps in another tab.",
+    });
+  }
+}

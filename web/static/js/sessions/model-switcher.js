@@ -1,0 +1,98 @@
+/** Has the session answered by the model that the reader chooses. */
+
+import * as api from "../api/client.js";
+import { errorMessage } from "../api/error-messages.js";
+import { ModelChoice } from "./model-choice.js";
+
+/**
+ * @typedef {object} Page
+ * @property {import("./model-picker.js").ModelPicker} picker
+ * @property {import("../ui/notifications.js").Notifications} notifications
+ * @property {import("../conversation/sync.js").Sync} sync
+ * @property {(error: unknown) => Promise<void>} failed a request about the session has failed
+ * @property {() => void} changed something else is chosen
+ */
+
+export class ModelSwitcher {
+  #choice;
+
+  /** @param {import("../conversation/store.js").Store} store @param {Page} page */
+  constructor(store, page) {
+    this.store = store;
+    this.page = page;
+    this.#choice = new ModelChoice({
+      session: () => (store.state.over ? null : store.state.session),
+      asking: () => store.state.sending,
+      switch: (model) => this.#switch(model),
+      changed: page.changed,
+    });
+  }
+
+  /** The model that answers next: the one that is chosen, or the session's; null: the picker's. */
+  get shown() {
+    const { session, over } = this.store.state;
+    return this.#choice.shown ?? (over ? null : session?.model ?? null);
+  }
+
+  /** The model that the picker shows; empty: it knows of none yet. */
+  get picked() {
+    return this.page.picker.current;
+  }
+
+  /** The model to name with the first question of a session; null: the session has one. */
+  get forNewSession() {
+    if (this.store.state.session) return null;
+    return this.page.sync.unsettled ? this.#choice.shown : this.picked || null;
+  }
+
+  /** @param {string} model */
+  choose(model) {
+    const { loading, sending, over, session } = this.store.state;
+    const toCome = loading || sending || this.page.sync.unsettled; // then it will have a model of its own
+    if (over || (!session && !toCome)) this.page.picker.current = model;
+    else this.#choice.choose(model);
+  }
+
+  /** @returns {Promise<boolean>} whether the session has what was chosen before this, once it is tried */
+  settle() {
+    return this.#choice.settle();
+  }
+
+  /** The conversation is another one now, with a model of its own. */
+  drop() {
+    this.#choice.drop();
+  }
+
+  /** @param {string} model @returns {Promise<boolean>} whether it answers from now on */
+  async #switch(model) {
+    const { store, page } = this;
+    const current = store.sameConversation();
+    page.notifications.notify("");
+    try {
+      const { data, etag } = await api.switchModel(model, store.state.etag);
+      if (!current()) return false;
+      store.dispatch({ type: "session", session: data, etag });
+      page.notifications.announce(`${page.picker.label(model)} answers from now on`);
+      return true;
+    } catch (error) {
+      if (!current()) return false;
+      if (error instanceof api.Problem && error.status === 412) return this.#outdated(model, error);
+      await page.failed(error);
+      return false;
+    }
+  }
+
+  /** Something else was switched to first; it may be the same. @param {string} model @param {api.Problem} error */
+  async #outdated(model, error) {
+    const { store, page } = this;
+    const current = store.sameConversation();
+    await page.sync.refresh();
+    if (!current() || !store.state.session) return false;
+    const now = store.state.session.model;
+    if (now !== model) {
+      page.notifications.notify(
+        `${errorMessage(error)} It is ${page.picker.label(now)} now; choose again if you want another.`);
+    }
+    return now === model;
+  }
+}

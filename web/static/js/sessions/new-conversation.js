@@ -1,0 +1,60 @@
+/** The button for a new conversation, and the question that it may ask first. */
+
+import * as api from "../api/client.js";
+import { items } from "../conversation/reducer.js";
+import { ConfirmBar } from "../ui/confirm-bar.js";
+import { byId } from "../ui/dom.js";
+import { focusIsFree } from "../ui/focus.js";
+
+/**
+ * @typedef {object} Page
+ * @property {import("./current-session.js").CurrentSession} session
+ * @property {import("../ui/notifications.js").Notifications} notifications
+ * @property {import("../conversation/composer.js").Composer} composer
+ */
+
+export class NewConversation {
+  #button = byId("new");
+  #confirm = new ConfirmBar(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
+
+  /** @param {import("../conversation/store.js").Store} store @param {Page} page */
+  constructor(store, page) {
+    this.store = store;
+    this.page = page;
+    this.#button.addEventListener("click", () => void this.#ask());
+    byId("restart").addEventListener("click", () => this.begin());
+  }
+
+  /** An empty page; the next message makes a session. */
+  begin() {
+    const { session, notifications, composer } = this.page;
+    notifications.notify("");
+    session.clear();
+    notifications.announce("New conversation");
+    if (focusIsFree(this.#button, byId("panel"))) composer.focus();
+  }
+
+  /** The conversation that the question is about is another user's now. */
+  dismiss() {
+    this.#confirm.dismiss();
+  }
+
+  /** A user's conversation stays in the list; a guest's is deleted when a new one begins. */
+  async #ask() {
+    const { session } = this.store.state;
+    if (session && !session.anonymous) return this.begin();
+    if (this.#confirm.asking) return this.#confirm.dismiss();
+    if (items(this.store.state).length > 0) {
+      this.#button.ariaExpanded = "true";
+      const answer = await this.#confirm.ask(byId("confirm-keep"));
+      this.#button.ariaExpanded = "false";
+      if (!answer) return void (focusIsFree() && this.#button.focus());
+    }
+    try {
+      await api.deleteSession();
+    } catch (error) {
+      if (!api.isSessionLost(error)) return this.page.notifications.showError(error);
+    }
+    this.begin();
+  }
+}

@@ -1,0 +1,200 @@
+/** The list of the user's conversations, newest first: each can be opened, renamed and deleted. */
+
+import { icon } from "../ui/icon.js";
+import { exactly, relative } from "../ui/time.js";
+
+/**
+ * @typedef {import("../api/client.js").Listed} Listed
+ * @typedef {object} On
+ * @property {(id: string) => void} open
+ * @property {(id: string, title: string) => Promise<void>} rename throws what went wrong
+ * @property {(id: string) => Promise<void>} remove throws what went wrong
+ * @property {() => void} more
+ * @property {(error: unknown) => void} failed
+ */
+
+const UNTITLED = "New conversation";
+
+export class SessionList {
+  /** @type {Listed[]} */ #sessions = [];
+  /** @type {string | null} */ #current = null;
+  /** The form that is open in the place of a row. @type {{id: string, what: "rename" | "delete"} | null} */ #openForm = null;
+  #busy = false;
+
+  /** @param {{list: HTMLElement, none: HTMLElement, more: HTMLButtonElement}} parts @param {On} on */
+  constructor(parts, on) {
+    this.parts = parts;
+    this.on = on;
+    parts.more.addEventListener("click", on.more);
+    parts.list.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.#openForm) return;
+      event.preventDefault(); // or the drawer around it would close as well
+      this.#closeForm();
+    });
+  }
+
+  /** @param {Listed[]} sessions @param {boolean} more whether there are older ones */
+  show(sessions, more) {
+    this.#sessions = sessions;
+    if (!sessions.some(({ session_id }) => session_id === this.#openForm?.id)) this.#openForm = null;
+    this.parts.more.hidden = !more;
+    this.#draw();
+  }
+
+  /** @param {string | null} id of the session on screen */
+  set current(/** @type {string | null} */ id) {
+    if (id === this.#current) return;
+    this.#current = id;
+    this.#draw();
+  }
+
+  #draw() {
+    const { list, none } = this.parts;
+    const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
+    const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
+    none.hidden = this.#sessions.length > 0;
+    list.replaceChildren(...this.#sessions.map((session) => this.#row(session)));
+    const field = list.querySelector("input");
+    if (field && typed !== undefined) field.value = typed;
+    if (focused?.dataset.key) this.#focus(focused.dataset.key);
+  }
+
+  /** @param {string} key */
+  #focus(key) {
+    const found = /** @type {HTMLElement | null} */ (this.parts.list.querySelector(`[data-key="${CSS.escape(key)}"]`));
+    (found ?? this.parts.list.querySelector("button"))?.focus();
+  }
+
+  /** @param {Listed} session */
+  #row(session) {
+    const row = document.createElement("li");
+    const form = this.#openForm?.id === session.session_id ? this.#openForm.what : null;
+    if (form === "rename") row.append(this.#renameForm(session));
+    else if (form === "delete") row.append(this.#deleteForm(session));
+    else row.append(...this.#rowContents(session));
+    return row;
+  }
+
+  /** @param {Listed} session */
+  #rowContents({ session_id: id, title, created_at: at }) {
+    const open = document.createElement("button");
+    open.type = "button";
+    open.className = "open";
+    open.dataset.key = `open ${id}`;
+    const name = document.createElement("span");
+    name.className = "name";
+    name.dir = "auto";
+    name.textContent = title || UNTITLED;
+    const time = document.createElement("time");
+    time.dateTime = at;
+    time.textContent = relative(at);
+    time.title = exactly(at);
+    open.append(name, time);
+    if (id === this.#current) open.ariaCurrent = "true";
+    open.addEventListener("click", () => this.on.open(id));
+    const shown = title || UNTITLED;
+    return [
+      open,
+      this.#tool("rename", `Rename “${shown}”`, id),
+      this.#tool("delete", `Delete “${shown}”`, id),
+    ];
+  }
+
+  /** @param {"rename" | "delete"} what @param {string} label @param {string} id */
+  #tool(what, label, id) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = `tool ${what}`;
+    button.ariaLabel = label;
+    button.title = what === "rename" ? "Rename" : "Delete";
+    button.dataset.key = `${what} ${id}`;
+    button.append(icon(what));
+    button.addEventListener("click", () => {
+      this.#openForm = { id, what };
+      this.#draw();
+      const first = /** @type {HTMLElement | null} */ (this.parts.list.querySelector("[data-first]"));
+      first?.focus();
+      if (first instanceof HTMLInputElement) first.select();
+    });
+    return button;
+  }
+
+  /** @param {Listed} session */
+  #renameForm({ session_id: id, title }) {
+    const form = document.createElement("form");
+    form.className = "row-form";
+    const field = document.createElement("input");
+    field.ariaLabel = "Title";
+    field.dir = "auto";
+    field.maxLength = 200;
+    field.value = title ?? "";
+    field.autocomplete = "off";
+    field.dataset.first = "";
+    field.dataset.key = `title ${id}`;
+    form.append(field, this.#formButtons("Save", "primary"));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const wanted = field.value.trim();
+      if (!wanted || wanted === title) return this.#closeForm();
+      void this.#finish(() => this.on.rename(id, wanted));
+    });
+    return form;
+  }
+
+  /** @param {Listed} session */
+  #deleteForm({ session_id: id, title }) {
+    const form = document.createElement("form");
+    form.className = "row-form";
+    const question = document.createElement("p");
+    question.id = "delete-question";
+    question.textContent = `Delete “${title || UNTITLED}”? It can’t be brought back.`;
+    form.setAttribute("aria-labelledby", question.id);
+    const answers = this.#formButtons("Delete", "danger");
+    /** @type {HTMLElement} */ (answers.lastElementChild).dataset.first = "";
+    form.append(question, answers);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#finish(() => this.on.remove(id));
+    });
+    return form;
+  }
+
+  /** @param {string} yes @param {string} kind */
+  #formButtons(yes, kind) {
+    const answers = document.createElement("div");
+    answers.className = "actions";
+    const submit = document.createElement("button");
+    submit.className = kind;
+    submit.textContent = yes;
+    const cancel = document.createElement("button");
+    cancel.type = "button";
+    cancel.className = "secondary";
+    cancel.textContent = "Cancel";
+    cancel.addEventListener("click", () => this.#closeForm());
+    answers.append(submit, cancel);
+    return answers;
+  }
+
+  /** @param {() => Promise<void>} work */
+  async #finish(work) {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      await work();
+    } catch (error) {
+      this.on.failed(error);
+    }
+    this.#busy = false;
+    this.#closeForm();
+  }
+
+  /** Show the row again, with the focus where it came from. */
+  #closeForm() {
+    if (!this.#openForm) return;
+    const { id, what } = this.#openForm;
+    const here = this.parts.list.contains(document.activeElement) || document.activeElement === document.body;
+    this.#openForm = null;
+    this.#draw();
+    if (here) this.#focus(`${what} ${id}`);
+  }
+}

@@ -1,0 +1,118 @@
+/** The sidebar: the list of the user's conversations, as the server has it. */
+
+import * as api from "../api/client.js";
+import { byId } from "../ui/dom.js";
+import { SessionList } from "./session-list.js";
+import { SidebarPanel } from "./sidebar-panel.js";
+
+/**
+ * @typedef {object} Page
+ * @property {() => string | null} current the user's session on screen
+ * @property {() => Promise<boolean>} mayLeave whether what is on screen may go
+ * @property {(id: string) => Promise<void>} open
+ * @property {(id: string) => Promise<void>} remove
+ * @property {(error: unknown) => void} failed
+ * @property {(words: string) => void} announce
+ */
+
+export class Sidebar {
+  /** @type {api.Listed[]} */ #sessions = [];
+  /** @type {string | null} */ #next = null;
+  /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
+  #fetches = 0;
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    this.list = new SessionList(
+      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions") },
+      {
+        open: (id) => void this.#open(id),
+        rename: (id, title) => this.#rename(id, title),
+        remove: (id) => this.#remove(id),
+        more: () => void this.#fetch(this.#sessions.length + 1),
+        failed: page.failed,
+      },
+    );
+    this.panel = new SidebarPanel(
+      { panel: byId("panel"), column: byId("column"), drawer: byId("drawer"), opener: byId("panel-open") },
+      () => void this.refresh(),
+    );
+  }
+
+  /** Read the list again, as far as it was read before. */
+  refresh() {
+    return this.#fetch(this.#sessions.length);
+  }
+
+  /** Mark the session on screen. */
+  markCurrent() {
+    this.list.current = this.page.current();
+  }
+
+  /** Read the list if it can't have the session on screen, or its title, yet. @param {boolean} hasMessages */
+  sessionChanged(hasMessages) {
+    const id = this.page.current();
+    const listed = this.#sessions.find(({ session_id }) => session_id === id);
+    if (id && (!listed || (!listed.title && hasMessages))) void this.refresh();
+  }
+
+  /** No user is signed in. */
+  clear() {
+    this.#fetches++;
+    this.panel.close();
+    this.#show([], null);
+  }
+
+  /** @param {number} wanted how many, at least */
+  async #fetch(wanted) {
+    const number = ++this.#fetches;
+    /** @type {api.Listed[]} */ const found = [];
+    /** @type {string | null} */ let next = null;
+    try {
+      do {
+        const page = await api.sessions(next);
+        if (number !== this.#fetches) return;
+        found.push(...page.sessions);
+        next = page.next;
+      } while (next && found.length < wanted);
+      this.#show(found, next);
+    } catch (error) {
+      if (number === this.#fetches) this.page.failed(error);
+    }
+  }
+
+  /** @param {api.Listed[]} sessions @param {string | null} next */
+  #show(sessions, next) {
+    this.#sessions = sessions;
+    this.#next = next;
+    this.list.show(sessions, next !== null);
+  }
+
+  /** @param {string} id */
+  async #open(id) {
+    this.panel.close();
+    if (id === this.page.current() || !(await this.page.mayLeave())) return;
+    try {
+      await this.page.open(id);
+    } catch (error) {
+      this.page.failed(error);
+      void this.refresh();
+    }
+  }
+
+  /** @param {string} id @param {string} title */
+  async #rename(id, title) {
+    const { title: kept } = await api.renameSession(id, title);
+    this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
+    this.page.announce("Renamed");
+  }
+
+  /** @param {string} id */
+  async #remove(id) {
+    await this.page.remove(id);
+    this.#fetches++; // one under way may still have it
+    this.#show(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
+    this.page.announce("Conversation deleted");
+  }
+}

@@ -1,0 +1,40 @@
+/** The notice beside the message box, with a countdown where it is known when to try again. */
+
+import { retryHint } from "../api/error-messages.js";
+
+export class Notice {
+  /** @type {number | undefined} */ #timer;
+
+  /** @param {HTMLElement} node an alert @param {() => void} over the wait has come to its end */
+  constructor(node, over) {
+    this.node = node;
+    this.over = over;
+  }
+
+  /** @param {string} words none: it goes @param {number | null} [seconds] after which trying again makes sense */
+  show(words, seconds = null) {
+    clearInterval(this.#timer);
+    this.node.hidden = !words;
+    this.node.textContent = words;
+    if (words && seconds) this.#countDown(seconds);
+  }
+
+  /** A screen reader hears the time once, and then its end. @param {number} seconds */
+  #countDown(seconds) {
+    const until = Date.now() + seconds * 1_000;
+    const [heard, seen] = [document.createElement("span"), document.createElement("span")];
+    heard.className = "visually-hidden";
+    heard.textContent = retryHint(seconds);
+    seen.ariaHidden = "true";
+    seen.textContent = heard.textContent;
+    this.node.append(" ", heard, seen);
+    this.#timer = setInterval(() => {
+      const left = Math.ceil((until - Date.now()) / 1_000);
+      seen.textContent = left > 0 ? retryHint(left) : "You can try again now.";
+      if (left > 0) return;
+      clearInterval(this.#timer);
+      heard.remove();
+      this.over();
+    }, 1_000);
+  }
+}

@@ -1,0 +1,41 @@
+/** What the reader is told beside the conversation: failures in a notice, news by screen reader and in a toast. */
+
+import { describeError, errorMessage, isTransient } from "../api/error-messages.js";
+import { Announcer } from "./announcer.js";
+import { byId } from "./dom.js";
+import { Notice } from "./notice.js";
+
+const TOAST_DURATION = 1_500;
+
+export class Notifications {
+  #announcer = new Announcer(byId("announcer"));
+  #notice = new Notice(byId("notice"), () => this.announce("You can try again now"));
+  #toast = byId("toast");
+  /** @type {number | undefined} */ #toastTimer;
+
+  /** Beside the message box. @param {string} words none: the notice goes */
+  notify(words) {
+    this.#notice.show(words);
+  }
+
+  /** @param {unknown} error why a request failed */
+  showError(error) {
+    if (isTransient(error) && error.retryAfter) this.#notice.show(describeError(error), error.retryAfter);
+    else this.#notice.show(errorMessage(error));
+  }
+
+  /** By screen reader and, with `toast`, also on screen. @param {string} words @param {string} [toast] */
+  announce(words, toast = "") {
+    this.#announcer.announce(words);
+    if (!toast) return;
+    clearTimeout(this.#toastTimer);
+    this.#toast.textContent = toast;
+    this.#toast.hidden = false;
+    this.#toastTimer = setTimeout(() => { this.#toast.hidden = true; }, TOAST_DURATION);
+  }
+
+  /** By screen reader, of what changes all the time. @param {string} words */
+  announceUpdate(words) {
+    this.#announcer.update(words);
+  }
+}

@@ -1,0 +1,33 @@
+/** Moments in words. */
+
+import { serverNow } from "../api/client.js";
+
+const ago = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** "5 minutes ago", "yesterday", and after a week the date. @param {string} at */
+export function relative(at) {
+  const minutes = Math.floor((serverNow() - Date.parse(at)) / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return ago.format(-minutes, "minute");
+  const days = daysSince(at);
+  if (days === 0) return ago.format(-Math.floor(minutes / 60), "hour");
+  if (days < 7) return ago.format(-days, "day");
+  const sameYear = new Date(at).getFullYear() === new Date(serverNow()).getFullYear();
+  return new Date(at).toLocaleDateString("en", { day: "numeric", month: "short", year: sameYear ? undefined : "numeric" });
+}
+
+/** Midnights between then and now, where the reader is. @param {string} at */
+function daysSince(at) {
+  const midnights = [new Date(at), new Date(serverNow())].map((date) => date.setHours(0, 0, 0, 0));
+  return Math.round((midnights[1] - midnights[0]) / 86_400_000);
+}
+
+/** @param {string} at */
+export const exactly = (at) => new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+
+/** The time of day or, where that is more than a day away, the date. @param {string} at */
+export function untilWhen(at) {
+  const far = Date.parse(at) - serverNow() > 86_400_000;
+  return far ? new Date(at).toLocaleDateString("en", { day: "numeric", month: "long" })
+    : new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}

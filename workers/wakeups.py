@@ -1,0 +1,49 @@
+"""Wake-ups of chat workers: a task on the queue `chat` only has a worker look at the line."""
+
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from kombu.exceptions import OperationalError
+
+from celery_config import QueueNames, TaskNames
+from core.errors import Unavailable
+from core.stores.redis import translate_errors
+from workers.app import app
+from workers.queue_length import queue_length
+
+logger = logging.getLogger(__name__)
+
+
+def wake_worker(generation_id: UUID, expires: float | None = None) -> bool:
+    """Have a chat worker look at the line; whether the broker has taken that. If not, the reaper does it later.
+
+    After `expires` seconds the wake-up is not wanted any more.
+    """
+    try:
+        with translate_errors():
+            app.send_task(TaskNames.GENERATE, [str(generation_id)], expires=expires)
+    except (OperationalError, Unavailable) as error:
+        cause = error.cause if isinstance(error, Unavailable) else error
+        logger.warning("no worker could be called, the reaper does it later: %s", type(cause).__name__)
+        return False
+    return True
+
+
+def wake_workers(generation_ids: Sequence[UUID], expires: float) -> None:
+    """Have so many chat workers look at the line, less those that messages in the queue will have do so.
+
+    While all workers are busy the messages of former periods still lie there, and are enough.
+    """
+    wanted = generation_ids[: max(0, len(generation_ids) - _waiting_messages())] if generation_ids else ()
+    for generation_id in wanted:
+        if not wake_worker(generation_id, expires):
+            return  # the broker is away for the others, too
+
+
+def _waiting_messages() -> int:
+    try:
+        with translate_errors(), app.connection_for_write() as connection:
+            return queue_length(connection, QueueNames.CHAT)
+    except (OperationalError, Unavailable):
+        return 0  # sending says so
