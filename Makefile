@@ -12,7 +12,7 @@ ALONE := e2e or faults or timing
 TOGETHER := -n 2 -m "not ($(ALONE))"
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast coverage lint layout format lock venv screenshot clean
+.PHONY: help up test test-fast coverage lint layout migration format lock venv screenshot clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ lint: .venv/.dev node_modules/.installed ## Check style, types (the page's too) 
 
 layout: .venv/.dev ## Count the rooms of each package and the arrows between them (ARGS=--arrows to name them)
 	@$(BIN)/python -m tests.layout $(ARGS)
+
+migration: .venv/.dev ## Draft the next migration (MESSAGE="what it does") from the changed tables
+	@$(BIN)/python -m core.migrations.draft $(MESSAGE)
+	@$(BIN)/ruff check --quiet --fix core/migrations/versions
+	@$(BIN)/ruff format --quiet core/migrations/versions
 
 format: .venv/.dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

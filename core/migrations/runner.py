@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 
 from core.stores.database import make_engine
 from core.stores.deadline import within
@@ -41,8 +41,19 @@ def current_revision(url: str) -> str | None:
         engine.dispose()
 
 
+def draft(url: str, message: str) -> Path:
+    """Write the next version: what the tables have and an empty database at `url`, brought to the newest revision,
+    lacks. Returns the file, which a person then reads and corrects."""
+    migrate(url)
+    number = f"{int(newest_revision() or 0) + 1:04}"
+    script = command.revision(_alembic(url), message, autogenerate=True, rev_id=number)
+    assert isinstance(script, Script)
+    return Path(script.path)
+
+
 def _alembic(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.attributes["url"] = url
     return config

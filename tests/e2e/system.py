@@ -118,8 +118,8 @@ class System:
 def running(state_dir: Path, **environment: str) -> Iterator[System]:
     """A system for as long as the block lasts."""
     system = System(state_dir, **environment)
-    system.start()
     try:
+        system.start()
         yield system
         if system.process.poll() is None:
             system.stop()
