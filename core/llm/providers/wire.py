@@ -1,5 +1,5 @@
-"""The HTTP that the wire protocols have in common: the client, its errors in our words, and a response that can be
-cut."""
+"""The HTTP that the wire protocols have in common: the client, the options of its connection, and a response that can
+be cut from another thread."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ import httpx2
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.compression import decompressed
+from core.llm.providers.connection_errors import RequestProgress, connection_error
 from core.llm.providers.errors import Refused, complaint_of
 from core.llm.providers.events import parsed
 from core.llm.providers.proxies import Proxy, proxy_for
-from core.llm.providers.ways import Way, in_our_words
 
 MAX_ERROR_BODY = 16 * 1024
 """Bytes of a refusal's body that are read."""
@@ -34,7 +34,7 @@ def connection_options(url: str, environment: Mapping[str, str] = os.environ) ->
     """
     proxy = proxy_for(url, environment)
     encrypted = url.startswith("https:") or (proxy is not None and proxy.url.startswith("https:"))
-    # A context that trusts nobody costs nothing; the other one reads all the certificates there are.
+    # A context that trusts no authority costs nothing; the other one reads all the certificates there are.
     context = _trust(environment) if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return {"trust_env": False, "verify": context, "proxy": _checked(proxy, context) if proxy else None}
 
@@ -118,7 +118,7 @@ class Call:
         self._socket: socket.socket | None = None
         self._timeouts: dict[str, float | None] = {}
         self._patience: float | None = None
-        self._way = Way("", None)
+        self._progress = RequestProgress("", None)
         self.aborted = False
         """Whether the rest is no longer wanted."""
 
@@ -135,7 +135,7 @@ class Call:
         no success. A redirect is none: a conversation and a key go to the address that was configured."""
         if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
-        self._way = Way(url, client.proxy)
+        self._progress = RequestProgress(url, client.proxy)
         try:
             request = client.build_request(
                 "POST",
@@ -156,7 +156,7 @@ class Call:
             raise
         except Exception as error:
             # Not `from error`: the message may quote the server, and a traceback would quote it.
-            raise in_our_words(error, self._way) from None
+            raise connection_error(error, self._progress) from None
 
     def _pieces(self, response: httpx2.Response) -> Iterator[bytes]:
         encodings = response.headers.get_list("Content-Encoding", split_commas=True)
@@ -174,9 +174,9 @@ class Call:
             self._socket = info["return_value"].get_extra_info("socket")
             if self.aborted:
                 self.abort()
-        already = self._way.sent
-        self._way.saw(event, info["request"].method if "request" in info else b"")
-        if self._way.sent and not already:
+        already = self._progress.sent
+        self._progress.observe(event, info["request"].method if "request" in info else b"")
+        if self._progress.sent and not already:
             self._timeouts["read"] = self._patience
 
 
