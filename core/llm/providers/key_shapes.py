@@ -6,7 +6,7 @@ keys are not.
 
 import re
 
-from core.llm.providers.own_words import OWN
+from core.llm.providers.redaction_allowlist import ALLOWED
 
 GONE = "[...]"
 LONG = 20
@@ -69,7 +69,7 @@ def _judged(found: re.Match[str]) -> str:
     if certain or not all(part.isalpha() or part.isdecimal() for part in words):
         is_word = False
     elif _PASSWORD.search(found["label"]):
-        is_word = all(part.casefold() in OWN for part in words)
+        is_word = all(part.casefold() in ALLOWED for part in words)
     else:  # the name of a key, say
         is_word = max(map(len, words), default=0) < LONG
     return found[0] if is_word else found["label"] + GONE

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
 from core.llm.providers.key_shapes import GONE, without_keys
-from core.llm.providers.own_words import OWN
 from core.llm.providers.quotations import without_quotations
+from core.llm.providers.redaction_allowlist import ALLOWED
 from core.llm.providers.text_normalization import normalized
 from core.text.characters import one_line
 
@@ -53,7 +53,7 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
 def _spelled(secrets: Iterable[str]) -> set[str]:
     """The secrets as a normalized text may have them. One that is a word of errors, as `none`, is no secret."""
     spelled = {spelling for secret in secrets for spelling in (secret, unquote(secret), normalized(secret))}
-    return {spelling for spelling in spelled if spelling.strip() and spelling.casefold() not in OWN}
+    return {spelling for spelling in spelled if spelling.strip() and spelling.casefold() not in ALLOWED}
 
 
 def _around(text: str, names: list[str], change: Callable[[str], str]) -> str:
