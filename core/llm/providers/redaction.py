@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from core.llm.providers.key_shapes import GONE, without_keys
-from core.llm.providers.quotations import without_quotations
+from core.llm.providers.key_redaction import REDACTED, without_keys
+from core.llm.providers.quote_redaction import without_quotes
 from core.llm.providers.redaction_allowlist import ALLOWED
 from core.llm.providers.text_normalization import normalized
 from core.text.characters import one_line
@@ -41,12 +41,14 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
     text = _URL.sub(r"\1\2", one_line(normalized(words[:MAX_READ_LENGTH])))
     for secret in sorted(_spelled(secrets), key=len, reverse=True):
         alone = len(secret) < MIN_SECRET_LENGTH
-        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), GONE, text, flags=re.I)
-    text = _QUOTES.sub(rf"\1 {GONE}", text)
+        text = re.sub(
+            rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), REDACTED, text, flags=re.I
+        )
+    text = _QUOTES.sub(rf"\1 {REDACTED}", text)
     kept = [normalized(name) for name in names if name]
     text = _around(text, kept, without_keys)
-    text = _QUOTES.sub(rf"\1 {GONE}", text)
-    text = without_quotations(text, map(normalized, conversation), kept)
+    text = _QUOTES.sub(rf"\1 {REDACTED}", text)
+    text = without_quotes(text, map(normalized, conversation), kept)
     return text if len(text) <= MAX_QUOTED_LENGTH else text[: MAX_QUOTED_LENGTH - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""What of a provider's words a conversation has said, taken out: pure.
+"""Takes a conversation's words out of a provider's error: pure.
 
 The safe side: a word that was said goes, in whole, unless errors are made of such words (`redaction_allowlist.py`) or it is a
 number of up to seven digits. Those go as well in four words in a row that were said, beside another word as they were
@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from core.llm.providers.key_shapes import GONE
+from core.llm.providers.key_redaction import REDACTED
 from core.llm.providers.redaction_allowlist import ALLOWED
 
 MIN_QUOTED_WORDS = 4
@@ -32,15 +32,15 @@ _DENSE_CHARACTER = re.compile(f"[{_DENSE}]")
 
 
 class View(NamedTuple):
-    """Which characters of a text are compared, and how many of them in a row are too many."""
+    """Which characters of two texts are compared, and how many in a row make a quotation."""
 
-    others: re.Pattern[str]
-    """All but those."""
-    enough: int
+    ignored: re.Pattern[str]
+    """The characters that are not."""
+    run_length: int
 
     def of(self, text: str) -> str:
-        """Its characters."""
-        return self.others.sub("", text)
+        """The text's characters that are compared."""
+        return self.ignored.sub("", text)
 
 
 LETTERS = View(re.compile(r"[\W_]+"), 6)
@@ -59,7 +59,7 @@ class Word(NamedTuple):
     """Whether the word stays although the conversation has it."""
 
 
-def without_quotations(text: str, turns: Iterable[str], names: Iterable[str] = ()) -> str:
+def without_quotes(text: str, turns: Iterable[str], names: Iterable[str] = ()) -> str:
     """The text with `[...]` for what a turn has said. `names`: those of models, which stay. All of it is plain text,
     and the time it takes grows with the turns' length only."""
     words = list(_words(text, names))
@@ -112,7 +112,7 @@ def _said(words: list[Word], turn: str) -> Iterator[Word]:
 def _in_common(text: str, words: list[Word], turn: str, view: View) -> Iterator[Word]:
     """The words with what the text and a turn have in a row in this view."""
     seen, owners = _seen(words, view, text)
-    size = view.enough
+    size = view.run_length
     rows: dict[str, list[int]] = {}
     for at in range(len(seen) - size + 1):
         if not all(word.allowed for word in owners[at : at + size]) or _is_split(seen, owners, at, size):
@@ -151,6 +151,6 @@ def _cut(text: str, gone: set[int]) -> str:
     at, last = 0, None
     for place in sorted(gone):
         if last is None or any(map(str.isalnum, text[last + 1 : place])):
-            kept += [text[at:place], GONE]
+            kept += [text[at:place], REDACTED]
         at, last = place + 1, place
     return "".join([*kept, text[at:]])
