@@ -8,7 +8,7 @@ from core.llm.providers.base import Chunk, ErrorKind, ProviderError
 from core.llm.providers.errors import Refused
 from core.llm.providers.events import Event, EventReader
 from core.llm.providers.prefill import Repeated
-from core.llm.providers.tail import Tail
+from core.llm.providers.tail_buffer import TailBuffer
 from core.llm.providers.think_tags import Parts, ThinkTags
 from core.text.characters import storable
 
@@ -40,7 +40,7 @@ class Answer:
         self._said = False
         """Whether a word of text has come."""
         self._finished = False
-        self._written, self._thought = Tail(), Tail()
+        self._written, self._thought = TailBuffer(), TailBuffer()
 
     @property
     def over(self) -> bool:

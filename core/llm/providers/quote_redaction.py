@@ -1,9 +1,9 @@
 """Takes a conversation's words out of a provider's error: pure.
 
-The safe side: a word that was said goes, in whole, unless errors are made of such words (`redaction_allowlist.py`) or it is a
-number of up to seven digits. Those go as well in four words in a row that were said, beside another word as they were
-said, or when a whole message is such a number. Parts of words count: six letters in a row, whatever stands between
-them, or two of a script without spaces.
+The safe side: a word that was said goes, in whole, unless errors are made of such words (`redaction_allowlist.py`) or
+it is a number of up to seven digits. Those go as well in four words in a row that were said, beside another word as
+they were said, or when a whole message is such a number. Parts of words count: six letters in a row, whatever stands
+between them, or two of a script without spaces.
 """
 
 import re

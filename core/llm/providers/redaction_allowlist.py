@@ -1,7 +1,8 @@
 """The words that redaction leaves in a provider's error, as such errors are made of them: data.
 
-A word of this list stays in an operator's log although the conversation has it too, because by itself it tells nothing
-of a person. So no word for an illness, a feeling, a crime or a password is in it, even where providers use it.
+A word of this list stays in an operator's log although the conversation has it too, because by itself it tells
+nothing of a person. So no word for an illness, a feeling, a crime or a password is in it, even where providers use
+it.
 """
 
 
