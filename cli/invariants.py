@@ -4,7 +4,7 @@ import click
 
 from cli.console import fail
 from cli.doctor import running_system_settings
-from core.operations.invariants import Finding
+from core.operations.invariants import InvariantResult
 from core.text.masking import masked, without_secrets
 
 MAX_SHOWN_IDS = 20
@@ -26,7 +26,7 @@ def show_invariants() -> None:
         fail(f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken")
 
 
-def _find() -> list[Finding]:
+def _find() -> list[InvariantResult]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from core.errors import Unavailable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.clock import Clock
-from core.operations.invariants import Finding
+from core.operations.invariants import InvariantResult
 from core.stores.redis import Redis
 
 KEY = "sb:invariants"
@@ -33,7 +33,7 @@ class CheckResults:
         self._redis = redis
         self._clock = clock
 
-    def save(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
+    def save(self, findings: Sequence[InvariantResult], healed: Mapping[str, int]) -> None:
         """Save what was found, and by invariant how much was mended. Only numbers are kept, no ids."""
         broken = {finding.name: len(finding.ids) for finding in findings}
         for name, count in healed.items():

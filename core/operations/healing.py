@@ -9,7 +9,7 @@ from sqlalchemy import select
 from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
-from core.operations.invariants import BATCH, Finding
+from core.operations.invariants import BATCH, InvariantResult
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
@@ -25,7 +25,7 @@ class Healing:
         self._log = log
         self._quarantine = quarantine
 
-    def heal(self, findings: Sequence[Finding]) -> Mapping[str, int]:
+    def heal(self, findings: Sequence[InvariantResult]) -> Mapping[str, int]:
         """By the name of the invariant, how much of what broke it was mended; one that can't be holds up no other.
 
         Raises Unavailable when a store is away.

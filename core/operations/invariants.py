@@ -32,7 +32,7 @@ TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILE
 
 
 @dataclass(frozen=True)
-class Finding:
+class InvariantResult:
     """One invariant, and what breaks it."""
 
     name: str
@@ -104,7 +104,7 @@ class Invariants:
             ),
         ]
 
-    def check(self) -> list[Finding]:
+    def check(self) -> list[InvariantResult]:
         """All invariants. One is broken by what breaks it at two looks, a moment apart.
 
         A check that can't be made holds up no other, and is left out. Raises Unavailable when a store is away.
@@ -117,12 +117,12 @@ class Invariants:
         second = {finding.name: {*finding.ids} for finding in self._look_at(suspect)}
         return [replace(each, ids=tuple(sorted({*each.ids} & second.get(each.name, set())))) for each in first]
 
-    def _look_at(self, names: Sequence[str]) -> list[Finding]:
+    def _look_at(self, names: Sequence[str]) -> list[InvariantResult]:
         checks = {name: (meaning, find) for name, meaning, find in self._checks}
 
-        def look(name: str) -> Finding:
+        def look(name: str) -> InvariantResult:
             meaning, find = checks[name]
-            return Finding(name, meaning, tuple(sorted(set(find()))))
+            return InvariantResult(name, meaning, tuple(sorted(set(find()))))
 
         return self._quarantine.for_each(names, look)
 

@@ -57,7 +57,7 @@ class Complaint(NamedTuple):
     """Whether the room for the answer was used up while it was being written."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A server has refused a request, or told an error in the middle of an answer."""
 
     def __init__(self, complaint: Complaint) -> None:

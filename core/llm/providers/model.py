@@ -9,7 +9,7 @@ from core.llm.catalog import ModelConfig
 from core.llm.providers.answer import Answer, Interpreter
 from core.llm.providers.anthropic import Anthropic
 from core.llm.providers.base import MAX_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
-from core.llm.providers.errors import LIMITS, Complaint, Refused, as_provider_error
+from core.llm.providers.errors import LIMITS, Complaint, RequestRefused, as_provider_error
 from core.llm.providers.openai_compatible import OpenAICompatible
 from core.llm.providers.output_limit import (
     LearnedLimits,
@@ -145,7 +145,7 @@ class ModelAnswer:
             try:
                 yield from self._ask(request)
                 return
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 complaint = refusal.complaint
             if complaint.ran_out and (self._said or complaint.kind is ErrorKind.EMPTY):
                 yield Chunk(finish_reason="length")
@@ -182,7 +182,7 @@ class ModelAnswer:
                     yield chunk
                 if piece is None:
                     break
-        except Refused:
+        except RequestRefused:
             self._written = answer.written
             raise
         finally:

@@ -40,10 +40,8 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
     """
     text = _URL.sub(r"\1\2", one_line(normalized(words[:MAX_READ_LENGTH])))
     for secret in sorted(_spelled(secrets), key=len, reverse=True):
-        alone = len(secret) < MIN_SECRET_LENGTH
-        text = re.sub(
-            rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), REDACTED, text, flags=re.I
-        )
+        pattern = re.escape(secret) if len(secret) >= MIN_SECRET_LENGTH else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(pattern, REDACTED, text, flags=re.IGNORECASE)
     text = _QUOTES.sub(rf"\1 {REDACTED}", text)
     kept = [normalized(name) for name in names if name]
     text = _around(text, kept, without_keys)

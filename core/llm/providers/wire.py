@@ -16,7 +16,7 @@ from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.compression import decompressed
 from core.llm.providers.connection_errors import RequestProgress, connection_error
-from core.llm.providers.errors import Refused, complaint_of
+from core.llm.providers.errors import RequestRefused, complaint_of
 from core.llm.providers.events import parsed
 from core.llm.providers.proxies import Proxy, proxy_for
 
@@ -131,8 +131,8 @@ class Call:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def send(self, client: Client, url: str, headers: Mapping[str, str], body: bytes) -> Generator[bytes, None, None]:
-        """The body of the response, decompressed, as it comes. Raises ProviderError, or Refused for a status that is
-        no success. A redirect is none: a conversation and a key go to the address that was configured."""
+        """The body of the response, decompressed, as it comes. Raises ProviderError, or RequestRefused for a status
+        that is no success. A redirect is none: a conversation and a key go to the configured address only."""
         if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
         self._progress = RequestProgress(url, client.proxy)
@@ -152,7 +152,7 @@ class Call:
                 yield from self._pieces(response)
             finally:
                 response.close()
-        except (ProviderError, Refused):
+        except (ProviderError, RequestRefused):
             raise
         except Exception as error:
             # Not `from error`: the message may quote the server, and a traceback would quote it.
@@ -161,7 +161,7 @@ class Call:
     def _pieces(self, response: httpx2.Response) -> Iterator[bytes]:
         encodings = response.headers.get_list("Content-Encoding", split_commas=True)
         if not response.is_success:
-            raise Refused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
+            raise RequestRefused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
         for piece in decompressed(response.iter_raw(), encodings):
             if self.aborted:
                 return
