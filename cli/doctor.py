@@ -206,7 +206,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedule(settings: Settings) -> Iterator[Finding]:
-    from core.operations.schedule import JOBS, Runs
+    from core.operations.job_runs import JOBS, JobRuns
     from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has had its line, and a system that does not run has no schedule.
@@ -214,7 +214,7 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
         contextlib.suppress(RedisUnavailable),
         contextlib.closing(connect(settings.redis_url)) as client,
     ):
-        overdue = Runs(client).overdue()
+        overdue = JobRuns(client).overdue()
         if not overdue:
             yield Finding("schedule", f"{', '.join(JOBS)} have run lately")
         for job in overdue:
