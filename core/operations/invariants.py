@@ -1,4 +1,4 @@
-"""What must hold whatever process has died, checked from outside. Changes nothing: core/operations/healing.py heals."""
+"""What must hold whatever process has died, checked from outside; core/operations/healing.py heals what does not."""
 
 import json
 import time

@@ -114,7 +114,7 @@ class TheSystem(Collector):
             )
             healed = CounterMetricFamily(
                 "switchboard_invariant_healed",
-                "How much of what broke the invariant was mended by the maintenance task.",
+                "How much of what broke the invariant was healed by the maintenance task.",
                 labels=["invariant"],
             )
             for name in checked.broken:
