@@ -34,7 +34,7 @@ class CheckResults:
         self._clock = clock
 
     def save(self, results: Sequence[InvariantResult], healed: Mapping[str, int]) -> None:
-        """Save how much breaks each invariant, and by invariant how much was healed. Only numbers are kept, no ids."""
+        """Save by invariant how much breaks it, and how much was healed. Only numbers are kept, no ids."""
         broken = {result.name: len(result.ids) for result in results}
         for name, count in healed.items():
             self._redis.hincrby(HEALED, name, count)
