@@ -110,13 +110,13 @@ def _models(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
     read_keys()
-    rests = _rests(settings, catalog)
+    cooldowns = _cooldowns(settings, catalog)
     looked = look_at_models(catalog, local_server(settings))
     for (name, model), found in zip(catalog.models.items(), looked, strict=True):
-        yield with_cooldown(name, model, found, rests.get(name))
+        yield with_cooldown(name, model, found, cooldowns.get(name))
 
 
-def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Cooldown]:
+def _cooldowns(settings: Settings, catalog: ModelCatalog) -> dict[str, Cooldown]:
     from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has a line of its own.

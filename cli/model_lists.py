@@ -138,7 +138,7 @@ def judge_reply(name: str, model: ModelConfig, url: str, reply: Reply, key: str)
 
 
 def with_cooldown(name: str, model: ModelConfig, found: Finding, cooldown: Cooldown | None) -> Finding:
-    """What was found of a model, and that it rests, if it does, as one finding. A fact is told once."""
+    """What was found of a model, and its cooldown, if there is one, as one finding. A fact is told once."""
     if cooldown is None:
         return found
     detail = f"{name} rests for all: {explanation(cooldown.kind, model, cooldown.said)}"

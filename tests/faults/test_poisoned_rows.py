@@ -322,4 +322,6 @@ def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
 
     monkeypatch.setattr(runtime.cooldowns, "begin_probe", refuse)
     runtime.prober.tick()
-    wait_for(lambda: "good" not in runtime.cooldowns.resting(["good", "paused"]), what="the other one is well again")
+    wait_for(
+        lambda: "good" not in runtime.cooldowns.in_cooldown(["good", "paused"]), what="the other one is well again"
+    )
