@@ -110,13 +110,13 @@ def _models(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
     read_keys()
-    rests = _rests(settings, catalog)
+    cooldowns = _cooldowns(settings, catalog)
     looked = look_at_models(catalog, local_server(settings))
     for (name, model), found in zip(catalog.models.items(), looked, strict=True):
-        yield with_cooldown(name, model, found, rests.get(name))
+        yield with_cooldown(name, model, found, cooldowns.get(name))
 
 
-def _rests(settings: Settings, catalog: ModelCatalog) -> dict[str, Cooldown]:
+def _cooldowns(settings: Settings, catalog: ModelCatalog) -> dict[str, Cooldown]:
     from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has a line of its own.
@@ -206,7 +206,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedule(settings: Settings) -> Iterator[Finding]:
-    from core.operations.schedule import JOBS, Runs
+    from core.operations.job_runs import JOBS, JobRuns
     from core.stores.redis import RedisUnavailable, connect
 
     # A Redis that is away has had its line, and a system that does not run has no schedule.
@@ -214,7 +214,7 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
         contextlib.suppress(RedisUnavailable),
         contextlib.closing(connect(settings.redis_url)) as client,
     ):
-        overdue = Runs(client).overdue()
+        overdue = JobRuns(client).overdue()
         if not overdue:
             yield Finding("schedule", f"{', '.join(JOBS)} have run lately")
         for job in overdue:

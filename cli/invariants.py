@@ -4,7 +4,7 @@ import click
 
 from cli.console import fail
 from cli.doctor import running_system_settings
-from core.operations.invariants import Finding
+from core.operations.invariants import InvariantResult
 from core.text.masking import masked, without_secrets
 
 MAX_SHOWN_IDS = 20
@@ -13,20 +13,20 @@ MAX_SHOWN_IDS = 20
 
 def show_invariants() -> None:
     """Print every invariant, and the ids of what breaks it. Raises CommandError when one is broken."""
-    findings = _find()
-    for finding in findings:
-        mark = click.style("✗", fg="red") if finding.ids else click.style("✓", fg="green")
-        click.echo(f"{mark} {finding.name:<10} {finding.meaning}")
-        for each in finding.ids[:MAX_SHOWN_IDS]:
+    results = _find()
+    for result in results:
+        mark = click.style("✗", fg="red") if result.ids else click.style("✓", fg="green")
+        click.echo(f"{mark} {result.name:<10} {result.meaning}")
+        for each in result.ids[:MAX_SHOWN_IDS]:
             click.echo(f"             {each}")
-        if len(finding.ids) > MAX_SHOWN_IDS:
-            click.echo(f"             and {len(finding.ids) - MAX_SHOWN_IDS} more")
-    broken = sum(bool(finding.ids) for finding in findings)
+        if len(result.ids) > MAX_SHOWN_IDS:
+            click.echo(f"             and {len(result.ids) - MAX_SHOWN_IDS} more")
+    broken = sum(bool(result.ids) for result in results)
     if broken:
         fail(f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken")
 
 
-def _find() -> list[Finding]:
+def _find() -> list[InvariantResult]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from core.errors import Unavailable

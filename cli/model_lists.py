@@ -18,10 +18,10 @@ from cli.models import LocalServer
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.cooldown import Cooldown
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.llm.providers.connection_errors import RequestProgress, connection_error
 from core.llm.providers.errors import as_provider_error, complaint_of
 from core.llm.providers.proxies import proxy_for
 from core.llm.providers.redaction import redacted
-from core.llm.providers.ways import Way, in_our_words
 from core.llm.providers.wire import api_key, connection_options, endpoint
 from core.text.masking import masked, secrets_of
 
@@ -90,10 +90,10 @@ def list_url(model: ModelConfig, server: LocalServer) -> str:
 async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:
     """Raises ProviderError."""
     options = connection_options(url, environment)
-    way = Way(url, proxy_for(url, environment))
+    progress = RequestProgress(url, proxy_for(url, environment))
 
     async def trace(event: str, info: dict[str, Any]) -> None:
-        way.saw(event, info["request"].method if "request" in info else b"")
+        progress.observe(event, info["request"].method if "request" in info else b"")
 
     try:
         async with (
@@ -108,9 +108,9 @@ async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]
                     break
             return Reply(response.status_code, body[:MAX_LIST_SIZE])
     except Exception as error:  # whose words may quote a header
-        if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and way.sent):
+        if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and progress.sent):
             raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {LIST_TIMEOUT:g} s") from None
-        raise in_our_words(error, way) from None
+        raise connection_error(error, progress) from None
 
 
 def judge_reply(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
@@ -138,7 +138,7 @@ def judge_reply(name: str, model: ModelConfig, url: str, reply: Reply, key: str)
 
 
 def with_cooldown(name: str, model: ModelConfig, found: Finding, cooldown: Cooldown | None) -> Finding:
-    """What was found of a model, and that it rests, if it does, as one finding. A fact is told once."""
+    """What was found of a model, and its cooldown, if there is one, as one finding. A fact is told once."""
     if cooldown is None:
         return found
     detail = f"{name} rests for all: {explanation(cooldown.kind, model, cooldown.said)}"

@@ -4,13 +4,16 @@ import importlib.metadata
 import os
 import signal
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from cli.console import fail
 from core.llm.catalog import ModelCatalog
+
+if TYPE_CHECKING:
+    import xllamacpp
 
 CONTEXT_CACHE_MIB = 256
 """Memory for the prompts of conversations that are not being answered; llama.cpp's own default is 8 GiB."""
@@ -48,6 +51,24 @@ def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> NoReturn:
     except ImportError:
         fail("xllamacpp is not installed: pip install 'switchboard[embedded]'")
 
+    parameters = _parameters(catalog, weights, url, key)
+    # The kernel ends the process: llama.cpp's own way out waits for ever when the server has only just begun,
+    # and there is nothing to save.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        server = xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        fail(f"the model server can't start at {url}: is the port taken? ({error})")
+    print(f"serving {', '.join(sorted(parameters.model_alias))} at {server.listening_address}", flush=True)  # noqa: T201
+    while True:
+        signal.pause()
+
+
+def _parameters(catalog: ModelCatalog, weights: Path, url: str, key: SecretStr) -> "xllamacpp.CommonParams":
+    """llama.cpp's parameters for the models of the catalog that have weights."""
+    import xllamacpp
+
     served = [model for model in catalog.models.values() if model.weights]
     slots = max(model.max_concurrency for model in served)
     address = urlsplit(url)
@@ -72,15 +93,4 @@ def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> NoReturn:
     # A page whose name points to this machine reaches the server as if it were its own, but has no key.
     parameters.api_keys = [key.get_secret_value()]
     parameters.cors_origins = ""
-
-    # The kernel ends the process: llama.cpp's own way out waits for ever when the server has only just begun,
-    # and there is nothing to save.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        server = xllamacpp.Server(parameters)
-    except RuntimeError as error:
-        fail(f"the model server can't start at {url}: is the port taken? ({error})")
-    print(f"serving {', '.join(sorted(parameters.model_alias))} at {server.listening_address}", flush=True)  # noqa: T201
-    while True:
-        signal.pause()
+    return parameters

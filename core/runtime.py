@@ -44,7 +44,7 @@ from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
-from core.operations.schedule import Runs
+from core.operations.job_runs import JobRuns
 from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
 from core.sessions.creation_limits import CreationLimits
@@ -401,9 +401,9 @@ class Runtime:
         return Presence(self.redis)
 
     @cached_property
-    def runs(self) -> Runs:
+    def runs(self) -> JobRuns:
         """When what runs on a schedule ran last."""
-        return Runs(self.redis)
+        return JobRuns(self.redis)
 
     @cached_property
     def counters(self) -> Counters:

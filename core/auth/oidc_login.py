@@ -26,14 +26,14 @@ LOGIN_STATE_TTL = 600
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A login that has begun."""
+class AuthorizationRequest:
+    """What sends a browser to the issuer (OpenID Connect Core 1.0, 3.1.2.1)."""
 
     url: str
     """Where the browser is sent to."""
     binding: str
-    """The secret by which the browser will be known when it comes back, so that nobody can send a victim back with
-    a code of the attacker's own."""
+    """The secret that the browser brings back, so that no attacker can send a victim back with a code of their own
+    (RFC 9700, 4.7)."""
 
 
 class IssuerLogin:
@@ -46,7 +46,7 @@ class IssuerLogin:
         self._redis = redis
         self._tokens = Tokens(issuer, client_id)
 
-    def begin(self, redirect_uri: str) -> Begun:
+    def begin(self, redirect_uri: str) -> AuthorizationRequest:
         """Where to send a browser that is to come back to `redirect_uri`. Raises Unavailable."""
         endpoint = self._endpoint("authorization_endpoint")
         state, nonce, binding, verifier = (new_secret() for _ in range(4))
@@ -55,7 +55,7 @@ class IssuerLogin:
         )
         waiting = {"nonce": nonce, "verifier": verifier, "binding": digest(binding).hex()}
         self._redis.set(_key(state), json.dumps(waiting), ex=LOGIN_STATE_TTL)
-        return Begun(url, binding)
+        return AuthorizationRequest(url, binding)
 
     def finish(self, redirect_uri: str, state: str, code: str, binding: str) -> Subject:
         """Whom the issuer says the browser's person is. Raises LoginFailed or Unavailable."""

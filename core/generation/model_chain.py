@@ -34,7 +34,7 @@ class ModelChain:
     def __iter__(self) -> Iterator[str]:
         """The models to ask, in order, for as long as they fail."""
         while self._names:
-            resting = self._cooldowns.resting(self._names)
+            resting = self._cooldowns.in_cooldown(self._names)
             name = next((name for name in self._names if name not in resting), self._names[0])
             self._names.remove(name)
             yield from self._once_or_twice(name)

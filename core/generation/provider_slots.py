@@ -25,7 +25,7 @@ class ProviderSlots:
         """The model that is asked first for an answer of this one: models that rest are passed over, unless all of
         them do."""
         names = self._pool.chain(model)
-        resting = self._cooldowns.resting(names)
+        resting = self._cooldowns.in_cooldown(names)
         return next((name for name in names if name not in resting), model)
 
     def acquire(self, model: str, generation_id: UUID) -> "Slot | None":

@@ -1,1 +1,1 @@
-"""The models on offer, the pool of clients that reach them, and which of them rest."""
+"""The models on offer, the pool of clients that reach them, and their cooldowns."""

@@ -1,8 +1,8 @@
 """Cooldowns of models, for all workers: a provider has failed in a way that concerns every question to it.
 
-A cooldown ends with the first success: of a probe (core/llm/probe.py), or of a question that had nobody else to turn
-to. What may lie in one question alone, such as its length, its subject or the time that its answer takes, makes
-no model rest.
+A cooldown ends with the first success: of a probe (core/llm/probe.py), or of a question that had no other model to go
+to. An error that may lie in one question alone, such as its length, its subject or the time that its answer takes,
+begins none. In Redis and in /metrics a model in a cooldown is "resting".
 """
 
 import json
@@ -37,19 +37,19 @@ PROBE_DELAYS = {
     ErrorKind.RATE_LIMITED: ProbeDelay(10, 60),
     ErrorKind.SERVER_ERROR: ProbeDelay(2, 30),
 }
-"""What concerns everybody."""
+"""The errors that concern every question to a model."""
 DEFAULT_PROBE_DELAY = ProbeDelay(5, 30)
-"""For what only a probe can say of a model, as there is nothing in its question: that no answer comes."""
+"""For an error that only a probe shows to be the model's, as its question is not at fault: that no answer comes."""
 MAX_PROBE_DELAY = 120.0
 """Seconds that a provider can ask for at the most."""
 MIN_PROBE_DELAY = 1.0
 COMPLAINT_WINDOW = 60
-"""Seconds within which several owners have to meet an error of the server's, to show that it concerns everybody."""
+"""Seconds within which several owners have to meet an error of the server's, to show that it concerns all of them."""
 MIN_COMPLAINERS = 3
 """How many. One person can easily be two guests."""
 HEARD_COMPLAINERS_TTL = 600
-"""Seconds for which those who have made a model rest so do not count again: if it is well when it is probed, it may
-have been their questions."""
+"""Seconds for which the owners whose complaints have begun a cooldown do not count again: if a probe then succeeds,
+the error may have lain in their questions."""
 COOLDOWN_TTL = 600
 """Seconds after which a cooldown that is not probed any more is forgotten: there are no workers, or other models."""
 PROBE_LOCK_TTL = 10
@@ -59,7 +59,7 @@ MAX_REASON_LENGTH = 300
 
 
 class Cooldown(NamedTuple):
-    """Why a model rests."""
+    """Why a model is in a cooldown."""
 
     kind: ErrorKind
     said: str = ""
@@ -102,9 +102,9 @@ class Cooldowns:
     @contextmanager
     def watch(self, model: str, owner: UUID) -> Iterator[None]:
         """Learn from how the owner's question to the model ends, in the block. Without Redis nothing is learnt."""
-        rested = False
+        was_in_cooldown = False
         with _tolerate_unavailable():
-            rested = bool(self.resting([model]))
+            was_in_cooldown = bool(self.in_cooldown([model]))
         try:
             yield
         except ProviderError as error:
@@ -112,8 +112,8 @@ class Cooldowns:
                 self.note_failure(model, error, owner)
             raise
         with _tolerate_unavailable():
-            # An answer that was begun before the cooldown was says nothing of what is refused since.
-            if rested:
+            # An answer that was begun before the cooldown says nothing of what is refused since.
+            if was_in_cooldown:
                 self.end(model)
             else:
                 self._redis.delete(_key("complaints", model))
@@ -121,8 +121,7 @@ class Cooldowns:
     def note_failure(self, model: str, error: ProviderError, owner: UUID) -> None:
         """The owner's question has failed. Raises Unavailable.
 
-        A model that rests goes on as it is, unless its provider asks for more time: when that ends is for the probes
-        to say.
+        A cooldown under way stays as it is, unless the provider asks for more time: the probes find its end.
         """
         if error.kind not in PROBE_DELAYS:
             return
@@ -146,15 +145,15 @@ class Cooldowns:
         """The cooldowns under way, by model. Raises Unavailable."""
         return {model: Cooldown.parse(kept) for model, kept in self._known("suspect", models).items()}
 
-    def resting(self, models: Sequence[str]) -> set[str]:
+    def in_cooldown(self, models: Sequence[str]) -> set[str]:
         """The models in a cooldown. Raises Unavailable."""
         return set(self._known("suspect", models))
 
     def due_for_probe(self, models: Sequence[str]) -> dict[str, Cooldown]:
         """Those whose next probe may be made now. Raises Unavailable."""
-        resting = self.active(models)
-        early = self._known("resting", list(resting))
-        return {model: cooldown for model, cooldown in resting.items() if model not in early}
+        active = self.active(models)
+        early = self._known("resting", list(active))
+        return {model: cooldown for model, cooldown in active.items() if model not in early}
 
     def begin_probe(self, model: str) -> Cooldown | None:
         """The cooldown of a model that is due, if the caller is to probe it now: of all processes one is, as long as

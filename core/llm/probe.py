@@ -1,4 +1,4 @@
-"""Probes: a model that rests is asked for one token now and then, so that it is back soon after its server is."""
+"""Probes: a model in a cooldown is asked for one token now and then, so that it is back soon after its server is."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FIRST_PROBE_TIMEOUT = 15.0
 MAX_PROBE_TIMEOUT = 120.0
 """Those of later ones: a server may have to load the model, and begin anew when its client leaves."""
 ANSWERED_KINDS = {ErrorKind.REJECTED, ErrorKind.TOO_LONG, ErrorKind.FILTERED, ErrorKind.EMPTY}
-"""Errors of a server that has looked at the greeting itself: it is there, for everybody."""
+"""Errors of a server that has looked at the greeting itself: it is there, for every question."""
 TOKEN_LIMIT_WORDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "output limit")
 """What a server speaks of for which one token is too few. OpenAI's GPT-5 refuses then, instead of stopping there."""
 
@@ -92,8 +92,8 @@ def _cut_after(stream: ChunkStream, seconds: float) -> Iterator[None]:
 
 
 class Prober:
-    """Probes models that rest. It takes no slot: nobody is sent to such a model except as a last resort, and one that
-    hangs must not keep its own slot from them."""
+    """Probes models in a cooldown. A probe takes no slot: questions go to such a model only as a last resort, and a
+    probe that hangs must not keep a slot from them."""
 
     def __init__(self, pool: ClientPool, cooldowns: Cooldowns, quarantine: Quarantine[str]) -> None:
         self._pool = pool
@@ -104,7 +104,7 @@ class Prober:
     def tick(self) -> None:
         """Begin the probes that are due, each in a thread of its own, and hold on to those under way.
 
-        To be called several times in cooldown.PROBE seconds, by any number of processes. Raises Unavailable.
+        To be called several times in cooldown.PROBE_LOCK_TTL seconds, by any number of processes. Raises Unavailable.
         """
         self._quarantine.for_each(list(self._under_way), self._cooldowns.renew_probe)
         due = self._cooldowns.due_for_probe(self._pool.names).keys() - self._under_way
@@ -121,7 +121,7 @@ class Prober:
             raise
 
     def probe(self, model: str, cooldown: Cooldown) -> bool:
-        """Ask the model, which rests, and note what comes of it; whether it is well. Raises Unavailable."""
+        """Ask a model in a cooldown, and note what comes of it; whether it is well. Raises Unavailable."""
         try:
             first_sign(self._pool.probe(model), probe_timeout(cooldown, self._pool.config(model).first_token_timeout))
         except ProviderError as error:

@@ -1,1 +1,1 @@
-"""What operators need: the audit log, invariants and their healing, the schedule's last runs."""
+"""What operators need: the audit log, invariants and their healing, the last runs of jobs."""

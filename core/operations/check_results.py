@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.clock import Clock
-from core.operations.invariants import Finding
+from core.operations.invariants import InvariantResult
 from core.stores.redis import Redis
 
 KEY = "sb:invariants"
@@ -23,7 +23,7 @@ class CheckResult:
     broken: Mapping[str, int]
     """By the name of the invariant, how much breaks it; 0 where it holds."""
     healed: Mapping[str, int]
-    """By the name of the invariant, how much has ever been mended."""
+    """By the name of the invariant, how much has ever been healed."""
 
 
 class CheckResults:
@@ -33,9 +33,9 @@ class CheckResults:
         self._redis = redis
         self._clock = clock
 
-    def save(self, findings: Sequence[Finding], healed: Mapping[str, int]) -> None:
-        """Save what was found, and by invariant how much was mended. Only numbers are kept, no ids."""
-        broken = {finding.name: len(finding.ids) for finding in findings}
+    def save(self, results: Sequence[InvariantResult], healed: Mapping[str, int]) -> None:
+        """Save by invariant how much breaks it, and how much was healed. Only numbers are kept, no ids."""
+        broken = {result.name: len(result.ids) for result in results}
         for name, count in healed.items():
             self._redis.hincrby(HEALED, name, count)
         self._redis.set(KEY, json.dumps({"at": self._clock.now().timestamp(), "broken": broken}), ex=RESULT_TTL)

@@ -1,4 +1,4 @@
-"""Mends what breaks an invariant, where that is safe: what no live generation holds is given back, and what can't be
+"""Heals what breaks an invariant, where that is safe: what no live generation holds is given back, and what can't be
 reached is removed."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from sqlalchemy import select
 from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
-from core.operations.invariants import BATCH, Finding
+from core.operations.invariants import BATCH, InvariantResult
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
@@ -17,7 +17,7 @@ from core.stores.tables import Session
 
 
 class Healing:
-    """What is found broken has been so at two looks; see core/operations/invariants.py."""
+    """Heals broken invariants. Each was broken at two checks; see core/operations/invariants.py."""
 
     def __init__(self, database: Database, redis: Redis, log: EventLog, quarantine: Quarantine[str]) -> None:
         self._database = database
@@ -25,19 +25,19 @@ class Healing:
         self._log = log
         self._quarantine = quarantine
 
-    def heal(self, findings: Sequence[Finding]) -> Mapping[str, int]:
-        """By the name of the invariant, how much of what broke it was mended; one that can't be holds up no other.
+    def heal(self, results: Sequence[InvariantResult]) -> Mapping[str, int]:
+        """By the name of the invariant, how much of what broke it was healed; one that can't be holds up no other.
 
         Raises Unavailable when a store is away.
         """
-        ways = {
+        remedies = {
             "leases": lambda ids: self._release("concurrent", ids),
             "slots": lambda ids: self._release("slots", ids),
             "reserved": self._unreserve,
             "forgotten": self._forget,
         }
-        broken = {each.name: set(each.ids) for each in findings if each.ids and each.name in ways}
-        healed = self._quarantine.for_each(broken, lambda name: (name, ways[name](broken[name])))
+        broken = {each.name: set(each.ids) for each in results if each.ids and each.name in remedies}
+        healed = self._quarantine.for_each(broken, lambda name: (name, remedies[name](broken[name])))
         return {name: count for name, count in healed if count}
 
     def _release(self, policy: str, generations: Collection[str]) -> int:

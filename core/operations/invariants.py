@@ -1,9 +1,9 @@
-"""What must hold whatever has died: looked at from outside, changing nothing. core/operations/healing.py mends."""
+"""What must hold whatever process has died, checked from outside; core/operations/healing.py heals what does not."""
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
@@ -29,11 +29,25 @@ SLACK = timedelta(seconds=1)
 SECOND_LOOK_DELAY = 1.0
 """Seconds between two looks: what is only in the middle of a step at the first has taken it at the second."""
 TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
+MEANINGS = {
+    "owned": "no generation is live without a live lease for longer than the reaper's period",
+    "leases": "no lease of an owner's without its live generation",
+    "slots": "no slot of a provider's without its live generation",
+    "reserved": "no tokens are reserved without their live generation",
+    "settled": "an owner's budget was charged what an ended generation has used, its thinking once",
+    "one-end": "an ended generation has exactly one end in its log, and is not said to be written there",
+    "told": "no end waits longer than a lease and the reaper's period to be told and settled",
+    "forgotten": (
+        "no words in Redis of a session that is gone, or expired for longer than the sweep's period, "
+        "or whose words are in SQL"
+    ),
+}
+"""The invariants by their names, which are the labels of /metrics."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One invariant, and what breaks it."""
+class InvariantResult:
+    """One invariant, checked, and what breaks it."""
 
     name: str
     meaning: str
@@ -43,7 +57,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Periods:
-    """How long what has died may leave an invariant broken until it is healed."""
+    """How long a dead process may leave an invariant broken until it is healed."""
 
     lease: timedelta
     reap_every: timedelta
@@ -68,61 +82,33 @@ class Invariants:
         self._redis = redis
         self._log = log
         self._clock = clock
-        self._checks: list[tuple[str, str, Callable[[], Iterator[str]]]] = [
-            (
-                "owned",
-                "no generation is live without a live lease for longer than the reaper's period",
-                self._abandoned,
-            ),
-            (
-                "leases",
-                "no lease of an owner's without its live generation",
-                lambda: self._idle(self._held("concurrent")),
-            ),
-            ("slots", "no slot of a provider's without its live generation", lambda: self._idle(self._held("slots"))),
-            (
-                "reserved",
-                "no tokens are reserved without their live generation",
-                lambda: self._idle(self._reserved()),
-            ),
-            (
-                "settled",
-                "an owner's budget was charged what an ended generation has used, its thinking once",
-                self._badly_settled,
-            ),
-            (
-                "one-end",
-                "an ended generation has exactly one end in its log, and is not said to be written there",
-                self._badly_ended,
-            ),
-            ("told", "no end waits longer than a lease and the reaper's period to be told and settled", self._untold),
-            (
-                "forgotten",
-                "no words in Redis of a session that is gone, or expired for longer than the sweep's period, "
-                "or whose words are in SQL",
-                self._unforgotten,
-            ),
-        ]
+        self._checks: dict[str, Callable[[], Iterator[str]]] = {
+            "owned": self._abandoned,
+            "leases": lambda: self._idle(self._held("concurrent")),
+            "slots": lambda: self._idle(self._held("slots")),
+            "reserved": lambda: self._idle(self._reserved()),
+            "settled": self._badly_settled,
+            "one-end": self._badly_ended,
+            "told": self._untold,
+            "forgotten": self._unforgotten,
+        }
 
-    def check(self) -> list[Finding]:
+    def check(self) -> list[InvariantResult]:
         """All invariants. One is broken by what breaks it at two looks, a moment apart.
 
         A check that can't be made holds up no other, and is left out. Raises Unavailable when a store is away.
         """
-        first = self._look_at([name for name, *_ in self._checks])
-        suspect = [finding.name for finding in first if finding.ids]
+        first = self._look_at(MEANINGS)
+        suspect = [result.name for result in first if result.ids]
         if not suspect:
             return first
         time.sleep(SECOND_LOOK_DELAY)
-        second = {finding.name: {*finding.ids} for finding in self._look_at(suspect)}
+        second = {result.name: {*result.ids} for result in self._look_at(suspect)}
         return [replace(each, ids=tuple(sorted({*each.ids} & second.get(each.name, set())))) for each in first]
 
-    def _look_at(self, names: Sequence[str]) -> list[Finding]:
-        checks = {name: (meaning, find) for name, meaning, find in self._checks}
-
-        def look(name: str) -> Finding:
-            meaning, find = checks[name]
-            return Finding(name, meaning, tuple(sorted(set(find()))))
+    def _look_at(self, names: Iterable[str]) -> list[InvariantResult]:
+        def look(name: str) -> InvariantResult:
+            return InvariantResult(name, MEANINGS[name], tuple(sorted(set(self._checks[name]()))))
 
         return self._quarantine.for_each(names, look)
 
@@ -153,8 +139,8 @@ class Invariants:
         )
 
     def _idle(self, held: set[UUID]) -> Iterator[str]:
-        """Those that hold something although they are not live, for longer than a lease: what is held by somebody
-        who has died heals within one."""
+        """The generations that hold something although they have not been live for longer than a lease: what a dead
+        process holds heals within one."""
         healed = self._clock.now() - self._periods.lease - SLACK
         with self._database.reading() as db:
             excused: set[UUID] = set()

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from threading import Lock
 
 
-class Refused(Exception):
-    """The part is silent, and another caller is asking it already."""
+class CircuitOpen(Exception):
+    """The part is silent, and another caller is trying it already."""
 
 
 class Breaker:
@@ -23,7 +23,7 @@ class Breaker:
 
     @contextmanager
     def call(self, silence: type[Exception]) -> Iterator[None]:
-        """A call, which raises `silence` when it gets no answer; anything else is one. Raises Refused."""
+        """A call, which raises `silence` when it gets no answer; anything else is one. Raises CircuitOpen."""
         asks = self._begin()
         try:
             yield
@@ -39,7 +39,7 @@ class Breaker:
     def _begin(self) -> bool:
         with self._lock:
             if self._silent and self._asking:
-                raise Refused
+                raise CircuitOpen
             asks = self._asking = self._silent
             return asks
 

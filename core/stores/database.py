@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import Unavailable
 from core.stores import sqlite
-from core.stores.breaker import Breaker, Refused
+from core.stores.breaker import Breaker, CircuitOpen
 from core.stores.deadline import within
 from core.text.characters import storable_value
 
@@ -74,7 +74,7 @@ class Database:
         try:
             with self._breaker.call(_Silent), within(patience or self.patience), _translate_errors():
                 yield
-        except Refused:
+        except CircuitOpen:
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from None
 
 

@@ -108,7 +108,7 @@ def test_what_is_not_near_is_not_called_so(server: ListServer) -> None:
 
 def test_a_fact_is_told_once_and_one_that_is_new_beside_it() -> None:
     config = ModelConfig(label="A", provider="openai", model="m", base_url="http://x")  # type: ignore[arg-type]
-    away = Finding("model", "a: http://x can't be reached: nobody listens there", "Start it.")
+    away = Finding("model", "a: http://x can't be reached: nothing listens there", "Start it.")
     rest = Cooldown(ErrorKind.UNREACHABLE, "ConnectError")
     assert with_cooldown("a", config, away, None) is away
     told = with_cooldown("a", config, away, rest)

@@ -14,6 +14,7 @@ from core.conversation.keys import keys
 from core.limits.leases import Leases
 from core.limits.rate_limit import PREFIX
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.operations.invariants import MEANINGS
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Removal, Session, User
@@ -287,11 +288,11 @@ def test_a_key_that_can_not_be_read_hides_no_other_from_the_invariants(
     runtime.redis.sadd(f"{PREFIX}reserved:poison", "poison")
     runtime.redis.set("sb:{not-a-session-but-as-long-as-one-is-00000}:log", "poison")
 
-    findings = runtime.invariants.check()
+    results = runtime.invariants.check()
 
-    assert {each.name: each.ids for each in findings if each.ids} == {"slots": (str(never),)}
-    assert len(findings) == 8
-    assert runtime.healing.heal(findings) == {"slots": 1}
+    assert {each.name: each.ids for each in results if each.ids} == {"slots": (str(never),)}
+    assert len(results) == len(MEANINGS) == 8
+    assert runtime.healing.heal(results) == {"slots": 1}
     assert {each.name for each in runtime.invariants.check() if each.ids} == set()
 
 
@@ -301,9 +302,9 @@ def test_a_check_that_can_not_be_made_keeps_the_others(
     def broken() -> Iterator[str]:
         raise ValueError("poison")
 
-    checks = runtime.invariants._checks
-    monkeypatch.setattr(runtime.invariants, "_checks", [(*checks[0][:2], broken), *checks[1:]])
-    assert [each.name for each in runtime.invariants.check()] == [name for name, *_ in checks[1:]]
+    first, *others = MEANINGS
+    monkeypatch.setitem(runtime.invariants._checks, first, broken)
+    assert [each.name for each in runtime.invariants.check()] == others
 
 
 def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
@@ -321,4 +322,6 @@ def test_a_model_that_can_not_be_probed_keeps_no_other_from_its_probe(
 
     monkeypatch.setattr(runtime.cooldowns, "begin_probe", refuse)
     runtime.prober.tick()
-    wait_for(lambda: "good" not in runtime.cooldowns.resting(["good", "paused"]), what="the other one is well again")
+    wait_for(
+        lambda: "good" not in runtime.cooldowns.in_cooldown(["good", "paused"]), what="the other one is well again"
+    )

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
 from core.migrations.runner import migrate
-from core.operations.schedule import Runs
+from core.operations.job_runs import JobRuns
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.support.provider import ProviderServer
@@ -71,7 +71,7 @@ def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[
             stderr=log,
         )
     presence = Presence(valkey.client())
-    runs = Runs(valkey.client())
+    runs = JobRuns(valkey.client())
     wait_for(
         lambda: not presence.missing(QueueNames.ALL) and not runs.overdue(), seconds=30, what="the worker is ready"
     )

@@ -18,7 +18,7 @@ def models() -> responses.Models:
     """List the models on offer."""
     runtime = context().runtime
     try:
-        unwell = runtime.cooldowns.resting(runtime.models.names)
+        unwell = runtime.cooldowns.in_cooldown(runtime.models.names)
     except Unavailable:  # nothing is known of any model's health: then all are offered
         unwell = set()
     return responses.Models(**runtime.models.describe(unwell))

@@ -83,20 +83,8 @@ class TheSystem(Collector):
         )
 
     def _redis_figures(self) -> Iterator[Metric]:
-        models, presence = self._runtime.models, self._runtime.presence
-        rests = self._runtime.cooldowns.active(models.names)
-        described = models.describe(rests)["models"]
-        yield _by(
-            "switchboard_model_available",
-            "Whether the model is offered: 0 while it rests after a failure, or lacks its key.",
-            "model",
-            {model["name"]: model["available"] for model in described},
-        )
-        resting = GaugeMetricFamily("switchboard_model_resting", "Which models rest, why.", labels=["kind", "model"])
-        for name, rest in rests.items():
-            resting.add_metric([rest.kind, name], 1)
-        yield resting
-        missing = presence.missing(QueueNames.ALL)
+        yield from self._model_figures()
+        missing = self._runtime.presence.missing(QueueNames.ALL)
         yield _by(
             "switchboard_queue_consumed",
             "Whether a worker has lately said that it consumes from the queue.",
@@ -104,27 +92,46 @@ class TheSystem(Collector):
             {queue: queue not in missing for queue in QueueNames.ALL},
         )
         yield from self._task_figures()
+        yield from self._invariant_figures()
+
+    def _model_figures(self) -> Iterator[Metric]:
+        models = self._runtime.models
+        cooldowns = self._runtime.cooldowns.active(models.names)
+        described = models.describe(cooldowns)["models"]
+        yield _by(
+            "switchboard_model_available",
+            "Whether the model is offered: 0 while it rests after a failure, or lacks its key.",
+            "model",
+            {model["name"]: model["available"] for model in described},
+        )
+        resting = GaugeMetricFamily("switchboard_model_resting", "Which models rest, why.", labels=["kind", "model"])
+        for name, cooldown in cooldowns.items():
+            resting.add_metric([cooldown.kind, name], 1)
+        yield resting
+
+    def _invariant_figures(self) -> Iterator[Metric]:
         checked = self._runtime.check_results.latest()
-        if checked is not None:
-            yield _by(
-                "switchboard_invariant_broken",
-                "How much breaks the invariant; `switchboard invariants` names it.",
-                "invariant",
-                checked.broken,
-            )
-            healed = CounterMetricFamily(
-                "switchboard_invariant_healed",
-                "How much of what broke the invariant was mended by the maintenance task.",
-                labels=["invariant"],
-            )
-            for name in checked.broken:
-                healed.add_metric([name], checked.healed.get(name, 0))
-            yield healed
-            yield GaugeMetricFamily(
-                "switchboard_invariants_checked_timestamp_seconds",
-                "When the invariants were last checked (Unix time).",
-                checked.at.timestamp(),
-            )
+        if checked is None:
+            return
+        yield _by(
+            "switchboard_invariant_broken",
+            "How much breaks the invariant; `switchboard invariants` names it.",
+            "invariant",
+            checked.broken,
+        )
+        healed = CounterMetricFamily(
+            "switchboard_invariant_healed",
+            "How much of what broke the invariant was healed by the maintenance task.",
+            labels=["invariant"],
+        )
+        for name in checked.broken:
+            healed.add_metric([name], checked.healed.get(name, 0))
+        yield healed
+        yield GaugeMetricFamily(
+            "switchboard_invariants_checked_timestamp_seconds",
+            "When the invariants were last checked (Unix time).",
+            checked.at.timestamp(),
+        )
 
     def _task_figures(self) -> Iterator[Metric]:
         counters = self._runtime.counters

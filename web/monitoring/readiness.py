@@ -6,7 +6,7 @@ from concurrent.futures import wait
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
-from core.operations.schedule import Runs
+from core.operations.job_runs import JobRuns
 from core.stores.redis import Redis
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
@@ -19,7 +19,7 @@ class Readiness:
     """Asks the parts. One that hangs holds up one thread, however often it is asked."""
 
     def __init__(
-        self, ping_database: Callable[[float], None], redis: Redis, queues: Queues, presence: Presence, runs: Runs
+        self, ping_database: Callable[[float], None], redis: Redis, queues: Queues, presence: Presence, runs: JobRuns
     ) -> None:
         """`ping_database` raises when the database does not answer within so many seconds."""
         self._ping_database = ping_database

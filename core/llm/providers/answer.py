@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError
-from core.llm.providers.errors import Refused
-from core.llm.providers.events import Event, EventReader
+from core.llm.providers.errors import RequestRefused
+from core.llm.providers.events import EventReader, ProviderEvent
 from core.llm.providers.prefill import Repeated
-from core.llm.providers.tail import Tail
+from core.llm.providers.tail_buffer import TailBuffer
 from core.llm.providers.think_tags import Parts, ThinkTags
 from core.text.characters import storable
 
@@ -21,8 +21,8 @@ class Interpreter(Protocol):
     refuses: bool
     """Whether the model has begun to decline, in words that hold no thinking."""
 
-    def feed(self, event: Event) -> Iterator[Chunk]:
-        """The chunks of an event. Raises Refused for an error; whatever else it raises, the event's shape did."""
+    def feed(self, event: ProviderEvent) -> Iterator[Chunk]:
+        """The chunks of an event. Raises RequestRefused for an error, and what an event of another shape makes it."""
         ...
 
 
@@ -40,7 +40,7 @@ class Answer:
         self._said = False
         """Whether a word of text has come."""
         self._finished = False
-        self._written, self._thought = Tail(), Tail()
+        self._written, self._thought = TailBuffer(), TailBuffer()
 
     @property
     def over(self) -> bool:
@@ -53,7 +53,8 @@ class Answer:
         return str(self._written), str(self._thought)
 
     def feed(self, piece: bytes) -> Iterator[Chunk]:
-        """What the piece completes. Raises Refused or ProviderError, unless the answer was at its end before."""
+        """The chunks that the piece completes. Raises RequestRefused or ProviderError, but none once the answer has
+        ended."""
         silent = True
         for chunk in self._chunks(self._events.feed(piece)):
             silent = False
@@ -75,7 +76,7 @@ class Answer:
         if not self._finished:
             raise error
 
-    def _chunks(self, events: Iterator[Event]) -> Iterator[Chunk]:
+    def _chunks(self, events: Iterator[ProviderEvent]) -> Iterator[Chunk]:
         try:
             for event in events:
                 if self.over:
@@ -85,7 +86,7 @@ class Answer:
                     self._written.add(chunk.text)
                     self._thought.add(chunk.thinking)
                     yield self._taken_apart(chunk._replace(text=self._repeated.drop(chunk.text)))
-        except (ProviderError, Refused):
+        except (ProviderError, RequestRefused):
             if not self._finished:  # else it is only the parting
                 raise
         except (AttributeError, TypeError, ValueError, LookupError) as error:

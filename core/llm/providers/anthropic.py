@@ -10,8 +10,8 @@ from core.llm.catalog import ModelConfig
 from core.llm.catalog_rules import LEAST_THINKING
 from core.llm.providers.answer import Interpreter
 from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
-from core.llm.providers.errors import Refused, error_in
-from core.llm.providers.events import DONE, Event
+from core.llm.providers.errors import RequestRefused, error_in
+from core.llm.providers.events import DONE, ProviderEvent
 
 PATH = "/v1/messages"
 VERSION = "2023-06-01"
@@ -57,7 +57,7 @@ class Anthropic:
 
     def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter:
         """For the answer to these turns."""
-        return Message()
+        return MessageInterpreter()
 
 
 FINISH: dict[str, FinishReason] = {
@@ -73,7 +73,7 @@ PROMPT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_token
 """The counts that make up the prompt: what is read from a cache has been asked all the same."""
 
 
-class Message:
+class MessageInterpreter:
     """What the events of one answer mean. Types that are not known are signs of life, and no more."""
 
     def __init__(self) -> None:
@@ -83,12 +83,12 @@ class Message:
         self._counted: Counter[str] = Counter()
         self._finished = False
 
-    def feed(self, event: Event) -> Iterator[Chunk]:
+    def feed(self, event: ProviderEvent) -> Iterator[Chunk]:
         if event.data == DONE:  # gateways
             yield from self._stop()
             return
         if complaint := error_in(event.data, event.name):
-            raise Refused(complaint)
+            raise RequestRefused(complaint)
         if event.whole:
             yield from self._document(event.data)
             return

@@ -16,9 +16,9 @@ from core.llm.providers.error_shapes import (
     texts_of,
 )
 from core.llm.providers.error_words import CODES, is_of_a_rate, kind_by_words, leaves_nothing, ran_out
-from core.llm.providers.figures import figures, most_of_an_answer
 from core.llm.providers.firewalls import is_firewalls
 from core.llm.providers.retry_after import rate_reset, retry_after
+from core.llm.providers.token_counts import max_output_tokens, token_counts
 
 LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens")
 """What servers call the limit of an answer."""
@@ -57,7 +57,7 @@ class Complaint(NamedTuple):
     """Whether the room for the answer was used up while it was being written."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A server has refused a request, or told an error in the middle of an answer."""
 
     def __init__(self, complaint: Complaint) -> None:
@@ -75,7 +75,7 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
     status = status or next((code for code in numbers_among(codes) if 400 <= code < 600), None)
     wait = retry_after(headers, records, message)
     named = frozenset(parameters_named(records))
-    prompt, limit = figures(records, message)
+    prompt, limit = token_counts(records, message)
     of_the_limit = not named.isdisjoint(LIMITS) or _LIMIT_IS_WRONG.search(message) is not None
     of_the_limit = of_the_limit and prompt is None and not leaves_nothing(message)
     kind = _kind(status, [code for code in codes if isinstance(code, str)], message, wait)
@@ -101,7 +101,7 @@ def complaint_of(body: Any, status: int | None = None, headers: Mapping[str, str
         wait,
         *((prompt, limit) if kind is ErrorKind.TOO_LONG else (None, None)),
         of_the_limit=of_the_limit,
-        most_tokens=most_of_an_answer(message) if of_the_limit else None,
+        most_tokens=max_output_tokens(message) if of_the_limit else None,
         counts_both=kind is ErrorKind.TOO_LONG and is_of_a_rate(message),
         ran_out=ran_out(message),
     )

@@ -18,7 +18,7 @@ DONE = "[DONE]"
 """The data of OpenAI's last event, which is no JSON."""
 
 
-class Event(NamedTuple):
+class ProviderEvent(NamedTuple):
     """One event, or a whole document."""
 
     data: Any
@@ -43,7 +43,7 @@ class EventReader:
         self._document: bool | None = None
         """Whether the body is one document; None while nothing has come that could tell."""
 
-    def feed(self, piece: bytes) -> Iterator[Event]:
+    def feed(self, piece: bytes) -> Iterator[ProviderEvent]:
         """The events that the piece completes."""
         self._held += piece
         if self._document is None and not self._has_begun():
@@ -55,10 +55,10 @@ class EventReader:
             yield from self._line(line)
         self._check(self._size + len(self._held))
 
-    def end(self) -> Iterator[Event]:
+    def end(self) -> Iterator[ProviderEvent]:
         """What is left when the body has ended. An event may lack its blank line."""
         if self._document:
-            yield Event(parsed(bytes(self._held)), whole=True)
+            yield ProviderEvent(parsed(bytes(self._held)), whole=True)
             return
         if self._held:
             yield from self._line(bytes(self._held))
@@ -94,7 +94,7 @@ class EventReader:
         self._searched = len(rest)
         yield from lines
 
-    def _line(self, line: bytes) -> Iterator[Event]:
+    def _line(self, line: bytes) -> Iterator[ProviderEvent]:
         self._size += len(line) + 1
         self._check(self._size)
         field, _, value = line.partition(b":")
@@ -108,14 +108,14 @@ class EventReader:
             self._data += value if first else b"\n" + value
             # Some servers leave the blank line out: what is whole by itself is an event.
             if first and (data := _by_itself(value)) is not None:
-                yield Event(data, self._name)
+                yield ProviderEvent(data, self._name)
                 self._begin_anew()
 
-    def _event(self) -> Iterator[Event]:
+    def _event(self) -> Iterator[ProviderEvent]:
         text, name = bytes(self._data).strip(), self._name
         self._begin_anew()
         if text:
-            yield Event(parsed(text, name), name)
+            yield ProviderEvent(parsed(text, name), name)
 
     def _begin_anew(self) -> None:
         self._data.clear()

@@ -9,12 +9,20 @@ from core.llm.catalog import ModelConfig
 from core.llm.providers.answer import Answer, Interpreter
 from core.llm.providers.anthropic import Anthropic
 from core.llm.providers.base import MAX_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
-from core.llm.providers.errors import LIMITS, Complaint, Refused, as_provider_error
+from core.llm.providers.errors import LIMITS, Complaint, RequestRefused, as_provider_error
 from core.llm.providers.openai_compatible import OpenAICompatible
+from core.llm.providers.output_limit import (
+    LearnedLimits,
+    limits_from_refusal,
+    limits_from_usage,
+    output_limit,
+    reduced_limit,
+    text_bytes,
+    without_output_tokens,
+)
 from core.llm.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
 from core.llm.providers.prefill import trimmed
 from core.llm.providers.redaction import redacted
-from core.llm.providers.room import Room, counted, limit, of_the_prompt, size, smaller, told
 from core.llm.providers.think_tags import ThinkTags
 from core.llm.providers.wire import Call, api_key, endpoint, http_client
 from core.text.masking import secrets_of
@@ -53,8 +61,8 @@ class Model:
         self.headers = protocol.headers(key)
         self.adjustment = Adjustment(frozenset(config.omit), config.rename)
         """What the table says, and what has been learned from refusals."""
-        self.room = Room()
-        """What has been learned of the room for its answers."""
+        self.limits = LearnedLimits()
+        """What has been learned of the length of its answers."""
 
     def open(self, turns: Sequence[Turn]) -> ChunkStream:
         """An answer to be."""
@@ -80,16 +88,16 @@ class Model:
         names = (*LIMITS, *(request.adjustment.rename.get(name, name) for name in LIMITS))
         return next((sent[name] for name in names if type(sent.get(name)) is int), 0)
 
-    def saw(self, chunk: Chunk, asked: int) -> None:
+    def observe(self, chunk: Chunk, asked: int) -> None:
         """A chunk has come, of the answer to so many bytes."""
         thinks = bool(chunk.thinking or (chunk.usage and chunk.usage.reasoning_tokens))
-        seen = counted(self.room, asked, chunk.usage.prompt_tokens if chunk.usage else None)
-        self.room |= seen._replace(thinks=thinks)
+        seen = limits_from_usage(self.limits, asked, chunk.usage.prompt_tokens if chunk.usage else None)
+        self.limits |= seen._replace(thinks=thinks)
 
     def learn(self, request: "Request") -> None:
         """The server has taken what is different in this request."""
         self.adjustment |= request.learned
-        self.room |= request.told
+        self.limits |= request.learned_limits
 
 
 class Request(NamedTuple):
@@ -99,7 +107,7 @@ class Request(NamedTuple):
     limit: int
     """Tokens of the answer, its thinking included."""
     learned: Adjustment = Adjustment()
-    told: Room = Room()
+    learned_limits: LearnedLimits = LearnedLimits()
 
 
 PROTOCOLS: dict[str, Callable[[ModelConfig, str], WireProtocol]] = {
@@ -122,7 +130,7 @@ class ModelAnswer:
     def __init__(self, model: Model, turns: Sequence[Turn]) -> None:
         self._model = model
         self._turns, self._left_out = trimmed(turns)
-        self._asked = size(turns)
+        self._asked = text_bytes(turns)
         self._call = Call()
         self._begun = False
         self._said = False
@@ -132,19 +140,19 @@ class ModelAnswer:
 
     def __iter__(self) -> Iterator[Chunk]:
         model = self._model
-        request = Request(model.adjustment, limit(model.config, self._turns, model.room))
+        request = Request(model.adjustment, output_limit(model.config, self._turns, model.limits))
         for left in reversed(range(MAX_RETRIES + 1)):
             try:
                 yield from self._ask(request)
                 return
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 complaint = refusal.complaint
             if complaint.ran_out and (self._said or complaint.kind is ErrorKind.EMPTY):
                 yield Chunk(finish_reason="length")
                 return
-            better = self._better(request, complaint) if left and not self._begun else None
+            better = self._adjusted_request(request, complaint) if left and not self._begun else None
             if better is None:
-                raise self._told(of_the_prompt(complaint, model.told_limit(request)))
+                raise self._provider_error(without_output_tokens(complaint, model.told_limit(request)))
             model.learn(request)  # what was refused before is cured
             request = better
 
@@ -166,7 +174,7 @@ class ModelAnswer:
                     answer.broken(error)
                     break
                 for chunk in answer.end() if piece is None else answer.feed(piece):
-                    model.saw(chunk, self._asked)
+                    model.observe(chunk, self._asked)
                     self._said = self._said or bool(chunk.text)
                     if not self._begun and (chunk.text or chunk.thinking or chunk.finish_reason):
                         self._begun = True
@@ -174,26 +182,26 @@ class ModelAnswer:
                     yield chunk
                 if piece is None:
                     break
-        except Refused:
+        except RequestRefused:
             self._written = answer.written
             raise
         finally:
             pieces.close()
 
-    def _better(self, request: Request, complaint: Complaint) -> Request | None:
+    def _adjusted_request(self, request: Request, complaint: Complaint) -> Request | None:
         """How to ask after this complaint; None when there is no other way."""
         model = self._model
         sent = model.protocol.parameters(request.limit).keys() - model.protocol.required | {STREAM}
         system = any(turn.role == "system" for turn in self._turns)
         learned = refused(complaint, sent, request.adjustment, system=system)
         if not learned.rename and model.sends_limit(request):
-            instead = smaller(complaint, request.limit, model.config.max_tokens)
+            instead = reduced_limit(complaint, request.limit, model.config.max_tokens)
             if instead is not None:
-                tells = told(complaint, self._asked, model.room, instead)
-                return Request(request.adjustment, instead, told=tells)
+                learned_limits = limits_from_refusal(complaint, self._asked, model.limits, instead)
+                return Request(request.adjustment, instead, learned_limits=learned_limits)
         return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
 
-    def _told(self, complaint: Complaint) -> ProviderError:
+    def _provider_error(self, complaint: Complaint) -> ProviderError:
         text, thinking = self._written
         last, model = self._turns[-1], self._model
         answer = last.text + text if last.role == "assistant" else text  # what is gone on with is quoted as one

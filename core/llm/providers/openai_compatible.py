@@ -6,8 +6,8 @@ from typing import Any
 from core.llm.catalog import ModelConfig
 from core.llm.providers.answer import Interpreter
 from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
-from core.llm.providers.errors import Complaint, Refused, error_in
-from core.llm.providers.events import DONE, Event
+from core.llm.providers.errors import Complaint, RequestRefused, error_in
+from core.llm.providers.events import DONE, ProviderEvent
 from core.llm.providers.message_parts import content, is_thought, reasoning, refusal
 
 PATH = "/chat/completions"
@@ -45,7 +45,7 @@ class OpenAICompatible:
 
     def interpreter(self, turns: Sequence[Turn], limit: int) -> Interpreter:
         """For the answer to these turns."""
-        return Completion(limit)
+        return CompletionInterpreter(limit)
 
 
 FINISH: dict[str, FinishReason] = {
@@ -67,7 +67,7 @@ MAX_HIDDEN_TOKENS = 131_072
 """Tokens of thinking that are believed when the sum has them besides the answer's."""
 
 
-class Completion:
+class CompletionInterpreter:
     """What the events of one answer mean: chunks of a completion, or a whole one."""
 
     def __init__(self, limit: int = MAX_HIDDEN_TOKENS) -> None:
@@ -84,13 +84,13 @@ class Completion:
         """Whether the last words were thinking by Gemini's mark, whose tags stand in the text besides."""
         self._finished = False
 
-    def feed(self, event: Event) -> Iterator[Chunk]:
+    def feed(self, event: ProviderEvent) -> Iterator[Chunk]:
         if event.data == DONE:
             self.over = True
             yield Chunk(finish_reason=None if self._finished else self._reason("stop"))
             return
         if complaint := error_in(event.data, event.name):
-            raise Refused(complaint)
+            raise RequestRefused(complaint)
         choices = event.data.get("choices")
         for choice in choices or ():
             index = choice.get("index") or 0
@@ -129,7 +129,7 @@ class Completion:
     def _reason(self, told: Any) -> FinishReason:
         plain = str(told).lower().partition(":")[0].strip()
         if plain in FAILURE_REASONS:
-            raise Refused(Complaint(ErrorKind.SERVER_ERROR, None, f"finish_reason: {plain}"))
+            raise RequestRefused(Complaint(ErrorKind.SERVER_ERROR, None, f"finish_reason: {plain}"))
         self._finished = True
         reason = FINISH.get(plain, "other")
         if reason != "stop":

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from core.llm.providers.key_shapes import GONE, without_keys
-from core.llm.providers.own_words import OWN
-from core.llm.providers.quotations import without_quotations
-from core.llm.providers.spellings import plain
+from core.llm.providers.key_redaction import REDACTED, without_keys
+from core.llm.providers.quote_redaction import without_quotes
+from core.llm.providers.redaction_allowlist import ALLOWED
+from core.llm.providers.text_normalization import normalized
 from core.text.characters import one_line
 
 MAX_QUOTED_LENGTH = 300
@@ -38,22 +38,22 @@ def redacted(words: str, conversation: Iterable[str], *secrets: str, names: Iter
     `secrets`: the key, passwords; `names`: of models and the like, which stay whatever else they look like. Takes
     0.2 to 0.5 s for a conversation of a million characters, and so belongs to the moment of a failure only.
     """
-    text = _URL.sub(r"\1\2", one_line(plain(words[:MAX_READ_LENGTH])))
+    text = _URL.sub(r"\1\2", one_line(normalized(words[:MAX_READ_LENGTH])))
     for secret in sorted(_spelled(secrets), key=len, reverse=True):
-        alone = len(secret) < MIN_SECRET_LENGTH
-        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)" if alone else re.escape(secret), GONE, text, flags=re.I)
-    text = _QUOTES.sub(rf"\1 {GONE}", text)
-    kept = [plain(name) for name in names if name]
+        pattern = re.escape(secret) if len(secret) >= MIN_SECRET_LENGTH else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(pattern, REDACTED, text, flags=re.IGNORECASE)
+    text = _QUOTES.sub(rf"\1 {REDACTED}", text)
+    kept = [normalized(name) for name in names if name]
     text = _around(text, kept, without_keys)
-    text = _QUOTES.sub(rf"\1 {GONE}", text)
-    text = without_quotations(text, map(plain, conversation), kept)
+    text = _QUOTES.sub(rf"\1 {REDACTED}", text)
+    text = without_quotes(text, map(normalized, conversation), kept)
     return text if len(text) <= MAX_QUOTED_LENGTH else text[: MAX_QUOTED_LENGTH - 1] + "…"
 
 
 def _spelled(secrets: Iterable[str]) -> set[str]:
-    """The secrets as they may be written in a plain text. One that is a word of errors, as `none`, is no secret."""
-    spelled = {spelling for secret in secrets for spelling in (secret, unquote(secret), plain(secret))}
-    return {spelling for spelling in spelled if spelling.strip() and spelling.casefold() not in OWN}
+    """The secrets as a normalized text may have them. One that is a word of errors, as `none`, is no secret."""
+    spelled = {spelling for secret in secrets for spelling in (secret, unquote(secret), normalized(secret))}
+    return {spelling for spelling in spelled if spelling.strip() and spelling.casefold() not in ALLOWED}
 
 
 def _around(text: str, names: list[str], change: Callable[[str], str]) -> str:

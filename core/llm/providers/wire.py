@@ -1,5 +1,5 @@
-"""The HTTP that the wire protocols have in common: the client, its errors in our words, and a response that can be
-cut."""
+"""The HTTP that the wire protocols have in common: the client, the options of its connection, and a response that can
+be cut from another thread."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ import httpx2
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.compression import decompressed
-from core.llm.providers.errors import Refused, complaint_of
+from core.llm.providers.connection_errors import RequestProgress, connection_error
+from core.llm.providers.errors import RequestRefused, complaint_of
 from core.llm.providers.events import parsed
 from core.llm.providers.proxies import Proxy, proxy_for
-from core.llm.providers.ways import Way, in_our_words
 
 MAX_ERROR_BODY = 16 * 1024
 """Bytes of a refusal's body that are read."""
@@ -34,7 +34,7 @@ def connection_options(url: str, environment: Mapping[str, str] = os.environ) ->
     """
     proxy = proxy_for(url, environment)
     encrypted = url.startswith("https:") or (proxy is not None and proxy.url.startswith("https:"))
-    # A context that trusts nobody costs nothing; the other one reads all the certificates there are.
+    # A context that trusts no authority costs nothing; the other one reads all the certificates there are.
     context = _trust(environment) if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return {"trust_env": False, "verify": context, "proxy": _checked(proxy, context) if proxy else None}
 
@@ -118,7 +118,7 @@ class Call:
         self._socket: socket.socket | None = None
         self._timeouts: dict[str, float | None] = {}
         self._patience: float | None = None
-        self._way = Way("", None)
+        self._progress = RequestProgress("", None)
         self.aborted = False
         """Whether the rest is no longer wanted."""
 
@@ -131,11 +131,11 @@ class Call:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def send(self, client: Client, url: str, headers: Mapping[str, str], body: bytes) -> Generator[bytes, None, None]:
-        """The body of the response, decompressed, as it comes. Raises ProviderError, or Refused for a status that is
-        no success. A redirect is none: a conversation and a key go to the address that was configured."""
+        """The body of the response, decompressed, as it comes. Raises ProviderError, or RequestRefused for a status
+        that is no success. A redirect is none: a conversation and a key go to the configured address only."""
         if self.aborted:
             raise ProviderError(ErrorKind.BROKEN_STREAM, "aborted before it was asked")
-        self._way = Way(url, client.proxy)
+        self._progress = RequestProgress(url, client.proxy)
         try:
             request = client.build_request(
                 "POST",
@@ -152,16 +152,16 @@ class Call:
                 yield from self._pieces(response)
             finally:
                 response.close()
-        except (ProviderError, Refused):
+        except (ProviderError, RequestRefused):
             raise
         except Exception as error:
             # Not `from error`: the message may quote the server, and a traceback would quote it.
-            raise in_our_words(error, self._way) from None
+            raise connection_error(error, self._progress) from None
 
     def _pieces(self, response: httpx2.Response) -> Iterator[bytes]:
         encodings = response.headers.get_list("Content-Encoding", split_commas=True)
         if not response.is_success:
-            raise Refused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
+            raise RequestRefused(complaint_of(_refusal(response, encodings), response.status_code, response.headers))
         for piece in decompressed(response.iter_raw(), encodings):
             if self.aborted:
                 return
@@ -174,9 +174,9 @@ class Call:
             self._socket = info["return_value"].get_extra_info("socket")
             if self.aborted:
                 self.abort()
-        already = self._way.sent
-        self._way.saw(event, info["request"].method if "request" in info else b"")
-        if self._way.sent and not already:
+        already = self._progress.sent
+        self._progress.observe(event, info["request"].method if "request" in info else b"")
+        if self._progress.sent and not already:
             self._timeouts["read"] = self._patience
 
 

@@ -86,7 +86,7 @@ def test_no_answer_at_all_is_a_failure_and_says_which(
     assert (problem["type"], problem["reason"], problem["model"]) == ("/problems/provider-failed", kind, model)
     assert words in problem["detail"]
     assert not [data for name, data in asked.events() if name == "delta"], "not even the blanks"
-    assert runtime.cooldowns.resting([model]) == set()
+    assert runtime.cooldowns.in_cooldown([model]) == set()
     assert _end(asked)[0] == "failed"
 
 

@@ -143,7 +143,7 @@ def test_the_next_questions_are_answered_and_the_answered_ones_are_remembered(
     assert _write(following).text == "Fine."
     assert len(server.requests) - before <= 2
     assert _last(server) == ["Why?", "Fine.", "And now?"]
-    assert runtime.cooldowns.resting([model]) - {"firewall"} == set()
+    assert runtime.cooldowns.in_cooldown([model]) - {"firewall"} == set()
     again = following.again("bad again")
     before = len(server.requests)
     assert _write(again).state == "failed"

@@ -102,4 +102,4 @@ def test_a_model_that_is_only_busy_does_not_rest(runtime: Runtime, monkeypatch: 
     runtime.generations.accept(session, "Why?")
     runtime.writer.run()
     assert runtime.log.read(session.id, after=0).events[-1].type == "failed"
-    assert runtime.cooldowns.resting(["one-at-a-time", "falls-back-to-busy"]) == set()
+    assert runtime.cooldowns.in_cooldown(["one-at-a-time", "falls-back-to-busy"]) == set()

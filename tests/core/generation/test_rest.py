@@ -59,7 +59,7 @@ def _ask(worker: Runtime, owner: UUID, model: str) -> str:
 
 
 def _unavailable(worker: Runtime) -> set[str]:
-    described = worker.models.describe(worker.cooldowns.resting(worker.models.names))
+    described = worker.models.describe(worker.cooldowns.in_cooldown(worker.models.names))
     return {model["name"] for model in described["models"] if not model["available"]}
 
 

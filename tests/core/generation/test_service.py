@@ -418,4 +418,4 @@ def test_what_goes_wrong_after_the_end_does_not_spoil_the_answer(
     assert len(provider.requests) == before + 1
     assert _row(runtime, accepted.generation_id).state == "done"
     assert runtime.transcript.read(session).messages[-1].text == ANSWER
-    assert runtime.cooldowns.resting([model]) == set()
+    assert runtime.cooldowns.in_cooldown([model]) == set()

@@ -230,11 +230,11 @@ def test_a_failing_model_rests_for_all_workers_until_it_has_answered(
 
     # An error of the server's own, met in one question, may be about that question.
     assert asked(runtime) == 1
-    assert runtime.cooldowns.resting(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
+    assert runtime.cooldowns.in_cooldown(["falls-back", "unauthorized", "good"]) == {"unauthorized"}
     assert asked(second) == 1
     assert asked(runtime) == 1
     assert asked(second) == 0
-    assert runtime.cooldowns.resting(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
+    assert runtime.cooldowns.in_cooldown(["falls-back", "unauthorized", "good"]) == {"falls-back", "unauthorized"}
     # Its time is over, but it has not answered: no question is sent to find out.
     runtime.redis.delete("sb:resting:falls-back")
     assert asked(second) == 0

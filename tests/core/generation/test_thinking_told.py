@@ -79,7 +79,7 @@ def test_who_gives_signs_of_life_is_waited_for(runtime: Runtime) -> None:
     message = asked.message()
     assert (message.text, message.thinking, message.state) == (ANSWER, "Hmm.Well.", "complete")
     assert message.thinking_seconds == 2
-    assert runtime.cooldowns.resting(["breathes"]) == set()
+    assert runtime.cooldowns.in_cooldown(["breathes"]) == set()
 
 
 def test_who_thinks_and_then_is_silent_is_given_up(runtime: Runtime) -> None:

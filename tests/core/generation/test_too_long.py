@@ -145,7 +145,7 @@ def test_three_pastes_of_digits_leave_the_session_alive(
     assert chat.ask("Hello?")[0] == "done"
     assert len(chat.requests) <= 3
     assert said(chat.requests[-1])[-1]["content"].endswith("Hello?")
-    assert not runtime.cooldowns.resting([model]), "a long message hides a model from nobody"
+    assert not runtime.cooldowns.in_cooldown([model]), "a long message hides a model from nobody"
 
 
 @pytest.mark.parametrize("words", REFUSALS)

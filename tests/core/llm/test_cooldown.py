@@ -59,7 +59,7 @@ def _answer(cooldowns: Cooldowns) -> None:
 
 
 def _rests(cooldowns: Cooldowns) -> bool:
-    return cooldowns.resting([MODEL]) == {MODEL}
+    return cooldowns.in_cooldown([MODEL]) == {MODEL}
 
 
 def _wait_for_probe(redis: Redis) -> None:
@@ -84,7 +84,7 @@ def test_no_number_of_questions_that_fail_by_themselves_makes_a_model_rest(
 def test_what_concerns_everybody_makes_it_rest_at_once(cooldowns: Cooldowns, kind: ErrorKind) -> None:
     _fail(cooldowns, kind)
     assert _rests(cooldowns)
-    assert cooldowns.resting(["another"]) == set()
+    assert cooldowns.in_cooldown(["another"]) == set()
 
 
 class TestErrorsOfTheServersOwn:
@@ -269,7 +269,7 @@ def test_without_redis_an_answer_is_none_the_worse(away: Cooldowns) -> None:
     _answer(away)
     _fail(away, ErrorKind.UNREACHABLE)
     with pytest.raises(RedisUnavailable):
-        away.resting([MODEL])
+        away.in_cooldown([MODEL])
 
 
 def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Redis) -> None:

@@ -91,7 +91,7 @@ def _wait_for_probe(parts: Runtime, model: str = "moody") -> None:
 
 
 def _rests(parts: Runtime) -> bool:
-    return "moody" in parts.cooldowns.resting(parts.models.names)
+    return "moody" in parts.cooldowns.in_cooldown(parts.models.names)
 
 
 def test_a_server_that_answers_ends_the_rest_for_one_token(parts: Runtime, server: Moody) -> None:
@@ -190,7 +190,7 @@ def test_a_key_that_is_missing_is_looked_for_and_nobody_is_asked(
     assert server.asked() == 0
     monkeypatch.setenv("NO_SUCH_KEY", "sesame")
     assert parts.prober.probe("keyless", cooldown)
-    assert parts.cooldowns.resting(["keyless"]) == set()
+    assert parts.cooldowns.in_cooldown(["keyless"]) == set()
 
 
 def test_a_tick_without_redis_asks_nobody(parts: Runtime, server: Moody) -> None:

@@ -10,8 +10,8 @@ from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
+from core.llm.providers.output_limit import LearnedLimits, output_limit
 from core.llm.providers.parameters import Adjustment, refused
-from core.llm.providers.room import Room, limit
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, ProviderServer, pieces
 
@@ -338,7 +338,7 @@ class TestThinking:
         table = {"label": "M", "provider": "openai", "model": "m", "base_url": "http://a", "max_tokens": 100}
         large = ModelConfig(context_tokens=100_000, **table)  # type: ignore[arg-type]
         small = ModelConfig(context_tokens=1000, **table)  # type: ignore[arg-type]
-        assert limit(large, QUESTION, Room(thinks=True)) == 100 + 8192
-        assert limit(small, QUESTION, Room(thinks=True)) == 100 + 250
-        assert limit(small, [Turn("user", "x" * 2400)], Room(thinks=True)) == 192
-        assert limit(small, [Turn("user", "x" * 9000)], Room(thinks=True)) == 100
+        assert output_limit(large, QUESTION, LearnedLimits(thinks=True)) == 100 + 8192
+        assert output_limit(small, QUESTION, LearnedLimits(thinks=True)) == 100 + 250
+        assert output_limit(small, [Turn("user", "x" * 2400)], LearnedLimits(thinks=True)) == 192
+        assert output_limit(small, [Turn("user", "x" * 9000)], LearnedLimits(thinks=True)) == 100

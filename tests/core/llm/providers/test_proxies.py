@@ -14,8 +14,8 @@ import pytest
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
+from core.llm.providers.connection_errors import RequestProgress, connection_error
 from core.llm.providers.proxies import proxy_for
-from core.llm.providers.ways import Way, in_our_words
 from core.llm.providers.wire import endpoint
 from tests.support.certificate import certify
 from tests.support.provider import ANSWER, ProviderServer
@@ -201,7 +201,7 @@ def test_a_proxy_that_is_none_is_not_given_a_models_time(
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
 @pytest.mark.parametrize("url", [OUTSIDE, "https://models.example/v1"])
 @pytest.mark.parametrize(
-    ("host", "why"), [("127.0.0.1", "nobody listens there"), ("proxy.invalid", "its name is not known")]
+    ("host", "why"), [("127.0.0.1", "nothing listens there"), ("proxy.invalid", "its name is not known")]
 )
 def test_a_proxy_that_is_not_there_is_told(
     monkeypatch: pytest.MonkeyPatch, scheme: str, url: str, host: str, why: str
@@ -222,7 +222,7 @@ def test_who_wants_no_proxy_is_told_how_to_say_so(monkeypatch: pytest.MonkeyPatc
 
 @contextmanager
 def _says(words: bytes) -> Iterator[int]:
-    """A port where everybody is told this, and no more."""
+    """A port that answers each connection with these words, and no more."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -275,9 +275,9 @@ def test_encryption_where_there_is_none_and_none_where_there_is(server: Provider
 
 @pytest.mark.parametrize("error", [OverflowError("timeout"), TypeError("a date"), ValueError("x")])
 def test_a_request_that_cannot_be_made_is_no_servers_fault(error: Exception) -> None:
-    told = in_our_words(error, Way(OUTSIDE, None))
-    assert told.kind is ErrorKind.MISCONFIGURED
-    assert "no request can be made" in told.log_detail
+    result = connection_error(error, RequestProgress(OUTSIDE, None))
+    assert result.kind is ErrorKind.MISCONFIGURED
+    assert "no request can be made" in result.log_detail
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.llm.providers.answer import Answer
-from core.llm.providers.anthropic import Message
+from core.llm.providers.anthropic import MessageInterpreter
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Usage
-from core.llm.providers.errors import Refused
-from core.llm.providers.openai_compatible import Completion
+from core.llm.providers.errors import RequestRefused
+from core.llm.providers.openai_compatible import CompletionInterpreter
 from core.llm.providers.think_tags import ThinkTags
 
 Body = str | bytes | list[Any]
@@ -53,7 +53,7 @@ def _hear(answer: Answer, pieces: list[bytes]) -> Heard:
                 break
         else:
             listen(answer.end())
-    except Refused as refused:
+    except RequestRefused as refused:
         error = refused.complaint.kind
     except ProviderError as broken:
         error = broken.kind
@@ -64,11 +64,11 @@ def _hear(answer: Answer, pieces: list[bytes]) -> Heard:
 
 
 def _of_openai(body: Body, tags: ThinkTags | None = None) -> Heard:
-    return _hear(Answer(Completion(LIMIT), tags), [_bytes(body)])
+    return _hear(Answer(CompletionInterpreter(LIMIT), tags), [_bytes(body)])
 
 
 def _of_anthropic(body: Body) -> Heard:
-    return _hear(Answer(Message(), None), [_bytes(body)])
+    return _hear(Answer(MessageInterpreter(), None), [_bytes(body)])
 
 
 def _delta(reason: str | None = None, index: int = 0, **delta: Any) -> dict[str, Any]:
@@ -427,7 +427,7 @@ def test_anthropic_is_understood(name: str) -> None:
     [b": OPENROUTER PROCESSING\n\n", b": keep-alive\n", b"\n", b"event: ping\n", b'data: {"choi', b"data: {}\n\n"],
 )
 def test_whatever_comes_is_a_sign_of_life(piece: bytes) -> None:
-    answer = Answer(Completion(), None)
+    answer = Answer(CompletionInterpreter(), None)
     for _ in range(3):
         chunks = list(answer.feed(piece))
         assert chunks
@@ -535,7 +535,7 @@ def test_bytes_of_any_kind_are_chunks_or_an_error(kind: str) -> None:
         for at, change in changes:
             body = body[:at] + change + body[at + 1 :]
         places = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
-        answer = Answer(Completion() if kind == "openai" else Message(), ThinkTags(), " ")
+        answer = Answer(CompletionInterpreter() if kind == "openai" else MessageInterpreter(), ThinkTags(), " ")
         heard = _hear(answer, [body[start:end] for start, end in pairwise(places)])
         assert heard.error is not None or heard.reason is not None
 

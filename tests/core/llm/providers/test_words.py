@@ -25,7 +25,7 @@ from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.redaction import MAX_QUOTED_LENGTH, redacted
-from core.llm.providers.tail import MIN_TAIL_LENGTH, Tail
+from core.llm.providers.tail_buffer import MIN_TAIL_LENGTH, TailBuffer
 from tests.support.provider import Handler, ProviderServer
 
 QUESTION = "My password is Tr0ub4dor and my cat is called Miez, please tell nobody about it."
@@ -315,7 +315,7 @@ def test_a_server_that_quotes_the_answer_is_not_quoted(
 
 
 def test_the_end_of_an_answer_is_kept_whole() -> None:
-    tail = Tail()
+    tail = TailBuffer()
     for piece in ["x" * MIN_TAIL_LENGTH, "\ud83d", "\ude00", *"cat" * 1000, "y" * (MIN_TAIL_LENGTH - 3002), ""]:
         tail.add(piece)
     assert str(tail) == "😀" + "cat" * 1000 + "y" * (MIN_TAIL_LENGTH - 3002)

@@ -1,4 +1,4 @@
-"""What looks like a key, in a text that nobody has seen before: pure.
+"""Takes what looks like a key out of a text of an unknown origin: pure.
 
 Names of models look alike: `hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M`. They are made of words and figures;
 keys are not.
@@ -6,14 +6,14 @@ keys are not.
 
 import re
 
-from core.llm.providers.own_words import OWN
+from core.llm.providers.redaction_allowlist import ALLOWED
 
-GONE = "[...]"
-LONG = 20
-"""Characters from which something may be a key without saying so."""
-PLAIN = 24
-"""Letters and digits without a break, from which it is one: a hash, say."""
-SHORT = 8
+REDACTED = "[...]"
+MIN_KEY_LENGTH = 20
+"""Characters from which a word may be a key without a prefix that says so."""
+MIN_UNBROKEN_LENGTH = 24
+"""Letters and digits without a break from which a word is a key: a hash, say."""
+MIN_PREFIXED_LENGTH = 8
 """Characters that are enough after a prefix of keys."""
 
 _PREFIXES = r"(?:sk|pk|rk|gsk|xai|hf|nvapi|csk|pplx|ghp|key|fw|r8|tgp|AIza|ya29)"
@@ -35,7 +35,7 @@ _TOKEN = re.compile(
       (?P<told>[^\s"',;]+)
     | (?P<jwt>\beyJ[\w-]{{8,}}(?:\.[\w-]+)*)
     | (?P<only>(?<![\w-]){_ONLY}[\w/+.*=…-]{{4,}})
-    | (?P<any>[\w/+.*=…-]{{{SHORT},}})
+    | (?P<any>[\w/+.*=…-]{{{MIN_PREFIXED_LENGTH},}})
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -47,32 +47,32 @@ _BREAK = re.compile(r"[\W_]+")
 _WORD = re.compile(r"[A-Z]?[a-z]{1,15}[.:!?]?")
 _PASSWORD = re.compile(r"pass|secret", re.IGNORECASE)
 _MIXED = re.compile(r"(?=.*\d)(?=.*[A-Za-z])")
-_LETTERS = re.compile(rf"(?=.*[a-z])(?=.*[A-Z])[A-Za-z]{{{PLAIN},}}")
+_LETTERS = re.compile(rf"(?=.*[a-z])(?=.*[A-Z])[A-Za-z]{{{MIN_UNBROKEN_LENGTH},}}")
 _HUMP = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _CHANGES = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 
 
 def without_keys(text: str) -> str:
     """The text with `[...]` for all that looks like a key."""
-    return _TOKEN.sub(_judged, _SHAPES.sub(GONE, text))
+    return _TOKEN.sub(_redact_token, _SHAPES.sub(REDACTED, text))
 
 
-def _judged(found: re.Match[str]) -> str:
+def _redact_token(found: re.Match[str]) -> str:
     if found["jwt"] or found["only"]:
-        return GONE
+        return REDACTED
     if found["any"]:
-        return GONE if looks_random(found["any"]) else found[0]
+        return REDACTED if looks_random(found["any"]) else found[0]
     if found["header"]:
-        return found[0] if _WORD.fullmatch(found["sent"]) else GONE
+        return found[0] if _WORD.fullmatch(found["sent"]) else REDACTED
     words = [part for part in _BREAK.split(found["told"]) if part]
     certain = "provided" in found["label"].lower() or _PREFIXED.match(found["told"]) or _MASKED.search(found["told"])
     if certain or not all(part.isalpha() or part.isdecimal() for part in words):
         is_word = False
     elif _PASSWORD.search(found["label"]):
-        is_word = all(part.casefold() in OWN for part in words)
+        is_word = all(part.casefold() in ALLOWED for part in words)
     else:  # the name of a key, say
-        is_word = max(map(len, words), default=0) < LONG
-    return found[0] if is_word else found["label"] + GONE
+        is_word = max(map(len, words), default=0) < MIN_KEY_LENGTH
+    return found[0] if is_word else found["label"] + REDACTED
 
 
 def looks_random(token: str) -> bool:
@@ -84,12 +84,12 @@ def looks_random(token: str) -> bool:
     if prefix := _PREFIXED.match(token):
         rest = _PART.findall(token[prefix.end() :])
         if _MASKED.search(token) or any(
-            len(part) >= SHORT and (_MIXED.match(part) or len(part) >= LONG) for part in rest
+            len(part) >= MIN_PREFIXED_LENGTH and (_MIXED.match(part) or len(part) >= MIN_KEY_LENGTH) for part in rest
         ):
             return True
-    if any(len(part) >= PLAIN and (_MIXED.match(part) or not _is_words(part)) for part in parts):
+    if any(len(part) >= MIN_UNBROKEN_LENGTH and (_MIXED.match(part) or not _is_words(part)) for part in parts):
         return True
-    return len(token) >= LONG and 4 * len(_CHANGES.findall(token)) >= len(token)
+    return len(token) >= MIN_KEY_LENGTH and 4 * len(_CHANGES.findall(token)) >= len(token)
 
 
 def _is_words(part: str) -> bool:

@@ -1,4 +1,4 @@
-r"""Texts as they read, however they were quoted: pure.
+r"""Texts without the quoting and the forms of Unicode that errors put them in: pure.
 
 Errors quote a conversation as JSON in JSON, Python's `repr` of bytes, a part of an address, HTML, and with accents in
 another form of Unicode. Two texts are compared after this was done to both.
@@ -20,8 +20,8 @@ _BLANK = re.compile(r"\\+[nrtfvb]")
 _BACKSLASHES = re.compile(r"\\+")
 
 
-def plain(text: str) -> str:
-    """The text without quoting, in Unicode's form NFKC. Takes a time that grows with its length only."""
+def normalized(text: str) -> str:
+    """The text without quoting, in Unicode's form NFKC. The time it takes grows with its length only."""
     for _ in range(ROUNDS):
         before = text
         if "\\" in text:

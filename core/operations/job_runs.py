@@ -1,6 +1,6 @@
-"""What runs on a schedule: whose turn it is to run it, and when it ran last. /readyz and `switchboard doctor` look.
+"""The runs of scheduled jobs: which process runs one, and when it ran last. /readyz and `switchboard doctor` read it.
 
-Kept in Redis, with lifetimes: what has not run for several of its periods is simply no longer there.
+Kept in Redis, with lifetimes: the note of a run is gone when the job has not run again for several of its periods.
 """
 
 import time
@@ -15,18 +15,18 @@ JOBS: tuple[Job, ...] = ("reaper", "sweep", "beat")
 OVERDUE_PERIODS = 3
 """Periods of a schedule that may pass without a run."""
 OVERDUE_SLACK = timedelta(seconds=30)
-"""What may pass besides, so that a restart, or a moment without Redis, is no alarm."""
+"""Added to that, so that a restart, or a moment without Redis, is no alarm."""
 
 
-class Runs:
-    """All methods raise Unavailable."""
+class JobRuns:
+    """Notes of jobs' runs, in Redis. All methods raise Unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def take_turn(self, job: Job, period: timedelta) -> bool:
         """Whether the caller is to run the job now: of all processes one is, once a period."""
-        # A little less than the period, so that who comes again just a period later is not too early.
+        # A little less than the period, so that a process that asks again one period later is not too early.
         return bool(self._redis.set(f"sb:turn:{job}", 1, nx=True, px=int(period.total_seconds() * 900)))
 
     def note(self, job: Job, period: timedelta) -> None:

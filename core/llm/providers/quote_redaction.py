@@ -1,17 +1,17 @@
-"""What of a provider's words a conversation has said, taken out: pure.
+"""Takes a conversation's words out of a provider's error: pure.
 
-The safe side: a word that was said goes, in whole, unless errors are made of such words (`own_words.py`) or it is a
-number of up to seven digits. Those go as well in four words in a row that were said, beside another word as they were
-said, or when a whole message is such a number. Parts of words count: six letters in a row, whatever stands between
-them, or two of a script without spaces.
+The safe side: a word that was said goes, in whole, unless errors are made of such words (`redaction_allowlist.py`) or
+it is a number of up to seven digits. Those go as well in four words in a row that were said, beside another word as
+they were said, or when a whole message is such a number. Parts of words count: six letters in a row, whatever stands
+between them, or two of a script without spaces.
 """
 
 import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from core.llm.providers.key_shapes import GONE
-from core.llm.providers.own_words import OWN
+from core.llm.providers.key_redaction import REDACTED
+from core.llm.providers.redaction_allowlist import ALLOWED
 
 MIN_QUOTED_WORDS = 4
 """Words in a row that go, whatever they are."""
@@ -32,15 +32,15 @@ _DENSE_CHARACTER = re.compile(f"[{_DENSE}]")
 
 
 class View(NamedTuple):
-    """Which characters of a text are compared, and how many of them in a row are too many."""
+    """Which characters of two texts are compared, and how many in a row make a quotation."""
 
-    others: re.Pattern[str]
-    """All but those."""
-    enough: int
+    ignored: re.Pattern[str]
+    """The characters that are not."""
+    run_length: int
 
     def of(self, text: str) -> str:
-        """Its characters."""
-        return self.others.sub("", text)
+        """The text's characters that are compared."""
+        return self.ignored.sub("", text)
 
 
 LETTERS = View(re.compile(r"[\W_]+"), 6)
@@ -55,11 +55,11 @@ class Word(NamedTuple):
     start: int
     end: int
     folded: str
-    own: bool
-    """Whether it stays although somebody has said it."""
+    allowed: bool
+    """Whether the word stays although the conversation has it."""
 
 
-def without_quotations(text: str, turns: Iterable[str], names: Iterable[str] = ()) -> str:
+def without_quotes(text: str, turns: Iterable[str], names: Iterable[str] = ()) -> str:
     """The text with `[...]` for what a turn has said. `names`: those of models, which stay. All of it is plain text,
     and the time it takes grows with the turns' length only."""
     words = list(_words(text, names))
@@ -76,15 +76,15 @@ def _words(text: str, names: Iterable[str]) -> Iterator[Word]:
     kept = [found.span() for name in names for found in re.finditer(re.escape(name), text, re.IGNORECASE)]
     for found in _WORD.finditer(text):
         start, end = found.span()
-        own = _is_own(found[0]) or any(first <= start and end <= last for first, last in kept)
-        yield Word(start, end, found[0].casefold(), own)
+        allowed = _is_allowed(found[0]) or any(first <= start and end <= last for first, last in kept)
+        yield Word(start, end, found[0].casefold(), allowed)
 
 
-def _is_own(word: str) -> bool:
+def _is_allowed(word: str) -> bool:
     if word.isascii() and word.isdecimal():
         return len(word) <= MAX_FIGURE_DIGITS
     parts = _PART.findall(word)
-    return word.casefold() in OWN or ("".join(parts) == word and all(part.lower() in OWN for part in parts))
+    return word.casefold() in ALLOWED or ("".join(parts) == word and all(part.lower() in ALLOWED for part in parts))
 
 
 def _said(words: list[Word], turn: str) -> Iterator[Word]:
@@ -92,14 +92,14 @@ def _said(words: list[Word], turn: str) -> Iterator[Word]:
     said = _WORD.findall(turn)
     known = set(said)
     whole = said[0] if len(said) == 1 and said[0].isdecimal() else None
-    yield from (word for word in words if (not word.own and word.folded in known) or word.folded == whole)
+    yield from (word for word in words if (not word.allowed and word.folded in known) or word.folded == whole)
     for length in (2, MIN_QUOTED_WORDS):
         runs: dict[tuple[str, ...], list[int]] = {}
         for at in range(len(words) - length + 1):
             run = words[at : at + length]
             if (
                 length == MIN_QUOTED_WORDS
-                or not all(word.own for word in run)
+                or not all(word.allowed for word in run)
                 or all(word.folded.isdecimal() for word in run)
             ):
                 runs.setdefault(tuple(word.folded for word in run), []).append(at)
@@ -112,16 +112,16 @@ def _said(words: list[Word], turn: str) -> Iterator[Word]:
 def _in_common(text: str, words: list[Word], turn: str, view: View) -> Iterator[Word]:
     """The words with what the text and a turn have in a row in this view."""
     seen, owners = _seen(words, view, text)
-    size = view.enough
+    size = view.run_length
     rows: dict[str, list[int]] = {}
     for at in range(len(seen) - size + 1):
-        if not all(word.own for word in owners[at : at + size]) or _is_split(seen, owners, at, size):
+        if not all(word.allowed for word in owners[at : at + size]) or _is_split(seen, owners, at, size):
             rows.setdefault(seen[at : at + size], []).append(at)
     said = view.of(turn) if rows else ""
     for row in _common(rows, said, size):
         for at in rows[row]:
             split = _is_split(seen, owners, at, size)
-            yield from (word for word in owners[at : at + size] if split or not word.own)
+            yield from (word for word in owners[at : at + size] if split or not word.allowed)
 
 
 def _is_split(seen: str, owners: list[Word], at: int, size: int) -> bool:
@@ -140,7 +140,7 @@ def _seen(words: list[Word], view: View, text: str) -> tuple[str, list[Word]]:
     """What the view has of the text, and for each of its characters the word that goes with it."""
     if view is DENSE:  # no spaces: each is by itself
         places = [found.start() for found in _DENSE_CHARACTER.finditer(text)]
-        return "".join(text[at] for at in places), [Word(at, at + 1, text[at], own=False) for at in places]
+        return "".join(text[at] for at in places), [Word(at, at + 1, text[at], allowed=False) for at in places]
     parts = [(view.of(word.folded), word) for word in words]
     return "".join(part for part, _ in parts), [word for part, word in parts for _ in part]
 
@@ -151,6 +151,6 @@ def _cut(text: str, gone: set[int]) -> str:
     at, last = 0, None
     for place in sorted(gone):
         if last is None or any(map(str.isalnum, text[last + 1 : place])):
-            kept += [text[at:place], GONE]
+            kept += [text[at:place], REDACTED]
         at, last = place + 1, place
     return "".join([*kept, text[at:]])

@@ -10,7 +10,13 @@ from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
-from core.llm.providers.room import Room, counted, limit, of_the_prompt, smaller
+from core.llm.providers.output_limit import (
+    LearnedLimits,
+    limits_from_usage,
+    output_limit,
+    reduced_limit,
+    without_output_tokens,
+)
 from tests.support.provider import ANSWER, Handler, ProviderServer
 
 Refusal = Callable[[int, int, int], str | None]
@@ -194,7 +200,7 @@ def test_what_can_be_paid_for_is_used_and_not_remembered(server: ProviderServer)
 def test_a_quota_that_allows_no_answer_is_one(told: str) -> None:
     complaint = complaint_of({"error": {"message": f"It needs more credits, or fewer max_tokens{told}"}}, 402)
     assert complaint.kind == "quota"
-    assert smaller(complaint, 4096, 1024) is None
+    assert reduced_limit(complaint, 4096, 1024) is None
 
 
 @pytest.mark.parametrize("model", ["tpm", "tpm-groq", "tpm-openai"])
@@ -238,8 +244,8 @@ def test_a_rate_counts_the_question_and_the_limit(
 ) -> None:
     complaint = complaint_of({"error": {"message": f"Request too large for m: {message}", "type": "tokens"}}, status)
     assert complaint.kind is ErrorKind.TOO_LONG
-    assert smaller(complaint, sent, 300) == instead
-    assert of_the_prompt(complaint, sent).prompt_tokens == of_the_prompt_alone
+    assert reduced_limit(complaint, sent, 300) == instead
+    assert without_output_tokens(complaint, sent).prompt_tokens == of_the_prompt_alone
 
 
 def test_without_a_limit_there_is_none_to_make_smaller(server: ProviderServer) -> None:
@@ -278,17 +284,17 @@ def test_a_question_that_leaves_no_room_is_too_long(server: ProviderServer) -> N
     ],
 )
 def test_a_smaller_limit_is_tried_where_it_helps(message: str, sent: int, instead: int | None) -> None:
-    assert smaller(complaint_of({"error": {"message": message}}, 400), sent, 1024) == instead
+    assert reduced_limit(complaint_of({"error": {"message": message}}, 400), sent, 1024) == instead
 
 
 def test_what_is_learned_bounds_later_requests() -> None:
     config = ModelConfig(label="M", provider="openai", model="m", base_url="http://a", max_tokens=1000)  # type: ignore[arg-type]
     question = [Turn("user", "x" * 3000)]
-    assert limit(config, question, Room()) == 1000
-    assert limit(config, question, Room(most=500)) == 500
-    assert limit(config, question, Room(context=1500)) == 492
-    assert limit(config, question, Room(context=1500, bytes_per_token=6.0)) == 992
-    assert limit(config, question, Room(context=900)) == 256
-    assert counted(Room(), 3000, 20) == Room()
-    assert counted(Room(bytes_per_token=3.0), 3000, 3000).bytes_per_token == 1.0
-    assert counted(Room(bytes_per_token=3.0), 5000, 1000).bytes_per_token == 4.0
+    assert output_limit(config, question, LearnedLimits()) == 1000
+    assert output_limit(config, question, LearnedLimits(max_output_tokens=500)) == 500
+    assert output_limit(config, question, LearnedLimits(context_tokens=1500)) == 492
+    assert output_limit(config, question, LearnedLimits(context_tokens=1500, bytes_per_token=6.0)) == 992
+    assert output_limit(config, question, LearnedLimits(context_tokens=900)) == 256
+    assert limits_from_usage(LearnedLimits(), 3000, 20) == LearnedLimits()
+    assert limits_from_usage(LearnedLimits(bytes_per_token=3.0), 3000, 3000).bytes_per_token == 1.0
+    assert limits_from_usage(LearnedLimits(bytes_per_token=3.0), 5000, 1000).bytes_per_token == 4.0

@@ -1,8 +1,8 @@
-"""Words that providers' errors are made of: data.
+"""The words that redaction leaves in a provider's error, as such errors are made of them: data.
 
-What is here stays in an operator's log although somebody has said it in a conversation, because it is the provider's
-word as well, and by itself tells nothing of a person. So no word for an illness, a feeling, a crime or a password is
-here, even where providers use it.
+A word of this list stays in an operator's log although the conversation has it too, because by itself it tells
+nothing of a person. So no word for an illness, a feeling, a crime or a password is in it, even where providers use
+it.
 """
 
 
@@ -66,4 +66,4 @@ together triton vertex vllm volcengine xai zhipu
 """Providers, servers, and families of models."""
 UNITS = _set("ctx gi gib http https json kv mb mi mib ms rpd rpm s sse ssl t tls tpd tpm url utf")
 """Units and abbreviations, and what is left of `isn't` and `model's`."""
-OWN = WORDS | NAMES | UNITS
+ALLOWED = WORDS | NAMES | UNITS
