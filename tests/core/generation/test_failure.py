@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from core.generation.context_window import Subject, TooLong
-from core.generation.failure import Wordless, failed, finish_reason, may_go_on
+from core.generation.failure import EmptyAnswer, failed, finish_reason, may_go_on
 from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError
 
 
@@ -71,13 +71,13 @@ def test_too_long_says_what_is_and_figures_only_where_they_show_it(
 
 @pytest.mark.parametrize("reason", get_args(FinishReason))
 def test_an_end_without_a_word_is_told_as_what_it_is(reason: FinishReason) -> None:
-    error = Wordless(reason, thought=False)
+    error = EmptyAnswer(reason, thought=False)
     assert error.kind is (ErrorKind.FILTERED if reason == "content_filter" else ErrorKind.EMPTY)
     assert finish_reason(error) == ("error" if reason == "stop" else reason)
 
 
 def test_what_used_up_its_room_and_what_wants_a_tool_have_words_of_their_own() -> None:
-    details = {failed("big", Wordless(each, thought=False)).detail for each in ("stop", "length", "tool_calls")}
+    details = {failed("big", EmptyAnswer(each, thought=False)).detail for each in ("stop", "length", "tool_calls")}
     assert len(details) == 3
 
 
@@ -87,7 +87,7 @@ def test_other_failures_have_no_reason_of_the_providers() -> None:
 
 def test_a_filter_is_told_alike_whether_as_an_error_or_as_a_reason() -> None:
     assert finish_reason(ProviderError(ErrorKind.FILTERED)) == "content_filter"
-    assert finish_reason(Wordless("content_filter", thought=True)) == "content_filter"
+    assert finish_reason(EmptyAnswer("content_filter", thought=True)) == "content_filter"
 
 
 def test_who_is_asked_once_more() -> None:
@@ -105,6 +105,6 @@ def test_who_is_asked_once_more() -> None:
             ErrorKind.TIMEOUT,
         )
         assert may_go_on(ProviderError(kind), wrote=True, thought=False) == once_more, kind
-    assert may_go_on(Wordless("length", thought=True), wrote=False, thought=True)
-    assert not may_go_on(Wordless("length", thought=False), wrote=False, thought=False)
-    assert not may_go_on(Wordless("stop", thought=True), wrote=False, thought=True)
+    assert may_go_on(EmptyAnswer("length", thought=True), wrote=False, thought=True)
+    assert not may_go_on(EmptyAnswer("length", thought=False), wrote=False, thought=False)
+    assert not may_go_on(EmptyAnswer("stop", thought=True), wrote=False, thought=True)
