@@ -21,7 +21,8 @@ class GenerationEvents:
     """The events of attempts, and their drafts, which follow what the log has taken.
 
     `thinking_ms` is how many milliseconds the answer's thinking has taken by now. All methods that append raise
-    Fenced when a newer attempt writes, LeaseLost when the session or the row is no longer the attempt's, and Unavailable.
+    Fenced when a newer attempt writes, LeaseLost when the session or the row is no longer the attempt's, and
+    Unavailable.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ The answer is rendered here, before the transaction, where a caller says `render
 not, for that would hold up all its readers' events; what it ends itself is shown as plain text.
 """
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
+
+logger = logging.getLogger(__name__)
 
 MESSAGE_STATES: dict[GenerationState, MessageState] = {
     GenerationState.DONE: "complete",
@@ -129,14 +132,24 @@ class Finalizer:
         self._publish(attempt, state, row.unpublished, answer, tokens)
 
     def publish_pending(self, session_id: UUID) -> None:
-        """Publish all such ends of a session, before its next answer begins."""
+        """Publish all such ends of a session, before its next answer begins. Raises Unavailable.
+
+        One that can't be published, such as a row that can't be decoded, does not keep the session from its next
+        answer; the reaper's quarantine tells of it.
+        """
         with self._database.reading() as db:
             unpublished = select(Generation.id).where(
                 Generation.session_id == session_id, Generation.unpublished.is_not(None)
             )
             ids = db.scalars(unpublished).all()
         for generation_id in ids:
-            self.publish(generation_id)
+            try:
+                self.publish(generation_id)
+            except Unavailable:
+                raise
+            except Exception:
+                about = {"generation_id": str(generation_id)}
+                logger.exception("an end could not be published before the next answer", extra=about)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
         data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}

@@ -24,7 +24,7 @@ from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
 from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.database import Database
-from core.stores.quarantine import Quarantine
+from core.stores.quarantine import MAX_UNAVAILABLE, Quarantine
 from core.stores.redis import Redis
 from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
 
@@ -108,7 +108,7 @@ class FairQueue:
     def claim_next(self) -> Claim | None:
         """Claim the first generation whose provider has a slot for it; None when there is none (any more).
 
-        Raises Unavailable.
+        Raises Unavailable when there is none of which this could be found out, or Redis fails for several models.
         """
         # One thread at a time: those of a process would only claim the same one and lose.
         with self._claim_lock:
@@ -146,24 +146,33 @@ class FairQueue:
             return  # it has just been taken
 
     def _claim(self) -> Claim | None:
-        full: set[str] = set()
-        while (row := self._first_outside(full)) is not None:
+        passed_over: set[str] = set()
+        failures: list[Unavailable] = []
+        while (row := self._first_outside(passed_over)) is not None:
             generation_id, model = row
-            slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
+            try:
+                slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
+            except Unavailable as error:  # perhaps one model's key is broken, which concerns no other model
+                failures.append(error)
+                if len(failures) == MAX_UNAVAILABLE:
+                    raise
+                slot = None
             if slot is None:
-                full.add(model)
+                passed_over.add(model)
                 continue
             attempt = next(iter(self._quarantine.for_each([generation_id], self._attempts.claim)), None)
             if attempt is not None:
                 return Claim(attempt, slot)
             slot.release()
+        if failures:
+            raise failures[0]
         return None
 
-    def _first_outside(self, full: set[str]) -> tuple[UUID, str] | None:
+    def _first_outside(self, passed_over: set[str]) -> tuple[UUID, str] | None:
         with self._database.reading() as db:
             row = db.execute(
                 select(Generation.id, Generation.model)
-                .where(IN_LINE, Generation.model.not_in(full), Generation.id.not_in(self._quarantine.held()))
+                .where(IN_LINE, Generation.model.not_in(passed_over), Generation.id.not_in(self._quarantine.held()))
                 .order_by(*ORDER)
                 .limit(1)
             ).one_or_none()
