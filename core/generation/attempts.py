@@ -186,5 +186,5 @@ def matched(
 
 def keep_log_until(session: Session, now: datetime) -> datetime:
     """How long a log is kept: with an anonymous session's words, as long as the session; an owned session's
-    words are in SQL, and its log is for readers who come back soon."""
+    words are in SQL, and its log is for readers that come back soon."""
     return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG_TTL)

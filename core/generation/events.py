@@ -89,7 +89,7 @@ class GenerationEvents:
     ) -> None:
         """Append the terminal event, with an anonymous session's finished answer.
 
-        `retracts` is the id of the question that is taken back, and then its answer is not kept. The caller has won
+        `retracts` is the id of the question that is retracted, and then its answer is not kept. The caller has won
         the row's last transition.
         """
         try:

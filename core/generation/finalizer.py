@@ -203,11 +203,11 @@ class Finalizer:
             done = update(Generation).where(Generation.id == attempt.generation_id)
             with self._database.writing() as db:
                 if RETRACTS in data:
-                    self._take_back(UUID(data[RETRACTS]), attempt.session_id, db)
+                    self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
                 db.execute(done.values(unpublished=None, settled_tokens=tokens))
 
-    def _take_back(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
-        if self._transcript.take_back(question_id, session_id, db_session):
+    def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+        if self._transcript.retract(question_id, session_id, db_session):
             self._sessions.untitle_session(session_id, db_session)
 
     def _settle(self, attempt: Attempt, tokens: int) -> bool:

@@ -89,7 +89,7 @@ def fit(
 
 class _InScope:
     """Messages that have words and are of the scope, newest first, as they are taken. Nothing before the newest
-    answers if all those were cut by a filter: it may be older words that it minds, and nobody can ask again then.
+    answers if all those were cut by a filter: it may be older words that it minds, and every question would fail.
 
     An exchange that failed, with or without words, is told again until a question after it has been answered: with
     it, or only because it was left out, which nothing tells apart. Told for ever, it could fail each later question.

@@ -120,14 +120,14 @@ class GenerationService:
             return self._accept_repeat(known, session, message)
         return self._accept_new(generation_id, session, message)
 
-    def withdraw(self, generation_id: UUID) -> None:
-        """Take back a generation that no worker has begun, with its question: the session is as it was before."""
+    def retract(self, generation_id: UUID) -> None:
+        """Retract a generation that no worker has begun, with its question: the session is as it was before."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
         if row is None:
             return
-        taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
-        failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
+        retracted = {RETRACTS: str(row.question_id)} if row.question_id else {}
+        failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **retracted})
         # With Redis away its end can't be published; the row, which decides, is free all the same.
         with suppress(RedisUnavailable):
             self._finalizer.finalize_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
@@ -220,7 +220,7 @@ class GenerationService:
             self._require_living(session)
             raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
         except Exception:
-            self.withdraw(generation.id)
+            self.retract(generation.id)
             self._require_living(session)
             raise
         if not waits:
@@ -248,7 +248,7 @@ class GenerationService:
     def _require_free(self, session_id: UUID) -> None:
         """Raise GenerationInProgress when the session has a live generation.
 
-        One whose front end has died on its way to the queue does not count: it is taken back.
+        One whose front end has died on its way to the queue does not count: it is retracted.
         """
         with self._database.reading() as db:
             live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
@@ -256,7 +256,7 @@ class GenerationService:
             return
         if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION_TIMEOUT:
             raise GenerationInProgress
-        self.withdraw(live.id)
+        self.retract(live.id)
 
     def _release_ended(self, owner: UUID) -> bool:
         """Give the owner's leases back that no live generation holds; whether there were any.

@@ -46,7 +46,7 @@ def _create(runtime: Runtime, owner: UUID | None = None) -> Session:
 def _before(
     monkeypatch: pytest.MonkeyPatch, part: object, method: str, act: Callable[[], object], *, once: bool = True
 ) -> None:
-    """Let somebody else act just before one step of a process."""
+    """Let another process act just before one step of a process."""
     step = getattr(part, method)
     acted: list[bool] = []
 
@@ -178,7 +178,7 @@ def test_a_claim_waits_for_every_end_that_has_not_been_told(
         with suppress(ConnectionError):
             runtime.generations.accept(session, "Why?")
             runtime.writer.run()
-    # The next question is taken back, and told of; the answer before is still to be told.
+    # The next question is retracted, and told of; the answer before is still to be told.
     with monkeypatch.context() as away:
         away.setattr(runtime.writer._finalizer, "publish_pending", lambda _: None)
         _before(away, runtime.generations, "_announce", lambda: runtime.generations.stop(session))

@@ -90,7 +90,7 @@ def test_a_filter_is_told_alike_whether_as_an_error_or_as_a_reason() -> None:
     assert finish_reason(EmptyAnswer("content_filter", thought=True)) == "content_filter"
 
 
-def test_who_is_asked_once_more() -> None:
+def test_which_failures_have_the_model_asked_once_more() -> None:
     broken, silent = ProviderError(ErrorKind.BROKEN_STREAM), ProviderError(ErrorKind.TIMEOUT)
     assert may_go_on(broken, wrote=True, thought=False)
     assert may_go_on(silent, wrote=True, thought=True)

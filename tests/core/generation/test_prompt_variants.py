@@ -45,7 +45,7 @@ def test_a_question_that_fails_first_is_not_asked_again(kind: ErrorKind) -> None
 
 @pytest.mark.parametrize("doubtful", [False, True])
 @pytest.mark.parametrize("kind", [ErrorKind.REJECTED, ErrorKind.SERVER_ERROR])
-def test_who_does_not_continue_a_turn_is_asked_to_go_on_in_words(kind: ErrorKind, doubtful: bool) -> None:
+def test_a_server_that_does_not_continue_a_turn_is_asked_to_go_on_in_words(kind: ErrorKind, doubtful: bool) -> None:
     assert _ladder(ProviderError(kind), prefill=True, doubtful=doubtful)[1] == PromptVariant(False)
     assert not _ladder(ProviderError(ErrorKind.RATE_LIMITED), prefill=True, doubtful=doubtful)[1:]
 

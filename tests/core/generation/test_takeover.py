@@ -308,7 +308,7 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
     assert "started" not in _kinds(second, other.id)
     provider.go_on.set()
     thread.join()
-    assert handed_off == [waiting.generation_id]  # whoever gives a slot back calls the next one
+    assert handed_off == [waiting.generation_id]  # a worker that gives a slot back wakes the next one
     second.writer.run()
     assert len(provider.requests) == before + 2
     assert _kinds(second, first.id)[-1] == _kinds(second, other.id)[-1] == "done"
