@@ -110,7 +110,11 @@ class TooLong(ProviderError):
         The figures are told only when they show what is wrong: often it is the room for the answer that is missing.
         """
         super().__init__(
-            ErrorKind.TOO_LONG, refusal.log_detail, said=refusal.said, prompt_tokens=tokens, limit_tokens=limit
+            ErrorKind.TOO_LONG,
+            refusal.log_detail,
+            provider_message=refusal.provider_message,
+            prompt_tokens=tokens,
+            limit_tokens=limit,
         )
         shown = tokens > limit > 0
         has = "have" if subject == "instructions" else "has"

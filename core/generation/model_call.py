@@ -54,7 +54,13 @@ class ModelCalls:
                         prompts.broke_off(error)
                     else:
                         prompts.failed(error)
-                    logger.info("%s is asked otherwise after: %s, it said: %s", model, error, error.said, extra=about)
+                    logger.info(
+                        "%s is asked otherwise after: %s, it said: %s",
+                        model,
+                        error,
+                        error.provider_message,
+                        extra=about,
+                    )
         finally:
             self._live.discard(attempt.generation_id)
 
@@ -99,4 +105,4 @@ class ModelCalls:
 
 def _log_ending(attempt: Attempt, model: str, error: ProviderError) -> None:
     about = {"generation_id": str(attempt.generation_id)}
-    logger.warning("%s ended: %s, it said: %s", model, error, error.said, extra=about)
+    logger.warning("%s ended: %s, it said: %s", model, error, error.provider_message, extra=about)

@@ -160,7 +160,7 @@ class Writer:
             with self._cooldowns.watch(model, attempt.owner):
                 return self._calls.answer(attempt, model, heartbeat, before and before.error)
         except ProviderError as error:
-            said = error.said and f", it said: {error.said}"
+            said = error.provider_message and f", it said: {error.provider_message}"
             about = {"generation_id": str(attempt.generation_id)}
             logger.warning("%s failed: %s%s", model, error, said, extra=about)
             raise

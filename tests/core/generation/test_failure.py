@@ -11,7 +11,7 @@ from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderEr
 
 @pytest.mark.parametrize("kind", list(ErrorKind))
 def test_every_kind_is_told_with_its_reason_and_its_model(kind: ErrorKind) -> None:
-    problem = failed("big", ProviderError(kind, "HTTP 400", said="sk-secret: Why?"), begun=True).problem()
+    problem = failed("big", ProviderError(kind, "HTTP 400", provider_message="sk-secret: Why?"), begun=True).problem()
     assert (problem["type"], problem["reason"], problem["model"]) == ("/problems/provider-failed", kind.value, "big")
     assert problem["detail"] == REASONS[kind]
     assert "secret" not in str(problem)
@@ -62,7 +62,9 @@ def test_what_never_began_did_not_break_off() -> None:
 def test_too_long_says_what_is_and_figures_only_where_they_show_it(
     subject: Subject, who: str, tokens: int, limit: int, told: str, detail: str
 ) -> None:
-    error = TooLong(subject, who, tokens, limit, "Big", ProviderError(ErrorKind.TOO_LONG, said="sk-secret"))
+    error = TooLong(
+        subject, who, tokens, limit, "Big", ProviderError(ErrorKind.TOO_LONG, provider_message="sk-secret")
+    )
     problem = failed("big", error).problem()
     assert (problem["subject"], problem["tokens"], problem["limit"]) == (told, tokens, limit)
     assert problem["detail"] == detail
