@@ -73,7 +73,9 @@ def explanation(kind: ErrorKind, model: ModelConfig, said: str) -> str:
 def explained(error: ProviderError, model: ModelConfig) -> str:
     """What is wrong, with all that is known of the error."""
     known = (
-        f"{error.said} ({error.log_detail})" if error.said and error.log_detail else error.said or error.log_detail
+        f"{error.provider_message} ({error.log_detail})"
+        if error.provider_message and error.log_detail
+        else error.provider_message or error.log_detail
     )
     return _with_words(_of(error), model, known)
 
@@ -112,7 +114,7 @@ def _named_in_extra_body(error: ProviderError, model: ModelConfig) -> str | None
     """The parameter of `extra_body`, at whatever depth, that a refusal names."""
     if error.kind is not ErrorKind.REJECTED:
         return None
-    return next((name for name in _keys(model.extra_body) if _is_named(name, error.said)), None)
+    return next((name for name in _keys(model.extra_body) if _is_named(name, error.provider_message)), None)
 
 
 def _is_named(name: str, said: str) -> bool:

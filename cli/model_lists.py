@@ -141,7 +141,7 @@ def with_cooldown(name: str, model: ModelConfig, found: Finding, cooldown: Coold
     """What was found of a model, and its cooldown, if there is one, as one finding. A fact is told once."""
     if cooldown is None:
         return found
-    detail = f"{name} rests for all: {explanation(cooldown.kind, model, cooldown.said)}"
+    detail = f"{name} rests for all: {explanation(cooldown.kind, model, cooldown.provider_message)}"
     looked = found.detail.removeprefix(f"{name}: ")
     if not looked.startswith(explanation(cooldown.kind, model, "")):
         detail = f"{detail.rstrip('.')}; now {looked}"

@@ -10,7 +10,7 @@ from workers.wakeups import wake_worker
 # the generation's row runs out and the reaper decides, not the queue; so there is no retry either.
 @task(TaskNames.GENERATE, idempotent_by="generation_id", acks_late=False)
 def generate(generation_id: str) -> None:
-    """Write the answer whose turn it is: `generation_id`'s, or another that has come for it in the line."""
+    """Write the answer whose turn it is: `generation_id`'s, or another that is first in the queue by now."""
     following = runtime.writer.run()
     if following is not None:
         wake_worker(following)

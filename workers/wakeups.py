@@ -1,4 +1,4 @@
-"""Wake-ups of chat workers: a task on the queue `chat` only has a worker look at the line."""
+"""Wake-ups of chat workers: a task on the queue `chat` only has a worker look at the queue of generations."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 def wake_worker(generation_id: UUID, expires: float | None = None) -> bool:
-    """Have a chat worker look at the line; whether the broker has taken that. If not, the reaper does it later.
+    """Have a chat worker look at the queue of generations; whether the broker has taken that. If not, the reaper does
+    it later.
 
     After `expires` seconds the wake-up is not wanted any more.
     """
@@ -31,7 +32,7 @@ def wake_worker(generation_id: UUID, expires: float | None = None) -> bool:
 
 
 def wake_workers(generation_ids: Sequence[UUID], expires: float) -> None:
-    """Have so many chat workers look at the line, less those that messages in the queue will have do so.
+    """Have so many chat workers look at the queue of generations, less those that the broker's messages will wake.
 
     While all workers are busy the messages of former periods still lie there, and are enough.
     """

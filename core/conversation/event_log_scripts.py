@@ -46,7 +46,7 @@ class Ending(NamedTuple):
     message: str
     """An anonymous session's answer, which is kept with the event; else empty."""
     retracts: str
-    """The id of an anonymous session's question that is taken back, or empty."""
+    """The id of an anonymous session's question that is retracted, or empty."""
 
 
 class Reset(NamedTuple):

@@ -104,7 +104,7 @@ class Transcript:
             )
         )
 
-    def take_back(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
+    def retract(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
         """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""
         taken = delete(tables.Message).where(tables.Message.id == message_id).returning(tables.Message.id)
         if db_session.scalar(taken) is None:

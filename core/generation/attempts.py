@@ -1,7 +1,7 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from threading import Event as Flag
@@ -38,8 +38,9 @@ class LeaseLost(Exception):
 class Attempt:
     """A generation that this process may write, and the number that fences off earlier attempts.
 
-    Its values never change. What grows while the answer is written is in parts with an owner each: `draft` is changed
-    by GenerationEvents, `usage_meter` by the model calls, `stop_requested` by Attempts.
+    Its values never change. What grows while the answer is written is in parts with an owner each, no other module
+    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `stop_requested` and `sequence` this one's.
+    Each attempt has its own.
     """
 
     generation_id: UUID
@@ -95,14 +96,14 @@ class Attempts:
             return None if row is None else self.from_row(db.get_one(Generation, generation_id), db)
 
     def from_row(self, row: Generation, db_session: DatabaseSession) -> Attempt:
-        """The attempt that a row is at."""
+        """The attempt that a row is at: the first, if no worker has begun one."""
         session = db_session.get_one(Session, row.session_id)
         attempt = Attempt(
             row.id,
             session.id,
             owner_of(session),
             row.model,
-            row.attempt,
+            max(row.attempt, 1),
             session.anonymous,
             keep_log_until(session, self._clock.now()),
         )
@@ -132,7 +133,7 @@ class Attempts:
                 attempt=attempt.number + 1,
                 lease_until=self._clock.now() + self.lease,
             )
-        return replace(attempt, number=attempt.number + 1) if seized else None
+            return self.from_row(db.get_one(Generation, attempt.generation_id), db) if seized else None
 
     def hand_off(self, attempt: Attempt) -> None:
         """Give the generation back to the queue, for the next worker to carry on. Raises LeaseLost."""
@@ -185,5 +186,5 @@ def matched(
 
 def keep_log_until(session: Session, now: datetime) -> datetime:
     """How long a log is kept: with an anonymous session's words, as long as the session; an owned session's
-    words are in SQL, and its log is for readers who come back soon."""
+    words are in SQL, and its log is for readers that come back soon."""
     return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG_TTL)

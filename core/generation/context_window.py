@@ -79,7 +79,7 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     """What is left of the window when the model has refused these turns as too long: at most half of them.
 
     When the refusal names figures, they say how much less will do. Otherwise each byte may have been a token, which
-    always fits if the model's table is right. If it isn't, nobody knows what the server takes; so that the
+    always fits if the model's table is right. If it isn't, what the server takes is unknown; so that the
     conversation can go on all the same, the `last` try has no room for anything but what must be sent.
     """
     tokens, limit = Figures.from_refusal(refusal, refused)
@@ -102,15 +102,19 @@ class TooLong(ProviderError):
     """The least that must be sent is more than the model takes, or seems to be."""
 
     def __init__(
-        self, subject: Subject, who: str, tokens: int, limit: int, label: str, refusal: ProviderError
+        self, subject: Subject, subject_in_words: str, tokens: int, limit: int, label: str, refusal: ProviderError
     ) -> None:
-        """`who`: the subject in words; `tokens` of it, as the provider has counted them, or estimated; `limit`: what
-        the provider, or else the model's table, says; `label`: what people call the model.
+        """`subject_in_words`: how the problem begins; `tokens` of the subject, as the provider has counted them, or
+        estimated; `limit`: what the provider, or else the model's table, says; `label`: what people call the model.
 
         The figures are told only when they show what is wrong: often it is the room for the answer that is missing.
         """
         super().__init__(
-            ErrorKind.TOO_LONG, refusal.log_detail, said=refusal.said, prompt_tokens=tokens, limit_tokens=limit
+            ErrorKind.TOO_LONG,
+            refusal.log_detail,
+            provider_message=refusal.provider_message,
+            prompt_tokens=tokens,
+            limit_tokens=limit,
         )
         shown = tokens > limit > 0
         has = "have" if subject == "instructions" else "has"
@@ -118,9 +122,9 @@ class TooLong(ProviderError):
         self.tokens = tokens
         self.limit = limit
         self.detail = (
-            f"{who} {has} about {tokens:,} tokens; {label} takes at most {limit:,}."
+            f"{subject_in_words} {has} about {tokens:,} tokens; {label} takes at most {limit:,}."
             if shown
-            else f"{who} and the room for an answer are more than {label} takes."
+            else f"{subject_in_words} and the room for an answer are more than {label} takes."
         )
         """For the person who asked."""
 
@@ -137,16 +141,16 @@ def too_long(
     of_system = tokens * (window.tokens(system_prompt) if system_prompt else 0) // guess
     subject: Subject = "conversation"
     if not least:
-        who = "This conversation"
+        words = "This conversation"
     elif of_system > limit:
-        subject, who, tokens = "instructions", "This service's own instructions", of_system
+        subject, words, tokens = "instructions", "This service's own instructions", of_system
     elif 2 * of_system > tokens:
-        who = "Your message with this service's own instructions"
+        words = "Your message with this service's own instructions"
     elif refused[-1].role == "assistant" or sum(turn.role == "user" for turn in refused) > 1:
-        who = "Your message with the answer so far"
+        words = "Your message with the answer so far"
     else:
-        subject, who = "message", "Your message"
-    return TooLong(subject, who, tokens, limit, label, refusal)
+        subject, words = "message", "Your message"
+    return TooLong(subject, words, tokens, limit, label, refusal)
 
 
 class Fitting:

@@ -1,11 +1,17 @@
 """An answer while it is being written, as the log has it."""
 
+from dataclasses import replace
+
 from core.conversation.partial_answer import PartialAnswer
 from core.generation.thinking import Thinking
 
 
 class Draft:
-    """The text and the thinking of one answer. It changes only after the log has taken the event that says so."""
+    """The text and the thinking of one answer.
+
+    Only GenerationEvents calls the methods that change it: what readers see of it changes once the log has taken the
+    event that says so. All others read values.
+    """
 
     def __init__(self) -> None:
         self._text = ""
@@ -36,6 +42,19 @@ class Draft:
         self._text = partial.text
         self._thinking = Thinking(partial.thinking, partial.thinking_ms)
 
-    def add_text(self, text: str) -> None:
-        """Add the next words."""
+    def begin_request(self) -> None:
+        """A model is being asked. Of an answer without a word, the thinking begins again with its next word."""
+        self._thinking = replace(self._thinking, stale=not self._text)
+
+    def add_text(self, text: str, thinking_ms: int) -> None:
+        """Add the next words. All thinking has taken `thinking_ms` milliseconds by now."""
         self._text += text
+        self._thinking = replace(self._thinking, milliseconds=thinking_ms)
+
+    def add_thinking(self, text: str, thinking_ms: int) -> None:
+        """Add what the model thinks next. All thinking has taken `thinking_ms` milliseconds by now."""
+        self._thinking = self._thinking.plus(text, thinking_ms)
+
+    def drop_thinking(self) -> None:
+        """Drop all the thinking."""
+        self._thinking = Thinking()

@@ -11,6 +11,8 @@ from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswe
 from core.conversation.position import Producer
 from core.conversation.transcript import Transcript
 from core.generation.attempts import Attempt, Attempts, LeaseLost, change, lock_session
+from core.generation.draft import Draft
+from core.llm.providers.base import ErrorKind
 from core.stores.database import Database
 from core.stores.tables import GenerationState, Session
 
@@ -18,8 +20,9 @@ from core.stores.tables import GenerationState, Session
 class GenerationEvents:
     """The events of attempts, and their drafts, which follow what the log has taken.
 
-    All methods that append raise Fenced when a newer attempt writes, LeaseLost when the session or the row is no
-    longer the attempt's, and Unavailable.
+    `thinking_ms` is how many milliseconds the answer's thinking has taken by now. All methods that append raise
+    Fenced when a newer attempt writes, LeaseLost when the session or the row is no longer the attempt's, and
+    Unavailable.
     """
 
     def __init__(
@@ -46,48 +49,47 @@ class GenerationEvents:
         """Restore the draft without taking the log over: the generation has ended. Raises Unavailable."""
         attempt.draft.restore(self._transcript.written(attempt.session_id, attempt.generation_id))
 
-    def append(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta = NOTHING) -> None:
-        """Append an event of the answer, with what it adds to it."""
-        try:
-            self._write(attempt, kind, data, attempt.draft.partial.size, delta)
-        except LogLost:
-            self._attempts.renew(attempt)
-            self._restore(attempt)
-            self._write(attempt, kind, data, attempt.draft.partial.size, delta)
+    def begin_request(self, attempt: Attempt) -> None:
+        """A model is being asked. It has no event: readers see only what comes of the request."""
+        attempt.draft.begin_request()
 
-    def append_delta(self, attempt: Attempt, text: str) -> None:
+    def append_started(self, attempt: Attempt) -> None:
+        """Append that the first worker has begun."""
+        self._append(attempt, "started", _started(attempt), _unchanged(attempt.draft))
+
+    def append_resumed(self, attempt: Attempt) -> None:
+        """Append that another worker carries on."""
+        self._append_change(attempt, "resumed", {"attempt": attempt.number, "at": len(attempt.draft.text)})
+
+    def append_fallback(self, attempt: Attempt, failed: str, next_model: str, reason: ErrorKind) -> None:
+        """Append that another model carries on, because the one before has failed."""
+        self._append_change(attempt, "fallback", {"from": failed, "to": next_model, "reason": reason})
+
+    def append_delta(self, attempt: Attempt, text: str, thinking_ms: int) -> None:
         """Append the next words. Stale thinking that no new thinking has replaced by now goes first: it belongs to a
         request that was given up, and not to these words."""
         draft = attempt.draft
         if draft.thinking.stale and draft.thinking.text:
-            self.append(attempt, "thinking", {"at": 0, "text": ""}, Delta(resets_thinking=True))
-            draft.thinking.forget()
-        draft.thinking.settle()
-        self.append(attempt, "delta", {"at": len(draft.text), "text": text}, Delta(text))
-        draft.add_text(text)
+            self._append(attempt, "thinking", {"at": 0, "text": ""}, Delta(resets_thinking=True))
+            draft.drop_thinking()
+        added = Delta(text, thinking_ms=thinking_ms)
+        self._append(attempt, "delta", {"at": len(draft.text), "text": text}, added)
+        draft.add_text(text, thinking_ms)
 
-    def append_thinking(self, attempt: Attempt, words: str) -> None:
+    def append_thinking(self, attempt: Attempt, words: str, thinking_ms: int) -> None:
         """Append what the model thinks next; or first, if its thinking begins again."""
         thinking = attempt.draft.thinking
         data = {"at": 0 if thinking.stale else len(thinking.text), "text": words}
-        self.append(attempt, "thinking", data, Delta(thinking=words, resets_thinking=thinking.stale))
-        thinking.add(words)
-
-    def append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
-        """Append that another worker or model carries on, and how much of the thinking stays: all, if there are words
-        of the answer; else it begins again."""
-        draft = attempt.draft
-        stays = len(draft.thinking.text) if draft.text else 0
-        self.append(attempt, kind, {**data, "thinking": stays}, Delta(resets_thinking=not stays))
-        if not stays:
-            draft.thinking.forget()
+        added = Delta(thinking=words, resets_thinking=thinking.stale, thinking_ms=thinking_ms)
+        self._append(attempt, "thinking", data, added)
+        attempt.draft.add_thinking(words, thinking_ms)
 
     def append_end(
         self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, *, retracts: str | None = None
     ) -> None:
         """Append the terminal event, with an anonymous session's finished answer.
 
-        `retracts` is the id of the question that is taken back, and then its answer is not kept. The caller has won
+        `retracts` is the id of the question that is retracted, and then its answer is not kept. The caller has won
         the row's last transition.
         """
         try:
@@ -122,9 +124,26 @@ class GenerationEvents:
                 raise LeaseLost
             self._transcript.keep(self.message(attempt, "streaming"), attempt.session_id, db)
 
-    def _write(
-        self, attempt: Attempt, kind: str, data: Mapping[str, Any], before: Size, delta: Delta = NOTHING
-    ) -> None:
+    def _append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
+        """Append that something else carries on, and how much of the thinking stays: all, if there are words of the
+        answer; else it begins again."""
+        draft = attempt.draft
+        if draft.text and draft.thinking.text:
+            self._append(attempt, kind, {**data, "thinking": len(draft.thinking.text)}, _unchanged(draft))
+            return
+        self._append(attempt, kind, {**data, "thinking": 0}, Delta(resets_thinking=True))
+        draft.drop_thinking()
+
+    def _append(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta) -> None:
+        """Append an event of the answer, with what it adds to it."""
+        try:
+            self._write(attempt, kind, data, attempt.draft.partial.size, delta)
+        except LogLost:
+            self._attempts.renew(attempt)
+            self._restore(attempt)
+            self._write(attempt, kind, data, attempt.draft.partial.size, delta)
+
+    def _write(self, attempt: Attempt, kind: str, data: Mapping[str, Any], before: Size, delta: Delta) -> None:
         self._log.write(
             attempt.session_id,
             kind,
@@ -132,7 +151,7 @@ class GenerationEvents:
             attempt.next_producer(),
             expires_at=attempt.keep_until,
             before=before,
-            delta=delta._replace(thinking_ms=attempt.draft.thinking.milliseconds),
+            delta=delta,
         )
 
     def _end(
@@ -152,16 +171,18 @@ class GenerationEvents:
     def _restore(self, attempt: Attempt) -> None:
         """Reset the log, and append again what its readers have seen."""
         self._reset(attempt)
-        self._write(attempt, "started", {"model": attempt.model, "attempt": attempt.number}, EMPTY)
+        self._write(attempt, "started", _started(attempt), EMPTY, NOTHING)
         self._replay_text(attempt)
 
     def _replay_text(self, attempt: Attempt) -> None:
-        text, thinking, _ = attempt.draft.partial
+        text, thinking, thinking_ms = attempt.draft.partial
         if thinking:
-            self._write(attempt, "thinking", {"at": 0, "text": thinking}, EMPTY, Delta(thinking=thinking))
+            thought = Delta(thinking=thinking, thinking_ms=thinking_ms)
+            self._write(attempt, "thinking", {"at": 0, "text": thinking}, EMPTY, thought)
         if text:
             before = PartialAnswer(thinking=thinking).size
-            self._write(attempt, "delta", {"at": 0, "text": text}, before, Delta(text))
+            said = Delta(text, thinking_ms=thinking_ms)
+            self._write(attempt, "delta", {"at": 0, "text": text}, before, said)
 
     def _reset(self, attempt: Attempt) -> None:
         answer = replace(self.message(attempt, "streaming"), text="", thinking=None, thinking_seconds=None)
@@ -182,3 +203,12 @@ class GenerationEvents:
         if gone:
             self._log.close(attempt.session_id, "deleted")
             raise LeaseLost
+
+
+def _started(attempt: Attempt) -> Mapping[str, Any]:
+    return {"model": attempt.model, "attempt": attempt.number}
+
+
+def _unchanged(draft: Draft) -> Delta:
+    """Nothing is added, and the thinking has taken what it has."""
+    return Delta(thinking_ms=draft.thinking.milliseconds)

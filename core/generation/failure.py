@@ -6,7 +6,7 @@ from core.errors import ProviderFailed
 from core.generation.context_window import TooLong
 from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError
 
-WORDLESS: dict[FinishReason, str] = {
+EMPTY_ANSWER_DETAILS: dict[FinishReason, str] = {
     "length": "The model reached its limit before it had written a word of its answer.",
     "tool_calls": "The model asked for a tool, which this chat does not have, and gave no answer.",
     "refusal": "The model declined to answer.",
@@ -16,7 +16,7 @@ WORDLESS: dict[FinishReason, str] = {
 NOTHING_CAME = "The model's server sent no answer."
 
 
-class Wordless(ProviderError):
+class EmptyAnswer(ProviderError):
     """A model came to its end without a word."""
 
     def __init__(self, finish_reason: FinishReason, *, thought: bool) -> None:
@@ -36,7 +36,7 @@ def finish_reason(error: ProviderError) -> str:
     """What a failed answer's message has as its `finish_reason`."""
     if error.kind is ErrorKind.FILTERED:  # some providers tell it as an error, others as a reason
         return "content_filter"
-    return error.finish_reason if isinstance(error, Wordless) and error.finish_reason != "stop" else "error"
+    return error.finish_reason if isinstance(error, EmptyAnswer) and error.finish_reason != "stop" else "error"
 
 
 def end_of_words(error: ProviderError, *, wrote: bool) -> FinishReason | None:
@@ -51,7 +51,7 @@ def end_of_words(error: ProviderError, *, wrote: bool) -> FinishReason | None:
 def may_go_on(error: ProviderError, *, wrote: bool, thought: bool) -> bool:
     """Whether the same model is asked once more: it broke off in the middle of what it `wrote` or `thought`, or
     thinking took all its room."""
-    if isinstance(error, Wordless):
+    if isinstance(error, EmptyAnswer):
         return error.used_up
     return (wrote and error.kind in BREAKS) or (thought and error.kind is ErrorKind.BROKEN_STREAM)
 
@@ -62,8 +62,8 @@ def failed(model: str, error: ProviderError, *, begun: bool = False) -> Provider
     if error.kind is ErrorKind.BROKEN_STREAM and not begun:
         detail = NOTHING_CAME
     more: dict[str, Any] = {}
-    if isinstance(error, Wordless):
-        detail = WORDLESS.get(error.finish_reason, detail)
+    if isinstance(error, EmptyAnswer):
+        detail = EMPTY_ANSWER_DETAILS.get(error.finish_reason, detail)
     if isinstance(error, TooLong):
         detail = error.detail
         more = {"subject": error.subject, "tokens": error.tokens, "limit": error.limit}

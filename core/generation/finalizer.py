@@ -8,6 +8,7 @@ The answer is rendered here, before the transaction, where a caller says `render
 not, for that would hold up all its readers' events; what it ends itself is shown as plain text.
 """
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
+
+logger = logging.getLogger(__name__)
 
 MESSAGE_STATES: dict[GenerationState, MessageState] = {
     GenerationState.DONE: "complete",
@@ -105,7 +108,6 @@ class Finalizer:
                 return False
             attempt = self._attempts.from_row(row, db)
         if row.attempt == 0:
-            attempt = replace(attempt, number=1)
             return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
         seized = self._attempts.seize(attempt, *conditions)
         if seized is None:
@@ -124,26 +126,35 @@ class Finalizer:
                 return
             attempt = self._attempts.from_row(row, db)
         self._events.read_draft(attempt)
-        attempt.usage_meter.report(
-            Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
-        )
+        tokens = Usage(row.prompt_tokens or 0, row.completion_tokens or 0).total
         state = GenerationState(row.state)
         answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
-        self._publish(attempt, state, row.unpublished, answer)
+        self._publish(attempt, state, row.unpublished, answer, tokens)
 
     def publish_pending(self, session_id: UUID) -> None:
-        """Publish all such ends of a session, before its next answer begins."""
+        """Publish all such ends of a session, before its next answer begins. Raises Unavailable.
+
+        One that can't be published, such as a row that can't be decoded, does not keep the session from its next
+        answer; the reaper's quarantine tells of it.
+        """
         with self._database.reading() as db:
             unpublished = select(Generation.id).where(
                 Generation.session_id == session_id, Generation.unpublished.is_not(None)
             )
             ids = db.scalars(unpublished).all()
         for generation_id in ids:
-            self.publish(generation_id)
+            try:
+                self.publish(generation_id)
+            except Unavailable:
+                raise
+            except Exception:
+                about = {"generation_id": str(generation_id)}
+                logger.exception("an end could not be published before the next answer", extra=about)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
         data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
+        usage = attempt.usage
         with self._database.writing() as db:
             if not attempt.anonymous:
                 lock_session(db, attempt.session_id)
@@ -156,13 +167,13 @@ class Finalizer:
                 finished_at=self._clock.now(),
                 finish_reason=outcome.finish_reason and outcome.finish_reason[:64],
                 unpublished=data,
-                **attempt.usage._asdict(),
+                **usage._asdict(),
             )
             if not ended:
                 return False
             if not attempt.anonymous and RETRACTS not in data:
                 self._transcript.keep(answer, attempt.session_id, db)
-        self._publish(attempt, outcome.state, data, answer)
+        self._publish(attempt, outcome.state, data, answer, usage.total)
         return True
 
     def _answer(
@@ -179,31 +190,31 @@ class Finalizer:
 
         return replace(answer, html=render(attempt.draft.text))
 
-    def _publish(self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message) -> None:
-        """Give the owner's lease back, settle the budget, append the terminal event, named after the state, and empty
-        the outbox. What fails leaves the outbox as it is: then all of it is repeated."""
+    def _publish(
+        self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message, tokens: int
+    ) -> None:
+        """Give the owner's lease back, charge the budget these tokens, append the terminal event, named after the
+        state, and empty the outbox. What fails leaves the outbox as it is: then all of it is repeated."""
         # Before the event: a reader of it may send the next message at once.
-        settled = self._settle(attempt)
+        settled = self._settle(attempt, tokens)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
-        if settled is not None:
+        if settled:
             done = update(Generation).where(Generation.id == attempt.generation_id)
             with self._database.writing() as db:
                 if RETRACTS in data:
-                    self._take_back(UUID(data[RETRACTS]), attempt.session_id, db)
-                db.execute(done.values(unpublished=None, settled_tokens=settled))
+                    self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
+                db.execute(done.values(unpublished=None, settled_tokens=tokens))
 
-    def _take_back(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
-        if self._transcript.take_back(question_id, session_id, db_session):
+    def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
+        if self._transcript.retract(question_id, session_id, db_session):
             self._sessions.untitle_session(session_id, db_session)
 
-    def _settle(self, attempt: Attempt) -> int | None:
-        """The tokens that the owner's budget is charged, or None when it can't be now, or the lease not be given
-        back."""
-        tokens = attempt.usage.total
+    def _settle(self, attempt: Attempt, tokens: int) -> bool:
+        """Give the owner's lease back and charge the budget; whether both could be done."""
         try:
             self._limits.release_lease(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
         except Unavailable:
-            return None
-        return tokens
+            return False
+        return True

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from core.conversation.message import Message
 from core.generation.context_window import Window
-from core.generation.form import OF_THE_CONVERSATION, Form, Scope
+from core.generation.prompt_variants import OF_THE_CONVERSATION, PromptVariant, Scope
 from core.generation.tokens import TURN_OVERHEAD
 from core.generation.tokens import size as bytes_of
 from core.llm.providers.base import ErrorKind, Turn
@@ -25,7 +25,7 @@ MAX_SKIPPED_QUESTIONS = 10
 """Questions without an answer that are passed over at the most, because they do not fit, to find what does."""
 
 
-TOLD_WHOLE = Form(prefill=False)
+FULL_HISTORY = PromptVariant(prefill=False)
 
 
 class Prompt(NamedTuple):
@@ -52,17 +52,17 @@ def fit(
     newest_first: Iterable[Message],
     answer: str = "",
     *,
-    form: Form = TOLD_WHOLE,
+    variant: PromptVariant = FULL_HISTORY,
     system_turn: bool = True,
 ) -> Prompt | None:
     """The newest turns that fit into the window. None when there is no question.
 
     The question is always there, even when it alone is too long: then the model's server says so, which is better
-    than answering another one. `answer`: what has been written of the answer; with `form.prefill` its turn is
+    than answering another one. `answer`: what has been written of the answer; with `variant.prefill` its turn is
     the last, for the server to continue. Without `system_turn` the system prompt becomes part of the first question.
     No more messages are taken than it takes to know.
     """
-    told = _Told(newest_first, form.scope)
+    told = _InScope(newest_first, variant.scope)
     messages = dropwhile(lambda message: message.role != "user", told)
     question = next(messages, None)
     if question is None:
@@ -70,7 +70,7 @@ def fit(
     system_prompt = system_prompt if system_prompt.strip() else ""
     left = window.room - window.tokens(question.text) - (window.tokens(system_prompt) if system_prompt else 0)
     written = [] if not answer.strip() else [Turn("assistant", answer)]
-    going_on = [] if form.prefill or not written else [Turn("user", CONTINUE_PROMPT)]
+    going_on = [] if variant.prefill or not written else [Turn("user", CONTINUE_PROMPT)]
     left -= window.taken_by(going_on)
     end_is_least = True
     if written:
@@ -87,9 +87,9 @@ def fit(
     return Prompt(turns, [*written, *going_on], end_is_least and len(kept) == 1, told.doubtful)
 
 
-class _Told:
+class _InScope:
     """Messages that have words and are of the scope, newest first, as they are taken. Nothing before the newest
-    answers if all those were cut by a filter: it may be older words that it minds, and nobody can ask again then.
+    answers if all those were cut by a filter: it may be older words that it minds, and every question would fail.
 
     An exchange that failed, with or without words, is told again until a question after it has been answered: with
     it, or only because it was left out, which nothing tells apart. Told for ever, it could fail each later question.

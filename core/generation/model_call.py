@@ -1,4 +1,4 @@
-"""Has one model answer, or write the rest; with another form or less of the conversation, if it must be."""
+"""Has one model answer, or write the rest; with another variant of the prompt, if it must be."""
 
 import logging
 import time
@@ -10,8 +10,8 @@ from core.generation.chunk_reader import ChunkReader
 from core.generation.deadlines import Deadlines
 from core.generation.events import GenerationEvents
 from core.generation.heartbeat import STOP_POLL_INTERVAL, Heartbeat
-from core.generation.intake import Intake
-from core.generation.prompts import Asking, Prompts
+from core.generation.prompts import PromptRetries, Prompts
+from core.generation.stream_filter import StreamFilter, StreamOutput
 from core.generation.usage import credible
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import FinishReason, ProviderError
@@ -42,53 +42,67 @@ class ModelCalls:
         even when most of it is left out TooLong, and what `Heartbeat.tick` raises.
         """
         about = {"generation_id": str(attempt.generation_id)}
-        asking = self._prompts.begin(attempt, model, after)
+        prompts = self._prompts.begin(attempt, model, after)
         self._live.add(attempt.generation_id)
         try:
             while True:
                 written = len(attempt.draft.text)
                 try:
-                    return self._stream(attempt, model, asking, heartbeat)
+                    return self._stream(attempt, model, prompts, heartbeat)
                 except ProviderError as error:
                     if len(attempt.draft.text) > written:
-                        asking.broke_off(error)
+                        prompts.broke_off(error)
                     else:
-                        asking.failed(error)
-                    logger.info("%s is asked otherwise after: %s, it said: %s", model, error, error.said, extra=about)
+                        prompts.failed(error)
+                    logger.info(
+                        "%s is asked otherwise after: %s, it said: %s",
+                        model,
+                        error,
+                        error.provider_message,
+                        extra=about,
+                    )
         finally:
             self._live.discard(attempt.generation_id)
 
-    def _stream(self, attempt: Attempt, model: str, asking: Asking, heartbeat: Heartbeat) -> FinishReason:
+    def _stream(self, attempt: Attempt, model: str, prompts: PromptRetries, heartbeat: Heartbeat) -> FinishReason:
         """Stream what one request brings into the log; why it ended. Raises ProviderError."""
-        config = self._pool.config(model)
         draft = attempt.draft
         whole = not draft.text
-        draft.thinking.begin_request(anew=whole)
-        reader = ChunkReader(self._pool.open(model, asking.turns))
-        deadlines = Deadlines(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
-        intake = Intake(draft.text, draft.thinking, deadlines, prefilled=asking.prefilled)
+        self._events.begin_request(attempt)
+        attempt.usage_meter.count_prompt(prompts.question, begun=not whole)
+        reader = ChunkReader(self._pool.open(model, prompts.turns))
+        stream = StreamFilter(draft.text, draft.thinking, self._deadlines(model), prefilled=prompts.prefilled)
         try:
             while True:
-                heard = intake.take(reader.read_batch(timeout=STOP_POLL_INTERVAL), time.monotonic())
-                if heard.thinking:
-                    self._events.append_thinking(attempt, heard.thinking)
-                if heard.text:
-                    self._events.append_delta(attempt, heard.text)
-                if heard.error is not None:
-                    raise heard.error
-                if heard.finish_reason is not None:
-                    if heard.told_as is not None:
-                        about = {"generation_id": str(attempt.generation_id)}
-                        logger.warning(
-                            "%s ended: %s, it said: %s", model, heard.told_as, heard.told_as.said, extra=about
-                        )
-                    asking.answered(heard.usage)
-                    if whole and heard.usage is not None:
+                output = stream.take(reader.read_batch(timeout=STOP_POLL_INTERVAL), time.monotonic())
+                self._append(attempt, output)
+                if output.error is not None:
+                    raise output.error
+                if output.finish_reason is not None:
+                    if output.ending_error is not None:
+                        _log_ending(attempt, model, output.ending_error)
+                    prompts.answered(output.usage)
+                    if whole and output.usage is not None:
                         estimate = attempt.usage_meter.estimate(draft.text, draft.thinking.text)
-                        attempt.usage_meter.report(credible(heard.usage, estimate))
-                    return heard.finish_reason
+                        attempt.usage_meter.report(credible(output.usage, estimate))
+                    return output.finish_reason
                 heartbeat.tick()
-                if heard.thinking or heard.text:
+                if output.thinking or output.text:
                     self._stopping.wait(min(COALESCE_INTERVAL * len(self._live), MAX_COALESCE_INTERVAL))
         finally:
             reader.abort()
+
+    def _deadlines(self, model: str) -> Deadlines:
+        config = self._pool.config(model)
+        return Deadlines(config.first_token_timeout, config.between_tokens_timeout, time.monotonic())
+
+    def _append(self, attempt: Attempt, output: StreamOutput) -> None:
+        if output.thinking:
+            self._events.append_thinking(attempt, output.thinking, output.thinking_ms)
+        if output.text:
+            self._events.append_delta(attempt, output.text, output.thinking_ms)
+
+
+def _log_ending(attempt: Attempt, model: str, error: ProviderError) -> None:
+    about = {"generation_id": str(attempt.generation_id)}
+    logger.warning("%s ended: %s, it said: %s", model, error, error.provider_message, extra=about)

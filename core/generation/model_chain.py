@@ -47,7 +47,7 @@ class ModelChain:
     @property
     def reported_failure(self) -> Failure:
         """The failure that the answer ends with: of all that goes wrong, a conversation that is too long is what the
-        person who asks can mend; else the last one."""
+        person asking can correct; else the last one."""
         failure = self._refused or self._last
         assert failure is not None
         return failure

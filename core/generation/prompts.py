@@ -9,9 +9,9 @@ from core.errors import GenerationLost
 from core.generation import usage
 from core.generation.attempts import Attempt, LeaseLost
 from core.generation.context_window import Figures, Fitting, Window
-from core.generation.form import Form, milder
 from core.generation.history import Prompt, fit
 from core.generation.known_limits import KnownLimits
+from core.generation.prompt_variants import PromptVariant, next_variant
 from core.generation.token_size import TokenSizes
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn, Usage
@@ -38,10 +38,10 @@ class Prompts:
         self.token_sizes = token_sizes
         self.known_limits = known_limits
 
-    def begin(self, attempt: Attempt, model: str, after: ProviderError | None) -> "Asking":
+    def begin(self, attempt: Attempt, model: str, after: ProviderError | None) -> "PromptRetries":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
         is not known any more, and LeaseLost when the session is gone."""
-        return Asking(self, attempt, model, after)
+        return PromptRetries(self, attempt, model, after)
 
     def fitting(self, model: str) -> Fitting:
         """How much of a conversation the model is asked with at first."""
@@ -49,23 +49,22 @@ class Prompts:
         window = Window.for_model(config, self.token_sizes.for_model(model), self.known_limits.for_model(model))
         return Fitting(window, config.label, self._pool.system_prompt)
 
-    def form(self, model: str) -> Form:
+    def variant(self, model: str) -> PromptVariant:
         """How the model is told a conversation at first."""
-        return Form(self._pool.config(model).prefill)
+        return PromptVariant(self._pool.config(model).prefill)
 
-    def make(self, attempt: Attempt, model: str, window: Window, form: Form) -> Prompt:
+    def make(self, attempt: Attempt, model: str, window: Window, variant: PromptVariant) -> Prompt:
         """The conversation, and what there is of the answer."""
         prompt = fit(
             window,
             self._pool.system_prompt,
             self._conversation(attempt),
             attempt.draft.text,
-            form=form,
+            variant=variant,
             system_turn="system" not in self._pool.config(model).omit,
         )
         if prompt is None:
             raise GenerationLost(LOST)
-        attempt.usage_meter.count_prompt(prompt.question, begun=bool(attempt.draft.text))
         return prompt
 
     def _conversation(self, attempt: Attempt) -> Iterator[Message]:
@@ -83,15 +82,15 @@ class Prompts:
         return chain([newest], before)
 
 
-class Asking:
-    """One model that is asked with another form of a conversation, or less and less of it, until it takes it."""
+class PromptRetries:
+    """One model that is asked with another variant of a conversation, or less and less of it, until it takes it."""
 
     def __init__(self, prompts: Prompts, attempt: Attempt, model: str, after: ProviderError | None) -> None:
         self._prompts = prompts
         self._attempt = attempt
         self._model = model
         self._fitting = prompts.fitting(model)
-        self._form = prompts.form(model)
+        self._variant = prompts.variant(model)
         self._prompt = self._make()
         if attempt.draft.text and after is not None:
             self._leave_out_after(after)
@@ -100,6 +99,11 @@ class Asking:
     def turns(self) -> list[Turn]:
         """What to ask with now."""
         return self._prompt.turns
+
+    @property
+    def question(self) -> list[Turn]:
+        """Of those turns, all but what there is of the answer."""
+        return self._prompt.question
 
     @property
     def prefilled(self) -> bool:
@@ -115,10 +119,10 @@ class Asking:
             return
         before = self._prompt
         while self._prompt == before:
-            form = milder(self._form, error, prefilled=self.prefilled, doubtful=before.doubtful)
-            if form is None:
+            variant = next_variant(self._variant, error, prefilled=self.prefilled, doubtful=before.doubtful)
+            if variant is None:
                 raise error
-            self._form = form
+            self._variant = variant
             self._prompt = self._make()
 
     def broke_off(self, error: ProviderError) -> None:
@@ -136,10 +140,10 @@ class Asking:
     def _leave_out_after(self, error: ProviderError) -> bool:
         """Leave out what the next request might break off at again; whether there was something to leave out."""
         before = self._prompt
-        form = milder(self._form, error, prefilled=False, doubtful=before.doubtful)
-        if form is None:
+        variant = next_variant(self._variant, error, prefilled=False, doubtful=before.doubtful)
+        if variant is None:
             return False
-        self._form = form
+        self._variant = variant
         self._prompt = self._make()
         return self._prompt.question != before.question
 
@@ -150,7 +154,7 @@ class Asking:
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)
 
     def _make(self) -> Prompt:
-        return self._prompts.make(self._attempt, self._model, self._fitting.window, self._form)
+        return self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
 
     def _learn(self, prompt_tokens: int) -> None:
         self._prompts.token_sizes.learn(self._model, self._fitting.window, self.turns, prompt_tokens)

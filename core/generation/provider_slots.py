@@ -13,7 +13,7 @@ from core.llm.cooldown import Cooldowns
 
 
 class ProviderSlots:
-    """The slots of all providers, as leases: those of dead workers heal."""
+    """The slots of all providers, as leases: those of dead workers lapse."""
 
     def __init__(self, leases: Leases, pool: ClientPool, cooldowns: Cooldowns, lease: timedelta) -> None:
         self._leases = leases
@@ -50,7 +50,7 @@ class ProviderSlots:
 
     def release_lease(self, model: str, holder: str) -> None:
         """Give the holder's slot back."""
-        with suppress(Unavailable):  # one that is not given back heals
+        with suppress(Unavailable):  # one that is not given back lapses
             self._leases.release(model, holder)
 
 

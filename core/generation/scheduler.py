@@ -24,9 +24,9 @@ from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
 from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.database import Database
-from core.stores.quarantine import Quarantine
+from core.stores.quarantine import MAX_UNAVAILABLE, Quarantine
 from core.stores.redis import Redis
-from core.stores.tables import IN_LINE, IS_LIVE, IS_QUEUED, Generation, Session
+from core.stores.tables import IS_ENQUEUED, IS_LIVE, IS_QUEUED, Generation, Session
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class FairQueue:
     def position(self, turn: datetime, generation_id: UUID, db_session: DatabaseSession) -> int:
         """How many generations wait before one with this virtual start time."""
         same = and_(Generation.turn == turn, Generation.id < generation_id)
-        return db_session.scalar(select(func.count()).where(IN_LINE, or_(Generation.turn < turn, same))) or 0
+        return db_session.scalar(select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same))) or 0
 
     def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
         """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
@@ -103,12 +103,12 @@ class FairQueue:
     def waiting(self, limit: int = WAKE_LIMIT) -> list[UUID]:
         """The generations that wait, those at the front first."""
         with self._database.reading() as db:
-            return list(db.scalars(select(Generation.id).where(IN_LINE).order_by(*ORDER).limit(limit)))
+            return list(db.scalars(select(Generation.id).where(IS_ENQUEUED).order_by(*ORDER).limit(limit)))
 
     def claim_next(self) -> Claim | None:
         """Claim the first generation whose provider has a slot for it; None when there is none (any more).
 
-        Raises Unavailable.
+        Raises Unavailable when there is none of which this could be found out, or Redis fails for several models.
         """
         # One thread at a time: those of a process would only claim the same one and lose.
         with self._claim_lock:
@@ -122,7 +122,7 @@ class FairQueue:
         with self._database.reading() as db:
             front = db.execute(
                 select(Generation.id, Generation.session_id, Generation.attempt)
-                .where(IN_LINE)
+                .where(IS_ENQUEUED)
                 .order_by(*ORDER)
                 .limit(NOTIFY_LIMIT)
             ).all()
@@ -146,24 +146,35 @@ class FairQueue:
             return  # it has just been taken
 
     def _claim(self) -> Claim | None:
-        full: set[str] = set()
-        while (row := self._first_outside(full)) is not None:
+        passed_over: set[str] = set()
+        failures: list[Unavailable] = []
+        while (row := self._first_outside(passed_over)) is not None:
             generation_id, model = row
-            slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
+            try:
+                slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
+            except Unavailable as error:  # perhaps one model's key is broken, which concerns no other model
+                failures.append(error)
+                if len(failures) == MAX_UNAVAILABLE:
+                    raise
+                slot = None
             if slot is None:
-                full.add(model)
+                passed_over.add(model)
                 continue
             attempt = next(iter(self._quarantine.for_each([generation_id], self._attempts.claim)), None)
             if attempt is not None:
                 return Claim(attempt, slot)
             slot.release()
+        if failures:
+            raise failures[0]
         return None
 
-    def _first_outside(self, full: set[str]) -> tuple[UUID, str] | None:
+    def _first_outside(self, passed_over: set[str]) -> tuple[UUID, str] | None:
         with self._database.reading() as db:
             row = db.execute(
                 select(Generation.id, Generation.model)
-                .where(IN_LINE, Generation.model.not_in(full), Generation.id.not_in(self._quarantine.held()))
+                .where(
+                    IS_ENQUEUED, Generation.model.not_in(passed_over), Generation.id.not_in(self._quarantine.held())
+                )
                 .order_by(*ORDER)
                 .limit(1)
             ).one_or_none()
@@ -178,7 +189,7 @@ class FairQueue:
             with self._database.writing() as db:
                 db.execute(
                     update(Generation)
-                    .where(IN_LINE, Generation.created_at > now - MAX_QUEUE_WAIT)
+                    .where(IS_ENQUEUED, Generation.created_at > now - MAX_QUEUE_WAIT)
                     .values(lease_until=now + QUEUE_TIMEOUT)
                 )
             self.publish_positions()

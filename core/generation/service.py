@@ -7,13 +7,14 @@ it (finalizer.py), and looks after generations whose worker is gone (reaper.py).
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import exc as sql_exc
 from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
@@ -67,6 +68,15 @@ class Accepted:
         }
 
 
+class _Place(NamedTuple):
+    """Where a generation is put into the queue."""
+
+    turn: datetime
+    """Its virtual start time."""
+    position: int
+    """How many generations wait before it."""
+
+
 class GenerationService:
     """Answers, as the front end sees them."""
 
@@ -104,66 +114,20 @@ class GenerationService:
         """
         message = storable(message)
         check_size(message)
-        now = self._clock.now()
-        question = Message(str(uuid7()), "user", message, None, "complete", rfc3339(now))
-        generation_id = generation_id or uuid7()
         with self._database.reading() as db:
-            known = db.get(Generation, generation_id)
-            model = self._sessions.get_current_model(session.id, db)
-        generation = Generation(
-            id=generation_id,
-            session_id=session.id,
-            model=model,
-            question_id=UUID(question.id),
-            state=GenerationState.QUEUED,
-            attempt=0,
-            stop_requested=False,
-            lease_until=now + ENQUEUE_TIMEOUT,
-            created_at=now,
-        )
-        if known is not None and not _is_halfway(known):
-            if _never_begun(known):
-                raise GenerationLost("The message was taken but could not be answered. Please send it again.")
-            return Accepted(session.id, generation.id, 0, self._live_start(session.id), limit_statuses=())
-        limit_statuses: Sequence[LimitStatus] = ()
-        if known is not None:  # the first call died, or was not told that its row is there
-            generation, question = known, replace(question, id=str(known.question_id))
-            with self._database.reading() as db:
-                turn = self._queue.virtual_start(session, db)
-                current, position = session, self._queue.position(turn, generation.id, db)
-        else:
-            # Before the limits are asked: a message that has to wait for an answer is charged nothing.
-            self._require_free(session.id)
-            reserved = usage.tokens(message) + usage.most(self._pool.config(generation.model))
-            limit_statuses = self._admit(session, generation.id, reserved)
-            try:
-                current, turn, position = self._insert(generation, session, question)
-            except Exception:
-                self._limits.cancel(session, generation.id)
-                raise
-        try:
-            self._finalizer.publish_pending(session.id)
-            before = self._announce(generation, current, question, position)
-            waits = self._queue.enqueue(generation.id, turn)
-        except EndedBefore:
-            self._require_living(session)
-            raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
-        except Exception:
-            self.withdraw(generation.id)
-            self._require_living(session)
-            raise
-        if not waits:
-            self._require_living(session)
-        return Accepted(session.id, generation.id, position, before, limit_statuses)
+            known = None if generation_id is None else db.get(Generation, generation_id)
+        if known is not None:
+            return self._accept_repeat(known, session, message)
+        return self._accept_new(generation_id, session, message)
 
-    def withdraw(self, generation_id: UUID) -> None:
-        """Take back a generation that no worker has begun, with its question: the session is as it was before."""
+    def retract(self, generation_id: UUID) -> None:
+        """Retract a generation that no worker has begun, with its question: the session is as it was before."""
         with self._database.reading() as db:
             row = db.get(Generation, generation_id)
         if row is None:
             return
-        taken_back = {RETRACTS: str(row.question_id)} if row.question_id else {}
-        failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **taken_back})
+        retracted = {RETRACTS: str(row.question_id)} if row.question_id else {}
+        failed = Outcome(GenerationState.FAILED, {"problem": GenerationLost().problem(), **retracted})
         # With Redis away its end can't be published; the row, which decides, is free all the same.
         with suppress(RedisUnavailable):
             self._finalizer.finalize_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
@@ -198,6 +162,75 @@ class GenerationService:
             return None
         return {"generation_id": str(row.id), "state": row.state, "model": row.model}
 
+    def _accept_new(self, generation_id: UUID | None, session: Session, message: str) -> Accepted:
+        now = self._clock.now()
+        with self._database.reading() as db:
+            model = self._sessions.get_current_model(session.id, db)
+        question = _question(uuid7(), message, now)
+        generation_id = generation_id or uuid7()  # after the question's, for the order of messages of one moment
+        generation = Generation(
+            id=generation_id,
+            session_id=session.id,
+            model=model,
+            question_id=UUID(question.id),
+            state=GenerationState.QUEUED,
+            attempt=0,
+            stop_requested=False,
+            lease_until=now + ENQUEUE_TIMEOUT,
+            created_at=now,
+        )
+        # Before the limits are asked: a message that has to wait for an answer is charged nothing.
+        self._require_free(session.id)
+        limit_statuses = self._admit(
+            session, generation_id, usage.tokens(message) + usage.most(self._pool.config(model))
+        )
+        try:
+            current, place = self._insert(generation, session, question)
+        except Exception:
+            self._limits.cancel(session, generation_id)
+            raise
+        return self._enqueue(generation, current, question, place, limit_statuses)
+
+    def _accept_repeat(self, known: Generation, session: Session, message: str) -> Accepted:
+        """The first call with this id has died on its way to the queue, or its caller has not got its answer."""
+        if _never_begun(known):
+            raise GenerationLost("The message was taken but could not be answered. Please send it again.")
+        if not _is_halfway(known):
+            return Accepted(session.id, known.id, 0, self._live_start(session.id), limit_statuses=())
+        question_id = known.question_id
+        assert question_id is not None
+        with self._database.reading() as db:
+            place = self._place(known.id, session, db)
+        return self._enqueue(known, session, _question(question_id, message, self._clock.now()), place, ())
+
+    def _enqueue(
+        self,
+        generation: Generation,
+        session: Session,
+        question: Message,
+        place: "_Place",
+        limit_statuses: Sequence[LimitStatus],
+    ) -> Accepted:
+        """Announce a generation that has its row, and put it into the queue; if that fails, nothing of it stays."""
+        try:
+            self._finalizer.publish_pending(session.id)
+            before = self._announce(generation, session, question, place.position)
+            waits = self._queue.enqueue(generation.id, place.turn)
+        except EndedBefore:
+            self._require_living(session)
+            raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
+        except Exception:
+            self.retract(generation.id)
+            self._require_living(session)
+            raise
+        if not waits:
+            self._require_living(session)
+        return Accepted(session.id, generation.id, place.position, before, limit_statuses)
+
+    def _place(self, generation_id: UUID, session: Session, db_session: DatabaseSession) -> "_Place":
+        turn = self._queue.virtual_start(session, db_session)
+        return _Place(turn, self._queue.position(turn, generation_id, db_session))
+
     def _live_start(self, session_id: UUID) -> Position:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
@@ -215,7 +248,7 @@ class GenerationService:
     def _require_free(self, session_id: UUID) -> None:
         """Raise GenerationInProgress when the session has a live generation.
 
-        One whose front end has died on its way to the queue does not count: it is taken back.
+        One whose front end has died on its way to the queue does not count: it is retracted.
         """
         with self._database.reading() as db:
             live = db.scalar(select(Generation).where(Generation.session_id == session_id, IS_LIVE))
@@ -223,7 +256,7 @@ class GenerationService:
             return
         if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION_TIMEOUT:
             raise GenerationInProgress
-        self.withdraw(live.id)
+        self.retract(live.id)
 
     def _release_ended(self, owner: UUID) -> bool:
         """Give the owner's leases back that no live generation holds; whether there were any.
@@ -249,9 +282,8 @@ class GenerationService:
             with self._database.reading() as db:
                 self._sessions.validate_session(session.id, db, session.owner_id, require_valid=True)
 
-    def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, datetime, int]:
-        """The row, and an owned session's words; returns the session as it is now, and the generation's turn to be,
-        with how many wait before."""
+    def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, "_Place"]:
+        """The row, and an owned session's words; returns the session as it is now, and the generation's place."""
         with self._database.writing() as db:
             self._sessions.extend_session(session.id, db)
             current = db.get_one(Session, session.id)
@@ -260,8 +292,7 @@ class GenerationService:
             later = select(Generation.id).where(Generation.session_id == session.id, Generation.id > generation.id)
             if db.scalar(later.limit(1)) is not None:  # made by a host whose clock is ahead; the log needs the order
                 raise GenerationInProgress
-            turn = self._queue.virtual_start(current, db)
-            position = self._queue.position(turn, generation.id, db)
+            place = self._place(generation.id, current, db)
             try:
                 with db.begin_nested():
                     db.add(generation)
@@ -270,7 +301,7 @@ class GenerationService:
             if not current.anonymous:
                 self._transcript.keep(question, session.id, db)
                 self._sessions.title_session(current, question.text, db)
-        return current, turn, position
+        return current, place
 
     def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
         at = rfc3339(generation.created_at)
@@ -285,6 +316,10 @@ class GenerationService:
             question=question.dump() if session.anonymous else "",
         )
         return Position(queued.epoch, queued.offset - 1)
+
+
+def _question(message_id: UUID, text: str, now: datetime) -> Message:
+    return Message(str(message_id), "user", text, None, "complete", rfc3339(now))
 
 
 def _is_halfway(generation: Generation) -> bool:

@@ -1,4 +1,4 @@
-"""What a model says to itself, and how long: pure, over what comes and the moments at which it came."""
+"""What a model says to itself, and for how long: values, and a clock over the moments at which words came."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,15 @@ MAX_THINKING_LENGTH = 200_000
 """Characters of thinking that are kept and told; what a model thinks beyond is only a sign that it lives."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Thinking:
-    """The thinking for one answer, by all models and workers that have written it.
-
-    A phase of it lasts from its first word to the first word of the answer that follows; phases add up.
-    """
+    """The thinking for one answer, by all models and workers that have written it."""
 
     text: str = ""
-    lasted: int = 0
-    """Milliseconds, of the phases that are over."""
+    milliseconds: int = 0
+    """How long it has taken so far."""
     stale: bool = False
     """Whether its next word begins it again: a request for an answer without a word makes the model think anew."""
-    _since: float | None = None
-    _latest: float = 0.0
 
     @property
     def room(self) -> int:
@@ -29,39 +24,39 @@ class Thinking:
         return MAX_THINKING_LENGTH if self.stale else MAX_THINKING_LENGTH - len(self.text)
 
     @property
-    def milliseconds(self) -> int:
-        """How long it has taken so far; a phase that nothing has followed yet, up to its latest word."""
-        return self.lasted + (0 if self._since is None else round(1000 * (self._latest - self._since)))
-
-    @property
     def seconds(self) -> int | None:
         """How long, as people are told; None when nothing has been thought."""
         return whole_seconds(self.text, self.milliseconds)
 
-    def begin_request(self, *, anew: bool) -> None:
-        """A model is being asked. `anew`: the answer has no word yet, so thinking begins again with its next word."""
-        self.stale = anew
+    def plus(self, text: str, milliseconds: int) -> "Thinking":
+        """With these words, the first ones of stale thinking in place of all before; it has taken so long then."""
+        return Thinking(text if self.stale else self.text + text, milliseconds)
 
-    def heard(self, thinking: bool, text: bool, now: float) -> None:
+
+class ThinkingClock:
+    """How long the thinking for one answer takes, over one request.
+
+    A phase of it lasts from its first word to the first word of the answer that follows, or up to its latest word if
+    none follows; phases add up.
+    """
+
+    def __init__(self, before: Thinking) -> None:
+        """`before`: what the request begins with. The time of stale thinking does not count."""
+        self._lasted = 0 if before.stale else before.milliseconds
+        """Milliseconds, of the phases that are over."""
+        self._since: float | None = None
+        self._latest = 0.0
+
+    @property
+    def milliseconds(self) -> int:
+        """How long so far."""
+        return self._lasted + (0 if self._since is None else round(1000 * (self._latest - self._since)))
+
+    def note(self, thinking: bool, text: bool, now: float) -> None:
         """Something has come `now`, in seconds of one clock: thinking, words of the answer, both or neither."""
         if thinking:
-            if self.stale:
-                self.lasted, self._since = 0, None
             self._since = now if self._since is None else self._since
             self._latest = now
         if text and self._since is not None:
             self._latest = now
-            self.lasted, self._since = self.milliseconds, None
-
-    def add(self, text: str) -> None:
-        """Keep these words; the first ones of stale thinking in place of all before."""
-        self.text = text if self.stale else self.text + text
-        self.stale = False
-
-    def settle(self) -> None:
-        """Keep all of it: the answer has begun."""
-        self.stale = False
-
-    def forget(self) -> None:
-        """Drop all of it, until it begins again."""
-        self.text, self.lasted, self.stale, self._since = "", 0, False, None
+            self._lasted, self._since = self.milliseconds, None

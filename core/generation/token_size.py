@@ -24,8 +24,8 @@ TOKEN_SIZE_TTL = 7 * 24 * 3600
 def moved(known: float, seen: float) -> float:
     """What is known after one more answer.
 
-    A small step towards what was seen, however far that is: so it becomes the median of what is seen, and whoever
-    asks fewer than half of the questions can't move it beyond what the others' texts have.
+    A small step towards what was seen, however far that is: so it becomes the median of what is seen, and a
+    person with fewer than half of the questions can't move it beyond what the others' texts have.
     """
     towards = min(max(seen, known / MAX_STEP), known * MAX_STEP)
     return min(max(towards, MIN_BYTES_PER_TOKEN), MAX_BYTES_PER_TOKEN)

@@ -128,10 +128,9 @@ class Writer:
         if attempt.stop_requested.is_set():
             raise Stopped
         if attempt.number == 1:
-            self._events.append(attempt, "started", {"model": attempt.model, "attempt": 1})
+            self._events.append_started(attempt)
         else:
-            resumed = {"attempt": attempt.number, "at": len(attempt.draft.text)}
-            self._events.append_change(attempt, "resumed", resumed)
+            self._events.append_resumed(attempt)
         return self._ask_in_turn(attempt, slot, heartbeat)
 
     def _ask_in_turn(self, attempt: Attempt, slot: Slot, heartbeat: Heartbeat) -> Outcome:
@@ -141,8 +140,7 @@ class Writer:
         for model in chain:
             before = chain.last_failure
             if before is not None and before.model != model:
-                change = {"from": before.model, "to": model, "reason": before.error.kind}
-                self._events.append_change(attempt, "fallback", change)
+                self._events.append_fallback(attempt, before.model, model, before.error.kind)
             try:
                 reason = self._ask(attempt, slot, heartbeat, model, before)
             except ProviderError as error:
@@ -162,7 +160,7 @@ class Writer:
             with self._cooldowns.watch(model, attempt.owner):
                 return self._calls.answer(attempt, model, heartbeat, before and before.error)
         except ProviderError as error:
-            said = error.said and f", it said: {error.said}"
+            said = error.provider_message and f", it said: {error.provider_message}"
             about = {"generation_id": str(attempt.generation_id)}
             logger.warning("%s failed: %s%s", model, error, said, extra=about)
             raise

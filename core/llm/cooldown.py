@@ -62,7 +62,7 @@ class Cooldown(NamedTuple):
     """Why a model is in a cooldown."""
 
     kind: ErrorKind
-    said: str = ""
+    provider_message: str = ""
     """The provider's own last words, redacted, or the exception's class and HTTP status."""
     probes: int = 0
     """How many probes have failed since it began."""
@@ -70,7 +70,7 @@ class Cooldown(NamedTuple):
     @classmethod
     def after_error(cls, error: ProviderError, probes: int) -> "Cooldown":
         """The cooldown that an error begins, or goes on with."""
-        return cls(error.kind, (error.said or error.log_detail)[:MAX_REASON_LENGTH], probes)
+        return cls(error.kind, (error.provider_message or error.log_detail)[:MAX_REASON_LENGTH], probes)
 
     @classmethod
     def parse(cls, kept: str) -> "Cooldown":

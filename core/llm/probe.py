@@ -63,7 +63,9 @@ def _judged() -> Iterator[None]:
     try:
         yield
     except ProviderError as error:
-        if error.kind is not ErrorKind.REJECTED or not any(word in error.said for word in TOKEN_LIMIT_WORDS):
+        if error.kind is not ErrorKind.REJECTED or not any(
+            word in error.provider_message for word in TOKEN_LIMIT_WORDS
+        ):
             raise
     except Exception as error:  # whatever a server sends, and whatever is made of it
         raise ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__) from None

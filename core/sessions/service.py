@@ -252,7 +252,7 @@ class SessionService:
             _update(db_session, Session.id == session.id, title=title)
 
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
-        """Remove the title of an owned session, after its first message has been taken back."""
+        """Remove the title of an owned session, after its first message has been retracted."""
         _update(db_session, Session.id == session_id, title=None)
 
     def lock_held(self, session: Session, db_session: DatabaseSession) -> bool:

@@ -205,7 +205,7 @@ class Generation(Base):
     """Until when its worker (or, while queued, the queue) is trusted to be alive."""
     created_at: Mapped[datetime]
     turn: Mapped[datetime | None]
-    """Its place in the line: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells
+    """Its place in the queue: the earlier, the sooner; see core/generation/scheduler.py. None until its log tells
     of it."""
     stop_requested: Mapped[bool] = mapped_column(default=False)
     """Whether a stop was requested; every attempt obeys it."""
@@ -227,7 +227,7 @@ class Generation(Base):
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
 # that is asked for, and leave the ended ones alone.
 IS_QUEUED = Generation.state == bindparam("queued", GenerationState.QUEUED.value, literal_execute=True)
-IN_LINE = and_(IS_QUEUED, Generation.turn.is_not(None))
+IS_ENQUEUED = and_(IS_QUEUED, Generation.turn.is_not(None))
 IS_LIVE = Generation.state.in_(
     bindparam("live", [state.value for state in LIVE], expanding=True, literal_execute=True)
 )

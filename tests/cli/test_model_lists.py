@@ -268,7 +268,7 @@ base_url = "{server.url}/v1"
 model = "gpt-5-mini"
 """)
     client = own_valkey.client()
-    quota = ProviderError(ErrorKind.QUOTA, "HTTP 429", said="You exceeded your current quota.")
+    quota = ProviderError(ErrorKind.QUOTA, "HTTP 429", provider_message="You exceeded your current quota.")
     Cooldowns(client).note_failure("gpt", quota, uuid7())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWITCHBOARD_MODELS", str(path))

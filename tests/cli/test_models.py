@@ -201,7 +201,7 @@ class TestAdvice:
         )
 
     def test_the_providers_words_and_its_status_are_told(self) -> None:
-        error = ProviderError(ErrorKind.QUOTA, "HTTP 429", said="You exceeded your current quota.")
+        error = ProviderError(ErrorKind.QUOTA, "HTTP 429", provider_message="You exceeded your current quota.")
         assert explained(error, self.MODEL) == (
             "the quota at https://api.openai.com/v1 is used up: You exceeded your current quota. (HTTP 429)"
         )
@@ -235,8 +235,8 @@ class TestAdvice:
     def test_what_only_extra_body_has_is_to_be_taken_out_there(self, kind: ErrorKind, said: str, remedy: str) -> None:
         extra = {"top_k": 5, "reasoning": {"effort": "huge"}, "stop": [{"x-y": 1}]}
         model = self.MODEL.model_copy(update={"extra_body": extra})
-        assert advised(ProviderError(kind, said=said), model).startswith(remedy)
-        assert advised(ProviderError(kind, said=said), self.MODEL) == advice(kind, self.MODEL)
+        assert advised(ProviderError(kind, provider_message=said), model).startswith(remedy)
+        assert advised(ProviderError(kind, provider_message=said), self.MODEL) == advice(kind, self.MODEL)
 
     def test_a_providers_words_do_nothing_to_the_terminal(self) -> None:
         assert "\x1b" not in explanation(ErrorKind.QUOTA, self.MODEL, "\x1b[2Jgone\u202e\r\n")

@@ -354,7 +354,7 @@ insert:
     if
     :: session == proof && !live(other) && ids_grow(g) ->
        row[g].state = queued; inserted[g] = true; note_admission(g, false);
-       if :: row[other].untold -> goto withdraw :: else fi             /* the one before must have been told */
+       if :: row[other].untold -> goto retract :: else fi             /* the one before must have been told */
     :: else ->
        if :: now.lease[g] = none :: skip fi;
        goto refused
@@ -363,12 +363,12 @@ insert:
   };
   if
   :: atomic { true; log_begin(g, (proof == guest)) }
-  :: atomic { true; log_begin(g, (proof == guest)); goto withdraw }    /* its answer is lost */
-  :: goto withdraw
+  :: atomic { true; log_begin(g, (proof == guest)); goto retract }    /* its answer is lost */
+  :: goto retract
   :: goto refused
   fi;
   if :: r == over -> goto refused :: else -> goto check fi;
-withdraw:
+retract:
   atomic {
     if
     :: row[g].state == queued && row[g].attempt == 0 ->

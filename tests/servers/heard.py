@@ -33,5 +33,11 @@ def hear(pool: ClientPool, model: str) -> Heard:
 
 def check_said(error: ProviderError) -> None:
     """The provider's words are one short line."""
-    assert len(error.said) <= 300
-    assert not {unicodedata.category(character) for character in error.said} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert len(error.provider_message) <= 300
+    assert not {unicodedata.category(character) for character in error.provider_message} & {
+        "Cc",
+        "Cf",
+        "Cs",
+        "Zl",
+        "Zp",
+    }

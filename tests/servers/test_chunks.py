@@ -35,7 +35,7 @@ def test_an_answer_is_heard_as_it_was_meant(replay: Replay, pool: ClientPool, na
     case = CASES[name]
     for how, replay.cut in CUTS.items():
         heard = hear(pool, model_name(name))
-        assert heard.error is None, f"{how}: {heard.error}: {heard.error and heard.error.said}"
+        assert heard.error is None, f"{how}: {heard.error}: {heard.error and heard.error.provider_message}"
         assert heard[:3] == (case.text, case.thinking, case.finish_reason), how
         assert heard.usage == case.usage or not case.usage, how
 

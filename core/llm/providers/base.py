@@ -109,7 +109,7 @@ class ProviderError(Exception):
         log_detail: str = "",
         retry_after: float | None = None,
         *,
-        said: str = "",
+        provider_message: str = "",
         prompt_tokens: int | None = None,
         limit_tokens: int | None = None,
         status: int | None = None,
@@ -119,7 +119,7 @@ class ProviderError(Exception):
         """Seconds after which the provider wants to be asked again, if it said so."""
         self.log_detail = log_detail
         """For the operator's log: the exception's class and the HTTP status, never a body."""
-        self.said = said
+        self.provider_message = provider_message
         """For the operator: the provider's own words, one line, bounded, without keys or the conversation's words."""
         self.prompt_tokens = prompt_tokens
         """How many tokens the provider counted in a conversation that is too long, if it said so."""

@@ -189,13 +189,13 @@ def kind_of(status: int) -> ErrorKind:
     return ErrorKind.SERVER_ERROR
 
 
-def as_provider_error(complaint: Complaint, said: str) -> ProviderError:
+def as_provider_error(complaint: Complaint, provider_message: str) -> ProviderError:
     """The error for the rest of the system, with the server's words as they may be shown."""
     return ProviderError(
         complaint.kind,
         f"HTTP {complaint.status}" if complaint.status else "error in the stream",
         complaint.retry_after,
-        said=said,
+        provider_message=provider_message,
         prompt_tokens=complaint.prompt_tokens,
         limit_tokens=complaint.limit_tokens,
         status=complaint.status or 200,

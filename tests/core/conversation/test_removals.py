@@ -1,4 +1,4 @@
-"""What a session leaves in Redis goes with it, whatever is away, and whoever writes to it at that moment."""
+"""What a session leaves in Redis goes with it, whatever is away, and whatever writes to it at that moment."""
 
 import random
 import threading
@@ -148,7 +148,7 @@ def test_words_that_a_claim_could_not_remove_are_removed_later_and_read_once_and
     assert _count(runtime, Removal) == 0
 
 
-# Somebody else's by now
+# Another user's by now
 
 
 def test_a_guest_deletes_nothing_that_has_been_claimed_meanwhile(runtime: Runtime) -> None:

@@ -185,7 +185,7 @@ def test_a_settlement_that_redis_missed_is_made_up_for(
     assert [event.type for event in events].count("done") == 1
 
 
-def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_and_a_retracted_message_cost_nothing(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     session = _session(runtime)
 
     def away(*_: object, **__: object) -> None:
@@ -196,7 +196,7 @@ def test_a_refused_and_a_withdrawn_message_cost_nothing(runtime: Runtime, monkey
         with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     accepted = runtime.generations.accept(session, "Why?")
-    runtime.generations.withdraw(accepted.generation_id)
+    runtime.generations.retract(accepted.generation_id)
     assert _left(runtime, session.id) == 1000
     assert _reserved(runtime) == []
 
@@ -252,7 +252,7 @@ def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
     runtime.generation_events.take_over(attempt)
-    runtime.generation_events.append_delta(attempt, ANSWER[:30])
+    runtime.generation_events.append_delta(attempt, ANSWER[:30], 0)
     runtime.attempts.hand_off(attempt)
     runtime.writer.run()
     row = _row(runtime, accepted.generation_id)

@@ -159,11 +159,11 @@ def test_a_refusal_that_has_counted_too_little_is_not_believed(tokens: int, beli
 @pytest.mark.parametrize(
     ("window", "question", "tokens", "limit", "figures"),
     [
-        # The room for the answer is missing, whoever has asked for how much.
+        # The room for the answer is missing, whatever was asked for.
         (Window(500, 3.0, 100), "9" * 500, 550, 600, (550, 600)),
         (Window(7168, 3.0, 1024), "Hello?", 10, 1025, (10, 1025)),
         (Window(7168, 3.0, 1024), "Hello?", 500, 1048, (500, 1048)),
-        # The table promises more than there is, and nobody knows how much that is.
+        # The table promises more than there is, and how much that is is unknown.
         (Window(31_900, 3.0, 100), "9" * 1500, None, None, (508, 31_900)),
         (Window(31_900, 3.0, 100), "9" * 1500, 900, None, (900, 31_900)),
         (Window(31_900, 3.0, 100), "9" * 1500, None, 4096, (508, 4096)),
@@ -177,7 +177,7 @@ def test_figures_by_which_it_would_fit_are_not_told(
     assert (told.subject, told.tokens, told.limit) == ("answer", *figures)
 
 
-def test_it_is_told_who_can_mend_it() -> None:
+def test_it_tells_what_is_too_long() -> None:
     window = Window(500, 1.0, 100)
     system = "Rule. " * 200
     alone = too_long(window, "M", system, [Turn("system", system), Turn("user", "Hi")], _refusal(), least=True)

@@ -52,7 +52,7 @@ def test_thinking_between_words_is_waited_for_as_for_words() -> None:
         deadlines.enough(QUIET, 3 + BETWEEN)
 
 
-def test_who_never_says_a_word_is_given_up() -> None:
+def test_a_server_that_never_says_a_word_is_given_up() -> None:
     with pytest.raises(ProviderError):
         _Deadlines().enough(QUIET, FIRST + 1)
 
@@ -69,7 +69,7 @@ def test_the_end_of_the_stream_is_enough() -> None:
     assert _Deadlines().enough(REASON._replace(ended=True), 1)
 
 
-def test_who_never_comes_to_an_end_is_cut_short() -> None:
+def test_a_server_that_never_comes_to_an_end_is_cut_short() -> None:
     deadlines = _Deadlines()
     moment = 0.0
     while not deadlines.enough(WORDS, moment):

@@ -22,7 +22,7 @@ def _attempt() -> Attempt:
 def test_it_grows_by_what_is_added_and_knows_its_size_in_bytes(pieces: list[str]) -> None:
     draft = Draft()
     for piece in pieces:
-        draft.add_text(piece)
+        draft.add_text(piece, 0)
     assert draft.text == "".join(pieces)
     assert draft.partial.size == Size(len(draft.text.encode()), 0)
     assert draft.is_empty == (not draft.text)
@@ -31,9 +31,29 @@ def test_it_grows_by_what_is_added_and_knows_its_size_in_bytes(pieces: list[str]
 def test_it_goes_on_from_what_another_attempt_has_left() -> None:
     draft = Draft()
     draft.restore(PartialAnswer("So", "Hmm", 1500))
-    draft.add_text(".")
+    draft.add_text(".", 1500)
     assert draft.partial == PartialAnswer("So.", "Hmm", 1500)
     assert not draft.is_empty
+
+
+def test_thinking_begins_again_with_a_request_until_the_answer_has_a_word() -> None:
+    draft = Draft()
+    draft.add_thinking("Hmm", 1000)
+    draft.begin_request()
+    assert draft.partial == PartialAnswer("", "Hmm", 1000), "until its next word"
+    draft.add_thinking("Well", 500)
+    assert draft.partial == PartialAnswer("", "Well", 500)
+    draft.add_text("So", 700)
+    draft.begin_request()
+    draft.add_thinking(", then", 900)
+    assert draft.partial == PartialAnswer("So", "Well, then", 900)
+
+
+def test_thinking_that_is_dropped_is_gone() -> None:
+    draft = Draft()
+    draft.add_thinking("Hmm", 1000)
+    draft.drop_thinking()
+    assert (draft.partial, draft.thinking.seconds, draft.is_empty) == (PartialAnswer(), None, True)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Attempt)])

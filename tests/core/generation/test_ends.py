@@ -145,10 +145,10 @@ def test_the_providers_own_words_are_in_the_log_and_nowhere_else(
 ) -> None:
     class Refusing:
         def __iter__(self) -> Iterator[Any]:
-            raise ProviderError(ErrorKind.REJECTED, "HTTP 400", said="frobnicate must be an integer")
+            raise ProviderError(ErrorKind.REJECTED, "HTTP 400", provider_message="frobnicate must be an integer")
 
         def abort(self) -> None:
-            """There is nothing to close."""
+            """A stream without a connection."""
 
     def refuse(*_: object) -> ChunkStream:
         return Refusing()

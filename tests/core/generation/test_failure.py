@@ -5,13 +5,13 @@ from typing import get_args
 import pytest
 
 from core.generation.context_window import Subject, TooLong
-from core.generation.failure import Wordless, failed, finish_reason, may_go_on
+from core.generation.failure import EmptyAnswer, failed, finish_reason, may_go_on
 from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError
 
 
 @pytest.mark.parametrize("kind", list(ErrorKind))
 def test_every_kind_is_told_with_its_reason_and_its_model(kind: ErrorKind) -> None:
-    problem = failed("big", ProviderError(kind, "HTTP 400", said="sk-secret: Why?"), begun=True).problem()
+    problem = failed("big", ProviderError(kind, "HTTP 400", provider_message="sk-secret: Why?"), begun=True).problem()
     assert (problem["type"], problem["reason"], problem["model"]) == ("/problems/provider-failed", kind.value, "big")
     assert problem["detail"] == REASONS[kind]
     assert "secret" not in str(problem)
@@ -62,7 +62,9 @@ def test_what_never_began_did_not_break_off() -> None:
 def test_too_long_says_what_is_and_figures_only_where_they_show_it(
     subject: Subject, who: str, tokens: int, limit: int, told: str, detail: str
 ) -> None:
-    error = TooLong(subject, who, tokens, limit, "Big", ProviderError(ErrorKind.TOO_LONG, said="sk-secret"))
+    error = TooLong(
+        subject, who, tokens, limit, "Big", ProviderError(ErrorKind.TOO_LONG, provider_message="sk-secret")
+    )
     problem = failed("big", error).problem()
     assert (problem["subject"], problem["tokens"], problem["limit"]) == (told, tokens, limit)
     assert problem["detail"] == detail
@@ -71,13 +73,13 @@ def test_too_long_says_what_is_and_figures_only_where_they_show_it(
 
 @pytest.mark.parametrize("reason", get_args(FinishReason))
 def test_an_end_without_a_word_is_told_as_what_it_is(reason: FinishReason) -> None:
-    error = Wordless(reason, thought=False)
+    error = EmptyAnswer(reason, thought=False)
     assert error.kind is (ErrorKind.FILTERED if reason == "content_filter" else ErrorKind.EMPTY)
     assert finish_reason(error) == ("error" if reason == "stop" else reason)
 
 
 def test_what_used_up_its_room_and_what_wants_a_tool_have_words_of_their_own() -> None:
-    details = {failed("big", Wordless(each, thought=False)).detail for each in ("stop", "length", "tool_calls")}
+    details = {failed("big", EmptyAnswer(each, thought=False)).detail for each in ("stop", "length", "tool_calls")}
     assert len(details) == 3
 
 
@@ -87,10 +89,10 @@ def test_other_failures_have_no_reason_of_the_providers() -> None:
 
 def test_a_filter_is_told_alike_whether_as_an_error_or_as_a_reason() -> None:
     assert finish_reason(ProviderError(ErrorKind.FILTERED)) == "content_filter"
-    assert finish_reason(Wordless("content_filter", thought=True)) == "content_filter"
+    assert finish_reason(EmptyAnswer("content_filter", thought=True)) == "content_filter"
 
 
-def test_who_is_asked_once_more() -> None:
+def test_which_failures_have_the_model_asked_once_more() -> None:
     broken, silent = ProviderError(ErrorKind.BROKEN_STREAM), ProviderError(ErrorKind.TIMEOUT)
     assert may_go_on(broken, wrote=True, thought=False)
     assert may_go_on(silent, wrote=True, thought=True)
@@ -105,6 +107,6 @@ def test_who_is_asked_once_more() -> None:
             ErrorKind.TIMEOUT,
         )
         assert may_go_on(ProviderError(kind), wrote=True, thought=False) == once_more, kind
-    assert may_go_on(Wordless("length", thought=True), wrote=False, thought=True)
-    assert not may_go_on(Wordless("length", thought=False), wrote=False, thought=False)
-    assert not may_go_on(Wordless("stop", thought=True), wrote=False, thought=True)
+    assert may_go_on(EmptyAnswer("length", thought=True), wrote=False, thought=True)
+    assert not may_go_on(EmptyAnswer("length", thought=False), wrote=False, thought=False)
+    assert not may_go_on(EmptyAnswer("stop", thought=True), wrote=False, thought=True)

@@ -1,4 +1,4 @@
-"""A question that a provider's filter has refused keeps nobody from asking another."""
+"""A question that a provider's filter has refused keeps no person from asking another."""
 
 import json
 from collections.abc import Iterator

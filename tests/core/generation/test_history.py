@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from core.conversation.message import Message
 from core.generation.context_window import Window
-from core.generation.form import Form, Scope
 from core.generation.history import CONTINUE_PROMPT, MAX_SKIPPED_QUESTIONS, MIN_ANSWER_TAIL, fit
+from core.generation.prompt_variants import PromptVariant, Scope
 from core.generation.tokens import TURN_OVERHEAD
 from core.llm.providers.base import Turn
 from tests.core.generation.conversations import ROOMY, a_message, answered, asked, conversation, failed, fitted
@@ -72,7 +72,7 @@ def test_without_a_turn_for_it_the_system_prompt_begins_the_first_question() -> 
 
 def test_an_answer_that_broke_off_is_gone_on_with() -> None:
     three = conversation("one", "two", "three")
-    assert fitted(ROOMY, "", three, "Half an ", form=Form(True)).turns[2:] == [
+    assert fitted(ROOMY, "", three, "Half an ", variant=PromptVariant(True)).turns[2:] == [
         Turn("user", "three"),
         Turn("assistant", "Half an "),
     ]
@@ -87,21 +87,21 @@ def test_an_answer_that_broke_off_is_gone_on_with() -> None:
 @pytest.mark.parametrize("prefill", [True, False])
 def test_an_answer_too_long_to_go_on_with_goes_with_its_end(prefill: bool) -> None:
     answer = "".join(f"{number} 你好 " for number in range(2000))
-    prompt = fitted(Window(500, 3.0), "", conversation("one", "two", "three"), answer, form=Form(prefill))
+    prompt = fitted(Window(500, 3.0), "", conversation("one", "two", "three"), answer, variant=PromptVariant(prefill))
     assert [turn.text for turn in prompt.question] == ["three"]
     sent = prompt.answer[0].text
     assert answer.endswith(sent)
     assert MIN_ANSWER_TAIL < len(sent) < 1500
     assert not prompt.least
-    least = fitted(Window(0, 3.0), "", conversation("one", "two", "three"), answer, form=Form(prefill))
+    least = fitted(Window(0, 3.0), "", conversation("one", "two", "three"), answer, variant=PromptVariant(prefill))
     assert least.least
     assert len(least.answer[0].text.rstrip()) == MIN_ANSWER_TAIL
 
 
 def test_blank_ends_of_answers_never_make_a_blank_turn() -> None:
-    prompt = fitted(Window(30, 1.0), "", [asked("?")], "word" + "\n" * 5000, form=Form(True))
+    prompt = fitted(Window(30, 1.0), "", [asked("?")], "word" + "\n" * 5000, variant=PromptVariant(True))
     assert prompt.answer[0].text.startswith("word\n")
-    assert fitted(ROOMY, "", [asked("?")], "\n\n", form=Form(True)).turns == [Turn("user", "?")]
+    assert fitted(ROOMY, "", [asked("?")], "\n\n", variant=PromptVariant(True)).turns == [Turn("user", "?")]
 
 
 def test_without_a_question_there_is_nothing_to_ask() -> None:
@@ -144,8 +144,9 @@ def test_every_history_is_taken_by_every_template(
     scope: Scope,
     template: str,
 ) -> None:
-    form = Form(prefill, scope)
-    prompt = fitted(window, system, [*messages, asked(last)], answer, form=form, system_turn=template != "gemma")
+    asking = [*messages, asked(last)]
+    variant, system_turn = PromptVariant(prefill, scope), template != "gemma"
+    prompt = fitted(window, system, asking, answer, variant=variant, system_turn=system_turn)
     sent = [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
     text = render(template, sent, prefill=prefill)
     assert last.strip() in text

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.conversation.message import Message
-from core.generation.form import Form, Scope
+from core.generation.prompt_variants import PromptVariant, Scope
 from core.llm.providers.base import Turn
 from tests.core.generation.conversations import ROOMY, answered, asked, conversation, failed, fitted
 
@@ -57,7 +57,9 @@ def test_nothing_is_told_before_answers_that_are_cut_again_and_again_until_one_i
 @pytest.mark.parametrize("reason", ["rejected", "server-error", "timeout"])
 def test_what_has_no_answer_is_told_unless_the_scope_leaves_it_out(reason: str) -> None:
     messages = [*conversation("Hi", "Hello!"), asked("one"), failed(reason), asked("two"), failed(reason)]
-    told = {scope: fitted(ROOMY, "", [*messages, asked("three")], form=Form(False, scope)) for scope in Scope}
+    variants = {scope: PromptVariant(False, scope) for scope in Scope}
+    asking = [*messages, asked("three")]
+    told = {scope: fitted(ROOMY, "", asking, variant=variant) for scope, variant in variants.items()}
     assert {scope: [turn.text for turn in prompt.turns] for scope, prompt in told.items()} == {
         Scope.ALL: ["Hi", "Hello!", "one\n\ntwo\n\nthree"],
         Scope.ANSWERED: ["Hi", "Hello!", "three"],
@@ -75,7 +77,7 @@ def test_what_failed_is_told_until_a_question_after_it_has_been_answered(reason:
     half = ["one", "Half an", "two"] if text else ["one\n\ntwo"]
     first = fitted(ROOMY, "", messages)
     assert [turn.text for turn in first.turns] == ["Hi", "Hello!", *half]
-    milder = fitted(ROOMY, "", messages, form=Form(False, Scope.ANSWERED))
+    milder = fitted(ROOMY, "", messages, variant=PromptVariant(False, Scope.ANSWERED))
     assert [turn.text for turn in milder.turns] == ["Hi", "Hello!", "two"]
     after = fitted(ROOMY, "", [*messages, answered("Yes."), asked("three")])
     assert [turn.text for turn in after.turns] == ["Hi", "Hello!", "two", "Yes.", "three"]

@@ -49,7 +49,7 @@ def test_a_model_that_breaks_off_is_asked_once_to_go_on(cooldowns: Cooldowns) ->
     chain = ModelChain(NAMES[:2], cooldowns, draft)
     for model in chain:
         asked.append(model)
-        draft.add_text("word ")
+        draft.add_text("word ", 0)
         chain.failed(model, BROKEN)
     assert asked == ["first", "first", "second", "second"]
 

@@ -177,7 +177,9 @@ def test_an_error_in_the_middle_is_an_end_or_is_gone_on_after_or_neither(
     assert message.text == ("Half an answer." if requests == 2 else "Half an")
 
 
-def test_who_refuses_to_continue_a_turn_is_asked_to_go_on_in_words(runtime: Runtime, server: ProviderServer) -> None:
+def test_a_server_that_refuses_to_continue_a_turn_is_asked_to_go_on_in_words(
+    runtime: Runtime, server: ProviderServer
+) -> None:
     before = len(server.requests)
     message = _write(ask(runtime, "no-prefill"))
     assert (message.text, message.state, message.finish_reason) == ("Half an answer.", "complete", "stop")

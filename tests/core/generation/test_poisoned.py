@@ -1,4 +1,4 @@
-"""A question over which a server breaks, before a word or after one, keeps nobody from asking another."""
+"""A question over which a server breaks, before a word or after one, keeps no person from asking another."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A provider's slots when workers die or come back: nobody waits for ever, and nobody's slot is given away."""
+"""A provider's slots when workers die or come back: no generation waits for ever, and no slot is given away."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -67,7 +67,7 @@ def test_an_attempt_that_comes_back_does_not_give_its_successors_slot_away(runti
     assert runtime.redis.zcard(SLOTS) == 1
 
 
-def test_who_loses_a_race_for_a_generation_does_not_give_the_winners_slot_away(
+def test_the_loser_of_a_race_for_a_generation_does_not_give_the_winners_slot_away(
     runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime.generations.accept(_ask(runtime, "good"), "Why?")

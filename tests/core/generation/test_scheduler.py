@@ -1,4 +1,4 @@
-"""Whose turn it is, and what those who wait are told."""
+"""The order of the queue, and the positions that its readers are told."""
 
 import json
 import threading
@@ -63,7 +63,7 @@ def _next_second(runtime: Runtime) -> None:
     runtime.redis.delete("sb:line")
 
 
-def test_who_comes_first_is_first(runtime: Runtime, clock: TurnableClock) -> None:
+def test_the_first_to_come_is_first(runtime: Runtime, clock: TurnableClock) -> None:
     came = []
     for _ in range(5):
         came.append(_ask(runtime))
@@ -90,7 +90,7 @@ def test_owners_with_many_messages_take_turns(runtime: Runtime, clock: TurnableC
     assert _served(runtime, 6) == [mine[0], yours[0], mine[1], yours[1], mine[2], yours[2]]
 
 
-def test_newcomers_never_put_off_who_has_waited_long_enough(runtime: Runtime, clock: TurnableClock) -> None:
+def test_newcomers_never_put_off_what_has_waited_long_enough(runtime: Runtime, clock: TurnableClock) -> None:
     busy = new_user(runtime.database)
     _, waiting = _ask(runtime, busy), _ask(runtime, busy)
     clock.turn(VIRTUAL_STEP + timedelta(seconds=1))
@@ -173,13 +173,13 @@ def test_many_workers_at_once_take_everybody_once(runtime: Runtime) -> None:
     assert sorted(taken) == sorted(came)
 
 
-def test_those_who_wait_are_told_when_they_move_up(runtime: Runtime) -> None:
+def test_waiting_readers_are_told_when_they_move_up(runtime: Runtime) -> None:
     waiting = [_ask(runtime, model="one-at-a-time") for _ in range(4)]
     assert [_positions(runtime, each) for each in waiting] == [[0], [1], [2], [3]]
     first = runtime.queue.claim_next()
     assert first is not None
     assert [_positions(runtime, each) for each in waiting[1:]] == [[1, 0], [2, 1], [3, 2]]
-    runtime.queue.publish_positions()  # nobody has moved
+    runtime.queue.publish_positions()  # no position has changed
     first.slot.release()
     assert runtime.queue.claim_next() is not None
     # That was within the same second: the reaper, or the next move, tells of it.
@@ -195,7 +195,7 @@ def test_the_place_that_is_told_at_first_is_the_fair_one(runtime: Runtime) -> No
     assert _positions(runtime, _ask(runtime)) == [1]
 
 
-def test_who_is_stopped_leaves_the_line(runtime: Runtime) -> None:
+def test_a_stopped_generation_leaves_the_queue(runtime: Runtime) -> None:
     first, second = _ask(runtime), _ask(runtime)
     with runtime.database.reading() as db:
         session = db.get_one(Session, _row(runtime, first).session_id)

@@ -248,9 +248,9 @@ def test_a_generation_that_nobody_picks_up_fails(settings: Any, clock: TurnableC
     runtime.close()
 
 
-def test_a_withdrawn_generation_frees_its_session(runtime: Runtime) -> None:
+def test_a_retracted_generation_frees_its_session(runtime: Runtime) -> None:
     session, accepted = _ask(runtime, "good")
-    runtime.generations.withdraw(accepted.generation_id)
+    runtime.generations.retract(accepted.generation_id)
     runtime.generations.accept(session, "Again?")
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed", "queued"]
 
@@ -387,9 +387,9 @@ def test_what_a_front_end_has_left_halfway_is_taken_back_for_the_next_question(
     parts.close()
 
 
-def test_a_repeat_of_what_was_withdrawn_is_not_told_that_all_is_well(runtime: Runtime) -> None:
+def test_a_repeat_of_what_was_retracted_is_not_told_that_all_is_well(runtime: Runtime) -> None:
     session, accepted = _ask(runtime, "good")
-    runtime.generations.withdraw(accepted.generation_id)
+    runtime.generations.retract(accepted.generation_id)
     with pytest.raises(GenerationLost):
         runtime.generations.accept(session, "Why?", accepted.generation_id)
 

@@ -135,7 +135,7 @@ def test_after_three_attempts_it_fails_and_what_there_is_is_kept(runtime: Runtim
         assert attempt is not None
         assert attempt.number == number
         runtime.generation_events.take_over(attempt)
-        runtime.generation_events.append_delta(attempt, f"<{number}>")
+        runtime.generation_events.append_delta(attempt, f"<{number}>", 0)
         clock.turn(timedelta(seconds=11))
         reaped = runtime.reaper.reap()
         assert (len(reaped.handed_off), reaped.ended) == ((1, 0) if number < 3 else (0, 1))
@@ -278,7 +278,7 @@ def test_a_stop_that_comes_during_a_takeover_holds(runtime: Runtime, second: Run
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
     runtime.log.take_over(session.id, accepted.generation_id, 1)
-    runtime.generation_events.append_delta(attempt, "Half")
+    runtime.generation_events.append_delta(attempt, "Half", 0)
     runtime.generations.stop(session)
     clock.turn(timedelta(seconds=11))
     assert second.reaper.reap().ended == 1
@@ -308,7 +308,7 @@ def test_slots_of_a_provider_are_shared_by_all_workers(
     assert "started" not in _kinds(second, other.id)
     provider.go_on.set()
     thread.join()
-    assert handed_off == [waiting.generation_id]  # whoever gives a slot back calls the next one
+    assert handed_off == [waiting.generation_id]  # a worker that gives a slot back wakes the next one
     second.writer.run()
     assert len(provider.requests) == before + 2
     assert _kinds(second, first.id)[-1] == _kinds(second, other.id)[-1] == "done"

@@ -71,7 +71,7 @@ def test_between_paragraphs_it_is_added(runtime: Runtime) -> None:
     assert (message.text, message.thinking) == (ANSWER, "So. So. ")
 
 
-def test_who_gives_signs_of_life_is_waited_for(runtime: Runtime) -> None:
+def test_a_model_that_gives_signs_of_life_is_waited_for(runtime: Runtime) -> None:
     asked = ask(runtime, "breathes")
     began = time.monotonic()
     runtime.writer.run()
@@ -82,7 +82,7 @@ def test_who_gives_signs_of_life_is_waited_for(runtime: Runtime) -> None:
     assert runtime.cooldowns.in_cooldown(["breathes"]) == set()
 
 
-def test_who_thinks_and_then_is_silent_is_given_up(runtime: Runtime) -> None:
+def test_a_model_that_thinks_and_then_is_silent_is_given_up(runtime: Runtime) -> None:
     asked = ask(runtime, "thinks-then-is-silent")
     runtime.writer.run()
     message = asked.message()
@@ -92,7 +92,7 @@ def test_who_thinks_and_then_is_silent_is_given_up(runtime: Runtime) -> None:
 
 
 @owned_or_not
-def test_who_reads_in_mid_thinking_sees_it_so_far(runtime: Runtime, provider: ProviderServer, owned: bool) -> None:
+def test_a_reader_in_mid_thinking_sees_it_so_far(runtime: Runtime, provider: ProviderServer, owned: bool) -> None:
     provider.go_on.clear()
     asked = ask(runtime, "thinks-slowly", owned=owned)
     writer = asked.write()

@@ -134,7 +134,7 @@ def test_three_pastes_of_digits_leave_the_session_alive(
         assert (kind, problem["type"], problem["reason"]) == ("failed", "/problems/provider-failed", "too-long")
         label = model.capitalize()
         figures = f"Your message has about {problem['tokens']:,} tokens; {label} takes at most {problem['limit']:,}."
-        if model == "promising-without-figures":  # nobody knows how much it takes
+        if model == "promising-without-figures":  # how much it takes is unknown
             figures = f"Your message and the room for an answer are more than {label} takes."
         else:
             assert problem["tokens"] > problem["limit"] > 0
@@ -213,7 +213,7 @@ def test_a_message_that_is_too_long_for_one_model_is_answered_by_the_next(
 
 
 def test_of_all_that_fails_in_a_chain_the_length_is_told(runtime: Runtime, servers: ProviderServer) -> None:
-    """The rest only the operator could mend."""
+    """The rest only the operator could repair."""
     chat = Chat(runtime, servers, "falls-back-in-vain")
     kind, data = chat.ask(PASTE)
     problem = data["problem"]

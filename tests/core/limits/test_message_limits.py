@@ -139,8 +139,8 @@ def _reap(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
     assert runtime.reaper.reap().ended == 1
 
 
-def _withdraw(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
-    runtime.generations.withdraw(accepted.generation_id)
+def _retract(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
+    runtime.generations.retract(accepted.generation_id)
 
 
 def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
@@ -151,7 +151,7 @@ def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
 
 @pytest.mark.parametrize("model", ["good", "broken"])
 @pytest.mark.parametrize("owned", [False, True])
-@pytest.mark.parametrize("end", [_run, _reap, _withdraw, _delete])
+@pytest.mark.parametrize("end", [_run, _reap, _retract, _delete])
 def test_every_end_gives_the_lease_back(
     settings: Any,
     clock: TurnableClock,

@@ -42,7 +42,7 @@ def away() -> Cooldowns:
 def _fail(
     cooldowns: Cooldowns, kind: ErrorKind, owner: UUID = ONE, retry_after: float | None = None, said: str = ""
 ) -> None:
-    error = ProviderError(kind, "HTTP 599", retry_after, said=said)
+    error = ProviderError(kind, "HTTP 599", retry_after, provider_message=said)
     with pytest.raises(ProviderError) as raised, cooldowns.watch(MODEL, owner):
         raise error
     assert raised.value is error
@@ -221,8 +221,8 @@ def test_the_providers_last_words_are_kept_with_the_rest_and_bounded(cooldowns: 
     _fail(cooldowns, ErrorKind.QUOTA, said="You exceeded your current quota. " * 100)
     rest = cooldowns.active([MODEL])[MODEL]
     assert rest.kind is ErrorKind.QUOTA
-    assert rest.said.startswith("You exceeded your current quota.")
-    assert len(rest.said) == 300
+    assert rest.provider_message.startswith("You exceeded your current quota.")
+    assert len(rest.provider_message) == 300
     cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.UNAUTHORIZED, "HTTP 401"))
     assert cooldowns.active([MODEL])[MODEL] == Cooldown(ErrorKind.UNAUTHORIZED, "HTTP 401", 1)
     assert redis.ttl(f"sb:suspect:{MODEL}") > 0

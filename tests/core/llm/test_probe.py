@@ -242,9 +242,9 @@ class TestFirstSign:
 
     def test_a_refusal_because_one_token_is_too_few_is_one(self) -> None:
         said = "Could not finish the message because max_tokens or model output limit was reached."
-        first_sign(Stream(error=ProviderError(ErrorKind.REJECTED, said=said)), 5)
+        first_sign(Stream(error=ProviderError(ErrorKind.REJECTED, provider_message=said)), 5)
         with pytest.raises(ProviderError):
-            first_sign(Stream(error=ProviderError(ErrorKind.UNAUTHORIZED, said=said)), 5)
+            first_sign(Stream(error=ProviderError(ErrorKind.UNAUTHORIZED, provider_message=said)), 5)
 
 
 class TestShortAnswer:

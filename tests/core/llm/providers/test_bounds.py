@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.generation.chunk_reader import MAX_BUFFERED, ChunkReader
-from core.generation.intake import MAX_ANSWER_LENGTH
+from core.generation.stream_filter import MAX_ANSWER_LENGTH
 from core.llm.catalog import ModelCatalog, ModelConfig
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import ErrorKind, ProviderError, Turn

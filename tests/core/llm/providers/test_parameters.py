@@ -326,7 +326,7 @@ class TestThinking:
         _, asked, error = Asker(server, "required", "anthropic").ask()
         assert [request["max_tokens"] for request in asked] == [1024, 8]
         assert error is not None
-        assert "max_tokens: 9 > 8" in error.said
+        assert "max_tokens: 9 > 8" in error.provider_message
 
     @pytest.mark.parametrize("protocol", list(DIALECTS))
     def test_a_model_that_was_seen_thinking_has_room_for_it(self, server: ProviderServer, protocol: str) -> None:

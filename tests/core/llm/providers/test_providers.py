@@ -733,7 +733,7 @@ def test_a_web_page_is_told_in_words_for_operators(server: ProviderServer) -> No
     error = _hear(lambda: _open(server, "openai", "page 200")).error
     assert error is not None
     assert error.log_detail == "answered with a web page; is base_url right?"
-    assert "web page" in (_hear(lambda: _open(server, "openai", "page 502")).error or error).said
+    assert "web page" in (_hear(lambda: _open(server, "openai", "page 502")).error or error).provider_message
 
 
 def test_a_server_whose_words_come_slowly_gives_signs_of_life(server: ProviderServer) -> None:

@@ -139,7 +139,7 @@ def test_a_proxy_that_can_be_none_is_named_and_stops_nobody_else(
     error = _error(pool, "m1")
     assert error.kind is ErrorKind.MISCONFIGURED
     assert variable in error.log_detail
-    assert "secret" not in str(error) + error.log_detail + error.said
+    assert "secret" not in str(error) + error.log_detail + error.provider_message
     assert _answer(pool) == ANSWER
 
 
@@ -169,7 +169,7 @@ def test_a_proxy_that_refuses_is_told_without_its_words(
     try:
         error = _error(_pool(url))
         assert error.kind in (ErrorKind.UNREACHABLE, ErrorKind.MISCONFIGURED)
-        assert "secret" not in str(error) + error.log_detail + error.said
+        assert "secret" not in str(error) + error.log_detail + error.provider_message
     finally:
         refusing.stop()
 
@@ -195,7 +195,7 @@ def test_a_proxy_that_is_none_is_not_given_a_models_time(
         error = _error(_pool("https://models.example/v1"))
         assert time.monotonic() - begun < 3
     assert error.kind is ErrorKind.UNREACHABLE
-    assert "secret" not in str(error) + error.log_detail + error.said
+    assert "secret" not in str(error) + error.log_detail + error.provider_message
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])

@@ -299,8 +299,8 @@ def test_a_server_that_quotes_us_is_not_quoted(
 ) -> None:
     monkeypatch.setenv("SOME_KEY", "our-own-key-of-words")
     error = _error(server, model)
-    assert error.said.startswith("bad input: ")
-    everything = "".join(traceback.format_exception(error)) + error.said + error.log_detail
+    assert error.provider_message.startswith("bad input: ")
+    everything = "".join(traceback.format_exception(error)) + error.provider_message + error.log_detail
     for secret in ("Tr0ub4dor", "Miez", "kind to people", "our-own"):
         assert secret not in everything
 
@@ -311,7 +311,7 @@ def test_a_server_that_quotes_the_answer_is_not_quoted(
 ) -> None:
     monkeypatch.setenv("SOME_KEY", "k")
     error = _error(server, "quotes-itself", [*TURNS, *prefilled])
-    assert error.said == "bad output: '[...].' after '[...].'"
+    assert error.provider_message == "bad output: '[...].' after '[...].'"
 
 
 def test_the_end_of_an_answer_is_kept_whole() -> None:
@@ -329,5 +329,5 @@ def test_a_refusal_is_read_soon_or_not_at_all(
     begun = time.monotonic()
     error = _error(server, model)
     assert time.monotonic() - begun < 3
-    assert "out of order" in error.said
-    assert len(error.said) <= MAX_QUOTED_LENGTH
+    assert "out of order" in error.provider_message
+    assert len(error.provider_message) <= MAX_QUOTED_LENGTH

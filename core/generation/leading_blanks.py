@@ -10,7 +10,7 @@ MAX_LEADING_BLANKS = 10_000
 """Blanks before the first word; a model that says more of them has lost itself."""
 
 
-class Opening:
+class LeadingBlanks:
     """Of one request's text."""
 
     def __init__(self, begun: bool) -> None:

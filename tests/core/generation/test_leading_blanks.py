@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation.opening import MAX_LEADING_BLANKS, Opening
+from core.generation.leading_blanks import MAX_LEADING_BLANKS, LeadingBlanks
 from core.text.characters import blank
 
 BLANKS = [
@@ -38,23 +38,24 @@ def test_what_can_be_seen_is_not(text: str) -> None:
 
 @given(st.lists(st.text(st.sampled_from([*"".join(BLANKS), "a", "é", "🎉"]), max_size=4), max_size=12))
 def test_from_the_first_word_on_all_is_passed_on_and_before_it_nothing(pieces: list[str]) -> None:
-    opening = Opening(begun=False)
+    blanks = LeadingBlanks(begun=False)
     passed = ""
     for at, piece in enumerate(pieces):
-        passed += opening.feed(piece)
+        passed += blanks.feed(piece)
         whole = "".join(pieces[: at + 1])
         assert passed == ("" if blank(whole) else whole)
 
 
 def test_an_answer_that_has_begun_loses_nothing() -> None:
-    assert Opening(begun=True).feed(" \n") == " \n"
+    assert LeadingBlanks(begun=True).feed(" \n") == " \n"
 
 
 def test_blanks_without_end_are_not_waited_for() -> None:
-    opening = Opening(begun=False)
+    blanks = LeadingBlanks(begun=False)
     for _ in range(MAX_LEADING_BLANKS):
-        assert opening.feed("\n") == ""
-    assert not opening.too_long
-    opening.feed("\n")
-    assert opening.too_long
-    assert Opening(begun=False).feed(" " * (2 * MAX_LEADING_BLANKS) + "x").endswith("x"), "in one piece with the word"
+        assert blanks.feed("\n") == ""
+    assert not blanks.too_long
+    blanks.feed("\n")
+    assert blanks.too_long
+    in_one_piece_with_the_word = " " * (2 * MAX_LEADING_BLANKS) + "x"
+    assert LeadingBlanks(begun=False).feed(in_one_piece_with_the_word).endswith("x")

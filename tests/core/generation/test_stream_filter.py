@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation import intake, thinking
+from core.generation import stream_filter, thinking
 from core.generation.chunk_reader import Batch
 from core.generation.deadlines import MAX_REQUEST_TIME, Deadlines
-from core.generation.failure import Wordless
-from core.generation.intake import Heard, Intake
-from core.generation.opening import MAX_LEADING_BLANKS
+from core.generation.failure import EmptyAnswer
+from core.generation.leading_blanks import MAX_LEADING_BLANKS
+from core.generation.stream_filter import StreamFilter, StreamOutput
 from core.generation.thinking import Thinking
 from core.llm.catalog import ModelConfig
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
@@ -24,11 +24,11 @@ LIFE = Batch(alive=True)
 END = Batch(ended=True, finish_reason="stop")
 
 
-def _intake(text: str = "", thoughts: Thinking | None = None, *, prefilled: bool = False) -> Intake:
-    return Intake(text, thoughts or Thinking(), Deadlines(FIRST, BETWEEN, 0), prefilled=prefilled)
+def _filter(text: str = "", thoughts: Thinking | None = None, *, prefilled: bool = False) -> StreamFilter:
+    return StreamFilter(text, thoughts or Thinking(), Deadlines(FIRST, BETWEEN, 0), prefilled=prefilled)
 
 
-def _hear(one: Intake, batches: Iterable[tuple[float, Batch]]) -> Iterator[Heard]:
+def _hear(one: StreamFilter, batches: Iterable[tuple[float, Batch]]) -> Iterator[StreamOutput]:
     for now, batch in batches:
         heard = one.take(batch, now)
         yield heard
@@ -38,28 +38,29 @@ def _hear(one: Intake, batches: Iterable[tuple[float, Batch]]) -> Iterator[Heard
 
 def test_a_model_that_thinks_for_75_seconds_answers() -> None:
     thoughts = Thinking()
-    one = _intake(thoughts=thoughts)
+    one = _filter(thoughts=thoughts)
     batches = [(second, Batch(thinking=".", alive=True)) for second in range(5, 81, 5)]
     for heard in _hear(one, batches):
-        thoughts.add(heard.thinking)
+        thoughts = thoughts.plus(heard.thinking, heard.thinking_ms)
         assert heard.error is None
-    assert one.take(Batch("So.", alive=True), 81).text == "So."
+    first = one.take(Batch("So.", alive=True), 81)
+    assert first.text == "So."
     assert one.take(END, 82).finish_reason == "stop"
-    assert thoughts.seconds == 76
+    assert thoughts.plus("", first.thinking_ms).seconds == 76
 
 
 @pytest.mark.parametrize("sign", [LIFE, Batch(" ", alive=True), Batch(thinking="\n", alive=True)], ids=repr)
 def test_any_sign_of_life_begins_the_wait_anew(sign: Batch) -> None:
-    one = _intake()
+    one = _filter()
     for number in range(1, 10):
         assert one.take(sign, number * (BETWEEN - 1)).error is None
 
 
 def test_silence_is_given_up_after_the_long_wait_before_the_first_word_and_the_short_one_after() -> None:
-    assert _intake().take(Batch(), FIRST).error is None
-    silent = _intake().take(Batch(), FIRST + 1)
+    assert _filter().take(Batch(), FIRST).error is None
+    silent = _filter().take(Batch(), FIRST + 1)
     assert (silent.error and silent.error.kind) is ErrorKind.TIMEOUT
-    one = _intake()
+    one = _filter()
     one.take(Batch("So", alive=True), 1)
     assert one.take(Batch(), 1 + BETWEEN).error is None
     assert one.take(Batch(), 2 + BETWEEN).error is not None
@@ -69,7 +70,7 @@ def test_silence_is_given_up_after_the_long_wait_before_the_first_word_and_the_s
 @pytest.mark.parametrize("sign", [Batch(" "), Batch("\n\n"), Batch(thinking="Hmm")], ids=repr)
 def test_what_is_no_word_of_the_answer_does_not_end_the_long_wait(sign: Batch, before: str) -> None:
     """Summaries of thinking come minutes apart."""
-    one = _intake(before, prefilled=True)
+    one = _filter(before, prefilled=True)
     for count in range(1, 4):
         assert one.take(sign._replace(alive=True), count * FIRST).error is None
     one.take(Batch("So", alive=True), 4 * FIRST)
@@ -77,7 +78,7 @@ def test_what_is_no_word_of_the_answer_does_not_end_the_long_wait(sign: Batch, b
 
 
 def test_words_that_only_repeat_the_answer_are_words() -> None:
-    one = _intake("Half an answer, and ")
+    one = _filter("Half an answer, and ")
     assert one.take(Batch("an answer", alive=True), 1).text == ""
     assert one.take(Batch(), 1 + BETWEEN).error is None
     silent = one.take(Batch(), 2 + BETWEEN)
@@ -86,7 +87,7 @@ def test_words_that_only_repeat_the_answer_are_words() -> None:
 
 def test_the_last_words_before_a_failure_are_kept() -> None:
     error = ProviderError(ErrorKind.BROKEN_STREAM)
-    heard = _intake().take(Batch("Half an ", error=error, ended=True, thinking="Hmm"), 1)
+    heard = _filter().take(Batch("Half an ", error=error, ended=True, thinking="Hmm"), 1)
     assert (heard.text, heard.thinking, heard.error) == ("Half an ", "Hmm", error)
 
 
@@ -94,18 +95,18 @@ def test_the_last_words_before_a_failure_are_kept() -> None:
 @pytest.mark.parametrize("said", ["", " \n", "\u200b", "\ufeff\u00a0"])
 @pytest.mark.parametrize("thought", ["", "Hmm"])
 def test_no_end_without_a_word_is_an_answer(reason: FinishReason, said: str, thought: str) -> None:
-    heard = _intake().take(Batch(said, ended=True, finish_reason=reason, thinking=thought), 1)
-    assert isinstance(heard.error, Wordless)
+    heard = _filter().take(Batch(said, ended=True, finish_reason=reason, thinking=thought), 1)
+    assert isinstance(heard.error, EmptyAnswer)
     assert (heard.text, heard.finish_reason, heard.error.finish_reason) == ("", None, reason)
     assert heard.error.used_up == (reason == "length" and bool(thought))
 
 
 @pytest.mark.parametrize("reason", get_args(FinishReason))
 def test_thinking_that_is_only_counted_has_used_up_the_room_too(reason: FinishReason) -> None:
-    heard = _intake().take(Batch(ended=True, finish_reason=reason, usage=Usage(9, 1024, 1024)), 1)
-    assert isinstance(heard.error, Wordless)
+    heard = _filter().take(Batch(ended=True, finish_reason=reason, usage=Usage(9, 1024, 1024)), 1)
+    assert isinstance(heard.error, EmptyAnswer)
     assert heard.error.used_up == (reason == "length")
-    cut = _intake().take(Batch("Hi", ended=True, finish_reason=reason, usage=Usage(9, 1024, 1000)), 1)
+    cut = _filter().take(Batch("Hi", ended=True, finish_reason=reason, usage=Usage(9, 1024, 1000)), 1)
     assert (cut.text, cut.error, cut.finish_reason) == ("Hi", None, reason)
 
 
@@ -127,54 +128,55 @@ def test_thinking_that_is_only_counted_has_used_up_the_room_too(reason: FinishRe
 )
 def test_errors_that_are_ends_of_an_answer(before: str, said: str, kind: ErrorKind, reason: str | None) -> None:
     error = ProviderError(kind)
-    heard = _intake(before, prefilled=True).take(Batch(said, error=error, ended=True), 1)
-    assert (heard.finish_reason, heard.told_as if reason else heard.error) == (reason, error)
-    assert (heard.error is None) == (heard.told_as is not None)
+    heard = _filter(before, prefilled=True).take(Batch(said, error=error, ended=True), 1)
+    assert (heard.finish_reason, heard.ending_error if reason else heard.error) == (reason, error)
+    assert (heard.error is None) == (heard.ending_error is not None)
 
 
 @pytest.mark.parametrize("reason", get_args(FinishReason))
 def test_with_words_every_end_is_told_as_it_is(reason: FinishReason) -> None:
     usage = Usage(7, 11, 3)
-    heard = _intake().take(Batch("So.", ended=True, finish_reason=reason, usage=usage), 1)
-    assert heard == Heard("", "So.", None, reason, usage)
+    heard = _filter().take(Batch("So.", ended=True, finish_reason=reason, usage=usage), 1)
+    assert heard == StreamOutput("", "So.", None, reason, usage)
 
 
 def test_a_model_that_is_asked_to_go_on_and_has_nothing_to_add_ends_the_answer() -> None:
-    assert _intake("Half an answer.", prefilled=True).take(END, 1).finish_reason == "stop"
+    assert _filter("Half an answer.", prefilled=True).take(END, 1).finish_reason == "stop"
 
 
 def test_what_is_repeated_is_dropped_unless_the_model_was_given_the_text() -> None:
-    assert _intake("Half an answer").take(Batch("n answer.", ended=True, finish_reason="stop"), 1).text == "."
-    assert _intake("Half an answer", prefilled=True).take(Batch("answer"), 1).text == "answer"
+    assert _filter("Half an answer").take(Batch("n answer.", ended=True, finish_reason="stop"), 1).text == "."
+    assert _filter("Half an answer", prefilled=True).take(Batch("answer"), 1).text == "answer"
 
 
 def test_an_answer_and_its_thinking_have_a_length_exactly() -> None:
     thoughts = Thinking()
-    one = _intake(thoughts=thoughts)
+    one = _filter(thoughts=thoughts)
     for _ in range(3):
-        thoughts.add(one.take(Batch(thinking="🤔" * (thinking.MAX_THINKING_LENGTH // 2 - 1), alive=True), 1).thinking)
+        thought = Batch(thinking="🤔" * (thinking.MAX_THINKING_LENGTH // 2 - 1), alive=True)
+        thoughts = thoughts.plus(one.take(thought, 1).thinking, 0)
     assert thoughts.text == "🤔" * thinking.MAX_THINKING_LENGTH
     assert one.take(Batch(thinking="more", alive=True), BETWEEN).error is None
     assert one.take(Batch(), 2 * BETWEEN - 1).error is None, "what is not kept is a sign of life"
-    assert one.take(Batch("x" * (intake.MAX_ANSWER_LENGTH - 1)), 2 * BETWEEN).finish_reason is None
+    assert one.take(Batch("x" * (stream_filter.MAX_ANSWER_LENGTH - 1)), 2 * BETWEEN).finish_reason is None
     last = one.take(Batch("yz"), 2 * BETWEEN)
     assert (last.text, last.finish_reason) == ("y", "length")
 
 
 def test_blanks_without_end_are_no_answer() -> None:
     batches = ((number / 100, Batch("\n" * 100, alive=True)) for number in range(MAX_LEADING_BLANKS))
-    *_, last = _hear(_intake(), batches)
-    assert isinstance(last.error, Wordless)
+    *_, last = _hear(_filter(), batches)
+    assert isinstance(last.error, EmptyAnswer)
 
 
 def test_thoughts_without_end_are_no_answer() -> None:
     batches = ((float(now), Batch(thinking=".", alive=True)) for now in range(0, int(3 * MAX_REQUEST_TIME), 50))
-    *_, last = _hear(_intake(), batches)
+    *_, last = _hear(_filter(), batches)
     assert (last.error and last.error.kind) is ErrorKind.TIMEOUT
 
 
 def test_pings_after_the_end_put_off_nothing() -> None:
-    one = _intake()
+    one = _filter()
     assert one.take(Batch("So.", finish_reason="stop", alive=True), 1).finish_reason is None
     ends = [one.take(Batch(finish_reason="stop", alive=True), 1 + tenth / 10).finish_reason for tenth in range(30)]
     assert "stop" in ends
@@ -183,10 +185,11 @@ def test_pings_after_the_end_put_off_nothing() -> None:
 @pytest.mark.parametrize("nothing", ["\n\n", " ", "\u200b"])
 def test_a_blank_thought_is_none(nothing: str) -> None:
     thoughts = Thinking()
-    one = _intake(thoughts=thoughts)
-    assert one.take(Batch(thinking=nothing, alive=True), 1) == Heard()
-    assert one.take(Batch("So."), 9).text == "So."
-    assert (thoughts.milliseconds, thoughts.seconds) == (0, None)
+    one = _filter(thoughts=thoughts)
+    assert one.take(Batch(thinking=nothing, alive=True), 1) == StreamOutput()
+    output = one.take(Batch("So."), 9)
+    assert output == StreamOutput(text="So.", thinking_ms=0)
+    assert thoughts.plus(output.thinking, output.thinking_ms).seconds is None
     assert one.take(Batch(thinking="But."), 10).thinking == nothing + "But."
 
 
@@ -205,9 +208,9 @@ EVENTS = st.builds(
 def test_whatever_comes_ends_and_is_told_whole(
     steps: list[tuple[float, Batch]], begun: bool, prefilled: bool
 ) -> None:
-    one = _intake("Before " if begun else "", prefilled=prefilled)
+    one = _filter("Before " if begun else "", prefilled=prefilled)
     now, text, thought = 0.0, "", ""
-    heard = Heard()
+    heard = StreamOutput()
     for passed, batch in [*steps, (1.0, END)]:
         now += passed
         heard = one.take(batch, now)

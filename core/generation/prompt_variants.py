@@ -1,14 +1,14 @@
-"""In which form a conversation is told to a model, and in which other one after it has failed: pure functions."""
+"""The variants of a prompt, and which one is tried after a model has failed at another: pure functions."""
 
 from enum import IntEnum
 from typing import NamedTuple
 
-from core.generation.failure import Wordless
+from core.generation.failure import EmptyAnswer
 from core.llm.providers.base import ErrorKind, ProviderError
 
 
 class Scope(IntEnum):
-    """Which of the exchanges before the question are told."""
+    """Which of the exchanges before the question the prompt has."""
 
     ALL = 0
     """But what a filter has refused: sent again, it would be refused again, and every question after it. And what has
@@ -18,8 +18,8 @@ class Scope(IntEnum):
     NONE = 2
 
 
-class Form(NamedTuple):
-    """How a conversation is told."""
+class PromptVariant(NamedTuple):
+    """How a conversation is put to a model."""
 
     prefill: bool
     """Whether the answer's beginning is the last turn, for the server to continue."""
@@ -38,19 +38,21 @@ OF_ITS_WORDS = {ErrorKind.REJECTED, ErrorKind.FILTERED}
 """What only a server that has looked at the words says."""
 
 
-def milder(form: Form, error: ProviderError, *, prefilled: bool, doubtful: bool) -> Form | None:
-    """The form to try next, after a model has failed at this one. None: it has no other.
+def next_variant(
+    variant: PromptVariant, error: ProviderError, *, prefilled: bool, doubtful: bool
+) -> PromptVariant | None:
+    """The variant to try next, after a model has failed at this one. None: it has no other.
 
     `prefilled`: the last turn was the answer's beginning, which many servers refuse to continue, and no word has
     followed it; `doubtful`: some questions before this one have no answer, or one that failed, so that it may not be
     its own trouble.
     """
     if prefilled and error.kind in OF_PREFILL:
-        return form._replace(prefill=False)
-    if not doubtful or (isinstance(error, Wordless) and error.used_up):
+        return variant._replace(prefill=False)
+    if not doubtful or (isinstance(error, EmptyAnswer) and error.used_up):
         return None
-    if form.scope is Scope.ALL and error.kind in OF_THE_CONVERSATION:
-        return form._replace(scope=Scope.ANSWERED)
-    if form.scope is Scope.ANSWERED and error.kind in OF_ITS_WORDS:
-        return form._replace(scope=Scope.NONE)
+    if variant.scope is Scope.ALL and error.kind in OF_THE_CONVERSATION:
+        return variant._replace(scope=Scope.ANSWERED)
+    if variant.scope is Scope.ANSWERED and error.kind in OF_ITS_WORDS:
+        return variant._replace(scope=Scope.NONE)
     return None
