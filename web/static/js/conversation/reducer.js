@@ -28,7 +28,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  *
  * @typedef {object} EventDetails What events told of an answer, and the server does not store.
  * @property {Fallback | null} [fallback]
- * @property {import("../api/client.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
+ * @property {import("../api/problem.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
  *
  * @typedef {object} State
  * @property {number} serial counts the conversations of this page, so that an answer about an earlier one is not taken

@@ -1,6 +1,6 @@
 /** Brings the state up to the server's account of the session, and lets the events go on from there. */
 
-import * as api from "../api/client.js";
+import { isSessionLost } from "../api/problem.js";
 import { Backoff } from "../stream/backoff.js";
 import { replay } from "../stream/replay.js";
 import { SessionStream } from "../stream/session-stream.js";
@@ -9,10 +9,12 @@ const EVENTS = "/chat/sse";
 
 /**
  * @typedef {import("./reducer.js").StreamEvent} StreamEvent
+ * @typedef {import("../api/client.js").Message} Message
  *
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {(hasMessages: boolean) => void} synced the state is the server's account
- * @property {(error: api.Problem) => Promise<void>} lost the session is gone
+ * @property {(error: import("../api/problem.js").Problem) => Promise<void>} lost the session is gone
  * @property {(reason: string) => void} expired the stream has come to its end
  * @property {(connected: boolean) => void} connection
  */
@@ -27,7 +29,7 @@ export class Sync {
   constructor(store, page) {
     this.store = store;
     this.page = page;
-    this.stream = new SessionStream(EVENTS, api.sessionHeaders, {
+    this.stream = new SessionStream(EVENTS, () => page.api.sessionHeaders(), {
       event: (event) => this.#receive(event),
       refused: () => { if (!this.#retryTimer) void this.refresh(); },
       state: (connected) => {
@@ -71,7 +73,7 @@ export class Sync {
       } catch (error) {
         if (!current()) continue;
         this.stream.release();
-        if (api.isSessionLost(error)) await this.page.lost(error);
+        if (isSessionLost(error)) await this.page.lost(error);
         else this.#retryTimer = setTimeout(() => void this.refresh(), this.#backoff.next());
       }
     } while (this.#again);
@@ -80,7 +82,7 @@ export class Sync {
 
   /** @param {() => boolean} current whether this is still about the conversation on screen */
   async #fetch(current) {
-    const { store, stream } = this;
+    const { store, stream, page: { api } } = this;
     const fetched = await Promise.all([api.currentSession(), api.transcript()]);
     const [{ data: session, etag }, { messages, cursor, before }] = fetched;
     if (!current()) return;
@@ -97,13 +99,13 @@ export class Sync {
 
   /**
    * The events that this page has missed of an answer that is coming, or of whose end it should tell the reader.
-   * @param {string} cursor @param {api.Message | undefined} last @returns {Promise<StreamEvent[]>}
+   * @param {string} cursor @param {Message | undefined} last @returns {Promise<StreamEvent[]>}
    */
   async #missed(cursor, last) {
     const { pending, live } = this.store.state;
     const streaming = last?.state === "streaming";
     const asked = pending !== null; // so it has only just begun, and may have ended since
     if (!streaming && !asked && (last?.state !== "failed" || last.problem) && live?.generation !== last?.id) return [];
-    return replay(EVENTS, api.sessionHeaders(), cursor, streaming && !asked);
+    return replay(EVENTS, this.page.api.sessionHeaders(), cursor, streaming && !asked);
   }
 }

@@ -1,11 +1,12 @@
 /** Has the session answered by the model that the reader chooses. */
 
-import * as api from "../api/client.js";
 import { errorMessage } from "../api/error-messages.js";
+import { Problem } from "../api/problem.js";
 import { ModelChoice } from "./model-choice.js";
 
 /**
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {import("./model-picker.js").ModelPicker} picker
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {import("../conversation/sync.js").Sync} sync
@@ -69,20 +70,20 @@ export class ModelSwitcher {
     const current = store.sameConversation();
     page.notifications.notify("");
     try {
-      const { data, etag } = await api.switchModel(model, store.state.etag);
+      const { data, etag } = await page.api.switchModel(model, store.state.etag);
       if (!current()) return false;
       store.dispatch({ type: "session", session: data, etag });
       page.notifications.announce(`${page.picker.label(model)} answers from now on`);
       return true;
     } catch (error) {
       if (!current()) return false;
-      if (error instanceof api.Problem && error.status === 412) return this.#outdated(model, error);
+      if (error instanceof Problem && error.status === 412) return this.#outdated(model, error);
       await page.failed(error);
       return false;
     }
   }
 
-  /** Something else was switched to first; it may be the same. @param {string} model @param {api.Problem} error */
+  /** The model was switched elsewhere first, perhaps to this one. @param {string} model @param {Problem} error */
   async #outdated(model, error) {
     const { store, page } = this;
     const current = store.sameConversation();
