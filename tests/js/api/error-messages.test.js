@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isSessionLost, Problem } from "../../../web/static/js/api/client.js";
+import { isSessionLost, Problem } from "../../../web/static/js/api/problem.js";
 import { errorMessage, isTransient } from "../../../web/static/js/api/error-messages.js";
 
 /** @param {number} status @param {object} [details] @param {number | null} [retryAfter] */

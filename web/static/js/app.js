@@ -1,7 +1,7 @@
 /** Starts the page: makes its parts and connects them. What happens goes into the store, and its state is rendered. */
 
 import { Account } from "./account/account.js";
-import * as api from "./api/client.js";
+import { ApiClient } from "./api/client.js";
 import { announceChanges, endedJustNow } from "./conversation/announcements.js";
 import { Composer } from "./conversation/composer.js";
 import { EarlierMessages } from "./conversation/earlier-messages.js";
@@ -26,25 +26,27 @@ import { Notifications } from "./ui/notifications.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 
 const store = new Store();
+const api = new ApiClient();
 const notifications = new Notifications();
-const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest"));
+const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
 /** @param {...(Element | null)} from what a request came from, if the focus may be taken from it */
 const focusComposer = (...from) => { if (focusIsFree(...from)) composer.focus(); };
 
-const picker = new ModelPicker(byId("model"), (model) => models.choose(model), () => void availability.refresh());
+const picker = new ModelPicker(byId("model", HTMLSelectElement), (model) => models.choose(model), () => void availability.refresh());
 /** @param {string} model */
 const label = (model) => picker.label(model);
 
-const availability = new ModelAvailability(api.models, (offer) => {
+const availability = new ModelAvailability(() => api.models(), (offer) => {
   if (!picker.current) picker.current = offer.default;
   picker.offer(offer.models);
   render();
 });
 
 const account = new Account({
+  api,
   session: () => store.state.session,
-  hasMessages: () => items(store.state).length > 0 && !store.state.over,
+  hasMessages: () => items(store.state).length > 0 && !store.state.endReason,
   idle: () => store.idle(),
   claimed(claimed, etag) {
     session.adopt(claimed, etag);
@@ -63,6 +65,7 @@ const account = new Account({
 });
 
 const sync = new Sync(store, {
+  api,
   synced(hasMessages) {
     account.sessionChanged();
     void models.settle(); // what was chosen before there was a session to switch
@@ -74,13 +77,16 @@ const sync = new Sync(store, {
 });
 
 const models = new ModelSwitcher(store, {
-  picker, notifications, sync, failed: (error) => session.failed(error), changed: () => render(),
+  api, picker, notifications, sync, failed: (error) => session.failed(error), changed: () => render(),
 });
 
-const session = new CurrentSession(store, { sync, account, notifications, models });
+const session = new CurrentSession(store, { api, sync, account, notifications, models });
 
 const composer = new Composer(
-  { form: byId("composer"), field: byId("message"), send: byId("send"), stop: byId("stop"), count: byId("count") },
+  {
+    form: byId("composer", HTMLFormElement), field: byId("message", HTMLTextAreaElement),
+    send: byId("send", HTMLButtonElement), stop: byId("stop", HTMLButtonElement), count: byId("count"),
+  },
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
@@ -89,10 +95,10 @@ const composer = new Composer(
 );
 
 const questions = new Questions(store, {
-  sync, session, models, notifications, composer, stickToBottom, signedIn: () => account.user !== null,
+  api, sync, session, models, notifications, composer, stickToBottom, signedIn: () => account.user !== null,
 });
 
-const newConversation = new NewConversation(store, { session, notifications, composer });
+const newConversation = new NewConversation(store, { api, session, notifications, composer });
 
 const messageList = new MessageList(byId("log"), {
   retry: () => questions.send(lastQuestion(store.state)),
@@ -106,8 +112,9 @@ const messageList = new MessageList(byId("log"), {
 });
 
 const expiryBar = new ExpiryBar(
-  { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep") },
+  { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep", HTMLButtonElement) },
   {
+    now: () => api.serverNow(),
     keep: () => void session.extend(),
     due: () => void sync.refresh(),
     warn: (left) => notifications.announce(`This conversation expires in ${left}`),
@@ -115,6 +122,7 @@ const expiryBar = new ExpiryBar(
 );
 
 const sidebar = new Sidebar({
+  api,
   current: () => ownedSessionId(store.state),
   mayLeave: () => account.mayLeave(),
   async open(id) {
@@ -136,7 +144,7 @@ const view = new ConversationView(messageList, composer);
 function render() {
   const { state } = store;
   if (models.shown) picker.current = models.shown;
-  expiryBar.expiresAt = state.over ? null : state.session?.expires_at ?? null;
+  expiryBar.expiresAt = state.endReason ? null : state.session?.expires_at ?? null;
   view.render(state);
   sidebar.markCurrent();
 }
@@ -148,7 +156,9 @@ store.subscribe((now, before) => {
 });
 store.subscribe(render);
 pauseWhileHidden(sync.stream);
-new EarlierMessages(store, { stickToBottom, notifications, failed: (error) => session.failed(error) });
+new EarlierMessages(store, {
+  api, stickToBottom, notifications, failed: (error) => session.failed(error),
+});
 
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => questions.send(example.textContent ?? ""));

@@ -1,7 +1,6 @@
 /** The account's dialogs: a new password, the logins, the account's deletion. */
 
-import * as accountApi from "../api/account.js";
-import { Problem } from "../api/client.js";
+import { Problem } from "../api/problem.js";
 import { byId } from "../ui/dom.js";
 import { focusIsFree } from "../ui/focus.js";
 import { closeOnBackdropClick, FormDialog, slugOf } from "../ui/form-dialog.js";
@@ -9,16 +8,17 @@ import { errorMessage, retryHint } from "../api/error-messages.js";
 import { exactly, relative } from "../ui/time.js";
 
 /**
- * @typedef {{failed: (error: unknown) => boolean, succeeded: (words: string) => void}} Page
- *   `failed`: whether the page itself knows what to do about an error; `succeeded`: says so
+ * @typedef {{api: import("../api/account.js").AccountApi, failed: (error: unknown) => boolean,
+ *   succeeded: (words: string) => void, now: () => number}} Page
+ *   `now`: the server's time; `failed`: whether the page itself knows what to do about an error; `succeeded`: says so
  */
 
 /** @param {Page} page */
 export function passwordDialog(page) {
-  const dialog = new FormDialog(byId("change-password"), {
+  const dialog = new FormDialog(byId("change-password", HTMLDialogElement), {
     async send(form) {
       try {
-        await accountApi.changePassword(
+        await page.api.changePassword(
           String(form.get("current_password")), String(form.get("new_password")), form.has("end_other_logins"));
       } catch (error) {
         if (!page.failed(error)) throw error;
@@ -40,10 +40,10 @@ export function passwordDialog(page) {
 
 /** @param {Page} page @param {() => void} deleted */
 export function deleteDialog(page, deleted) {
-  const dialog = new FormDialog(byId("delete-account"), {
+  const dialog = new FormDialog(byId("delete-account", HTMLDialogElement), {
     async send(form) {
       try {
-        await accountApi.deleteAccount(String(form.get("password")));
+        await page.api.deleteAccount(String(form.get("password")));
       } catch (error) {
         if (!page.failed(error)) throw error;
         return;
@@ -66,7 +66,7 @@ const rateLimited = (error) =>
 
 /** The logins of the account: this browser's and others, which can be ended. */
 export class LoginsDialog {
-  #dialog = /** @type {HTMLDialogElement} */ (byId("logins"));
+  #dialog = byId("logins", HTMLDialogElement);
   #list = byId("logins-list");
 
   /** @param {Page} page */
@@ -92,23 +92,24 @@ export class LoginsDialog {
   async #load() {
     this.#list.ariaBusy = "true";
     await this.#attempt(async () => {
-      const logins = await accountApi.logins();
+      const logins = await this.page.api.logins();
       logins.sort((a, b) => Number(b.current) - Number(a.current));
       this.#list.replaceChildren(...logins.map((login) => this.#row(login)));
     });
     this.#list.ariaBusy = "false";
   }
 
-  /** @param {accountApi.Login} login */
+  /** @param {import("../api/account.js").Login} login */
   #row(login) {
+    const now = this.page.now();
     const row = document.createElement("li");
     const words = document.createElement("div");
     const name = document.createElement("strong");
     name.textContent = login.current ? "This browser" : "Another browser";
     const used = document.createElement("span");
-    used.append("Last used ", moment(login.last_used_at));
+    used.append("Last used ", moment(login.last_used_at, now));
     const since = document.createElement("span");
-    since.append("Signed in ", moment(login.created_at));
+    since.append("Signed in ", moment(login.created_at, now));
     words.append(name, used, since);
     row.append(words);
     if (!login.current) {
@@ -116,7 +117,7 @@ export class LoginsDialog {
       end.type = "button";
       end.className = "secondary";
       end.textContent = "Sign out";
-      end.ariaLabel = `Sign out the browser that signed in ${relative(login.created_at)}`;
+      end.ariaLabel = `Sign out the browser that signed in ${relative(login.created_at, now)}`;
       end.addEventListener("click", () => void this.#end(login.id, row));
       row.append(end);
     }
@@ -125,7 +126,7 @@ export class LoginsDialog {
 
   /** @param {string} id @param {HTMLElement} row */
   async #end(id, row) {
-    const ended = await this.#attempt(() => accountApi.endLogin(id));
+    const ended = await this.#attempt(() => this.page.api.endLogin(id));
     if (!ended) return;
     row.remove();
     this.page.succeeded("That browser is signed out");
@@ -153,11 +154,11 @@ export class LoginsDialog {
   }
 }
 
-/** @param {string} at */
-function moment(at) {
+/** @param {string} at @param {number} now */
+function moment(at, now) {
   const time = document.createElement("time");
   time.dateTime = at;
-  time.textContent = relative(at);
+  time.textContent = relative(at, now);
   time.title = exactly(at);
   return time;
 }

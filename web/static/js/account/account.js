@@ -1,16 +1,18 @@
 /** The user who is signed in, if any, and what changes on the page when that changes. */
 
-import * as accountApi from "../api/account.js";
-import { Problem } from "../api/client.js";
+import { AccountApi } from "../api/account.js";
 import { errorMessage } from "../api/error-messages.js";
+import { Problem } from "../api/problem.js";
 import { byId } from "../ui/dom.js";
 import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js";
 import { Claim } from "./claim.js";
 import { SignIn } from "./sign-in.js";
 
 /**
+ * @typedef {import("../api/account.js").User} User
  * @typedef {import("../api/client.js").Session} Session
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {() => Session | null} session the one on screen
  * @property {() => boolean} hasMessages whether there is anything on screen to keep
  * @property {() => Promise<void>} idle when no answer is being written
@@ -24,14 +26,17 @@ import { SignIn } from "./sign-in.js";
 const RETRY_AFTER = 3_000;
 
 export class Account {
-  /** @type {accountApi.User | null} */ #user = null;
+  /** @type {User | null} */ #user = null;
   #otherTabs = new BroadcastChannel("switchboard-account");
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    this.signIn = new SignIn(byId("sign-in"), (user) => this.#signedIn(user));
+    this.api = new AccountApi(page.api);
+    this.signIn = new SignIn(byId("sign-in", HTMLDialogElement), this.api, (user) => this.#signedIn(user));
     const dialogPage = {
+      api: this.api,
+      now: () => page.api.serverNow(),
       failed: (/** @type {unknown} */ error) => this.ended(error),
       succeeded: (/** @type {string} */ words) => page.notifications.announce(words, words),
     };
@@ -45,22 +50,14 @@ export class Account {
     });
 
     byId("sign-in-open").addEventListener("click", () => this.signIn.open());
-    this.#menuItem("menu-password", () => this.password.open());
-    this.#menuItem("menu-logins", () => this.logins.open());
-    this.#menuItem("menu-sign-out", () => void this.#signOut());
-    this.#menuItem("menu-delete", () => this.deletion.open());
+    onMenuItem(byId("menu-password"), () => this.password.open());
+    onMenuItem(byId("menu-logins"), () => this.logins.open());
+    onMenuItem(byId("menu-sign-out"), () => void this.#signOut());
+    onMenuItem(byId("menu-delete"), () => this.deletion.open());
     byId("account-menu").addEventListener("toggle", (event) => {
       byId("account-open").ariaExpanded = String(/** @type {ToggleEvent} */ (event).newState === "open");
     });
     this.#otherTabs.onmessage = ({ data }) => void this.#toldByOtherTab(data);
-  }
-
-  /** @param {string} id @param {() => void} act */
-  #menuItem(id, act) {
-    byId(id).addEventListener("click", () => {
-      byId("account-menu").hidePopover(); // first, so that a dialog's end brings the focus back to the menu's button
-      act();
-    });
   }
 
   get user() {
@@ -70,7 +67,7 @@ export class Account {
   /** Ask the server which user is signed in, where a cookie came with the page. */
   async find() {
     try {
-      this.#setUser(await accountApi.whoAmI());
+      this.#setUser(await this.api.whoAmI());
     } catch (error) {
       if (!this.ended(error) && !this.#user) setTimeout(() => void this.find(), RETRY_AFTER * (1 + Math.random()));
     }
@@ -91,7 +88,7 @@ export class Account {
     if (!this.#user) return false;
     const before = this.#user;
     try {
-      const now = await accountApi.whoAmI();
+      const now = await this.api.whoAmI();
       if (now.user_id === before.user_id) return false;
       this.#setUser(now);
       return true;
@@ -112,7 +109,7 @@ export class Account {
     return this.claim.mayLeave();
   }
 
-  /** @param {accountApi.User} user */
+  /** @param {User} user */
   #signedIn(user) {
     this.#setUser(user);
     this.#tellOtherTabs();
@@ -124,7 +121,7 @@ export class Account {
 
   async #signOut() {
     try {
-      await accountApi.signOut();
+      await this.api.signOut();
     } catch (error) {
       return this.page.notifications.notify(errorMessage(error));
     }
@@ -152,7 +149,7 @@ export class Account {
     this.page.notifications.notify("You have been signed out in another tab.");
   }
 
-  /** @param {accountApi.User | null} user */
+  /** @param {User | null} user */
   #setUser(user) {
     const before = this.#user;
     this.#user = user;
@@ -172,7 +169,15 @@ export class Account {
   }
 }
 
-/** @param {accountApi.User | null} user */
+/** @param {HTMLElement} item @param {() => void} act */
+function onMenuItem(item, act) {
+  item.addEventListener("click", () => {
+    byId("account-menu").hidePopover(); // first, so that a dialog's end brings the focus back to the menu's button
+    act();
+  });
+}
+
+/** @param {User | null} user */
 function renderUser(user) {
   document.body.toggleAttribute("data-signed-in", user !== null);
   byId("sign-in-open").hidden = user !== null;

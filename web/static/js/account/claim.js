@@ -1,6 +1,6 @@
 /** Offers to keep a guest's conversation in the account of the user who has signed in since. */
 
-import { claimSession, Problem } from "../api/client.js";
+import { Problem } from "../api/problem.js";
 import { ConfirmBar } from "../ui/confirm-bar.js";
 import { byId } from "../ui/dom.js";
 
@@ -11,6 +11,7 @@ const PAUSE = 500;
 /**
  * @typedef {import("../api/client.js").Session} Session
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {() => boolean} claimable whether a guest's conversation is on a signed-in user's screen
  * @property {() => Session | null} session the one on screen
  * @property {() => Promise<void>} idle when no answer is being written
@@ -21,7 +22,8 @@ const PAUSE = 500;
  */
 
 export class Claim {
-  #bar = new ConfirmBar(byId("claim"), byId("claim-keep"), byId("claim-not"));
+  #bar = new ConfirmBar(
+    byId("claim"), byId("claim-keep", HTMLButtonElement), byId("claim-not", HTMLButtonElement));
 
   /** @param {Page} page */
   constructor(page) {
@@ -51,7 +53,7 @@ export class Claim {
     return answer === false || (answer === true && !this.page.claimable());
   }
 
-  /** There is nothing to offer any more. */
+  /** Withdraw the offer. */
   dismiss() {
     this.#bar.dismiss();
   }
@@ -73,7 +75,7 @@ export class Claim {
       await page.idle(); // an answer is kept whole or not at all
       if (!page.claimable() || page.session()?.session_id !== id) return;
       try {
-        const { data, etag } = await claimSession();
+        const { data, etag } = await page.api.claimSession();
         page.claimed(data, etag);
         return page.notifications.announce("Kept in your account", "Kept in your account");
       } catch (error) {

@@ -1,6 +1,6 @@
 /** Error messages for requests that failed. */
 
-import { Problem, serverNow } from "./client.js";
+import { Problem } from "./problem.js";
 
 const SECOND = 1_000;
 const HOUR = 3_600;
@@ -44,7 +44,7 @@ export function describeError(error) {
   }
 }
 
-/** Whether the same may work later. @param {unknown} error @returns {error is Problem} */
+/** Whether the request may succeed later. @param {unknown} error @returns {error is Problem} */
 export const isTransient = (error) => error instanceof Problem && (error.status === 429 || error.status >= 500);
 
 /** @param {number | null} seconds */
@@ -54,7 +54,7 @@ export const retryHint = (seconds) => `Try again ${seconds ? later(seconds) : "i
 function later(seconds) {
   if (seconds < 90) return `in ${seconds} s`;
   if (seconds < 2 * HOUR) return `in ${Math.ceil(seconds / 60)} min`;
-  const moment = new Date(serverNow() + seconds * SECOND);
+  const moment = new Date(Date.now() + seconds * SECOND); // as the reader's clock will show it
   const at = `at ${moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
   return seconds < DAY / 2 ? at : `on ${moment.toLocaleDateString("en", { day: "numeric", month: "long" })} ${at}`;
 }

@@ -1,6 +1,5 @@
 /** The button above the first message: it fetches the page of messages before that one. */
 
-import * as api from "../api/client.js";
 import { byId } from "../ui/dom.js";
 import { focusIsFree } from "../ui/focus.js";
 
@@ -10,6 +9,7 @@ export class EarlierMessages {
   /**
    * @param {import("./store.js").Store} store
    * @param {object} page
+   * @param {import("../api/client.js").ApiClient} page.api
    * @param {import("../ui/stick-to-bottom.js").StickToBottom} page.stickToBottom
    * @param {import("../ui/notifications.js").Notifications} page.notifications
    * @param {(error: unknown) => Promise<void>} page.failed a request about the session has failed
@@ -27,7 +27,7 @@ export class EarlierMessages {
     if (this.#button.ariaDisabled === "true") return;
     this.#button.ariaDisabled = "true"; // a button that is disabled altogether would throw the focus away
     try {
-      const { messages, before: earlier } = await api.transcript(before);
+      const { messages, before: earlier } = await page.api.transcript(before);
       if (!current()) return;
       page.stickToBottom.keepPlace(() => store.dispatch({ type: "earlier", before, messages, earlier }));
       page.notifications.announce(earlier ? "Earlier messages are shown" : "All messages are shown");

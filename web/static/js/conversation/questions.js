@@ -1,9 +1,11 @@
 /** Sends questions to the model that the picker shows, and stops answers. */
 
-import * as api from "../api/client.js";
+import { newKey } from "../api/client.js";
+import { isSessionLost, Problem } from "../api/problem.js";
 
 /**
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {import("./sync.js").Sync} sync
  * @property {import("../sessions/current-session.js").CurrentSession} session
  * @property {import("../sessions/model-switcher.js").ModelSwitcher} models
@@ -29,7 +31,7 @@ export class Questions {
    */
   async send(text) {
     const { store, page } = this;
-    const key = this.#unanswered.text === text ? this.#unanswered.key : api.newKey();
+    const key = this.#unanswered.text === text ? this.#unanswered.key : newKey();
     this.#unanswered = { text: "", key: "" };
     page.notifications.notify("");
     store.dispatch({ type: "sending", text });
@@ -43,23 +45,23 @@ export class Questions {
       await page.sync.refresh();
     } catch (error) {
       this.#unsent(text);
-      if (error instanceof api.Problem && mayHaveArrived(error)) this.#unanswered = { text, key };
-      if (api.isSessionLost(error) && (store.state.session || error.slug.startsWith("login-"))) {
+      if (error instanceof Problem && mayHaveArrived(error)) this.#unanswered = { text, key };
+      if (isSessionLost(error) && (store.state.session || error.slug.startsWith("login-"))) {
         return page.session.lost(error);
       }
       page.notifications.showError(error);
       // Another question is being answered, or events came in while this was on its way.
-      if (store.state.stale || (error instanceof api.Problem && error.status === 409)) void page.sync.refresh();
+      if (store.state.stale || (error instanceof Problem && error.status === 409)) void page.sync.refresh();
     }
   }
 
   /** Stop the answer; the event `stopped` then says where it ended. */
   async stop() {
     try {
-      await api.stop();
+      await this.page.api.stop();
     } catch (error) {
       // It has ended by itself meanwhile, or the request failed: either way the server knows how things are.
-      if (!(error instanceof api.Problem && error.status === 409)) this.page.notifications.showError(error);
+      if (!(error instanceof Problem && error.status === 409)) this.page.notifications.showError(error);
       void this.page.sync.refresh();
     }
   }
@@ -82,17 +84,17 @@ export class Questions {
       await page.session.createOwned(); // the cookie may be that of the conversation before
     }
     try {
-      return await api.ask(text, page.models.forNewSession, key);
+      return await page.api.ask(text, page.models.forNewSession, key);
     } catch (error) {
-      if (store.state.session || !api.isSessionLost(error) || error.slug === "login-invalid") throw error;
-      await api.createSession(page.models.picked);
-      return api.ask(text, null, key);
+      if (store.state.session || !isSessionLost(error) || error.slug === "login-invalid") throw error;
+      await page.api.createSession(page.models.picked);
+      return page.api.ask(text, null, key);
     }
   }
 }
 
 /**
  * Whether the server may have done it all the same: it has not answered, or a proxy did in its place.
- * @param {api.Problem} error
+ * @param {Problem} error
  */
 const mayHaveArrived = ({ status, slug }) => status === 0 || (status >= 500 && !slug) || slug === "idempotency-in-flight";

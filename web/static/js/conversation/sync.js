@@ -1,6 +1,6 @@
 /** Brings the state up to the server's account of the session, and lets the events go on from there. */
 
-import * as api from "../api/client.js";
+import { isSessionLost } from "../api/problem.js";
 import { Backoff } from "../stream/backoff.js";
 import { replay } from "../stream/replay.js";
 import { SessionStream } from "../stream/session-stream.js";
@@ -8,11 +8,13 @@ import { SessionStream } from "../stream/session-stream.js";
 const EVENTS = "/chat/sse";
 
 /**
- * @typedef {import("./reducer.js").StreamEvent} StreamEvent
+ * @typedef {import("../stream/events.js").StreamEvent} StreamEvent
+ * @typedef {import("../api/client.js").Message} Message
  *
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {(hasMessages: boolean) => void} synced the state is the server's account
- * @property {(error: api.Problem) => Promise<void>} lost the session is gone
+ * @property {(error: import("../api/problem.js").Problem) => Promise<void>} lost the session is gone
  * @property {(reason: string) => void} expired the stream has come to its end
  * @property {(connected: boolean) => void} connection
  */
@@ -27,7 +29,7 @@ export class Sync {
   constructor(store, page) {
     this.store = store;
     this.page = page;
-    this.stream = new SessionStream(EVENTS, api.sessionHeaders, {
+    this.stream = new SessionStream(EVENTS, () => page.api.sessionHeaders(), {
       event: (event) => this.#receive(event),
       refused: () => { if (!this.#retryTimer) void this.refresh(); },
       state: (connected) => {
@@ -53,10 +55,14 @@ export class Sync {
   }
 
   /** @param {StreamEvent} event */
-  #receive({ type, data }) {
-    if (type === "expired") return this.page.expired(data.reason ?? "expired");
-    if (type === "reset") this.stream.close(); // what it sends from here on doesn't follow from what we have
-    this.store.dispatch(type === "reset" ? { type: "stale" } : { type: "event", event: type, data });
+  #receive(event) {
+    switch (event.type) {
+      case "expired": return this.page.expired(event.data.reason ?? "expired");
+      case "reset":
+        this.stream.close(); // what it sends from here on doesn't follow from what we have
+        return this.store.dispatch({ type: "stale" });
+      default: return this.store.dispatch({ type: "event", event });
+    }
   }
 
   async #run() {
@@ -71,7 +77,7 @@ export class Sync {
       } catch (error) {
         if (!current()) continue;
         this.stream.release();
-        if (api.isSessionLost(error)) await this.page.lost(error);
+        if (isSessionLost(error)) await this.page.lost(error);
         else this.#retryTimer = setTimeout(() => void this.refresh(), this.#backoff.next());
       }
     } while (this.#again);
@@ -80,16 +86,16 @@ export class Sync {
 
   /** @param {() => boolean} current whether this is still about the conversation on screen */
   async #fetch(current) {
-    const { store, stream } = this;
+    const { store, stream, page: { api } } = this;
     const fetched = await Promise.all([api.currentSession(), api.transcript()]);
     const [{ data: session, etag }, { messages, cursor, before }] = fetched;
     if (!current()) return;
     api.useSession(session);
     const received = await stream.receivedUpTo(cursor);
-    const heard = received ?? (cursor ? await this.#missed(cursor, messages.at(-1)) : []);
+    const events = received ?? (cursor ? await this.#missed(cursor, messages.at(-1)) : []);
     if (!current()) return;
     stream.resumeAfter(cursor);
-    store.dispatch({ type: "snapshot", session, etag, messages, earlier: before, heard, anew: received === null });
+    store.dispatch({ type: "snapshot", session, etag, messages, earlier: before, events, replayed: received === null });
     stream.release();
     this.#backoff.reset();
     this.page.synced(messages.length > 0);
@@ -97,13 +103,13 @@ export class Sync {
 
   /**
    * The events that this page has missed of an answer that is coming, or of whose end it should tell the reader.
-   * @param {string} cursor @param {api.Message | undefined} last @returns {Promise<StreamEvent[]>}
+   * @param {string} cursor @param {Message | undefined} last @returns {Promise<StreamEvent[]>}
    */
   async #missed(cursor, last) {
     const { pending, live } = this.store.state;
     const streaming = last?.state === "streaming";
     const asked = pending !== null; // so it has only just begun, and may have ended since
     if (!streaming && !asked && (last?.state !== "failed" || last.problem) && live?.generation !== last?.id) return [];
-    return replay(EVENTS, api.sessionHeaders(), cursor, streaming && !asked);
+    return replay(EVENTS, this.page.api.sessionHeaders(), cursor, streaming && !asked);
   }
 }

@@ -1,11 +1,14 @@
 /** The session on screen: which one it is, how it is kept, and how it ends. */
 
-import * as api from "../api/client.js";
+import { isSessionLost, Problem } from "../api/problem.js";
 import { ownedSessionId } from "../conversation/reducer.js";
 import { untilWhen } from "../ui/time.js";
 
 /**
+ * @typedef {import("../api/client.js").Session} Session
+ *
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {import("../conversation/sync.js").Sync} sync
  * @property {import("../account/account.js").Account} account
  * @property {import("../ui/notifications.js").Notifications} notifications
@@ -31,25 +34,25 @@ export class CurrentSession {
 
   /** Put another of the user's conversations on screen. @param {string} id @param {() => void} opening it is there */
   async switchTo(id, opening) {
-    const { data: session } = await api.openSession(id);
+    const { data: session } = await this.page.api.openSession(id);
     this.page.notifications.notify("");
     this.clear();
-    api.useSession(session);
+    this.page.api.useSession(session);
     opening();
     await this.open(() => this.page.sync.refresh());
   }
 
   /** A session of the user's, for a first question. */
   async createOwned() {
-    const { data: session, etag } = await api.createSession(this.page.models.picked);
+    const { data: session, etag } = await this.page.api.createSession(this.page.models.picked);
     // A guest's, though a user sits here: they have signed out in another tab.
-    if (session.anonymous) throw new api.Problem({ status: 401, type: "/problems/login-required" });
+    if (session.anonymous) throw new Problem({ status: 401, type: "/problems/login-required" });
     this.adopt(session, etag);
   }
 
-  /** @param {api.Session} session what the calls are about from now on @param {string | null} etag */
+  /** @param {Session} session what the calls are about from now on @param {string | null} etag */
   adopt(session, etag) {
-    api.useSession(session);
+    this.page.api.useSession(session);
     this.store.dispatch({ type: "session", session, etag });
   }
 
@@ -57,9 +60,9 @@ export class CurrentSession {
   async extend() {
     const before = this.store.state.session?.expires_at ?? "";
     try {
-      const { data, etag } = await api.refreshSession();
+      const { data, etag } = await this.page.api.refreshSession();
       this.store.dispatch({ type: "session", session: data, etag });
-      const until = untilWhen(data.expires_at);
+      const until = untilWhen(data.expires_at, this.page.api.serverNow());
       const moved = Date.parse(data.expires_at) - Date.parse(before) > 0;
       this.page.notifications.announce(moved ? `Kept until ${until}` : `This conversation ends at ${until}`);
     } catch (error) {
@@ -70,11 +73,11 @@ export class CurrentSession {
   /** Delete one of the user's sessions. @param {string} id @returns {Promise<boolean>} whether it was on screen */
   async remove(id) {
     const shown = id === ownedSessionId(this.store.state);
-    if (shown) this.page.sync.stream.close(); // this page need not hear that it is over
+    if (shown) this.page.sync.stream.close(); // this page need not be told of its end
     try {
-      await api.deleteListed(id);
+      await this.page.api.deleteListed(id);
     } catch (error) {
-      if (!(error instanceof api.Problem) || !/^session-(invalid|expired)$/.test(error.slug)) {
+      if (!(error instanceof Problem) || !/^session-(invalid|expired)$/.test(error.slug)) {
         if (shown) void this.page.sync.refresh();
         throw error;
       }
@@ -84,11 +87,11 @@ export class CurrentSession {
 
   /** @param {unknown} error why a request about the session failed */
   async failed(error) {
-    if (api.isSessionLost(error)) await this.lost(error);
+    if (isSessionLost(error)) await this.lost(error);
     else this.page.notifications.showError(error);
   }
 
-  /** The session is gone. That is news only to a reader who has seen it. @param {api.Problem} error */
+  /** The session is gone. That is news only to a reader who has seen it. @param {Problem} error */
   async lost(error) {
     const { store, page } = this;
     const current = store.sameConversation();
@@ -115,7 +118,7 @@ export class CurrentSession {
   /** Nothing is on screen; the next message makes a session. */
   clear() {
     this.page.sync.stream.close();
-    api.useSession(null);
+    this.page.api.useSession(null);
     this.page.models.drop();
     this.store.dispatch({ type: "clear" });
   }
@@ -124,7 +127,7 @@ export class CurrentSession {
   #end(reason) {
     this.page.sync.stream.close();
     this.store.dispatch({
-      type: "over",
+      type: "ended",
       reason: reason.includes("expired") ? "Its time ran out." : "It was ended, perhaps in another tab.",
     });
   }

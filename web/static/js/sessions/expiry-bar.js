@@ -1,10 +1,8 @@
 /** The time until the session expires, and the button that puts it off. */
 
-import { serverNow } from "../api/client.js";
-
 const WARN_BELOW = 5 * 60;
 const KEEP_BELOW = 2 * 86_400;
-/** Most breaks mend sooner than a reader needs to hear of them. */
+/** Milliseconds: most breaks end sooner than a reader needs to know of them. */
 const BREAK_SHOWN_AFTER = 2_000;
 
 /** "29 min", "5 h", "3 days"; seconds only at the very end. @param {number} seconds */
@@ -24,8 +22,8 @@ export class ExpiryBar {
 
   /**
    * @param {{bar: HTMLElement, expiry: HTMLElement, keep: HTMLButtonElement}} parts
-   * @param {{keep: () => void, due: () => void, warn: (left: string) => void}} on
-   *   `due`: by the clock, the session has run out
+   * @param {{keep: () => void, due: () => void, warn: (left: string) => void, now: () => number}} on
+   *   `now`: the server's time; `due`: by the clock, the session has run out
    */
   constructor(parts, on) {
     this.parts = parts;
@@ -62,7 +60,7 @@ export class ExpiryBar {
       bar.classList.remove("soon");
       return;
     }
-    const left = (this.#expiresAt - serverNow()) / 1000;
+    const left = (this.#expiresAt - this.on.now()) / 1000;
     const soon = left < WARN_BELOW;
     keep.hidden = left > KEEP_BELOW;
     write(expiry, this.#connected ? `Expires in ${duration(left)}` : "Reconnecting");

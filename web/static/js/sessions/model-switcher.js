@@ -1,11 +1,12 @@
 /** Has the session answered by the model that the reader chooses. */
 
-import * as api from "../api/client.js";
 import { errorMessage } from "../api/error-messages.js";
+import { Problem } from "../api/problem.js";
 import { ModelChoice } from "./model-choice.js";
 
 /**
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {import("./model-picker.js").ModelPicker} picker
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {import("../conversation/sync.js").Sync} sync
@@ -21,7 +22,7 @@ export class ModelSwitcher {
     this.store = store;
     this.page = page;
     this.#choice = new ModelChoice({
-      session: () => (store.state.over ? null : store.state.session),
+      session: () => (store.state.endReason ? null : store.state.session),
       asking: () => store.state.sending,
       switch: (model) => this.#switch(model),
       changed: page.changed,
@@ -30,8 +31,8 @@ export class ModelSwitcher {
 
   /** The model that answers next: the one that is chosen, or the session's; null: the picker's. */
   get shown() {
-    const { session, over } = this.store.state;
-    return this.#choice.shown ?? (over ? null : session?.model ?? null);
+    const { session, endReason } = this.store.state;
+    return this.#choice.shown ?? (endReason ? null : session?.model ?? null);
   }
 
   /** The model that the picker shows; empty: it knows of none yet. */
@@ -47,9 +48,9 @@ export class ModelSwitcher {
 
   /** @param {string} model */
   choose(model) {
-    const { loading, sending, over, session } = this.store.state;
+    const { loading, sending, endReason, session } = this.store.state;
     const toCome = loading || sending || this.page.sync.unsettled; // then it will have a model of its own
-    if (over || (!session && !toCome)) this.page.picker.current = model;
+    if (endReason || (!session && !toCome)) this.page.picker.current = model;
     else this.#choice.choose(model);
   }
 
@@ -69,20 +70,20 @@ export class ModelSwitcher {
     const current = store.sameConversation();
     page.notifications.notify("");
     try {
-      const { data, etag } = await api.switchModel(model, store.state.etag);
+      const { data, etag } = await page.api.switchModel(model, store.state.etag);
       if (!current()) return false;
       store.dispatch({ type: "session", session: data, etag });
       page.notifications.announce(`${page.picker.label(model)} answers from now on`);
       return true;
     } catch (error) {
       if (!current()) return false;
-      if (error instanceof api.Problem && error.status === 412) return this.#outdated(model, error);
+      if (error instanceof Problem && error.status === 412) return this.#outdated(model, error);
       await page.failed(error);
       return false;
     }
   }
 
-  /** Something else was switched to first; it may be the same. @param {string} model @param {api.Problem} error */
+  /** The model was switched elsewhere first, perhaps to this one. @param {string} model @param {Problem} error */
   async #outdated(model, error) {
     const { store, page } = this;
     const current = store.sameConversation();

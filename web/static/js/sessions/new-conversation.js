@@ -1,6 +1,6 @@
 /** The button for a new conversation, and the question that it may ask first. */
 
-import * as api from "../api/client.js";
+import { isSessionLost } from "../api/problem.js";
 import { items } from "../conversation/reducer.js";
 import { ConfirmBar } from "../ui/confirm-bar.js";
 import { byId } from "../ui/dom.js";
@@ -8,14 +8,16 @@ import { focusIsFree } from "../ui/focus.js";
 
 /**
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {import("./current-session.js").CurrentSession} session
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {import("../conversation/composer.js").Composer} composer
  */
 
 export class NewConversation {
-  #button = byId("new");
-  #confirm = new ConfirmBar(byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
+  #button = byId("new", HTMLButtonElement);
+  #confirm = new ConfirmBar(
+    byId("confirm"), byId("confirm-delete", HTMLButtonElement), byId("confirm-keep", HTMLButtonElement));
 
   /** @param {import("../conversation/store.js").Store} store @param {Page} page */
   constructor(store, page) {
@@ -51,9 +53,9 @@ export class NewConversation {
       if (!answer) return void (focusIsFree() && this.#button.focus());
     }
     try {
-      await api.deleteSession();
+      await this.page.api.deleteSession();
     } catch (error) {
-      if (!api.isSessionLost(error)) return this.page.notifications.showError(error);
+      if (!isSessionLost(error)) return this.page.notifications.showError(error);
     }
     this.begin();
   }

@@ -6,6 +6,7 @@ import { exactly, relative } from "../ui/time.js";
 /**
  * @typedef {import("../api/client.js").Listed} Listed
  * @typedef {object} On
+ * @property {() => number} now the server's time
  * @property {(id: string) => void} open
  * @property {(id: string, title: string) => Promise<void>} rename throws what went wrong
  * @property {(id: string) => Promise<void>} remove throws what went wrong
@@ -87,7 +88,7 @@ export class SessionList {
     name.textContent = title || UNTITLED;
     const time = document.createElement("time");
     time.dateTime = at;
-    time.textContent = relative(at);
+    time.textContent = relative(at, this.on.now());
     time.title = exactly(at);
     open.append(name, time);
     if (id === this.#current) open.ariaCurrent = "true";

@@ -1,12 +1,14 @@
 /** The sidebar: the list of the user's conversations, as the server has it. */
 
-import * as api from "../api/client.js";
 import { byId } from "../ui/dom.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
 
 /**
+ * @typedef {import("../api/client.js").Listed} Listed
+ *
  * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
  * @property {() => string | null} current the user's session on screen
  * @property {() => Promise<boolean>} mayLeave whether what is on screen may go
  * @property {(id: string) => Promise<void>} open
@@ -16,7 +18,7 @@ import { SidebarPanel } from "./sidebar-panel.js";
  */
 
 export class Sidebar {
-  /** @type {api.Listed[]} */ #sessions = [];
+  /** @type {Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
   /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
   #fetches = 0;
@@ -25,8 +27,9 @@ export class Sidebar {
   constructor(page) {
     this.page = page;
     this.list = new SessionList(
-      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions") },
+      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions", HTMLButtonElement) },
       {
+        now: () => page.api.serverNow(),
         open: (id) => void this.#open(id),
         rename: (id, title) => this.#rename(id, title),
         remove: (id) => this.#remove(id),
@@ -35,7 +38,10 @@ export class Sidebar {
       },
     );
     this.panel = new SidebarPanel(
-      { panel: byId("panel"), column: byId("column"), drawer: byId("drawer"), opener: byId("panel-open") },
+      {
+        panel: byId("panel"), column: byId("column"), drawer: byId("drawer", HTMLDialogElement),
+        opener: byId("panel-open", HTMLButtonElement),
+      },
       () => void this.refresh(),
     );
   }
@@ -67,11 +73,11 @@ export class Sidebar {
   /** @param {number} wanted how many, at least */
   async #fetch(wanted) {
     const number = ++this.#fetches;
-    /** @type {api.Listed[]} */ const found = [];
+    /** @type {Listed[]} */ const found = [];
     /** @type {string | null} */ let next = null;
     try {
       do {
-        const page = await api.sessions(next);
+        const page = await this.page.api.sessions(next);
         if (number !== this.#fetches) return;
         found.push(...page.sessions);
         next = page.next;
@@ -82,7 +88,7 @@ export class Sidebar {
     }
   }
 
-  /** @param {api.Listed[]} sessions @param {string | null} next */
+  /** @param {Listed[]} sessions @param {string | null} next */
   #show(sessions, next) {
     this.#sessions = sessions;
     this.#next = next;
@@ -103,7 +109,7 @@ export class Sidebar {
 
   /** @param {string} id @param {string} title */
   async #rename(id, title) {
-    const { title: kept } = await api.renameSession(id, title);
+    const { title: kept } = await this.page.api.renameSession(id, title);
     this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
     this.page.announce("Renamed");
   }

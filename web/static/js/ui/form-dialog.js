@@ -1,6 +1,6 @@
 /** A dialog with a form: it checks the fields, sends them, and shows each error beside its field. */
 
-import { Problem } from "../api/client.js";
+import { Problem } from "../api/problem.js";
 import { focusIsFree } from "./focus.js";
 import { errorMessage } from "../api/error-messages.js";
 

@@ -5,10 +5,10 @@ import { retryHint } from "../api/error-messages.js";
 export class Notice {
   /** @type {number | undefined} */ #timer;
 
-  /** @param {HTMLElement} node an alert @param {() => void} over the wait has come to its end */
-  constructor(node, over) {
+  /** @param {HTMLElement} node an alert @param {() => void} ended the wait has come to its end */
+  constructor(node, ended) {
     this.node = node;
-    this.over = over;
+    this.ended = ended;
   }
 
   /** @param {string} words none: it goes @param {number | null} [seconds] after which trying again makes sense */
@@ -22,19 +22,19 @@ export class Notice {
   /** A screen reader hears the time once, and then its end. @param {number} seconds */
   #countDown(seconds) {
     const until = Date.now() + seconds * 1_000;
-    const [heard, seen] = [document.createElement("span"), document.createElement("span")];
-    heard.className = "visually-hidden";
-    heard.textContent = retryHint(seconds);
+    const [spoken, seen] = [document.createElement("span"), document.createElement("span")];
+    spoken.className = "visually-hidden";
+    spoken.textContent = retryHint(seconds);
     seen.ariaHidden = "true";
-    seen.textContent = heard.textContent;
-    this.node.append(" ", heard, seen);
+    seen.textContent = spoken.textContent;
+    this.node.append(" ", spoken, seen);
     this.#timer = setInterval(() => {
       const left = Math.ceil((until - Date.now()) / 1_000);
       seen.textContent = left > 0 ? retryHint(left) : "You can try again now.";
       if (left > 0) return;
       clearInterval(this.#timer);
-      heard.remove();
-      this.over();
+      spoken.remove();
+      this.ended();
     }, 1_000);
   }
 }
