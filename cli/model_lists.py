@@ -15,8 +15,9 @@ from cli.addresses import TIMEOUT
 from cli.advice import advice, advised, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.connection_errors import RequestProgress, connection_error
 from core.llm.providers.errors import as_provider_error, complaint_of

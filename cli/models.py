@@ -13,8 +13,8 @@ from cli.advice import advised, explained
 from cli.configuration import read_catalog, read_settings
 from cli.console import fail, table
 from cli.supervision.state_directory import StateDirectory
-from core.llm.catalog import ModelConfig
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.probe import short_answer
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.settings import Settings

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from core.generation.tokens import TURN_OVERHEAD, estimate, size
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError, Turn
 
 SAFETY_FACTOR = 0.85

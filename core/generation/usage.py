@@ -8,7 +8,7 @@ figures that can't be.
 from collections.abc import Iterable
 
 from core.generation.tokens import estimate
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import Turn, Usage
 
 BYTES_PER_TOKEN = 4

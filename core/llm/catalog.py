@@ -4,75 +4,20 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
-from core.llm.catalog_rules import ANTHROPIC_HOST, contradictions
+from core.llm.catalog_rules import contradictions
+from core.llm.model_config import ModelConfig, Table
 from core.text.characters import one_line
-
-ANTHROPIC = HttpUrl(f"https://{ANTHROPIC_HOST}")
-"""Where Anthropic's own API is, for tables that name no other server."""
-MAX_TIMEOUT = 3600
-"""Seconds of any timeout."""
-Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT)]
-"""What is infinite is refused by the bound, whose words say what would be right."""
 
 
 class ModelConfigError(Exception):
     """`models.toml` can't be used. The message names the file, the table and the key."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ModelConfig(_Table):
-    """One `[models.NAME]` table. Timeouts are in seconds."""
-
-    label: Annotated[str, Field(min_length=1)]
-    provider: Literal["openai", "anthropic"]
-    model: Annotated[str, Field(min_length=1)]
-    """The name the server knows the model by."""
-    base_url: Annotated[HttpUrl, Field(strict=False)] | None = None
-    weights: Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")] | None = None
-    """A Python package that carries a GGUF file, served by the local model server instead of `base_url`."""
-    api_key_env: str | None = None
-    context_tokens: Annotated[int, Field(ge=256, le=100_000_000)] = 8192
-    max_tokens: Annotated[int, Field(ge=1)] = 1024
-    """The longest answer; it is set aside from `context_tokens` when the history is fitted."""
-    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 8
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    prefill: bool = False
-    fallback: tuple[str, ...] = Field((), strict=False)
-    reasoning_effort: str | None = None
-    """What the server is asked for under this name: `low`, `medium`, `high`, or whatever it knows."""
-    thinking_budget: Annotated[int, Field(ge=1)] | None = None
-    """Tokens that the model may think for, besides the `max_tokens` of its answer."""
-    think_tags: bool | Literal["opened"] = False
-    """Whether the answer's text begins with its thinking in `<think>` tags; `opened`: the server's template has the
-    first tag, and the text only the closing one."""
-    omit: tuple[str, ...] = Field((), strict=False)
-    """Parameters of a request that the server refuses: they are left out. `system`: the system prompt becomes part of
-    the first question; `stream`: the answer comes as one document."""
-    rename: dict[str, Annotated[str, Field(min_length=1)]] = {}
-    """Parameters that the server knows by another name."""
-    extra_body: dict[str, Any] = {}
-    """What each request has besides."""
-    connect_timeout: Seconds = 5.0
-    first_token_timeout: Seconds = 300.0
-    """For the first word of text that can be seen. Any sign of life begins it anew, thinking too."""
-    between_tokens_timeout: Seconds = 60.0
-    """For any sign of life after that word."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_address(cls, table: Any) -> Any:
-        at_home = isinstance(table, dict) and table.get("provider") == "anthropic" and "weights" not in table
-        return {"base_url": str(ANTHROPIC), **table} if at_home else table
-
-
-class ModelCatalog(_Table):
+class ModelCatalog(Table):
     """The whole file."""
 
     default: str

@@ -4,15 +4,11 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from core.llm.model_config import ANTHROPIC_HOST, ModelConfig
 from core.text.characters import fits_one_line
 
-if TYPE_CHECKING:
-    from core.llm.catalog import ModelConfig
-
-ANTHROPIC_HOST = "api.anthropic.com"
-"""Of Anthropic's own API."""
 LEAST_THINKING = 1024
 """Tokens that Anthropic's protocol lets a model think for at the least."""
 FIXED = ("model", "messages", "stream")
@@ -33,7 +29,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
-def contradictions(model: "ModelConfig") -> Iterator[tuple[str, str]]:
+def contradictions(model: ModelConfig) -> Iterator[tuple[str, str]]:
     """Keys that can't be meant so, each with what would be right."""
     yield from _of_the_address(model)
     yield from _of_the_figures(model)
@@ -51,7 +47,7 @@ def contradictions(model: "ModelConfig") -> Iterator[tuple[str, str]]:
         yield "fallback", "names a model twice"
 
 
-def _of_the_address(model: "ModelConfig") -> Iterator[tuple[str, str]]:
+def _of_the_address(model: ModelConfig) -> Iterator[tuple[str, str]]:
     if model.provider == "anthropic" and model.weights:
         yield "weights", 'the local server is asked as provider = "openai"'
     if (model.base_url is None) == (model.weights is None):
@@ -64,7 +60,7 @@ def _of_the_address(model: "ModelConfig") -> Iterator[tuple[str, str]]:
             yield "base_url", "no server has the port 0"
 
 
-def _of_the_figures(model: "ModelConfig") -> Iterator[tuple[str, str]]:
+def _of_the_figures(model: ModelConfig) -> Iterator[tuple[str, str]]:
     at_anthropic = model.provider == "anthropic"
     if model.base_url and model.base_url.host == ANTHROPIC_HOST and model.temperature is not None:
         yield "temperature", "Anthropic's own API takes none"
@@ -78,7 +74,7 @@ def _of_the_figures(model: "ModelConfig") -> Iterator[tuple[str, str]]:
         yield "prefill", "a model with a thinking_budget takes none in this protocol"
 
 
-def _of_the_parameters(model: "ModelConfig") -> Iterator[tuple[str, str]]:
+def _of_the_parameters(model: ModelConfig) -> Iterator[tuple[str, str]]:
     for key in ("omit", "rename", "extra_body"):
         names = getattr(model, key)
         for name in (*names, *names.values()) if key == "rename" else names:

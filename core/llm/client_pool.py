@@ -7,7 +7,8 @@ from threading import Lock
 from typing import Any
 
 from core.errors import UnknownModel
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ChunkStream, Provider, ProviderError, Turn
 
 PROBE_PARAMETERS = {"max_tokens": 1, "thinking_budget": None}

@@ -15,8 +15,9 @@ from cli.finding import Finding
 from cli.main import main
 from cli.model_lists import is_listed, listed_names, look_at_models, with_cooldown
 from cli.models import LocalServer
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown, Cooldowns
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from tests.support.provider import nowhere
 from tests.support.valkey import Valkey

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from cli.advice import ADVICE, advice, advised, explained, explanation
 from cli.main import main
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from tests.support.provider import Handler, Manner, ProviderServer, in_turn, nowhere
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import Turn
 from core.runtime import Runtime
 from core.sessions.credential import Credential

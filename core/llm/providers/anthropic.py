@@ -6,8 +6,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from core.llm.catalog import ModelConfig
 from core.llm.catalog_rules import LEAST_THINKING
+from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Interpreter
 from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.llm.providers.errors import RequestRefused, error_in

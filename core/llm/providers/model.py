@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Answer, Interpreter
 from core.llm.providers.anthropic import Anthropic
 from core.llm.providers.base import MAX_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn

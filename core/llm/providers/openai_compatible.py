@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Interpreter
 from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
 from core.llm.providers.errors import Complaint, RequestRefused, error_in

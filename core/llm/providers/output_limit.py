@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, Turn
 from core.llm.providers.errors import Complaint
 

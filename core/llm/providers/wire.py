@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.compression import decompressed
 from core.llm.providers.connection_errors import RequestProgress, connection_error

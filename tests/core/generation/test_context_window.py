@@ -9,7 +9,7 @@ from core.conversation.message import Message
 from core.generation.context_window import MAX_TRIES, SAFETY_FACTOR, Fitting, TooLong, Window, narrowed, too_long
 from core.generation.history import fit
 from core.generation.tokens import estimate
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 
 FIGURES = st.one_of(st.none(), st.integers(-5, 2**40))

@@ -6,7 +6,7 @@ import pytest
 
 from core.generation.context_window import Figures, Window
 from core.generation.known_limits import KNOWN_LIMIT_TTL, KnownLimits
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.stores.redis import Redis
 
 

@@ -14,7 +14,7 @@ from core.generation.failure import EmptyAnswer
 from core.generation.leading_blanks import MAX_LEADING_BLANKS
 from core.generation.stream_filter import StreamFilter, StreamOutput
 from core.generation.thinking import Thinking
-from core.llm.catalog import ModelConfig
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
 from core.text.characters import blank
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from core.llm.catalog import ModelConfig, ModelConfigError, load_catalog
+from core.llm.catalog import ModelConfigError, load_catalog
 from core.llm.catalog_rules import PARAMETERS
+from core.llm.model_config import ModelConfig
 from core.llm.providers.model import PROTOCOLS
 
 GOOD = """

@@ -23,8 +23,9 @@ from core.errors import (
     UnknownModel,
     VersionConflict,
 )
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.migrations.runner import migrate
 from core.sessions.credential import Credential
 from core.sessions.service import SessionService

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from core.generation.chunk_reader import MAX_BUFFERED, ChunkReader
 from core.generation.stream_filter import MAX_ANSWER_LENGTH
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.events import MAX_EVENT, EventReader
 from core.runtime import Runtime

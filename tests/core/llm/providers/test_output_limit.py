@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.output_limit import (

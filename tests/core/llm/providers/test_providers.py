@@ -22,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import HttpUrl
 
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
 from core.llm.providers.model import make
 from tests.support.certificate import certify
@@ -747,7 +748,8 @@ def test_only_who_asks_a_model_pays_for_its_client() -> None:
     program = """
 import sys
 from core.llm.client_pool import ClientPool
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
+from core.llm.model_config import ModelConfig
 import core.runtime
 loaded = lambda: sorted({"anthropic", "httpx2", "openai"} & set(sys.modules))
 table = dict(label="M", model="m", base_url="http://127.0.0.1:1")

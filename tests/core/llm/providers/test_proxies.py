@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError, Turn
 from core.llm.providers.connection_errors import RequestProgress, connection_error
 from core.llm.providers.proxies import proxy_for

@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import HttpUrl
 
-from core.llm.catalog import ModelCatalog, ModelConfig
+from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.redaction import MAX_QUOTED_LENGTH, redacted
