@@ -93,7 +93,7 @@ class Attack:
 STALLED = 1_000.0
 """Connections per second, of those that ask for nothing."""
 ASKING = 60.0
-"""The same of those that do."""
+"""Connections per second, of those that send a request."""
 
 ATTACKS: dict[str, Attack] = {
     "nothing": Attack(lambda _: [], 0),

@@ -42,7 +42,7 @@ class Manner:
 
 
 def read_raw(port: int, manner: Manner, streams: int) -> float:
-    """Tokens a second that the server has for readers who only count bytes."""
+    """Tokens a second that the server has for readers that only count bytes."""
     wanted = len(_whole(manner))
     request = _request(manner)
     began = time.monotonic()

@@ -33,7 +33,7 @@ class Server:
 @contextmanager
 def switchboard(directory: Path, valkey: Valkey, sessions: int) -> Iterator[Server]:
     """The real application."""
-    # What is measured is readers, who all come from this machine.
+    # What is measured is readers, and all of them come from this machine.
     off = dict.fromkeys(("SWITCHBOARD_STREAMS_SESSION", "SWITCHBOARD_STREAMS_ADDRESS"), "off")
     web = WebProcess(directory, valkey, **off)
     try:

@@ -13,7 +13,7 @@ from core.operations.file_descriptors import raise_limit
 TICK = 0.02
 """Seconds between two looks at what has become of the connections."""
 TRICKLE = 0.001
-"""The same while single bytes follow."""
+"""Seconds between two looks while single bytes follow."""
 
 
 class Stranger:

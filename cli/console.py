@@ -32,8 +32,8 @@ def fail(message: str) -> NoReturn:
 class Console:
     """What is said while the system runs, on standard output or another descriptor.
 
-    A thread of its own writes: a terminal that is gone, a full disk or a pipe that nobody reads can neither stop nor
-    delay who speaks. Lines that find no place are lost, and how many is said when there is place again.
+    A thread of its own writes: a terminal that is gone, a full disk or a pipe that is not read can neither stop nor
+    delay the callers. Lines that find no place are lost, and how many is said when there is place again.
     """
 
     def __init__(self, verbose: bool = False, descriptor: int | None = None) -> None:

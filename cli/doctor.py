@@ -199,7 +199,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     yield Finding("broker", f"{shown} answers")
     for name in QueueNames.ALL:
         workers = sorted(node for node, consumed in queues.items() if name in {queue["name"] for queue in consumed})
-        detail = f"{name} is consumed by {', '.join(workers)}" if workers else f"nobody consumes {name}"
+        detail = f"{name} is consumed by {', '.join(workers)}" if workers else f"no worker consumes {name}"
         yield Finding(
             "queue", detail, "" if workers else "Start the workers: switchboard up, or their Procfile lines."
         )

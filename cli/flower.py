@@ -1,4 +1,4 @@
-"""`switchboard flower`: Flower, read-only, for those alone who ask for it by one of this machine's names.
+"""`switchboard flower`: Flower, read-only, for requests alone that ask for it by one of this machine's names.
 
 Flower itself answers to any name, so any page whose name points to this machine could read what the tasks are about;
 and a password would leave /metrics and /healthcheck open. So the name is looked at before any of its handlers.

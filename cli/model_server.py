@@ -34,7 +34,7 @@ def weights_file(package: str) -> Path:
 
 
 def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> NoReturn:
-    """Serve the catalog's weights at `url`, to those who show the key, until SIGTERM or SIGINT ends the process.
+    """Serve the catalog's weights at `url`, to clients with the key, until SIGTERM or SIGINT ends the process.
 
     Raises CommandError when it can't.
     """

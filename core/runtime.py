@@ -243,7 +243,7 @@ class Runtime:
 
     @cached_property
     def attempts(self) -> Attempts:
-        """Who writes what."""
+        """The claims of workers on generations."""
         return Attempts(self.database, self.clock, self.settings.lease)
 
     @cached_property
@@ -397,12 +397,12 @@ class Runtime:
 
     @cached_property
     def presence(self) -> Presence:
-        """Who consumes which queue."""
+        """The queues that workers consume."""
         return Presence(self.redis)
 
     @cached_property
     def runs(self) -> JobRuns:
-        """When what runs on a schedule ran last."""
+        """The last runs of scheduled jobs."""
         return JobRuns(self.redis)
 
     @cached_property

@@ -57,7 +57,7 @@ Count = Annotated[int | None, NoDecode, BeforeValidator(parse_count)]
 def parse_origins(value: object) -> object:
     """`"https://a.example, https://b.example"` -> both, as browsers write them in `Origin`.
 
-    Raises ValueError for anything else, `*` above all: whoever may send credentials is named.
+    Raises ValueError for anything else, `*` above all: an origin that may send credentials is named.
     """
     if not isinstance(value, str):
         return value
@@ -226,7 +226,7 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(0, ge=0, le=16, validation_alias=_named("SWITCHBOARD_TRUSTED_PROXIES"))
     """How many proxies, all the operator's own, stand one behind the other before the server."""
     metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))
-    """What opens /metrics to those who don't ask from the server's own machine."""
+    """The secret that opens /metrics to requests from other machines."""
 
     @property
     def oidc_login(self) -> bool:

@@ -12,7 +12,7 @@ class ChildLog:
     """An append-only file that turns over at its limit.
 
     Its methods raise nothing: on a full disk lines are lost, and the log says how many when it takes some again. A
-    child whose output nobody reads any more would stand still at its next line.
+    child whose output is not read any more would block at its next line.
     """
 
     def __init__(self, path: Path, limit: int = MAX_LOG_SIZE) -> None:
@@ -26,7 +26,7 @@ class ChildLog:
         """Lines that could not be written since the last that could."""
 
     def write(self, line: str) -> None:
-        """Append a line, at once, for readers who follow the file."""
+        """Append a line, at once, for readers that follow the file."""
         try:
             if self.lost:
                 self._append(f"(lines missing here, which could not be written: {self.lost})")

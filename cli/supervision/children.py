@@ -9,7 +9,7 @@ FLAPPING_RESTARTS = 3
 
 CONSEQUENCES = {
     "valkey": "without it nobody can ask, log in or create a session",
-    "web": "without it nobody is served",
+    "web": "without it no request is served",
     "worker": "without it no session is created, switched or swept",
     "chat": "without it no question is answered",
     "beat": "without it expired sessions are not swept and invariants not checked; lost answers are still taken over",

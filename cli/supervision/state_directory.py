@@ -1,4 +1,4 @@
-"""The state directory: who may use it, and what the running system tells other shells about itself."""
+"""The state directory: the lock on it, and what the running system tells other shells about itself."""
 
 import contextlib
 import fcntl
@@ -80,7 +80,9 @@ class StateDirectory:
                         "stop it, or set SWITCHBOARD_STATE_DIR, PORT and FLOWER_PORT for a second one"
                     )
                 time.sleep(0.05)
-            with contextlib.suppress(OSError):  # a full disk: then whoever finds the lock taken is not told by whom
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk: a second process is not told the pid
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield lock
@@ -100,7 +102,7 @@ class StateDirectory:
 
     def remove_runtime(self) -> None:
         """The parts are gone."""
-        with contextlib.suppress(OSError):  # whoever reads it looks at the lock, too
+        with contextlib.suppress(OSError):  # its readers look at the lock, too
             self._runtime.unlink(missing_ok=True)
 
     def read_runtime(self) -> RunningSystem | None:

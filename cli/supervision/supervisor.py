@@ -281,7 +281,7 @@ class _Child:
             _signal_group(process.pid, signal.SIGKILL)  # what it forked and did not wait for
             self._supervisor.unwatch(process.pid)
             await asyncio.wait({pump}, timeout=1)
-            pump.cancel()  # if the other end is still open, somebody has left the group and keeps it
+            pump.cancel()  # if the other end is still open, a process that has left the group keeps it
         return status
 
     def _recover(self) -> None:

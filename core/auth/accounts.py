@@ -44,7 +44,7 @@ __all__ = ["Accounts", "ApiKey", "LoggedIn", "Login", "User"]
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """Somebody who has just logged in, and what their browser proves it with from now on."""
+    """A user that has just logged in, and what their browser proves it with from now on."""
 
     user: User
     credential: LoginCredential
@@ -259,7 +259,7 @@ class Accounts:
         try:
             address = normal_address(email)
         except InvalidBody:
-            return None  # nobody's, and not worth other words or another time than an unknown one
+            return None  # no account has it; it gets the words and the time of an unknown one
         with self._database.reading() as db:
             return db.scalars(select(User).where(User.email == address, User.deleted_at.is_(None))).one_or_none()
 

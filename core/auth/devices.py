@@ -2,7 +2,7 @@
 with Device Cookies").
 
 Strangers' attempts use up the limits of an account and of an address; a browser that is known has limits of its own,
-so that nobody is locked out of their account by others. Its cookie logs nobody in, and nothing is stored for it: its
+so that no user is locked out of their account by others. Its cookie is no login, and nothing is stored for it: its
 signature's key is the stored hash of the account's password, which every server has and which a new password replaces
 (so does a renewal of the hash; then the other browsers become known again with their next log-in).
 """
@@ -22,7 +22,7 @@ NONCE_BYTES = 16
 """128 random bits tell an account's devices apart."""
 
 _COOKIE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
-# Nobody's password has this hash: what nobody can be known by is looked at with the same work.
+# No password has this hash: a cookie of an unknown account is checked with the same work.
 _NO_HASH = secrets.token_hex(48)
 
 

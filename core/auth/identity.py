@@ -55,8 +55,8 @@ class Identity:
         """The user that an issuer's subject is; made on first sight.
 
         The two together are the identity (OpenID Connect Core 1.0, 5.7). An e-mail address in the token is not:
-        whoever can have it written there must not get the account of that name. Raises TokenInvalid while the account
-        is being removed.
+        a person who can have it written there must not get the account of that name. Raises TokenInvalid while the
+        account is being removed.
         """
         known = select(User).where(User.oidc_issuer == subject.issuer, User.oidc_subject == subject.subject)
         with self._database.reading() as db:

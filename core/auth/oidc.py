@@ -34,7 +34,7 @@ MAX_SUBJECT_LENGTH = 255
 UNKNOWN_KEY_COOLDOWN = 60.0
 """Seconds after a fetch of the keys in which no key, however unknown, causes another."""
 FETCH_RETRY_INTERVAL = 5.0
-"""The same after a fetch that failed."""
+"""Seconds after a fetch that failed in which there is no other."""
 KEYS_REFRESH_INTERVAL = 300.0
 """Seconds after which keys are fetched anew, so that one the issuer withdrew is forgotten."""
 KEYS_TTL = 3600.0
@@ -45,7 +45,7 @@ FETCH_TIMEOUT = 3.0
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a token speaks of."""
+    """The user that a token is about, as the issuer names them."""
 
     issuer: str
     subject: str
@@ -84,7 +84,7 @@ class Issuer:
     def key(self, key_id: str) -> PyJWK:
         """The key of this id. Raises TokenInvalid, or Unavailable when no keys are known at all."""
         known = key_id in self._keys
-        # Only one fetches, and whoever has a key already does not wait for it.
+        # Only one thread fetches, and one that has its key already does not wait for it.
         if (not known or self._age() > KEYS_REFRESH_INTERVAL) and self._lock.acquire(blocking=not known):
             try:
                 if key_id not in self._keys or self._age() > KEYS_REFRESH_INTERVAL:

@@ -74,9 +74,9 @@ class Passwords:
     def verify(self, password: str, stored: str | None) -> bool:
         """Whether the password is the one whose hash is stored.
 
-        Without a stored one the answer is no and takes just as long, so that the time does not tell whether
-        somebody has an account; the same for a password that is too long to be anybody's. Raises Unavailable when
-        too many are being verified.
+        Without a stored one, and for a password that is too long to be one, the answer is no and takes just as long,
+        so that the time does not tell whether there is an account. Raises Unavailable when too many are being
+        verified.
         """
         if len(password) > MAX_INPUT_LENGTH:
             password, stored = "", None

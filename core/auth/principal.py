@@ -1,4 +1,4 @@
-"""Who a request speaks for, once that has been proved."""
+"""The user that a request is authenticated as."""
 
 from dataclasses import dataclass
 from datetime import datetime

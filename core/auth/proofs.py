@@ -24,13 +24,13 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Who holds a session, as it was when that was checked."""
+    """A session's owner and secret, as they were when a client proved to hold it."""
 
     session_id: UUID
     owner_id: UUID | None
     secret_hash: bytes | None
     principal: Principal | None
-    """Who proved to be the owner. None for the holder of an anonymous session."""
+    """The user that proved to be the owner. None for the holder of an anonymous session."""
 
     @classmethod
     def for_session(cls, session: Session, principal: Principal | None) -> "Proof":

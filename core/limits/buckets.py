@@ -1,4 +1,4 @@
-"""Which buckets a request is charged to: pure functions of who sends it and of the configured rates."""
+"""Which buckets a request is charged to: pure functions of its sender and of the configured rates."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from uuid import UUID
@@ -12,14 +12,14 @@ PREFIXES = {4: ((32, 1), (24, 4), (16, 16)), 6: ((64, 1), (56, 4), (48, 16))}
 """By IP version: the lengths of the limited prefixes, and how many times the rate each gets."""
 
 KNOWN_CLIENT_FACTOR = 16
-"""How many times the rate of one stranger an address gets for those who have proved who they are, all together, and
-for what guesses nothing: enough for an office, and still a bound on the hashes that one address can ask for."""
+"""How many times a stranger's rate an address gets for all its known clients together, and for requests that guess
+nothing: enough for an office, and still a bound on the hashes that one address can ask for."""
 
 
 def address_buckets(policy: str, address: str | None, rate: Rate | None) -> list[Bucket]:
-    """Those of a client's address, and of the networks that it is in. None when the rate is off.
+    """The buckets of a client's address, and of the networks that it is in. None when the rate is off.
 
-    Who has no readable address shares the buckets of all who have none.
+    Clients without a readable address share one bucket.
     """
     if rate is None:
         return []
@@ -38,13 +38,13 @@ def address_buckets(policy: str, address: str | None, rate: Rate | None) -> list
 
 
 def creation_buckets(address: str | None, rate: Rate | None, global_rate: Rate | None) -> list[Bucket]:
-    """Those of an anonymous session's creation: of the address, and of all the world."""
-    everybody = [] if global_rate is None else [Bucket("create-global", "all", global_rate, public=False)]
-    return [*address_buckets("create", address, rate), *everybody]
+    """The buckets of an anonymous session's creation: of the address, and of all clients together."""
+    shared = [] if global_rate is None else [Bucket("create-global", "all", global_rate, public=False)]
+    return [*address_buckets("create", address, rate), *shared]
 
 
 def login_buckets(address: str | None, account_key: str, rate: Rate | None) -> list[Bucket]:
-    """Those of an attempt to log in: of the address, and of the account that it names, existing or not.
+    """The buckets of an attempt to log in: of the address, and of the account that it names, existing or not.
 
     Charge them before the password is looked at.
     """
@@ -52,13 +52,13 @@ def login_buckets(address: str | None, account_key: str, rate: Rate | None) -> l
 
 
 def account_buckets(account_key: str, rate: Rate | None) -> list[Bucket]:
-    """That of an account. How it stands is not told: others' attempts count too."""
+    """The bucket of an account. Its level is not told to clients: others' attempts count too."""
     return [] if rate is None else [Bucket("login-account", account_key, rate, public=False)]
 
 
 def known_buckets(policy: str, subject: str, address: str | None, rate: Rate | None) -> list[Bucket]:
-    """Those of an attempt to prove a password by somebody who has proved it before: `subject` is their login, or the
-    device that they used. Strangers' attempts count for neither of them, whatever account and address they try.
+    """The buckets of an attempt to prove a password by a client that has proved it before: `subject` is its login, or
+    its device. Strangers' attempts count for neither of them, whatever account and address they try.
     """
     if rate is None:
         return []

@@ -61,5 +61,5 @@ def restores(backlog: int, rate: Rate) -> int:
 
 
 def seconds(microseconds: int) -> int:
-    """Whole seconds, rounded up: who waits that long does not come too early."""
+    """Whole seconds, rounded up: a client that waits that long does not come too early."""
     return -(-microseconds // SECOND)

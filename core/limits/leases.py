@@ -1,4 +1,7 @@
-"""Leases for what may only be under way so many times at once, in Redis: they heal when a holder dies."""
+"""Concurrency leases, in Redis: they bound how much is under way at once, and run out when their holder dies.
+
+The lease of a generation, which says that a worker writes it, is a column in SQL (core/generation/attempts.py).
+"""
 
 from datetime import timedelta
 from typing import cast
@@ -32,7 +35,7 @@ RETRY_AFTER = 2
 
 
 class Leases:
-    """Leases of one kind, counted by owner. All methods raise Unavailable when Redis does not answer."""
+    """Concurrency leases of one policy, counted by owner. All methods raise Unavailable when Redis is away."""
 
     def __init__(self, redis: Redis, policy: str) -> None:
         self._redis = redis

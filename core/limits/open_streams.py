@@ -185,7 +185,7 @@ class OpenStreams:
         self._write(keys=[_PROCESSES, *keys], args=self._arguments(order, keys))
 
     def _ensure_lease(self) -> None:
-        """Have a lease, and a keeper who renews it."""
+        """Have a lease of this process's, and a thread that renews it."""
         with self._lock:
             if self._renewal_thread is None:
                 self._renewal_thread = Thread(target=self._run_renewals, name="open-streams", daemon=True)

@@ -152,7 +152,7 @@ class RateLimiter:
 
     def key(self, bucket: Bucket) -> str:
         """The bucket's name in Redis. Raises Unavailable when the salt must be read and Redis is away."""
-        # A keyed hash, because a bucket's subject may be the address of somebody who is to leave no trace. The
+        # A keyed hash, because a bucket's subject may be the address of a person who is to leave no trace. The
         # salt is random, lives in Redis so that all processes have the same, and dies after a day: the hashes of
         # yesterday can then not even be tried out. The price is that a new day begins with full buckets.
         digest = hmac.digest(self._current_salt(), f"{bucket.policy} {bucket.subject}".encode(), "sha256")

@@ -51,7 +51,7 @@ class ClientPool:
         return self._catalog.models[name]
 
     def chain(self, name: str) -> list[str]:
-        """Who may answer in the model's place, itself first. Empty when it has been retired."""
+        """The models that may answer in this one's place, itself first. Empty when it has been retired."""
         return [name, *self.config(name).fallback] if name in self._catalog.models else []
 
     def base_url(self, name: str) -> str:

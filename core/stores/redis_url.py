@@ -47,7 +47,7 @@ _NO = ("0", "f", "false", "n", "no")
 
 @dataclass(frozen=True)
 class RedisServer:
-    """Where a server is, who asks, and how it proves itself."""
+    """A server's address, the user to authenticate as, and what TLS verifies."""
 
     host: str = "127.0.0.1"
     port: int = PORT

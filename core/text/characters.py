@@ -2,7 +2,7 @@
 
 PostgreSQL has no room for U+0000, and no encoding has any for half a character: a lone surrogate, which JSON can
 spell, and which a script makes by cutting a text in the middle of an emoji. SQLite and Redis take some of that and
-give it back later, to somebody who can't store it.
+give it back later, to a reader that can't store it.
 """
 
 import re

@@ -25,7 +25,7 @@ def is_loopback(name: str) -> bool:
         address = ip_address(name)
     except ValueError:
         return False
-    # Who speaks IPv4 to a socket for both is seen as ::ffff:127.0.0.1.
+    # A client that speaks IPv4 to a socket for both is seen as ::ffff:127.0.0.1.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback
 

@@ -7,7 +7,7 @@ MASK = "***"
 MIN_SECRET_LENGTH = 3
 """Characters of a piece of a password that is looked for in a text: shorter ones are in every sentence."""
 
-# Up to the last @, and not to the first: who writes a password without quoting it may have one inside.
+# Up to the last @, and not to the first: a password that is not quoted may have one inside.
 _USERINFO = re.compile(r"(?<=://)([^:@/]*):(.*)@", re.DOTALL)
 # Databases have users; what a web server is shown instead of one is a token.
 _WEB_USER = re.compile(r"(?i)(?<=http://|ttps://)([^/?#@]+)(?=@)")

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_for
 
 MISSING = "(lines missing here, which could not be"
 TALKER = "import sys\nfor n in range(5000): print(n, 'x' * 80)\nprint('said all', flush=True)\nsys.stdin.read()"
-"""More than any pipe holds: whoever is not read stands still in the middle of it."""
+"""More than any pipe holds: a process whose output is not read blocks in the middle of it."""
 
 
 @pytest.fixture

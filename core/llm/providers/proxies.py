@@ -1,7 +1,7 @@
 """Which proxy a server is reached by, as the environment says: pure. Read as curl and most other programs do.
 
-One server at a time, and not all of the environment at once: a variable that is wrong then stops nobody whom it does
-not concern.
+One server at a time, and not all of the environment at once: a variable that is wrong then stops no request that it
+does not concern.
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "soc
 """Kinds of proxies. GNOME writes `socks`, and means the fifth version."""
 PORTS = {"http": 80, "https": 443}
 NO_PROXY_AT_ALL = ("none", "direct", "no", "off", "false", "null", "disabled", "0", "-", '""', "''")
-"""What people write who want none."""
+"""Values that people write when they want no proxy."""
 MAX_CREDENTIAL_LENGTH = 255
 """Bytes of a user's name, and of a password, in SOCKS."""
 
@@ -35,7 +35,7 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
     try:
         server = urlsplit(url)
         host, port = (server.hostname or "").rstrip("."), server.port or PORTS.get(server.scheme)
-    except ValueError:  # no URL: whoever asks for it will say so
+    except ValueError:  # no URL: the request itself will fail, and say so
         return None
     if is_loopback(host) or _is_excepted(host, port, _value("no_proxy", environment)[1]):
         return None

@@ -66,7 +66,7 @@ RESETS = {
 def rate_reset(headers: Mapping[str, str]) -> float | None:
     """Seconds until there is more of what is used up, by the headers that tell of rates; at most a day.
 
-    When they don't say what is used up, the soonest of all: who comes too early is only told again.
+    When they don't say what is used up, the soonest of all: a request that comes too early is only refused again.
     """
     waits = {name: wait for name in RESETS if (wait := _wait(headers.get(name, ""))) is not None}
     used_up = [wait for name, wait in waits.items() if headers.get(RESETS[name], "").strip() == "0"]

@@ -1,4 +1,4 @@
-"""Which failures make a model rest for everybody, for how long, and what ends it."""
+"""Which failures begin a model's cooldown, how long it lasts, and what ends it."""
 
 import json
 import random

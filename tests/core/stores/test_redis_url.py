@@ -30,7 +30,7 @@ def reaches(url: str, queue: str = "sessions") -> int:
 
 @pytest.fixture
 def tls(own_valkey: Valkey, tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """The port of a server whose certificate nobody knows, and that certificate."""
+    """The port of a server whose certificate is not trusted, and that certificate."""
     with tls_before(own_valkey.socket, tmp_path) as server:
         yield server
 

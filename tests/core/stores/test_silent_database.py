@@ -193,7 +193,7 @@ def test_a_statement_that_waits_for_a_lock_is_no_silence(postgres_url: str) -> N
         db.scalars(mine).one()
         with refused(), hasty.writing() as other:
             other.scalars(mine).one()
-        hasty.ping()  # nobody is refused for that
+        hasty.ping()  # no call is refused for that
     hasty.dispose()
     patient.dispose()
 
@@ -205,7 +205,7 @@ class TestTheWriteLockOfSQLite:
             db.execute(select(1))
             with refused(), waiting.writing() as other:
                 other.execute(select(1))
-            waiting.ping()  # readers wait for nobody
+            waiting.ping()  # readers wait for no other
         with waiting.writing() as other:
             other.execute(select(1))
 

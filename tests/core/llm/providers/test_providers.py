@@ -450,7 +450,7 @@ class TestUnreachable:
         with socket.socket() as full, socket.socket() as first, socket.socket() as second:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
-            for waiting in (first, second):  # the kernel drops who comes when the queue is full
+            for waiting in (first, second):  # the kernel drops a connection when the queue is full
                 waiting.setblocking(False)
                 waiting.connect_ex(full.getsockname())
             pool = _pool(protocol, f"http://127.0.0.1:{full.getsockname()[1]}", "whole", connect_timeout=0.3)
