@@ -4,6 +4,9 @@ import re
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import get_args
+
+from web.schemas.responses import Event
 
 ROOT = Path(__file__).parents[2]
 NODE = Path(sysconfig.get_path("scripts"), "node")
@@ -20,3 +23,9 @@ def test_the_modules_in_node() -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"^# pass [1-9]", run.stdout, re.MULTILINE), run.stdout
+
+
+def test_the_page_knows_each_type_of_event() -> None:
+    declared = re.findall(r'\{\{type: ("[^,]+"),', (ROOT / "web/static/js/stream/events.js").read_text())
+    types = [name.strip('"') for names in declared for name in names.split(" | ")]
+    assert sorted(types) == sorted(get_args(Event.model_fields["event"].annotation))

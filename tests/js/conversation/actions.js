@@ -20,9 +20,9 @@ export const idle = { ...initialState, loading: false, session, etag: '"1"' };
 /** @param {State} state @param {...Action} actions */
 export const run = (state, ...actions) => actions.reduce(reduce, state);
 
-/** @param {string} event @param {object} [data] @param {number} [moment] @returns {Action} */
-export const event = (event, data = {}, moment = 0) =>
-  ({ type: "event", event, data: { generation_id: ID, ...data }, moment });
+/** @param {string} type @param {object} [data] @param {number} [moment] @returns {Action} */
+export const event = (type, data = {}, moment = 0) =>
+  (/** @type {Action} */ ({ type: "event", event: { type, data: { generation_id: ID, ...data } }, moment }));
 
 export const queued = (position = 0) => event("queued", { position });
 export const started = (model = "m") => event("started", { model, attempt: 1 });
@@ -39,7 +39,7 @@ export const answer = (fields) => ({ id: ID, role: "assistant", text: "", model:
 
 /** @param {any[]} messages @param {object} [fields] @returns {any} */
 export const snapshot = (messages, fields) => (
-  { type: "snapshot", session, etag: '"1"', messages, earlier: null, heard: [], anew: false, moment: 0, ...fields });
+  { type: "snapshot", session, etag: '"1"', messages, earlier: null, events: [], replayed: false, moment: 0, ...fields });
 
 /** A state in which an answer is being written, and which needs nothing from the server. */
 export const answering = run(idle, snapshot([question(), answer()]));

@@ -46,8 +46,17 @@ test("a fallback is announced with its reason", () => {
 });
 
 test("the end of a conversation is announced once", () => {
-  const over = /** @type {import("./actions.js").Action} */ ({ type: "over", reason: "Its time ran out." });
+  const over = /** @type {import("./actions.js").Action} */ ({ type: "ended", reason: "Its time ran out." });
   assert.deepEqual(heard(answering, over, over, delta(0, "a")), ["This conversation is over"]);
+});
+
+test("the end of an answer is announced by its kind, and a failure with what failed", () => {
+  const problem = { type: "/problems/provider-failed", model: "m", reason: "quota" };
+  assert.deepEqual(heard(answering, event("stopped")), ["Answer stopped"]);
+  assert.deepEqual(heard(answering, event("failed", { problem })),
+    ["The answer failed. M has no quota left. Choose another model, and tell the operator."]);
+  assert.deepEqual(heard(answering, delta(0, "a"), event("failed", { problem: { type: "/problems/generation-lost" } })),
+    ["Answering", "The answer failed. Incomplete. The answer was interrupted."]);
 });
 
 test("an old answer that a reload shows is no news", () => {

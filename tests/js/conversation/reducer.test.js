@@ -111,12 +111,12 @@ test("unknown events and actions change nothing", () => {
 
 test("an event without data of its own does not throw", () => {
   for (const kind of ["queued", "started", "delta", "thinking", "fallback", "resumed", "done", "stopped", "failed", "model"]) {
-    for (const state of [initialState, idle, answering]) reduce(state, { type: "event", event: kind, data: {} });
+    for (const state of [initialState, idle, answering]) reduce(state, { type: "event", event: /** @type {any} */ ({ type: kind, data: {} }) });
   }
 });
 
 test("a message named like a property of all objects is only a message", () => {
-  const state = run(idle, { type: "event", event: "done", data: { generation_id: "constructor" } });
+  const state = run(idle, event("done", { generation_id: "constructor" }));
   assert.equal(items(state).length, 0);
   assert.ok(state.stale);
 });
@@ -204,8 +204,8 @@ test("a conversation that is left takes nothing along but the request under way"
   assert.ok(!isBusy(reduce(state, { type: "sent" })));
 });
 
-test("events that come after the end of the conversation are not heard", () => {
-  const over = run(answering, delta(0, "ab"), { type: "over", reason: "Its time ran out." });
+test("events that come after the end of the conversation are left alone", () => {
+  const over = run(answering, delta(0, "ab"), { type: "ended", reason: "Its time ran out." });
   assert.equal(over.live, null);
   assert.equal(run(over, delta(2, "cd"), queued(), done(), event("model", { model: "n", version: 9 })), over);
 });
@@ -242,11 +242,9 @@ test("a reset asks for the server's account and keeps what is on screen until it
 });
 
 test("a snapshot knows the answer from its first event on", () => {
-  const heard = [queued(), started(), thinks(0, "Hm")].map((each) => ({
-    type: /** @type {any} */ (each).event, data: /** @type {any} */ (each).data,
-  }));
-  const state = run(idle, snapshot([question(), answer({ thinking: "Hm" })], { heard, anew: true }));
-  assert.deepEqual([state.live?.phase, state.live?.whole, state.live?.thinking.text], ["thinking", true, "Hm"]);
+  const events = [queued(), started(), thinks(0, "Hm")].map((each) => /** @type {any} */ (each).event);
+  const state = run(idle, snapshot([question(), answer({ thinking: "Hm" })], { events, replayed: true }));
+  assert.deepEqual([state.live?.phase, state.live?.seenFromStart, state.live?.thinking.text], ["thinking", true, "Hm"]);
   assert.equal(last(state).thinking_seconds, null, "the page came too late to measure it");
 });
 
@@ -281,6 +279,17 @@ test("a model event carries the version that the next switch needs, and an old o
   assert.equal(run(initialState, event("model", { model: "n", version: 2 })), initialState);
 });
 
+test("an older model event, which a newer snapshot has overtaken, is passed over", () => {
+  const state = run(idle, snapshot([question()], { session: { ...session, model: "o", version: 3 }, etag: '"3"' }));
+  assert.equal(run(state, event("model", { model: "n", version: 2 })), state);
+});
+
+test("a snapshot brings a conversation back that had ended on this page", () => {
+  const ended = run(answering, { type: "ended", reason: "Its time ran out." });
+  const state = run(ended, snapshot([question(), answer({ text: "ab" })]), delta(2, "c"));
+  assert.deepEqual([state.endReason, state.live?.text], [null, "abc"]);
+});
+
 test("only a wait in the queue can become a long one", () => {
   assert.ok(run(idle, queued(), { type: "waits" }).live?.waits);
   assert.equal(run(answering, delta(0, "a"), { type: "waits" }).live?.waits, false);
@@ -292,7 +301,7 @@ test("a user's session has an id to name, a guest's and one that is over have no
   assert.equal(ownedSessionId(owned), "s");
   assert.equal(ownedSessionId(idle), null);
   assert.equal(ownedSessionId(initialState), null);
-  assert.equal(ownedSessionId(run(owned, { type: "over", reason: "Its time ran out." })), null);
+  assert.equal(ownedSessionId(run(owned, { type: "ended", reason: "Its time ran out." })), null);
 });
 
 test("a state is never changed in place", () => {
@@ -302,7 +311,7 @@ test("a state is never changed in place", () => {
   };
   const actions = [
     queued(2), started(), thinks(0, "Hm"), delta(0, "ab"), event("fallback", { from: "m", to: "n", at: 1 }),
-    event("resumed", { at: 0 }), delta(0, "c"), done(), snapshot([question(), answer()]), { type: "over", reason: "" },
+    event("resumed", { at: 0 }), delta(0, "c"), done(), snapshot([question(), answer()]), { type: "ended", reason: "" },
     { type: "clear" },
   ];
   freeze(actions);
@@ -325,7 +334,7 @@ test("whatever is lost, doubled or out of order: what is shown is a beginning of
       const text = last(state).text;
       assert.ok("abcdefgh".startsWith(text) || last(state).role === "user", `${text} after ${JSON.stringify(told)}`);
     }
-    if (!state.stale && state.live) assert.ok(told.every((each) => /** @type {any} */ (each).event !== "done"));
+    if (!state.stale && state.live) assert.ok(told.every((each) => /** @type {any} */ (each).event.type !== "done"));
     const mended = reduce(state, snapshot([question(), answer({ text: "abcdefgh", state: "complete" })]));
     assert.deepEqual([last(mended).text, mended.live, mended.stale], ["abcdefgh", null, false]);
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { showLongWaits } from "../../../web/static/js/conversation/queue-wait.js";
 import { Store } from "../../../web/static/js/conversation/store.js";
-import { queued, started } from "./actions.js";
+import { delta, queued, session, started, thinks } from "./actions.js";
 
 test("each subscriber is told of each action, with the state before it", () => {
   const store = new Store();
@@ -36,6 +36,17 @@ test("an answer about a conversation that was left is known to be that", () => {
   store.dispatch({ type: "clear" });
   assert.ok(!current());
   assert.ok(store.sameConversation()());
+});
+
+test("a state can't be changed but by an action", () => {
+  const store = new Store();
+  for (const action of [{ type: /** @type {const} */ ("session"), session, etag: null }, queued(2), thinks(0, "Hm"), delta(0, "a")]) {
+    store.dispatch(action);
+  }
+  const { state } = store;
+  for (const value of [state, state.session, state.messages, state.live, state.live?.thinking, state.eventDetails]) {
+    assert.ok(value && Object.isFrozen(value));
+  }
 });
 
 test("a wait in the queue is shown when it is long, and not when it is over by then", ({ mock }) => {

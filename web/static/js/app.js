@@ -46,7 +46,7 @@ const availability = new ModelAvailability(() => api.models(), (offer) => {
 const account = new Account({
   api,
   session: () => store.state.session,
-  hasMessages: () => items(store.state).length > 0 && !store.state.over,
+  hasMessages: () => items(store.state).length > 0 && !store.state.endReason,
   idle: () => store.idle(),
   claimed(claimed, etag) {
     session.adopt(claimed, etag);
@@ -144,7 +144,7 @@ const view = new ConversationView(messageList, composer);
 function render() {
   const { state } = store;
   if (models.shown) picker.current = models.shown;
-  expiryBar.expiresAt = state.over ? null : state.session?.expires_at ?? null;
+  expiryBar.expiresAt = state.endReason ? null : state.session?.expires_at ?? null;
   view.render(state);
   sidebar.markCurrent();
 }

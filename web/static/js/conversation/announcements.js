@@ -24,7 +24,7 @@ export function announceChanges(store, notifications, label) {
 
 /** @param {State} before @param {State} now @param {Label} label @returns {Announcement | null} */
 export function announcementOf(before, now, label) {
-  if (now.over) return before.over ? null : { words: "This conversation is over" };
+  if (now.endReason) return before.endReason ? null : { words: "This conversation is over" };
   if (now.live) return ofProgress(before.live, now.live, label);
   const last = endedJustNow(before, now);
   return last && { words: endAnnouncement(last, label) };

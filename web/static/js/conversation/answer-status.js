@@ -2,6 +2,7 @@
  * it ended, what went wrong, and what can be done about it. No DOM. */
 
 /**
+ * @typedef {import("../api/client.js").AnswerProblem} AnswerProblem
  * @typedef {import("./reducer.js").Live} Live
  * @typedef {import("./reducer.js").Fallback} Fallback
  * @typedef {import("./reducer.js").Item} Item
@@ -149,10 +150,10 @@ function failed(item, label) {
   return `${item.text ? "Incomplete. " : ""}${failure(problem, item, label)}`;
 }
 
-/** @param {any} problem @param {Item} item @param {Label} label */
+/** @param {AnswerProblem | null | undefined} problem @param {Item} item @param {Label} label */
 function failure(problem, item, label) {
-  switch (problem?.type?.split("/").pop()) {
-    case undefined: return item.text ? "The rest of this answer never came." : "This question was not answered.";
+  if (problem?.type === undefined) return item.text ? "The rest of this answer never came." : "This question was not answered.";
+  switch (problem.type.split("/").pop()) {
     case "provider-failed": return providerFailed(problem, item, problem.model ? label(problem.model) : "The model");
     case "generation-lost": return item.text ? "The answer was interrupted." : "No answer could be begun in time.";
     case "unknown-model": return "The chosen model is no longer on offer. Choose another one.";
@@ -160,8 +161,8 @@ function failure(problem, item, label) {
   }
 }
 
-/** @param {any} problem @param {Item} item @param {string} name */
-function providerFailed({ reason, subject, tokens, limit }, { finish_reason: end, text }, name) {
+/** @param {AnswerProblem} problem @param {Item} item @param {string} name */
+function providerFailed({ reason = "", subject, tokens, limit }, { finish_reason: end, text }, name) {
   const [what, advice] = wrong(reason, Boolean(text));
   if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, name);
   if (reason === "empty" && end === "length") return `${name} reached its length limit before its first word. ${advice}`;

@@ -7,14 +7,19 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 /**
  * @typedef {import("../api/client.js").Message} Message
  * @typedef {import("../api/client.js").Session} Session
+ * @typedef {import("../stream/events.js").StreamEvent} StreamEvent
  *
- * @typedef {object} Fallback Another model answers than the one that was chosen.
+ * @typedef {import("./immutable.js").Immutable<FallbackFields>} Fallback
+ * @typedef {import("./immutable.js").Immutable<LiveFields>} Live
+ * @typedef {import("./immutable.js").Immutable<StateFields>} State
+ *
+ * @typedef {object} FallbackFields Another model answers than the one that was chosen.
  * @property {string} from
  * @property {string} to
  * @property {string} reason what was wrong with `from`: one of core/llm/providers' kinds of errors, or nothing known
  * @property {boolean} midway whether there were words of `from` by then
  *
- * @typedef {object} Live The answer that is coming.
+ * @typedef {object} LiveFields The answer that is coming.
  * @property {string} generation its id, which is also that of the message it becomes
  * @property {"queued" | "connecting" | "thinking" | "answering"} phase
  * @property {number} position how many wait before it
@@ -24,13 +29,13 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {import("./thinking.js").Thinking} thinking
  * @property {string | null} model
  * @property {Fallback | null} fallback
- * @property {boolean} whole its events are known from the first on, not only its text
+ * @property {boolean} seenFromStart its events are known from the first on, not only its text
  *
  * @typedef {object} EventDetails What events told of an answer, and the server does not store.
  * @property {Fallback | null} [fallback]
- * @property {import("../api/problem.js").ProblemDetails} [problem] why it failed, of answers from before servers kept that
+ * @property {import("../api/client.js").AnswerProblem} [problem] why it failed, of answers from before servers kept that
  *
- * @typedef {object} State
+ * @typedef {object} StateFields
  * @property {number} serial counts the conversations of this page, so that an answer about an earlier one is not taken
  *   for the present
  * @property {boolean} loading the server has not told yet which conversation this is
@@ -42,10 +47,8 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {string | null} pending a question that the server's messages don't have yet
  * @property {Live | null} live
  * @property {Record<string, EventDetails>} eventDetails by message id
- * @property {string | null} over why the conversation ended, if it did
+ * @property {string | null} endReason why the conversation ended, if it did
  * @property {boolean} stale this state can't be continued from events alone: fetch it
- *
- * @typedef {{type: string, data: any}} StreamEvent
  *
  * @typedef {object} Snapshot The server's own account.
  * @property {"snapshot"} type
@@ -53,9 +56,9 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {string | null} etag
  * @property {Message[]} messages
  * @property {string | null} earlier
- * @property {StreamEvent[]} heard the events on the way there, for what the messages do not say: those since our state
- *   or, with `anew`, those since the answer's first
- * @property {boolean} anew
+ * @property {StreamEvent[]} events on the way there, for what the messages do not say: those since our state or, where
+ *   they are `replayed`, those since the answer's first
+ * @property {boolean} replayed
  *
  * @typedef {{moment?: number} & (
  *   {type: "opening"} | {type: "opened"} | {type: "clear"}
@@ -63,8 +66,8 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  *   | {type: "session", session: Partial<Session>, etag: string | null}
  *   | Snapshot
  *   | {type: "earlier", before: string | null, messages: Message[], earlier: string | null}
- *   | {type: "event", event: string, data: any}
- *   | {type: "waits"} | {type: "stale"} | {type: "over", reason: string})} Action
+ *   | {type: "event", event: StreamEvent}
+ *   | {type: "waits"} | {type: "stale"} | {type: "ended", reason: string})} Action
  *
  * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, eventDetails?: EventDetails}} Item
  *   what the page shows of a question or an answer
@@ -73,13 +76,13 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 /** @type {State} */
 export const initialState = {
   serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null,
-  live: null, eventDetails: {}, over: null, stale: false,
+  live: null, eventDetails: {}, endReason: null, stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
 const newLive = (generation, fields) => ({
   generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, thinking: noThinking, model: null,
-  fallback: null, whole: false, ...fields,
+  fallback: null, seenFromStart: false, ...fields,
 });
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -98,8 +101,8 @@ export function reduce(state, action) {
       ? { ...state, messages: [...action.messages, ...state.messages], earlier: action.earlier } : state;
     case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
     case "stale": return { ...state, stale: true };
-    case "over": return { ...state, over: action.reason, live: null, stale: false };
-    case "event": return state.over ? state : event(state, action.event, action.data, action.moment ?? NaN);
+    case "ended": return { ...state, endReason: action.reason, live: null, stale: false };
+    case "event": return state.endReason ? state : applyEvent(state, action.event, action.moment ?? NaN);
     // A request about the conversation before goes on all the same.
     case "clear": return { ...initialState, serial: state.serial + 1, loading: state.loading, sending: state.sending };
     default: return state;
@@ -110,15 +113,15 @@ export function reduce(state, action) {
  * The server's own account replaces ours.
  * @param {State} state @param {Snapshot & {moment?: number}} action @returns {State}
  */
-function snapshot(state, { session, etag, messages, earlier, heard, anew, moment = NaN }) {
+function snapshot(state, { session, etag, messages, earlier, events, replayed, moment = NaN }) {
   const last = messages.at(-1);
   const streaming = last?.state === "streaming" ? last : null;
   const older = olderThan(messages[0], state);
-  // Of what this page has not just asked for it hears too late to know how long it took.
-  const when = anew && state.pending === null ? NaN : moment;
-  const { live, eventDetails } = heard.reduce(
-    (/** @type {State} */ before, { type, data }) => event(before, type, data, when),
-    anew ? { ...state, messages: [], live: null } : state,
+  // A replay of what this page has not just asked for comes too late to tell how long it took.
+  const when = replayed && state.pending === null ? NaN : moment;
+  const { live, eventDetails } = events.reduce(
+    (/** @type {State} */ before, event) => applyEvent(before, event, when),
+    replayed ? { ...state, messages: [], live: null } : state,
   );
   const known = live?.generation === streaming?.id ? live : null;
   return {
@@ -137,7 +140,7 @@ function snapshot(state, { session, etag, messages, earlier, heard, anew, moment
       thinking: fromServer(known?.thinking, streaming.thinking ?? "", streaming.thinking_seconds),
       model: known?.fallback?.to ?? streaming.model ?? null,
     },
-    over: null,
+    endReason: null,
     stale: false,
   };
 }
@@ -159,33 +162,49 @@ const phaseOf = (phase, text, thinking) => {
   return phase === "thinking" || !text ? "thinking" : "answering";
 };
 
-/** @param {State} state @param {string} type @param {any} data @param {number} moment @returns {State} */
-function event(state, type, data, moment) {
+/** @param {State} state @param {StreamEvent} event @param {number} moment @returns {State} */
+function applyEvent(state, event, moment) {
   // A log's cursor may lie before the end of an answer that is already here.
-  if (data.generation_id && state.messages.some(({ id }) => id === data.generation_id)) return state;
-  switch (type) {
-    case "model":
-      if (!state.session || state.session.version === data.version) return state;
+  if ("generation_id" in event.data && isComplete(state, event.data.generation_id)) return state;
+  switch (event.type) {
+    case "model": {
+      const { model, version } = event.data;
+      if (!state.session || state.session.version >= version) return state;
       // A session's ETag is its version: with it, this tab may switch at once after another one did.
-      return { ...state, session: { ...state.session, model: data.model, version: data.version }, etag: `"${data.version}"` };
-    case "queued": return begin(state, data, { phase: "queued", position: data.position ?? 0 });
-    case "started": return begin(state, data, { phase: "connecting", position: 0, model: data.model });
+      return { ...state, session: { ...state.session, model, version }, etag: `"${version}"` };
+    }
+    case "queued": return begin(state, event.data, { phase: "queued", position: event.data.position ?? 0 });
+    case "started": return begin(state, event.data, { phase: "connecting", position: 0, model: event.data.model });
     case "delta":
     case "thinking":
     case "fallback":
     case "resumed": {
       const { live } = state;
       // News of an answer that this page doesn't know: only the server can tell what it is.
-      if (!live || live.generation !== data.generation_id) return { ...state, stale: true };
-      if (type === "delta") return delta(state, live, data, moment);
-      if (type === "thinking") return thinkingDelta(state, live, data, moment);
-      if (type === "resumed") return rewind(state, live, data);
-      return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
+      if (!live || live.generation !== event.data.generation_id) return { ...state, stale: true };
+      return applyToLive(state, live, event, moment);
     }
-    case "done": return finish(state, data, moment, { state: "complete", model: data.model });
-    case "stopped": return finish(state, data, moment, { state: "stopped" });
-    case "failed": return finish(state, data, moment, { state: "failed", problem: data.problem });
+    case "done": return finish(state, event.data, moment, { state: "complete", model: event.data.model });
+    case "stopped": return finish(state, event.data, moment, { state: "stopped" });
+    case "failed": return finish(state, event.data, moment, { state: "failed", problem: event.data.problem });
     default: return state;
+  }
+}
+
+/** @param {State} state @param {string} generation */
+const isComplete = ({ messages }, generation) => messages.some(({ id }) => id === generation);
+
+/**
+ * @param {State} state @param {Live} live
+ * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "resumed" | "fallback"}>} event @param {number} moment
+ * @returns {State}
+ */
+function applyToLive(state, live, { type, data }, moment) {
+  switch (type) {
+    case "delta": return delta(state, live, data, moment);
+    case "thinking": return thinkingDelta(state, live, data, moment);
+    case "resumed": return rewind(state, live, data);
+    case "fallback": return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
   }
 }
 
@@ -201,7 +220,7 @@ function begin(state, { generation_id: generation }, news) {
     return { ...state, live: { ...live, ...news, phase } };
   }
   const model = state.session?.model ?? null;
-  return { ...state, live: newLive(generation, { model, whole: news.phase === "queued", ...news }), stale: true };
+  return { ...state, live: newLive(generation, { model, seenFromStart: news.phase === "queued", ...news }), stale: true };
 }
 
 /** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
@@ -233,29 +252,33 @@ function rewind(state, live, { at = live.length, thinking: kept = live.thinking.
 }
 
 /** Of several in a row the reader wants to know the first reason and the last model; of the same model asked again,
- * nothing. @param {Live} live @param {any} data @returns {Fallback | null} */
+ * nothing. @param {Live} live @param {{from: string, to: string, reason: string}} data
+ * @returns {Fallback | null} */
 const fallback = ({ fallback: before, length }, { from, to, reason }) => {
   if (before || from === to) return before && { ...before, to };
   return { from, to, reason, midway: length > 0 };
 };
 
-/** @param {State} state @param {any} data @param {number} moment @param {Partial<Message>} fields @returns {State} */
+/**
+ * @param {State} state @param {import("../stream/events.js").End} data @param {number} moment
+ * @param {Partial<Message>} fields @returns {State}
+ */
 function finish(state, data, moment, fields) {
   const { generation_id: id, model, problem, finish_reason } = data;
   const live = state.live?.generation === id ? state.live : null;
-  /** @type {State["eventDetails"]} */
-  const eventDetails = { ...state.eventDetails, [id]: { fallback: live?.fallback, problem } };
+  const eventDetails = { ...state.eventDetails, [id]: { fallback: silentFallback(live, model) ?? live?.fallback, problem } };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
   if (!live) return { ...state, eventDetails, stale: true };
-  // A model that rests after a failure is passed over without a word.
-  if (live.whole && model && live.model && model !== live.model) {
-    eventDetails[id].fallback = { from: live.model, to: model, reason: "resting", midway: false };
-  }
   const thinking_seconds = seconds(pause(live.thinking, moment));
   /** @type {Message} */
   const message = { ...contentOf(live), id, thinking_seconds, finish_reason, ...fields };
   return { ...state, eventDetails, live: null, stale: true, messages: [...state.messages, message] };
 }
+
+/** A model that rests after a failure is passed over without an event. @param {Live | null} live
+ * @param {string | undefined} model that has answered @returns {Fallback | null} */
+const silentFallback = (live, model) => (live?.seenFromStart && model && live.model && model !== live.model
+  ? { from: live.model, to: model, reason: "resting", midway: false } : null);
 
 /** What the page shows, in order. @param {State} state @returns {Item[]} */
 export function items(state) {
@@ -277,8 +300,8 @@ const contentOf = ({ text, model, thinking }) =>
 /** Whether a question can't be sent now, because one is on its way or being answered. @param {State} state */
 export const isBusy = ({ sending, pending, live }) => sending || pending !== null || live !== null;
 
-/** The id of the user's session on screen; null: it is a guest's, over, or there is none. @param {State} state */
-export const ownedSessionId = ({ session, over }) => (session && !session.anonymous && !over ? session.session_id : null);
+/** The id of the user's session on screen; null: it is a guest's, has ended, or there is none. @param {State} state */
+export const ownedSessionId = ({ session, endReason }) => (session && !session.anonymous && !endReason ? session.session_id : null);
 
 /** The last question, for "Try again". @param {State} state */
 export const lastQuestion = (state) => state.messages.findLast((message) => message.role === "user")?.text ?? "";

@@ -1,5 +1,6 @@
-/** The one owner of the state: it changes by actions only, and each change is told to the subscribers. */
+/** The one owner of the state: it changes by actions only, is frozen, and each change is told to the subscribers. */
 
+import { deepFreeze } from "./immutable.js";
 import { initialState, isBusy, reduce } from "./reducer.js";
 
 /**
@@ -9,7 +10,7 @@ import { initialState, isBusy, reduce } from "./reducer.js";
  */
 
 export class Store {
-  #state = initialState;
+  #state = deepFreeze(initialState);
   /** @type {Subscriber[]} */ #subscribers = [];
   /** @type {(() => void)[]} */ #waiting = [];
 
@@ -25,7 +26,7 @@ export class Store {
   /** @param {Action} action */
   dispatch(action) {
     const before = this.#state;
-    this.#state = reduce(before, { ...action, moment: performance.now() });
+    this.#state = deepFreeze(reduce(before, { ...action, moment: performance.now() }));
     const now = this.#state;
     for (const subscriber of this.#subscribers) subscriber(now, before);
     if (!isBusy(now)) for (const resolve of this.#waiting.splice(0)) resolve();

@@ -8,7 +8,7 @@ import { SessionStream } from "../stream/session-stream.js";
 const EVENTS = "/chat/sse";
 
 /**
- * @typedef {import("./reducer.js").StreamEvent} StreamEvent
+ * @typedef {import("../stream/events.js").StreamEvent} StreamEvent
  * @typedef {import("../api/client.js").Message} Message
  *
  * @typedef {object} Page
@@ -55,10 +55,14 @@ export class Sync {
   }
 
   /** @param {StreamEvent} event */
-  #receive({ type, data }) {
-    if (type === "expired") return this.page.expired(data.reason ?? "expired");
-    if (type === "reset") this.stream.close(); // what it sends from here on doesn't follow from what we have
-    this.store.dispatch(type === "reset" ? { type: "stale" } : { type: "event", event: type, data });
+  #receive(event) {
+    switch (event.type) {
+      case "expired": return this.page.expired(event.data.reason ?? "expired");
+      case "reset":
+        this.stream.close(); // what it sends from here on doesn't follow from what we have
+        return this.store.dispatch({ type: "stale" });
+      default: return this.store.dispatch({ type: "event", event });
+    }
   }
 
   async #run() {
@@ -88,10 +92,10 @@ export class Sync {
     if (!current()) return;
     api.useSession(session);
     const received = await stream.receivedUpTo(cursor);
-    const heard = received ?? (cursor ? await this.#missed(cursor, messages.at(-1)) : []);
+    const events = received ?? (cursor ? await this.#missed(cursor, messages.at(-1)) : []);
     if (!current()) return;
     stream.resumeAfter(cursor);
-    store.dispatch({ type: "snapshot", session, etag, messages, earlier: before, heard, anew: received === null });
+    store.dispatch({ type: "snapshot", session, etag, messages, earlier: before, events, replayed: received === null });
     stream.release();
     this.#backoff.reset();
     this.page.synced(messages.length > 0);

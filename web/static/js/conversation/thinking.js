@@ -6,7 +6,9 @@
 import { countCodePoints, takeCodePoints } from "./code-points.js";
 
 /**
- * @typedef {object} Thinking
+ * @typedef {import("./immutable.js").Immutable<ThinkingFields>} Thinking
+ *
+ * @typedef {object} ThinkingFields
  * @property {string} text
  * @property {number} length of the text in code points, the unit of an event's `at`
  * @property {number} spent on it, in the stretches that are over
@@ -45,7 +47,7 @@ export const pause = (thinking, moment) => thinking.since === null ? thinking
 
 /**
  * The server's account of the text, and of the time where it has one.
- * @param {Thinking | undefined} known what this page has heard of it
+ * @param {Thinking | undefined} known what this page has received of it
  * @param {string} text @param {number | null | undefined} seconds @returns {Thinking}
  */
 export function fromServer(known, text, seconds) {

@@ -23,16 +23,16 @@ export class ConversationView {
   /** @param {import("./reducer.js").State} state */
   render(state) {
     const shown = items(state);
-    const over = state.over !== null;
+    const ended = state.endReason !== null;
     this.messageList.show(shown, state.live !== null || state.stale);
     this.composer.busy = isBusy(state);
     this.composer.stoppable = !state.sending && state.live !== null;
     this.#earlier.hidden = state.earlier === null;
-    this.#empty.hidden = state.loading || shown.length > 0 || over;
-    this.#new.hidden = over || (shown.length === 0 && !state.session);
-    this.#ended.hidden = !over;
-    this.#form.hidden = over;
-    this.#endedReason.textContent = `${state.over ?? ""} ${this.composer.text.trim()
+    this.#empty.hidden = state.loading || shown.length > 0 || ended;
+    this.#new.hidden = ended || (shown.length === 0 && !state.session);
+    this.#ended.hidden = !ended;
+    this.#form.hidden = ended;
+    this.#endedReason.textContent = `${state.endReason ?? ""} ${this.composer.text.trim()
       ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
   }
 }

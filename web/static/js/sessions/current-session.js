@@ -127,7 +127,7 @@ export class CurrentSession {
   #end(reason) {
     this.page.sync.stream.close();
     this.store.dispatch({
-      type: "over",
+      type: "ended",
       reason: reason.includes("expired") ? "Its time ran out." : "It was ended, perhaps in another tab.",
     });
   }

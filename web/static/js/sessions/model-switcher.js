@@ -22,7 +22,7 @@ export class ModelSwitcher {
     this.store = store;
     this.page = page;
     this.#choice = new ModelChoice({
-      session: () => (store.state.over ? null : store.state.session),
+      session: () => (store.state.endReason ? null : store.state.session),
       asking: () => store.state.sending,
       switch: (model) => this.#switch(model),
       changed: page.changed,
@@ -31,8 +31,8 @@ export class ModelSwitcher {
 
   /** The model that answers next: the one that is chosen, or the session's; null: the picker's. */
   get shown() {
-    const { session, over } = this.store.state;
-    return this.#choice.shown ?? (over ? null : session?.model ?? null);
+    const { session, endReason } = this.store.state;
+    return this.#choice.shown ?? (endReason ? null : session?.model ?? null);
   }
 
   /** The model that the picker shows; empty: it knows of none yet. */
@@ -48,9 +48,9 @@ export class ModelSwitcher {
 
   /** @param {string} model */
   choose(model) {
-    const { loading, sending, over, session } = this.store.state;
+    const { loading, sending, endReason, session } = this.store.state;
     const toCome = loading || sending || this.page.sync.unsettled; // then it will have a model of its own
-    if (over || (!session && !toCome)) this.page.picker.current = model;
+    if (endReason || (!session && !toCome)) this.page.picker.current = model;
     else this.#choice.choose(model);
   }
 

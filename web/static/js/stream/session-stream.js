@@ -7,6 +7,7 @@
 
 import { Backoff } from "./backoff.js";
 import { isCovered, parseId } from "./event-id.js";
+import { parseEvent } from "./events.js";
 import { readEvents } from "./sse-parser.js";
 
 /** These are no entries of the log, so an id of theirs is no place in it. */
@@ -20,16 +21,19 @@ const SILENCE_CHECK_INTERVAL = 2_000;
 /** Milliseconds that events may take which the server has written already. */
 const CATCH_UP_TIMEOUT = 1_000;
 
-/** @typedef {{type: string, id: string, data: any}} StreamEvent */
+/**
+ * @typedef {import("./events.js").StreamEvent} StreamEvent
+ * @typedef {{id: string, event: StreamEvent}} Held
+ */
 
 export class SessionStream {
   /** @type {AbortController | null} */ #connection = null;
   /** @type {number | undefined} */ #timer;
   /** @type {string | null} */ #lastId = null;
-  /** @type {StreamEvent[] | null} */ #held = null;
+  /** @type {Held[] | null} */ #held = null;
   /** @type {{cursor: string, go: () => void} | null} */ #awaited = null;
   #wanted = false;
-  #lastHeardAt = 0;
+  #lastReceivedAt = 0;
   #backoff = new Backoff();
 
   /**
@@ -74,7 +78,7 @@ export class SessionStream {
       });
       if (!isCovered(cursor, this.#lastId)) return null;
     }
-    return (this.#held ?? []).filter(({ id }) => isCovered(id, cursor));
+    return (this.#held ?? []).filter(({ id }) => isCovered(id, cursor)).map(({ event }) => event);
   }
 
   /** @param {string | null} cursor */
@@ -86,7 +90,7 @@ export class SessionStream {
   release() {
     const held = this.#held ?? [];
     this.#held = null;
-    for (const event of held) this.on.event(event);
+    for (const { event } of held) this.on.event(event);
   }
 
   /** Go on from a snapshot's cursor, and still hold. Null: the log was still empty. @param {string | null} cursor */
@@ -114,7 +118,7 @@ export class SessionStream {
   /** @param {AbortController} connection @param {string} url */
   async #listen(connection, url) {
     let openedAt = 0;
-    this.#lastHeardAt = Date.now();
+    this.#lastReceivedAt = Date.now();
     try {
       const headers = { ...this.headers(), Accept: "text/event-stream" };
       const response = await fetch(url, { headers, cache: "no-store", signal: connection.signal });
@@ -122,7 +126,7 @@ export class SessionStream {
       if (response.ok && response.body) {
         openedAt = performance.now();
         this.on.state(true);
-        for await (const event of readEvents(response.body, () => { this.#lastHeardAt = Date.now(); })) {
+        for await (const event of readEvents(response.body, () => { this.#lastReceivedAt = Date.now(); })) {
           if (connection.signal.aborted) return;
           this.#receive(event);
         }
@@ -140,18 +144,18 @@ export class SessionStream {
 
   /** By the wall clock: others stand still while a computer sleeps. */
   #checkSilence() {
-    if (!this.#connection || Date.now() - this.#lastHeardAt < SILENCE_TIMEOUT) return;
+    if (!this.#connection || Date.now() - this.#lastReceivedAt < SILENCE_TIMEOUT) return;
     this.on.state(false);
     this.reopen();
   }
 
-  /** @param {{type: string, id: string, data: string}} received */
-  #receive({ type, id: sentId, data }) {
-    const id = OUTSIDE_LOG.has(type) ? "" : sentId;
+  /** @param {import("./sse-parser.js").Frame} frame */
+  #receive(frame) {
+    const id = OUTSIDE_LOG.has(frame.type) ? "" : frame.id;
     if (isCovered(id, this.#lastId)) return;
     if (id) this.#lastId = id;
-    const event = { type, id, data: JSON.parse(data) };
-    if (this.#held) this.#held.push(event);
+    const event = parseEvent(frame);
+    if (this.#held) this.#held.push({ id, event });
     else this.#deliver(event);
     if (this.#awaited && isCovered(this.#awaited.cursor, this.#lastId)) this.#awaited.go();
   }

@@ -1,18 +1,20 @@
 /** Reads `text/event-stream` from a response's body (WHATWG HTML, 9.2.6), for requests that need headers. */
 
+/** @typedef {{type: string, id: string, data: string}} Frame an event as it was sent */
+
 /**
  * @param {ReadableStream<any>} body
- * @param {() => void} [heard] whenever anything comes, be it a comment
- * @returns {AsyncGenerator<{type: string, id: string, data: string}>} `id` is empty for an event that came without one
+ * @param {() => void} [received] whenever anything comes, be it a comment
+ * @returns {AsyncGenerator<Frame>} `id` is empty for an event that came without one
  */
-export async function* readEvents(body, heard = () => {}) {
+export async function* readEvents(body, received = () => {}) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let event = { type: "message", id: "", data: /** @type {string[]} */ ([]) };
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return; // an event without its empty line is not whole
-    heard();
+    if (done) return; // an event without its empty line is incomplete
+    received();
     const lines = (rest + value).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
