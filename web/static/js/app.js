@@ -28,12 +28,12 @@ import { StickToBottom } from "./ui/stick-to-bottom.js";
 const store = new Store();
 const api = new ApiClient();
 const notifications = new Notifications();
-const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest"));
+const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
 /** @param {...(Element | null)} from what a request came from, if the focus may be taken from it */
 const focusComposer = (...from) => { if (focusIsFree(...from)) composer.focus(); };
 
-const picker = new ModelPicker(byId("model"), (model) => models.choose(model), () => void availability.refresh());
+const picker = new ModelPicker(byId("model", HTMLSelectElement), (model) => models.choose(model), () => void availability.refresh());
 /** @param {string} model */
 const label = (model) => picker.label(model);
 
@@ -84,8 +84,8 @@ const session = new CurrentSession(store, { api, sync, account, notifications, m
 
 const composer = new Composer(
   {
-    form: byId("composer"), field: byId("message"),
-    send: byId("send"), stop: byId("stop"), count: byId("count"),
+    form: byId("composer", HTMLFormElement), field: byId("message", HTMLTextAreaElement),
+    send: byId("send", HTMLButtonElement), stop: byId("stop", HTMLButtonElement), count: byId("count"),
   },
   {
     send: (text) => questions.send(text),
@@ -112,7 +112,7 @@ const messageList = new MessageList(byId("log"), {
 });
 
 const expiryBar = new ExpiryBar(
-  { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep") },
+  { bar: byId("session"), expiry: byId("expiry"), keep: byId("keep", HTMLButtonElement) },
   {
     now: () => api.serverNow(),
     keep: () => void session.extend(),

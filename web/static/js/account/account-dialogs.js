@@ -15,7 +15,7 @@ import { exactly, relative } from "../ui/time.js";
 
 /** @param {Page} page */
 export function passwordDialog(page) {
-  const dialog = new FormDialog(byId("change-password"), {
+  const dialog = new FormDialog(byId("change-password", HTMLDialogElement), {
     async send(form) {
       try {
         await page.api.changePassword(
@@ -40,7 +40,7 @@ export function passwordDialog(page) {
 
 /** @param {Page} page @param {() => void} deleted */
 export function deleteDialog(page, deleted) {
-  const dialog = new FormDialog(byId("delete-account"), {
+  const dialog = new FormDialog(byId("delete-account", HTMLDialogElement), {
     async send(form) {
       try {
         await page.api.deleteAccount(String(form.get("password")));
@@ -66,7 +66,7 @@ const rateLimited = (error) =>
 
 /** The logins of the account: this browser's and others, which can be ended. */
 export class LoginsDialog {
-  #dialog = /** @type {HTMLDialogElement} */ (byId("logins"));
+  #dialog = byId("logins", HTMLDialogElement);
   #list = byId("logins-list");
 
   /** @param {Page} page */

@@ -33,7 +33,7 @@ export class Account {
   constructor(page) {
     this.page = page;
     this.api = new AccountApi(page.api);
-    this.signIn = new SignIn(byId("sign-in"), this.api, (user) => this.#signedIn(user));
+    this.signIn = new SignIn(byId("sign-in", HTMLDialogElement), this.api, (user) => this.#signedIn(user));
     const dialogPage = {
       api: this.api,
       now: () => page.api.serverNow(),

@@ -23,7 +23,7 @@ const PAUSE = 500;
 
 export class Claim {
   #bar = new ConfirmBar(
-    byId("claim"), byId("claim-keep"), byId("claim-not"));
+    byId("claim"), byId("claim-keep", HTMLButtonElement), byId("claim-not", HTMLButtonElement));
 
   /** @param {Page} page */
   constructor(page) {

@@ -64,11 +64,11 @@ export class SignIn {
   }
 
   get #email() {
-    return /** @type {HTMLInputElement} */ (byId("email"));
+    return byId("email", HTMLInputElement);
   }
 
   get #password() {
-    return /** @type {HTMLInputElement} */ (byId("password"));
+    return byId("password", HTMLInputElement);
   }
 }
 

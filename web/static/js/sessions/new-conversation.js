@@ -15,9 +15,9 @@ import { focusIsFree } from "../ui/focus.js";
  */
 
 export class NewConversation {
-  #button = byId("new");
+  #button = byId("new", HTMLButtonElement);
   #confirm = new ConfirmBar(
-    byId("confirm"), byId("confirm-delete"), byId("confirm-keep"));
+    byId("confirm"), byId("confirm-delete", HTMLButtonElement), byId("confirm-keep", HTMLButtonElement));
 
   /** @param {import("../conversation/store.js").Store} store @param {Page} page */
   constructor(store, page) {

@@ -27,7 +27,7 @@ export class Sidebar {
   constructor(page) {
     this.page = page;
     this.list = new SessionList(
-      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions") },
+      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions", HTMLButtonElement) },
       {
         now: () => page.api.serverNow(),
         open: (id) => void this.#open(id),
@@ -39,8 +39,8 @@ export class Sidebar {
     );
     this.panel = new SidebarPanel(
       {
-        panel: byId("panel"), column: byId("column"), drawer: byId("drawer"),
-        opener: byId("panel-open"),
+        panel: byId("panel"), column: byId("column"), drawer: byId("drawer", HTMLDialogElement),
+        opener: byId("panel-open", HTMLButtonElement),
       },
       () => void this.refresh(),
     );
