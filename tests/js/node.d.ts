@@ -2,6 +2,7 @@
 
 declare module "node:test" {
   interface TestContext {
+    after(run: () => void): void;
     mock: {
       timers: {
         enable(options: { apis: ("setTimeout" | "setInterval" | "Date")[]; now?: number }): void;
@@ -23,3 +24,5 @@ declare module "node:assert/strict" {
   };
   export default assert;
 }
+
+declare function setImmediate(run: (value?: unknown) => void): void;
