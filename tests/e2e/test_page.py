@@ -494,10 +494,11 @@ def test_the_page_is_revalidated_and_needs_no_inline_code(visit: Visit) -> None:
 
 REDUCE = """async (events) => {
   const { reduce, initialState } = await import("/static/js/conversation/reducer.js");
-  let state = reduce(initialState, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
+  const started = { type: "started", data: { generation_id: "g", model: "m" } };
+  let state = reduce(initialState, { type: "event", event: started });
   state = { ...state, stale: false };
-  for (const [event, data] of events) {
-    state = reduce(state, { type: "event", event, data: { generation_id: "g", ...data } });
+  for (const [type, data] of events) {
+    state = reduce(state, { type: "event", event: { type, data: { generation_id: "g", ...data } } });
   }
   return { text: state.live?.text ?? state.messages.at(-1)?.text, stale: state.stale };
 }"""

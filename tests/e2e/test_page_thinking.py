@@ -294,10 +294,11 @@ def test_who_opens_it_at_the_end_still_follows_the_answer(page: Page, stage: Sta
 
 REDUCE = """async (events) => {
   const { items, reduce, initialState } = await import("/static/js/conversation/reducer.js");
-  let state = reduce(initialState, { type: "event", event: "started", data: { generation_id: "g", model: "m" } });
+  const started = { type: "started", data: { generation_id: "g", model: "m" } };
+  let state = reduce(initialState, { type: "event", event: started });
   state = { ...state, stale: false };
-  for (const [event, moment, data] of events) {
-    state = reduce(state, { type: "event", event, moment, data: { generation_id: "g", ...data } });
+  for (const [type, moment, data] of events) {
+    state = reduce(state, { type: "event", moment, event: { type, data: { generation_id: "g", ...data } } });
   }
   const { text, thinking, thinking_seconds: seconds } = items(state).at(-1);
   return { text, thinking, seconds, stale: state.stale };
