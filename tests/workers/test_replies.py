@@ -258,11 +258,35 @@ def test_a_command_that_never_runs_is_answered_also_when_no_request_waits(
     assert _problem(runtime, pending)["status"] == 503
 
 
+NOTES = {
+    "other-version": json.dumps({"version": 2}),
+    "binary": b"\xff\xfe",
+    "deep": "[" * 200_000,
+    "list": "[1]",
+    "null": "null",
+    "field-types": json.dumps({"task_id": 1, "session_id": [], "holder": {}, "result": 5}),
+    "problem": json.dumps({"task_id": "1", "session_id": "2", "holder": "3", "problem": {}}),
+}
+
+
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
 def test_a_note_that_can_not_be_read_keeps_no_command_from_its_reply(
-    worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery
+    worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery, note: str | bytes
 ) -> None:
     """Such as one of another version."""
     pending = Reply(str(uuid7()), str(uuid4()), HOLDER_NAME)
-    redis.set(f"sb:task:{pending.task_id}", json.dumps({"version": 2}))
+    redis.set(f"sb:task:{pending.task_id}", note)
+    assert runtime.replies.find(pending.task_id) is None
     _send(celery_setup_app, pending, TaskNames.SWITCH_MODEL, [pending.session_id, "good", None, None])
     assert _problem(runtime, pending)["status"] == 401
+
+
+@pytest.mark.parametrize("reply", ["nope", b"\xff", "[" * 200_000, "null", '{"problem": {}}'])
+def test_a_reply_that_can_not_be_read_disturbs_no_request_that_waits_for_another(
+    worker: Worker, commands: Commands, redis: Redis, caplog: pytest.LogCaptureFixture, reply: str | bytes
+) -> None:
+    hub = commands._hub
+    with hub.expect("any"):
+        assert redis.publish(hub.reply_channel, reply) == 1
+    assert commands.create_session(Credential.issue(), None, "good", wait=30).state == "done"
+    assert "the hub failed" not in caplog.text
