@@ -281,6 +281,18 @@ def test_a_note_that_can_not_be_read_keeps_no_command_from_its_reply(
     assert _problem(runtime, pending)["status"] == 401
 
 
+@pytest.mark.parametrize("version", [2**70, 2**31, -1, True, 1.0, "1", [1], {}], ids=str)
+def test_a_version_that_no_session_can_have(
+    worker: Worker, runtime: Runtime, celery_setup_app: Celery, conversation: Conversation, version: object
+) -> None:
+    pending = _expect(runtime)
+    args = [str(conversation.session.id), "good", None, version]
+    _send(celery_setup_app, pending, TaskNames.SWITCH_MODEL, args)
+    problem = _problem(runtime, pending)
+    assert (problem["status"], problem["type"]) == (422, "/problems/invalid-body")
+    assert "version" in problem["detail"]
+
+
 @pytest.mark.parametrize("reply", ["nope", b"\xff", "[" * 200_000, "null", '{"problem": {}}'])
 def test_a_reply_that_can_not_be_read_disturbs_no_request_that_waits_for_another(
     worker: Worker, commands: Commands, redis: Redis, caplog: pytest.LogCaptureFixture, reply: str | bytes
