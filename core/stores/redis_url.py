@@ -47,7 +47,7 @@ _NO = ("0", "f", "false", "n", "no")
 
 @dataclass(frozen=True)
 class RedisServer:
-    """Where a server is, who asks, and how it proves itself."""
+    """Where a server is, as which user it is asked, and how it proves itself."""
 
     host: str = "127.0.0.1"
     port: int = PORT

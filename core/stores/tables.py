@@ -158,7 +158,7 @@ LIVE = (GenerationState.QUEUED, GenerationState.RUNNING)
 
 
 class Generation(Base):
-    """One answer being written, or written: who works on it and how it ended, without its words."""
+    """One answer being written, or written: its worker and how it ended, without its words."""
 
     __tablename__ = "generation"
     __table_args__ = (
