@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 from kombu.entity import Exchange, Queue
-from kombu.transport import TRANSPORT_ALIASES, redis
-from redis.exceptions import ResponseError
+from kombu.transport import TRANSPORT_ALIASES
 
+from broker_transport import Transport
 from core.settings import Settings
 
 _settings = Settings()
@@ -36,28 +36,7 @@ class TaskNames:
 
 
 HOLDER = "holder"
-"""The header of a command's message that says who may read its reply (core/messaging/replies.py)."""
-
-
-class Channel(redis.Channel):
-    """A channel to a Redis that takes writes. One that was demoted in a failover, or whose disk is full, answers and
-    keeps nothing. Raises ResponseError."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        try:
-            self.client.delete("sb:nothing")
-        except ResponseError:
-            self.close()
-            raise
-
-
-class Transport(redis.Transport):
-    """kombu's Redis transport, for which a Redis that refuses is one that is away: it is connected to anew, now and
-    then, until it takes writes. kombu's own lets the worker end."""
-
-    Channel = Channel
-    connection_errors = (*redis.Transport.connection_errors, ResponseError)
+"""The header of a command's message that names the only one who may read its reply (core/messaging/replies.py)."""
 
 
 for _scheme in ("redis", "rediss"):
@@ -109,7 +88,7 @@ broker_connection_max_retries = None
 broker_pool_limit = 50
 broker_pool_acquire_timeout = 2
 broker_connection_timeout = 2
-# Two quick tries, then whoever sends is told that the queue is away. Requests have less time: see web/app.py.
+# Two quick tries, then the sender gets an error: the queue is away. Requests have less time: see web/commands.py.
 task_publish_retry_policy = {
     "max_retries": 1,
     "interval_start": 0.1,

@@ -28,7 +28,7 @@ logger = get_task_logger(__name__)
 
 
 class SwitchboardTask(Task):
-    """A task that nobody waits for. A store that is away ends it with one line in the log."""
+    """A task without a reply. A store that is away ends it with one line in the log."""
 
     abstract = True
     throws = (SwitchboardError,)  # logged without a traceback
@@ -106,7 +106,7 @@ class Command(SwitchboardTask):
 
     def _note(self, args: Sequence[Any]) -> Reply:
         """The reply that was kept, or else the note that it is pending."""
-        holder = (self.request.headers or {}).get(HOLDER, "")
+        holder = str((self.request.headers or {}).get(HOLDER, ""))
         pending = Reply(self.request.id, str(args[0]) if args else "", holder)
         try:
             return runtime.replies.find(self.request.id) or pending

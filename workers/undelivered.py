@@ -10,22 +10,26 @@ from typing import Any
 
 from celery import Task, signals
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
 
+from broker_transport import MALFORMED
 from core.errors import QueueSlow, SwitchboardError, Unavailable
 from core.operations.counters import Outcome
 from workers.app import app, runtime
+from workers.task import Command
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
-"""What a task is called in the metrics whose name no worker knows."""
+"""What a task whose name no worker knows is called in the metrics."""
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, which also survives a message of the wrong shape, and replies to what it can't decode.
+    """Celery's consumer, which also survives a message of the wrong shape, and replies to what never becomes a run.
 
-    Celery's own ends the worker over JSON that is no task. Delivered again, the message would end the next one.
+    Celery's own ends the worker over JSON that is no task. Delivered again, the message would end the next one. It
+    also logs what it drops with its body, which is not for logs.
     """
 
     def create_task_handler(self, **options: Any) -> Callable[[Message], None]:
@@ -34,36 +38,47 @@ class Consumer(CeleryConsumer):
 
         def on_task_received(message: Message) -> None:
             try:
+                _require_call(message)
                 handle(message)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
+            except (*MALFORMED, DecodeError, ContentDisallowed) as error:
                 self.on_decode_error(message, error)
 
         return on_task_received
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Reply, and drop the message."""
+        """Drop a message that can't be read, and reply."""
         logger.error("a message could not be decoded: %s", type(exc).__name__, extra={"task_id": _task_id(message)})
-        message.ack_log_error(logger, self.connection_errors)
-        answer_unreadable(message)
+        self._drop(message)
+        _answer_message(message, SwitchboardError())
+
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
+        """Drop a message whose headers can't be understood, such as when it expires, and reply."""
+        self.on_decode_error(message, exc)
+
+    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
+        """Drop a message whose task this worker does not know, being older or newer than the sender, and reply."""
+        logger.error("a message is of no task that this worker knows", extra={"task_id": _task_id(message)})
+        self._drop(message)
+        _answer_message(message, Unavailable("No worker knows this command; try again in a moment.", retry_after=2))
+
+    def _drop(self, message: Message) -> None:
+        if not message.acknowledged:
+            message.ack_log_error(logger, self.connection_errors)
 
 
-@signals.task_rejected.connect
-def answer_unreadable(message: Message, **_: Any) -> None:
-    """Reply to a command whose arguments can't be read."""
-    _answer_message(message, SwitchboardError())
-
-
-@signals.task_unknown.connect
-def answer_unknown(message: Message, **_: Any) -> None:
-    """Reply to a command that this worker does not know: it is older, or newer, than the sender."""
-    _answer_message(message, Unavailable("No worker knows this command; try again in a moment.", retry_after=2))
+def _require_call(message: Message) -> None:
+    """Raises TypeError or ValueError for a body that has not a task's arguments, or what kombu raises for one that
+    can't be decoded. (https://docs.celeryq.dev/en/stable/internals/protocol.html, version 2)"""
+    args, kwargs, embed = message.payload
+    if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict)):
+        raise TypeError("not a task's arguments")
 
 
 @signals.task_revoked.connect
 def answer_revoked(sender: Task, request: Any, expired: bool, **_: Any) -> None:
     """Reply to a command that no worker took in time, or that an operator has revoked."""
     runtime.counters.count_outcome(sender.name, Outcome.EXPIRED if expired else Outcome.REJECTED)
-    if request.reply_to:
+    if isinstance(sender, Command):
         _answer(request.id, request.reply_to, QueueSlow() if expired else Unavailable())
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from core.stores.redis import Redis
 
 REPLY_TTL = 600
@@ -22,7 +24,7 @@ class Reply:
     task_id: str
     session_id: str
     holder: str
-    """The sender of the command, who alone may read it, as `holder_of` writes it."""
+    """The sender of the command, the only one that may read its reply, as `holder_of` writes it."""
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
 
@@ -40,10 +42,15 @@ class Reply:
     @classmethod
     def load(cls, text: str) -> "Reply":
         """The reverse of `dump`. Raises ValueError for what is no reply, or one of another version."""
-        try:
-            return cls(**json.loads(text))
-        except TypeError as error:
-            raise ValueError("not a reply") from error
+        reply = _FORM.validate_json(text, strict=True)
+        if (problem := reply.problem) is not None and not (
+            isinstance(problem.get("status"), int) and isinstance(problem.get("detail"), str)
+        ):
+            raise ValueError("not a problem")
+        return reply
+
+
+_FORM = TypeAdapter(Reply)
 
 
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
@@ -70,10 +77,8 @@ class Replies:
         self._redis.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL, nx=True)
 
     def find(self, task_id: str) -> Reply | None:
-        """The reply, or the note that it is pending, or None for an unknown task, and for a reply that can't be read.
-
-        Raises Unavailable.
-        """
+        """The reply, or the note that it is pending. None for an unknown task, and for what can't be read: one of
+        another version, or no reply at all. Raises Unavailable."""
         stored = self._redis.get(_key(task_id))
         try:
             return None if stored is None else Reply.load(str(stored))

@@ -21,7 +21,7 @@ class Revocations:
         self._redis = redis
 
     def announce(self, subject: UUID) -> None:
-        """Something that proved who this user is, or who holds this session, has ended; or this login has."""
+        """A proof of this user's identity, or of holding this session, has ended; or this login has."""
         try:
             self._redis.publish(CHANNEL, str(subject))
         except RedisUnavailable as error:

@@ -12,7 +12,7 @@ class CircuitOpen(Exception):
 class Breaker:
     """After a call without an answer one caller at a time asks; the others are refused at once until one is answered.
 
-    There is no time in it: a part that is back is found by the next caller, and a silent one holds up one caller.
+    It measures no time: a part that is back is found by the next caller, and a silent one holds up one caller.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ TERMINAL = ("done", "stopped", "failed")
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Hold the lock that creating a session needs: who means to waits, up to TRANSACTION_TIMEOUT in
+    """Hold the lock that creating a session needs: a creation waits for it, up to TRANSACTION_TIMEOUT in
     core/stores/database.py."""
     on_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as db:

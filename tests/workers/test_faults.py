@@ -127,7 +127,7 @@ class TestBrokerRestart:
             celery_setup_app.send_task(TaskNames.REAP_GENERATIONS)  # again and again, as beat does
             return bool(paused.events("resumed"))
 
-        wait_for(carried_on, what="somebody carries on")
+        wait_for(carried_on, what="another worker carries on")
         go_on.set()
         _one_good_end(paused)
 

@@ -28,7 +28,7 @@ from web.streaming.hub import Hub
 
 
 class Alone:
-    """The worker, its stores, and somebody who talks to it."""
+    """The worker, its stores, and a web process that sends to it."""
 
     def __init__(self, settings: Settings, broker: Valkey, valkey: Valkey) -> None:
         self.broker, self.valkey = broker, valkey

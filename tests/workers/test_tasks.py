@@ -1,4 +1,4 @@
-"""What the tasks do, in a worker process of their own, for somebody on the other side of the queue."""
+"""What the tasks do, in a worker process of their own, for a web process on the other side of the queue."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor

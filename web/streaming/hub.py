@@ -316,7 +316,10 @@ class Hub:
 
     def _reply(self, data: str) -> None:
         if data:
-            reply = Reply.load(data)
+            try:
+                reply = Reply.load(data)
+            except ValueError:
+                return  # of a worker of another version: the waiter's time runs out, as without a worker
             waiter = self._waiters.get(reply.task_id)
             if waiter is not None:
                 waiter.put(reply)

@@ -1,0 +1,119 @@
+"""kombu's Redis transport, which goes on where kombu's own lets the worker end: with a Redis that refuses or speaks
+another protocol, and with a message of the wrong shape.
+
+Everything that can write to the broker can put anything into a queue, and a message that ends one worker would end
+the next one, too.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from queue import Empty
+from typing import Any
+from uuid import uuid4
+
+from kombu.message import Message as BaseMessage
+from kombu.transport import redis, virtual
+from redis.exceptions import ResponseError
+
+from core.messaging.writable import ABSENT_KEY
+from core.stores.redis import checked
+
+logger = logging.getLogger(__name__)
+
+NOT_JSON = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What kombu's JSON reader raises, which also makes dates, numbers and ids of it."""
+MALFORMED = (*NOT_JSON, LookupError)
+"""What reading JSON of the wrong shape raises."""
+
+
+class Message(virtual.Message):
+    """A message. One of the wrong shape has `errors`, for which kombu calls its consumer's on_decode_error; of its
+    headers and its properties it has what can be read."""
+
+    def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **options)
+            self._require_texts()
+        except MALFORMED:
+            self.errors = [sys.exc_info()]
+            self._raw: Any = {}
+            BaseMessage.__init__(
+                self,
+                channel=channel,
+                delivery_tag=str(uuid4()),
+                delivery_info={"exchange": "", "routing_key": ""},
+                headers=_mapping(payload, "headers"),
+                properties=_mapping(payload, "properties"),
+            )
+
+    def _require_texts(self) -> None:
+        """Raises TypeError or LookupError when what acknowledging and answering need is no text."""
+        needed = (self.delivery_tag, self.delivery_info["exchange"], self.delivery_info["routing_key"])
+        if not all(isinstance(text, str) for text in (*needed, self.properties.get("reply_to") or "")):
+            raise TypeError("not a text")
+
+
+class QoS(redis.QoS):
+    """The messages that are not acknowledged yet."""
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message back into its queue, or drop it when it can't be read: it would hold up all others."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except NOT_JSON as error:
+            logger.error("an unacknowledged message could not be decoded: %s", type(error).__name__)
+            self._remove_from_indices(tag).execute()
+
+
+class Channel(redis.Channel):
+    """A channel to a Redis that takes writes. One that was demoted in a failover, or whose disk is full, answers and
+    keeps nothing. Raises ResponseError."""
+
+    Message = Message
+    QoS = QoS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        try:
+            self.client.delete(ABSENT_KEY)
+        except ResponseError:
+            self.close()
+            raise
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        parameters: dict[str, Any] = super()._connparams(asynchronous)
+        return {**parameters, "connection_class": checked(parameters["connection_class"])}
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Take a message from a queue and deliver it; one that is no JSON is delivered as one of the wrong shape."""
+        return self._deliver_or_report(lambda: super(Channel, self)._brpop_read(**options), self.active_queues)
+
+    def _receive_one(self, client: Any) -> Any:
+        """Take a broadcast message and deliver it, in the same way."""
+        return self._deliver_or_report(lambda: super(Channel, self)._receive_one(client), self.active_fanout_queues)
+
+    def _deliver_or_report(self, deliver: Callable[[], Any], queues: set[str]) -> Any:
+        try:
+            return deliver()
+        except NOT_JSON:
+            if not queues:
+                raise Empty from None
+            # Whichever queue it came from: all of this channel's are one consumer's.
+            self.connection._deliver(None, next(iter(queues)))
+            return True
+
+
+class Transport(redis.Transport):
+    """For which a Redis that refuses is one that is away: it is connected to anew, now and then, until it takes
+    writes."""
+
+    Channel = Channel
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
+
+
+def _mapping(payload: Any, name: str) -> dict[str, Any]:
+    """A message's headers or properties as far as they can be read."""
+    found = payload.get(name) if isinstance(payload, dict) else None
+    texts = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in texts if isinstance(value, str)}
