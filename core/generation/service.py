@@ -109,7 +109,8 @@ class GenerationService:
         generation_id = generation_id or uuid7()
         with self._database.reading() as db:
             known = db.get(Generation, generation_id)
-            model = self._sessions.get_current_model(session.id, db)
+            # A message that has been taken keeps its model, and its session may have expired since.
+            model = known.model if known is not None else self._sessions.get_current_model(session.id, db)
         generation = Generation(
             id=generation_id,
             session_id=session.id,
