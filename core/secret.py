@@ -10,6 +10,8 @@ from hashlib import sha256
 from uuid import UUID
 
 SECRET_BYTES = 32
+DIGEST_BYTES = 32
+"""Of SHA-256."""
 MAX_LENGTH = 128
 """Characters of a secret that are looked at; ours have 43."""
 

@@ -1,18 +1,22 @@
 """SessionService: creates, validates, extends, switches, titles, claims and deletes sessions.
 
 The only writer of the session table (tests/support/sole_writer.py enforces it), and it writes by statements alone:
-rows that it returns are for reading. It takes a database session and leaves the commit to its caller, so that one
-transaction can hold more than one step. Nothing in it touches Redis or the network.
+rows that it returns are for reading. It takes a database session, any of SQLAlchemy's, and leaves the commit to its
+caller, so that one transaction can hold more than one step. What it reads is as the database has it now, not as that
+session has read it before. Nothing in it touches Redis or the network.
+
+What the database driver raises passes as it is, such as OperationalError when SQLite stays locked: only the blocks of
+core/stores/database.py wait for a lock until their deadline, and turn these errors into Unavailable.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
-from sqlalchemy import exc as sql_exc
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
@@ -27,8 +31,15 @@ from core.errors import (
     VersionConflict,
 )
 from core.secret import digests_match
+from core.sessions.arguments import (
+    parse_session_id,
+    parse_user_id,
+    require_model_name,
+    require_new_secret_hash,
+    require_secret_hash,
+    require_version,
+)
 from core.sessions.credential import Credential
-from core.sessions.ids import parse_session_id, parse_user_id
 from core.sessions.lifetime import Lifetime
 from core.sessions.title import title_from
 from core.stores.tables import Session, User
@@ -83,7 +94,7 @@ class SessionService:
         db_session: DatabaseSession,
         user_id: UUID | str | None = None,
         *,
-        session_id: UUID | None = None,
+        session_id: UUID | str | None = None,
         secret_hash: bytes | None = None,
         model: str | None = None,
     ) -> Session:
@@ -92,21 +103,24 @@ class SessionService:
         An anonymous session is proved by a secret: the one whose `secret_hash` is given, or else a new one, which
         the returned row has as `issued_secret` and which is stored nowhere.
         Idempotent by `session_id`: a second call with the same id and proof returns the first one's row.
-        Raises UnknownModel, TooManySessions, SessionInvalid when the id is taken by a session with another proof,
-        LoginRequired when there is no such account (any more), or ValueError for an owner and a secret at once.
+        Raises UnknownModel, TooManySessions, SessionInvalid when the id is none or is taken by a session with another
+        proof, LoginRequired for an account that does not exist (any more), ValueError for an owner and a secret at
+        once or a hash of the wrong length, or TypeError.
         """
         owner_id = parse_user_id(user_id)
+        require_new_secret_hash(secret_hash)
         if owner_id is not None and secret_hash is not None:
             raise ValueError("a session has an owner or a secret, not both")
-        model = model or self._models.default
+        key, issued_secret = uuid7() if session_id is None else parse_session_id(session_id), None
+        require_model_name(model)
+        model = self._models.default if model is None else model
         self._models.require(model)
-        session_id, issued_secret = session_id or uuid7(), None
         if owner_id is not None:
-            self._lock_room(owner_id, session_id, db_session)
+            self._lock_room(owner_id, key, db_session)
         elif secret_hash is None:
-            credential = Credential.issue(session_id)
+            credential = Credential.issue(key)
             secret_hash, issued_secret = credential.secret_hash, credential.secret
-        session = self._insert(session_id, owner_id, secret_hash, model, db_session)
+        session = self._insert(key, owner_id, secret_hash, model, db_session)
         session.issued_secret = issued_secret
         return session
 
@@ -122,9 +136,11 @@ class SessionService:
         """The session, if it lives and the caller has proved to be its holder; never writes.
 
         An owned session is proved by `user_id`, an anonymous one by the hash of its secret. Otherwise None,
-        or with `require_valid` the reason: SessionInvalid, NotOwner or SessionExpired.
+        or with `require_valid` the reason: SessionInvalid, NotOwner or SessionExpired. Raises ValueError for
+        a malformed `user_id`, or TypeError, in any case.
         """
         owner_id = parse_user_id(user_id)
+        require_secret_hash(secret_hash)
         try:
             session = self._get(session_id, db_session)
             _check_holder(session, owner_id, secret_hash)
@@ -164,9 +180,12 @@ class SessionService:
         With `version`, of any number of callers that hold the same version exactly one succeeds. With `command_id`,
         a switch that has been made is not made again: its repeat returns the session. The holder of an anonymous
         session has been validated by its secret before; here it must have no owner.
-        Raises UnknownModel, NotOwner, SessionInvalid, SessionExpired or VersionConflict.
+        Raises UnknownModel, NotOwner, SessionInvalid, SessionExpired, VersionConflict (also for a number that no
+        version can be), ValueError for a malformed `user_id`, or TypeError.
         """
         owner_id = parse_user_id(user_id)
+        require_version(version)
+        require_model_name(new_model)
         self._models.require(new_model)
         # Locked: of two deliveries of one command the second sees what the first has done.
         session = self._get(session_id, db_session, for_update=True)
@@ -175,6 +194,8 @@ class SessionService:
         self._require_unexpired(session)
         if command_id is not None and session.last_command == command_id:
             return session
+        if version not in (None, session.version):
+            raise VersionConflict  # without asking the database: the number may be too great for its column
         # Compare and set in one statement: the database decides between racers, not what was read above.
         # Without a version of the caller's own, whatever is current is meant.
         expected = Session.version if version is None else version
@@ -191,17 +212,20 @@ class SessionService:
 
     def get_current_model(self, session_id: UUID | str, db_session: DatabaseSession) -> str:
         """The model that the next message goes to: the last one chosen or, when that has been retired, its
-        fallback; the stored choice stays. Raises SessionInvalid or SessionExpired for a session that is gone."""
-        return self._models.offered(self._get(session_id, db_session).last_model)
+        fallback; the stored choice stays. Raises SessionInvalid or SessionExpired."""
+        session = self._get(session_id, db_session)
+        self._require_unexpired(session)
+        return self._models.offered(session.last_model)
 
     def claim_session(
         self, session_id: UUID, db_session: DatabaseSession, user_id: UUID, *, secret_hash: bytes
     ) -> Session:
         """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after.
 
-        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions or
-        LoginRequired.
+        Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions,
+        LoginRequired, or TypeError for a hash that is not bytes.
         """
+        require_secret_hash(secret_hash)
         self._lock_room(user_id, session_id, db_session)
         now = self._clock.now()
         ends_at = self._rules.owned.ends(now)
@@ -231,7 +255,8 @@ class SessionService:
         query = select(Session).where(Session.owner_id == user_id, Session.expires_at > self._clock.now())
         if before is not None:
             query = query.where(Session.id < before)
-        return db_session.scalars(query.order_by(Session.id.desc()).limit(limit)).all()
+        query = query.order_by(Session.id.desc()).limit(limit)
+        return db_session.scalars(query, execution_options={"populate_existing": True}).all()
 
     def rename_session(self, session_id: UUID, title: str, db_session: DatabaseSession) -> Session:
         """Give an owned session another title. The caller has validated it.
@@ -311,26 +336,22 @@ class SessionService:
         now = self._clock.now()
         lifetime = self._lifetime(owner_id)
         ends_at = lifetime.ends(now)
-        row = insert(Session).values(
-            id=session_id,
-            owner_id=owner_id,
-            secret_hash=secret_hash,
-            last_model=model,
-            version=1,
-            created_at=now,
-            expires_at=lifetime.expiry(now, ends_at),
-            ends_at=ends_at,
-        )
-        try:
-            with db_session.begin_nested():
-                return db_session.scalars(row.returning(Session)).one()
-        except sql_exc.IntegrityError:
-            existing = db_session.get(Session, session_id)
-            if existing is None:
-                raise LoginRequired("This account has been deleted.") from None
-            if (existing.owner_id, existing.secret_hash) != (owner_id, secret_hash):
-                raise SessionInvalid("This session id is taken.") from None
-            return existing
+        row = {
+            "id": session_id,
+            "owner_id": owner_id,
+            "secret_hash": secret_hash,
+            "last_model": model,
+            "version": 1,
+            "created_at": now,
+            "expires_at": lifetime.expiry(now, ends_at),
+            "ends_at": ends_at,
+        }
+        if (inserted := _insert_new(db_session, row)) is not None:
+            return inserted
+        existing = db_session.get(Session, session_id, populate_existing=True)
+        if existing is None or (existing.owner_id, existing.secret_hash) != (owner_id, secret_hash):
+            raise SessionInvalid("This session id is taken.")
+        return existing
 
     def _lock_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         """Hold the user's room for this session until the end of the transaction."""
@@ -348,7 +369,7 @@ class SessionService:
     def _get(self, session_id: UUID | str, db_session: DatabaseSession, *, for_update: bool = False) -> Session:
         """The row, expired or not. Raises SessionInvalid or SessionExpired when there is none."""
         key = parse_session_id(session_id)
-        session = db_session.get(Session, key, with_for_update=for_update)
+        session = db_session.get(Session, key, with_for_update=for_update, populate_existing=True)
         if session is None:
             raise self._missing(key)
         return session
@@ -382,6 +403,15 @@ def _check_holder(session: Session, user_id: UUID | None, secret_hash: bytes | N
         raise SessionInvalid
 
 
+def _insert_new(db_session: DatabaseSession, row: Mapping[str, Any]) -> Session | None:
+    """Insert a row, and return it; None when its id is taken."""
+    # No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the
+    # savepoint commits.
+    insert = sqlite.insert if db_session.get_bind(Session).dialect.name == "sqlite" else postgresql.insert
+    new = insert(Session).values(row).on_conflict_do_nothing(index_elements=["id"])
+    return db_session.scalar(new.returning(Session))
+
+
 def _update(db_session: DatabaseSession, where: ColumnElement[bool], **values: Any) -> Session | None:
     """Update the one row that meets the condition, and return it as it is now; None when none does."""
     statement = update(Session).where(where).values(**values).returning(Session)
@@ -395,6 +425,8 @@ def _lock_user(user_id: UUID, db_session: DatabaseSession) -> bool:
 
     The lock is for one at a time: of two transactions that each see room for one more session, one looks again.
     """
-    # NO KEY UPDATE: rows that refer to the user, such as a login, can be added meanwhile.
-    wanted = select(User.id).where(User.id == user_id, User.deleted_at.is_(None)).with_for_update(key_share=True)
-    return db_session.scalar(wanted) is not None
+    # A write that changes nothing, since SQLite has no FOR UPDATE. It is not of the key, so that on PostgreSQL rows
+    # that refer to the user, such as a login, can be added meanwhile.
+    lock = update(User).where(User.id == user_id, User.deleted_at.is_(None)).values(created_at=User.created_at)
+    locked = db_session.scalar(lock.returning(User.id), execution_options={"synchronize_session": False})
+    return locked is not None
