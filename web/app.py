@@ -11,6 +11,7 @@ from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, cors, csrf, hosts, problems, security_headers
 from web.openapi.declaration import require_operations
+from web.options import WebOptions
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
 from web.streaming import slots
@@ -36,9 +37,9 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     )
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    context.register(app, runtime)
-    runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     settings = runtime.settings
+    context.register(app, runtime, _options(settings))
+    runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, settings.trusted_proxies)
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
     body_limits.register(app)
@@ -59,3 +60,23 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     problems.register(app)
     require_operations(app, PAGE_ENDPOINTS)
     return app
+
+
+def _options(settings: Settings) -> WebOptions:
+    return WebOptions(
+        auto_create=settings.auto_create,
+        anonymous_max=settings.anonymous_max,
+        user_max=settings.user_max,
+        registration=settings.registration,
+        oidc_issuer=settings.oidc_issuer if settings.oidc_login else None,
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        metrics_token=settings.metrics_token,
+        reply_wait=settings.reply_wait,
+        limit_changes=settings.limit_changes,
+        limit_read=settings.limit_read,
+        limit_export=settings.limit_export,
+        limit_idempotency=settings.limit_idempotency,
+        limit_login=settings.limit_login,
+        broker_url=settings.broker_url,
+    )

@@ -38,7 +38,7 @@ class SessionStream(ServerSentEventsBlueprint):
     @property
     def redis(self) -> Redis:
         """The process's pool, instead of a new connection for every call."""
-        return context().runtime.redis
+        return context().services.redis
 
     def messages(self, channel: str = "sse") -> Iterator[Message]:
         """Live events of one channel, through the process's one subscription."""
@@ -91,7 +91,7 @@ def _position(event_id: str | None) -> Position | None:
 
 def _has_ended(session: Session, cursor: Position | None) -> bool:
     """Whether nothing is live and the client has seen every event, or asks for no earlier ones."""
-    tip = context().runtime.log.read(session.id, after=0, limit=1)
+    tip = context().services.log.read(session.id, after=0, limit=1)
     return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
 

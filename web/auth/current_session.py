@@ -31,4 +31,4 @@ def validated_session(credential: Credential, principal: Principal | None) -> Se
     Raises SessionInvalid, SessionExpired or NotOwner.
     """
     user_id = principal.user_id if principal else None
-    return context().runtime.session_queries.validate_session(credential.session_id, user_id, credential.secret_hash)
+    return context().services.session_queries.validate_session(credential.session_id, user_id, credential.secret_hash)

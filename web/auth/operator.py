@@ -20,7 +20,7 @@ def require_operator() -> None:
 
 
 def _has_token() -> bool:
-    wanted, sent = context().runtime.settings.metrics_token, bearer_token()
+    wanted, sent = context().options.metrics_token, bearer_token()
     if wanted is None or sent is None:
         return False
     return hmac.compare_digest(sent.encode(), wanted.get_secret_value().encode())

@@ -20,7 +20,7 @@ def register(app: Flask) -> None:
 def _preflight() -> Response | None:
     """A browser asks whether it may; Flask's own OPTIONS answer serves everybody else."""
     asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-    if not asked or request.headers.get("Origin") not in context().runtime.settings.cors_origins:
+    if not asked or request.headers.get("Origin") not in context().options.cors_origins:
         return None
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
@@ -30,7 +30,7 @@ def _preflight() -> Response | None:
 
 
 def _allow(response: Response) -> Response:
-    trusted = context().runtime.settings.cors_origins
+    trusted = context().options.cors_origins
     if not trusted:
         return response
     response.vary.add("Origin")

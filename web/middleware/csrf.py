@@ -75,6 +75,6 @@ def _check() -> None:
     if not request.cookies and (request.headers.get("X-Session-ID") or bearer_token()):
         return
     fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    trusted = context().runtime.settings.cors_origins
+    trusted = context().options.cors_origins
     if not same_site(fetch_site, origin, request.host, secure=request.is_secure, trusted=trusted):
         raise refusal(fetch_site, origin, request.host)

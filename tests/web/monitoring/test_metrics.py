@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.stores.redis import Redis
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
+from tests.support.runtime_of import runtime_of
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from web.app import create_app
@@ -56,7 +57,7 @@ def serve() -> Iterator[Callable[[Runtime], FlaskClient]]:
     yield make
     for app in served:
         context_of(app).hub.close()
-        context_of(app).runtime.close()
+        runtime_of(app).close()
 
 
 Serve = Callable[[Runtime], FlaskClient]
