@@ -23,14 +23,15 @@ REDIS_TIMEOUT = 0.4
 
 API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
 PAGES = (chat_page, docs_page)
-PAGE_ENDPOINTS = ("static", "pages.index", "docs_page.page")
-"""What browsers show; every other route is an operation of the API."""
+PAGE_ROUTES = (("static", "/static/<path:filename>"), ("pages.index", "/"), ("docs_page.page", "/docs"))
+"""What browsers show, by endpoint and path; every other route is an operation of the API."""
 
 
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given runtime, or over one that the environment configures.
 
-    Raises UndeclaredOperation when a route declares no operation.
+    Raises UndeclaredOperation when a route declares no operation. The application is complete then: to add a route,
+    a hook or an error handler later raises AssertionError.
     """
     runtime = runtime or Runtime(
         Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
@@ -58,7 +59,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in modules:
         app.register_blueprint(module.blueprint)
     problems.register(app)
-    require_operations(app, PAGE_ENDPOINTS)
+    require_operations(app, PAGE_ROUTES)
+    app._got_first_request = True  # Flask's own mark: from here on its setup methods refuse
     return app
 
 

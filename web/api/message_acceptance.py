@@ -25,14 +25,14 @@ class AcceptedMessage(NamedTuple):
     """The session's credential, if the session was created for the message."""
 
 
-def accept_message(body: ChatMessage) -> AcceptedMessage:
-    """Accept a message into the request's session, or into one that is created for it, and tell a worker.
+def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessage:
+    """Accept a message into the session, or without one into a session that is created for it, and tell a worker.
 
     Raises MessageTooLarge, what GenerationService.accept raises, and what creating a session or switching its model
     raises.
     """
     check_size(body.message)
-    session, issued = session_for_message(body.model)
+    session, issued = session_for_message(session, body.model)
     try:
         accepted = context().services.generations.accept(session, body.message, creation_plan().generation_id)
     except Exception:
