@@ -55,8 +55,8 @@ def login_credential() -> LoginCredential | None:
 
 
 def login_before() -> LoginCredential | None:
-    """The login that logging in or out ends; None also when its cookie is malformed, which must keep nobody from
-    either."""
+    """The login that logging in or out ends; None also when its cookie is malformed, which must prevent
+    neither."""
     try:
         return login_credential()
     except LoginInvalid:

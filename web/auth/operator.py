@@ -14,7 +14,7 @@ FORWARDING = ("Forwarded", "Via", "X-Real-IP")
 
 
 def require_operator() -> None:
-    """Raise OperatorOnly for everybody else. Nothing is looked up, and nothing written down."""
+    """Raise OperatorOnly unless the request is the operator's. Nothing is looked up, and nothing recorded."""
     if not (_has_token() or _is_here()):
         raise OperatorOnly
 

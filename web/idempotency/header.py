@@ -111,10 +111,10 @@ def _records() -> Idempotency:
 
 
 def _scope(principal: Principal | None, credential: Credential | None) -> str:
-    who = f"user {principal.user_id}" if principal else ""
+    sender = f"user {principal.user_id}" if principal else ""
     if credential is not None:
-        who += f" session {_proved(credential, principal)}"
-    return f"{request.path} {who or f'address {client_address()}'}"
+        sender += f" session {_proved(credential, principal)}"
+    return f"{request.path} {sender or f'address {client_address()}'}"
 
 
 def _proved(credential: Credential, principal: Principal | None) -> str:

@@ -81,7 +81,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def prometheus(runtime: Runtime, serve: Serve, patient: None) -> FlaskClient:
-    """Somebody who scrapes, from the same machine."""
+    """A scraper on the same machine."""
     return serve(runtime)
 
 
@@ -202,7 +202,7 @@ def test_a_broken_invariant_is_counted_and_its_ids_are_logged(
     (warning,) = [each.getMessage() for each in caplog.records if each.name == "workers.maintenance"]
     assert "owned" in warning
     assert all(str(generation_id) in warning for generation_id in lost)
-    # A result that nobody renews is forgotten.
+    # A result that is not renewed is forgotten.
     assert 0 < redis.ttl(KEY) <= RESULT_TTL
 
 
