@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from core.errors import Unavailable
@@ -22,6 +22,7 @@ __all__ = [
     "RedisReadOnly",
     "RedisUnavailable",
     "Script",
+    "checked",
     "connect",
     "translate_errors",
 ]
@@ -55,6 +56,22 @@ def translate_errors() -> Iterator[None]:
         raise RedisReadOnly(retry_after=RETRY_AFTER) from error
     except RedisError as error:
         raise RedisUnavailable(retry_after=RETRY_AFTER) from error
+
+
+def checked(connection_class: type[Any]) -> type[Any]:
+    """This class of the driver's connections, for which an answer that its parser can't read is a connection that has
+    broken: the driver's own raises what the parser stumbled over, such as ValueError, and neither retries it nor
+    counts it among its errors."""
+
+    class Checked(connection_class):  # type: ignore[misc]
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except (InvalidResponse, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+                self.disconnect()
+                raise redis.exceptions.ConnectionError(f"malformed answer: {type(error).__name__}") from error
+
+    return Checked
 
 
 class PubSub(redis.client.PubSub):
@@ -94,7 +111,10 @@ class Redis(redis.Redis):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
         """A client of the server at this URL."""
-        return cast("Self", super().from_url(url, **options))
+        client = cast("Self", super().from_url(url, **options))
+        pool = client.connection_pool
+        pool.connection_class = checked(pool.connection_class)
+        return client
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command, and return its answer. Raises RedisUnavailable."""
@@ -127,6 +147,8 @@ def connect(
         url,
         **over_tcp,
         decode_responses=True,
+        # A value that is no UTF-8 is another's, or damaged: it is read as a text that no reader takes for its own.
+        encoding_errors="replace",
         socket_timeout=timeout,
         socket_connect_timeout=min(connect_timeout, timeout),
         health_check_interval=HEALTH_CHECK_INTERVAL,

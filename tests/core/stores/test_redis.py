@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from core.errors import Unavailable
 from core.stores.redis import Redis, RedisReadOnly, RedisUnavailable, connect, translate_errors
+from tests.support.rubbish import MALFORMED_ANSWERS, rubbish_server
 from tests.support.valkey import Valkey
 
 
@@ -56,6 +57,33 @@ def test_a_server_that_is_away_is_unavailable(way: Callable[[Redis], object]) ->
     assert isinstance(raised.value, Unavailable)
     assert isinstance(raised.value.cause, RedisError)
     assert (raised.value.status, raised.value.retry_after) == (503, 2)
+
+
+@pytest.mark.parametrize("answer", MALFORMED_ANSWERS.values(), ids=MALFORMED_ANSWERS)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_server_of_another_protocol_is_unavailable(way: Callable[[Redis], object], answer: bytes) -> None:
+    with rubbish_server(answer) as port, pytest.raises(RedisUnavailable):
+        way(connect(f"redis://127.0.0.1:{port}"))
+
+
+def test_a_connection_that_a_malformed_answer_has_left_is_not_used_again(own_valkey: Valkey) -> None:
+    redis = connect(own_valkey.url)
+    connection = redis.connection_pool.get_connection()
+    connection._parser.read_response = lambda **_: int("abc")
+    redis.connection_pool.release(connection)
+    with pytest.raises(RedisUnavailable):
+        redis.ping()
+    assert connection._sock is None
+
+
+def test_a_value_that_is_no_text_is_read_all_the_same(own_valkey: Valkey) -> None:
+    redis = connect(own_valkey.url)
+    redis.set("value", b"a\xff")
+    redis.hset("hash", "field", b"\xfeb")
+    assert (redis.get("value"), redis.hgetall("hash")) == ("a\ufffd", {"field": "\ufffdb"})
+    with redis.pipeline() as pipe:
+        pipe.get("value")
+        assert pipe.execute() == ["a\ufffd"]
 
 
 @pytest.mark.parametrize("way", ["command", "script", "script-in-pipeline", "pipeline", "transaction"])
