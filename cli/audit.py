@@ -9,8 +9,8 @@ import click
 from cli.configuration import read_settings
 from cli.console import fail, table
 from core.clock import rfc3339
-from core.settings import parse_duration
 from core.stores.tables import AuditEvent
+from core.text.duration import parse_duration
 from core.text.masking import masked, without_secrets
 
 

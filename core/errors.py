@@ -84,8 +84,8 @@ class RegistrationClosed(SwitchboardError):
 class EmailTaken(SwitchboardError):
     """The e-mail address has an account already."""
 
-    slug, title, status = "email-taken", "There is such an account", 409
-    detail = "There is an account with this e-mail address; log in instead."
+    slug, title, status = "email-taken", "The e-mail address is taken", 409
+    detail = "An account has this e-mail address already; log in instead."
 
 
 class PasswordRefused(SwitchboardError):
@@ -97,7 +97,7 @@ class PasswordRefused(SwitchboardError):
 class NoPassword(SwitchboardError):
     """The account has no password to change."""
 
-    slug, title, status = "no-password", "There is no password", 409
+    slug, title, status = "no-password", "The account has no password", 409
     detail = "This account logs in through its identity provider; change the password there."
 
 

@@ -320,11 +320,17 @@ class Runtime:
         )
 
     @cached_property
+    def periods(self) -> Periods:
+        """How often the scheduled jobs run, and how long a lease lasts."""
+        settings = self.settings
+        return Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
+
+    @cached_property
     def invariants(self) -> Invariants:
         """What must hold whatever has died."""
-        settings = self.settings
-        periods = Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
-        return Invariants(periods, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock)
+        return Invariants(
+            self.periods, self.database, self.redis, self.log, self._quarantine("invariants"), self.clock
+        )
 
     @cached_property
     def healing(self) -> Healing:

@@ -2,9 +2,13 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
+
+from core.stores.tables import Session
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +28,16 @@ HEADERS = (
     "X-Forwarded-",
     "X-Session-ID",
 )
-"""What the web reads from requests and writes into answers."""
+"""What the web reads from requests and writes into answers, and no module of the domain mentions."""
+HEADER_NAMES = {
+    *(name.strip(":").lower() for name in HEADERS),
+    *("accept", "content-disposition", "content-type", "cookie", "forwarded", "host", "link", "location"),
+    *("origin", "prefer", "ratelimit", "vary"),
+}
+"""Headers that no string of the domain may name, in any spelling."""
+BY_NAME = ("attrgetter", "delattr", "getattr", "methodcaller", "setattr")
+SETTINGS_READERS = ("core/runtime.py", "web/app.py")
+"""Where a process is put together."""
 CLIENTS = ("core/llm", "core/auth/oidc.py", "core/auth/oidc_login.py")
 """Speak HTTP to others."""
 
@@ -34,10 +47,30 @@ def _modules(room: str) -> Iterator[Path]:
         yield path.relative_to(ROOT)
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse((ROOT / path).read_text())))
+
+
 def _attributes(path: Path) -> Iterator[ast.Attribute]:
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Attribute):
             yield node
+
+
+def _attributes_by_name(path: Path) -> Iterator[tuple[int, str]]:
+    """The attributes that are read or written by a name in a string: `getattr(row, "title")`."""
+    for node in _nodes(path):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+            for argument in node.args:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    yield node.lineno, argument.value
+
+
+def _uses(path: Path, *names: str) -> list[int]:
+    """The lines that use an attribute of one of these names."""
+    spelled = [(node.lineno, node.attr) for node in _attributes(path)]
+    return [line for line, name in (*spelled, *_attributes_by_name(path)) if name in names]
 
 
 @pytest.mark.parametrize("path", [*_modules("core")], ids=str)
@@ -46,16 +79,31 @@ def test_the_domain_knows_no_header(path: Path) -> None:
         return
     text = (ROOT / path).read_text()
     assert [header for header in HEADERS if header in text] == []
+    strings = [node.value for node in _nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert [text for text in strings if text.strip(": ").lower() in HEADER_NAMES] == []
 
 
 @pytest.mark.parametrize("path", [*_modules("web")], ids=str)
 def test_the_web_opens_no_transaction(path: Path) -> None:
     """It asks services, which open their own."""
-    opened = [node.lineno for node in _attributes(path) if node.attr in ("reading", "writing")]
-    assert opened == []
+    assert _uses(path, "reading", "writing") == []
 
 
 @pytest.mark.parametrize("path", [*_modules("web")], ids=str)
-def test_only_the_context_knows_that_there_is_a_database(path: Path) -> None:
-    used = [node.lineno for node in _attributes(path) if node.attr == "database"]
-    assert used == [] or path == Path("web/context.py")
+def test_the_web_reaches_no_database(path: Path) -> None:
+    """Nor does the type checker know of one there (web/services.py)."""
+    assert _uses(path, "database") == []
+
+
+@pytest.mark.parametrize("path", [*_modules("web")], ids=str)
+def test_the_web_writes_into_no_row(path: Path) -> None:
+    """Rows come to it detached: what is written into one is lost."""
+    written = [node.attr for node in _attributes(path) if not isinstance(node.ctx, ast.Load)]
+    columns = {column.key for column in inspect(Session).columns}
+    assert columns & {*written, *(name for _, name in _attributes_by_name(path))} == set()
+
+
+@pytest.mark.parametrize("path", [*_modules("core"), *_modules("web"), *_modules("workers")], ids=str)
+def test_settings_are_read_where_a_process_is_put_together(path: Path) -> None:
+    """All else is handed the values that it needs: a component in its constructor, the web as WebOptions."""
+    assert _uses(path, "settings") == [] or str(path) in SETTINGS_READERS

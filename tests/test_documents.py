@@ -1,10 +1,16 @@
-"""The documents name files; one that has moved must not leave a document that leads nowhere."""
+"""The documents name files and settings; one that has moved must not leave a document that leads nowhere."""
 
+import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -42,3 +48,25 @@ def test_comments_lead_to_files_that_there_are() -> None:
         if "/" in name and not (ROOT / name).exists() and not _exists(name)
     }
     assert lost == set()
+
+
+def _variables(field: FieldInfo) -> Iterator[str]:
+    assert isinstance(field.validation_alias, AliasChoices)
+    return (str(name) for name in field.validation_alias.choices if str(name).isupper())
+
+
+def test_every_setting_has_a_row_among_the_options() -> None:
+    rows = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    # `SWITCHBOARD_USER_IDLE`, `_USER_MAX`: a name that begins with an underscore goes on as the first one does.
+    documented = {
+        f"SWITCHBOARD{name}" if name.startswith("_") else name for row in rows for name in re.findall(r"`(\w+)`", row)
+    }
+    names = {name for field in Settings.model_fields.values() for name in _variables(field)}
+    assert len(names) == len(Settings.model_fields)
+    assert names - documented == set()
+
+
+def test_every_setting_is_read() -> None:
+    nodes = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())))
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert set(Settings.model_fields) - read == set()

@@ -11,6 +11,7 @@ from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, cors, csrf, hosts, problems, security_headers
 from web.openapi.declaration import require_operations
+from web.options import WebOptions
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
 from web.streaming import slots
@@ -22,23 +23,24 @@ REDIS_TIMEOUT = 0.4
 
 API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
 PAGES = (chat_page, docs_page)
-PAGE_ENDPOINTS = ("static", "pages.index", "docs_page.page")
-"""What browsers show; every other route is an operation of the API."""
+PAGE_ROUTES = (("static", "/static/<path:filename>"), ("pages.index", "/"), ("docs_page.page", "/docs"))
+"""What browsers show, by endpoint and path; every other route is an operation of the API."""
 
 
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given runtime, or over one that the environment configures.
 
-    Raises UndeclaredOperation when a route declares no operation.
+    Raises UndeclaredOperation when a route declares no operation. The application is complete then: to add a route,
+    a hook or an error handler later raises AssertionError.
     """
     runtime = runtime or Runtime(
         Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
     )
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    context.register(app, runtime)
-    runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     settings = runtime.settings
+    context.register(app, runtime, _options(settings))
+    runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, settings.trusted_proxies)
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
     body_limits.register(app)
@@ -57,5 +59,26 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in modules:
         app.register_blueprint(module.blueprint)
     problems.register(app)
-    require_operations(app, PAGE_ENDPOINTS)
+    require_operations(app, PAGE_ROUTES)
+    app._got_first_request = True  # Flask's own mark: from here on its setup methods refuse
     return app
+
+
+def _options(settings: Settings) -> WebOptions:
+    return WebOptions(
+        auto_create=settings.auto_create,
+        anonymous_max=settings.anonymous_max,
+        user_max=settings.user_max,
+        registration=settings.registration,
+        oidc_issuer=settings.oidc_issuer if settings.oidc_login else None,
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        metrics_token=settings.metrics_token,
+        reply_wait=settings.reply_wait,
+        limit_changes=settings.limit_changes,
+        limit_read=settings.limit_read,
+        limit_export=settings.limit_export,
+        limit_idempotency=settings.limit_idempotency,
+        limit_login=settings.limit_login,
+        broker_url=settings.broker_url,
+    )

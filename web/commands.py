@@ -136,7 +136,7 @@ def new_sender(broker_url: str) -> Celery:
     celery.config_from_object("celery_config")
     celery.conf.broker_url = broker_url
     celery.conf.task_publish_retry_policy = {"max_retries": 0}
-    # In a new dictionary: the old one is celery_config's own, which is everybody's in this process.
+    # In a new dictionary: the old one is celery_config's own, which the whole process shares.
     celery.conf.broker_transport_options = {
         **celery.conf.broker_transport_options,
         "max_retries": 0,

@@ -6,11 +6,12 @@ from typing import cast
 from flask import Flask, current_app
 from prometheus_client import CollectorRegistry
 
-from core.runtime import Runtime
 from web.commands import Commands, new_sender
 from web.monitoring.metrics import new_registry
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.readiness import Readiness
+from web.options import WebOptions
+from web.services import Services
 from web.streaming.hub import Hub
 from web.streaming.reader import StreamSources
 
@@ -19,9 +20,10 @@ _EXTENSION = "switchboard"
 
 @dataclass(frozen=True)
 class AppContext:
-    """The domain; commands to the workers, and announcements from them; what operators ask for."""
+    """The domain and the options; commands to the workers, and announcements from them; what operators ask for."""
 
-    runtime: Runtime
+    services: Services
+    options: WebOptions
     hub: Hub
     commands: Commands
     stream_sources: StreamSources
@@ -29,17 +31,21 @@ class AppContext:
     metrics: CollectorRegistry
 
 
-def register(app: Flask, runtime: Runtime) -> None:
-    """Make the context of an application over the runtime."""
-    hub = Hub(runtime.redis, runtime.proofs)
-    broker_url = runtime.settings.broker_url
+def register(app: Flask, services: Services, options: WebOptions) -> None:
+    """Make the context of an application."""
+    hub = Hub(services.redis, services.proofs)
+    queries = services.session_queries
+    readiness_queues, metrics_queues = Queues(options.broker_url), Queues(options.broker_url)
     app.extensions[_EXTENSION] = AppContext(
-        runtime=runtime,
+        services=services,
+        options=options,
         hub=hub,
-        commands=Commands(new_sender(broker_url), hub, runtime.replies),
-        stream_sources=StreamSources(hub, runtime.log, runtime.session_queries, runtime.proofs, runtime.clock),
-        readiness=Readiness(runtime.database.ping, runtime.redis, Queues(broker_url), runtime.presence, runtime.runs),
-        metrics=new_registry(runtime),
+        commands=Commands(new_sender(options.broker_url), hub, services.replies),
+        stream_sources=StreamSources(hub, services.log, queries, services.proofs, services.clock),
+        readiness=Readiness(
+            queries.require_database, services.redis, readiness_queues, services.presence, services.runs
+        ),
+        metrics=new_registry(services, metrics_queues),
     )
 
 

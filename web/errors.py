@@ -11,7 +11,11 @@ class SessionRequired(SwitchboardError):
 
 
 class LoginOnly(SwitchboardError):
-    """The operation needs a login at a browser; API keys and tokens don't open it."""
+    """The operation needs a login at a browser; API keys and tokens don't open it.
+
+    Its problem type is that of core.errors.LoginRequired, as what the client has to do is the same. The status tells
+    them apart: 401 without a user, 403 where one is known.
+    """
 
     slug, title, status = "login-required", "A login is required", 403
     detail = "Log in in a browser to do this; keys and tokens may not."
@@ -67,4 +71,4 @@ class UnknownTask(SwitchboardError):
     """The task is unknown, or its result is no longer kept."""
 
     slug, title, status = "unknown-task", "Unknown task", 404
-    detail = "There is no such task, or its result is no longer kept."
+    detail = "This task is unknown, or its result is no longer kept."

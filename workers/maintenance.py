@@ -24,7 +24,7 @@ def sweep_expired() -> int:
     swept = runtime.sweeper.sweep_expired()
     runtime.sweeper.finish_deletions()
     runtime.accounts.sweep_logins()
-    runtime.runs.note("sweep", runtime.settings.sweep_every)
+    runtime.runs.note("sweep", runtime.periods.sweep_every)
     if swept:
         logger.info("swept %d expired sessions", swept)
     return swept
@@ -33,7 +33,7 @@ def sweep_expired() -> int:
 @task(TaskNames.REAP_GENERATIONS, idempotent_by=None, exclusive=True)
 def reap_generations() -> int:
     """Do what every chat worker does now and then (workers/schedule.py). Only beat sends for it."""
-    runtime.runs.note("beat", runtime.settings.reap_every)
+    runtime.runs.note("beat", runtime.periods.reap_every)
     return reap()
 
 

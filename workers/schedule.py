@@ -28,7 +28,7 @@ def reap() -> int:
 
     Does nothing when another process has done so in this period. Raises Unavailable.
     """
-    period = runtime.settings.reap_every
+    period = runtime.periods.reap_every
     if not runtime.runs.take_turn("reaper", period):
         return 0
     reaped = runtime.reaper.reap()
@@ -49,8 +49,8 @@ def start_background_jobs(**_: Any) -> None:
         Thread(target=_probe_forever, name="prober", daemon=True).start()
     if QueueNames.MAINTENANCE in consumed:
         try:
-            runtime.runs.expect("sweep", runtime.settings.sweep_every)
-            runtime.runs.expect("beat", runtime.settings.reap_every)
+            runtime.runs.expect("sweep", runtime.periods.sweep_every)
+            runtime.runs.expect("beat", runtime.periods.reap_every)
         except Unavailable as error:
             logger.warning("the schedule's beginning could not be noted: %s", type(error.cause).__name__)
 
@@ -63,7 +63,7 @@ def _reap_forever() -> None:
             logger.warning("a store is away; lost answers are looked for later: %s", type(error.cause).__name__)
         except Exception:
             logger.exception("the reaper failed and goes on")
-        if runtime.writer.stopping.wait(runtime.settings.reap_every.total_seconds()):
+        if runtime.writer.stopping.wait(runtime.periods.reap_every.total_seconds()):
             return
 
 

@@ -80,9 +80,7 @@ class StateDirectory:
                         "stop it, or set SWITCHBOARD_STATE_DIR, PORT and FLOWER_PORT for a second one"
                     )
                 time.sleep(0.05)
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk: a second process is not told the pid
+            with contextlib.suppress(OSError):  # a full disk: a second process is not told the pid
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield lock

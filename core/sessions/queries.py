@@ -18,9 +18,9 @@ class SessionQueries:
     database: Database
     sessions: SessionService
 
-    def require_database(self) -> None:
-        """Raise Unavailable unless the database answers, before a request is charged or queued."""
-        self.database.ping()
+    def require_database(self, patience: float | None = None) -> None:
+        """Raise Unavailable unless the database answers within `patience` seconds, or the usual ones."""
+        self.database.ping(patience)
 
     def validate_session(self, session_id: UUID, user_id: UUID | None, secret_hash: bytes | None) -> Session:
         """The session, if it lives and the caller has proved to be its holder.

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from core.limits.rate import SECOND, Rate, parse_rate
-from core.settings import Settings, parse_duration
+from core.settings import Settings
+from core.text.duration import parse_duration
 
 
 @pytest.mark.parametrize(

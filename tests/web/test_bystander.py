@@ -22,7 +22,7 @@ READS = 100
 UNLIMITED = {"SWITCHBOARD_LIMIT_READ": "off", "SWITCHBOARD_LIMIT_EXPORT": "off"}
 """What is measured is reading itself, not its rate."""
 MANY = 20
-"""Who reads the same conversation at once."""
+"""Clients that read one conversation at once."""
 LARGEST = "<" * 1_000_000
 """As long as an answer may be, of what HTML writes with four characters."""
 

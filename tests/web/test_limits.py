@@ -22,6 +22,7 @@ from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import Session
 from tests.support.provider import ProviderServer
+from tests.support.runtime_of import runtime_of
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import WORKERS_OWN, _answered
@@ -312,7 +313,7 @@ def test_new_idempotency_keys_have_a_rate_and_repeats_have_none(limited: Limited
     path, body = ("/chat", {"message": "Why?"}) if who == "guest" else ("/session/create", {})
     if who == "guest":
         client.post("/session/create")
-    runtime: Runtime = context_of(app).runtime
+    runtime = runtime_of(app)
 
     def send(key: str) -> TestResponse:
         response = client.post(path, json=body, headers={"Idempotency-Key": key})
@@ -348,11 +349,11 @@ def fragile(
     yield app
     own_valkey.thaw()
     context_of(app).hub.close()
-    context_of(app).runtime.close()
+    runtime_of(app).close()
 
 
 def _credential(app: Flask) -> dict[str, str]:
-    runtime, credential = context_of(app).runtime, Credential.issue()
+    runtime, credential = runtime_of(app), Credential.issue()
     with runtime.database.writing() as db:
         runtime.sessions.create_session(db, session_id=credential.session_id, secret_hash=credential.secret_hash)
     return {"X-Session-ID": str(credential)}
@@ -419,7 +420,7 @@ def test_without_redis_users_go_on_with_what_needs_no_limit(
 ) -> None:
     client = _user(fragile)
     user = client.get("/auth/me").get_json()
-    runtime: Runtime = context_of(fragile).runtime
+    runtime = runtime_of(fragile)
     with runtime.database.writing() as db:
         session = runtime.sessions.create_session(db, UUID(user["user_id"]))
     named = {"X-Session-ID": str(session.id)}

@@ -18,6 +18,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import User
 from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, Issuer
+from tests.support.runtime_of import runtime_of
 from web.app import create_app
 from web.context import context_of
 
@@ -205,7 +206,7 @@ def test_those_who_are_known_have_a_limit_at_one_address_all_together(
 ) -> None:
     """Nobody collects devices of their own, to have the server hash without end."""
     for app in _served(stack, limit_login=parse_rate("1/5m")):
-        runtime: Runtime = context_of(app).runtime
+        runtime = runtime_of(app)
         with runtime.database.reading() as db:
             user_id, stored = db.execute(select(User.id, User.password_hash).where(User.email == email)).one()
         assert stored is not None
@@ -300,7 +301,7 @@ def test_who_has_just_changed_the_password_is_known_by_the_new_one(
 
 
 def test_a_device_of_somebody_without_a_password_is_none(owner: FlaskClient, email: str, app: Flask) -> None:
-    runtime: Runtime = context_of(app).runtime
+    runtime = runtime_of(app)
     device = Device.parse(_device(owner))
     assert device is not None
     assert runtime.accounts.recognises(device, email)

@@ -17,6 +17,7 @@ from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import Base, Generation, Message, Session
+from tests.support.runtime_of import runtime_of
 from tests.support.valkey import Valkey
 from tests.web.api.test_session import _create
 from web.app import create_app
@@ -34,11 +35,6 @@ def brokerless(settings: Settings) -> Iterator[Flask]:
     yield app
     context_of(app).hub.close()
     runtime.close()
-
-
-def _runtime(app: Flask) -> Runtime:
-    runtime: Runtime = context_of(app).runtime
-    return runtime
 
 
 def _count(runtime: Runtime, table: type[Base]) -> int:
@@ -61,7 +57,7 @@ def _said(client: FlaskClient, headers: dict[str, str]) -> list[str]:
 
 
 def test_a_question_is_accepted_without_the_broker_and_answered_when_the_line_is_called(brokerless: Flask) -> None:
-    runtime, client = _runtime(brokerless), brokerless.test_client()
+    runtime, client = runtime_of(brokerless), brokerless.test_client()
     session, mine = _guest(runtime)
     assert client.post("/chat", json={"message": "Why?"}, headers=mine).status_code == 202
     assert client.post("/chat", json={"message": "Why?"}, headers=mine).status_code == 409
@@ -74,7 +70,7 @@ def test_a_question_is_accepted_without_the_broker_and_answered_when_the_line_is
 
 
 def test_a_command_that_can_not_be_queued_leaves_nothing(brokerless: Flask) -> None:
-    runtime, client = _runtime(brokerless), brokerless.test_client()
+    runtime, client = runtime_of(brokerless), brokerless.test_client()
     key = {"Idempotency-Key": str(uuid7())}
     for _ in range(2):
         assert client.post("/chat", json={"message": "Why?"}, headers=key).status_code == 503
@@ -92,7 +88,7 @@ def strict(stack: Settings) -> Iterator[Flask]:
 
 
 def test_a_session_that_was_made_for_a_refused_message_goes_again(strict: Flask) -> None:
-    runtime, person = _runtime(strict), strict.test_client()
+    runtime, person = runtime_of(strict), strict.test_client()
     person.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": PASSWORD})
     assert person.post("/chat", json={"message": "Why?"}).status_code == 202
     person.delete_cookie("switchboard")

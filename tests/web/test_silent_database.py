@@ -1,4 +1,4 @@
-"""A real web process whose database falls silent, or is locked: everybody is answered, and nobody else is held up."""
+"""A real web process whose database falls silent, or is locked: requests are answered, and others not held up."""
 
 import http.client
 import json
@@ -140,7 +140,7 @@ def _cut(cable: Cable) -> Iterator[None]:
 
 
 def _key(web: WebProcess) -> dict[str, str]:
-    """The headers of somebody with an API key."""
+    """The headers of a client with an API key."""
     user = User(id=uuid7(), created_at=datetime.now(UTC))
     with web.database.writing() as db:
         db.add(user)

@@ -4,8 +4,9 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from celery_config import QueueNames, TaskNames, beat_scheduler
+from celery_config import QueueNames, TaskNames, beat_schedule, beat_scheduler
 from tests.support.valkey import Valkey
+from workers.app import app as workers_app
 from workers.beat import Scheduler
 
 
@@ -38,3 +39,10 @@ def test_nothing_is_sent_while_no_worker_takes_what_was_sent_before(valkey: Valk
     assert redis.llen(QueueNames.MAINTENANCE) == len(entries)
     scheduler.close()
     redis.flushall()
+
+
+def test_what_beat_sends_is_a_task_of_the_workers() -> None:
+    workers_app.loader.import_default_modules()
+    assert {entry["task"] for entry in beat_schedule.values()} <= set(workers_app.tasks)
+    queues = {workers_app.amqp.router.route({}, str(entry["task"]))["queue"].name for entry in beat_schedule.values()}
+    assert queues == {QueueNames.MAINTENANCE}

@@ -40,8 +40,8 @@ blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
 
 def _ways_in() -> dict[str, Any]:
-    settings = context().runtime.settings
-    return {"registration": settings.registration, "oidc": settings.oidc_login}
+    options = context().options
+    return {"registration": options.registration, "oidc": options.oidc_issuer is not None}
 
 
 def _principal_or_ways_in() -> Principal:
@@ -65,7 +65,7 @@ USER_OR_WAYS_IN = replace(USER, grants={"principal": _principal_or_ways_in})
 def register(body: Credentials, response: Response) -> responses.User:
     """Create an account and log in."""
     login_limits.admit_registration(body.email, client_address())
-    logged_in = context().runtime.accounts.register(body.email, body.password, login_before())
+    logged_in = context().services.accounts.register(body.email, body.password, login_before())
     browser_login.replace_user(response, logged_in)
     return user_answer(logged_in.user)
 
@@ -81,7 +81,7 @@ def login(body: Credentials, response: Response) -> responses.User:
     """Log in."""
     device = _known_device(body.email)
     login_limits.admit_login(body.email, device, client_address())
-    logged_in = context().runtime.accounts.log_in(body.email, body.password, login_before(), device)
+    logged_in = context().services.accounts.log_in(body.email, body.password, login_before(), device)
     browser_login.replace_user(response, logged_in)
     return user_answer(logged_in.user)
 
@@ -92,7 +92,7 @@ def logout(response: Response) -> None:
     """Log this browser out."""
     credential = login_before()
     if credential is not None:
-        context().runtime.accounts.log_out(credential)
+        context().services.accounts.log_out(credential)
     browser_login.clear_login(response)
 
 
@@ -100,7 +100,7 @@ def logout(response: Response) -> None:
 @operation(access=USER_OR_WAYS_IN, answers={200: responses.Me})
 def me(principal: Principal) -> responses.Me:
     """Read the user that the request is authenticated as, and the ways to get an account here."""
-    user = context().runtime.accounts.user(principal)
+    user = context().services.accounts.user(principal)
     return responses.Me(user_id=user.id, email=user.email, method=principal.method, **_ways_in())
 
 
@@ -112,7 +112,7 @@ def delete_me(body: DeleteAccount, principal: Principal, response: Response) -> 
         raise LoginOnly
     if body.password is not None:
         login_limits.admit_password(principal, client_address())
-    context().runtime.accounts.delete(principal, body.password)
+    context().services.accounts.delete(principal, body.password)
     browser_login.clear_login(response)
     clear_device_cookie(response)
 
@@ -127,7 +127,7 @@ def delete_me(body: DeleteAccount, principal: Principal, response: Response) -> 
 def change_password(body: ChangePassword, principal: Principal, response: Response) -> None:
     """Change the password. The login cookie is a new one after that."""
     login_limits.admit_password(principal, client_address())
-    changed = context().runtime.accounts.change_password(
+    changed = context().services.accounts.change_password(
         principal, body.current_password, body.new_password, end_other_logins=body.end_other_logins
     )
     browser_login.set_login(response, changed)
@@ -137,7 +137,7 @@ def change_password(body: ChangePassword, principal: Principal, response: Respon
 @operation(access=USER, answers={200: responses.Logins})
 def logins(principal: Principal) -> responses.Logins:
     """List the user's logins, one for each browser."""
-    found = context().runtime.accounts.logins(principal)
+    found = context().services.accounts.logins(principal)
     return responses.Logins(logins=[login_answer(login, principal) for login in found])
 
 
@@ -145,7 +145,7 @@ def logins(principal: Principal) -> responses.Logins:
 @operation(access=USER_BY_LOGIN, answers={204: None}, raises=(UnknownLogin,))
 def end_login(login_id: UUID, principal: Principal, response: Response) -> None:
     """End a login, from the next request on."""
-    context().runtime.accounts.end_login(principal, login_id)
+    context().services.accounts.end_login(principal, login_id)
     if login_id == principal.login_id:
         browser_login.clear_login(response)
 
@@ -160,7 +160,7 @@ def end_login(login_id: UUID, principal: Principal, response: Response) -> None:
 def create_key(body: CreateKey, principal: Principal) -> responses.NewApiKey:
     """Create an API key. No other answer holds its secret."""
     change_limits.admit("keys", principal.user_id)
-    key, credential = context().runtime.accounts.create_key(principal, body.name)
+    key, credential = context().services.accounts.create_key(principal, body.name)
     return responses.NewApiKey(id=key.id, name=key.name, key=str(credential), created_at=key.created_at)
 
 
@@ -168,19 +168,19 @@ def create_key(body: CreateKey, principal: Principal) -> responses.NewApiKey:
 @operation(access=USER, answers={200: responses.ApiKeys})
 def keys(principal: Principal) -> responses.ApiKeys:
     """List the user's API keys, without their secrets."""
-    return responses.ApiKeys(keys=[key_answer(key) for key in context().runtime.accounts.keys(principal)])
+    return responses.ApiKeys(keys=[key_answer(key) for key in context().services.accounts.keys(principal)])
 
 
 @blueprint.delete("/keys/<uuid:key_id>")
 @operation(access=USER_BY_LOGIN, answers={204: None}, raises=(UnknownKey,))
 def revoke_key(key_id: UUID, principal: Principal) -> None:
     """Revoke an API key, from the next request on."""
-    context().runtime.accounts.revoke_key(principal, key_id)
+    context().services.accounts.revoke_key(principal, key_id)
 
 
 def _known_device(email: str) -> Device | None:
     """The browser's device, if the account that it names knows it."""
     device = device_cookie()
-    if device is None or not context().runtime.accounts.recognises(device, account_key(email)):
+    if device is None or not context().services.accounts.recognises(device, account_key(email)):
         return None
     return device

@@ -38,7 +38,7 @@ def clear_login(response: Response) -> None:
 def announce_login(response: Response, user_id: UUID) -> None:
     """Tell the streams of ended logins once the browser has its new one: a page that hears of it asks at once which
     user it has, and with the old cookie would be told that it has none."""
-    revocations, before = context().runtime.revocations, login_before()
+    revocations, before = context().services.revocations, login_before()
     response.call_on_close(lambda: revocations.announce(user_id))
     if before is not None:
         response.call_on_close(lambda: revocations.announce(before.login_id))
@@ -49,7 +49,7 @@ def _clear_session_of_others(response: Response, user_id: UUID | None) -> None:
     credential = session_cookie()
     if credential is None:
         return
-    session = context().runtime.session_queries.find_session(credential.session_id)
+    session = context().services.session_queries.find_session(credential.session_id)
     proved = credential.secret is not None if session is None else session.owner_id in (None, user_id)
     if not proved:
         clear_session_cookie(response)

@@ -52,20 +52,20 @@ MESSAGE_ERRORS = (
     raises=MESSAGE_ERRORS,
     idempotent_by="session",
 )
-def chat(body: ChatMessage, response: Response) -> responses.Accepted:
+def chat(session: Session | None, body: ChatMessage, response: Response) -> responses.Accepted:
     """Send a message; the session's events bring its answer."""
-    accepted, _, issued = accept_message(body)
+    accepted, _, issued = accept_message(session, body)
     _set_issued(response, issued)
     return responses.Accepted(**accepted.describe())
 
 
 @blueprint.post("/sse")
 @operation(access=OPTIONAL_SESSION, body=ChatMessage, answers={200: Stream}, raises=MESSAGE_ERRORS)
-def chat_sse(body: ChatMessage) -> Response:
+def chat_sse(session: Session | None, body: ChatMessage) -> Response:
     """Send a message; the response streams the events until its answer ends."""
     take_stream_slot()
-    accepted, session, issued = accept_message(body)
-    described = context().runtime.sessions.describe(session)
+    accepted, session, issued = accept_message(session, body)
+    described = context().services.sessions.describe(session)
     response = events.blueprint.respond(
         session, accepted.before, events.session_event(described), until=str(accepted.generation_id)
     )
@@ -78,7 +78,7 @@ def chat_sse(body: ChatMessage) -> Response:
 def stop(session: Session) -> responses.Stopped:
     """Stop the answer that is being written; what has been shown of it is kept."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = context().runtime.generations.stop(session)
+    stopped = context().services.generations.stop(session)
     return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 

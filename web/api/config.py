@@ -16,12 +16,12 @@ blueprint = Blueprint("config", __name__, url_prefix="/config")
 @operation(access=PUBLIC, answers={200: responses.Models})
 def models() -> responses.Models:
     """List the models on offer."""
-    runtime = context().runtime
+    services = context().services
     try:
-        unwell = runtime.cooldowns.in_cooldown(runtime.models.names)
+        unwell = services.cooldowns.in_cooldown(services.models.names)
     except Unavailable:  # nothing is known of any model's health: then all are offered
         unwell = set()
-    return responses.Models(**runtime.models.describe(unwell))
+    return responses.Models(**services.models.describe(unwell))
 
 
 # The older URL of the same operation.

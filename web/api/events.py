@@ -38,7 +38,7 @@ class SessionStream(ServerSentEventsBlueprint):
     @property
     def redis(self) -> Redis:
         """The process's pool, instead of a new connection for every call."""
-        return context().runtime.redis
+        return context().services.redis
 
     def messages(self, channel: str = "sse") -> Iterator[Message]:
         """Live events of one channel, through the process's one subscription."""
@@ -58,13 +58,17 @@ class SessionStream(ServerSentEventsBlueprint):
         safe=False,  # it holds a reader, and under the policy `on_stream` it creates a session
     )
     def stream(
-        self, last_event_id: str | None, last_event_id_query: str | None, generation_id: str | None
+        self,
+        session: Session | None,
+        last_event_id: str | None,
+        last_event_id_query: str | None,
+        generation_id: str | None,
     ) -> Response | None:
         """Read the session's events, from where the client left off; with `generation_id` until that one ends.
 
         204 when no event is left, which tells an EventSource not to come back (WHATWG HTML, 9.2.3).
         """
-        session, issued = session_to_stream()
+        session, issued = session_to_stream(session)
         cursor = _position(last_event_id or last_event_id_query)
         if generation_id is not None and _has_ended(session, cursor):
             return None
@@ -91,7 +95,7 @@ def _position(event_id: str | None) -> Position | None:
 
 def _has_ended(session: Session, cursor: Position | None) -> bool:
     """Whether nothing is live and the client has seen every event, or asks for no earlier ones."""
-    tip = context().runtime.log.read(session.id, after=0, limit=1)
+    tip = context().services.log.read(session.id, after=0, limit=1)
     return tip.start is None and cursor in (None, Position(tip.epoch, tip.top))
 
 

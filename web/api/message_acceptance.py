@@ -25,16 +25,16 @@ class AcceptedMessage(NamedTuple):
     """The session's credential, if the session was created for the message."""
 
 
-def accept_message(body: ChatMessage) -> AcceptedMessage:
-    """Accept a message into the request's session, or into one that is created for it, and tell a worker.
+def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessage:
+    """Accept a message into the session, or without one into a session that is created for it, and tell a worker.
 
     Raises MessageTooLarge, what GenerationService.accept raises, and what creating a session or switching its model
     raises.
     """
     check_size(body.message)
-    session, issued = session_for_message(body.model)
+    session, issued = session_for_message(session, body.model)
     try:
-        accepted = context().runtime.generations.accept(session, body.message, creation_plan().generation_id)
+        accepted = context().services.generations.accept(session, body.message, creation_plan().generation_id)
     except Exception:
         if issued is not None:
             _discard(session)
@@ -50,6 +50,6 @@ def accept_message(body: ChatMessage) -> AcceptedMessage:
 def _discard(session: Session) -> None:
     """End a session that was created for a message which has been refused: its credential was never sent."""
     try:
-        context().runtime.actions.discard(session)
+        context().services.actions.discard(session)
     except SwitchboardError as error:
         logger.warning("an unused session could not be ended before its expiry: %s", error.slug)

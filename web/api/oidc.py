@@ -34,7 +34,7 @@ CODE = Parameter("code", "query", "The authorization code that the identity prov
 def login(response: Response) -> None:
     """Redirect the browser to the identity provider."""
     login_limits.admit_issuer_login(client_address())
-    begun = context().runtime.issuer_login.begin(_redirect_uri())
+    begun = context().services.issuer_login.begin(_redirect_uri())
     response.headers["Location"] = begun.url
     set_oidc_cookie(response, begun.binding, timedelta(seconds=LOGIN_STATE_TTL))
 
@@ -50,11 +50,11 @@ def callback(state: str | None, code: str | None, response: Response) -> None:
     """Log the browser in when the identity provider has redirected it back."""
     if not state or not code:
         raise LoginFailed("The identity provider did not log you in.")
-    runtime = context().runtime
-    subject = runtime.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
-    user_id = runtime.identity.user_for_subject(subject)
+    services = context().services
+    subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
+    user_id = services.identity.user_for_subject(subject)
     response.headers["Location"] = "/"
-    set_login_cookie(response, runtime.accounts.log_in_through_issuer(user_id, login_before()))
+    set_login_cookie(response, services.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)
     announce_login(response, user_id)
 

@@ -15,7 +15,7 @@ from flask import Response, jsonify, request
 from core.errors import SwitchboardError
 from web.auth.access import Access
 from web.idempotency.header import idempotent
-from web.openapi.declaration import ATTRIBUTE, AnswerKind, Operation, Parameter
+from web.openapi.declaration import AnswerKind, Operation, Parameter, declare
 from web.schemas.requests import Body, parse_body
 from web.schemas.responses import Answer, Session
 
@@ -52,7 +52,7 @@ def operation(
             handler, access, answers, body, takes, raises, idempotent_by, safe, route_arguments=arguments - given
         )
         view = _view(declared, handler, arguments)
-        setattr(view, ATTRIBUTE, declared)
+        declare(view, declared)
         return view
 
     return decorate

@@ -13,12 +13,12 @@ from web.schemas import responses
 
 def session_answer(session: Session) -> responses.Session:
     """A session."""
-    return responses.Session(**context().runtime.sessions.describe(session))
+    return responses.Session(**context().services.sessions.describe(session))
 
 
 def titled_session_answer(session: Session) -> responses.TitledSession:
     """A session with its title."""
-    return responses.TitledSession(**context().runtime.sessions.describe(session), title=session.title)
+    return responses.TitledSession(**context().services.sessions.describe(session), title=session.title)
 
 
 def command_answer(reply: Reply, respond_async: bool, response: Response) -> responses.Session | responses.Pending:

@@ -72,9 +72,9 @@ def create(body: CreateSession, respond_async: bool, response: Response) -> resp
 @operation(access=SESSION, answers={200: responses.CurrentSession})
 def current(session: Session) -> responses.CurrentSession:
     """Read the session and its live generation."""
-    runtime = context().runtime
-    active = runtime.generations.active(session.id)
-    return responses.CurrentSession(**runtime.sessions.describe(session), active_generation=active)
+    services = context().services
+    active = services.generations.active(session.id)
+    return responses.CurrentSession(**services.sessions.describe(session), active_generation=active)
 
 
 @blueprint.post("/open")
@@ -97,7 +97,7 @@ def open_session(body: OpenSession, principal: Principal, response: Response) ->
 def refresh(session: Session) -> responses.Session:
     """Extend the session: this request counts as activity."""
     change_limits.admit("refresh", owner_of(session))
-    return session_answer(context().runtime.actions.refresh(session))
+    return session_answer(context().services.actions.refresh(session))
 
 
 @blueprint.post("/model")
@@ -112,7 +112,7 @@ def switch_model(
     session: Session, body: SwitchModel, respond_async: bool, if_match: ETags | None, response: Response
 ) -> responses.Session | responses.Pending:
     """Switch the model of the next messages."""
-    context().runtime.models.require(body.model)
+    context().services.models.require(body.model)
     change_limits.admit("switch", owner_of(session))
     reply = context().commands.switch_model(
         session.id,
@@ -137,7 +137,7 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
     change_limits.admit_read(owner_of(session))
     try:
         with one_of_readers():
-            page = context().runtime.transcript.read(session, before, limit)
+            page = context().services.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
     fields = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
@@ -150,7 +150,7 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
 def export(session: Session) -> Response:
     """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
-    words = context().runtime.transcript.oldest_first(session)
+    words = context().services.transcript.oldest_first(session)
     response = Response(
         encode_conversation(titled_session_answer(session).wire(), words), mimetype="application/json"
     )
@@ -168,7 +168,7 @@ def export(session: Session) -> Response:
 def claim(principal: Principal, session: Session, response: Response) -> responses.Session:
     """Make the anonymous session whose secret the request presents the authenticated user's own."""
     change_limits.admit("claim", principal.user_id)
-    session = context().runtime.actions.claim(session, principal.user_id)
+    session = context().services.actions.claim(session, principal.user_id)
     set_session_cookie(response, Credential(session.id))
     return session_answer(session)
 
@@ -178,14 +178,14 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
 def rename(session: Session, body: RenameSession) -> responses.TitledSession:
     """Rename an owned session."""
     change_limits.admit_uncounted("rename", owner_of(session))
-    return titled_session_answer(context().runtime.actions.rename(session, body.title))
+    return titled_session_answer(context().services.actions.rename(session, body.title))
 
 
 @blueprint.delete("")
 @operation(access=SESSION, answers={204: None})
 def delete(session: Session, response: Response) -> None:
     """End the session and delete all that is stored about it."""
-    context().runtime.actions.end(session)
+    context().services.actions.end(session)
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
         clear_session_cookie(response)
@@ -193,7 +193,7 @@ def delete(session: Session, response: Response) -> None:
 
 def _reply_wait(respond_async: bool) -> float:
     """Seconds to wait for a worker."""
-    return 0.0 if respond_async else context().runtime.settings.reply_wait.total_seconds()
+    return 0.0 if respond_async else context().options.reply_wait.total_seconds()
 
 
 def _expected_version(if_match: ETags | None, version: int) -> int | None:

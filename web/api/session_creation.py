@@ -8,7 +8,6 @@ from core.sessions.queries import Session
 from web.api.stream_slot import take_stream_slot
 from web.auth.client_address import client_address
 from web.auth.creation_plan import new_credential
-from web.auth.credentials import session_credential
 from web.auth.current_session import current_session, validated_session
 from web.auth.principal import current_principal
 from web.commands import result_of
@@ -31,48 +30,48 @@ def admit_create(model: str | None) -> None:
 
     Raises UnknownModel, RateLimited, TooManySessions or Unavailable.
     """
-    runtime, owner = context().runtime, owner_id()
+    services, owner = context().services, owner_id()
     # First: without a database no session can be created, so the request waits for no worker and is charged nothing.
-    runtime.session_queries.require_database()
-    decision = runtime.creation_limits.admit(model, owner, address=client_address())
+    services.session_queries.require_database()
+    decision = services.creation_limits.admit(model, owner, address=client_address())
     rate_limit_headers.note(decision.limit_statuses)
     if owner is not None:
-        runtime.session_queries.require_room(owner)
+        services.session_queries.require_room(owner)
 
 
-def session_for_message(model: str | None) -> tuple[Session, Credential | None]:
-    """The session that a message goes to, on the model that was asked for, and its credential if it is new."""
-    if session_credential() is None:
+def session_for_message(session: Session | None, model: str | None) -> tuple[Session, Credential | None]:
+    """The session that a message goes to, on the model that was asked for, and its credential if it is new: the
+    request's session, or without one a session that is created."""
+    if session is None:
         return _created(model, allowed=("on_message", "on_stream"))
-    session = current_session()
-    runtime, commands = context().runtime, context().commands
-    if model is not None and model != runtime.session_queries.get_current_model(session.id):
-        change_limits.admit("switch", owner_of(session))
-        result_of(
-            commands.switch_model(
-                session.id, model, session.owner_id, None, COMMAND_TIMEOUT, secret_hash=session.secret_hash
-            )
+    services, commands = context().services, context().commands
+    if model is None or model == services.session_queries.get_current_model(session.id):
+        return session, None
+    change_limits.admit("switch", owner_of(session))
+    result_of(
+        commands.switch_model(
+            session.id, model, session.owner_id, None, COMMAND_TIMEOUT, secret_hash=session.secret_hash
         )
+    )
     return current_session(), None
 
 
-def session_to_stream() -> tuple[Session, Credential | None]:
+def session_to_stream(session: Session | None) -> tuple[Session, Credential | None]:
     """The session whose events are wanted, and its credential if it is new; with a slot for the stream."""
-    if session_credential() is not None:
-        session = current_session()
+    if session is not None:
         take_stream_slot(session.id)
         return session, None
-    if context().runtime.settings.auto_create == "on_stream":
+    if context().options.auto_create == "on_stream":
         take_stream_slot()
     return _created(None, allowed=("on_stream",))
 
 
 def _created(model: str | None, allowed: tuple[str, ...]) -> tuple[Session, Credential]:
-    runtime, commands = context().runtime, context().commands
-    if runtime.settings.auto_create not in allowed:
+    if context().options.auto_create not in allowed:
         raise SessionRequired
     admit_create(model)
     credential = new_credential()
     # Nothing uses a session that is created after the wait for it is over.
+    commands = context().commands
     result_of(commands.create_session(credential, owner_id(), model, COMMAND_TIMEOUT, stale=COMMAND_TIMEOUT))
     return validated_session(credential, current_principal()), credential

@@ -22,7 +22,7 @@ BEFORE = parameters.page_end("The `next` of the last page.", "the session_id of 
 @operation(access=USER, takes=(LIMIT, BEFORE), answers={200: responses.Sessions})
 def sessions(principal: Principal, limit: int, before: UUID | None) -> responses.Sessions:
     """List the user's sessions, newest first, a page at a time."""
-    found = context().runtime.session_queries.list_sessions(principal.user_id, before=before, limit=limit + 1)
+    found = context().services.session_queries.list_sessions(principal.user_id, before=before, limit=limit + 1)
     page = found[:limit]
     listed = [titled_session_answer(session) for session in page]
     return responses.Sessions(sessions=listed, next=page[-1].id if len(found) > limit else None)

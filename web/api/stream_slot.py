@@ -20,4 +20,4 @@ def take_stream_slot(session_id: UUID | None = None) -> None:
         return  # answered without a body
     principal = current_principal()
     user_id = principal.user_id if principal else None
-    slots.take(context().runtime.open_streams, session_id, user_id, client_address())
+    slots.take(context().services.open_streams, session_id, user_id, client_address())

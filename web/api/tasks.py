@@ -24,7 +24,7 @@ blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 @operation(access=PRESENTED_CREDENTIAL, answers={200: responses.Task}, raises=(UnknownTask,))
 def task(task_id: str, credential: Credential) -> responses.Task:
     """Read a command's state, and its result or problem, as the holder of the session that it is about."""
-    reply = context().runtime.replies.find(task_id) if _is_task_id(task_id) else None
+    reply = context().services.replies.find(task_id) if _is_task_id(task_id) else None
     if reply is None:
         raise UnknownTask
     if reply.session_id != str(credential.session_id):

@@ -14,9 +14,9 @@ from core.errors import (
 )
 from core.sessions.credential import Credential
 from web.auth.credentials import session_credential
-from web.auth.current_session import current_session
+from web.auth.current_session import current_session, optional_session
 from web.auth.operator import require_operator
-from web.auth.principal import person_at_browser, required_principal
+from web.auth.principal import current_principal, person_at_browser, required_principal
 from web.errors import LoginOnly, OperatorOnly, SessionRequired
 
 Requirement = Mapping[str, Sequence[str]]
@@ -63,11 +63,13 @@ def _presented_credential() -> Credential:
 
 
 PUBLIC = Access({}, (), ())
-"""Everyone; credentials are not looked at."""
-OPTIONAL_USER = Access({}, USER_REFUSED, ({}, *BY_USER))
-"""Everyone; the handler looks at a user's credential if there is one."""
-OPTIONAL_SESSION = Access({}, SESSION_REFUSED, ({}, *BY_SESSION, *BY_USER))
-"""Everyone; the handler looks at a session's and a user's credentials if there are any."""
+"""Any request; its credentials are not checked."""
+OPTIONAL_USER = Access({"principal": current_principal}, USER_REFUSED, ({}, *BY_USER))
+"""Any request; a user's credential is checked if there is one."""
+OPTIONAL_SESSION = Access(
+    {**OPTIONAL_USER.grants, "session": optional_session}, SESSION_REFUSED, ({}, *BY_SESSION, *BY_USER)
+)
+"""Any request; a session's and a user's credentials are checked if there are any."""
 SESSION = Access({"session": current_session}, (SessionRequired, *SESSION_REFUSED), BY_SESSION)
 """The holder of a session: by its secret, or as the user that owns it."""
 PRESENTED_CREDENTIAL = Access({"credential": _presented_credential}, (SessionRequired, *SESSION_REFUSED), BY_SESSION)

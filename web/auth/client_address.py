@@ -23,7 +23,7 @@ def trust_proxies(app: Flask, proxies: int) -> None:
 def client_address() -> str | None:
     """The address of the client, as far as the configured proxies can be believed; None when there is none."""
     forwarded = request.headers.get("X-Forwarded-For", "")
-    return nearest_stranger(request.remote_addr, forwarded, context().runtime.settings.trusted_proxies)
+    return nearest_stranger(request.remote_addr, forwarded, context().options.trusted_proxies)
 
 
 def nearest_stranger(peer: str | None, forwarded: str, proxies: int) -> str | None:

@@ -38,8 +38,8 @@ def session_cookie() -> Credential | None:
 
 def set_session_cookie(response: Response, credential: Credential) -> None:
     """Hand the credential to the browser, where no script can read it."""
-    settings = context().runtime.settings
-    lifetime = settings.user_max if credential.secret is None else settings.anonymous_max
+    options = context().options
+    lifetime = options.user_max if credential.secret is None else options.anonymous_max
     cookies.SESSION.set_value(response, str(credential), lifetime)
 
 
@@ -55,8 +55,8 @@ def login_credential() -> LoginCredential | None:
 
 
 def login_before() -> LoginCredential | None:
-    """The login that logging in or out ends; None also when its cookie is malformed, which must keep nobody from
-    either."""
+    """The login that logging in or out ends; None also when its cookie is malformed, which must prevent
+    neither."""
     try:
         return login_credential()
     except LoginInvalid:
@@ -74,7 +74,7 @@ def bearer_token() -> str | None:
 
 def set_login_cookie(response: Response, credential: LoginCredential) -> None:
     """Log the browser in. The cookie outlives no login; the login decides, and may end sooner."""
-    cookies.LOGIN.set_value(response, str(credential), context().runtime.settings.user_max)
+    cookies.LOGIN.set_value(response, str(credential), context().options.user_max)
 
 
 def clear_login_cookie(response: Response) -> None:

@@ -14,10 +14,17 @@ from web.errors import SessionRequired
 def current_session() -> Session:
     """The session whose credential the request carries. Raises SessionRequired, SessionInvalid,
     SessionExpired or NotOwner."""
-    credential = session_credential()
-    if credential is None:
+    session = optional_session()
+    if session is None:
         raise SessionRequired
-    return validated_session(credential, current_principal())
+    return session
+
+
+def optional_session() -> Session | None:
+    """The session whose credential the request carries; None without one. Raises SessionInvalid, SessionExpired or
+    NotOwner."""
+    credential = session_credential()
+    return None if credential is None else validated_session(credential, current_principal())
 
 
 def owned_session(session_id: UUID, principal: Principal) -> Session:
@@ -31,4 +38,4 @@ def validated_session(credential: Credential, principal: Principal | None) -> Se
     Raises SessionInvalid, SessionExpired or NotOwner.
     """
     user_id = principal.user_id if principal else None
-    return context().runtime.session_queries.validate_session(credential.session_id, user_id, credential.secret_hash)
+    return context().services.session_queries.validate_session(credential.session_id, user_id, credential.secret_hash)

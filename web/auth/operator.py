@@ -14,13 +14,13 @@ FORWARDING = ("Forwarded", "Via", "X-Real-IP")
 
 
 def require_operator() -> None:
-    """Raise OperatorOnly for everybody else. Nothing is looked up, and nothing written down."""
+    """Raise OperatorOnly unless the request is the operator's. Nothing is looked up, and nothing recorded."""
     if not (_has_token() or _is_here()):
         raise OperatorOnly
 
 
 def _has_token() -> bool:
-    wanted, sent = context().runtime.settings.metrics_token, bearer_token()
+    wanted, sent = context().options.metrics_token, bearer_token()
     if wanted is None or sent is None:
         return False
     return hmac.compare_digest(sent.encode(), wanted.get_secret_value().encode())

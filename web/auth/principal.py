@@ -41,7 +41,7 @@ def person_at_browser() -> Principal:
 
 
 def _find() -> Principal | None:
-    identity = context().runtime.identity
+    identity = context().services.identity
     token = bearer_token()
     if token is not None:
         return identity.principal_for_bearer(token)

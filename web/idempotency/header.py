@@ -87,7 +87,7 @@ def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
     credential = session_credential() if in_session else None
     body = _canonical(request.get_data())
     sent = Request(_scope(principal, credential), key, body)
-    longest = context().runtime.settings.anonymous_max
+    longest = context().options.anonymous_max
     begun = _records().begin(sent, ANSWER_TTL if principal else min(ANSWER_TTL, longest))
     set_creation_plan(begun.plan)
     if isinstance(begun, Answered):
@@ -111,10 +111,10 @@ def _records() -> Idempotency:
 
 
 def _scope(principal: Principal | None, credential: Credential | None) -> str:
-    who = f"user {principal.user_id}" if principal else ""
+    sender = f"user {principal.user_id}" if principal else ""
     if credential is not None:
-        who += f" session {_proved(credential, principal)}"
-    return f"{request.path} {who or f'address {client_address()}'}"
+        sender += f" session {_proved(credential, principal)}"
+    return f"{request.path} {sender or f'address {client_address()}'}"
 
 
 def _proved(credential: Credential, principal: Principal | None) -> str:
@@ -126,7 +126,7 @@ def _proved(credential: Credential, principal: Principal | None) -> str:
 
 def _buckets(principal: Principal | None, credential: Credential | None) -> list[Bucket]:
     """What bounds the records of one sender. A repeat of what has been answered makes none."""
-    rate = context().runtime.settings.limit_idempotency
+    rate = context().options.limit_idempotency
     if rate is None:
         return []
     if principal is not None:

@@ -15,7 +15,7 @@ Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "keys"]
 
 def admit(change: Change, owner: UUID) -> None:
     """Charge a change, before anything is written or queued. Raises RateLimited or Unavailable."""
-    rate_limit_headers.require(owner_buckets(change, owner, context().runtime.settings.limit_changes))
+    rate_limit_headers.require(owner_buckets(change, owner, context().options.limit_changes))
 
 
 def admit_uncounted(change: Change, owner: UUID) -> None:
@@ -30,9 +30,9 @@ def admit_uncounted(change: Change, owner: UUID) -> None:
 def admit_read(owner: UUID) -> None:
     """Charge a page of a conversation, which may be read when Redis is too slow to count. Raises RateLimited."""
     with suppress(Unavailable):
-        rate_limit_headers.require(owner_buckets("read", owner, context().runtime.settings.limit_read))
+        rate_limit_headers.require(owner_buckets("read", owner, context().options.limit_read))
 
 
 def admit_export(owner: UUID) -> None:
     """Charge a copy of a whole conversation. Raises RateLimited or Unavailable."""
-    rate_limit_headers.require(owner_buckets("export", owner, context().runtime.settings.limit_export))
+    rate_limit_headers.require(owner_buckets("export", owner, context().options.limit_export))

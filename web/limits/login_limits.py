@@ -11,7 +11,7 @@ from web.limits import rate_limit_headers
 def admit_login(email: str, device: Device | None, address: str | None) -> None:
     """Charge an attempt to log in, before any password is hashed. A browser that the account knows has an allowance
     of its own, which strangers can't use up. Raises RateLimited or Unavailable."""
-    rate = context().runtime.settings.limit_login
+    rate = context().options.limit_login
     if device is None:
         rate_limit_headers.require(login_buckets(address, account_key(email), rate))
     else:
@@ -24,17 +24,16 @@ def admit_registration(email: str, address: str | None) -> None:
     It counts for the account too, since it tells whether there is one, but is not refused for that: strangers could
     otherwise keep the account's owner from registering.
     """
-    runtime = context().runtime
-    rate = runtime.settings.limit_login
+    rate = context().options.limit_login
     rate_limit_headers.require(address_buckets("login", address, rate))
-    runtime.limiter.charge(account_buckets(account_key(email), rate))
+    context().services.limiter.charge(account_buckets(account_key(email), rate))
 
 
 def admit_password(principal: Principal, address: str | None) -> None:
     """Charge an attempt to prove the password to the login that asks: a stolen login could otherwise be used to try
     passwords freely. Raises RateLimited or Unavailable."""
     subject = str(principal.login_id or principal.user_id)
-    rate_limit_headers.require(known_buckets("password", subject, address, context().runtime.settings.limit_login))
+    rate_limit_headers.require(known_buckets("password", subject, address, context().options.limit_login))
 
 
 def admit_issuer_login(address: str | None) -> None:
@@ -42,5 +41,5 @@ def admit_issuer_login(address: str | None) -> None:
 
     No password is guessed here, so attempts at passwords from the same address don't count, and more is allowed.
     """
-    rate = context().runtime.settings.limit_login
+    rate = context().options.limit_login
     rate_limit_headers.require(address_buckets("login-issuer", address, rate and rate.times(KNOWN_CLIENT_FACTOR)))

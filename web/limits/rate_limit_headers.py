@@ -21,7 +21,7 @@ def note(limit_statuses: Iterable[LimitStatus]) -> None:
 
 def require(buckets: Sequence[Bucket]) -> None:
     """Charge the buckets, and have the answer tell how they stand. Raises RateLimited or Unavailable."""
-    note(context().runtime.limiter.require(buckets).limit_statuses)
+    note(context().services.limiter.require(buckets).limit_statuses)
 
 
 def register(app: Flask) -> None:

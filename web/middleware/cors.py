@@ -18,9 +18,9 @@ def register(app: Flask) -> None:
 
 
 def _preflight() -> Response | None:
-    """A browser asks whether it may; Flask's own OPTIONS answer serves everybody else."""
+    """The answer to a browser's preflight; Flask's own answers every other OPTIONS request."""
     asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-    if not asked or request.headers.get("Origin") not in context().runtime.settings.cors_origins:
+    if not asked or request.headers.get("Origin") not in context().options.cors_origins:
         return None
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
@@ -30,13 +30,13 @@ def _preflight() -> Response | None:
 
 
 def _allow(response: Response) -> Response:
-    trusted = context().runtime.settings.cors_origins
+    trusted = context().options.cors_origins
     if not trusted:
         return response
     response.vary.add("Origin")
     origin = request.headers.get("Origin")
     if origin in trusted:
-        # The one origin, never `*`: that would not go with credentials, and would mean everybody.
+        # The one origin, never `*`: that would not go with credentials, and would mean any site.
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Credentials"] = "true"
         response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS

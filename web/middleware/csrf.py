@@ -37,7 +37,7 @@ def same_site(
         return True
     scheme, _, sender = origin.lower().partition("://")
     # Behind a proxy that ends TLS and was not declared, an https page looks like a stranger to plain http; the
-    # other way round it is one: somebody on the way wrote that page.
+    # other way round it is one: that page was written by someone on the network path.
     if secure and scheme != "https":
         return False
     return bool(sender) and _without_port(scheme, sender) == _without_port(scheme, host.lower())
@@ -75,6 +75,6 @@ def _check() -> None:
     if not request.cookies and (request.headers.get("X-Session-ID") or bearer_token()):
         return
     fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    trusted = context().runtime.settings.cors_origins
+    trusted = context().options.cors_origins
     if not same_site(fetch_site, origin, request.host, secure=request.is_secure, trusted=trusted):
         raise refusal(fetch_site, origin, request.host)

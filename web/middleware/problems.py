@@ -60,7 +60,7 @@ def _audit_refusal(error: SwitchboardError) -> None:
     Never the address."""
     principal = cast("Principal | None", g.get("principal"))
     user_id = principal.user_id if principal else None
-    audit = context().runtime.audit
+    audit = context().services.audit
     if isinstance(error, NotOwner):
         audit.refusal(Kind.NOT_OWNER, user_id=user_id, session_id=named_session())
     elif isinstance(error, RateLimited):

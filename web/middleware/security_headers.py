@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",  # for browsers that don't know frame-ancestors
 }
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
-"""A year. Not for subdomains: those may be somebody else's to promise."""
+"""A year. Not for subdomains: those may be other servers'."""
 
 
 def register(app: Flask) -> None:
@@ -39,6 +39,6 @@ def _add_headers(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
-    # Almost every answer depends on who asks. The few that don't, the static files first, say so themselves.
+    # Almost every answer depends on the request's credentials. Those that don't, such as static files, say so.
     response.headers.setdefault("Cache-Control", "no-store")
     return response

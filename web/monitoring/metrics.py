@@ -22,9 +22,9 @@ from prometheus_client.registry import Collector
 
 from celery_config import QueueNames
 from core.errors import Unavailable
-from core.runtime import Runtime
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
+from web.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ DEADLINE = 0.4
 """Seconds that the stores have, all at once: a scrape is answered within half a second."""
 
 
-def new_registry(runtime: Runtime) -> CollectorRegistry:
+def new_registry(services: Services, queues: Queues) -> CollectorRegistry:
     """One application's figures: a registry of its own, not the library's global one."""
     registry = CollectorRegistry()
-    registry.register(TheSystem(runtime))
+    registry.register(TheSystem(services, queues))
     registry.register(ThisProcess())
     PlatformCollector(registry)
     return registry
@@ -44,9 +44,9 @@ def new_registry(runtime: Runtime) -> CollectorRegistry:
 class TheSystem(Collector):
     """What the stores say. A store that fails or is late is not `up`, and its figures are missing."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._queues = Queues(runtime.settings.broker_url)
+    def __init__(self, services: Services, queues: Queues) -> None:
+        self._services = services
+        self._queues = queues
         readers = {"database": self._database_figures, "redis": self._redis_figures}
         if self._queues.countable:
             readers["broker"] = self._broker_figures
@@ -69,7 +69,7 @@ class TheSystem(Collector):
         yield up
 
     def _database_figures(self) -> Iterator[Metric]:
-        live = self._runtime.load.live()
+        live = self._services.load.live()
         yield _by(
             "switchboard_generations",
             "Answers that wait for a worker (queued) or are being written (running).",
@@ -84,7 +84,7 @@ class TheSystem(Collector):
 
     def _redis_figures(self) -> Iterator[Metric]:
         yield from self._model_figures()
-        missing = self._runtime.presence.missing(QueueNames.ALL)
+        missing = self._services.presence.missing(QueueNames.ALL)
         yield _by(
             "switchboard_queue_consumed",
             "Whether a worker has lately said that it consumes from the queue.",
@@ -95,8 +95,8 @@ class TheSystem(Collector):
         yield from self._invariant_figures()
 
     def _model_figures(self) -> Iterator[Metric]:
-        models = self._runtime.models
-        cooldowns = self._runtime.cooldowns.active(models.names)
+        models = self._services.models
+        cooldowns = self._services.cooldowns.active(models.names)
         described = models.describe(cooldowns)["models"]
         yield _by(
             "switchboard_model_available",
@@ -110,7 +110,7 @@ class TheSystem(Collector):
         yield resting
 
     def _invariant_figures(self) -> Iterator[Metric]:
-        checked = self._runtime.check_results.latest()
+        checked = self._services.check_results.latest()
         if checked is None:
             return
         yield _by(
@@ -134,7 +134,7 @@ class TheSystem(Collector):
         )
 
     def _task_figures(self) -> Iterator[Metric]:
-        counters = self._runtime.counters
+        counters = self._services.counters
         ended = CounterMetricFamily(
             "switchboard_tasks", "Deliveries of tasks, by how they have ended.", labels=["outcome", "task"]
         )

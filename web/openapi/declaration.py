@@ -4,6 +4,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from flask import Flask, Response
 from werkzeug.routing import Rule
@@ -17,8 +18,6 @@ from web.schemas.responses import Answer
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods whose requests change nothing (RFC 9110, 9.2.1), unless an operation declares otherwise."""
-ATTRIBUTE = "operation"
-"""The attribute of a view that holds its declaration."""
 
 
 class Stream:
@@ -145,20 +144,29 @@ class UndeclaredOperation(Exception):
     code, found when the application is created."""
 
 
+_declared: WeakKeyDictionary[Callable[..., Any], Operation] = WeakKeyDictionary()
+"""By view, and not as an attribute of it: functools.wraps would give that to a function that checks nothing."""
+
+
+def declare(view: Callable[..., Any], operation: Operation) -> None:
+    """Note that the view enforces the operation."""
+    _declared[view] = operation
+
+
 def declared_operation(view: Callable[..., Any] | None) -> Operation | None:
     """The declaration of a view, if it has one."""
-    found: Operation | None = getattr(view, ATTRIBUTE, None)
-    return found
+    return None if view is None else _declared.get(getattr(view, "__func__", view))
 
 
-def require_operations(app: Flask, pages: Collection[str]) -> None:
-    """Refuse to start with a route that declares nothing: no one would be checked there.
+def require_operations(app: Flask, pages: Collection[tuple[str, str]]) -> None:
+    """Refuse to start with a route that declares nothing: requests would go unchecked there.
 
-    `pages` are the endpoints of the HTML pages and the static files, which are no part of the API. Raises
-    UndeclaredOperation, which names the handler.
+    `pages` are the HTML pages and the static files, which are no part of the API, as pairs of endpoint and path. They
+    are exempt for methods that change nothing. Raises UndeclaredOperation, which names the handler.
     """
     for rule in app.url_map.iter_rules():
-        if rule.endpoint not in pages:
+        is_page = (rule.endpoint, rule.rule) in pages and set(SAFE_METHODS).issuperset(rule.methods or ())
+        if not is_page:
             _require_operation(rule, app.view_functions[rule.endpoint])
 
 

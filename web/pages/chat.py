@@ -22,7 +22,7 @@ def index() -> Response:
     The cookies are HttpOnly, so the page cannot look; without these hints every first visit would begin
     with requests that fail.
     """
-    settings = context().runtime.settings
+    options = context().options
     has_login = any(name in request.cookies for name in cookies.LOGIN.names)
     sessions = [request.cookies[name] for name in cookies.SESSION.names if name in request.cookies]
     page = render_template(
@@ -31,15 +31,10 @@ def index() -> Response:
         has_login=has_login,
         # A session id without a secret is a user's, and opens nothing for anybody else.
         has_session=any(has_login or "." in session for session in sessions),
-        registration=settings.registration == "open",
-        provider=_provider(settings.oidc_issuer, settings.oidc_client_id),
+        registration=options.registration == "open",
+        provider=options.oidc_issuer and urlsplit(options.oidc_issuer).hostname,
     )
     response = make_response(page)
     response.headers["Cache-Control"] = "no-cache"
     response.vary.add("Cookie")
     return response
-
-
-def _provider(issuer: str | None, client_id: str | None) -> str | None:
-    """What to call the identity provider, if browsers can log in through one."""
-    return None if issuer is None or client_id is None else urlsplit(issuer).hostname

@@ -46,7 +46,7 @@ class HTTPWorker(GeventWorker):
     def run(self) -> None:
         """Serve, until the process is told to stop."""
         most = max(1, self.worker_connections - ACCEPTED_AT_ONCE * len(self.sockets))
-        behind_proxies = context_of(self.wsgi).runtime.settings.trusted_proxies > 0
+        behind_proxies = context_of(self.wsgi).options.trusted_proxies > 0
         self._connections = Connections(most, per_peer=None if behind_proxies else max(1, int(most * PEER_SHARE)))
         super().run()
 

@@ -21,6 +21,7 @@ from core.stores.redis import Redis
 from core.stores.tables import Login, Session
 from tests.conftest import SOME_ID
 from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
+from tests.support.runtime_of import runtime_of
 from web.app import create_app
 from web.context import context_of
 
@@ -432,7 +433,7 @@ def test_passwords_can_not_be_tried_without_end(strict: FlaskClient, monkeypatch
     response = strict.post("/auth/login", json=body)
     _problem(response, 429, "rate-limited")
     assert int(response.headers["Retry-After"]) > 0
-    runtime: Runtime = context_of(strict.application).runtime
+    runtime = runtime_of(strict.application)
     assert runtime.audit.read(kind=Kind.LIMITED)[-1].detail == "login-account"
 
 

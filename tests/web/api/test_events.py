@@ -20,7 +20,7 @@ from web.context import context_of
 
 
 class Listener:
-    """Somebody who reads a stream to its end, in a thread."""
+    """A client that reads a stream to its end, in a thread."""
 
     def __init__(self, client: FlaskClient, runtime: Runtime, session_id: str, path: str = "/chat/sse") -> None:
         self.response = client.get(path)
@@ -98,10 +98,10 @@ def test_a_stream_up_to_the_end_of_an_answer_ends_with_it(client: FlaskClient) -
     start = f"{cursor.split('-')[0]}-0"
     whole = list(events(client.get(path, headers={"Last-Event-ID": start}).iter_encoded()))
     assert (whole[0].type, whole[-1].type, whole[-1].id) == ("queued", "done", cursor)
-    # ... and who has seen all of it need not come back.
+    # ... and a reader that has seen all of it need not come back.
     response = client.get(path, headers={"Last-Event-ID": cursor})
     assert (response.status_code, response.data) == (204, b"")
-    # Nor does one who asks for no past wait for an end that has been.
+    # Nor does one that asks for no past wait for an end that has been.
     assert client.get(path).status_code == 204
 
 
@@ -114,7 +114,7 @@ def test_a_lost_last_announcement_is_found(
     # Redis has acknowledged; the hub may not have heard it yet.
     name = channel(UUID(session_id))
     wait_for(lambda: [reader.ready for reader in hub._readers(name)] == [True], what="the hub listens")
-    monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches nobody
+    monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches no reader
     client.post("/session/model", json={"model": "paused"})
     wait_for(lambda: web_runtime.log.tops([UUID(session_id)]) == [1])
     monkeypatch.undo()
@@ -132,7 +132,7 @@ def test_a_gap_is_not_forgotten_for_a_heartbeat(
     listener = Listener(client, web_runtime, session_id)
     hub, name = context_of(app).hub, channel(UUID(session_id))
     (reader,) = wait_for(lambda: [each for each in hub._readers(name) if each.ready], what="the hub listens")
-    monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches nobody
+    monkeypatch.setattr(hub, "_readers", lambda name: [])  # what is announced reaches no reader
     client.post("/session/model", json={"model": "paused"})
     wait_for(lambda: web_runtime.log.tops([UUID(session_id)]) == [1])
     monkeypatch.undo()

@@ -1,8 +1,11 @@
 """An operation declares once what is enforced and described: access, body, parameters, answers, errors."""
 
+import importlib
 import json
+import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -11,7 +14,9 @@ import pytest
 from flask import Blueprint, Flask, Response
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
+from werkzeug.exceptions import HTTPException
 
+import web.api
 import web.app
 from core.auth.principal import Principal
 from core.errors import (
@@ -26,16 +31,18 @@ from core.errors import (
 from core.messaging.replies import Reply
 from core.runtime import Runtime
 from core.sessions.queries import Session
+from core.settings import Settings
 from tests.web.api.test_session import _create, _problem
 from web.api.operation import operation
 from web.api.parameters import PREFER, page_end, page_size
-from web.app import PAGE_ENDPOINTS, create_app
+from web.app import PAGE_ROUTES, create_app
 from web.auth import access
 from web.auth.access import OPERATOR, PUBLIC, SESSION, USER, USER_BY_LOGIN, Access
 from web.commands import CommandFailed
 from web.context import context_of
 from web.errors import IdempotencyMismatch
 from web.openapi.declaration import Operation, UndeclaredAnswer, UndeclaredOperation, declared_operation
+from web.pages.chat import index
 from web.schemas import responses
 from web.schemas.requests import SMALL_BODY, RenameSession
 
@@ -70,6 +77,96 @@ def test_a_route_without_an_operation_does_not_start(serve: Make) -> None:
 
     with pytest.raises(UndeclaredOperation, match=r"forgotten at /probe/forgotten lacks @operation"):
         serve(forgotten)
+
+
+def test_a_wrapper_of_an_operation_is_none(serve: Make) -> None:
+    @operation(access=OPERATOR, answers={204: None})
+    def checked() -> None:
+        """Answer the operator."""
+
+    @wraps(checked)
+    def wrapper() -> Response:
+        return Response("unchecked")
+
+    with pytest.raises(UndeclaredOperation, match=r"checked at /probe/checked lacks @operation"):
+        serve(wrapper)
+
+
+@pytest.mark.parametrize(("path", "method"), [("/", "POST"), ("/probe", "GET"), ("/probe", "POST")])
+def test_another_route_to_a_page_does_not_start(
+    web_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, path: str, method: str
+) -> None:
+    blueprint = Blueprint("probe_of_a_test", __name__)
+    blueprint.record(lambda state: state.app.add_url_rule(path, "pages.index", index, methods=[method]))
+    monkeypatch.setattr(web.app, "PAGES", (*web.app.PAGES, SimpleNamespace(blueprint=blueprint)))
+    with pytest.raises(UndeclaredOperation, match=f"index at {path} lacks @operation"):
+        create_app(web_runtime)
+
+
+def test_nothing_is_added_to_an_application_that_is_complete(app: Flask) -> None:
+    def late() -> Response:
+        return Response("unchecked")
+
+    with pytest.raises(AssertionError, match="'add_url_rule' can no longer be called"):
+        app.add_url_rule("/late", view_func=late)
+    with pytest.raises(AssertionError, match="'register_blueprint' can no longer be called"):
+        app.register_blueprint(Blueprint("late", __name__))
+    with pytest.raises(AssertionError, match="'before_request' can no longer be called"):
+        app.before_request(late)
+    with pytest.raises(AssertionError, match="'errorhandler' can no longer be called"):
+        app.errorhandler(404)
+    assert app.test_client().get("/late").status_code == 404
+
+
+def test_requests_are_answered_by_views_and_by_these_hooks_alone(stack: Settings) -> None:
+    """A hook before requests may answer them unchecked, and an error handler turn a refusal into a success."""
+    issuer = {"oidc_issuer": "https://login.example", "oidc_client_id": "switchboard"}
+    app = create_app(Runtime(stack.model_copy(update=issuer)))
+
+    def names(hooks: Iterable[Callable[..., Any]]) -> list[str]:
+        return [f"{hook.__module__}.{hook.__qualname__}" for hook in hooks]
+
+    assert {scope: names(hooks) for scope, hooks in app.before_request_funcs.items()} == {
+        None: [
+            "web.middleware.body_limits._bound",
+            "web.middleware.hosts.register.<locals>.check",
+            "web.middleware.cors._preflight",
+            "web.middleware.csrf._check",
+        ]
+    }
+    assert {scope: names(hooks) for scope, hooks in app.after_request_funcs.items()} == {
+        None: [
+            "web.middleware.cors._allow",
+            "web.middleware.security_headers._add_headers",
+            "web.limits.rate_limit_headers._announce",
+        ]
+    }
+    assert {scope: names(hooks) for scope, hooks in app.teardown_request_funcs.items()} == {
+        None: ["web.streaming.slots._release"]
+    }
+    assert not any(app.url_value_preprocessors.values())
+    handlers = {
+        (scope, code, error): handler.__qualname__
+        for scope, by_code in app.error_handler_spec.items()
+        for code, by_error in by_code.items()
+        for error, handler in by_error.items()
+    }
+    assert handlers == {
+        (None, None, SwitchboardError): "_domain_error",
+        (None, None, Unavailable): "_unavailable",
+        (None, None, HTTPException): "_http_error",
+        (None, None, Exception): "_unexpected",
+    }
+    context_of(app).hub.close()
+
+
+def test_every_blueprint_of_the_api_is_served(stack: Settings) -> None:
+    issuer = {"oidc_issuer": "https://login.example", "oidc_client_id": "switchboard"}
+    app = create_app(Runtime(stack.model_copy(update=issuer)))
+    for found in pkgutil.iter_modules(web.api.__path__, "web.api."):
+        blueprint = getattr(importlib.import_module(found.name), "blueprint", None)
+        assert blueprint is None or blueprint in app.blueprints.values(), f"{found.name} is missing from API"
+    context_of(app).hub.close()
 
 
 def test_a_handler_that_wants_what_nothing_provides_does_not_start(serve: Make) -> None:
@@ -140,13 +237,60 @@ LEVELS = {name: value for name, value in vars(access).items() if isinstance(valu
 
 def test_every_access_level_is_open_or_refuses_somebody() -> None:
     assert set(LEVELS) == set(REFUSALS) | OPEN
-    assert not any(LEVELS[name].grants for name in OPEN)
+    assert not LEVELS["PUBLIC"].grants
     assert all({} in LEVELS[name].security for name in OPEN - {"PUBLIC"})
+
+
+RUBBISH = {
+    "session header": {"X-Session-ID": "rubbish"},
+    "unknown session": {"X-Session-ID": f"{UUID(int=1)}.{'a' * 43}"},
+    "session cookie": {"Cookie": "switchboard=rubbish"},
+    "login cookie": {"Cookie": "switchboard_login=rubbish"},
+    "bearer": {"Authorization": "Bearer rubbish"},
+}
+"""Credentials that prove nothing."""
+CHECKED: dict[str, set[str]] = {
+    "PUBLIC": set(),
+    "OPTIONAL_USER": {"login cookie", "bearer"},
+    "OPTIONAL_SESSION": set(RUBBISH),
+}
+"""Which of them each open level refuses."""
+
+
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_an_open_level_lets_a_stranger_in_and_checks_what_credentials_there_are(serve: Make, name: str) -> None:
+    """Also where the handler looks at none of them."""
+
+    @operation(access=LEVELS[name], answers={204: None})
+    def heedless() -> None:
+        """Look at no credential."""
+
+    client = serve(heedless)
+    assert client.get("/probe/heedless").status_code == 204
+    for credential, headers in RUBBISH.items():
+        answer = client.application.test_client(use_cookies=False).get("/probe/heedless", headers=headers)
+        assert answer.status_code == (401 if credential in CHECKED[name] else 204), credential
+
+
+def test_what_an_open_level_found_is_given_to_the_handler(serve: Make) -> None:
+    seen: list[tuple[UUID | None, UUID | None]] = []
+
+    @operation(access=LEVELS["OPTIONAL_SESSION"], answers={204: None})
+    def asking(session: Session | None, principal: Principal | None) -> None:
+        """Ask for both."""
+        seen.append((session.id if session else None, principal.user_id if principal else None))
+
+    client = serve(asking)
+    assert client.get("/probe/asking").status_code == 204
+    user = client.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": PASSWORD}).get_json()
+    session = _create(client)
+    assert client.get("/probe/asking").status_code == 204
+    assert seen == [(None, None), (UUID(session["session_id"]), UUID(user["user_id"]))]
 
 
 def _operations(app: Flask) -> Iterator[tuple[str, str, Operation]]:
     for rule in app.url_map.iter_rules():
-        if rule.endpoint in PAGE_ENDPOINTS:
+        if (rule.endpoint, rule.rule) in PAGE_ROUTES:
             continue
         found = declared_operation(app.view_functions[rule.endpoint])
         assert found is not None

@@ -19,7 +19,7 @@ from core.stores.tables import Session
 from tests.support.waiting import wait_for
 
 WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants", "sb:tasks:")
-"""Keys that come and go with the workers, whoever looks."""
+"""Keys that come and go with the workers."""
 
 
 def _create(client: FlaskClient, **body: Any) -> dict[str, Any]:

@@ -7,15 +7,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 import pytest
-from flask import Flask, request
+from flask import Blueprint, Flask, Response, jsonify, request
 
+import web.app
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.support.waiting import wait_for
+from web.api.operation import operation
 from web.app import create_app
+from web.auth.access import PUBLIC
 from web.auth.client_address import client_address, nearest_stranger
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +29,7 @@ PEER = "192.0.2.1"
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
     [
-        # Nobody is believed.
+        # No entry is believed.
         (0, "", PEER),
         (0, "203.0.113.9", PEER),
         # One proxy: the last entry is its own word, the ones before it are the client's.
@@ -43,7 +47,7 @@ PEER = "192.0.2.1"
         (1, "unknown", PEER),
         (1, "203.0.113.9; DROP", PEER),
         (1, "203.0.113.0/24", PEER),
-        # Two: the one before the last. Who comes to the inner one without the outer one gets no further back.
+        # Two: the one before the last. A client that reaches the inner proxy alone gets no further back.
         (2, "203.0.113.9, 10.0.0.1", "203.0.113.9"),
         (2, "6.6.6.6, 203.0.113.9, 10.0.0.1", "203.0.113.9"),
         (2, "203.0.113.9", "203.0.113.9"),
@@ -72,11 +76,22 @@ FORWARDED = {
 }
 
 
+@operation(access=PUBLIC, answers={200: "application/json"})
+def seen_request() -> Response:
+    """Tell what the application sees of the request."""
+    return jsonify([client_address(), request.url, request.is_secure])
+
+
+@pytest.fixture
+def with_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applications serve /seen, too."""
+    blueprint = Blueprint("probe_of_a_test", __name__)
+    blueprint.add_url_rule("/seen", view_func=seen_request)
+    monkeypatch.setattr(web.app, "API", (*web.app.API, SimpleNamespace(blueprint=blueprint)))
+
+
 def _app(runtime: Runtime, proxies: int) -> Flask:
-    trusting = Runtime(runtime.settings.model_copy(update={"trusted_proxies": proxies}))
-    app = create_app(trusting)
-    app.add_url_rule("/seen", view_func=lambda: [client_address(), request.url, request.is_secure])
-    return app
+    return create_app(Runtime(runtime.settings.model_copy(update={"trusted_proxies": proxies})))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +103,7 @@ def _app(runtime: Runtime, proxies: int) -> Flask:
     ],
 )
 def test_the_application_believes_its_proxies_and_nobody_else(
-    runtime: Runtime, proxies: int, seen: list[object]
+    runtime: Runtime, with_probe: None, proxies: int, seen: list[object]
 ) -> None:
     assert _app(runtime, proxies).test_client().get("/seen", headers=FORWARDED).get_json() == seen
 

@@ -1,4 +1,4 @@
-"""Who may read /metrics."""
+"""Which requests may read /metrics."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ TOKEN = "a token that nobody guesses"
 
 @pytest.fixture
 def client(runtime: Runtime) -> FlaskClient:
-    """Somebody, where no token is set."""
+    """A client of a server without a token."""
     return create_app(runtime).test_client()
 
 
 @pytest.fixture
 def guarded(settings: Settings) -> FlaskClient:
-    """Somebody, where one is."""
+    """A client of a server with a token."""
     return create_app(Runtime(settings.model_copy(update={"metrics_token": SecretStr(TOKEN)}))).test_client()
 
 

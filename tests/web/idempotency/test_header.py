@@ -227,7 +227,7 @@ def test_redis_holds_neither_key_nor_secret_nor_words_nor_address(client: FlaskC
 
 
 def test_of_racing_threads_one_creates(app: Flask, web_runtime: Runtime) -> None:
-    """Whoever comes while the first is under way is told so; whoever comes later gets its answer."""
+    """A repeat while the first request is under way is told so; a later one gets its answer."""
     before, key = _count(web_runtime, Generation), _key()
     session = app.test_client().post("/session/create")
     cookie = _cookie(session).partition("=")[2]
@@ -358,7 +358,7 @@ class TestRecords:
         records.forget(first)
         second = records.begin(Request("user 1", "key", b"other body"))
         assert second.plan != first.plan
-        records.forget(first)  # late: the key is somebody else's now
+        records.forget(first)  # late: the key is another request's now
         records.answer(first, {"status": 201})
         with pytest.raises(IdempotencyInFlight):
             records.begin(Request("user 1", "key", b"other body"))

@@ -32,7 +32,7 @@ OTHERS = [
 
 
 def client(settings: Settings, **options: Any) -> FlaskClient:
-    """Somebody, before a server with these options."""
+    """A client of a server with these options."""
     return create_app(Runtime(settings.model_copy(update=options))).test_client()
 
 

@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.stores.redis import Redis
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
+from tests.support.runtime_of import runtime_of
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from web.app import create_app
@@ -56,7 +57,7 @@ def serve() -> Iterator[Callable[[Runtime], FlaskClient]]:
     yield make
     for app in served:
         context_of(app).hub.close()
-        context_of(app).runtime.close()
+        runtime_of(app).close()
 
 
 Serve = Callable[[Runtime], FlaskClient]
@@ -80,7 +81,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def prometheus(runtime: Runtime, serve: Serve, patient: None) -> FlaskClient:
-    """Somebody who scrapes, from the same machine."""
+    """A scraper on the same machine."""
     return serve(runtime)
 
 
@@ -201,7 +202,7 @@ def test_a_broken_invariant_is_counted_and_its_ids_are_logged(
     (warning,) = [each.getMessage() for each in caplog.records if each.name == "workers.maintenance"]
     assert "owned" in warning
     assert all(str(generation_id) in warning for generation_id in lost)
-    # A result that nobody renews is forgotten.
+    # A result that is not renewed is forgotten.
     assert 0 < redis.ttl(KEY) <= RESULT_TTL
 
 

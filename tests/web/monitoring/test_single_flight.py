@@ -1,4 +1,4 @@
-"""A call that takes its time holds up nobody but those who wait for it."""
+"""A call that takes its time holds up only the callers that wait for it."""
 
 from concurrent.futures import wait
 from threading import Event as Flag

@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 import celery_config
+from tests.support.runtime_of import runtime_of
 from tests.web.api.test_session import _problem
 from web.app import create_app
 from web.auth.client_address import nearest_stranger
-from web.context import context_of
 from web.openapi.declaration import declared_operation
 from web.schemas.requests import MAX_BODY, SMALL_BODY
 
@@ -119,6 +119,6 @@ def test_a_long_list_of_forwarders_is_read_from_its_end_only(app: Flask) -> None
 def test_sending_changes_no_configuration_of_others(app: Flask) -> None:
     """The web process gives up on the broker sooner than workers do; the configuration is one object for both."""
     before = dict(celery_config.broker_transport_options)
-    create_app(context_of(app).runtime)
+    create_app(runtime_of(app))
     assert celery_config.broker_transport_options == before
     assert "max_retries" not in before

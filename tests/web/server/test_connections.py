@@ -222,7 +222,7 @@ def test_requests_that_do_not_arrive_are_ended(web: WebProcess) -> None:
         try:
             for text, stream in {**stalled, **trickling}.items():
                 stream.settimeout(15)
-                # Whoever has not even begun is told nothing: browsers open connections in advance.
+                # A connection without a request is closed without a word: browsers open connections in advance.
                 answer = _rest(stream)
                 assert not answer if not text else _is_problem(answer, 408)
         finally:

@@ -1,0 +1,86 @@
+"""The domain's services, as far as the web uses them."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from core.auth.accounts import Accounts
+from core.auth.identity import Identity
+from core.auth.proofs import Proofs
+from core.clock import Clock
+from core.conversation.event_log import EventLog
+from core.conversation.transcript import Transcript
+from core.generation.service import GenerationService
+from core.generation.stats import Load
+from core.limits.open_streams import OpenStreams
+from core.limits.rate_limit import RateLimiter
+from core.llm.client_pool import ClientPool
+from core.llm.cooldown import Cooldowns
+from core.messaging.consumers import Presence
+from core.messaging.replies import Replies
+from core.messaging.revocations import Revocations
+from core.operations.audit import Audit
+from core.operations.check_results import CheckResults
+from core.operations.counters import Counters
+from core.operations.job_runs import Runs
+from core.sessions.actions import SessionActions
+from core.sessions.creation_limits import CreationLimits
+from core.sessions.queries import SessionQueries
+from core.sessions.service import SessionService
+from core.stores.redis import Redis
+
+if TYPE_CHECKING:
+    from core.auth.oidc_login import IssuerLogin  # loads Authlib
+
+
+class Services(Protocol):
+    """A view of core.runtime.Runtime, in which the type checker finds neither the settings nor the database."""
+
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def actions(self) -> SessionActions: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def check_results(self) -> CheckResults: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def cooldowns(self) -> Cooldowns: ...
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def creation_limits(self) -> CreationLimits: ...
+    @property
+    def generations(self) -> GenerationService: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def issuer_login(self) -> "IssuerLogin": ...
+    @property
+    def limiter(self) -> RateLimiter: ...
+    @property
+    def load(self) -> Load: ...
+    @property
+    def log(self) -> EventLog: ...
+    @property
+    def models(self) -> ClientPool: ...
+    @property
+    def open_streams(self) -> OpenStreams: ...
+    @property
+    def presence(self) -> Presence: ...
+    @property
+    def proofs(self) -> Proofs: ...
+    @property
+    def redis(self) -> Redis: ...
+    @property
+    def replies(self) -> Replies: ...
+    @property
+    def revocations(self) -> Revocations: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def session_queries(self) -> SessionQueries: ...
+    @property
+    def sessions(self) -> SessionService: ...
+    @property
+    def transcript(self) -> Transcript: ...
