@@ -91,7 +91,7 @@ def test_the_web_opens_no_transaction(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*_modules("web")], ids=str)
 def test_the_web_reaches_no_database(path: Path) -> None:
-    """Nor does the type checker know of one there (web/services.py)."""
+    """Nor does the type checker know of one there (web/services/__init__.py)."""
     assert _uses(path, "database") == []
 
 

@@ -11,9 +11,9 @@ from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
 from web.middleware import body_limits, cors, csrf, hosts, problems, security_headers
 from web.openapi.declaration import require_operations
-from web.options import WebOptions
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
+from web.services.options import WebOptions
 from web.streaming import slots
 
 DATABASE_TIMEOUT = 0.6

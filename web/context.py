@@ -10,8 +10,8 @@ from web.commands import Commands, new_sender
 from web.monitoring.metrics import new_registry
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.readiness import Readiness
-from web.options import WebOptions
 from web.services import Services
+from web.services.options import WebOptions
 from web.streaming.hub import Hub
 from web.streaming.reader import StreamSources
 

@@ -20,7 +20,7 @@ from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
-from core.operations.job_runs import Runs
+from core.operations.job_runs import JobRuns
 from core.sessions.actions import SessionActions
 from core.sessions.creation_limits import CreationLimits
 from core.sessions.queries import SessionQueries
@@ -77,7 +77,7 @@ class Services(Protocol):
     @property
     def revocations(self) -> Revocations: ...
     @property
-    def runs(self) -> Runs: ...
+    def runs(self) -> JobRuns: ...
     @property
     def session_queries(self) -> SessionQueries: ...
     @property
