@@ -20,13 +20,15 @@ help: ## List the targets
 up: .venv/.runtime ## Start the whole system on its embedded defaults
 	@$(BIN)/switchboard up $(ARGS)
 
-# First the many, in two processes, since most of their time is waiting. Then those that need the machine to themselves,
-# one at a time: they have browsers and fleets of processes, or measure how long something takes.
+# First the many, in two processes, since most of their time is waiting; what fails in the crowd, where a store may answer
+# too late, is named and tried again without it. Then those that need the machine to themselves, one at a time: they have
+# browsers and fleets of processes, or measure how long something takes.
 test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some, in one process)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest $(TOGETHER); together=$$?; $(BIN)/python -m pytest -m "$(ALONE)" && exit $$together
+	@$(BIN)/python -m pytest $(TOGETHER) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; \
+		together=$$?; $(BIN)/python -m pytest -m "$(ALONE)" && exit $$together
 endif
 
 test-fast: .venv/.dev ## Run what takes a minute: the core without the writing of answers, on SQLite

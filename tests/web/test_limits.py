@@ -371,6 +371,7 @@ UNSAFE: list[tuple[str, bool, dict[str, str]]] = [
 """Path, with a session or without, body."""
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze, Valkey.fill], ids=["stopped", "frozen", "full"])
 def test_without_redis_everything_is_answered_within_half_a_second(
     fragile: Flask, own_valkey: Valkey, lose: Callable[[Valkey], None]
@@ -414,6 +415,7 @@ WHEN_UNCOUNTED: list[tuple[str, str, dict[str, str], int]] = [
 """What a user asks for while Redis is away, and how it is answered: what touches one row of theirs goes on."""
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze, Valkey.fill], ids=["stopped", "frozen", "full"])
 def test_without_redis_users_go_on_with_what_needs_no_limit(
     fragile: Flask, own_valkey: Valkey, lose: Callable[[Valkey], None]
