@@ -14,6 +14,7 @@ from core.clock import Clock, SystemClock
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
+from core.event_loop import EventLoop
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
@@ -100,6 +101,13 @@ class Runtime:
     def database(self) -> Database:
         """The SQL database."""
         return Database(self.settings.database_url, pool_size=self._pool_size, patience=self._database_patience)
+
+    @cached_property
+    def event_loop(self) -> EventLoop:
+        """Where answers are read and written."""
+        import uvloop  # only the processes that ask models load it
+
+        return EventLoop(uvloop.new_event_loop)
 
     @cached_property
     def models(self) -> ClientPool:
@@ -421,6 +429,8 @@ class Runtime:
 
     def close(self) -> None:
         """Give back every connection."""
+        if "event_loop" in self.__dict__:
+            self.event_loop.close()
         if "open_streams" in self.__dict__:
             self.open_streams.stop()
         if "database" in self.__dict__:
