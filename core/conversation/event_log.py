@@ -188,12 +188,17 @@ class EventLog:
         epoch, offset, before_live = unless_damaged(known, (None,) * 3, session_id, "meta")
         entries = unless_damaged(found, [], session_id, "log")
         try:
-            top, start = Position.of(epoch, offset), number(before_live)
+            top = Position.of(epoch, offset)
         except Damaged as kind:
             pass_over(session_id, "meta", kind)
             top = None
         if top is None:
             return Page("", 0, None, [])
+        try:
+            start = number(before_live)
+        except Damaged as kind:
+            pass_over(session_id, "start", kind)
+            start = None
         return Page(top.epoch, top.offset, start, list(_events(session_id, entries, top.offset)))
 
     def tops(self, session_ids: Sequence[UUID]) -> list[int]:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from core.conversation.damage import Damaged
+from core.conversation.damage import Damaged, number
 
 TERMINAL_SEQ = 2**31
 """The sequence number of every generation's terminal event, so that the log takes only one."""
@@ -31,7 +31,7 @@ class Position(NamedTuple):
         """The top of a log whose meta has these fields, or None when there is no log. Raises Damaged."""
         if epoch is None and offset is None:
             return None
-        top = cls.parse(f"{epoch}-{offset}") if epoch and offset else None
+        top = cls.parse(f"{epoch or ''}-{number(offset)}")
         if top is None:
             raise Damaged("no position")
         return top
