@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -251,6 +251,14 @@ GONE = {"words-of-another-type": _of_another_type("words")}
 DAMAGES: dict[str, Callable[[Redis, Keys], Any]] = {**META, **EVENTS, **LOG, **WORDS, **HARMLESS, **GONE}
 
 
+@pytest.fixture
+def ending(app: Flask) -> Iterator[None]:
+    """No stream outlives a test that fails."""
+    yield
+    context_of(app).hub.drain(0)
+
+
+@pytest.mark.usefixtures("ending")
 @pytest.mark.one_database
 @pytest.mark.parametrize("name", DAMAGES)
 def test_no_route_fails_over_what_stands_in_a_guests_keys(
