@@ -387,7 +387,7 @@ class Runtime:
     @cached_property
     def actions(self) -> SessionActions:
         """What is done to one session."""
-        claims = Claims(self.database, self.sessions, self.transcript, self.removals)
+        claims = Claims(self.database, self.sessions, self.transcript, self.removals, self.finalizer.publish_pending)
         return SessionActions(
             self.database,
             self.sessions,

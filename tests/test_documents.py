@@ -15,8 +15,10 @@ from core.settings import Settings
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCES = sorted(path for room in ("core", "web", "workers", "cli", "bench") for path in (ROOT / room).rglob("*.py"))
+SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"(?<![\w./-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.py)\b")
+PLACE = re.compile(r"(?<![\w./-])((?:core|web|workers|cli|bench|tests|docs|deploy)/(?:[\w.-]+/)*[\w.-]*\w)")
 OTHERS = {"web.py"}
 """Names of files that are none of ours."""
 
@@ -46,6 +48,17 @@ def test_comments_lead_to_files_that_there_are() -> None:
         for path in SOURCES
         for name in PATH.findall(path.read_text())
         if "/" in name and not (ROOT / name).exists() and not _exists(name)
+    }
+    assert lost == set()
+
+
+def test_documents_and_comments_lead_to_folders_that_there_are() -> None:
+    lost = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in [*DOCUMENTS, *SOURCES, *SCRIPTS]
+        for name in PLACE.findall(path.read_text())
+        # The table of tests in docs/security.md leaves out their folder.
+        if not any((ROOT / folder / name).exists() for folder in ("", "tests"))
     }
     assert lost == set()
 

@@ -8,17 +8,18 @@ too.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from core.conversation import event_log_scripts as scripts
+from core.conversation.damage import Damaged, decode, number, pass_over, unless_damaged
 from core.conversation.keys import channel, keys
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
-from core.stores.redis import Pipeline, Redis
+from core.stores.redis import Pipeline, Redis, RedisDamaged
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
@@ -26,6 +27,8 @@ TTL_MARGIN = timedelta(minutes=2)
 """How much longer than its session a log lives: the sweep removes it, this is for when no sweep runs."""
 PAGE_SIZE = 500
 """Events read at once."""
+DAMAGED = json.dumps({"reason": "log-damaged"})
+"""The data of the `reset` that stands for a damaged event."""
 
 
 class Event(NamedTuple):
@@ -58,7 +61,7 @@ class EndedBefore(Exception):
 
 
 class LogLost(Exception):
-    """The log refused an event: Redis has lost it, or its newest part, or its session is gone."""
+    """The log refused an event: Redis has lost it, or its newest part, or it is damaged, or its session is gone."""
 
 
 REFUSALS: Mapping[int, type[Exception]] = {
@@ -118,7 +121,11 @@ class EventLog:
         LogLost.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(self._scripts.write(session_id, announcement, producer, before, delta))
+        try:
+            appended = self._scripts.write(session_id, announcement, producer, before, delta)
+        except RedisDamaged:
+            raise LogLost from None
+        return _appended(appended)
 
     def end(
         self,
@@ -165,28 +172,41 @@ class EventLog:
 
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""
-        return self._redis.hget(keys(session_id).meta, "stop") == str(generation_id)
+        try:
+            return self._redis.hget(keys(session_id).meta, "stop") == str(generation_id)
+        except RedisDamaged:
+            return False  # the next word resets the log, and the row decides
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
-        """The events after an offset, oldest first, at most `limit`."""
+        """The events after an offset, oldest first, at most `limit`. One that is damaged is read as `reset`: its
+        readers are to read the conversation. Where the meta is damaged, there is no log."""
         log, meta, *_ = keys(session_id)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hmget(meta, ["epoch", "offset", "start"])
             pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
-            (epoch, top, start), entries = pipe.execute()
-        return Page(
-            epoch or "",
-            int(top or 0),
-            None if start is None else int(start),
-            [Event(int(entry.partition("-")[0]), at["type"], at["data"]) for entry, at in entries],
-        )
+            known, found = pipe.execute_each()
+        epoch, offset, before_live = unless_damaged(known, (None,) * 3, session_id, "meta")
+        entries = unless_damaged(found, [], session_id, "log")
+        try:
+            top = Position.of(epoch, offset)
+        except Damaged as kind:
+            pass_over(session_id, "meta", kind)
+            top = None
+        if top is None:
+            return Page("", 0, None, [])
+        try:
+            start = number(before_live)
+        except Damaged as kind:
+            pass_over(session_id, "start", kind)
+            start = None
+        return Page(top.epoch, top.offset, start, list(_events(session_id, entries, top.offset)))
 
     def tops(self, session_ids: Sequence[UUID]) -> list[int]:
         """The newest offsets of many logs, in one round trip; 0 where there is no log."""
         with self._redis.pipeline(transaction=False) as pipe:
             for session_id in session_ids:
                 pipe.hget(keys(session_id).meta, "offset")
-            return [int(top or 0) for top in pipe.execute()]
+            return [_top(stored) for stored in pipe.execute_each()]
 
     def touch(self, session_id: UUID, expires_at: datetime) -> None:
         """Let the log live as long as its session, which has been extended."""
@@ -203,6 +223,34 @@ def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
     """Add to a pipeline what `EventLog.close` does."""
     pipe.delete(*keys(session_id))
     pipe.publish(channel(session_id), json.dumps({"type": "expired", "data": json.dumps({"reason": reason})}))
+
+
+def _events(session_id: UUID, entries: Sequence[tuple[str, Mapping[str, str]]], top: int) -> Iterator[Event]:
+    for entry, fields in entries:
+        at, _, rest = entry.partition("-")
+        if rest != "0" or int(at) > top:
+            pass_over(session_id, f"event {entry}", Damaged("not the log's own"))
+            continue
+        try:
+            yield _event(int(at), fields)
+        except Damaged as kind:
+            pass_over(session_id, f"event {entry}", kind)
+            yield Event(int(at), "reset", DAMAGED)
+
+
+def _event(offset: int, fields: Mapping[str, str]) -> Event:
+    kind, data = fields.get("type", ""), fields.get("data", "")
+    if not (kind.isascii() and kind.isidentifier() and data.isascii()):
+        raise Damaged("no event")
+    decode(data)
+    return Event(offset, kind, data)
+
+
+def _top(stored: str | RedisDamaged | None) -> int:
+    try:
+        return 0 if isinstance(stored, RedisDamaged) else number(stored) or 0
+    except Damaged:
+        return 0
 
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:

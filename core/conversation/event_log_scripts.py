@@ -72,6 +72,33 @@ class Expiry(NamedTuple):
     """Unix time in milliseconds."""
 
 
+MEND = """
+-- A key of another type is as good as gone, and so is a log whose numbers are none, that has lost its meta, or with
+-- entries beyond its newest event. An anonymous session's messages stay. All scripts begin with this but the one that
+-- runs for every word: where that fails, the log is reset.
+do
+  local kinds = {'stream', 'hash', 'string', 'list', 'string'}
+  for i, kind in ipairs(kinds) do
+    local found = redis.call('TYPE', KEYS[i]).ok
+    if found ~= kind and found ~= 'none' then redis.call('DEL', KEYS[i]) end
+  end
+  local epoch, generation, placed = unpack(redis.call('HMGET', meta_key, 'epoch', 'generation', 'placed'))
+  local numbers = redis.call('HMGET', meta_key, 'offset', 'attempt', 'seq', 'start', 'expires', 'thought_for')
+  local offset, attempt, seq = unpack(numbers)
+  local sound = not epoch == not offset and (not epoch or (#epoch <= 20 and string.match(epoch, '^%w+$')))
+  sound = sound and (not generation or (#generation == 36 and attempt and seq))
+  for i = 1, #numbers do
+    sound = sound and (not numbers[i] or (#numbers[i] <= 15 and string.match(numbers[i], '^%d+$')))
+  end
+  if sound and redis.call('EXISTS', log_key) == 1 then
+    local last = redis.call('XREVRANGE', log_key, '+', '-', 'COUNT', 1)[1]
+    sound = not last or tonumber(string.match(last[1], '^%d+')) <= tonumber(offset or 0)
+  end
+  if not sound then redis.call('DEL', log_key, meta_key, partial_key, thinking_key) end
+  if placed and not string.match(placed, '^-?%d+$') then redis.call('HDEL', meta_key, 'placed') end
+end
+"""
+
 KNOWN = """
 local known = redis.call('HMGET', meta_key, 'generation', 'attempt', 'seq', 'expires')
 local known_generation, known_attempt, known_seq = known[1], tonumber(known[2]), tonumber(known[3])
@@ -112,10 +139,11 @@ redis.call('PUBLISH', channel, cjson.encode({type = kind, data = data, id = epoc
 return {offset, epoch}
 """
 
-APPEND = KNOWN + ANNOUNCE
+APPEND = MEND + KNOWN + ANNOUNCE
 
 BEGIN = (
-    KNOWN
+    MEND
+    + KNOWN
     + KEEP_MESSAGE
     + """
 -- A front end that did not see its answer begins again; the second time changes nothing.
@@ -145,7 +173,8 @@ if thinking ~= '' then redis.call('APPEND', thinking_key, thinking) end
 )
 
 END = (
-    KNOWN
+    MEND
+    + KNOWN
     + KEEP_MESSAGE
     + """
 if known_generation ~= generation_id and text_size == 0 and thinking_size == 0 then
@@ -173,7 +202,8 @@ end
 )
 
 TAKE_OVER = (
-    KNOWN
+    MEND
+    + KNOWN
     + """
 if known_generation ~= generation_id then return {LOG_LOST, '', '', 0} end
 if known_attempt > attempt then return {FENCED, '', '', 0} end
@@ -186,7 +216,8 @@ return {0, redis.call('GET', partial_key) or '', redis.call('GET', thinking_key)
 # Another epoch: readers of the lost log are told to read the conversation again. What Redis still has of the messages
 # of an anonymous session stays.
 RESET = (
-    KNOWN
+    MEND
+    + KNOWN
     + """
 -- Ids of a session's generations grow: a greater one is the next.
 if known_generation and known_generation > generation_id then return FENCED end
@@ -204,17 +235,23 @@ return 0
 """
 )
 
-REQUEST_STOP = """
+REQUEST_STOP = (
+    MEND
+    + """
 if redis.call('HGET', meta_key, 'generation') == generation_id then
   redis.call('HSET', meta_key, 'stop', generation_id)
 end
 """
+)
 
-TOUCH = """
+TOUCH = (
+    MEND
+    + """
 expires = math.max(expires, tonumber(redis.call('HGET', meta_key, 'expires') or 0))
 if redis.call('EXISTS', meta_key) == 1 then redis.call('HSET', meta_key, 'expires', expires) end
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
 """
+)
 
 Arguments = tuple[str | int | UUID, ...]
 

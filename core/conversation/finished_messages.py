@@ -1,21 +1,24 @@
 """The finished messages of one session, read a few at a time: from Redis for anonymous sessions, else from SQL.
 
 Of a conversation of any length, no more than CHUNK_SIZE messages are in memory on the way to a reader, and no
-connection is held while the reader takes them.
+connection is held while the reader takes them. One that is damaged is passed over (core/conversation/damage.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol, cast
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Text, select, tuple_
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import defer
 
+from core.conversation.damage import Damaged, number, pass_over
 from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.stores import tables
 from core.stores.database import Database
-from core.stores.redis import Redis
+from core.stores.redis import Redis, RedisDamaged
 
 CHUNK_SIZE = 10
 """Messages read at once, at the most. One may have a million characters, so a read that begins at the newest one and
@@ -28,7 +31,7 @@ MAX_SEARCHED = 200
 IDS = """
 local ids = {}
 for i, word in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
-  ids[i] = string.match(word, '^{"id":"([^"]+)"')
+  ids[i] = string.match(word, '^{"id":"([^"]+)"') or ''
 end
 return ids
 """
@@ -56,6 +59,7 @@ class RedisMessages:
     def __init__(self, redis: Redis, session_id: UUID, count: int) -> None:
         """The first `count` messages; those that have been added since belong to a later moment."""
         self._redis = redis
+        self._session_id = session_id
         self._meta, self._key = keys(session_id).meta, keys(session_id).words
         self._count = count
 
@@ -65,34 +69,44 @@ class RedisMessages:
         chunk = 1
         while end > 0:
             start = max(0, end - chunk)
-            yield from map(Message.load, reversed(self._read(start, end)))
+            yield from load(self._session_id, reversed(self._read(start, end)))
             end, chunk = start, min(2 * chunk, CHUNK_SIZE)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""
         for start in range(0, self._count, CHUNK_SIZE):
-            yield from map(Message.load, self._read(start, min(start + CHUNK_SIZE, self._count)))
+            yield from load(self._session_id, self._read(start, min(start + CHUNK_SIZE, self._count)))
 
     def _read(self, start: int, end: int) -> Sequence[str]:
-        return cast("list[str]", self._redis.lrange(self._key, start, end - 1))
+        try:
+            return cast("list[str]", self._redis.lrange(self._key, start, end - 1))
+        except RedisDamaged:
+            return []  # since the list was counted
 
     def _place(self, message_id: str) -> int:
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(self._meta, ["placed", f"place:{message_id}"])
-            pipe.llen(self._key)
-            (placed, place), count = pipe.execute()
-        if int(placed or 0) != count:
+        try:
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hmget(self._meta, ["placed", f"place:{message_id}"])
+                pipe.llen(self._key)
+                (placed, stored), count = pipe.execute()
+            place = number(stored)
+            if (number(placed) or 0) != count:
+                return self._search(message_id)
+        except (Damaged, RedisDamaged):
             return self._search(message_id)
-        if place is None or int(place) >= self._count:
+        if place is None or place >= self._count:
             raise UnknownMessage
-        return int(place)
+        return place
 
     def _search(self, message_id: str) -> int:
         """For words that the log has not put there, or had put before it kept their places."""
         last = max(0, self._count - MAX_SEARCHED)
         for top in range(self._count, last, -SEARCH_CHUNK_SIZE):
             start = max(last, top - SEARCH_CHUNK_SIZE)
-            ids = cast("list[str]", self._redis.eval(IDS, 1, self._key, start, top - 1))
+            try:
+                ids = cast("list[str]", self._redis.eval(IDS, 1, self._key, start, top - 1))
+            except RedisDamaged:
+                break  # it is no list any more
             if message_id in ids:
                 return start + ids.index(message_id)
         raise UnknownMessage
@@ -112,23 +126,32 @@ class SqlMessages:
         place = None if before is None else self._place(before)
         chunk = 1
         while rows := self._read(before=place, limit=chunk):
-            yield from map(Message.from_row, rows)
-            place, chunk = (rows[-1].created_at, rows[-1].id), min(2 * chunk, CHUNK_SIZE)
+            yield from self._load(rows)
+            place, chunk = _place_of(rows[-1]), min(2 * chunk, CHUNK_SIZE)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""
         newest = self._read(limit=1)
         place = None
-        while newest and (rows := self._read(after=place, until=(newest[0].created_at, newest[0].id))):
-            yield from map(Message.from_row, rows)
-            place = (rows[-1].created_at, rows[-1].id)
+        while newest and (rows := self._read(after=place, until=_place_of(newest[0]))):
+            yield from self._load(rows)
+            place = _place_of(rows[-1])
 
     def _place(self, message_id: UUID) -> "Place":
+        row = tables.Message
+        named = select(row.created_at, row.id).where(row.id == message_id, row.session_id == self._session_id)
         with self._database.reading() as db:
-            row = db.get(tables.Message, message_id)
-        if row is None or row.session_id != self._session_id:
+            found = db.execute(named).one_or_none()
+        if found is None:
             raise UnknownMessage
-        return row.created_at, row.id
+        return found[0], found[1]
+
+    def _load(self, rows: "Iterable[StoredRow]") -> Iterator[Message]:
+        for row, problem in rows:
+            try:
+                yield Message.from_row(row, problem)
+            except Damaged as kind:
+                pass_over(self._session_id, f"message {row.id}", kind)
 
     def _read(
         self,
@@ -137,11 +160,14 @@ class SqlMessages:
         after: "Place | None" = None,
         until: "Place | None" = None,
         limit: int = CHUNK_SIZE,
-    ) -> Sequence[tables.Message]:
+    ) -> "Sequence[StoredRow]":
         """The next few: oldest first with `until`, else newest first."""
         row = tables.Message
         place = tuple_(row.created_at, row.id)
-        query = select(row).where(row.session_id == self._session_id)
+        # A problem is decoded later, or one that can't be would take all rows of the chunk with it.
+        problem = sql_cast(row.problem, Text)
+        query = select(row, problem).options(defer(row.problem, raiseload=True))
+        query = query.where(row.session_id == self._session_id)
         if self._unfinished is not None:
             query = query.where(row.id != self._unfinished)
         if before is not None:
@@ -153,8 +179,23 @@ class SqlMessages:
         else:
             query = query.order_by(row.created_at.desc(), row.id.desc())
         with self._database.reading() as db:
-            return db.scalars(query.limit(limit)).all()
+            return [(found, text) for found, text in db.execute(query.limit(limit))]
 
 
+def load(session_id: UUID, stored: Iterable[str]) -> Iterator[Message]:
+    """Those of a session's stored messages that can be read."""
+    for each in stored:
+        try:
+            yield Message.load(each)
+        except Damaged as kind:
+            pass_over(session_id, "a message", kind)
+
+
+def _place_of(stored: "StoredRow") -> "Place":
+    return stored[0].created_at, stored[0].id
+
+
+StoredRow = tuple[tables.Message, str | None]
+"""A row, and the text of its `problem`."""
 Place = tuple[datetime, UUID]
 """Of a message in its session's order."""

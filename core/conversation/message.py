@@ -1,16 +1,21 @@
 """One turn of a conversation, as it is stored and as the wire has it."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+from uuid import UUID
 
 from core.clock import rfc3339
+from core.conversation.damage import Damaged, decode
 from core.stores import tables
 from core.text.characters import storable
 
 MESSAGE_OVERHEAD = 900
 """Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
 
+Role = Literal["user", "assistant"]
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
 
 
@@ -19,7 +24,7 @@ class Message:
     """One turn of a conversation."""
 
     id: str
-    role: Literal["user", "assistant"]
+    role: Role
     text: str
     model: str | None
     """The model that answered; None for a person's message."""
@@ -44,25 +49,19 @@ class Message:
 
     @classmethod
     def load(cls, stored: str) -> "Message":
-        """The reverse of `dump`."""
-        return cls(**json.loads(stored))
+        """The reverse of `dump`, without fields that a later version may have added. Raises Damaged."""
+        return cls(**_checked(decode(stored)))
 
     @classmethod
-    def from_row(cls, row: tables.Message) -> "Message":
-        """The message in a row."""
-        return cls(
-            str(row.id),
-            row.role,  # type: ignore[arg-type]
-            row.text,
-            row.model,
-            row.state,  # type: ignore[arg-type]
-            rfc3339(row.created_at),
-            row.html,
-            row.finish_reason,
-            row.thinking,
-            row.thinking_seconds,
-            row.problem,
-        )
+    def from_row(cls, row: tables.Message, problem: str | None) -> "Message":
+        """The message in a row, whose `problem` has been read as text. Raises Damaged."""
+        fields = {name: getattr(row, name) for name in CHECKS if name != "problem"}
+        made = {
+            "id": str(row.id),
+            "created_at": rfc3339(row.created_at),
+            "problem": None if problem in (None, "null") else decode(problem),
+        }
+        return cls(**_checked({**fields, **made}))
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
@@ -81,6 +80,76 @@ class Message:
 def whole_seconds(thinking: str, milliseconds: int) -> int | None:
     """How long a model has been thinking, as people are told: at least a second, or None when it has not been."""
     return max(1, round(milliseconds / 1000)) if thinking else None
+
+
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields that a message has. Raises Damaged."""
+    for name, is_right in CHECKS.items():
+        if name in fields and not is_right(fields[name]):
+            raise Damaged(f"the field {name}")
+    missing = REQUIRED - fields.keys()
+    if missing:
+        raise Damaged(f"without {', '.join(sorted(missing))}")
+    return {name: fields[name] for name in CHECKS if name in fields}
+
+
+def _is_id(value: Any) -> bool:
+    try:
+        return bool(str(UUID(value)) == value)
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.tzinfo is not None and bool(moment.astimezone(UTC))
+    except (ValueError, TypeError, OverflowError):
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 64
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _is_problem(value: Any) -> bool:
+    """Problem details (RFC 9457), with the reason that providers' failures have."""
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str) for name in ("type", "title", "detail"))
+        and _is_count(value.get("status"))
+        and isinstance(value.get("reason", ""), str)
+    )
+
+
+def _optional(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "id": _is_id,
+    "role": get_args(Role).__contains__,
+    "text": _is_text,
+    "model": _optional(_is_name),
+    "state": get_args(MessageState).__contains__,
+    "created_at": _is_moment,
+    "html": _optional(_is_text),
+    "finish_reason": _optional(_is_name),
+    "thinking": _optional(_is_text),
+    "thinking_seconds": _optional(_is_count),
+    "problem": _optional(_is_problem),
+}
+"""What each field must be, whoever has written it."""
+REQUIRED = {"id", "role", "text", "model", "state", "created_at"}
+"""Fields that all messages have had from the first version on."""
 
 
 def _bytes(text: str) -> int:

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 from uuid import UUID
 
+from core.conversation.damage import Damaged, number
+
 TERMINAL_SEQ = 2**31
 """The sequence number of every generation's terminal event, so that the log takes only one."""
 
@@ -23,6 +25,16 @@ class Position(NamedTuple):
         if not (epoch.isalnum() and epoch.isascii() and offset.isdecimal() and offset.isascii() and len(text) <= 40):
             return None
         return cls(epoch, int(offset))
+
+    @classmethod
+    def of(cls, epoch: str | None, offset: str | None) -> "Position | None":
+        """The top of a log whose meta has these fields, or None when there is no log. Raises Damaged."""
+        if epoch is None and offset is None:
+            return None
+        top = cls.parse(f"{epoch or ''}-{number(offset)}")
+        if top is None:
+            raise Damaged("no position")
+        return top
 
 
 class Producer(NamedTuple):

@@ -4,20 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages
+from core.conversation.damage import MAX_LENGTH, Damaged, number, pass_over, unless_damaged
+from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages, load
 from core.conversation.keys import keys
 from core.conversation.message import Message, whole_seconds
 from core.conversation.partial_answer import PartialAnswer
 from core.conversation.position import Position
 from core.stores import tables
 from core.stores.database import Database
-from core.stores.redis import Redis
+from core.stores.redis import Redis, RedisDamaged
 
 PAGE_SIZE = 50
 """Messages in a page, unless a reader asks for another number."""
@@ -114,7 +115,12 @@ class Transcript:
 
     def anonymous_messages(self, session_id: UUID) -> list["Message"]:
         """The finished messages of an anonymous session."""
-        return [Message.load(str(word)) for word in self._redis.lrange(keys(session_id).words, 0, -1)]
+        try:
+            words = self._redis.lrange(keys(session_id).words, 0, -1)
+        except RedisDamaged as kind:
+            pass_over(session_id, "words", kind)
+            return []
+        return list(load(session_id, map(str, words)))
 
     def _moment(self, session: tables.Session) -> _Moment:
         at = keys(session.id)
@@ -122,9 +128,9 @@ class Transcript:
             pipe.llen(at.words)
             pipe.hmget(at.meta, ["epoch", "offset", "answer", "thought_for"])
             pipe.mget(at.partial, at.thinking)
-            count, (epoch, offset, answer, thought_for), (text, thinking) = pipe.execute()
-        unfinished = None if answer is None else _unfinished(answer, _written(text, thinking, thought_for))
-        cursor = None if epoch is None else Position(epoch, int(offset))
+            counted, known, texts = pipe.execute_each()
+        count = unless_damaged(counted, 0, session.id, "words")
+        unfinished, cursor = _live(session.id, known, texts)
         if session.anonymous:
             return _Moment(unfinished, cursor, RedisMessages(self._redis, session.id, count))
         # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
@@ -139,22 +145,46 @@ class Transcript:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hmget(at.meta, ["generation", "thought_for"])
             pipe.mget(at.partial, at.thinking)
-            (current, thought_for), (text, thinking) = pipe.execute()
+            known, texts = pipe.execute_each()
+        current, thought_for = unless_damaged(known, (None, None), session_id, "meta")
         if current != str(generation_id):
             return self.snapshot(generation_id)
-        return _written(text, thinking, thought_for)
+        try:
+            return _written(texts, thought_for)
+        except Damaged as kind:
+            pass_over(session_id, "the answer being written", kind)
+            return self.snapshot(generation_id)
 
     def snapshot(self, generation_id: UUID) -> PartialAnswer:
         """What SQL has of an answer: of an owned session's, what it was a moment ago."""
+        row = tables.Message
+        kept = select(row.text, row.thinking, row.thinking_seconds).where(row.id == generation_id)
         with self._database.reading() as db:
-            message = db.get(tables.Message, generation_id)
+            message = db.execute(kept).one_or_none()
         if message is None:
             return PartialAnswer()
         return PartialAnswer(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
 
 
-def _written(text: str | None, thinking: str | None, thought_for: str | None) -> PartialAnswer:
-    return PartialAnswer(text or "", thinking or "", int(thought_for or 0))
+def _live(session_id: UUID, known: Any, texts: Any) -> tuple[Message | None, Position | None]:
+    """The unfinished answer, and the log's top. Of a log whose meta is damaged there is neither: it is as good as
+    lost. Of an answer that is damaged, only the top."""
+    epoch, offset, answer, thought_for = unless_damaged(known, (None,) * 4, session_id, "meta")
+    top, what = None, "meta"
+    try:
+        top, what = Position.of(epoch, offset), "the answer being written"
+        return None if answer is None else _unfinished(answer, _written(texts, thought_for)), top
+    except Damaged as kind:
+        pass_over(session_id, what, kind)
+        return None, top
+
+
+def _written(texts: Sequence[str | None], thought_for: str | None) -> PartialAnswer:
+    """Raises Damaged."""
+    text, thinking = (each or "" for each in texts)
+    if len(text) + len(thinking) > MAX_LENGTH:
+        raise Damaged("too long")
+    return PartialAnswer(text, thinking, number(thought_for) or 0)
 
 
 def _unfinished(answer: str, written: PartialAnswer) -> Message:

@@ -9,7 +9,7 @@ not, for that would hold up all its readers' events; what it ends itself is show
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,17 +131,18 @@ class Finalizer:
         answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
         self._publish(attempt, state, row.unpublished, answer, tokens)
 
-    def publish_pending(self, session_id: UUID) -> None:
-        """Publish all such ends of a session, before its next answer begins. Raises Unavailable.
+    def publish_pending(self, session_id: UUID) -> Sequence[UUID]:
+        """Publish all such ends of a session, before its next answer begins or it is claimed. Raises Unavailable.
 
-        One that can't be published, such as a row that can't be decoded, does not keep the session from its next
-        answer; the reaper's quarantine tells of it.
+        One that can't be published, such as a row that can't be decoded, holds up neither; the reaper's quarantine
+        tells of it. Returns those that can't be.
         """
         with self._database.reading() as db:
             unpublished = select(Generation.id).where(
                 Generation.session_id == session_id, Generation.unpublished.is_not(None)
             )
             ids = db.scalars(unpublished).all()
+        unpublishable = []
         for generation_id in ids:
             try:
                 self.publish(generation_id)
@@ -149,7 +150,9 @@ class Finalizer:
                 raise
             except Exception:
                 about = {"generation_id": str(generation_id)}
-                logger.exception("an end could not be published before the next answer", extra=about)
+                logger.exception("an end could not be published before the next answer or a claim", extra=about)
+                unpublishable.append(generation_id)
+        return unpublishable
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
         data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}

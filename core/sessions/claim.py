@@ -1,5 +1,6 @@
 """The claim of a session: a user takes over an anonymous session whose secret they also hold, with its messages."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -34,37 +35,51 @@ class Claims:
     sessions: SessionService
     transcript: Transcript
     removals: Removals
+    publish_pending: Callable[[UUID], Collection[UUID]]
+    """Publishes what ends of a session's answers are not published yet; returns those that can't be."""
 
     def claim(self, session: Session, user_id: UUID) -> tuple[Session, Removal]:
         """Make a validated anonymous session the user's; returns it, and the removal to carry out.
 
         Raises GenerationInProgress while an answer is being written, SessionInvalid or NotOwner when another
-        claimant was faster, SessionExpired, TooManySessions or LoginRequired.
+        claimant was faster, SessionExpired, TooManySessions, LoginRequired or Unavailable.
         """
         if session.secret_hash is None:
             raise NotOwner
         published: UUID | None = None
         for _ in range(MAX_READS):
+            unpublishable = self.publish_pending(session.id)
             try:
-                return self._try_claim(session.id, user_id, session.secret_hash, published)
+                return self._try_claim(session.id, user_id, session.secret_hash, published, unpublishable)
             except _TranscriptBehind as behind:
                 published = behind.published
         raise GenerationInProgress
 
     def _try_claim(
-        self, session_id: UUID, user_id: UUID, secret_hash: bytes, published: UUID | None
+        self,
+        session_id: UUID,
+        user_id: UUID,
+        secret_hash: bytes,
+        published: UUID | None,
+        unpublishable: Collection[UUID],
     ) -> tuple[Session, Removal]:
         messages = self.transcript.anonymous_messages(session_id)
         with self.database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
             session = self.sessions.claim_session(session_id, db, user_id, secret_hash=secret_hash)
-            newest = db.scalar(
-                select(Generation).where(Generation.session_id == session_id).order_by(Generation.id.desc()).limit(1)
-            )
+            # Without the rest of its row, which there may be no decoding.
+            newest = db.execute(
+                select(Generation.id, Generation.state)
+                .where(Generation.session_id == session_id)
+                .order_by(Generation.id.desc())
+                .limit(1)
+            ).one_or_none()
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
             unpublished = select(Generation.id).where(
-                Generation.session_id == session_id, Generation.unpublished.is_not(None)
+                Generation.session_id == session_id,
+                Generation.unpublished.is_not(None),
+                Generation.id.not_in(unpublishable),
             )
             if db.scalar(unpublished.limit(1)) is not None:
                 raise _TranscriptBehind(None)

@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from core.clock import Clock
 from core.errors import Unavailable
+from core.stores.redis import RedisDamaged
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +156,8 @@ def delay(count: int, max_delay: timedelta) -> timedelta:
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether it says that a store is away. A key of the wrong type says so of nothing but itself."""
-    return isinstance(error, Unavailable) and "WRONGTYPE" not in str(error.cause)
+    """Whether it says that a store is away. A damaged key says so of nothing but itself."""
+    return isinstance(error, Unavailable) and not isinstance(error, RedisDamaged)
 
 
 def _name(error: Exception) -> str:

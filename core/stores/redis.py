@@ -1,5 +1,7 @@
 """The client of Redis: its commands, scripts, pipelines and subscriptions raise RedisUnavailable, and nothing else.
 
+An error of a key's own, such as WRONGTYPE, is RedisDamaged, which is a kind of it: nobody has to know the difference.
+
 The only module that knows the driver's exceptions. What a caller does without Redis is the caller's own policy.
 """
 
@@ -10,7 +12,7 @@ from typing import Any, Self, cast
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
-from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
 from core.errors import Unavailable
@@ -19,6 +21,7 @@ __all__ = [
     "Pipeline",
     "PubSub",
     "Redis",
+    "RedisDamaged",
     "RedisReadOnly",
     "RedisUnavailable",
     "Script",
@@ -46,16 +49,37 @@ class RedisReadOnly(RedisUnavailable):
     """The server takes no writes: a failover has demoted it to a replica."""
 
 
+class RedisDamaged(RedisUnavailable):
+    """Redis is there, and can't do this with what stands in the key: another type, or a text where a number belongs.
+
+    Trying again won't help. A caller that can do without the key goes on; for any other the key is as good as away.
+    """
+
+
 @contextmanager
 def translate_errors() -> Iterator[None]:
     """Raise RedisUnavailable in place of the driver's errors. For clients that are not ours, such as the broker's;
     `Redis` translates its own."""
     try:
         yield
-    except ReadOnlyError as error:
-        raise RedisReadOnly(retry_after=RETRY_AFTER) from error
     except RedisError as error:
-        raise RedisUnavailable(retry_after=RETRY_AFTER) from error
+        raise _translated(error) from error
+
+
+def _translated(error: RedisError) -> RedisUnavailable:
+    if isinstance(error, ReadOnlyError):
+        return RedisReadOnly(retry_after=RETRY_AFTER)
+    return RedisDamaged() if _concerns_key(error) else RedisUnavailable(retry_after=RETRY_AFTER)
+
+
+def _concerns_key(error: RedisError) -> bool:
+    """Whether it is about what stands in a key. An error without a code (`ERR`, which the driver leaves out) is: of
+    arithmetic, or in a script that meets what it can't reckon with. Other codes, such as MISCONF, concern the server.
+    """
+    if type(error) is not ResponseError:
+        return False
+    code = str(error).rpartition(" of pipeline caused error: ")[2].partition(" ")[0]
+    return code == "WRONGTYPE" or not code.isupper()
 
 
 def checked(connection_class: type[Any]) -> type[Any]:
@@ -98,6 +122,18 @@ class Pipeline(redis.client.Pipeline):
         """Send them, and return their answers. Raises RedisUnavailable."""
         with translate_errors():
             return super().execute(raise_on_error)
+
+    def execute_each(self) -> list[Any]:
+        """Send them, and return their answers, with a RedisDamaged in place of each that is one. Raises
+        RedisUnavailable."""
+        answers = [
+            _translated(answer) if isinstance(answer, RedisError) else answer
+            for answer in self.execute(raise_on_error=False)
+        ]
+        for answer in answers:
+            if isinstance(answer, RedisUnavailable) and not isinstance(answer, RedisDamaged):
+                raise answer
+        return answers
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one at once, between WATCH and MULTI. Raises RedisUnavailable."""

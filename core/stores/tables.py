@@ -250,7 +250,7 @@ class Message(Base):
     model: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
     finish_reason: Mapped[str | None] = mapped_column(String(32))
-    """Why an answer ended: one of core/providers' reasons, `stopped` or `error`."""
+    """Why an answer ended: a provider's reason (core/llm/providers/base.py), `stopped` or `error`."""
     thinking: Mapped[str | None] = mapped_column(Text)
     """What the model said to itself."""
     thinking_seconds: Mapped[int | None]

@@ -130,11 +130,7 @@ def _poison_row(runtime: Runtime, _: Session, generation_id: UUID) -> None:
     _unchangeable(runtime, generation_id)
 
 
-def _poison_log(runtime: Runtime, session: Session, _: UUID) -> None:
-    _wrong_type(runtime, session)
-
-
-@pytest.mark.parametrize("poison", [_poison_json, _poison_row, _poison_log])
+@pytest.mark.parametrize("poison", [_poison_json, _poison_row])
 def test_a_lapsed_generation_that_can_not_be_ended_holds_up_no_other(
     runtime: Runtime,
     lapsed: list[tuple[Session, UUID]],
@@ -152,6 +148,16 @@ def test_a_lapsed_generation_that_can_not_be_ended_holds_up_no_other(
         assert _state(runtime, generation_id) == GenerationState.FAILED
     assert str(poisoned) in caplog.text
     assert runtime.counters.failures()["reaper"] >= 1
+
+
+def test_a_lapsed_generation_whose_log_is_damaged_is_ended_like_any_other(
+    runtime: Runtime, lapsed: list[tuple[Session, UUID]]
+) -> None:
+    session, damaged = lapsed[0]
+    _wrong_type(runtime, session)
+    assert runtime.reaper.reap().ended == len(lapsed)
+    assert _state(runtime, damaged) == GenerationState.FAILED
+    assert [event.type for event in runtime.log.read(session.id, 0).events] == ["failed"]
 
 
 def test_an_undecodable_end_holds_up_no_other(

@@ -197,7 +197,7 @@ def test_an_export_tells_one_moment(runtime: Runtime, session: Session) -> None:
 
 @pytest.mark.parametrize("state", ["complete", "stopped", "failed"])
 def test_an_answer_without_html_is_its_own_text(state: Any) -> None:
-    message = Message("id", "assistant", "**a**\n<b>", "good", state, "")
+    message = Message(str(uuid7()), "assistant", "**a**\n<b>", "good", state, rfc3339(BEGIN))
     assert message.describe()["html"] is None
     assert Message.load(message.dump().replace(',"html":null', "")) == message, "as stored before there was HTML"
 

@@ -11,6 +11,7 @@ from core.conversation.message import Message
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
 from core.runtime import Runtime
+from tests.conftest import SOME_ID
 from tests.core.generation.asking import Asked, ask
 from tests.support.provider import ANSWER, THOUGHT, ProviderServer
 from web.schemas.responses import Message as MessageOnTheWire
@@ -164,7 +165,8 @@ def test_the_providers_own_words_are_in_the_log_and_nowhere_else(
 
 
 def test_what_was_stored_before_is_still_read(runtime: Runtime) -> None:
-    old = Message.load('{"id":"x","role":"assistant","text":"So.","model":"good","state":"complete","created_at":""}')
+    begin = f'{{"id":"{SOME_ID}","role":"assistant","text":"So.","model":"good","state":"complete"'
+    old = Message.load(begin + ',"created_at":"2026-01-02T03:04:05.000006Z"}')
     assert (old.finish_reason, old.thinking, old.thinking_seconds, old.problem) == (None, None, None, None)
     asked = ask(runtime, "good", owned=True)
     runtime.writer.run()

@@ -71,10 +71,32 @@ def _forget_the_newest(runtime: Runtime, session: Session) -> None:
     runtime.redis.set(partial, str(runtime.redis.get(partial))[:2])
 
 
+def _damage(runtime: Runtime, session: Session) -> None:
+    for key in keys(session.id):
+        if runtime.redis.exists(key) and not key.endswith(":words"):
+            runtime.redis.delete(key)
+            runtime.redis.sadd(key, "poison")
+
+
+def _damage_numbers(runtime: Runtime, session: Session) -> None:
+    runtime.redis.hset(keys(session.id).meta, mapping={"offset": "many", "attempt": "first"})
+
+
+def _add_a_stranger(runtime: Runtime, session: Session) -> None:
+    runtime.redis.xadd(keys(session.id).log, {"poison": "poison"})
+
+
+LOSSES = {
+    "all": lambda runtime, _: runtime.redis.flushall(),
+    "new": _forget_the_newest,
+    "types": _damage,
+    "numbers": _damage_numbers,
+    "stranger": _add_a_stranger,
+}
+
+
 @pytest.mark.parametrize("owned", [False, True])
-@pytest.mark.parametrize(
-    "lose", [lambda runtime, _: runtime.redis.flushall(), _forget_the_newest], ids=["all", "new"]
-)
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
 def test_an_answer_goes_on_in_a_new_log_with_every_character(
     runtime: Runtime, provider: ProviderServer, owned: bool, lose: Any
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
 from core.conversation.keys import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
@@ -182,6 +182,29 @@ def test_an_answer_whose_end_nobody_could_tell_does_not_keep_a_session_from_bein
     runtime.generations.retract(accepted.generation_id)
     claimed = runtime.actions.claim(session, user)
     assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
+
+
+def test_an_end_that_can_not_be_published_does_not_keep_a_session_from_being_claimed(runtime: Runtime) -> None:
+    session, _ = _create(runtime)
+    _talk(runtime, session, "Why?")
+    _talk(runtime, session, "And?")
+    # JSON that both databases take, and that Python refuses to decode.
+    poison = update(tables.Generation).values(unpublished=text("'" + "[" * 5000 + "]" * 5000 + "'"))
+    with runtime.database.writing() as db:
+        db.execute(poison.where(tables.Generation.session_id == session.id))
+    claimed = runtime.actions.claim(session, new_user(runtime.database))
+    assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER, "And?", ANSWER]
+
+
+def test_an_end_that_is_not_published_yet_is_published_by_a_claim(runtime: Runtime) -> None:
+    session, _ = _create(runtime)
+    _talk(runtime, session, "Why?")
+    with runtime.database.writing() as db:
+        db.execute(update(tables.Generation).values(unpublished={"length": len(ANSWER)}))
+    claimed = runtime.actions.claim(session, new_user(runtime.database))
+    assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
+    with runtime.database.reading() as db:
+        assert db.scalar(select(tables.Generation.unpublished)) is None
 
 
 def test_a_message_that_races_a_claim_is_refused_or_kept_never_lost(runtime: Runtime) -> None:

@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
-from core.stores.redis import Redis, RedisReadOnly, RedisUnavailable, connect, translate_errors
+from core.stores.redis import Redis, RedisDamaged, RedisReadOnly, RedisUnavailable, connect, translate_errors
 from tests.support.rubbish import MALFORMED_ANSWERS, rubbish_server
 from tests.support.valkey import Valkey
 
@@ -91,6 +91,43 @@ def test_an_answer_that_is_an_error_is_unavailable(redis: Redis, way: str) -> No
     redis.set("number", "none")
     with pytest.raises(RedisUnavailable):
         WAYS[way](redis)
+
+
+@pytest.mark.parametrize("stands", ["text", "list"])
+@pytest.mark.parametrize("way", ["command", "script", "script-in-pipeline", "pipeline", "transaction"])
+def test_what_stands_in_a_key_is_told_apart_from_a_server_that_is_away(redis: Redis, way: str, stands: str) -> None:
+    redis.set("number", "none") if stands == "text" else redis.rpush("number", "none")
+    with pytest.raises(RedisDamaged) as raised:
+        WAYS[way](redis)
+    assert raised.value.retry_after is None
+
+
+@pytest.mark.parametrize("way", ["command", "script", "script-in-pipeline", "pipeline", "transaction"])
+def test_a_server_that_refuses_all_writes_is_away(own_valkey: Valkey, way: str) -> None:
+    redis = connect(own_valkey.url)
+    redis.config_set("min-replicas-to-write", 1)
+    with pytest.raises(RedisUnavailable) as raised:
+        WAYS[way](redis)
+    assert not isinstance(raised.value, RedisDamaged)
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+def test_of_commands_that_are_sent_together_each_has_its_answer(redis: Redis, transaction: bool) -> None:
+    redis.set("text", "none")
+    with redis.pipeline(transaction=transaction) as pipe:
+        pipe.incr("number")
+        pipe.llen("text")
+        pipe.get("text")
+        first, second, third = pipe.execute_each()
+    assert (first, type(second), third) == (1, RedisDamaged, "none")
+
+
+def test_commands_that_are_sent_together_to_a_server_that_refuses_them_are_unavailable(own_valkey: Valkey) -> None:
+    redis = connect(own_valkey.url)
+    redis.config_set("min-replicas-to-write", 1)
+    with pytest.raises(RedisUnavailable), redis.pipeline(transaction=False) as pipe:
+        pipe.incr("number")
+        pipe.execute_each()
 
 
 @pytest.mark.parametrize("way", ["command", "pipeline", "transaction"])
