@@ -14,7 +14,6 @@ from core.clock import Clock, SystemClock
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
-from core.event_loop import EventLoop
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
@@ -36,6 +35,7 @@ from core.limits.rate_limit import RateLimiter
 from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
+from core.llm.event_loop import EventLoop
 from core.llm.probe import Prober
 from core.messaging.consumers import Presence
 from core.messaging.replies import Replies

@@ -8,7 +8,7 @@ from threading import Event, get_ident
 import pytest
 import uvloop
 
-from core.event_loop import EventLoop
+from core.llm.event_loop import EventLoop
 
 
 @pytest.fixture
