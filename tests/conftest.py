@@ -22,7 +22,7 @@ from core.stores.redis import Redis
 from core.stores.tables import User
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer
-from tests.support.sole_writer import SoleWriter
+from tests.support.sole_writer import SoleWriter, environment
 from tests.support.valkey import Valkey
 
 TESTS = Path(__file__).parent
@@ -86,16 +86,22 @@ def _errors_are_declared(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sole_writer() -> Iterator[SoleWriter]:
-    """The watch over the session table."""
-    watch = SoleWriter()
-    with watch.watching():
+def sole_writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoleWriter]:
+    """The watch over the session table, in this process and in those that it starts."""
+    report = tmp_path_factory.mktemp("sole-writer") / "violations"
+    watch = SoleWriter(report)
+    watch.watch()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(report).items():
+            patch.setenv(name, value)
         yield watch
+    assert not (late := watch.take_violations()), "\n".join(late)
 
 
 @pytest.fixture(autouse=True)
 def _only_session_service_writes_sessions(sole_writer: SoleWriter) -> Iterator[None]:
-    """In no test does anything but SessionService, or the test itself, write the session table."""
+    """Nothing but SessionService, or a test itself, writes the session table. A process may be found out late, by the
+    test after the one that it works for."""
     yield
     violations = sole_writer.take_violations()
     assert not violations, "\n".join(violations)

@@ -409,7 +409,8 @@ def _insert_new(db_session: DatabaseSession, row: Mapping[str, Any]) -> Session 
     # savepoint commits.
     insert = sqlite.insert if db_session.get_bind(Session).dialect.name == "sqlite" else postgresql.insert
     new = insert(Session).values(row).on_conflict_do_nothing(index_elements=["id"])
-    return db_session.scalar(new.returning(Session))
+    # The database session may have read a row of this id that has been deleted since.
+    return db_session.scalar(new.returning(Session), execution_options={"populate_existing": True})
 
 
 def _update(db_session: DatabaseSession, where: ColumnElement[bool], **values: Any) -> Session | None:

@@ -23,6 +23,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer
+from tests.support.sole_writer import WATCHED
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.support.web_process import WebProcess
@@ -41,7 +42,7 @@ class ChatWorker:
         self.name = name
         self._directory = directory
         inherited = {variable: value for variable, value in os.environ.items() if not OPTIONS.match(variable)}
-        self._environment = {**inherited, "PYTHONPATH": str(ROOT), **environment}
+        self._environment = {**inherited, "PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._before: list[subprocess.Popen[bytes]] = []
         """Those that were on their way out when they were replaced."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import psutil
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, make_url
 
 from core.migrations.runner import migrate
+from tests.support.sole_writer import POSTGRES_TRIGGERS
 
 TEMPLATE = "migrated"
 
@@ -29,6 +30,7 @@ class Postgres:
         self._url = str(self._server.get_uri(driver="psycopg"))
         self._execute(f"CREATE DATABASE {TEMPLATE}")
         migrate(self._named(TEMPLATE))
+        self._execute(*POSTGRES_TRIGGERS, database=TEMPLATE)
 
     def create(self) -> str:
         """The URL of a migrated, empty database."""
@@ -83,8 +85,9 @@ class Postgres:
     def _named(self, name: str) -> str:
         return make_url(self._url).set(database=name).render_as_string(hide_password=False)
 
-    def _execute(self, statement: str) -> None:
-        engine = create_engine(self._url, isolation_level="AUTOCOMMIT")
+    def _execute(self, *statements: str, database: str = "postgres") -> None:
+        engine = create_engine(self._named(database), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(statement))
+            for statement in statements:
+                connection.exec_driver_sql(statement)
         engine.dispose()

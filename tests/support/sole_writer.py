@@ -1,94 +1,154 @@
-"""Watches that SessionService alone writes the session table, in whatever a test run does in its own process.
+"""Watches that SessionService alone writes the session table.
 
-Every statement that reaches a database passes here, so ORM attributes, deletes of the unit of work, statements and
-raw SQL are all seen, and so are sessions that would go by cascade with an account. The writer of a statement is the
-innermost function of ours on the call stack. Tests may write what they like.
+The databases report each write of its rows, however it is spelled and whoever's cursor it comes through: SQLite by
+temporary triggers that call a function of the connection, PostgreSQL by triggers that send a notice, which the driver
+hands over before the statement returns. So the writer is on the call stack then: the innermost function of ours.
+Sessions that go by cascade with an account are reported like all others. Tests may write what they like.
+
+Who changes a loaded row is noted when the attribute is set: the flush comes late, and maybe from anybody's query. Who
+marks one for deletion is not: that is held against whoever flushes.
+
+Processes that the tests start watch themselves (tests/support/watched), and add to the same report.
 """
 
-import re
+import os
+import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event, inspect
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import UOWTransaction
 
 from core.stores.tables import Session
 
 ROOT = Path(__file__).parents[2]
+WATCHED = Path(__file__).with_name("watched")
+"""To be in the PYTHONPATH of processes that are to be watched."""
 WRITER = "core/sessions/service.py"
-PLUMBING = ("core/stores/", "core/migrations/")
-"""What carries others' statements, and what changes the table's own shape."""
-OURS = ("core/", "web/", "workers/", "cli/", "tests/")
+MIGRATIONS = "core/migrations/"
+"""They change the table's own shape."""
+PLUMBING = tuple(f"core/stores/{name}.py" for name in ("breaker", "database", "deadline", "postgres", "sqlite"))
+"""What carries others' statements."""
+FLUSH: CodeType = DatabaseSession._flush.__code__
+NOTICE = "rows of the session table: "
+STACK_DEPTH = 4
+"""How many functions of ours a violation names."""
 
-WRITES_SESSIONS = re.compile(
-    r"""\b (insert (\s+or\s+\w+)? \s+into | replace \s+into | merge \s+into
-          | update (\s+or\s+\w+)? (\s+only)? | delete \s+from (\s+only)? | truncate (\s+table)?)
-        \s+ (["\w]+\.)? "?session"? (?![\w".])""",
-    re.IGNORECASE | re.VERBOSE,
-)
-"""SQL that inserts, updates or deletes rows of the table `session`, at its beginning or after WITH."""
-DELETES_USERS = re.compile(r'\s*delete\s+from\s+"?user"?(?P<rest>\s.*|$)', re.IGNORECASE | re.DOTALL)
+SQLITE_TRIGGERS = [
+    f"CREATE TEMP TRIGGER IF NOT EXISTS watch_{operation} AFTER {operation} ON main.session"
+    f" BEGIN SELECT session_written('{operation}'); END"
+    for operation in ("INSERT", "UPDATE", "DELETE")
+]
+POSTGRES_TRIGGERS = [
+    f"""CREATE FUNCTION session_written() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP <> 'TRUNCATE' THEN
+            IF NOT EXISTS (SELECT FROM written) THEN RETURN NULL; END IF;
+        END IF;
+        RAISE NOTICE USING MESSAGE = '{NOTICE}' || TG_OP;
+        RETURN NULL;
+    END $$""",
+    "CREATE TRIGGER watch_truncate AFTER TRUNCATE ON session EXECUTE FUNCTION session_written()",
+    *(
+        f"CREATE TRIGGER watch_{operation} AFTER {operation} ON session REFERENCING {rows} TABLE AS written"
+        " EXECUTE FUNCTION session_written()"
+        for operation, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+    ),
+]
+"""For the template of all databases. One notice for a statement, and none when it meets no row."""
 
 
 class SoleWriter:
-    """Collects the writes of others."""
+    """Reports the writes of others in a file, a line each."""
 
-    def __init__(self) -> None:
-        self._violations: list[str] = []
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self._taken = 0
 
     def take_violations(self) -> list[str]:
         """The violations since the last call."""
-        taken, self._violations = self._violations, []
-        return taken
+        if not self._report.exists():
+            return []
+        with self._report.open() as report:
+            report.seek(self._taken)
+            violations = report.read().splitlines()
+            self._taken = report.tell()
+        return violations
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch all engines and all database sessions of the process."""
-        listeners = (
-            (Engine, "before_cursor_execute", self._check_statement),
-            (DatabaseSession, "before_flush", self._check_flush),
-        )
-        for target, name, listener in listeners:
-            event.listen(target, name, listener)
-        try:
-            yield
-        finally:
-            for target, name, listener in listeners:
-                event.remove(target, name, listener)
+    def watch(self) -> None:
+        """Watch all connections of SQLAlchemy's engines and all loaded sessions, as long as the process lives."""
+        event.listen(Engine, "checkout", self._watch_connection)
+        for column in inspect(Session).column_attrs:
+            event.listen(getattr(Session, column.key), "set", self._check_attribute)
 
-    def _check_statement(
-        self, connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
-    ) -> None:
-        if WRITES_SESSIONS.search(statement):
-            self._note(statement, allowed=(WRITER, "tests/"))
-        elif (users := DELETES_USERS.match(statement)) and not many:
-            cascade = f'SELECT count(*) FROM session WHERE owner_id IN (SELECT id FROM "user"{users["rest"]})'
-            if connection.exec_driver_sql(cascade, parameters).scalar():
-                self._note(f"{statement} and, by cascade, of sessions", allowed=("tests/",))
+    def _watch_connection(self, connection: Any, record: Any, _proxy: Any) -> None:
+        if "watched" in record.info:
+            return
+        if isinstance(connection, sqlite3.Connection):
+            # No table yet, or no database that can be read: the next who takes the connection tries again.
+            with suppress(sqlite3.DatabaseError):
+                connection.create_function("session_written", 1, self._check_write)
+                for trigger in SQLITE_TRIGGERS:
+                    connection.execute(trigger)
+                record.info["watched"] = True
+        else:
+            connection.add_notice_handler(self._check_notice)
+            record.info["watched"] = True
 
-    def _check_flush(self, db_session: DatabaseSession, _context: UOWTransaction, _instances: Any) -> None:
-        """The unit of work writes no sessions at all: a flush comes late, and may come from anybody's query."""
-        changed = [row for row in db_session.dirty if db_session.is_modified(row)]
-        if any(isinstance(row, Session) for row in (*db_session.new, *changed, *db_session.deleted)):
-            self._note("a flush of a session's row", allowed=("tests/",))
+    def _check_notice(self, diagnostic: Any) -> None:
+        if (message := diagnostic.message_primary or "").startswith(NOTICE):
+            self._check_write(message.removeprefix(NOTICE))
 
-    def _note(self, what: str, allowed: tuple[str, ...]) -> None:
-        path, line = _innermost()
-        if not path.startswith(allowed):
-            self._violations.append(f"{path}:{line}: {what}")
+    def _check_write(self, operation: str) -> None:
+        """The service writes by statements: what is flushed while it works is somebody else's."""
+        frame, flushed = _innermost(sys._getframe(1))
+        allowed = ("tests/", MIGRATIONS) if flushed else ("tests/", MIGRATIONS, WRITER)
+        self._check(frame, f"{operation}{' by a flush' if flushed else ''}", allowed)
+
+    def _check_attribute(self, _row: Session, value: Any, before: Any, attribute: Any) -> None:
+        if value != before:
+            self._check(_innermost(sys._getframe(1))[0], f"{attribute.key} is set", ("tests/",))
+
+    def _check(self, frame: FrameType | None, what: str, allowed: tuple[str, ...]) -> None:
+        if frame is not None and _ours(frame.f_code.co_filename).startswith(allowed):
+            return
+        stack = " < ".join(list(_stack(frame))[:STACK_DEPTH])
+        with self._report.open("a") as report:
+            report.write(f"{stack or 'nobody of ours'}: {what}\n")
 
 
-def _innermost() -> tuple[str, int]:
-    """Where the innermost function of ours is; this module and the plumbing don't count."""
-    frame = sys._getframe(2)
+def environment(report: Path) -> dict[str, str]:
+    """What has Python processes watch themselves, and report here."""
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        "SOLE_WRITER_REPORT": str(report),
+        "PYTHONPATH": os.pathsep.join([str(WATCHED), *([inherited] if inherited else [])]),
+    }
+
+
+@cache
+def _ours(filename: str) -> str:
+    """The path of a file of ours in the project; that of others, and of what carries statements, is empty."""
+    path = filename.removeprefix(f"{ROOT}/")
+    return "" if path == filename or path.startswith((".", *PLUMBING)) or filename == __file__ else path
+
+
+def _innermost(frame: FrameType | None) -> tuple[FrameType | None, bool]:
+    """The innermost frame of ours, and whether a flush is what it has called."""
+    flushed = False
+    while frame is not None and not _ours(frame.f_code.co_filename):
+        flushed = flushed or frame.f_code is FLUSH
+        frame = frame.f_back
+    return frame, flushed
+
+
+def _stack(frame: FrameType | None) -> Iterator[str]:
+    """Our functions from this frame on, outwards."""
     while frame is not None:
-        file = Path(frame.f_code.co_filename)
-        path = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
-        if path.startswith(OURS) and not path.startswith(PLUMBING) and file != Path(__file__):
-            return path, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
-    return "tests/", 0
+        if path := _ours(frame.f_code.co_filename):
+            yield f"{path}:{frame.f_lineno} {frame.f_code.co_name}"
+        frame = frame.f_back

@@ -19,6 +19,7 @@ from pytest_celery import CeleryTestBroker, CeleryTestWorker
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
 from core.stores.redis import Redis
+from tests.support.sole_writer import WATCHED
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 
@@ -81,7 +82,7 @@ class WorkerProcess:
         self._directory = directory
         self._log = directory / "worker.log"
         inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
-        self._environment = {**inherited, "PYTHONPATH": str(ROOT), **environment}
+        self._environment = {**inherited, "PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", **environment}
         self._redis = redis
         self._process: subprocess.Popen[bytes] | None = None
 

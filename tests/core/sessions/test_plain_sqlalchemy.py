@@ -131,6 +131,22 @@ def test_what_another_has_changed_is_read_anew(
         assert service.create_session(here, owner, session_id=session.id).version == 3
 
 
+def test_a_session_that_is_created_again_is_the_new_one(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, clock: TurnableClock
+) -> None:
+    with sessions() as here, sessions() as elsewhere:
+        before = service.create_session(here, secret_hash=SECRET_HASH, model="good")
+        here.commit()
+        service.delete_sessions([before.id], elsewhere)
+        elsewhere.commit()
+        clock.turn(timedelta(minutes=5))
+        other_hash = b"y" * 32
+        again = service.create_session(here, session_id=before.id, secret_hash=other_hash, model="paused")
+        assert (again.secret_hash, again.last_model) == (other_hash, "paused")
+        assert again.created_at == clock.now()
+        assert again.expires_at == clock.now() + RULES.anonymous.idle
+
+
 @pytest.mark.parametrize("owned", [True, False])
 def test_what_the_caller_rolls_back_has_not_been(
     sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, owned: bool
