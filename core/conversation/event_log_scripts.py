@@ -10,7 +10,7 @@ from uuid import UUID
 from core.conversation.keys import Keys, keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Producer
-from core.stores.redis import Redis
+from core.stores.redis import Pipeline, Redis
 
 FENCED = -1
 LOG_LOST = -2
@@ -228,7 +228,14 @@ class LogScript:
 
     def __call__(self, session_id: UUID, *values: Arguments) -> Any:
         """Run it; what it returns. Raises Unavailable."""
-        return self._script(keys=keys(session_id), args=[_encoded(each) for value in values for each in value])
+        return self._script(keys(session_id), _flat(values))
+
+    def add_to(self, pipe: Pipeline, session_id: UUID, *values: Arguments) -> None:
+        """Add it to what a pipeline sends; what it returns is among the pipeline's answers.
+
+        The pipeline asks before it sends whether the server knows its scripts, once for all that it sends.
+        """
+        self._script(keys(session_id), _flat(values), client=pipe)
 
 
 class LogScripts:
@@ -258,6 +265,10 @@ def _decoded(kind: type, argument: str) -> str:
     if kind is bool:
         return f"{argument} == '1'"
     return f"tonumber({argument})" if kind is int else argument
+
+
+def _flat(values: tuple[Arguments, ...]) -> list[str | int]:
+    return [_encoded(each) for value in values for each in value]
 
 
 def _encoded(value: str | int | UUID) -> str | int:
