@@ -80,7 +80,8 @@ class EventLog:
 
     def append(self, session_id: UUID, kind: str, data: Mapping[str, Any], *, expires_at: datetime) -> Position:
         """Append an event of the session itself."""
-        return _appended(self._scripts.append(session_id, _announcement(session_id, kind, data, expires_at)))
+        announcement = _announcement(session_id, kind, data, expires_at)
+        return _appended(self._scripts.append(session_id, announcement, scripts.NewLog(_new_epoch())))
 
     def begin(
         self,
@@ -99,7 +100,8 @@ class EventLog:
         anonymous session's question. Raises EndedBefore.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(self._scripts.begin(session_id, announcement, producer, scripts.Beginning(answer, question)))
+        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
+        return _appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
 
     def write(
         self,
@@ -207,7 +209,7 @@ def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
     text = json.dumps(data, separators=(",", ":"))
-    return scripts.Announcement(kind, text, channel(session_id), _new_epoch(), MAX_EVENTS, _expiry(expires_at))
+    return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
 
 
 def _appended(returned: tuple[int, str]) -> Position:

@@ -52,7 +52,7 @@ def test_each_key_has_the_name_of_its_field(redis: Redis, name: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (scripts.Announcement, Producer, scripts.Beginning),
+        (scripts.Announcement, scripts.NewLog, Producer, scripts.Beginning),
         (scripts.Announcement, Producer, Size, Delta),
         (scripts.Announcement, Producer, Size, scripts.Ending),
         (Producer, scripts.Reset),
