@@ -27,6 +27,8 @@ TTL_MARGIN = timedelta(minutes=2)
 PAGE_SIZE = 500
 """Events read at once."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class Event(NamedTuple):
     """One event of a log. `data` is JSON text, ASCII only, so no line break can end it early."""
@@ -208,7 +210,7 @@ def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
 
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
-    text = json.dumps(data, separators=(",", ":"))
+    text = _encode(data)
     return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
 
 

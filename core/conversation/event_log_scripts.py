@@ -309,4 +309,4 @@ def _flat(values: tuple[Arguments, ...]) -> list[str | int]:
 def _encoded(value: str | int | UUID) -> str | int:
     if isinstance(value, bool):
         return int(value)
-    return value if isinstance(value, str | int) else str(value)
+    return str(value) if isinstance(value, UUID) else value
