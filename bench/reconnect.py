@@ -82,8 +82,8 @@ def _come_back(load: Load, server: Server, live: Child, staying: Child, leaving:
         f"{len(outcome.seconds)} of {load.readers} readers were back and told {load.missed} events each, half of them"
         f" after {_at(outcome.seconds, 0.5):.2f} s, all after {_at(outcome.seconds, 1):.2f} s;"
         f" {used / load.readers * 1e6:.0f} us of the web process's CPU each ({used / lasted:.0%})\n"
-        f"{load.others} others meanwhile: p50 {_at(meanwhile, 0.5) / 1e6:.1f} ms, p99 {_at(meanwhile, 0.99) / 1e6:.1f} ms,"
-        f" max {_at(meanwhile, 1) / 1e6:.1f} ms ({len(meanwhile)} events)",
+        f"{load.others} others meanwhile: p50 {_at(meanwhile, 0.5) / 1e6:.1f} ms, p99 {_at(meanwhile, 0.99) / 1e6:.1f}"
+        f" ms, max {_at(meanwhile, 1) / 1e6:.1f} ms ({len(meanwhile)} events)",
         flush=True,
     )
     missing = int(load.rate * load.seconds) - len(meanwhile) - len(after)

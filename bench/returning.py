@@ -1,4 +1,4 @@
-"""Many readers in one process that lose their streams and all come back at once, with the last id that they were told."""
+"""Many readers in one process that lose their streams and all come back at once, with the last id they were told."""
 
 import re
 import select
@@ -121,8 +121,8 @@ def _read(stream: socket.socket) -> bytes:
 
 
 def run(control: Connection, port: int, requests: Sequence[bytes], first: int, last: int) -> None:
-    """The process. Opens the streams up to the offset `first`; then, each time when told, cuts them, and has them come
-    back up to the offset `last`."""
+    """The process. Opens the streams up to the offset `first`; then, each time when told, cuts them, and has them
+    come back up to the offset `last`."""
     crowd = _Crowd(port, requests)
     control.send(crowd.join(first, AT_FIRST))
     control.recv()

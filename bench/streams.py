@@ -3,8 +3,8 @@
     python -m bench.streams --readers 1000 --sessions 1000 --rate 1000 --seconds 10 --stock
 
 A real Valkey, gunicorn with the real application, the readers and the appender are processes of their own on this
-machine's loopback. With --stock the same for flask-sse's own blueprint, and the ratio of the two. With --reconnect all
-readers lose their streams and come back at once, while --others stay and go on being sent events.
+machine's loopback. With --stock the same for flask-sse's own blueprint, and the ratio of the two. With --reconnect
+all readers lose their streams and come back at once, while --others stay and go on being sent events.
 """
 
 import argparse

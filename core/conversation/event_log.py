@@ -51,6 +51,15 @@ class Page:
     events: Sequence[Event]
 
 
+class Reading(NamedTuple):
+    """What is wanted of a log."""
+
+    session_id: UUID
+    after: int
+    """An offset."""
+    limit: int = PAGE_SIZE
+
+
 class Fenced(Exception):
     """The log refused an event: a newer attempt writes this generation."""
 
@@ -173,17 +182,17 @@ class EventLog:
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`."""
-        log, meta, *_ = keys(session_id)
+        return self.read_many([Reading(session_id, after, limit)])[0]
+
+    def read_many(self, readings: Sequence[Reading]) -> list[Page]:
+        """A page of each of many logs, in one round trip."""
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(meta, ["epoch", "offset", "start"])
-            pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
-            (epoch, top, start), entries = pipe.execute()
-        return Page(
-            epoch or "",
-            int(top or 0),
-            None if start is None else int(start),
-            [Event(int(entry.partition("-")[0]), at["type"], at["data"]) for entry, at in entries],
-        )
+            for session_id, after, limit in readings:
+                log, meta, *_ = keys(session_id)
+                pipe.hmget(meta, ["epoch", "offset", "start"])
+                pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
+            answers = pipe.execute()
+        return [_page(known, entries) for known, entries in zip(answers[::2], answers[1::2], strict=True)]
 
     def tops(self, session_ids: Sequence[UUID]) -> list[int]:
         """The newest offsets of many logs, in one round trip; 0 where there is no log."""
@@ -207,6 +216,16 @@ def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
     """Add to a pipeline what `EventLog.close` does."""
     pipe.delete(*keys(session_id))
     pipe.publish(channel(session_id), json.dumps({"type": "expired", "data": json.dumps({"reason": reason})}))
+
+
+def _page(known: Sequence[str | None], entries: Sequence[tuple[str, Mapping[str, str]]]) -> Page:
+    epoch, top, start = known
+    return Page(
+        epoch or "",
+        int(top or 0),
+        None if start is None else int(start),
+        [Event(int(entry.partition("-")[0]), at["type"], at["data"]) for entry, at in entries],
+    )
 
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
