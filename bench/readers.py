@@ -50,7 +50,8 @@ class Readers:
                 if not block:
                     epoll.unregister(number)  # what it misses is missing in the count
                 elif block.endswith(END):
-                    self.ages.extend(now - int(stamp) for stamp in STAMP.findall(block))
+                    # What the appender begins a log with has a stamp that is no moment.
+                    self.ages.extend(now - int(stamp) for stamp in STAMP.findall(block) if int(stamp) <= now)
                 else:
                     rests[number] = block
 

@@ -3,7 +3,8 @@
     python -m bench.streams --readers 1000 --sessions 1000 --rate 1000 --seconds 10 --stock
 
 A real Valkey, gunicorn with the real application, the readers and the appender are processes of their own on this
-machine's loopback. With --stock the same for flask-sse's own blueprint, and the ratio of the two.
+machine's loopback. With --stock the same for flask-sse's own blueprint, and the ratio of the two. With --reconnect
+all readers lose their streams and come back at once, while --others stay and go on being sent events.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import appender, readers
+from bench import appender, readers, reconnect
 from bench.child import Child, child
 from bench.servers import Server, flask_sse, switchboard
 from core.conversation.keys import channel
@@ -71,13 +72,21 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000, help="events per second, over all sessions (1,000)")
     parser.add_argument("--seconds", type=float, default=10, help="how long to append (10)")
     parser.add_argument("--rounds", type=int, default=1, help="how often, with the same open streams (1)")
+    parser.add_argument("--reconnect", action="store_true", help="measure how readers come back instead")
+    parser.add_argument("--others", type=int, default=500, help="with --reconnect: readers that stay (500)")
+    parser.add_argument("--missed", type=int, default=2, help="with --reconnect: events that each has missed (2)")
     parser.add_argument("--stock", action="store_true", help="also measure flask-sse's own blueprint")
     asked = parser.parse_args()
-    if not 1 <= asked.sessions <= asked.readers:
+    if not (asked.reconnect and asked.readers > 0) and not 1 <= asked.sessions <= asked.readers:
         parser.error("there must be at least one session, and a reader for each")
     if not (0 < asked.seconds <= 600 and 0 < asked.rate <= 100_000 and 1 <= asked.rounds <= 100):
         parser.error("that would take too long")
-    _allow_files(asked.readers + SPARE_FILES)
+    _allow_files(asked.readers + asked.others + SPARE_FILES)
+    if asked.reconnect:
+        with _valkey() as valkey:
+            returning = (asked.readers, asked.others, asked.rate, asked.seconds, asked.missed)
+            reconnect.measure(reconnect.Load(*returning), valkey)
+        return
     load = Load(asked.readers, asked.sessions, asked.rate, asked.seconds, asked.rounds)
     print(f"{load.readers} readers of {load.sessions} sessions, {load.rate:g} events/s for {load.seconds:g} s")
     print(HEADINGS, flush=True)
@@ -179,6 +188,8 @@ def _round(load: Load, server: Server, valkey: Valkey, idle: _Usage, appending: 
         f"   Valkey {(ended.valkey - begun.valkey) / lasted:.0%}, appends up to {latest * 1000:.0f} ms late",
         flush=True,
     )
+    if len(ages) != load.deliveries:
+        raise SystemExit(f"{load.deliveries - len(ages)} of {load.deliveries} events have not arrived")
     return p99
 
 

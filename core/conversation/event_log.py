@@ -30,6 +30,8 @@ PAGE_SIZE = 500
 DAMAGED = json.dumps({"reason": "log-damaged"})
 """The data of the `reset` that stands for a damaged event."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class Event(NamedTuple):
     """One event of a log. `data` is JSON text, ASCII only, so no line break can end it early."""
@@ -50,6 +52,15 @@ class Page:
     start: int | None
     """The offset before the live generation's first event, or None when no generation is live."""
     events: Sequence[Event]
+
+
+class Reading(NamedTuple):
+    """What is wanted of a log."""
+
+    session_id: UUID
+    after: int
+    """An offset."""
+    limit: int = PAGE_SIZE
 
 
 class Fenced(Exception):
@@ -83,7 +94,8 @@ class EventLog:
 
     def append(self, session_id: UUID, kind: str, data: Mapping[str, Any], *, expires_at: datetime) -> Position:
         """Append an event of the session itself."""
-        return _appended(self._scripts.append(session_id, _announcement(session_id, kind, data, expires_at)))
+        announcement = _announcement(session_id, kind, data, expires_at)
+        return _appended(self._scripts.append(session_id, announcement, scripts.NewLog(_new_epoch())))
 
     def begin(
         self,
@@ -102,7 +114,8 @@ class EventLog:
         anonymous session's question. Raises EndedBefore.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(self._scripts.begin(session_id, announcement, producer, scripts.Beginning(answer, question)))
+        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
+        return _appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
 
     def write(
         self,
@@ -180,26 +193,20 @@ class EventLog:
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`. One that is damaged is read as `reset`: its
         readers are to read the conversation. Where the meta is damaged, there is no log."""
-        log, meta, *_ = keys(session_id)
+        return self.read_many([Reading(session_id, after, limit)])[0]
+
+    def read_many(self, readings: Sequence[Reading]) -> list[Page]:
+        """A page of each of many logs, in one round trip; each as `read` has it."""
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(meta, ["epoch", "offset", "start"])
-            pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
-            known, found = pipe.execute_each()
-        epoch, offset, before_live = unless_damaged(known, (None,) * 3, session_id, "meta")
-        entries = unless_damaged(found, [], session_id, "log")
-        try:
-            top = Position.of(epoch, offset)
-        except Damaged as kind:
-            pass_over(session_id, "meta", kind)
-            top = None
-        if top is None:
-            return Page("", 0, None, [])
-        try:
-            start = number(before_live)
-        except Damaged as kind:
-            pass_over(session_id, "start", kind)
-            start = None
-        return Page(top.epoch, top.offset, start, list(_events(session_id, entries, top.offset)))
+            for session_id, after, limit in readings:
+                log, meta, *_ = keys(session_id)
+                pipe.hmget(meta, ["epoch", "offset", "start"])
+                pipe.xrange(log, min=f"({after}-18446744073709551615", count=limit)
+            answers = pipe.execute_each()
+        return [
+            _page(reading.session_id, known, found)
+            for reading, known, found in zip(readings, answers[::2], answers[1::2], strict=True)
+        ]
 
     def tops(self, session_ids: Sequence[UUID]) -> list[int]:
         """The newest offsets of many logs, in one round trip; 0 where there is no log."""
@@ -223,6 +230,24 @@ def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
     """Add to a pipeline what `EventLog.close` does."""
     pipe.delete(*keys(session_id))
     pipe.publish(channel(session_id), json.dumps({"type": "expired", "data": json.dumps({"reason": reason})}))
+
+
+def _page(session_id: UUID, known: Any, found: Any) -> Page:
+    epoch, offset, before_live = unless_damaged(known, (None,) * 3, session_id, "meta")
+    entries = unless_damaged(found, [], session_id, "log")
+    try:
+        top = Position.of(epoch, offset)
+    except Damaged as kind:
+        pass_over(session_id, "meta", kind)
+        top = None
+    if top is None:
+        return Page("", 0, None, [])
+    try:
+        start = number(before_live)
+    except Damaged as kind:
+        pass_over(session_id, "start", kind)
+        start = None
+    return Page(top.epoch, top.offset, start, list(_events(session_id, entries, top.offset)))
 
 
 def _events(session_id: UUID, entries: Sequence[tuple[str, Mapping[str, str]]], top: int) -> Iterator[Event]:
@@ -254,8 +279,8 @@ def _top(stored: str | RedisDamaged | None) -> int:
 
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
-    text = json.dumps(data, separators=(",", ":"))
-    return scripts.Announcement(kind, text, channel(session_id), _new_epoch(), MAX_EVENTS, _expiry(expires_at))
+    text = _encode(data)
+    return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
 
 
 def _appended(returned: tuple[int, str]) -> Position:

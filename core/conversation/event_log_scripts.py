@@ -10,7 +10,7 @@ from uuid import UUID
 from core.conversation.keys import Keys, keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Producer
-from core.stores.redis import Redis
+from core.stores.redis import Pipeline, Redis
 
 FENCED = -1
 LOG_LOST = -2
@@ -24,11 +24,15 @@ class Announcement(NamedTuple):
     kind: str
     data: str
     channel: str
-    new_epoch: str
-    """Becomes the log's epoch if it has none."""
     max_events: int
     expires: int
     """Unix time in milliseconds."""
+
+
+class NewLog(NamedTuple):
+    """What a log begins with that an event begins."""
+
+    new_epoch: str
 
 
 class Beginning(NamedTuple):
@@ -100,22 +104,17 @@ end
 """
 
 KNOWN = """
-local known = redis.call('HMGET', meta_key, 'generation', 'attempt', 'seq', 'expires')
+local known = redis.call('HMGET', meta_key, 'generation', 'attempt', 'seq', 'expires', 'epoch', 'offset')
 local known_generation, known_attempt, known_seq = known[1], tonumber(known[2]), tonumber(known[3])
-local known_expires = tonumber(known[4] or 0)
+local known_expires, epoch, offset = tonumber(known[4] or 0), known[5], tonumber(known[6] or 0)
 """
 
 FENCE = """
-if known_generation ~= generation_id then return {LOG_LOST, ''} end
+if known_generation ~= generation_id or not epoch then return {LOG_LOST, ''} end
 -- Fencing: a newer attempt writes now.
 if known_attempt > attempt then return {FENCED, ''} end
 -- A producer that did not see its answer sends again; the second time changes nothing.
-if known_attempt == attempt and known_seq >= seq then
-  return {tonumber(redis.call('HGET', meta_key, 'offset')), redis.call('HGET', meta_key, 'epoch')}
-end
--- A Redis that came back with an older state has forgotten what readers have seen.
-if redis.call('STRLEN', partial_key) ~= text_size then return {LOG_LOST, ''} end
-if redis.call('STRLEN', thinking_key) ~= thinking_size then return {LOG_LOST, ''} end
+if known_attempt == attempt and known_seq >= seq then return {offset, epoch} end
 """
 
 # A message's place is kept apart, so that no reader has to look for it among the messages, of which each may have
@@ -127,19 +126,34 @@ local function keep(message)
 end
 """
 
-ANNOUNCE = """
-redis.call('HSETNX', meta_key, 'epoch', new_epoch)
-local epoch = redis.call('HGET', meta_key, 'epoch')
-local offset = redis.call('HINCRBY', meta_key, 'offset', 1)
-redis.call('XADD', log_key, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
+# What else changes in the hash is in `changes`, so that one command writes it all.
+RECORD = """
+offset = offset + 1
 expires = math.max(expires, known_expires)
-redis.call('HSET', meta_key, 'expires', expires)
+redis.call('HSET', meta_key, 'epoch', epoch, 'offset', offset, 'expires', expires, unpack(changes))
+redis.call('XADD', log_key, 'MAXLEN', '~', max_events, offset .. '-0', 'type', kind, 'data', data)
+"""
+
+EXTEND = """
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
+"""
+
+PUBLISH = """
 redis.call('PUBLISH', channel, cjson.encode({type = kind, data = data, id = epoch .. '-' .. offset}))
 return {offset, epoch}
 """
 
-APPEND = MEND + KNOWN + ANNOUNCE
+ANNOUNCE = RECORD + EXTEND + PUBLISH
+
+APPEND = (
+    MEND
+    + KNOWN
+    + """
+epoch = epoch or new_epoch
+local changes = {}
+"""
+    + ANNOUNCE
+)
 
 BEGIN = (
     MEND
@@ -148,11 +162,11 @@ BEGIN = (
     + """
 -- A front end that did not see its answer begins again; the second time changes nothing.
 if known_generation == generation_id then
-  return {(redis.call('HGET', meta_key, 'start') or 0) + 1, redis.call('HGET', meta_key, 'epoch')}
+  return {(redis.call('HGET', meta_key, 'start') or 0) + 1, epoch}
 end
 if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return {ENDED_BEFORE, ''} end
-redis.call('HSET', meta_key, 'generation', generation_id, 'attempt', attempt, 'seq', seq,
-           'answer', answer, 'start', redis.call('HGET', meta_key, 'offset') or 0)
+epoch = epoch or new_epoch
+local changes = {'generation', generation_id, 'attempt', attempt, 'seq', seq, 'answer', answer, 'start', offset}
 redis.call('DEL', partial_key, thinking_key)
 redis.call('HDEL', meta_key, 'thought_for')
 if question ~= '' then keep(question) end
@@ -160,16 +174,36 @@ if question ~= '' then keep(question) end
     + ANNOUNCE
 )
 
+# The frequent one: six commands for words of the answer, or of its thinking. The answer of APPEND tells what it was
+# added to, and a key lives as long as the log from its first event on, so neither costs a command each time.
 WRITE = (
     KNOWN
     + FENCE
     + """
-redis.call('HSET', meta_key, 'attempt', attempt, 'seq', seq, 'thought_for', thinking_ms)
-if text ~= '' then redis.call('APPEND', partial_key, text) end
-if resets_thinking then redis.call('DEL', thinking_key) end
-if thinking ~= '' then redis.call('APPEND', thinking_key, thinking) end
+local function holds(key, size) return redis.call('STRLEN', key) == size end
+local function add(key, size, words)
+  local length = redis.call('APPEND', key, words)
+  if length == #words then redis.call('PEXPIREAT', key, math.max(expires, known_expires)) end
+  if length - #words == size then return true end
+  redis.call('SET', key, string.sub(redis.call('GET', key), 1, length - #words), 'KEEPTTL')
+end
+-- A Redis that came back with an older state has forgotten what readers have seen. What stays is looked at first, so
+-- that a refusal changes nothing.
+if text == '' and not holds(partial_key, text_size) then return {LOG_LOST, ''} end
+if (thinking == '' or resets_thinking) and not holds(thinking_key, thinking_size) then return {LOG_LOST, ''} end
+if resets_thinking then
+  redis.call('DEL', thinking_key)
+  thinking_size = 0
+end
+if text ~= '' and not add(partial_key, text_size, text) then return {LOG_LOST, ''} end
+if thinking ~= '' and not add(thinking_key, thinking_size, thinking) then return {LOG_LOST, ''} end
+local changes = {'attempt', attempt, 'seq', seq, 'thought_for', thinking_ms}
 """
-    + ANNOUNCE
+    + RECORD
+    + "if expires > known_expires or offset == 1 then"
+    + EXTEND
+    + "end"
+    + PUBLISH
 )
 
 END = (
@@ -181,12 +215,14 @@ if known_generation ~= generation_id and text_size == 0 and thinking_size == 0 t
   -- No reader misses the end of what none has seen; but a front end that is late must not begin it any more.
   redis.call('HSET', meta_key, 'ended:' .. generation_id, 1)
   redis.call('PEXPIREAT', meta_key, math.max(expires, known_expires))
-  return {tonumber(redis.call('HGET', meta_key, 'offset') or 0), redis.call('HGET', meta_key, 'epoch') or ''}
+  return {offset, epoch or ''}
 end
 """
     + FENCE
     + """
-redis.call('HSET', meta_key, 'attempt', attempt, 'seq', seq)
+if redis.call('STRLEN', partial_key) ~= text_size then return {LOG_LOST, ''} end
+if redis.call('STRLEN', thinking_key) ~= thinking_size then return {LOG_LOST, ''} end
+local changes = {'attempt', attempt, 'seq', seq}
 redis.call('DEL', partial_key, thinking_key)
 redis.call('HDEL', meta_key, 'answer', 'start', 'thought_for')
 if message ~= '' then keep(message) end
@@ -265,15 +301,22 @@ class LogScript:
 
     def __call__(self, session_id: UUID, *values: Arguments) -> Any:
         """Run it; what it returns. Raises Unavailable."""
-        return self._script(keys=keys(session_id), args=[_encoded(each) for value in values for each in value])
+        return self._script(keys(session_id), _flat(values))
+
+    def add_to(self, pipe: Pipeline, session_id: UUID, *values: Arguments) -> None:
+        """Add it to what a pipeline sends; what it returns is among the pipeline's answers.
+
+        The pipeline asks before it sends whether the server knows its scripts, once for all that it sends.
+        """
+        self._script(keys(session_id), _flat(values), client=pipe)
 
 
 class LogScripts:
     """All scripts, for one client."""
 
     def __init__(self, redis: Redis) -> None:
-        self.append = LogScript(redis, APPEND, Announcement)
-        self.begin = LogScript(redis, BEGIN, Announcement, Producer, Beginning)
+        self.append = LogScript(redis, APPEND, Announcement, NewLog)
+        self.begin = LogScript(redis, BEGIN, Announcement, NewLog, Producer, Beginning)
         self.write = LogScript(redis, WRITE, Announcement, Producer, Size, Delta)
         self.end = LogScript(redis, END, Announcement, Producer, Size, Ending)
         self.take_over = LogScript(redis, TAKE_OVER, Producer)
@@ -297,7 +340,11 @@ def _decoded(kind: type, argument: str) -> str:
     return f"tonumber({argument})" if kind is int else argument
 
 
+def _flat(values: tuple[Arguments, ...]) -> list[str | int]:
+    return [_encoded(each) for value in values for each in value]
+
+
 def _encoded(value: str | int | UUID) -> str | int:
     if isinstance(value, bool):
         return int(value)
-    return value if isinstance(value, str | int) else str(value)
+    return str(value) if isinstance(value, UUID) else value

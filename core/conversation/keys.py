@@ -21,7 +21,8 @@ class Keys(NamedTuple):
 
 def keys(session_id: UUID) -> Keys:
     """The session's keys."""
-    return Keys(*(f"sb:{{{session_id}}}:{each}" for each in Keys._fields))
+    prefix = f"sb:{{{session_id}}}:"
+    return Keys(*[prefix + each for each in Keys._fields])
 
 
 def channel(session_id: UUID) -> str:

@@ -21,6 +21,7 @@ from web.auth.principal import current_principal
 from web.context import context
 from web.errors import SessionRequired
 from web.openapi.declaration import Stream
+from web.streaming.door import wait_for_turn
 from web.streaming.reader import HEARTBEAT_INTERVAL, Reader
 from web.streaming.slots import held
 from web.streaming.sse import frame
@@ -106,4 +107,5 @@ def session_event(session: dict[str, Any]) -> bytes:
 
 
 blueprint = SessionStream("events", __name__, url_prefix="/chat/sse")
+blueprint.before_request(wait_for_turn)
 blueprint.add_url_rule("", endpoint="stream", view_func=blueprint.stream)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.http import errors
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
@@ -27,7 +28,10 @@ from web.server.head import MAX_HEAD
 MAX_DRAINED = 64 * 1024
 """Bytes of a body that are still read when the application has not, to keep the connection for the next request."""
 ACCEPTED_AT_ONCE = 200
-"""Connections that may have been accepted and not yet been looked at: gevent accepts 100 at a time, per listener."""
+"""Connections that may have been accepted and not yet been looked at, per listener."""
+ACCEPTED_IN_A_TURN = 10
+"""Connections that are accepted in one turn of the event loop, per listener. With gevent's 100, events would wait for
+as many requests to be read whenever many clients come at once."""
 STATUSES: Mapping[type[Exception], HTTPStatus] = {
     TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -47,6 +51,7 @@ class HTTPWorker(GeventWorker):
         """Serve, until the process is told to stop."""
         most = max(1, self.worker_connections - ACCEPTED_AT_ONCE * len(self.sockets))
         behind_proxies = context_of(self.wsgi).options.trusted_proxies > 0
+        StreamServer.max_accept = min(StreamServer.max_accept, ACCEPTED_IN_A_TURN)
         self._connections = Connections(most, per_peer=None if behind_proxies else max(1, int(most * PEER_SHARE)))
         super().run()
 

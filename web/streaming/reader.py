@@ -5,17 +5,18 @@ import random
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from threading import Semaphore
+from functools import cached_property
 
 from core.auth.principal import Principal
 from core.auth.proofs import Proof, Proofs
 from core.clock import Clock
-from core.conversation.event_log import PAGE_SIZE, EventLog, Page
+from core.conversation.event_log import PAGE_SIZE, EventLog, Page, Reading
 from core.conversation.keys import channel
 from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.sessions.queries import Session, SessionQueries
+from web.streaming.coalescer import Coalescer
 from web.streaming.hub import Hub
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
@@ -25,9 +26,11 @@ HEARTBEAT_INTERVAL = 15.0
 MEAN_STREAM_LIFETIME = 3600.0
 """Seconds after which a stream ends and its client comes back, give or take a fifth, so that readers spread over
 new processes after a deploy and no connection is for ever."""
-CONCURRENT_READS = Semaphore(8)
-"""How many logs are read at once: when a lost connection sends ten thousand readers to their logs, they take turns
-instead of opening ten thousand connections."""
+LOGS_AT_ONCE = 16
+"""Logs that are read in one round trip: when ten thousand readers go to their logs, they share the connection, and no
+event waits behind more than these."""
+PROOFS_AT_ONCE = 50
+"""Proofs that are looked up in one query."""
 TERMINAL_EVENTS = ("done", "failed", "stopped")
 EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
 
@@ -41,6 +44,16 @@ class StreamSources:
     sessions: SessionQueries
     proofs: Proofs
     clock: Clock
+
+    @cached_property
+    def read(self) -> Coalescer[Reading, Page]:
+        """Reads a page of a log."""
+        return Coalescer(self.log.read_many, LOGS_AT_ONCE)
+
+    @cached_property
+    def still_holds(self) -> Coalescer[Proof, bool]:
+        """Looks up whether a proof still holds."""
+        return Coalescer(self.proofs.still_hold, PROOFS_AT_ONCE)
 
 
 class Reader:
@@ -90,8 +103,7 @@ class Reader:
         with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
             subscription.doubted = True  # what ended before Redis had the subscription was announced to no reader
-            with CONCURRENT_READS:
-                tip = self._sources.log.read(self._session_id, after=0, limit=1)
+            tip = self._sources.read(Reading(self._session_id, after=0, limit=1))
             begun = begin(cursor, tip)
             if begun is None:
                 yield self._reset(tip, "unknown-cursor")
@@ -110,8 +122,7 @@ class Reader:
     def _catch_up(self, subscription: Subscription) -> Generator[bytes, None, bool]:
         """Page through the log up to its top. Returns whether the stream has ended."""
         while True:
-            with CONCURRENT_READS:
-                page = self._sources.log.read(self._session_id, self._at.offset)
+            page = self._sources.read(Reading(self._session_id, self._at.offset))
             reason = broken(self._at, page)
             if reason is not None:
                 yield self._reset(page, reason)
@@ -181,7 +192,7 @@ class Reader:
         """Whether what opened this stream holds no more, looked up when there is doubt. Raises Unavailable."""
         if subscription.doubted:
             subscription.doubted = False  # first: what is doubted meanwhile is looked up again
-            if not all(self._sources.proofs.still_hold([self._proof])):
+            if not self._sources.still_holds(self._proof):
                 subscription.revoke()
         return subscription.revoked
 

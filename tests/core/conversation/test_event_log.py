@@ -85,6 +85,36 @@ def test_a_log_that_has_lost_its_newest_words_takes_no_more(log: EventLog, redis
     assert log.read(session_id, after=0).top == 2
 
 
+@pytest.mark.parametrize("left", ["Gr", "", "Grüße, and more"])
+@pytest.mark.parametrize(("name", "more"), [("partial", Delta("!")), ("thinking", Delta(thinking="!"))])
+def test_words_that_are_refused_leave_what_there_is_as_it_was(
+    log: EventLog, redis: Redis, name: str, more: Delta, left: str
+) -> None:
+    session_id, generation = uuid7(), uuid7()
+    key = getattr(keys(session_id), name)
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
+    both = Delta("Grüße", "Grüße")
+    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=both)
+    redis.delete(key)
+    redis.append(key, left)
+    with pytest.raises(LogLost):
+        log.write(session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER, before=Size(7, 7), delta=more)
+    assert (redis.get(key) or "", log.read(session_id, after=0).top) == (left, 2)
+
+
+@pytest.mark.parametrize("more", [Delta("Grüße"), Delta(thinking="Hmm", thinking_ms=10)])
+def test_words_cost_six_commands(log: EventLog, redis: Redis, more: Delta) -> None:
+    session_id, generation = uuid7(), uuid7()
+    log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
+    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=more)
+    before = PartialAnswer(more.text, more.thinking).size
+    redis.config_resetstat()
+    log.write(session_id, "delta", {}, Producer(generation, 1, 2), expires_at=LATER, before=before, delta=more)
+    calls = {name: stats["calls"] for name, stats in redis.info("commandstats").items()}
+    assert calls.pop("cmdstat_evalsha") == 1
+    assert sum(calls.values()) - calls.get("cmdstat_config|resetstat", 0) <= 6
+
+
 def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and_answers(
     log: EventLog, redis: Redis
 ) -> None:
@@ -112,6 +142,34 @@ def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) 
     log.touch(session_id, LATER + timedelta(hours=1))
     for key in keys(session_id):
         assert redis.pexpiretime(key) >= (LATER + timedelta(hours=1)).timestamp() * 1000
+    log.write(
+        session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER + timedelta(hours=2), before=Size(1, 3)
+    )
+    for key in keys(session_id):
+        assert redis.pexpiretime(key) >= (LATER + timedelta(hours=2)).timestamp() * 1000
+
+
+@pytest.mark.parametrize("begun_by", ["begin", "reset"])
+def test_keys_that_come_late_live_as_long_as_the_others(log: EventLog, redis: Redis, begun_by: str) -> None:
+    session_id, generation, before = uuid7(), uuid7(), Size()
+    log.begin(session_id, "queued", {}, Producer(generation, 1, 0), expires_at=LATER, answer="{}")
+    if begun_by == "reset":
+        log.reset(session_id, generation, 1, expires_at=LATER, answer="{}")
+    thoughts = [Delta(thinking="Hmm"), Delta(thinking="Anew", resets_thinking=True), Delta("Because"), Delta("!")]
+    for seq, more in enumerate(thoughts, 1):
+        log.write(
+            session_id,
+            "e",
+            {},
+            Producer(generation, 1, seq),
+            expires_at=LATER - timedelta(minutes=seq),  # no later than is known
+            before=before,
+            delta=more,
+        )
+        thinking_size = len(more.thinking) or before.thinking_size
+        before = Size(before.text_size + len(more.text), thinking_size)
+        for key in redis.scan_iter():
+            assert redis.pexpiretime(str(key)) >= LATER.timestamp() * 1000
 
 
 def test_touching_a_session_without_events_leaves_no_keys(log: EventLog, redis: Redis) -> None:

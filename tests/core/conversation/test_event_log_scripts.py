@@ -33,6 +33,16 @@ def test_each_argument_has_the_name_of_its_field_and_its_type(redis: Redis) -> N
     assert returned == ["Grüßestring", 2**40 + 1, 1, 0, str(other)]
 
 
+def test_a_pipeline_runs_it_for_many_sessions_also_when_the_server_has_forgotten_it(redis: Redis) -> None:
+    script = LogScript(redis, "\nreturn {meta_key, no and 1 or 0, id}", _More)
+    sessions, other = [uuid7() for _ in range(3)], uuid7()
+    redis.script_flush()
+    with redis.pipeline(transaction=False) as pipe:
+        for session_id in sessions:
+            script.add_to(pipe, session_id, _More(True, other))
+        assert pipe.execute() == [[keys(session_id).meta, 1, str(other)] for session_id in sessions]
+
+
 @pytest.mark.parametrize("name", Keys._fields)
 def test_each_key_has_the_name_of_its_field(redis: Redis, name: str) -> None:
     session_id = uuid7()
@@ -42,7 +52,7 @@ def test_each_key_has_the_name_of_its_field(redis: Redis, name: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (scripts.Announcement, Producer, scripts.Beginning),
+        (scripts.Announcement, scripts.NewLog, Producer, scripts.Beginning),
         (scripts.Announcement, Producer, Size, Delta),
         (scripts.Announcement, Producer, Size, scripts.Ending),
         (Producer, scripts.Reset),
