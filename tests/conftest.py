@@ -85,7 +85,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what failed in the crowd and passes when it is tried again."""
     passed = terminalreporter.getreports("passed")
-    if config.getoption("lf") and passed:
+    if config.getoption("lf", False) and passed:
         terminalreporter.section("passed only the second time")
         for report in passed:
             terminalreporter.write_line(report.nodeid)
