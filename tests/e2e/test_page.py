@@ -104,7 +104,7 @@ def answers(page: Page) -> Locator:
 
 def expect_answered(page: Page, count: int = 1) -> Locator:
     """Wait until the page shows `count` answers, all of them complete; returns the last."""
-    expect(answers(page)).to_have_count(count, timeout=10_000)
+    expect(answers(page)).to_have_count(count)
     last = answers(page).last
     expect(last).to_have_attribute("data-state", "complete", timeout=ANSWER_TIME)
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
