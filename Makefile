@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps
 UV := build/uv/bin/uv
+SERVERS := tests/servers/requirements.lock
 TSC := $(BIN)/node node_modules/typescript/bin/tsc
 COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra embedded
 
-ALONE := e2e or faults or timing
-TOGETHER := -n 2 -m "not ($(ALONE))"
+TOGETHER := -n 2 -m "not timing"
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-fast coverage lint layout migration format lock venv screenshot clean
@@ -20,15 +20,15 @@ help: ## List the targets
 up: .venv/.runtime ## Start the whole system on its embedded defaults
 	@$(BIN)/switchboard up $(ARGS)
 
-# First the many, in two processes, since most of their time is waiting; what fails in the crowd, where a store may answer
-# too late, is named and tried again without it. Then those that need the machine to themselves, one at a time: they have
-# browsers and fleets of processes, or measure how long something takes.
+# First those that measure how long something takes: they have the machine to themselves. Then the many, in two processes,
+# since most of their time is waiting. What fails in the crowd, where a store may answer too late, is tried again without
+# it, and named also if it passes then.
 test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some, in one process)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest $(TOGETHER) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; \
-		together=$$?; $(BIN)/python -m pytest -m "$(ALONE)" && exit $$together
+	@$(BIN)/python -m pytest -m timing; alone=$$?; $(BIN)/python -m pytest $(TOGETHER) || { test $$? -eq 1 && \
+		$(BIN)/python -m pytest -m "not timing" --last-failed --last-failed-no-failures none; } && exit $$alone
 endif
 
 test-fast: .venv/.dev ## Run what takes a minute: the core without the writing of answers, on SQLite
@@ -36,7 +36,7 @@ test-fast: .venv/.dev ## Run what takes a minute: the core without the writing o
 
 coverage: .venv/.dev .venv/.servers ## Run the tests without browsers and fleets, and say which branches they leave out
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TOGETHER)
+	$(BIN)/coverage run -m pytest -n 2 -m "not (e2e or faults or timing)"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -76,23 +76,28 @@ clean: ## Remove what this file made; sessions in .switchboard stay
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps: an install is redone only when what it installs has changed.
-.venv/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+# The stamps: an install is redone only when what it installs has changed. They hold its hashes, because a checkout gives
+# a changed file any time.
+STAMPS := $(wildcard .venv/.runtime .venv/.dev .venv/.servers)
+$(foreach stamp,$(STAMPS),$(shell sha256sum --check --status $(stamp) 2>/dev/null || rm $(stamp)))
+
+.venv/.runtime: | $(BIN)/python
 	@echo "Installing Switchboard into .venv"
 	@$(PIP) --require-hashes --requirement requirements.lock
 	@$(PIP) --no-build-isolation --editable .
-	@touch $@
+	@sha256sum requirements.lock pyproject.toml > $@
 
-.venv/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+.venv/.dev: | $(BIN)/python
 	@echo "Installing Switchboard and its development tools into .venv"
 	@$(PIP) --require-hashes --requirement requirements-dev.lock
 	@$(PIP) --no-build-isolation --editable .
-	@touch .venv/.runtime $@
+	@sha256sum requirements.lock pyproject.toml > .venv/.runtime
+	@sha256sum requirements-dev.lock pyproject.toml > $@
 
 # Where it can't be installed, the tests that want it are skipped, and say so.
-.venv/.servers: tests/servers/requirements.lock | .venv/.dev
+.venv/.servers: | .venv/.dev
 	@echo "Installing another model server for the tests into .venv"
-	@$(PIP) --require-hashes --requirement $< && touch $@ || echo "It can't be installed here: its tests are skipped." >&2
+	@$(PIP) --require-hashes --requirement $(SERVERS) && sha256sum $(SERVERS) > $@ || echo "It can't be installed here: its tests are skipped." >&2
 
 # Node comes with .venv. Where TypeScript can't be installed, the types of the page's JavaScript go unchecked; in CI that
 # is an error.

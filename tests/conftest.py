@@ -30,6 +30,8 @@ MARKED = ("e2e", "faults")
 """Directories whose tests are marked with their names: they have many processes, and break them."""
 SHARED = ("servers", "web", "workers")
 """Directories whose tests share processes: one set over SQLite, and one over PostgreSQL."""
+FIRST = (*MARKED, *SHARED)
+"""Directories whose tests take longest, in the order in which they are run before all others."""
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -42,23 +44,35 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests for their directories, and run what is marked `one_database` on SQLite only."""
+    """Mark tests for their directories, run what is marked `one_database` on SQLite only, and begin with what takes
+    longest, so that no process of `pytest -n` is left alone with it at the end."""
     for item in items:
-        directory = item.path.relative_to(TESTS).parts[0]
-        if directory in MARKED:
-            item.add_marker(directory)
+        if _directory(item) in MARKED:
+            item.add_marker(_directory(item))
     twice = [item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name]
     if twice:
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]
+    items.sort(key=lambda item: FIRST.index(_directory(item)) if _directory(item) in FIRST else len(FIRST))
+
+
+def _directory(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
 
 
 class Scheduling(LoadScopeScheduling):
-    """Which tests `pytest -n` gives to the same process: those of a module, or all that share processes."""
+    """Which tests `pytest -n` gives to the same process: those of a module, or all that share processes, or all that
+    start whole systems, so that there is one system at a time."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False  # by number of tests, which says nothing about their length
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, name = nodeid.partition("::")
         directory = module.split("/")[1]
+        if directory in MARKED:
+            return "systems"
         database = re.search("sqlite|postgresql", name, re.IGNORECASE)
         return f"{directory}, {database.group().lower()}" if directory in SHARED and database else module
 
@@ -66,6 +80,15 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Tests are spread by what they share, whatever `--dist` says."""
     return Scheduling(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what failed in the crowd and passes when it is tried again."""
+    passed = terminalreporter.getreports("passed")
+    if config.getoption("lf", False) and passed:
+        terminalreporter.section("passed only the second time")
+        for report in passed:
+            terminalreporter.write_line(report.nodeid)
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,7 @@ class System:
             "SWITCHBOARD_STATE_DIR": str(state_dir),
             # Every test comes from one address.
             "SWITCHBOARD_LIMIT_CREATE": "off",
+            "SWITCHBOARD_LIMIT_LOGIN": "off",
             **environment,
         }
         self.process: psutil.Popen
@@ -107,24 +108,25 @@ class System:
         status: int = self.process.wait(timeout=STOP_TIME)
         return status
 
-    def kill_what_is_left(self) -> None:
-        """For the end of a test that failed."""
+    def kill(self) -> None:
+        """End all that runs of it at once, for the end of a test."""
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            processes = self.processes()
+            for process in processes:  # `up` first: it would start the others again
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes, STOP_TIME)
 
 
 @contextmanager
 def running(state_dir: Path, **environment: str) -> Iterator[System]:
-    """A system for as long as the block lasts."""
+    """A system for as long as the block lasts. Whoever wants to see it stop has to stop it."""
     system = System(state_dir, **environment)
     try:
         system.start()
         yield system
-        if system.process.poll() is None:
-            system.stop()
     finally:
-        system.kill_what_is_left()
+        system.kill()
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -10,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e import test_page
-from tests.e2e.system import System, running
+from tests.e2e.system import System
 from tests.e2e.test_page import (
     Visit,
     Visitor,
@@ -29,14 +28,6 @@ PASSWORD = "seven green bottles"
 _numbers = itertools.count(1)
 
 visit = test_page.visit
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One system for these tests: they sign in more often from one address than anybody should."""
-    state_dir = tmp_path_factory.mktemp("accounts") / "state"
-    with running(state_dir, SWITCHBOARD_LIMIT_LOGIN="off") as started:
-        yield started
 
 
 def new_address() -> str:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
+from playwright.sync_api import Page
 
 from core.llm.providers.base import ErrorKind, FinishReason
 from tests.e2e import test_page
-from tests.e2e.test_page import Visit
 
-visit = test_page.visit
+modules = test_page.modules
 
 REASONS = get_args(FinishReason)
 WORDS = """async (items) => {
@@ -26,10 +26,9 @@ Words = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def words(visit: Visit) -> Words:
+def words(modules: Page) -> Words:
     """What the page says of answers like these."""
-    page = visit().page
-    return lambda *items: page.evaluate(WORDS, list(items))
+    return lambda *items: modules.evaluate(WORDS, list(items))
 
 
 def failed(reason: str, **more: Any) -> dict[str, Any]:

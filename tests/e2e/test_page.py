@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -47,14 +48,14 @@ class Visitor:
 Visit = Callable[..., Visitor]
 
 
-@pytest.fixture
-def visit(browser: Browser, system: Any) -> Iterator[Visit]:
+@contextmanager
+def visiting(browser: Browser, base_url: str) -> Iterator[Visit]:
     """Opens the page as a new visitor; at the end, no page may have complained."""
     visitors: list[Visitor] = []
 
     def visit(url: str | None = None, **options: Any) -> Visitor:
         context = browser.new_context(**options)
-        visitor = Visitor(context, (url or str(system.base_url)).rstrip("/"))
+        visitor = Visitor(context, (url or base_url).rstrip("/"))
         visitors.append(visitor)
         return visitor
 
@@ -62,6 +63,20 @@ def visit(browser: Browser, system: Any) -> Iterator[Visit]:
     for visitor in visitors:
         visitor.context.close()
     assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
+
+
+@pytest.fixture
+def visit(browser: Browser, system: System) -> Iterator[Visit]:
+    """Visitors of one test."""
+    with visiting(browser, system.base_url) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def modules(browser: Browser, system: System) -> Iterator[Page]:
+    """A page whose JavaScript modules many tests may import, as long as they leave the page alone."""
+    with visiting(browser, system.base_url) as visit:
+        yield visit().page
 
 
 def box(page: Page) -> Locator:
@@ -89,7 +104,7 @@ def answers(page: Page) -> Locator:
 
 def expect_answered(page: Page, count: int = 1) -> Locator:
     """Wait until the page shows `count` answers, all of them complete; returns the last."""
-    expect(answers(page)).to_have_count(count, timeout=10_000)
+    expect(answers(page)).to_have_count(count)
     last = answers(page).last
     expect(last).to_have_attribute("data-state", "complete", timeout=ANSWER_TIME)
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
@@ -520,5 +535,5 @@ def delta(at: int, text: str) -> tuple[str, dict[str, Any]]:
         pytest.param([delta(0, "ab"), ("done", {}), delta(2, "c"), ("done", {})], "ab", True, id="after the end"),
     ],
 )
-def test_events_become_text(visit: Visit, events: list[Any], text: str, *, stale: bool) -> None:
-    assert visit().page.evaluate(REDUCE, events) == {"text": text, "stale": stale}
+def test_events_become_text(modules: Page, events: list[Any], text: str, *, stale: bool) -> None:
+    assert modules.evaluate(REDUCE, events) == {"text": text, "stale": stale}

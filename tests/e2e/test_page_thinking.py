@@ -13,6 +13,7 @@ from tests.e2e.test_page import Visit, answers, ask
 from tests.e2e.test_page_in_trouble import shown, under
 
 visit = test_page.visit
+modules = test_page.modules
 
 
 @pytest.fixture(autouse=True)  # it is there before any page, and goes after it
@@ -332,8 +333,8 @@ def says(at: int, text: str, moment: int = 0) -> Any:
         pytest.param([("thinking", 0, {"generation_id": "h", "at": 0, "text": "x"})], "", True, id="foreign"),
     ],
 )
-def test_events_become_thinking(visit: Visit, events: list[Any], thinking: str, *, stale: bool) -> None:
-    told = visit().page.evaluate(REDUCE, events)
+def test_events_become_thinking(modules: Page, events: list[Any], thinking: str, *, stale: bool) -> None:
+    told = modules.evaluate(REDUCE, events)
     assert (told["thinking"], told["stale"]) == (thinking, stale)
 
 
@@ -359,5 +360,5 @@ def test_events_become_thinking(visit: Visit, events: list[Any], thinking: str, 
         pytest.param([says(0, "x", 5)], None, id="none"),
     ],
 )
-def test_moments_become_seconds(visit: Visit, events: list[Any], seconds: int | None) -> None:
-    assert visit().page.evaluate(REDUCE, events)["seconds"] == seconds
+def test_moments_become_seconds(modules: Page, events: list[Any], seconds: int | None) -> None:
+    assert modules.evaluate(REDUCE, events)["seconds"] == seconds

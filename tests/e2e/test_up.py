@@ -88,7 +88,7 @@ def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cramped]:
             yield cramped
             assert system.stop() == 0
         finally:
-            system.kill_what_is_left()
+            system.kill()
 
 
 def get(url: str, **options: object) -> httpx2.Response:

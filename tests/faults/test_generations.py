@@ -339,6 +339,7 @@ def test_every_answer_has_one_end_and_every_character_once(
     print(f"{RUNS} runs in {time.monotonic() - began:.0f} s: {dict(ends)}")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("number", "within"), [(signal.SIGKILL, LEASE + 5), (signal.SIGTERM, 2.0)], ids=["killed", "terminated"]
 )
