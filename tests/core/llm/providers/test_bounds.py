@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
-from tests.support.waiting import wait_for
+from tests.support.reading import LOOP
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +159,7 @@ def _reader(server: ProviderServer, protocol: str, model: str) -> ChunkReader:
     where = {"provider": protocol, "base_url": server.base_url(protocol), "model": model}
     config = ModelConfig.model_validate({"label": "M", **where})
     return ChunkReader(
-        ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")])
+        ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")]), LOOP
     )
 
 
@@ -203,7 +202,6 @@ def test_nothing_at_great_length_is_left_when_nobody_wants_it(server: ProviderSe
     reader = _reader(server, protocol, "nothing at length")
     assert reader.read_batch(timeout=0.3).text == ""
     reader.abort()
-    wait_for(lambda: reader.read_batch(timeout=0.1).ended, seconds=2, what="the reader's thread has ended")
     assert server.disconnected.wait(5)
 
 
@@ -224,11 +222,11 @@ def test_a_large_chunk_waits_in_parts(server: ProviderServer, protocol: str) -> 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_large_chunk_that_nobody_takes_is_left(server: ProviderServer, protocol: str) -> None:
-    before = threading.active_count()
+    server.disconnected.clear()
     reader = _reader(server, protocol, "three million")
     assert reader.read_batch(timeout=5).text
     reader.abort()
-    wait_for(lambda: threading.active_count() <= before, what="the reader's thread has ended")
+    assert server.disconnected.wait(5)
 
 
 @pytest.mark.parametrize(

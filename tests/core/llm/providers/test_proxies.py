@@ -21,6 +21,7 @@ from core.llm.providers.wire import endpoint
 from tests.support.certificate import certify
 from tests.support.provider import ANSWER, ProviderServer
 from tests.support.proxy import Proxy
+from tests.support.reading import read_text
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 OUTSIDE = "http://models.example/v1"
@@ -59,7 +60,7 @@ def _pool(*urls: str, provider: str = "openai") -> ClientPool:
 
 
 def _answer(pool: ClientPool, name: str = "m0") -> str:
-    return "".join(chunk.text for chunk in pool.open(name, [Turn("user", "Why?")]))
+    return read_text(pool.open(name, [Turn("user", "Why?")]))
 
 
 def _error(pool: ClientPool, name: str = "m0") -> ProviderError:
