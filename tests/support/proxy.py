@@ -87,5 +87,9 @@ class Proxy:
                 client.connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=back, daemon=True).start()
-        while received := client.rfile.read1(65536):
-            server.sendall(received)
+        try:
+            while received := client.rfile.read1(65536):
+                server.sendall(received)
+        finally:
+            # Closing a socket does not wake the thread that reads from it, and until then the server hears nothing.
+            server.shutdown(socket.SHUT_RDWR)

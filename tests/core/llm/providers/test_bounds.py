@@ -50,7 +50,7 @@ def _flood(begin: bytes = b"", block: bytes = b"x" * 65536, end: bytes = b"") ->
     return manner
 
 
-def _chunk_of(characters: int, letter: str = "x") -> Manner:
+def _chunk_of(characters: int, letter: str = "x", then: Manner = Handler.conclude) -> Manner:
     """One piece of an answer that has this length."""
 
     def manner(handler: Handler) -> None:
@@ -61,7 +61,7 @@ def _chunk_of(characters: int, letter: str = "x") -> Manner:
         for _ in range(characters // len(block)):
             handler.say(block)
         handler.say(letter * (characters % len(block)) + after)
-        handler.conclude()
+        then(handler)
 
     return manner
 
@@ -94,6 +94,10 @@ def _nothing_at_length(handler: Handler) -> None:
     """64 kB that become 64 MB of comments, and then silence."""
     handler.head(Content_Encoding="gzip")
     handler.say(gzip.compress(handler.dialect.opening().encode() + b":\n\n" * (64 * MEGABYTE // 3)))
+    _wait_for_the_end(handler)
+
+
+def _wait_for_the_end(handler: Handler) -> None:
     handler.connection.recv(1)
     handler.owner.disconnected.set()
 
@@ -137,6 +141,7 @@ MANNERS = {
     "as long as may be": _chunk_of(MAX_ANSWER_LENGTH),
     "one too many": _chunk_of(MAX_ANSWER_LENGTH + 1),
     "three million": _chunk_of(3 * MAX_ANSWER_LENGTH),
+    "three million, open": _chunk_of(3 * MAX_ANSWER_LENGTH, then=lambda handler: _wait_for_the_end(handler)),
     "wide": _chunk_of(MAX_ANSWER_LENGTH + 1, "你"),
     "in two": lambda handler: (
         handler.begin(),
@@ -223,7 +228,7 @@ def test_a_large_chunk_waits_in_parts(server: ProviderServer, protocol: str) -> 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_large_chunk_that_nobody_takes_is_left(server: ProviderServer, protocol: str) -> None:
     server.disconnected.clear()
-    reader = _reader(server, protocol, "three million")
+    reader = _reader(server, protocol, "three million, open")
     assert reader.read_batch(timeout=5).text
     reader.abort()
     assert server.disconnected.wait(5)

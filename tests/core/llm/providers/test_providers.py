@@ -776,7 +776,6 @@ from core.llm.client_pool import ClientPool
 from core.llm.catalog import ModelCatalog
 from core.llm.model_config import ModelConfig
 import core.runtime
-from tests.support.reading import LOOP, read
 loaded = lambda: sorted({"aiohttp", "anthropic", "httpx2", "openai", "uvloop"} & set(sys.modules))
 table = dict(label="M", model="m", base_url="http://127.0.0.1:1")
 for provider in ("openai", "anthropic"):
