@@ -91,6 +91,8 @@ class Model:
 
     def observe(self, chunk: Chunk, asked: int) -> None:
         """A chunk has come, of the answer to so many bytes."""
+        if not (chunk.thinking or chunk.usage):
+            return
         thinks = bool(chunk.thinking or (chunk.usage and chunk.usage.reasoning_tokens))
         seen = limits_from_usage(self.limits, asked, chunk.usage.prompt_tokens if chunk.usage else None)
         self.limits |= seen._replace(thinks=thinks)
