@@ -1,5 +1,6 @@
 """A model on a server: what it is asked with, what it has been seen to refuse, and its answers."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -163,7 +164,9 @@ class ModelAnswer:
                 return
             better = self._adjusted_request(request, complaint) if left and not self._begun else None
             if better is None:
-                raise self._provider_error(without_output_tokens(complaint, model.told_limit(request)))
+                complaint = without_output_tokens(complaint, model.told_limit(request))
+                # A long conversation is compared with what the server said for longer than other answers can wait.
+                raise await asyncio.to_thread(self._provider_error, complaint)
             model.learn(request)  # what was refused before is cured
             request = better
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from core.stores.tables import Generation, Session
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
 from tests.support.reading import LOOP
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +210,18 @@ def test_nothing_at_great_length_is_left_when_nobody_wants_it(server: ProviderSe
     assert reader.read_batch(timeout=0.3).text == ""
     reader.abort()
     assert server.disconnected.wait(5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_that_says_nothing_at_great_length_holds_up_no_other(server: ProviderServer, protocol: str) -> None:
+    floods = [_reader(server, protocol, "nothing at length") for _ in range(4)]
+    wait_for(lambda: all(flood.read_batch(timeout=0.1).alive for flood in floods), what="all are being read")
+    begun = time.monotonic()
+    assert "".join(_heard(_reader(server, protocol, "gzip"))[0]) == ANSWER
+    assert time.monotonic() - begun < 1
+    assert not any(flood.read_batch(timeout=0).ended for flood in floods)
+    for flood in floods:
+        flood.abort()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

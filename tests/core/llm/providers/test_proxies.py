@@ -80,6 +80,33 @@ def test_a_server_outside_is_asked_through_the_proxy(
     assert proxy.users in (["me:pw"], ["bWU6cHc="])
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+def test_an_answer_comes_through_any_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, encrypted: bool
+) -> None:
+    certify(tmp_path / "key.pem", tmp_path / "certificate.pem", "models.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    server = ProviderServer(tls=context if encrypted else None)
+    port = int(server.url.rpartition(":")[2].partition("/")[0])
+    proxy = Proxy(("127.0.0.1", port), tls=context if scheme == "https" else None)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:pw@localhost:{proxy.port}")
+    try:
+        assert _answer(_pool(OUTSIDE.replace("http:", "https:") if encrypted else OUTSIDE)) == ANSWER
+        assert "models.example" in proxy.asked[0]
+        assert proxy.users in (["me:pw"], ["bWU6cHc="])
+    finally:
+        proxy.stop()
+        server.stop()
+
+
+def test_a_user_in_the_address_is_shown_to_the_server(server: ProviderServer) -> None:
+    assert _answer(_pool(server.url.replace("http://", "http://me:p%40w@"))) == ANSWER
+    assert server.requests[-1]["authorization"] == "Basic bWU6cEB3"
+
+
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_encryption_goes_through_the_proxy_to_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
