@@ -19,9 +19,9 @@ from core.llm.providers.connection_errors import RequestProgress, connection_err
 from core.llm.providers.name_lookup import Resolver
 from core.llm.providers.proxies import Proxy, proxy_for
 
-MAX_HEAD = 64 * 1024
+MAX_HEADER = 32 * 1024
 """Bytes of a line of a response's head, of which there may be MAX_HEADERS."""
-MAX_HEADERS = 256
+MAX_HEADERS = 128
 SOCKS_PORT = 1080
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3600)
 """Deadlines are kept here, and by who reads; a SOCKS proxy would be given another one if none were named."""
@@ -71,8 +71,8 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=NO_TIMEOUT,
             auto_decompress=False,
-            max_line_size=MAX_HEAD,
-            max_field_size=MAX_HEAD,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
             trace_configs=[self._trace],
         )
