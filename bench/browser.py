@@ -38,4 +38,4 @@ def ask(port: int, credential: Credential) -> Answer:
             arrivals.extend([now] * len(stamps))
     if not received.startswith(b"HTTP/1.1 200") or b"event:done\n" not in received:
         raise RuntimeError(f"not answered: {received[:300]!r} ... {received[-300:]!r}")
-    return Answer("".join(texts), asked, arrivals)
+    return Answer(texts, asked, arrivals)

@@ -5,13 +5,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import httpx2
-
-from cli.addresses import TIMEOUT
 from cli.advice import advice, advised, explained, explanation, printable
 from cli.finding import Finding
 from cli.models import LocalServer
@@ -19,15 +17,16 @@ from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown
 from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
-from core.llm.providers.connection_errors import RequestProgress, connection_error
 from core.llm.providers.errors import as_provider_error, complaint_of
-from core.llm.providers.proxies import proxy_for
+from core.llm.providers.http_client import Client
 from core.llm.providers.redaction import redacted
-from core.llm.providers.wire import api_key, connection_options, endpoint
+from core.llm.providers.wire import api_key, endpoint
 from core.text.masking import masked, secrets_of
 
 LIST_TIMEOUT = 5.0
 """Seconds for a whole answer; all servers are asked at once."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds of them until the server is asked."""
 MAX_LIST_SIZE = 8 * 1024 * 1024
 """Bytes."""
 SIMILARITY_CUTOFF = 0.7
@@ -90,34 +89,23 @@ def list_url(model: ModelConfig, server: LocalServer) -> str:
 
 async def _get(url: str, headers: dict[str, str], environment: Mapping[str, str]) -> Reply:
     """Raises ProviderError."""
-    options = connection_options(url, environment)
-    progress = RequestProgress(url, proxy_for(url, environment))
-
-    async def trace(event: str, info: dict[str, Any]) -> None:
-        progress.observe(event, info["request"].method if "request" in info else b"")
-
+    client = Client(url, connect_timeout=CONNECT_TIMEOUT, head_timeout=LIST_TIMEOUT, environment=environment)
     try:
-        async with (
-            asyncio.timeout(LIST_TIMEOUT),
-            httpx2.AsyncClient(timeout=httpx2.Timeout(LIST_TIMEOUT, connect=TIMEOUT.connect), **options) as client,
-            client.stream("GET", url, headers=headers, extensions={"trace": trace}) as response,
-        ):
-            body = b""
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > MAX_LIST_SIZE:
-                    break
-            return Reply(response.status_code, body[:MAX_LIST_SIZE])
-    except Exception as error:  # whose words may quote a header
-        if isinstance(error, TimeoutError) or (isinstance(error, httpx2.TimeoutException) and progress.sent):
-            raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {LIST_TIMEOUT:g} s") from None
-        raise connection_error(error, progress) from None
+        async with asyncio.timeout(LIST_TIMEOUT):
+            response = await client.send(headers)
+            with closing(response):
+                body = bytearray()
+                while len(body) <= MAX_LIST_SIZE and (piece := await response.read()):
+                    body += piece
+                return Reply(response.status, bytes(body[:MAX_LIST_SIZE]))
+    except TimeoutError:
+        raise ProviderError(ErrorKind.TIMEOUT, f"no answer within {LIST_TIMEOUT:g} s") from None
 
 
 def judge_reply(name: str, model: ModelConfig, url: str, reply: Reply, key: str) -> Finding:
     """What a server's answer to the question for its list means for one of its models."""
     address = masked(url.partition("?")[0])
-    if reply.status == httpx2.codes.OK:
+    if reply.status == 200:
         listed = listed_names(reply.document)
         if reply.is_something_else:
             detail = f"{name}: {address} answers, but not with JSON"

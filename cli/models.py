@@ -1,9 +1,9 @@
 """`switchboard models`: models.toml, checked and shown."""
 
+import asyncio
 import os
 import time
 from importlib import metadata
-from threading import Thread
 from typing import NamedTuple
 
 import click
@@ -22,8 +22,6 @@ from core.text.masking import masked
 
 CHECK_TIMEOUT = 30.0
 """Seconds that each model has for its answer; all are asked at once."""
-CUT_GRACE = 2.0
-"""Seconds after which a request that can't be cut, because it waits for a name to be resolved, is left to itself."""
 
 
 def show_models(check: bool) -> None:
@@ -66,28 +64,24 @@ class Answer(NamedTuple):
 
 def ask_all(pool: ClientPool) -> dict[str, Answer]:
     """For each model, in their order, what comes of asking it for one token."""
-    late = Answer(CHECK_TIMEOUT, ProviderError(ErrorKind.TIMEOUT, f"nothing within {CHECK_TIMEOUT:g} s"))
-    answers: dict[str, Answer] = {}
 
-    def ask(name: str) -> None:
-        began, error = time.monotonic(), None
-        try:
-            stream = pool.probe(name)
-            began = time.monotonic()  # the client stands
-            short_answer(stream, min(CHECK_TIMEOUT, pool.config(name).first_token_timeout))
-        except ProviderError as raised:
-            error = raised
-        except Exception as raised:  # in the making of a client, as of what the environment says
-            error = ProviderError(ErrorKind.MISCONFIGURED, type(raised).__name__)
-        answers[name] = Answer(time.monotonic() - began, error)
+    async def ask() -> list[Answer]:
+        return await asyncio.gather(*(_ask(pool, name) for name in pool.names))
 
-    threads = [Thread(target=ask, args=(name,), daemon=True) for name in pool.names]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + CHECK_TIMEOUT + CUT_GRACE
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return {name: answers.get(name, late) for name in pool.names}
+    return dict(zip(pool.names, asyncio.run(ask()), strict=True))
+
+
+async def _ask(pool: ClientPool, name: str) -> Answer:
+    began, error = time.monotonic(), None
+    try:
+        stream = pool.probe(name)
+        began = time.monotonic()  # the client stands
+        await short_answer(stream, min(CHECK_TIMEOUT, pool.config(name).first_token_timeout))
+    except ProviderError as raised:
+        error = raised
+    except Exception as raised:  # in the making of a client, as of what the environment says
+        error = ProviderError(ErrorKind.MISCONFIGURED, type(raised).__name__)
+    return Answer(time.monotonic() - began, error)
 
 
 class LocalServer(NamedTuple):

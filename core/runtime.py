@@ -301,7 +301,7 @@ class Runtime:
             self.cooldowns,
             self.generation_events,
             self.heartbeats,
-            ModelCalls(self.models, self._prompts, self.generation_events, self.heartbeats.stopping),
+            ModelCalls(self.models, self._prompts, self.generation_events, self.heartbeats.stopping, self.event_loop),
             self.message_limits,
         )
 
@@ -363,7 +363,7 @@ class Runtime:
     @cached_property
     def prober(self) -> Prober:
         """Finds out which models are well again."""
-        return Prober(self.models, self.cooldowns, self._quarantine("probes"))
+        return Prober(self.models, self.cooldowns, self._quarantine("probes"), self.event_loop)
 
     @cached_property
     def sweeper(self) -> Sweeper:

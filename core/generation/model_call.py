@@ -5,6 +5,7 @@ import time
 from threading import Event as Flag
 from uuid import UUID
 
+from core.event_loop import EventLoop
 from core.generation.attempts import Attempt
 from core.generation.chunk_reader import ChunkReader
 from core.generation.deadlines import Deadlines
@@ -27,9 +28,12 @@ MAX_COALESCE_INTERVAL = 0.04
 class ModelCalls:
     """Of this process."""
 
-    def __init__(self, pool: ClientPool, prompts: Prompts, events: GenerationEvents, stopping: Flag) -> None:
+    def __init__(
+        self, pool: ClientPool, prompts: Prompts, events: GenerationEvents, stopping: Flag, loop: EventLoop
+    ) -> None:
         """`stopping`: set when the process has been told to stop."""
         self._pool = pool
+        self._loop = loop
         self._prompts = prompts
         self._events = events
         self._stopping = stopping
@@ -70,7 +74,7 @@ class ModelCalls:
         whole = not draft.text
         self._events.begin_request(attempt)
         attempt.usage_meter.count_prompt(prompts.question, begun=not whole)
-        reader = ChunkReader(self._pool.open(model, prompts.turns))
+        reader = ChunkReader(self._pool.open(model, prompts.turns), self._loop)
         stream = StreamFilter(draft.text, draft.thinking, self._deadlines(model), prefilled=prompts.prefilled)
         try:
             while True:

@@ -1,11 +1,12 @@
 """Probes: a model in a cooldown is asked for one token now and then, so that it is back soon after its server is."""
 
+import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event, Thread, Timer
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from core.errors import Unavailable
+from core.event_loop import EventLoop
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldown, Cooldowns
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
@@ -31,20 +32,22 @@ def probe_timeout(cooldown: Cooldown, limit: float) -> float:
     return min(limit, MAX_PROBE_TIMEOUT, FIRST_PROBE_TIMEOUT * 2.0 ** min(cooldown.probes, 10))
 
 
-def first_sign(stream: ChunkStream, seconds: float) -> None:
+async def first_sign(stream: ChunkStream, seconds: float) -> None:
     """Wait until a model has begun to answer, or would have with more tokens. Raises ProviderError, after `seconds`
     of one with the kind TIMEOUT."""
-    with _cut_after(stream, seconds), _judged():
-        if not any(chunk.text or chunk.thinking or chunk.finish_reason for chunk in stream):
-            raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an answer")
+    async with _judged(stream, seconds):
+        async for chunk in stream:
+            if chunk.text or chunk.thinking or chunk.finish_reason:
+                return
+        raise ProviderError(ErrorKind.BROKEN_STREAM, "ended without an answer")
 
 
-def short_answer(stream: ChunkStream, seconds: float) -> None:
+async def short_answer(stream: ChunkStream, seconds: float) -> None:
     """Wait for the end of a model's answer of one token, which may be all thinking. Raises ProviderError: when there
     is no word although there was room for one, when its filter ended it, and as `first_sign` does."""
     reason, spoken = None, 0
-    with _cut_after(stream, seconds), _judged():
-        for chunk in stream:
+    async with _judged(stream, seconds):
+        async for chunk in stream:
             reason = chunk.finish_reason or reason
             spoken += bool(chunk.text)
             if spoken >= ENOUGH_PIECES:
@@ -57,54 +60,37 @@ def short_answer(stream: ChunkStream, seconds: float) -> None:
             raise ProviderError(ErrorKind.EMPTY, f"it ended without a word, by its own account: {reason}")
 
 
-@contextmanager
-def _judged() -> Iterator[None]:
-    """What is raised in here as a ProviderError, unless it says that one token is too few."""
+@asynccontextmanager
+async def _judged(stream: ChunkStream, seconds: float) -> AsyncIterator[None]:
+    """A stream that is read in here, for so long. What is raised is a ProviderError, and is dropped if it says that
+    one token is too few."""
     try:
-        yield
+        async with aclosing(stream), asyncio.timeout(seconds):
+            yield
     except ProviderError as error:
         if error.kind is not ErrorKind.REJECTED or not any(
             word in error.provider_message for word in TOKEN_LIMIT_WORDS
         ):
             raise
+    except TimeoutError:
+        raise ProviderError(ErrorKind.TIMEOUT, f"nothing within {seconds:g} s") from None
     except Exception as error:  # whatever a server sends, and whatever is made of it
         raise ProviderError(ErrorKind.BROKEN_STREAM, type(error).__name__) from None
-
-
-@contextmanager
-def _cut_after(stream: ChunkStream, seconds: float) -> Iterator[None]:
-    expired = Event()
-
-    def expire() -> None:
-        expired.set()
-        stream.abort()
-
-    timer = Timer(seconds, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except ProviderError:
-        if expired.is_set():  # what is raised then is only about the cut
-            raise ProviderError(ErrorKind.TIMEOUT, f"nothing within {seconds:g} s") from None
-        raise
-    finally:
-        timer.cancel()
-        stream.abort()
 
 
 class Prober:
     """Probes models in a cooldown. A probe takes no slot: questions go to such a model only as a last resort, and a
     probe that hangs must not keep a slot from them."""
 
-    def __init__(self, pool: ClientPool, cooldowns: Cooldowns, quarantine: Quarantine[str]) -> None:
+    def __init__(self, pool: ClientPool, cooldowns: Cooldowns, quarantine: Quarantine[str], loop: EventLoop) -> None:
         self._pool = pool
         self._quarantine = quarantine
         self._cooldowns = cooldowns
+        self._loop = loop
         self._under_way: set[str] = set()
 
     def tick(self) -> None:
-        """Begin the probes that are due, each in a thread of its own, and hold on to those under way.
+        """Begin the probes that are due, and hold on to those under way.
 
         To be called several times in cooldown.PROBE_LOCK_TTL seconds, by any number of processes. Raises Unavailable.
         """
@@ -113,34 +99,41 @@ class Prober:
         self._quarantine.for_each(due, self._begin)
 
     def _begin(self, model: str) -> None:
-        if (cooldown := self._cooldowns.begin_probe(model)) is None:
-            return
-        self._under_way.add(model)
-        try:
-            Thread(target=self._run, args=(model, cooldown), name=f"probe-{model}", daemon=True).start()
-        except RuntimeError:  # no more threads: the next time, then
-            self._under_way.discard(model)
-            raise
+        if (cooldown := self._cooldowns.begin_probe(model)) is not None:
+            self._under_way.add(model)
+            self._loop.submit(self._run(model, cooldown))
 
     def probe(self, model: str, cooldown: Cooldown) -> bool:
         """Ask a model in a cooldown, and note what comes of it; whether it is well. Raises Unavailable."""
+        return self._note(model, self._loop.run(self._ask(model, cooldown)))
+
+    async def _ask(self, model: str, cooldown: Cooldown) -> ProviderError | None:
+        """What is wrong with the model, if anything is."""
         try:
-            first_sign(self._pool.probe(model), probe_timeout(cooldown, self._pool.config(model).first_token_timeout))
+            stream = await asyncio.to_thread(self._pool.probe, model)  # which may have to read certificates
+            await first_sign(stream, probe_timeout(cooldown, self._pool.config(model).first_token_timeout))
         except ProviderError as error:
-            if error.kind not in ANSWERED_KINDS:
-                self._cooldowns.note_probe_failure(model, error)
-                return False
+            return error
+        return None
+
+    def _note(self, model: str, error: ProviderError | None) -> bool:
+        if error is not None and error.kind not in ANSWERED_KINDS:
+            self._cooldowns.note_probe_failure(model, error)
+            return False
         self._cooldowns.end(model)
         return True
 
-    def _run(self, model: str, cooldown: Cooldown) -> None:
+    async def _run(self, model: str, cooldown: Cooldown) -> None:
         try:
-            if self.probe(model, cooldown):
-                logger.info("%s is well again", model)
-            self._cooldowns.end_probe(model)
+            await asyncio.to_thread(self._finish, model, await self._ask(model, cooldown))
         except Unavailable as error:
             logger.warning("what a probe has found could not be noted: %s", type(error.cause).__name__)
         except Exception:
             logger.exception("the probe of %s failed", model)
         finally:
             self._under_way.discard(model)
+
+    def _finish(self, model: str, error: ProviderError | None) -> None:
+        if self._note(model, error):
+            logger.info("%s is well again", model)
+        self._cooldowns.end_probe(model)

@@ -4,7 +4,8 @@ import unicodedata
 from typing import NamedTuple
 
 from core.llm.client_pool import ClientPool
-from core.llm.providers.base import FinishReason, ProviderError, Turn, Usage
+from core.llm.providers.base import Chunk, FinishReason, ProviderError, Turn, Usage
+from tests.support.reading import read
 
 QUESTION = [Turn("user", "Why?")]
 
@@ -21,13 +22,15 @@ class Heard(NamedTuple):
 
 def hear(pool: ClientPool, model: str) -> Heard:
     """Ask, and read to the end. An error that is not a ProviderError fails the test."""
-    text, thinking, reason, usage, error = "", "", None, None, None
+    chunks: list[Chunk] = []
+    reason, usage, error = None, None, None
     try:
-        for chunk in pool.open(model, QUESTION):
-            text, thinking = text + chunk.text, thinking + chunk.thinking
-            reason, usage = chunk.finish_reason or reason, chunk.usage or usage
+        read(pool.open(model, QUESTION), chunks.append)
     except ProviderError as failure:
         error = failure
+    for chunk in chunks:
+        reason, usage = chunk.finish_reason or reason, chunk.usage or usage
+    text, thinking = ("".join(parts) for parts in ([c.text for c in chunks], [c.thinking for c in chunks]))
     return Heard(text, thinking, reason, usage, error)
 
 

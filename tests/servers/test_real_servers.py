@@ -20,6 +20,7 @@ from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.servers.real import CONTEXT, KEY, RealServer, dasllama, dasllama_path, llama_cpp, own_directory
+from tests.support.reading import read_text
 from tests.support.waiting import wait_for
 
 SERVERS: dict[str, Callable[[Path], AbstractContextManager[RealServer]]] = {
@@ -158,7 +159,7 @@ def test_an_answer_is_gone_on_with_as_if_it_had_never_stopped(
     question = Turn("user", "Name three fruits as a list.")
 
     def answer(*so_far: Turn) -> str:
-        return "".join(chunk.text for chunk in pool.open("m", [question, *so_far]))
+        return read_text(pool.open("m", [question, *so_far]))
 
     whole = answer()
     blanks = [blank.span() for blank in re.finditer(r"\s+", whole.strip())]

@@ -9,12 +9,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def certify(key_path: Path, certificate_path: Path) -> None:
-    """Write a new key and a certificate for it, for `localhost` and 127.0.0.1."""
+def certify(key_path: Path, certificate_path: Path, host: str = "localhost") -> None:
+    """Write a new key and a certificate for it, for the host, `localhost` and 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName(
+        [*map(x509.DNSName, {host, "localhost"}), x509.IPAddress(ip_address("127.0.0.1"))]
+    )
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

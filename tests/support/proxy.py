@@ -2,6 +2,7 @@
 
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 from contextlib import suppress
@@ -10,7 +11,7 @@ from contextlib import suppress
 class Proxy:
     """The proxy. It remembers whom it was asked for, and by whom."""
 
-    def __init__(self, target: tuple[str, int], *, refuse: bool = False) -> None:
+    def __init__(self, target: tuple[str, int], *, refuse: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[str] = []
         """Hosts and ports."""
         self.users: list[str] = []
@@ -29,6 +30,8 @@ class Proxy:
         self.target, self.refuses = target, refuse
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -87,5 +90,9 @@ class Proxy:
                 client.connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=back, daemon=True).start()
-        while received := client.rfile.read1(65536):
-            server.sendall(received)
+        try:
+            while received := client.rfile.read1(65536):
+                server.sendall(received)
+        finally:
+            # Closing a socket does not wake the thread that reads from it, and until then the server hears nothing.
+            server.shutdown(socket.SHUT_RDWR)

@@ -1,6 +1,5 @@
 """One answer, from the bytes of a response's body to chunks: pure, fed the bytes as they come."""
 
-import codecs
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -83,9 +82,11 @@ class Answer:
                     return
                 for chunk in self._interpreter.feed(event):
                     self._finished = self._finished or chunk.finish_reason is not None
-                    self._written.add(chunk.text)
-                    self._thought.add(chunk.thinking)
-                    yield self._taken_apart(chunk._replace(text=self._repeated.drop(chunk.text)))
+                    if chunk.text:
+                        self._written.add(chunk.text)
+                    if chunk.thinking:
+                        self._thought.add(chunk.thinking)
+                    yield self._taken_apart(chunk, self._repeated.drop(chunk.text))
         except (ProviderError, RequestRefused):
             if not self._finished:  # else it is only the parting
                 raise
@@ -96,26 +97,26 @@ class Answer:
                     ErrorKind.BROKEN_STREAM, f"an event of another shape: {type(error).__name__}"
                 ) from None
 
-    def _taken_apart(self, chunk: Chunk) -> Chunk:
+    def _taken_apart(self, chunk: Chunk, text: str) -> Chunk:
+        """The chunk, with this text instead of its own."""
         if chunk.thinking and not self._said:
             self._tags = self._tags or ThinkTags()
             self._tags.beside()
-        self._said = self._said or bool(chunk.text.strip())
+        self._said = self._said or bool(text.strip())
         if self._tags is None:
-            return self._whole(chunk, Parts(chunk.text))
+            return self._whole(chunk, Parts(text))
         if self._interpreter.refuses:
             before = self._tags.flush()
-            return self._whole(chunk, Parts(before.text + chunk.text, before.thinking))
-        parts = self._tags.feed(chunk.text)
+            return self._whole(chunk, Parts(before.text + text, before.thinking))
+        parts = self._tags.feed(text)
         if chunk.finish_reason:
             rest = self._tags.flush(complete=chunk.finish_reason == "stop")
             parts = Parts(parts.text + rest.text, parts.thinking + rest.thinking)
         return self._whole(chunk, parts)
 
     def _whole(self, chunk: Chunk, parts: Parts) -> Chunk:
-        return chunk._replace(
-            text=self._text.feed(parts.text), thinking=self._thinking.feed(chunk.thinking + parts.thinking)
-        )
+        thinking = self._thinking.feed(chunk.thinking + parts.thinking)
+        return Chunk(self._text.feed(parts.text), chunk.finish_reason, chunk.usage, thinking)
 
 
 class _Characters:
@@ -126,10 +127,12 @@ class _Characters:
     """
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
+        self._half = ""
+        """The first half of a character, whose second one may come."""
 
     def feed(self, text: str) -> str:
         if not text:
             return ""
-        whole: str = self._decoder.decode(text.encode("utf-16-le", "surrogatepass"))
-        return storable(whole)
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        return storable(text.removesuffix(self._half))

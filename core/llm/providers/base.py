@@ -1,6 +1,6 @@
 """What a provider of models looks like to the rest: one file per wire protocol lies beside this one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -131,14 +131,18 @@ class ProviderError(Exception):
 
 
 class ChunkStream(Protocol):
-    """An answer, which is asked for when its first chunk is wanted."""
+    """An answer, which is asked for when its first chunk is wanted, and read on the event loop."""
 
-    def __iter__(self) -> Iterator[Chunk]:
-        """Ask, once, and give the chunks as they arrive. Raises ProviderError."""
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        """Ask, once, and give the chunks as they arrive. Raises ProviderError.
+
+        A server that has begun to answer may be silent for ever: to keep a deadline, cancel the task that reads. That
+        closes the connection at once, whatever it waits for.
+        """
         ...
 
-    def abort(self) -> None:
-        """Close the connection now, whatever it waits for, also from another thread than the one that reads."""
+    async def aclose(self) -> None:
+        """Close the connection, if there is one. By who reads, when it reads no more."""
         ...
 
 

@@ -2,8 +2,11 @@
 
 import socket
 import ssl
+from collections.abc import Callable
+from urllib.parse import urlsplit
 
-import httpx2
+import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.proxies import Proxy
@@ -18,31 +21,26 @@ NOT_TLS = (
 """What OpenSSL calls an answer that is none of TLS."""
 UNTRUSTED = (18, 19, 20, 21)
 """OpenSSL's numbers for certificates of an authority that is not trusted here; others are expired, say."""
-TO_THE_PROXY = (".connect_tcp.failed", "connection.start_tls.failed")
-"""Events of a connection's own end: the proxy, where there is one. What is beyond has other names."""
 
 
 class RequestProgress:
-    """How far one request has come, as the HTTP client's trace events tell."""
+    """How far one request has come."""
 
-    def __init__(self, url: str, proxy: Proxy | None) -> None:
-        self.url = url
+    def __init__(self, scheme: str, proxy: Proxy | None) -> None:
+        """`scheme`: of the server's URL."""
+        self.scheme = scheme
         self.proxy = proxy
         self.sent = False
         """Whether the server is being asked: what goes wrong before that is on the way to it."""
         self.answered = False
         """Whether the server has begun to answer."""
-        self.failed = ""
-        """The HTTP client's name for what it could not do."""
+        self.when_sent: Callable[[], None] | None = None
 
-    def observe(self, event: str, method: bytes = b"") -> None:
-        """Take note of a trace event of the HTTP client; `method`: of the request that it is about."""
-        if event.endswith(".failed"):
-            self.failed = self.failed or event
-        elif event.endswith(".send_request_headers.started") and method != b"CONNECT":
-            self.sent = True
-        elif event.endswith(".receive_response_headers.complete") and self.sent:
-            self.answered = True
+    def note_sent(self) -> None:
+        """Take note that the server is being asked."""
+        self.sent = True
+        if self.when_sent:
+            self.when_sent()
 
     @property
     def proxy_name(self) -> str:
@@ -55,19 +53,32 @@ class RequestProgress:
         if self.proxy:
             other = "an HTTP one (http://)" if self.proxy.url.startswith("socks") else "a SOCKS one (socks5h://)"
             return f"; is {self.proxy_name} {other}?"
-        return "; is it https://?" if self.url.startswith("http:") else ""
+        return "; is it https://?" if self.scheme == "http" else ""
+
+    def is_at_proxy(self, error: aiohttp.ClientConnectorError) -> bool:
+        """Whether it is the proxy to which there is no connection."""
+        return self.proxy is not None and error.host == urlsplit(self.proxy.url).hostname
 
 
 def connection_error(error: Exception, progress: RequestProgress) -> ProviderError:
     """The error that has stopped a request, in words that no server wrote."""
     name = type(error).__name__
     match error:
-        case httpx2.ProxyError():
-            return ProviderError(ErrorKind.UNREACHABLE, f"{name}: {progress.proxy_name} did not let it through")
-        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
-            at_proxy = progress.proxy_name if progress.failed.endswith(TO_THE_PROXY) else ""
-            return ProviderError(ErrorKind.UNREACHABLE, ": ".join(filter(None, (name, at_proxy, _reason(error)))))
-        case UnicodeError() | httpx2.InvalidURL():
+        case TimeoutError() if progress.sent:
+            return ProviderError(ErrorKind.TIMEOUT, "ReadTimeout")
+        case TimeoutError():
+            at_proxy = f"{progress.proxy_name}, or what is behind it" if progress.proxy else ""
+            return ProviderError(ErrorKind.UNREACHABLE, _joined("ConnectTimeout", at_proxy))
+        case _ if _is_refusal_of_proxy(error):
+            return ProviderError(ErrorKind.UNREACHABLE, f"ProxyError: {progress.proxy_name} did not let it through")
+        case _ if name == "ProxyConnectionError":  # to a SOCKS proxy
+            return ProviderError(ErrorKind.UNREACHABLE, _joined("ConnectError", progress.proxy_name, _reason(error)))
+        case aiohttp.ClientConnectorError():
+            at_proxy = progress.proxy_name if progress.is_at_proxy(error) else ""
+            return ProviderError(ErrorKind.UNREACHABLE, _joined("ConnectError", at_proxy, _reason(error)))
+        case _ if not progress.sent and isinstance(error.__cause__, ssl.SSLError):  # behind a SOCKS proxy
+            return ProviderError(ErrorKind.UNREACHABLE, _joined("ConnectError", _reason(error)))
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return ProviderError(ErrorKind.MISCONFIGURED, "base_url can't be asked")
         case OverflowError() | TypeError() | ValueError() if not progress.sent:
             return ProviderError(
@@ -75,35 +86,45 @@ def connection_error(error: Exception, progress: RequestProgress) -> ProviderErr
             )
         case _ if not progress.sent:
             return ProviderError(ErrorKind.UNREACHABLE, f"{name} on the way to it{progress.hint}")
-        case httpx2.TimeoutException():
-            return ProviderError(ErrorKind.TIMEOUT, name)
-        case httpx2.RemoteProtocolError() if not progress.answered and error.__cause__ and "illegal" in str(error):
+        case aiohttp.ClientResponseError() if not progress.answered and not isinstance(error.__cause__, LineTooLong):
             kind = ErrorKind.UNREACHABLE if progress.proxy else ErrorKind.BROKEN_STREAM
-            return ProviderError(kind, f"{name}: what came is no HTTP{progress.hint}")
-        case httpx2.HTTPError() if not progress.answered:
+            return ProviderError(kind, f"RemoteProtocolError: what came is no HTTP{progress.hint}")
+        case _ if not progress.answered:
             return ProviderError(ErrorKind.BROKEN_STREAM, f"{name} before any answer{progress.hint}")
     # What remains is a server that does not speak the protocol.
     return ProviderError(ErrorKind.BROKEN_STREAM, name)
 
 
-def _reason(error: BaseException | None) -> str:
+def _is_refusal_of_proxy(error: Exception) -> bool:
+    """Whether a proxy does not let the request through, be it an HTTP or a SOCKS one."""
+    if type(error).__name__ == "ProxyError":  # also of what is no SOCKS at all
+        return getattr(error, "error_code", None) is not None or "authentication" in str(error).lower()
+    return isinstance(error, aiohttp.ClientHttpProxyError)
+
+
+def _joined(*parts: str) -> str:
+    return ": ".join(filter(None, parts))
+
+
+def _reason(error: Exception) -> str:
     """Why there is no connection; empty when that is not known."""
-    while error is not None:
-        match error:
+    cause = error.__cause__
+    while cause is not None:
+        match cause:
             case ssl.SSLCertVerificationError():
                 remedy = (
-                    "; SSL_CERT_FILE says whom to trust (docs/models.md)" if error.verify_code in UNTRUSTED else ""
+                    "; SSL_CERT_FILE says whom to trust (docs/models.md)" if cause.verify_code in UNTRUSTED else ""
                 )
-                return f"the certificate is not trusted, {error.verify_message}{remedy}"
-            case ssl.SSLError() if error.reason in NOT_TLS:
+                return f"the certificate is not trusted, {cause.verify_message}{remedy}"
+            case ssl.SSLError() if cause.reason in NOT_TLS:
                 return "there is no TLS there; is it http://?"
-            case ssl.SSLError() if error.reason:
-                return f"TLS failed, {error.reason.replace('_', ' ').lower()}"
+            case ssl.SSLError() if cause.reason:
+                return f"TLS failed, {cause.reason.replace('_', ' ').lower()}"
             case socket.gaierror():
                 return "its name is not known"
             case ConnectionRefusedError():
                 return "nothing listens there"
             case ConnectionResetError():
                 return "it cuts the connection"
-        error = error.__cause__ or error.__context__
+        cause = cause.__cause__ or cause.__context__
     return ""

@@ -16,6 +16,7 @@ MAX_EVENT = 4 * 1024 * 1024
 the greatest length at once; nothing that a model says needs more."""
 DONE = "[DONE]"
 """The data of OpenAI's last event, which is no JSON."""
+_DONE = DONE.encode()
 
 
 class ProviderEvent(NamedTuple):
@@ -52,7 +53,8 @@ class EventReader:
             self._check(len(self._held))
             return
         for line in self._lines():
-            yield from self._line(line)
+            if event := self._line(line):
+                yield event
         self._check(self._size + len(self._held))
 
     def end(self) -> Iterator[ProviderEvent]:
@@ -60,9 +62,9 @@ class EventReader:
         if self._document:
             yield ProviderEvent(parsed(bytes(self._held)), whole=True)
             return
-        if self._held:
-            yield from self._line(bytes(self._held))
-        yield from self._line(b"")
+        for line in (bytes(self._held), b""):
+            if event := self._line(line):
+                yield event
 
     def _has_begun(self) -> bool:
         if codecs.BOM_UTF8.startswith(self._held):
@@ -78,48 +80,51 @@ class EventReader:
         self._document = begun[0] in b"{["
         return True
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self) -> list[bytes]:
         """The lines that are whole. Each may end with LF, CR or both."""
         if self._after_cr and self._held:
             self._after_cr = False
             if self._held.startswith(b"\n"):
                 del self._held[:1]
-        fresh = self._held[self._searched :]
-        if b"\n" not in fresh and b"\r" not in fresh:
+        if self._held.find(b"\n", self._searched) < 0 and self._held.find(b"\r", self._searched) < 0:
             self._searched = len(self._held)
-            return
-        self._after_cr = self._held.endswith(b"\r")
-        *lines, rest = bytes(self._held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._held = bytearray(rest)
+            return []
+        text = bytes(self._held)
+        if b"\r" in text:
+            self._after_cr = text.endswith(b"\r")
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = text.split(b"\n")
+        self._held[:] = rest
         self._searched = len(rest)
-        yield from lines
+        return lines
 
-    def _line(self, line: bytes) -> Iterator[ProviderEvent]:
+    def _line(self, line: bytes) -> ProviderEvent | None:
+        """The event that the line completes, if it does."""
+        if not line:
+            return self._event()
         self._size += len(line) + 1
         self._check(self._size)
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
-        if not line:
-            yield from self._event()
-        elif field == b"event":
+        if field == b"event":
             self._name = value.decode(errors="replace").strip()
         elif field == b"data":
-            first = not self._data
-            self._data += value if first else b"\n" + value
             # Some servers leave the blank line out: what is whole by itself is an event.
-            if first and (data := _by_itself(value)) is not None:
-                yield ProviderEvent(data, self._name)
-                self._begin_anew()
+            if not self._data and (data := _by_itself(value)) is not None:
+                return ProviderEvent(data, self._begin_anew())
+            self._data += b"\n" + value if self._data else value
+        return None
 
-    def _event(self) -> Iterator[ProviderEvent]:
-        text, name = bytes(self._data).strip(), self._name
-        self._begin_anew()
-        if text:
-            yield ProviderEvent(parsed(text, name), name)
+    def _event(self) -> ProviderEvent | None:
+        text = bytes(self._data).strip()
+        name = self._begin_anew()
+        return ProviderEvent(parsed(text, name), name) if text else None
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self) -> str:
+        """The name of the event that has ended."""
+        name, self._name, self._size = self._name, "", 0
         self._data.clear()
-        self._name, self._size = "", 0
+        return name
 
     def _check(self, size: int) -> None:
         if size > MAX_EVENT:
@@ -145,9 +150,7 @@ def parsed(text: bytes, name: str = "") -> Any:
 def _by_itself(line: bytes) -> Any:
     """The line's data if it is an object, or the last event; else None, and other lines may follow."""
     text = line.strip()
-    if text == DONE.encode():
-        return DONE
     try:
-        return parsed(text) if text.startswith(b"{") else None
+        return parsed(text) if text.startswith(b"{") else DONE if text == _DONE else None
     except ProviderError:
         return None

@@ -45,9 +45,11 @@ def refusal(said: Mapping[str, Any]) -> str:
 def reasoning(said: Mapping[str, Any]) -> str:
     """The thinking beside the content."""
     more = said.get("provider_specific_fields")
-    places = (said, more) if isinstance(more, dict) else (said,)
-    found = (_words(place.get(name)) for place in places for name in BESIDE)
-    return next(filter(None, found), "")
+    for place in (said, more) if isinstance(more, dict) else (said,):
+        for name in BESIDE:
+            if (value := place.get(name)) and (words := _words(value)):
+                return words
+    return ""
 
 
 def is_thought(said: Mapping[str, Any]) -> bool:

@@ -1,7 +1,9 @@
 """A model on a server: what it is asked with, what it has been seen to refuse, and its answers."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -24,7 +26,7 @@ from core.llm.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, 
 from core.llm.providers.prefill import trimmed
 from core.llm.providers.redaction import redacted
 from core.llm.providers.think_tags import ThinkTags
-from core.llm.providers.wire import Call, api_key, endpoint, http_client
+from core.llm.providers.wire import api_key, ask, endpoint, http_client
 from core.text.masking import secrets_of
 
 MAX_RETRIES = 5
@@ -90,6 +92,8 @@ class Model:
 
     def observe(self, chunk: Chunk, asked: int) -> None:
         """A chunk has come, of the answer to so many bytes."""
+        if not (chunk.thinking or chunk.usage):
+            return
         thinks = bool(chunk.thinking or (chunk.usage and chunk.usage.reasoning_tokens))
         seen = limits_from_usage(self.limits, asked, chunk.usage.prompt_tokens if chunk.usage else None)
         self.limits |= seen._replace(thinks=thinks)
@@ -131,19 +135,27 @@ class ModelAnswer:
         self._model = model
         self._turns, self._left_out = trimmed(turns)
         self._asked = text_bytes(turns)
-        self._call = Call()
         self._begun = False
         self._said = False
         """Whether a word of text has come."""
         self._written = ("", "")
         """The text and the thinking before an error."""
+        self._chunks = self._answer()
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+    async def _answer(self) -> AsyncGenerator[Chunk, None]:
         model = self._model
         request = Request(model.adjustment, output_limit(model.config, self._turns, model.limits))
         for left in reversed(range(MAX_RETRIES + 1)):
             try:
-                yield from self._ask(request)
+                async with aclosing(self._ask(request)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
                 return
             except RequestRefused as refusal:
                 complaint = refusal.complaint
@@ -152,41 +164,39 @@ class ModelAnswer:
                 return
             better = self._adjusted_request(request, complaint) if left and not self._begun else None
             if better is None:
-                raise self._provider_error(without_output_tokens(complaint, model.told_limit(request)))
+                complaint = without_output_tokens(complaint, model.told_limit(request))
+                # A long conversation is compared with what the server said for longer than other answers can wait.
+                raise await asyncio.to_thread(self._provider_error, complaint)
             model.learn(request)  # what was refused before is cured
             request = better
 
-    def abort(self) -> None:
-        self._call.abort()
-
-    def _ask(self, request: Request) -> Iterator[Chunk]:
+    async def _ask(self, request: Request) -> AsyncGenerator[Chunk, None]:
         model = self._model
         body = json.dumps(model.body(self._turns, request), ensure_ascii=False).encode(errors="replace")
         most = request.limit if model.sends_limit(request) else MAX_COUNT
         interpreter = model.protocol.interpreter(self._turns, most)
         answer = Answer(interpreter, self._tags(), self._left_out)
-        pieces = self._call.send(model.client, model.url, model.headers, body)
+        response = await ask(model.client, model.headers, body)
         try:
-            while not answer.over:
+            piece = b"."
+            while piece and not answer.over:
                 try:
-                    piece = next(pieces, None)
+                    piece = await response.read()
                 except ProviderError as error:
                     answer.broken(error)
-                    break
-                for chunk in answer.end() if piece is None else answer.feed(piece):
+                    return
+                for chunk in answer.feed(piece) if piece else answer.end():
                     model.observe(chunk, self._asked)
                     self._said = self._said or bool(chunk.text)
                     if not self._begun and (chunk.text or chunk.thinking or chunk.finish_reason):
                         self._begun = True
                         model.learn(request)
                     yield chunk
-                if piece is None:
-                    break
         except RequestRefused:
             self._written = answer.written
             raise
         finally:
-            pieces.close()
+            response.close()
 
     def _adjusted_request(self, request: Request, complaint: Complaint) -> Request | None:
         """How to ask after this complaint; None when there is no other way."""

@@ -1,33 +1,32 @@
-"""The thread that reads a provider: it ends with the request, whatever it waits for."""
+"""The task that reads a provider: it ends with the request, whatever it waits for."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from threading import Event
 
 from core.generation.chunk_reader import MAX_BUFFERED, ChunkReader
 from core.llm.providers.base import Chunk
+from tests.support.reading import LOOP
 from tests.support.waiting import wait_for
 
 
 class _Endless:
     """A provider that writes faster than its reader takes."""
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __init__(self) -> None:
+        self.closed = Event()
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
         while True:
             yield Chunk("x" * MAX_BUFFERED)
 
-    def abort(self) -> None:
-        """It has no connection."""
+    async def aclose(self) -> None:
+        self.closed.set()
 
 
-def _reader_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "chunk-reader"}
-
-
-def test_a_thread_that_waits_for_room_ends_when_the_request_is_given_up() -> None:
-    before = _reader_threads()
-    reader = ChunkReader(_Endless())
-    (thread,) = _reader_threads() - before
+def test_a_task_that_waits_for_room_ends_when_the_request_is_given_up() -> None:
+    stream = _Endless()
+    reader = ChunkReader(stream, LOOP)
     wait_for(lambda: reader._waiting == MAX_BUFFERED, what="the buffer is full")
     reader.abort()
-    thread.join(5)
-    assert not thread.is_alive()
+    assert stream.closed.wait(5)
+    assert reader.read_batch(timeout=5).ended

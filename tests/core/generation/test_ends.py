@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, get_args
 
 import pytest
@@ -145,10 +145,10 @@ def test_the_providers_own_words_are_in_the_log_and_nowhere_else(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
-        def __iter__(self) -> Iterator[Any]:
+        def __aiter__(self) -> AsyncIterator[Any]:
             raise ProviderError(ErrorKind.REJECTED, "HTTP 400", provider_message="frobnicate must be an integer")
 
-        def abort(self) -> None:
+        async def aclose(self) -> None:
             """A stream without a connection."""
 
     def refuse(*_: object) -> ChunkStream:

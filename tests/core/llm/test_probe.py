@@ -1,7 +1,7 @@
 """Probes of models that rest, against a server whose trouble ends, or does not."""
 
-import threading
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.redis import RedisUnavailable
 from tests.support.provider import Handler, Manner, ProviderServer
+from tests.support.reading import LOOP
 from tests.support.waiting import wait_for
 
 
@@ -138,13 +139,13 @@ def test_nothing_is_asked_while_all_is_well_or_before_its_time(parts: Runtime, s
     parts.prober.tick()
     parts.cooldowns.note_failure("moody", ProviderError(ErrorKind.RATE_LIMITED, retry_after=60), uuid7())
     parts.prober.tick()
-    assert threading.active_count() == _threads_without_probes()
+    parts.event_loop.run(_all_has_ended())
     assert server.asked() == 0
     assert _rests(parts)
 
 
-def _threads_without_probes() -> int:
-    return sum(not thread.name.startswith("probe-") for thread in threading.enumerate())
+async def _all_has_ended() -> None:
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
 def test_one_process_of_all_asks_at_a_time_and_holds_on(parts: Runtime, server: Moody) -> None:
@@ -216,35 +217,38 @@ class Stream:
     def __init__(self, *chunks: Chunk, error: Exception | None = None) -> None:
         self._chunks, self._error = chunks, error
 
-    def __iter__(self) -> Iterator[Chunk]:
-        yield from self._chunks
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        for chunk in self._chunks:
+            yield chunk
         if self._error:
             raise self._error
 
-    def abort(self) -> None:
+    async def aclose(self) -> None:
         """Nothing to close."""
 
 
 class TestFirstSign:
     @pytest.mark.parametrize("chunk", [Chunk("Hi"), Chunk(thinking="Hm"), Chunk(finish_reason="length")])
     def test_what_a_model_says_or_thinks_is_one(self, chunk: Chunk) -> None:
-        first_sign(Stream(Chunk(), chunk, error=ProviderError(ErrorKind.SERVER_ERROR)), 5)
+        LOOP.run(first_sign(Stream(Chunk(), chunk, error=ProviderError(ErrorKind.SERVER_ERROR)), 5))
 
     def test_pings_are_none(self) -> None:
         with pytest.raises(ProviderError, match="overloaded"):
-            first_sign(Stream(Chunk(), Chunk(), error=ProviderError(ErrorKind.SERVER_ERROR, "overloaded")), 5)
+            LOOP.run(
+                first_sign(Stream(Chunk(), Chunk(), error=ProviderError(ErrorKind.SERVER_ERROR, "overloaded")), 5)
+            )
         with pytest.raises(ProviderError, match="broken-stream"):
-            first_sign(Stream(Chunk()), 5)
+            LOOP.run(first_sign(Stream(Chunk()), 5))
 
     def test_a_fault_of_the_parsing_is_the_servers(self) -> None:
         with pytest.raises(ProviderError, match="broken-stream KeyError"):
-            first_sign(Stream(error=KeyError("choices")), 5)
+            LOOP.run(first_sign(Stream(error=KeyError("choices")), 5))
 
     def test_a_refusal_because_one_token_is_too_few_is_one(self) -> None:
         said = "Could not finish the message because max_tokens or model output limit was reached."
-        first_sign(Stream(error=ProviderError(ErrorKind.REJECTED, provider_message=said)), 5)
+        LOOP.run(first_sign(Stream(error=ProviderError(ErrorKind.REJECTED, provider_message=said)), 5))
         with pytest.raises(ProviderError):
-            first_sign(Stream(error=ProviderError(ErrorKind.UNAUTHORIZED, provider_message=said)), 5)
+            LOOP.run(first_sign(Stream(error=ProviderError(ErrorKind.UNAUTHORIZED, provider_message=said)), 5))
 
 
 class TestShortAnswer:
@@ -259,7 +263,7 @@ class TestShortAnswer:
         ],
     )
     def test_a_word_is_one_and_what_had_no_room(self, chunks: list[Chunk]) -> None:
-        short_answer(Stream(*chunks), 5)
+        LOOP.run(short_answer(Stream(*chunks), 5))
 
     @pytest.mark.parametrize(
         ("chunks", "kind"),
@@ -276,15 +280,15 @@ class TestShortAnswer:
     )
     def test_what_never_answers_is_told(self, chunks: list[Chunk], kind: str) -> None:
         with pytest.raises(ProviderError) as raised:
-            short_answer(Stream(*chunks), 5)
+            LOOP.run(short_answer(Stream(*chunks), 5))
         assert raised.value.kind == kind
 
     def test_an_answer_that_breaks_off_is_told(self) -> None:
         with pytest.raises(ProviderError, match="broken-stream"):
-            short_answer(Stream(Chunk("Hi"), error=ProviderError(ErrorKind.BROKEN_STREAM)), 5)
+            LOOP.run(short_answer(Stream(Chunk("Hi"), error=ProviderError(ErrorKind.BROKEN_STREAM)), 5))
 
     def test_a_server_that_does_not_keep_to_the_limit_is_not_heard_out(self) -> None:
-        short_answer(Stream(*[Chunk("Hi")] * 100, error=AssertionError()), 5)
+        LOOP.run(short_answer(Stream(*[Chunk("Hi")] * 100, error=AssertionError()), 5))
 
 
 def test_a_slow_server_is_given_more_time_but_never_more_than_its_own() -> None:

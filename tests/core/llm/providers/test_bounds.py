@@ -2,7 +2,7 @@
 
 import gzip
 import json
-import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +26,7 @@ from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
+from tests.support.reading import LOOP
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def _flood(begin: bytes = b"", block: bytes = b"x" * 65536, end: bytes = b"") ->
     return manner
 
 
-def _chunk_of(characters: int, letter: str = "x") -> Manner:
+def _chunk_of(characters: int, letter: str = "x", then: Manner = Handler.conclude) -> Manner:
     """One piece of an answer that has this length."""
 
     def manner(handler: Handler) -> None:
@@ -62,7 +63,7 @@ def _chunk_of(characters: int, letter: str = "x") -> Manner:
         for _ in range(characters // len(block)):
             handler.say(block)
         handler.say(letter * (characters % len(block)) + after)
-        handler.conclude()
+        then(handler)
 
     return manner
 
@@ -95,6 +96,10 @@ def _nothing_at_length(handler: Handler) -> None:
     """64 kB that become 64 MB of comments, and then silence."""
     handler.head(Content_Encoding="gzip")
     handler.say(gzip.compress(handler.dialect.opening().encode() + b":\n\n" * (64 * MEGABYTE // 3)))
+    _wait_for_the_end(handler)
+
+
+def _wait_for_the_end(handler: Handler) -> None:
     handler.connection.recv(1)
     handler.owner.disconnected.set()
 
@@ -138,6 +143,7 @@ MANNERS = {
     "as long as may be": _chunk_of(MAX_ANSWER_LENGTH),
     "one too many": _chunk_of(MAX_ANSWER_LENGTH + 1),
     "three million": _chunk_of(3 * MAX_ANSWER_LENGTH),
+    "three million, open": _chunk_of(3 * MAX_ANSWER_LENGTH, then=lambda handler: _wait_for_the_end(handler)),
     "wide": _chunk_of(MAX_ANSWER_LENGTH + 1, "你"),
     "in two": lambda handler: (
         handler.begin(),
@@ -160,7 +166,7 @@ def _reader(server: ProviderServer, protocol: str, model: str) -> ChunkReader:
     where = {"provider": protocol, "base_url": server.base_url(protocol), "model": model}
     config = ModelConfig.model_validate({"label": "M", **where})
     return ChunkReader(
-        ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")])
+        ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")]), LOOP
     )
 
 
@@ -203,8 +209,19 @@ def test_nothing_at_great_length_is_left_when_nobody_wants_it(server: ProviderSe
     reader = _reader(server, protocol, "nothing at length")
     assert reader.read_batch(timeout=0.3).text == ""
     reader.abort()
-    wait_for(lambda: reader.read_batch(timeout=0.1).ended, seconds=2, what="the reader's thread has ended")
     assert server.disconnected.wait(5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_that_says_nothing_at_great_length_holds_up_no_other(server: ProviderServer, protocol: str) -> None:
+    floods = [_reader(server, protocol, "nothing at length") for _ in range(4)]
+    wait_for(lambda: all(flood.read_batch(timeout=0.1).alive for flood in floods), what="all are being read")
+    begun = time.monotonic()
+    assert "".join(_heard(_reader(server, protocol, "gzip"))[0]) == ANSWER
+    assert time.monotonic() - begun < 1
+    assert not any(flood.read_batch(timeout=0).ended for flood in floods)
+    for flood in floods:
+        flood.abort()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -224,11 +241,11 @@ def test_a_large_chunk_waits_in_parts(server: ProviderServer, protocol: str) -> 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_large_chunk_that_nobody_takes_is_left(server: ProviderServer, protocol: str) -> None:
-    before = threading.active_count()
-    reader = _reader(server, protocol, "three million")
+    server.disconnected.clear()
+    reader = _reader(server, protocol, "three million, open")
     assert reader.read_batch(timeout=5).text
     reader.abort()
-    wait_for(lambda: threading.active_count() <= before, what="the reader's thread has ended")
+    assert server.disconnected.wait(5)
 
 
 @pytest.mark.parametrize(

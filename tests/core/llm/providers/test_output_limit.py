@@ -19,6 +19,7 @@ from core.llm.providers.output_limit import (
     without_output_tokens,
 )
 from tests.support.provider import ANSWER, Handler, ProviderServer
+from tests.support.reading import read_text
 
 Refusal = Callable[[int, int, int], str | None]
 """What a server says to so many tokens of a prompt, so many of an answer, and the greatest number."""
@@ -150,7 +151,7 @@ class Asker:
     def ask(self, question: str = "Why?") -> list[int | None]:
         """The limits that were asked with until there was an answer."""
         before = len(self._server.requests)
-        text = "".join(chunk.text for chunk in self._pool.open("m", [Turn("user", question)]))
+        text = read_text(self._pool.open("m", [Turn("user", question)]))
         assert text == ANSWER
         return [request.get("max_tokens") for request in self._server.requests[before:]]
 

@@ -15,6 +15,7 @@ from core.llm.providers.output_limit import LearnedLimits, output_limit
 from core.llm.providers.parameters import Adjustment, refused
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, ProviderServer, pieces
+from tests.support.reading import read
 
 QUESTION = [Turn("user", "Why?")]
 REFUSALS: dict[str, list[tuple[str, int, Any]]] = {}
@@ -141,8 +142,7 @@ class Asker:
         chunks: list[Chunk] = []
         error = None
         try:
-            for chunk in self._pool.open("m", turns):
-                chunks.append(chunk)
+            read(self._pool.open("m", turns), chunks.append)
         except ProviderError as failed:
             error = failed
         return "".join(chunk.text for chunk in chunks), self._server.requests[before:], error

@@ -21,6 +21,7 @@ from core.llm.providers.wire import endpoint
 from tests.support.certificate import certify
 from tests.support.provider import ANSWER, ProviderServer
 from tests.support.proxy import Proxy
+from tests.support.reading import read_text
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 OUTSIDE = "http://models.example/v1"
@@ -59,7 +60,7 @@ def _pool(*urls: str, provider: str = "openai") -> ClientPool:
 
 
 def _answer(pool: ClientPool, name: str = "m0") -> str:
-    return "".join(chunk.text for chunk in pool.open(name, [Turn("user", "Why?")]))
+    return read_text(pool.open(name, [Turn("user", "Why?")]))
 
 
 def _error(pool: ClientPool, name: str = "m0") -> ProviderError:
@@ -77,6 +78,33 @@ def test_a_server_outside_is_asked_through_the_proxy(
     assert _answer(_pool(OUTSIDE)) == ANSWER
     assert "models.example" in proxy.asked[0], "the proxy looks the name up"
     assert proxy.users in (["me:pw"], ["bWU6cHc="])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+def test_an_answer_comes_through_any_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, encrypted: bool
+) -> None:
+    certify(tmp_path / "key.pem", tmp_path / "certificate.pem", "models.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    server = ProviderServer(tls=context if encrypted else None)
+    port = int(server.url.rpartition(":")[2].partition("/")[0])
+    proxy = Proxy(("127.0.0.1", port), tls=context if scheme == "https" else None)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:pw@localhost:{proxy.port}")
+    try:
+        assert _answer(_pool(OUTSIDE.replace("http:", "https:") if encrypted else OUTSIDE)) == ANSWER
+        assert "models.example" in proxy.asked[0]
+        assert proxy.users in (["me:pw"], ["bWU6cHc="])
+    finally:
+        proxy.stop()
+        server.stop()
+
+
+def test_a_user_in_the_address_is_shown_to_the_server(server: ProviderServer) -> None:
+    assert _answer(_pool(server.url.replace("http://", "http://me:p%40w@"))) == ANSWER
+    assert server.requests[-1]["authorization"] == "Basic bWU6cEB3"
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])

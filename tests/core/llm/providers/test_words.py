@@ -28,6 +28,7 @@ from core.llm.providers.errors import complaint_of
 from core.llm.providers.redaction import MAX_QUOTED_LENGTH, redacted
 from core.llm.providers.tail_buffer import MIN_TAIL_LENGTH, TailBuffer
 from tests.support.provider import Handler, ProviderServer
+from tests.support.reading import read
 
 QUESTION = "My password is Tr0ub4dor and my cat is called Miez, please tell nobody about it."
 
@@ -290,7 +291,7 @@ def _error(server: ProviderServer, model: str, turns: Sequence[Turn] = TURNS) ->
     config = ModelConfig(label="M", provider="openai", base_url=url, model=model, api_key_env="SOME_KEY")
     pool = ClientPool(ModelCatalog(default="m", models={"m": config}), "")
     with pytest.raises(ProviderError) as raised:
-        list(pool.open("m", turns))
+        read(pool.open("m", turns))
     return raised.value
 
 
