@@ -6,7 +6,7 @@ from contextlib import aclosing
 from threading import Condition
 from typing import NamedTuple
 
-from core.event_loop import EventLoop
+from core.llm.event_loop import EventLoop
 from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Usage
 
 MAX_BUFFERED = 256 * 1024

@@ -5,7 +5,6 @@ import time
 from threading import Event as Flag
 from uuid import UUID
 
-from core.event_loop import EventLoop
 from core.generation.attempts import Attempt
 from core.generation.chunk_reader import ChunkReader
 from core.generation.deadlines import Deadlines
@@ -15,6 +14,7 @@ from core.generation.prompts import PromptRetries, Prompts
 from core.generation.stream_filter import StreamFilter, StreamOutput
 from core.generation.usage import credible
 from core.llm.client_pool import ClientPool
+from core.llm.event_loop import EventLoop
 from core.llm.providers.base import FinishReason, ProviderError
 
 logger = logging.getLogger(__name__)

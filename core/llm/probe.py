@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from core.errors import Unavailable
-from core.event_loop import EventLoop
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldown, Cooldowns
+from core.llm.event_loop import EventLoop
 from core.llm.providers.base import ChunkStream, ErrorKind, ProviderError
 from core.stores.quarantine import Quarantine
 

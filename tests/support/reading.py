@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import uvloop
 
-from core.event_loop import EventLoop
+from core.llm.event_loop import EventLoop
 from core.llm.providers.base import Chunk, ChunkStream
 
 LOOP = EventLoop(uvloop.new_event_loop)
