@@ -18,7 +18,7 @@ from core.conversation import event_log_scripts as scripts
 from core.conversation.keys import channel, keys
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
-from core.stores.redis import Pipeline, Redis
+from core.stores.redis import Pipeline, Redis, ScriptCall
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
@@ -80,7 +80,7 @@ class EventLog:
 
     def append(self, session_id: UUID, kind: str, data: Mapping[str, Any], *, expires_at: datetime) -> Position:
         """Append an event of the session itself."""
-        return _appended(self._scripts.append(session_id, _announcement(session_id, kind, data, expires_at)))
+        return appended(self._scripts.append(session_id, _announcement(session_id, kind, data, expires_at)))
 
     def begin(
         self,
@@ -99,7 +99,7 @@ class EventLog:
         anonymous session's question. Raises EndedBefore.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(self._scripts.begin(session_id, announcement, producer, scripts.Beginning(answer, question)))
+        return appended(self._scripts.begin(session_id, announcement, producer, scripts.Beginning(answer, question)))
 
     def write(
         self,
@@ -118,7 +118,22 @@ class EventLog:
         LogLost.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(self._scripts.write(session_id, announcement, producer, before, delta))
+        return appended(self._scripts.write(session_id, announcement, producer, before, delta))
+
+    def write_call(
+        self,
+        session_id: UUID,
+        kind: str,
+        data: Mapping[str, Any],
+        producer: Producer,
+        *,
+        expires_at: datetime,
+        before: Size,
+        delta: Delta,
+    ) -> ScriptCall:
+        """What `write` runs, for those who run many together; `appended` reads what it returns."""
+        announcement = _announcement(session_id, kind, data, expires_at)
+        return self._scripts.write.call(session_id, announcement, producer, before, delta)
 
     def end(
         self,
@@ -139,7 +154,7 @@ class EventLog:
         event, and can't begin any more. Raises Fenced or LogLost.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(
+        return appended(
             self._scripts.end(session_id, announcement, producer, before, scripts.Ending(message, retracts))
         )
 
@@ -166,6 +181,10 @@ class EventLog:
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""
         return self._redis.hget(keys(session_id).meta, "stop") == str(generation_id)
+
+    def add_stop_poll(self, pipe: Pipeline, session_id: UUID) -> None:
+        """Add to a pipeline: the id of the generation whose worker is to stop, if any."""
+        pipe.hget(keys(session_id).meta, "stop")
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`."""
@@ -210,7 +229,8 @@ def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_
     return scripts.Announcement(kind, text, channel(session_id), _new_epoch(), MAX_EVENTS, _expiry(expires_at))
 
 
-def _appended(returned: tuple[int, str]) -> Position:
+def appended(returned: tuple[int, str]) -> Position:
+    """The place of an event, by what its script has returned. Raises Fenced, LogLost or EndedBefore."""
     offset, epoch = returned
     _check(offset)
     return Position(epoch, offset)

@@ -10,7 +10,7 @@ from uuid import UUID
 from core.conversation.keys import Keys, keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Producer
-from core.stores.redis import Redis
+from core.stores.redis import Redis, ScriptCall
 
 FENCED = -1
 LOG_LOST = -2
@@ -229,6 +229,10 @@ class LogScript:
     def __call__(self, session_id: UUID, *values: Arguments) -> Any:
         """Run it; what it returns. Raises Unavailable."""
         return self._script(keys=keys(session_id), args=[_encoded(each) for value in values for each in value])
+
+    def call(self, session_id: UUID, *values: Arguments) -> ScriptCall:
+        """It, with what it is to be run with: for those who run many together."""
+        return ScriptCall(self._script, keys(session_id), [_encoded(each) for value in values for each in value])
 
 
 class LogScripts:

@@ -1,26 +1,10 @@
 """Pulls an answer out of a provider in a thread of its own, so that its reader can keep deadlines."""
 
 from threading import Condition, Thread
-from typing import NamedTuple
 
+from core.generation.batch import MAX_BUFFERED as MAX_BUFFERED
+from core.generation.batch import Batch
 from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, FinishReason, ProviderError, Usage
-
-MAX_BUFFERED = 256 * 1024
-"""Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have
-been."""
-
-
-class Batch(NamedTuple):
-    """What has arrived since the last look."""
-
-    text: str = ""
-    ended: bool = False
-    finish_reason: FinishReason | None = None
-    usage: Usage | None = None
-    error: ProviderError | None = None
-    thinking: str = ""
-    alive: bool = False
-    """Whether anything has come at all, also what says nothing."""
 
 
 class ChunkReader:
