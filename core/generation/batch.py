@@ -1,7 +1,8 @@
 """What has come of a model's answer and waits to be written."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Usage
@@ -41,15 +42,16 @@ class Inbox:
         self._arrived: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
 
-    async def fill(self, chunks: AsyncIterator[Chunk]) -> None:
-        """Read a provider to its end, no faster than what it says is taken."""
+    async def fill(self, stream: AsyncGenerator[Chunk, None]) -> None:
+        """Read a provider to its end, no faster than what it says is taken, and close the stream."""
         read = 0
         try:
-            async for chunk in chunks:
-                await self._put(chunk)
-                read += 1
-                if read % TURN == 0:
-                    await asyncio.sleep(0)
+            async with aclosing(stream):
+                async for chunk in stream:
+                    await self._put(chunk)
+                    read += 1
+                    if read % TURN == 0:
+                        await asyncio.sleep(0)
         except ProviderError as error:
             self._error = error
         except Exception as error:  # whatever a server sends, and whatever is made of it

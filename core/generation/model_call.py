@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import CancelledError
 from uuid import UUID
 
@@ -93,7 +93,7 @@ class ModelCalls:
         return end.finish_reason
 
     async def _write(
-        self, attempt: Attempt, chunks: AsyncIterator[Chunk], stream: StreamFilter, heartbeat: Heartbeat
+        self, attempt: Attempt, chunks: AsyncGenerator[Chunk, None], stream: StreamFilter, heartbeat: Heartbeat
     ) -> StreamOutput:
         """Append what comes, up to the output that has the reason for the end."""
         inbox = Inbox()
