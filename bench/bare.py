@@ -12,9 +12,9 @@ import openai
 import uvloop
 
 from bench.provider import Manner
-from core.llm.event_loop import EventLoop
 from core.llm.catalog import load_catalog
 from core.llm.client_pool import ClientPool
+from core.llm.event_loop import EventLoop
 from core.llm.providers.base import Turn
 
 

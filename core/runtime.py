@@ -11,6 +11,7 @@ from core.auth.oidc import Issuer, Tokens
 from core.auth.passwords import Passwords
 from core.auth.proofs import Proofs
 from core.clock import Clock, SystemClock
+from core.conversation.appender import Appender
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
@@ -57,7 +58,7 @@ from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import TRANSACTION_TIMEOUT, Database
 from core.stores.quarantine import Quarantine
-from core.stores.redis import SOCKET_TIMEOUT, Redis, connect
+from core.stores.redis import SOCKET_TIMEOUT, AsyncScripts, Redis, connect
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin
@@ -96,6 +97,10 @@ class Runtime:
     def limits_redis(self) -> Redis:
         """Another one, for limits, made to fail at once."""
         return connect(self.settings.redis_url, timeout=LIMITS_TIMEOUT, connect_timeout=LIMITS_TIMEOUT)
+
+    @cached_property
+    def _async_scripts(self) -> AsyncScripts:
+        return AsyncScripts(self.settings.redis_url, timeout=self._redis_timeout, retries=self._redis_retries)
 
     @cached_property
     def database(self) -> Database:
@@ -270,7 +275,8 @@ class Runtime:
     @cached_property
     def generation_events(self) -> GenerationEvents:
         """The events of answers."""
-        return GenerationEvents(self.database, self.attempts, self.log, self.transcript, self.clock)
+        appender = Appender(self.log, self._async_scripts)
+        return GenerationEvents(self.database, self.attempts, self.log, appender, self.transcript, self.clock)
 
     @cached_property
     def queue(self) -> FairQueue:
@@ -301,8 +307,9 @@ class Runtime:
             self.cooldowns,
             self.generation_events,
             self.heartbeats,
-            ModelCalls(self.models, self._prompts, self.generation_events, self.heartbeats.stopping, self.event_loop),
+            ModelCalls(self.models, self._prompts, self.generation_events, self.event_loop),
             self.message_limits,
+            self.event_loop,
         )
 
     @cached_property
@@ -312,7 +319,7 @@ class Runtime:
     @cached_property
     def heartbeats(self) -> Heartbeats:
         """What keeps an answer being written."""
-        return Heartbeats(self.attempts, self.log, self.generation_events, self.message_limits)
+        return Heartbeats(self.attempts, self.log, self.generation_events, self.message_limits, self.redis)
 
     @cached_property
     def reaper(self) -> Reaper:
@@ -430,6 +437,8 @@ class Runtime:
     def close(self) -> None:
         """Give back every connection."""
         if "event_loop" in self.__dict__:
+            if "_async_scripts" in self.__dict__:
+                self.event_loop.run(self._async_scripts.close())
             self.event_loop.close()
         if "open_streams" in self.__dict__:
             self.open_streams.stop()

@@ -19,7 +19,7 @@ from core.conversation.damage import Damaged, decode, number, pass_over, unless_
 from core.conversation.keys import channel, keys
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
-from core.stores.redis import Pipeline, Redis, RedisDamaged
+from core.stores.redis import Pipeline, Redis, RedisDamaged, ScriptCall
 
 MAX_EVENTS = 10_000
 """Events kept per session, about; older ones are trimmed, and a cursor before them is reset."""
@@ -95,7 +95,7 @@ class EventLog:
     def append(self, session_id: UUID, kind: str, data: Mapping[str, Any], *, expires_at: datetime) -> Position:
         """Append an event of the session itself."""
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(self._scripts.append(session_id, announcement, scripts.NewLog(_new_epoch())))
+        return appended(self._scripts.append(session_id, announcement, scripts.NewLog(_new_epoch())))
 
     def begin(
         self,
@@ -115,7 +115,7 @@ class EventLog:
         """
         announcement = _announcement(session_id, kind, data, expires_at)
         new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
-        return _appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
+        return appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
 
     def write(
         self,
@@ -135,10 +135,25 @@ class EventLog:
         """
         announcement = _announcement(session_id, kind, data, expires_at)
         try:
-            appended = self._scripts.write(session_id, announcement, producer, before, delta)
+            returned = self._scripts.write(session_id, announcement, producer, before, delta)
         except RedisDamaged:
             raise LogLost from None
-        return _appended(appended)
+        return appended(returned)
+
+    def write_call(
+        self,
+        session_id: UUID,
+        kind: str,
+        data: Mapping[str, Any],
+        producer: Producer,
+        *,
+        expires_at: datetime,
+        before: Size,
+        delta: Delta,
+    ) -> ScriptCall:
+        """What `write` runs, for those who run many together; `appended` reads what it returns."""
+        announcement = _announcement(session_id, kind, data, expires_at)
+        return self._scripts.write.call(session_id, announcement, producer, before, delta)
 
     def end(
         self,
@@ -159,7 +174,7 @@ class EventLog:
         event, and can't begin any more. Raises Fenced or LogLost.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        return _appended(
+        return appended(
             self._scripts.end(session_id, announcement, producer, before, scripts.Ending(message, retracts))
         )
 
@@ -189,6 +204,10 @@ class EventLog:
             return self._redis.hget(keys(session_id).meta, "stop") == str(generation_id)
         except RedisDamaged:
             return False  # the next word resets the log, and the row decides
+
+    def add_stop_poll(self, pipe: Pipeline, session_id: UUID) -> None:
+        """Add to a pipeline: the id of the generation whose worker is to stop, if any."""
+        pipe.hget(keys(session_id).meta, "stop")
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`. One that is damaged is read as `reset`: its
@@ -283,7 +302,8 @@ def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_
     return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
 
 
-def _appended(returned: tuple[int, str]) -> Position:
+def appended(returned: tuple[int, str]) -> Position:
+    """The place of an event, by what its script has returned. Raises Fenced, LogLost or EndedBefore."""
     offset, epoch = returned
     _check(offset)
     return Position(epoch, offset)

@@ -10,7 +10,7 @@ from uuid import UUID
 from core.conversation.keys import Keys, keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Producer
-from core.stores.redis import Pipeline, Redis
+from core.stores.redis import Redis, ScriptCall
 
 FENCED = -1
 LOG_LOST = -2
@@ -303,12 +303,9 @@ class LogScript:
         """Run it; what it returns. Raises Unavailable."""
         return self._script(keys(session_id), _flat(values))
 
-    def add_to(self, pipe: Pipeline, session_id: UUID, *values: Arguments) -> None:
-        """Add it to what a pipeline sends; what it returns is among the pipeline's answers.
-
-        The pipeline asks before it sends whether the server knows its scripts, once for all that it sends.
-        """
-        self._script(keys(session_id), _flat(values), client=pipe)
+    def call(self, session_id: UUID, *values: Arguments) -> ScriptCall:
+        """It, with what it is to be run with: for those who run many together."""
+        return ScriptCall(self._script, keys(session_id), _flat(values))
 
 
 class LogScripts:

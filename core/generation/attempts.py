@@ -1,14 +1,15 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from threading import Event as Flag
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
@@ -69,6 +70,13 @@ class Attempt:
         return Producer(self.generation_id, self.number, next(self.sequence))
 
 
+class Owned(NamedTuple):
+    """Which of several attempts own their rows. Of those that are neither, somebody has locked the row."""
+
+    held: set[Attempt]
+    lost: set[Attempt]
+
+
 class Attempts:
     """Claims generations, renews their leases, hands them off."""
 
@@ -119,6 +127,11 @@ class Attempts:
             if db.get_one(Generation, attempt.generation_id).stop_requested:
                 attempt.stop_requested.set()
 
+    def renew_all(self, attempts: Collection[Attempt]) -> "Owned":
+        """Renew the leases of many in one statement, and learn which answers are to stop."""
+        with self._database.writing() as db:
+            return _change_all(db, attempts, lease_until=self._clock.now() + self.lease)
+
     def seize(self, attempt: Attempt, *conditions: ColumnElement[bool]) -> Attempt | None:
         """Take a live generation from the worker that it has or had; the attempt that follows, or None when the row
         has changed meanwhile."""
@@ -161,6 +174,42 @@ def lock_session(db_session: DatabaseSession, session_id: UUID) -> None:
     """Keep the session from being deleted before the transaction ends. To be called before a generation of it is
     changed and messages are kept: a deletion locks the two in this order, and neither must wait for the other."""
     db_session.execute(select(Session.id).where(Session.id == session_id).with_for_update(read=True, key_share=True))
+
+
+def lock_sessions(db_session: DatabaseSession, session_ids: Collection[UUID]) -> set[UUID]:
+    """Do for many what `lock_session` does, but wait for none; those that could be locked."""
+    lock = select(Session.id).where(Session.id.in_(session_ids))
+    return set(db_session.scalars(lock.with_for_update(read=True, key_share=True, skip_locked=True)))
+
+
+def hold(db_session: DatabaseSession, attempts: Collection[Attempt]) -> Owned:
+    """Keep the rows that these attempts own from being changed before the transaction ends."""
+    return _change_all(db_session, attempts, state=GenerationState.RUNNING)
+
+
+def _change_all(db_session: DatabaseSession, attempts: Collection[Attempt], **values: Any) -> Owned:
+    """Change the rows that these attempts still own. Waits for no lock, so that no row holds up the others."""
+    numbers: defaultdict[int, list[UUID]] = defaultdict(list)
+    for attempt in attempts:
+        numbers[attempt.number].append(attempt.generation_id)
+    of_them = or_(*(and_(Generation.attempt == number, Generation.id.in_(ids)) for number, ids in numbers.items()))
+    owned = select(Generation.id).where(Generation.state == GenerationState.RUNNING, of_them)
+    changed = db_session.execute(
+        update(Generation)
+        .where(Generation.id.in_(owned.with_for_update(key_share=True, skip_locked=True)))
+        .values(**values)
+        .returning(Generation.id, Generation.attempt, Generation.stop_requested)
+        .execution_options(synchronize_session=False)
+    ).all()
+    to_stop = {(row.id, row.attempt): row.stop_requested for row in changed}
+    held = {attempt for attempt in attempts if (attempt.generation_id, attempt.number) in to_stop}
+    for attempt in held:
+        if to_stop[attempt.generation_id, attempt.number]:
+            attempt.stop_requested.set()
+    if len(held) == len(attempts):
+        return Owned(held, set())
+    locked = set(db_session.scalars(owned)) - {attempt.generation_id for attempt in held}
+    return Owned(held, {each for each in attempts if each not in held and each.generation_id not in locked})
 
 
 def change(db_session: DatabaseSession, attempt: Attempt, **values: Any) -> bool:

@@ -1,6 +1,6 @@
 """How long a provider may be silent, and how long it may take altogether: pure, over the moments that it is given."""
 
-from core.generation.chunk_reader import Batch
+from core.generation.batch import Batch
 from core.llm.providers.base import ErrorKind, ProviderError
 
 DRAIN_TIMEOUT = 2.0

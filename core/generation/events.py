@@ -1,36 +1,51 @@
 """Writes an answer's events into its session's log, and resets the log when Redis has lost it."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from core.clock import Clock, rfc3339
+from core.conversation.appender import Appender
 from core.conversation.event_log import EventLog, LogLost
-from core.conversation.message import Message, MessageState
+from core.conversation.message import Message, MessageState, whole_seconds
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import Producer
 from core.conversation.transcript import Transcript
-from core.generation.attempts import Attempt, Attempts, LeaseLost, change, lock_session
+from core.generation.attempts import Attempt, Attempts, LeaseLost, hold, lock_sessions
 from core.generation.draft import Draft
 from core.llm.providers.base import ErrorKind
 from core.stores.database import Database
-from core.stores.tables import GenerationState, Session
+from core.stores.tables import Session
+
+RESTORATIONS = 4
+"""Logs that a process begins anew at once. It blocks, so it is done in threads."""
 
 
 class GenerationEvents:
     """The events of attempts, and their drafts, which follow what the log has taken.
 
+    What is appended while an answer is written is appended on the process's event loop, the end in a thread.
     `thinking_ms` is how many milliseconds the answer's thinking has taken by now. All methods that append raise
     Fenced when a newer attempt writes, LeaseLost when the session or the row is no longer the attempt's, and
     Unavailable.
     """
 
     def __init__(
-        self, database: Database, attempts: Attempts, log: EventLog, transcript: Transcript, clock: Clock
+        self,
+        database: Database,
+        attempts: Attempts,
+        log: EventLog,
+        appender: Appender,
+        transcript: Transcript,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._attempts = attempts
         self._log = log
+        self._appender = appender
+        self._threads = ThreadPoolExecutor(RESTORATIONS, "restoration")
         self._transcript = transcript
         self._clock = clock
 
@@ -39,8 +54,7 @@ class GenerationEvents:
         try:
             attempt.draft.restore(self._log.take_over(attempt.session_id, attempt.generation_id, attempt.number))
         except LogLost:
-            # Only the attempt that owns the row may reset the log, so that no two do.
-            self._attempts.renew(attempt)
+            self._attempts.renew(attempt)  # as in _restore_owned
             attempt.draft.restore(self._transcript.snapshot(attempt.generation_id))
             self._reset(attempt)
             self._replay_text(attempt)
@@ -53,36 +67,37 @@ class GenerationEvents:
         """A model is being asked. It has no event: readers see only what comes of the request."""
         attempt.draft.begin_request()
 
-    def append_started(self, attempt: Attempt) -> None:
+    async def append_started(self, attempt: Attempt) -> None:
         """Append that the first worker has begun."""
-        self._append(attempt, "started", _started(attempt), _unchanged(attempt.draft))
+        await self._append(attempt, "started", _started(attempt), _unchanged(attempt.draft))
 
-    def append_resumed(self, attempt: Attempt) -> None:
+    async def append_resumed(self, attempt: Attempt) -> None:
         """Append that another worker carries on."""
-        self._append_change(attempt, "resumed", {"attempt": attempt.number, "at": len(attempt.draft.text)})
+        await self._append_change(attempt, "resumed", {"attempt": attempt.number, "at": attempt.draft.length})
 
-    def append_fallback(self, attempt: Attempt, failed: str, next_model: str, reason: ErrorKind) -> None:
+    async def append_fallback(self, attempt: Attempt, failed: str, next_model: str, reason: ErrorKind) -> None:
         """Append that another model carries on, because the one before has failed."""
-        self._append_change(attempt, "fallback", {"from": failed, "to": next_model, "reason": reason})
+        await self._append_change(attempt, "fallback", {"from": failed, "to": next_model, "reason": reason})
 
-    def append_delta(self, attempt: Attempt, text: str, thinking_ms: int) -> None:
+    async def append_delta(self, attempt: Attempt, text: str, thinking_ms: int) -> None:
         """Append the next words. Stale thinking that no new thinking has replaced by now goes first: it belongs to a
         request that was given up, and not to these words."""
         draft = attempt.draft
-        if draft.thinking.stale and draft.thinking.text:
-            self._append(attempt, "thinking", {"at": 0, "text": ""}, Delta(resets_thinking=True))
+        if draft.thinking_is_stale and draft.thinking_length:
+            await self._append(attempt, "thinking", {"at": 0, "text": ""}, Delta(resets_thinking=True))
             draft.drop_thinking()
         added = Delta(text, thinking_ms=thinking_ms)
-        self._append(attempt, "delta", {"at": len(draft.text), "text": text}, added)
+        await self._append(attempt, "delta", {"at": draft.length, "text": text}, added)
         draft.add_text(text, thinking_ms)
 
-    def append_thinking(self, attempt: Attempt, words: str, thinking_ms: int) -> None:
+    async def append_thinking(self, attempt: Attempt, words: str, thinking_ms: int) -> None:
         """Append what the model thinks next; or first, if its thinking begins again."""
-        thinking = attempt.draft.thinking
-        data = {"at": 0 if thinking.stale else len(thinking.text), "text": words}
-        added = Delta(thinking=words, resets_thinking=thinking.stale, thinking_ms=thinking_ms)
-        self._append(attempt, "thinking", data, added)
-        attempt.draft.add_thinking(words, thinking_ms)
+        draft = attempt.draft
+        anew = draft.thinking_is_stale
+        data = {"at": 0 if anew else draft.thinking_length, "text": words}
+        added = Delta(thinking=words, resets_thinking=anew, thinking_ms=thinking_ms)
+        await self._append(attempt, "thinking", data, added)
+        draft.add_thinking(words, thinking_ms)
 
     def append_end(
         self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, *, retracts: str | None = None
@@ -102,46 +117,57 @@ class GenerationEvents:
 
     def message(self, attempt: Attempt, state: MessageState, model: str | None = None) -> Message:
         """The answer as it is now."""
-        thinking = attempt.draft.thinking
+        text, thinking, thinking_ms = attempt.draft.partial
         return Message(
             str(attempt.generation_id),
             "assistant",
-            attempt.draft.text,
+            text,
             model or attempt.model,
             state,
             rfc3339(self._clock.now()),
-            thinking=thinking.text or None,
-            thinking_seconds=thinking.seconds,
+            thinking=thinking or None,
+            thinking_seconds=whole_seconds(thinking, thinking_ms),
         )
 
-    def keep_snapshot(self, attempt: Attempt) -> None:
-        """Keep what there is of an owned session's answer in SQL. Raises LeaseLost or Unavailable."""
-        if attempt.anonymous or attempt.draft.is_empty:
-            return
+    def keep_snapshots(self, attempts: Sequence[Attempt]) -> set[Attempt]:
+        """Keep what there is of owned sessions' answers in SQL, in one transaction; the attempts that have lost their
+        rows. What somebody has locked, as who deletes a session does, is left out. Raises Unavailable."""
+        drafts = {attempt: self.message(attempt, "streaming") for attempt in attempts}
         with self._database.writing() as db:
-            lock_session(db, attempt.session_id)
-            if not change(db, attempt, state=GenerationState.RUNNING):  # and holds it until the commit
-                raise LeaseLost
-            self._transcript.keep(self.message(attempt, "streaming"), attempt.session_id, db)
+            locked = lock_sessions(db, [attempt.session_id for attempt in attempts])
+            held, lost = hold(db, [attempt for attempt in attempts if attempt.session_id in locked])
+            for attempt in held:
+                self._transcript.keep(drafts[attempt], attempt.session_id, db)
+        return lost
 
-    def _append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
+    async def _append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
         """Append that something else carries on, and how much of the thinking stays: all, if there are words of the
         answer; else it begins again."""
         draft = attempt.draft
-        if draft.text and draft.thinking.text:
-            self._append(attempt, kind, {**data, "thinking": len(draft.thinking.text)}, _unchanged(draft))
+        if draft.length and draft.thinking_length:
+            await self._append(attempt, kind, {**data, "thinking": draft.thinking_length}, _unchanged(draft))
             return
-        self._append(attempt, kind, {**data, "thinking": 0}, Delta(resets_thinking=True))
+        await self._append(attempt, kind, {**data, "thinking": 0}, Delta(resets_thinking=True))
         draft.drop_thinking()
 
-    def _append(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta) -> None:
+    async def _append(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta) -> None:
         """Append an event of the answer, with what it adds to it."""
         try:
-            self._write(attempt, kind, data, attempt.draft.partial.size, delta)
+            await self._write_together(attempt, kind, data, delta)
         except LogLost:
-            self._attempts.renew(attempt)
-            self._restore(attempt)
-            self._write(attempt, kind, data, attempt.draft.partial.size, delta)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._restore_owned, attempt)
+            await self._write_together(attempt, kind, data, delta)
+
+    async def _write_together(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta) -> None:
+        await self._appender.write(
+            attempt.session_id,
+            kind,
+            {"generation_id": str(attempt.generation_id), **data},
+            attempt.next_producer(),
+            expires_at=attempt.keep_until,
+            before=attempt.draft.size,
+            delta=delta,
+        )
 
     def _write(self, attempt: Attempt, kind: str, data: Mapping[str, Any], before: Size, delta: Delta) -> None:
         self._log.write(
@@ -163,10 +189,15 @@ class GenerationEvents:
             {"generation_id": str(attempt.generation_id), **data},
             Producer.terminal(attempt.generation_id, attempt.number),
             expires_at=attempt.keep_until,
-            before=attempt.draft.partial.size,
+            before=attempt.draft.size,
             message=answer.dump() if attempt.anonymous and retracts is None else "",
             retracts=retracts or "",
         )
+
+    def _restore_owned(self, attempt: Attempt) -> None:
+        # Only the attempt that owns the row may reset the log, so that no two do.
+        self._attempts.renew(attempt)
+        self._restore(attempt)
 
     def _restore(self, attempt: Attempt) -> None:
         """Reset the log, and append again what its readers have seen."""
@@ -211,4 +242,4 @@ def _started(attempt: Attempt) -> Mapping[str, Any]:
 
 def _unchanged(draft: Draft) -> Delta:
     """Nothing is added, and the thinking has taken what it has."""
-    return Delta(thinking_ms=draft.thinking.milliseconds)
+    return Delta(thinking_ms=draft.thinking_ms)

@@ -155,7 +155,7 @@ class Finalizer:
         return unpublishable
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": len(attempt.draft.text)}
+        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": attempt.draft.length}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
         with self._database.writing() as db:
@@ -187,7 +187,7 @@ class Finalizer:
             finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
             problem=data.get("problem"),
         )
-        if not (rendered and attempt.draft.text):
+        if not (rendered and attempt.draft.length):
             return answer
         from core.conversation.markdown import render  # the front end, which renders nothing, needs no parser
 

@@ -59,9 +59,9 @@ class ModelChain:
             self._refused = self._last
 
     def _once_or_twice(self, model: str) -> Iterator[str]:
-        before = len(self._draft.text)
+        before = self._draft.length
         yield model
-        wrote = len(self._draft.text) > before
-        thought = bool(self._draft.thinking.text) and not self._draft.thinking.stale
+        wrote = self._draft.length > before
+        thought = bool(self._draft.thinking_length) and not self._draft.thinking_is_stale
         if self._last is not None and may_go_on(self._last.error, wrote=wrote, thought=thought):
             yield model

@@ -10,6 +10,7 @@ from core.limits.leases import Leases
 from core.limits.status import RateLimited
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
+from core.stores.redis import Pipeline
 
 
 class ProviderSlots:
@@ -44,9 +45,9 @@ class ProviderSlots:
             return False
         return True
 
-    def renew_lease(self, model: str, holder: str) -> None:
-        """Say that the holder is alive. Raises Unavailable."""
-        self._leases.renew(model, holder, self._lease)
+    def add_renewal(self, pipe: Pipeline, model: str, holder: str) -> None:
+        """Add to a pipeline: the holder is alive."""
+        self._leases.add_renewal(pipe, model, holder, self._lease)
 
     def release_lease(self, model: str, holder: str) -> None:
         """Give the holder's slot back."""
@@ -75,10 +76,10 @@ class Slot:
                 self._model = model
         return self._model == model
 
-    def renew(self) -> None:
-        """Say that the attempt is alive. Raises Unavailable."""
+    def add_renewal(self, pipe: Pipeline) -> None:
+        """Add to a pipeline: the attempt is alive."""
         if self._model is not None:
-            self._slots.renew_lease(self._model, self._holder)
+            self._slots.add_renewal(pipe, self._model, self._holder)
 
     def release(self) -> None:
         """Give it back."""

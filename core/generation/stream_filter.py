@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from core.generation.chunk_reader import Batch
+from core.generation.batch import Batch
 from core.generation.continuation import Overlap
 from core.generation.deadlines import Deadlines
 from core.generation.failure import EmptyAnswer, end_of_words

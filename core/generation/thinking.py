@@ -28,10 +28,6 @@ class Thinking:
         """How long, as people are told; None when nothing has been thought."""
         return whole_seconds(self.text, self.milliseconds)
 
-    def plus(self, text: str, milliseconds: int) -> "Thinking":
-        """With these words, the first ones of stale thinking in place of all before; it has taken so long then."""
-        return Thinking(text if self.stale else self.text + text, milliseconds)
-
 
 class ThinkingClock:
     """How long the thinking for one answer takes, over one request.

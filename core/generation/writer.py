@@ -20,6 +20,7 @@ from core.generation.scheduler import Claim, FairQueue
 from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
+from core.llm.event_loop import EventLoop
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import GenerationState
@@ -46,6 +47,7 @@ class Writer:
         heartbeats: Heartbeats,
         calls: ModelCalls,
         limits: MessageLimits,
+        loop: EventLoop,
     ) -> None:
         self._queue = queue
         self._attempts = attempts
@@ -56,6 +58,7 @@ class Writer:
         self._heartbeats = heartbeats
         self._calls = calls
         self._limits = limits
+        self._loop = loop
         self.stopping = heartbeats.stopping
 
     def run(self) -> UUID | None:
@@ -121,40 +124,41 @@ class Writer:
             return Outcome(GenerationState.FAILED, {"problem": SwitchboardError().problem()}, SwitchboardError.slug)
 
     def _answer(self, attempt: Attempt, slot: Slot) -> Outcome:
-        heartbeat = self._heartbeats.start(attempt, slot)
+        with self._heartbeats.start(attempt, slot) as heartbeat:
+            return self._begin(attempt, heartbeat)
+
+    def _begin(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         self._limits.renew_lease(attempt.owner, attempt.generation_id, self._attempts.lease)
         # First the fence, then the text: what a lost attempt sends from here on is refused.
         self._events.take_over(attempt)
         if attempt.stop_requested.is_set():
             raise Stopped
         if attempt.number == 1:
-            self._events.append_started(attempt)
+            self._loop.run(self._events.append_started(attempt))
         else:
-            self._events.append_resumed(attempt)
-        return self._ask_in_turn(attempt, slot, heartbeat)
+            self._loop.run(self._events.append_resumed(attempt))
+        return self._ask_in_turn(attempt, heartbeat)
 
-    def _ask_in_turn(self, attempt: Attempt, slot: Slot, heartbeat: Heartbeat) -> Outcome:
+    def _ask_in_turn(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         """Ask the model, and its fallbacks when it fails; how the answer ends."""
         self._pool.require(attempt.model)
         chain = ModelChain(self._pool.chain(attempt.model), self._cooldowns, attempt.draft)
         for model in chain:
             before = chain.last_failure
             if before is not None and before.model != model:
-                self._events.append_fallback(attempt, before.model, model, before.error.kind)
+                self._loop.run(self._events.append_fallback(attempt, before.model, model, before.error.kind))
             try:
-                reason = self._ask(attempt, slot, heartbeat, model, before)
+                reason = self._ask(attempt, heartbeat, model, before)
             except ProviderError as error:
                 chain.failed(model, error)
             else:
                 data = {"model": model, "finish_reason": reason, "usage": attempt.usage._asdict()}
                 return Outcome(GenerationState.DONE, data, reason)
-        return _failed(chain.reported_failure, begun=bool(attempt.draft.text))
+        return _failed(chain.reported_failure, begun=bool(attempt.draft.length))
 
-    def _ask(
-        self, attempt: Attempt, slot: Slot, heartbeat: Heartbeat, model: str, before: Failure | None
-    ) -> FinishReason:
+    def _ask(self, attempt: Attempt, heartbeat: Heartbeat, model: str, before: Failure | None) -> FinishReason:
         """Ask one model; why its answer ended. Raises ProviderError."""
-        if not self._wait_for_slot(slot, model, heartbeat):
+        if not self._wait_for_slot(model, heartbeat):
             raise ProviderError(ErrorKind.RATE_LIMITED, "no slot")
         try:
             with self._cooldowns.watch(model, attempt.owner):
@@ -165,13 +169,13 @@ class Writer:
             logger.warning("%s failed: %s%s", model, error, said, extra=about)
             raise
 
-    def _wait_for_slot(self, slot: Slot, model: str, heartbeat: Heartbeat) -> bool:
+    def _wait_for_slot(self, model: str, heartbeat: Heartbeat) -> bool:
         """Whether one of the model's slots has been got; of the first one's, the attempt has come with it."""
         deadline = time.monotonic() + SLOT_TIMEOUT
-        while not slot.move_to(model):
+        while not self._heartbeats.move(heartbeat, model):
             if time.monotonic() > deadline:
                 return False
-            heartbeat.tick()
+            heartbeat.check()
             self.stopping.wait(STOP_POLL_INTERVAL)
         return True
 

@@ -68,6 +68,10 @@ class Leases:
         and others came meanwhile or not."""
         self._renew(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
 
+    def add_renewal(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
+        """Add to a pipeline what `renew` does."""
+        self._renew(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)], client=pipe)
+
     def release(self, owner: UUID | str, holder: UUID | str) -> None:
         """The holder is done. Harmless when it holds none."""
         self._redis.zrem(self._key(owner), str(holder))

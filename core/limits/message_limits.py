@@ -99,6 +99,10 @@ class MessageLimits:
         with _tolerate_unavailable():
             self._leases.renew(owner, generation_id, lease)
 
+    def add_renewal(self, pipe: Pipeline, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
+        """Add to a pipeline what `renew_lease` does."""
+        self._leases.add_renewal(pipe, owner, generation_id, lease)
+
     def release_lease(self, owner: UUID, generation_id: UUID) -> None:
         """The generation has ended. Safe to repeat. Raises Unavailable."""
         self._leases.release(owner, generation_id)

@@ -5,11 +5,14 @@ An error of a key's own, such as WRONGTYPE, is RedisDamaged, which is a kind of 
 The only module that knows the driver's exceptions. What a caller does without Redis is the caller's own policy.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import redis
+from redis import asyncio as redis_asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
 from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, RedisError, ResponseError
@@ -18,6 +21,7 @@ from redis.retry import Retry
 from core.errors import Unavailable
 
 __all__ = [
+    "AsyncScripts",
     "Pipeline",
     "PubSub",
     "Redis",
@@ -25,6 +29,7 @@ __all__ = [
     "RedisReadOnly",
     "RedisUnavailable",
     "Script",
+    "ScriptCall",
     "checked",
     "connect",
     "translate_errors",
@@ -37,6 +42,9 @@ CONNECT_TIMEOUT = 0.4
 HEALTH_CHECK_INTERVAL = 25
 """Seconds after which an idle connection is checked before it is used."""
 MAX_CONNECTIONS = 1000
+BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
+MALFORMED = (InvalidResponse, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+"""What the driver's parsers stumble over."""
 RETRY_AFTER = 2
 """Seconds after which a client that was refused for want of Redis may try again."""
 
@@ -91,7 +99,7 @@ def checked(connection_class: type[Any]) -> type[Any]:
         def read_response(self, *args: Any, **options: Any) -> Any:
             try:
                 return super().read_response(*args, **options)
-            except (InvalidResponse, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            except MALFORMED as error:
                 self.disconnect()
                 raise redis.exceptions.ConnectionError(f"malformed answer: {type(error).__name__}") from error
 
@@ -191,7 +199,93 @@ def connect(
         max_connections=MAX_CONNECTIONS,
         # After a failover, the connection to the one that has been demoted is of no use any more.
         retry_on_error=[ReadOnlyError],
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=retries),
+        retry=Retry(BACKOFF, retries=retries),
     )
     assert isinstance(client, Redis)  # the driver declares its own class
     return client
+
+
+class ScriptCall(NamedTuple):
+    """A script, and what it is to be run with."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | int]
+
+
+class AsyncScripts:
+    """Runs many scripts in one round trip, on an event loop, over one connection that it makes when it needs one."""
+
+    def __init__(
+        self, url: str, *, timeout: float = SOCKET_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT, retries: int = 0
+    ) -> None:
+        """`timeout` and `connect_timeout` are seconds, for each of 1 + `retries` tries."""
+        pool: Any = redis_asyncio.ConnectionPool.from_url(
+            url,
+            decode_responses=True,
+            encoding_errors="replace",
+            socket_timeout=None,  # one timeout for a round trip costs less than one for each answer
+            socket_connect_timeout=min(connect_timeout, timeout),
+            retry=AsyncRetry(BACKOFF, retries=0),
+        )
+        self._connection = pool.make_connection()
+        self._timeout = timeout
+        self._retry = AsyncRetry(BACKOFF, retries, (redis.exceptions.ConnectionError, ReadOnlyError))
+
+    async def run(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run them, in this order; for each what it returns, or the RedisUnavailable that concerns it alone.
+
+        One may have run twice when its answer was lost. Raises RedisUnavailable.
+        """
+        with translate_errors():
+            answers = await self._retry.call_with_retry(lambda: self._try(calls), _pass)
+        return [_unavailable(answer) if isinstance(answer, RedisError) else answer for answer in answers]
+
+    async def _try(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._run_known(calls)
+        except BaseException as error:
+            await self._connection.disconnect(
+                nowait=True
+            )  # what may still come would be the answer to something else
+            if isinstance(error, (OSError, *MALFORMED)):
+                raise redis.exceptions.ConnectionError(type(error).__name__) from error
+            raise
+
+    async def _run_known(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        answers = await self._send([("EVALSHA", call.script.sha, call) for call in calls])
+        for answer in answers:
+            if isinstance(answer, ReadOnlyError):  # after a failover, this connection is of no use any more
+                raise answer
+        unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            told = await self._send([("EVAL", calls[number].script.script, calls[number]) for number in unknown])
+            for number, answer in zip(unknown, told, strict=True):
+                answers[number] = answer
+        return answers
+
+    async def _send(self, calls: Sequence[tuple[str, Any, ScriptCall]]) -> list[Any]:
+        commands = [(name, script, len(call.keys), *call.keys, *call.args) for name, script, call in calls]
+        await self._connection.send_packed_command(self._connection.pack_commands(commands))
+        return [await self._answer() for _ in commands]
+
+    async def _answer(self) -> Any:
+        try:
+            return await self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.disconnect()
+
+
+async def _pass(_: Exception) -> None:
+    """There is nothing left to do for a try that has failed."""
+
+
+def _unavailable(error: RedisError) -> RedisUnavailable:
+    unavailable = _translated(error)
+    unavailable.__cause__ = error
+    return unavailable

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from core.generation.batch import Batch, Inbox
 from core.llm.event_loop import EventLoop
 from core.llm.providers.base import Chunk, ChunkStream
 
@@ -27,3 +28,19 @@ async def _read(stream: ChunkStream, tell: Callable[[Chunk], None]) -> list[Chun
 def read_text(stream: ChunkStream) -> str:
     """The text of an answer. Raises ProviderError."""
     return "".join(chunk.text for chunk in read(stream))
+
+
+class ChunkReader:
+    """An answer that is read as the workers do, and what has come of it."""
+
+    def __init__(self, stream: ChunkStream) -> None:
+        self._inbox = Inbox()
+        self._reading = LOOP.submit(self._inbox.fill(stream))
+
+    def read_batch(self, timeout: float) -> Batch:
+        """What has arrived since the last look."""
+        return LOOP.run(self._inbox.take(timeout))
+
+    def abort(self) -> None:
+        """Give it up."""
+        self._reading.cancel()

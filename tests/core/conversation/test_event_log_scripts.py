@@ -11,7 +11,9 @@ from core.conversation.event_log_scripts import LogScript
 from core.conversation.keys import Keys, keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Producer
-from core.stores.redis import Redis
+from core.stores.redis import AsyncScripts, Redis
+from tests.support.reading import LOOP
+from tests.support.valkey import Valkey
 
 
 class _Some(NamedTuple):
@@ -33,14 +35,16 @@ def test_each_argument_has_the_name_of_its_field_and_its_type(redis: Redis) -> N
     assert returned == ["Grüßestring", 2**40 + 1, 1, 0, str(other)]
 
 
-def test_a_pipeline_runs_it_for_many_sessions_also_when_the_server_has_forgotten_it(redis: Redis) -> None:
+def test_one_round_trip_runs_it_for_many_sessions_also_when_the_server_has_forgotten_it(
+    redis: Redis, valkey: Valkey
+) -> None:
     script = LogScript(redis, "\nreturn {meta_key, no and 1 or 0, id}", _More)
     sessions, other = [uuid7() for _ in range(3)], uuid7()
     redis.script_flush()
-    with redis.pipeline(transaction=False) as pipe:
-        for session_id in sessions:
-            script.add_to(pipe, session_id, _More(True, other))
-        assert pipe.execute() == [[keys(session_id).meta, 1, str(other)] for session_id in sessions]
+    together = AsyncScripts(valkey.url)
+    calls = [script.call(session_id, _More(True, other)) for session_id in sessions]
+    assert LOOP.run(together.run(calls)) == [[keys(session_id).meta, 1, str(other)] for session_id in sessions]
+    LOOP.run(together.close())
 
 
 @pytest.mark.parametrize("name", Keys._fields)

@@ -115,12 +115,12 @@ def test_an_end_from_outside_has_all_that_a_lost_worker_told(
 ) -> None:
     lost = _claim(runtime, session)
     answers, finalizer = runtime.generation_events, runtime.writer._finalizer
-    answers.append_delta(lost, "Be", 0)
+    runtime.event_loop.run(answers.append_delta(lost, "Be", 0))
     told: list[str] = []
 
     def awakes() -> None:
         with suppress(Fenced, LeaseLost):
-            answers.append_delta(lost, "cause", 0)
+            runtime.event_loop.run(answers.append_delta(lost, "cause", 0))
         told.append(_told(runtime, session))
 
     _before(monkeypatch, finalizer, "_finalize", awakes)
@@ -139,7 +139,7 @@ def test_the_first_word_of_a_lost_worker_does_not_swallow_the_end(
 
     def awakes() -> None:
         with suppress(Fenced, LeaseLost):
-            answers.append_delta(lost, "Because", 0)
+            runtime.event_loop.run(answers.append_delta(lost, "Because", 0))
 
     _before(monkeypatch, finalizer, "_finalize", awakes)
     assert finalizer.finalize_from_outside(lost.generation_id, Outcome(GenerationState.FAILED))
@@ -212,7 +212,7 @@ def test_a_question_with_an_id_from_before_is_refused(runtime: Runtime, session:
 def test_a_log_that_has_the_end_is_not_begun_anew(runtime: Runtime, session: Session) -> None:
     attempt = _claim(runtime, session)
     answers = runtime.generation_events
-    answers.append_delta(attempt, "Because", 0)
+    runtime.event_loop.run(answers.append_delta(attempt, "Because", 0))
     assert runtime.writer._finalizer.finalize(attempt, Outcome(GenerationState.DONE))
     with pytest.raises(Fenced):
         answers._restore(attempt)

@@ -252,7 +252,7 @@ def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
     runtime.generation_events.take_over(attempt)
-    runtime.generation_events.append_delta(attempt, ANSWER[:30], 0)
+    runtime.event_loop.run(runtime.generation_events.append_delta(attempt, ANSWER[:30], 0))
     runtime.attempts.hand_off(attempt)
     runtime.writer.run()
     row = _row(runtime, accepted.generation_id)

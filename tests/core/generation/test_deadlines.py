@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.generation.chunk_reader import Batch
+from core.generation.batch import Batch
 from core.generation.deadlines import DRAIN_TIMEOUT, MAX_REQUEST_TIME, Deadlines
 from core.llm.providers.base import ErrorKind, ProviderError
 

@@ -1,5 +1,7 @@
-"""At which pace an attempt's leases are renewed, and for how long a database that is away is tolerated."""
+"""At which pace the leases of all answers are renewed, and for how long a database that is away is tolerated."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,15 +10,15 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
-from core.generation.attempts import Attempt
-from core.generation.heartbeat import Heartbeats
+from core.generation.attempts import Attempt, LeaseLost, Owned
+from core.generation.heartbeat import Heartbeat, Heartbeats
 
 LEASE = timedelta(seconds=12)
 """Renewed every four seconds."""
 
 
 class _Stores:
-    """Attempts, limits and a slot whose database can be away, and the moments at which leases are to be renewed."""
+    """Attempts whose database can be away, with the moments at which leases are to be renewed, and a clock."""
 
     lease = LEASE
 
@@ -24,18 +26,43 @@ class _Stores:
         self.now = 0.0
         self.away = range(0)
         """Seconds at which the database is."""
+        self.broken: set[Attempt] = set()
+        """Attempts whose rows can't be changed."""
+        self.lost: set[Attempt] = set()
         self.renewed: list[float] = []
 
     def monotonic(self) -> float:
         return self.now
 
-    def renew(self, *_: Any) -> None:
+    def sleep(self, _: float) -> None:
+        """The test ticks itself."""
+
+    def renew_all(self, attempts: Sequence[Attempt]) -> Owned:
         self.renewed.append(self.now)
         if int(self.now) in self.away:
             raise Unavailable
+        if self.broken & set(attempts):
+            raise RuntimeError("poisoned")
+        return Owned(set(attempts) - self.lost, self.lost & set(attempts))
 
-    def renew_lease(self, *_: Any) -> None:
-        """The limits always can."""
+
+class _Pipeline:
+    """Redis, for which nothing is ever wrong."""
+
+    def __init__(self) -> None:
+        self.answers: list[None] = []
+
+    def __enter__(self) -> "_Pipeline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It holds nothing."""
+
+    def add(self, *_: Any) -> None:
+        self.answers.append(None)
+
+    def execute(self, **_: Any) -> list[None]:
+        return self.answers
 
 
 @pytest.fixture
@@ -43,30 +70,55 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> _Stores:
     """Stores, and a clock that the test turns."""
     stores = _Stores()
     monkeypatch.setattr("core.generation.heartbeat.time", stores)
+    monkeypatch.setattr(Heartbeats, "_beat", lambda _: None)
     return stores
 
 
-def _tick(stores: _Stores, *, until: float) -> None:
-    """Tick twice a second, in an attempt that is never stopped."""
-    attempt = Attempt(uuid7(), uuid7(), uuid7(), "good", 1, True, datetime.now(UTC))
-    quiet = SimpleNamespace(stop_requested=lambda *_: False, keep_snapshot=lambda *_: None)
-    slot = SimpleNamespace(renew=lambda: None)
-    heartbeat = Heartbeats(*cast("Any", (stores, quiet, quiet, stores))).start(attempt, cast("Any", slot))
+@contextmanager
+def _beating(stores: _Stores, count: int = 1) -> Iterator[tuple[Heartbeats, list[Heartbeat]]]:
+    """The heartbeats of so many attempts that are never stopped."""
+    redis = SimpleNamespace(pipeline=lambda **_: _Pipeline())
+    log = SimpleNamespace(add_stop_poll=lambda pipe, *_: pipe.add())
+    limits = SimpleNamespace(add_renewal=lambda pipe, *_: pipe.add())
+    slot = SimpleNamespace(add_renewal=lambda pipe: pipe.add(), model="good")
+    beats = Heartbeats(*cast("Any", (stores, log, None, limits, redis)))
+    with ExitStack() as stack:
+        attempts = [Attempt(uuid7(), uuid7(), uuid7(), "good", 1, True, datetime.now(UTC)) for _ in range(count)]
+        yield beats, [stack.enter_context(beats.start(attempt, cast("Any", slot))) for attempt in attempts]
+
+
+def _tick(stores: _Stores, beats: Heartbeats, heartbeats: Sequence[Heartbeat], *, until: float) -> None:
+    """Tick twice a second."""
     while stores.now < until:
         stores.now += 0.5
-        heartbeat.tick()
+        beats.tick()
+        for heartbeat in heartbeats:
+            heartbeat.check()
 
 
 def test_leases_are_renewed_three_times_in_their_time_and_oftener_while_the_database_is_away(
     stores: _Stores,
 ) -> None:
     stores.away = range(5, 30)
-    with pytest.raises(Unavailable):
-        _tick(stores, until=30)
+    with _beating(stores, 3) as (beats, heartbeats), pytest.raises(Unavailable):
+        _tick(stores, beats, heartbeats, until=30)
     assert stores.renewed == [4, 8, 9, 10, 11, 12, 13, 14, 15, 16], "up to a whole lease after the last success"
 
 
 def test_each_success_begins_the_time_anew_for_which_a_failure_is_tolerated(stores: _Stores) -> None:
     stores.away = range(13, 23)
-    _tick(stores, until=30)
+    with _beating(stores, 3) as (beats, heartbeats):
+        _tick(stores, beats, heartbeats, until=30)
     assert stores.renewed == [4, 8, 12, 16, 17, 18, 19, 20, 21, 22, 23, 27]
+
+
+@pytest.mark.parametrize(("trouble", "raised"), [("lost", LeaseLost), ("broken", RuntimeError)])
+def test_what_befalls_one_concerns_no_other(stores: _Stores, trouble: str, raised: type[Exception]) -> None:
+    with _beating(stores, 3) as (beats, [first, second, third]):
+        getattr(stores, trouble).add(second.attempt)
+        _tick(stores, beats, [], until=4)
+        with pytest.raises(raised):
+            second.check()
+        stores.lost.clear()
+        stores.broken.clear()
+        _tick(stores, beats, [first, third], until=30)

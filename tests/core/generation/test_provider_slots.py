@@ -91,7 +91,8 @@ def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
     claim = runtime.queue.claim_next()
     assert claim is not None
     runtime.redis.delete(SLOTS)
-    runtime.heartbeats.start(*claim).renew()
+    with runtime.heartbeats.start(*claim):
+        runtime.heartbeats.renew()
     assert runtime.redis.zcard(SLOTS) == 1
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.generation import stream_filter, thinking
-from core.generation.chunk_reader import Batch
+from core.generation.batch import Batch
 from core.generation.deadlines import MAX_REQUEST_TIME, Deadlines
+from core.generation.draft import Draft
 from core.generation.failure import EmptyAnswer
 from core.generation.leading_blanks import MAX_LEADING_BLANKS
 from core.generation.stream_filter import StreamFilter, StreamOutput
@@ -37,16 +38,17 @@ def _hear(one: StreamFilter, batches: Iterable[tuple[float, Batch]]) -> Iterator
 
 
 def test_a_model_that_thinks_for_75_seconds_answers() -> None:
-    thoughts = Thinking()
-    one = _filter(thoughts=thoughts)
+    draft = Draft()
+    one = _filter()
     batches = [(second, Batch(thinking=".", alive=True)) for second in range(5, 81, 5)]
     for heard in _hear(one, batches):
-        thoughts = thoughts.plus(heard.thinking, heard.thinking_ms)
+        draft.add_thinking(heard.thinking, heard.thinking_ms)
         assert heard.error is None
     first = one.take(Batch("So.", alive=True), 81)
     assert first.text == "So."
     assert one.take(END, 82).finish_reason == "stop"
-    assert thoughts.plus("", first.thinking_ms).seconds == 76
+    draft.add_text(first.text, first.thinking_ms)
+    assert draft.thinking.seconds == 76
 
 
 @pytest.mark.parametrize("sign", [LIFE, Batch(" ", alive=True), Batch(thinking="\n", alive=True)], ids=repr)
@@ -150,12 +152,12 @@ def test_what_is_repeated_is_dropped_unless_the_model_was_given_the_text() -> No
 
 
 def test_an_answer_and_its_thinking_have_a_length_exactly() -> None:
-    thoughts = Thinking()
-    one = _filter(thoughts=thoughts)
+    kept = ""
+    one = _filter()
     for _ in range(3):
         thought = Batch(thinking="🤔" * (thinking.MAX_THINKING_LENGTH // 2 - 1), alive=True)
-        thoughts = thoughts.plus(one.take(thought, 1).thinking, 0)
-    assert thoughts.text == "🤔" * thinking.MAX_THINKING_LENGTH
+        kept += one.take(thought, 1).thinking
+    assert kept == "🤔" * thinking.MAX_THINKING_LENGTH
     assert one.take(Batch(thinking="more", alive=True), BETWEEN).error is None
     assert one.take(Batch(), 2 * BETWEEN - 1).error is None, "what is not kept is a sign of life"
     assert one.take(Batch("x" * (stream_filter.MAX_ANSWER_LENGTH - 1)), 2 * BETWEEN).finish_reason is None
@@ -189,7 +191,7 @@ def test_a_blank_thought_is_none(nothing: str) -> None:
     assert one.take(Batch(thinking=nothing, alive=True), 1) == StreamOutput()
     output = one.take(Batch("So."), 9)
     assert output == StreamOutput(text="So.", thinking_ms=0)
-    assert thoughts.plus(output.thinking, output.thinking_ms).seconds is None
+    assert Thinking(output.thinking, output.thinking_ms).seconds is None
     assert one.take(Batch(thinking="But."), 10).thinking == nothing + "But."
 
 

@@ -135,7 +135,7 @@ def test_after_three_attempts_it_fails_and_what_there_is_is_kept(runtime: Runtim
         assert attempt is not None
         assert attempt.number == number
         runtime.generation_events.take_over(attempt)
-        runtime.generation_events.append_delta(attempt, f"<{number}>", 0)
+        runtime.event_loop.run(runtime.generation_events.append_delta(attempt, f"<{number}>", 0))
         clock.turn(timedelta(seconds=11))
         reaped = runtime.reaper.reap()
         assert (len(reaped.handed_off), reaped.ended) == ((1, 0) if number < 3 else (0, 1))
@@ -278,7 +278,7 @@ def test_a_stop_that_comes_during_a_takeover_holds(runtime: Runtime, second: Run
     attempt = runtime.attempts.claim(accepted.generation_id)
     assert attempt is not None
     runtime.log.take_over(session.id, accepted.generation_id, 1)
-    runtime.generation_events.append_delta(attempt, "Half", 0)
+    runtime.event_loop.run(runtime.generation_events.append_delta(attempt, "Half", 0))
     runtime.generations.stop(session)
     clock.turn(timedelta(seconds=11))
     assert second.reaper.reap().ended == 1

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.conversation.message import whole_seconds
+from core.generation.draft import Draft
 from core.generation.thinking import MAX_THINKING_LENGTH, Thinking, ThinkingClock
 
 
@@ -19,7 +20,7 @@ def test_it_lasts_from_its_first_word_to_the_first_word_of_the_answer() -> None:
     assert clock.milliseconds == 60_000, "so far: up to its latest word"
     clock.note(False, True, 85)
     clock.note(False, True, 500)
-    assert Thinking().plus("Hmm", clock.milliseconds).seconds == 75
+    assert Thinking("Hmm", clock.milliseconds).seconds == 75
 
 
 def test_its_phases_add_up() -> None:
@@ -42,20 +43,22 @@ def test_what_comes_in_one_piece_with_the_answer_took_no_time_but_counts_as_a_se
     assert Thinking().seconds is None
     clock = ThinkingClock(Thinking())
     clock.note(True, True, 3)
-    thinking = Thinking().plus("Hmm", clock.milliseconds)
+    thinking = Thinking("Hmm", clock.milliseconds)
     assert (thinking.milliseconds, thinking.seconds) == (0, 1)
 
 
 def test_thinking_that_begins_again_has_only_the_second_time() -> None:
-    thinking = Thinking("all of before", 9000, stale=True)
-    clock = ThinkingClock(thinking)
+    draft = Draft()
+    draft.add_thinking("all of before", 9000)
+    draft.begin_request()
+    clock = ThinkingClock(draft.thinking)
     clock.note(False, False, 1)
-    assert (thinking.text, thinking.seconds) == ("all of before", 9), "until the first new word"
+    assert (draft.thinking.text, draft.thinking.seconds) == ("all of before", 9), "until the first new word"
     clock.note(True, False, 2)
-    thinking = thinking.plus("anew", clock.milliseconds)
+    draft.add_thinking("anew", clock.milliseconds)
     clock.note(False, True, 4)
-    thinking = thinking.plus("", clock.milliseconds)
-    assert (thinking.text, thinking.seconds) == ("anew", 2)
+    draft.add_text("So.", clock.milliseconds)
+    assert (draft.thinking.text, draft.thinking.seconds) == ("anew", 2)
 
 
 @pytest.mark.parametrize(("milliseconds", "seconds"), [(0, 1), (400, 1), (1499, 1), (1501, 2), (75_000, 75)])

@@ -106,7 +106,7 @@ def test_a_dead_attempts_late_thought_is_refused(runtime: Runtime, clock: Turnab
     lost = runtime.attempts.claim(asked.generation_id)
     assert lost is not None
     runtime.generation_events.take_over(lost)
-    runtime.generation_events.append_thinking(lost, "Old thoughts", 0)
+    runtime.event_loop.run(runtime.generation_events.append_thinking(lost, "Old thoughts", 0))
     clock.turn(LAPSED)
     runtime.reaper.reap()
     taken = runtime.attempts.claim(asked.generation_id)
@@ -114,7 +114,7 @@ def test_a_dead_attempts_late_thought_is_refused(runtime: Runtime, clock: Turnab
     runtime.generation_events.take_over(taken)
     assert taken.draft.thinking.text == "Old thoughts"
     with pytest.raises(Fenced):
-        runtime.generation_events.append_thinking(lost, ", too late", 0)
+        runtime.event_loop.run(runtime.generation_events.append_thinking(lost, ", too late", 0))
     runtime.attempts.hand_off(taken)
     runtime.writer.run()
     assert asked.message().thinking == THOUGHT
@@ -131,7 +131,7 @@ def test_after_three_attempts_what_was_thought_last_is_kept(
         runtime.generation_events.take_over(attempt)
         runtime.generation_events.begin_request(attempt)
         for thinking_ms, words in ((0, f"<{number}"), (4000, ">")):
-            runtime.generation_events.append_thinking(attempt, words, thinking_ms)
+            runtime.event_loop.run(runtime.generation_events.append_thinking(attempt, words, thinking_ms))
         clock.turn(LAPSED)
         runtime.reaper.reap()
     message = asked.message()

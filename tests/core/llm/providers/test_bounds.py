@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.generation.chunk_reader import MAX_BUFFERED, ChunkReader
+from core.generation.batch import MAX_BUFFERED
 from core.generation.stream_filter import MAX_ANSWER_LENGTH
 from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
@@ -26,7 +26,7 @@ from core.sessions.credential import Credential
 from core.stores.tables import Generation, Session
 from tests.support.dialects import DIALECTS
 from tests.support.provider import ANSWER, Handler, Manner, ProviderServer, pieces
-from tests.support.reading import LOOP
+from tests.support.reading import ChunkReader
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -165,9 +165,8 @@ def server() -> Iterator[ProviderServer]:
 def _reader(server: ProviderServer, protocol: str, model: str) -> ChunkReader:
     where = {"provider": protocol, "base_url": server.base_url(protocol), "model": model}
     config = ModelConfig.model_validate({"label": "M", **where})
-    return ChunkReader(
-        ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="").open("m", [Turn("user", "?")]), LOOP
-    )
+    pool = ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="")
+    return ChunkReader(pool.open("m", [Turn("user", "?")]))
 
 
 @contextmanager
