@@ -4,8 +4,8 @@
 
 A real Valkey, PostgreSQL, gunicorn and one chat worker, as the Procfile starts them, and a provider of its own. The
 reader has its stream of events open, as a page has, and sends `POST /chat`: as a user who is logged in, in a session
-of theirs, and as a guest. PostgreSQL itself counts: it logs what it is told. What is told before the log has the event
-`done` is counted apart from what follows. Redis's commands are those of MONITOR, all clients' together, without what
+of theirs, and as a guest. PostgreSQL itself counts: it logs what it is told. What is told before the log has the
+event `done` is counted apart from what follows. Redis's commands are those of MONITOR, of all clients, without what
 scripts do inside of it.
 
 The baseline, in the same run and by turns, is a bare loop of the openai package over the same provider's answer.
