@@ -221,6 +221,7 @@ class Runtime:
             OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
             self.limiter,
             Leases(self.limits_redis, CONCURRENT),
+            self.limits_redis,
         )
 
     @cached_property

@@ -213,7 +213,6 @@ class Finalizer:
     def _settle(self, attempt: Attempt, tokens: int) -> bool:
         """Give the owner's lease back and charge the budget; whether both could be done."""
         try:
-            self._limits.release_lease(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
         except Unavailable:
             return False

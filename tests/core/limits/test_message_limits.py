@@ -237,7 +237,7 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
 ) -> None:
     session = _session(runtime)
     runtime.generations.accept(session, "Why?")
-    monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
+    monkeypatch.setattr(runtime.message_limits, "settle", _raises(Unavailable))
     monkeypatch.setattr(runtime.message_limits._leases, "renew", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"
@@ -256,7 +256,7 @@ def test_a_lease_that_could_not_be_given_back_locks_nobody_out(
 
     for session in sessions:
         runtime.generations.accept(session, "Why?")
-    monkeypatch.setattr(runtime.message_limits._leases, "release", away)
+    monkeypatch.setattr(runtime.message_limits, "settle", away)
     for _ in sessions:
         runtime.writer.run()
     monkeypatch.undo()
@@ -278,7 +278,7 @@ def test_the_end_of_an_answer_is_repeated_until_its_lease_is_given_back(
     def away(*_: object) -> None:
         raise Unavailable
 
-    monkeypatch.setattr(runtime.message_limits._leases, "release", away)
+    monkeypatch.setattr(runtime.message_limits, "settle", away)
     runtime.writer.run()
     monkeypatch.undo()
     assert len(_leases(runtime)) == 1
