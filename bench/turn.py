@@ -25,6 +25,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
+from uuid import uuid4
 
 from bench import bare, provider
 from bench.chat import Chat, running
@@ -127,7 +128,10 @@ class Reader:
     def ask(self) -> float:
         """Ask, and read to the answer's end: milliseconds to its first token."""
         body = json.dumps({"message": "Count."}).encode()
-        request = f"POST /chat HTTP/1.1\r\n{self._head}Content-Type: application/json\r\nContent-Length: {len(body)}"
+        request = (
+            f"POST /chat HTTP/1.1\r\n{self._head}Idempotency-Key: {uuid4()}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        )
         began = time.monotonic()
         self._requests.sendall(f"{request}\r\n\r\n".encode() + body)
         answer = b""

@@ -121,7 +121,7 @@ class Runtime:
         """Whom a credential speaks for."""
         audience = self.settings.oidc_audience
         tokens = Tokens(self.issuer, audience) if self.issuer and audience else None
-        return Identity(self.database, self.logins, self.api_keys, tokens, self.clock)
+        return Identity(self.database, self.sessions, self.logins, self.api_keys, tokens, self.clock)
 
     @cached_property
     def accounts(self) -> Accounts:

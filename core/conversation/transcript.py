@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages
@@ -87,22 +88,24 @@ class Transcript:
 
         Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
         """
-        db_session.merge(
-            tables.Message(
-                id=UUID(message.id),
-                session_id=session_id,
-                role=message.role,
-                text=message.text,
-                model=message.model,
-                state=message.state,
-                html=message.html,
-                finish_reason=message.finish_reason,
-                thinking=message.thinking,
-                thinking_seconds=message.thinking_seconds,
-                problem=message.problem,
-                created_at=datetime.fromisoformat(message.created_at),
-            )
-        )
+        insert = sqlite.insert if db_session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        row = {
+            "id": UUID(message.id),
+            "session_id": session_id,
+            "role": message.role,
+            "text": message.text,
+            "model": message.model,
+            "state": message.state,
+            "html": message.html,
+            "finish_reason": message.finish_reason,
+            "thinking": message.thinking,
+            "thinking_seconds": message.thinking_seconds,
+            "problem": message.problem,
+            "created_at": datetime.fromisoformat(message.created_at),
+        }
+        kept = insert(tables.Message).values(row)
+        replaced = {name: kept.excluded[name] for name in row if name != "id"}
+        db_session.execute(kept.on_conflict_do_update(index_elements=["id"], set_=replaced))
 
     def retract(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
         """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""

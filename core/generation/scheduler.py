@@ -11,10 +11,10 @@ of it: until then no worker may claim it.
 import logging
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, null, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
@@ -50,6 +50,15 @@ class Claim(NamedTuple):
     """Of the provider that is asked first."""
 
 
+class Place(NamedTuple):
+    """Where a generation is put into the queue."""
+
+    turn: datetime
+    """Its virtual start time."""
+    position: int
+    """How many generations wait before it."""
+
+
 class FairQueue:
     """The generations that wait for a worker."""
 
@@ -72,22 +81,27 @@ class FairQueue:
         self._clock = clock
         self._claim_lock = Lock()
 
-    def virtual_start(self, session: Session, db_session: DatabaseSession) -> datetime:
-        """The virtual start time of a message that comes now."""
-        now = self._clock.now()
-        if session.anonymous:  # it has one answer under way at a time
-            return now
-        last = db_session.scalar(
+    def standing(
+        self, generation_id: UUID, session: Session, now: datetime
+    ) -> tuple[ColumnElement[Any], ColumnElement[int]]:
+        """What is selected to find a generation's place: the turn of the last generation that its owner has under
+        way, and how many wait before one whose turn is now."""
+        last = (
             select(func.max(Generation.turn))
             .join(Session, Session.id == Generation.session_id)
             .where(Session.owner_id == session.owner_id, IS_LIVE)
         )
-        return now if last is None else max(now, last + VIRTUAL_STEP)
+        # A guest has one answer under way at a time.
+        return null() if session.anonymous else last.scalar_subquery(), _ahead_of(now, generation_id)
 
-    def position(self, turn: datetime, generation_id: UUID, db_session: DatabaseSession) -> int:
-        """How many generations wait before one with this virtual start time."""
-        same = and_(Generation.turn == turn, Generation.id < generation_id)
-        return db_session.scalar(select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same))) or 0
+    def place(
+        self, generation_id: UUID, now: datetime, last_turn: datetime | None, ahead: int, db_session: DatabaseSession
+    ) -> Place:
+        """Where a generation that comes now is put into the queue, of what `standing` has selected."""
+        turn = now if last_turn is None else max(now, last_turn + VIRTUAL_STEP)
+        if turn > now:
+            ahead = db_session.scalar(select(_ahead_of(turn, generation_id))) or 0
+        return Place(turn, ahead)
 
     def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
         """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
@@ -198,3 +212,9 @@ class FairQueue:
 
 
 ORDER = (Generation.turn, Generation.id)
+
+
+def _ahead_of(turn: datetime, generation_id: UUID) -> ColumnElement[int]:
+    """How many generations wait before one with this virtual start time."""
+    same = and_(Generation.turn == turn, Generation.id < generation_id)
+    return select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same)).scalar_subquery()

@@ -33,8 +33,11 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
     """
     check_size(body.message)
     session, issued = session_for_message(session, body.model)
+    plan = creation_plan()
     try:
-        accepted = context().services.generations.accept(session, body.message, creation_plan().generation_id)
+        accepted = context().services.generations.accept(
+            session, body.message, plan.generation_id, repeated=plan.repeated
+        )
     except Exception:
         if issued is not None:
             _discard(session)
