@@ -6,10 +6,11 @@ connection is held while the reader takes them.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session as DatabaseSession
 
 from core.conversation.keys import keys
 from core.conversation.message import Message
@@ -20,6 +21,8 @@ from core.stores.redis import Redis
 CHUNK_SIZE = 10
 """Messages read at once, at the most. One may have a million characters, so a read that begins at the newest one and
 may stop at any begins with one, and doubles."""
+NEWEST_CHARACTERS = 65_536
+"""Characters of text that are read before a prompt is known to take them."""
 SEARCH_CHUNK_SIZE = 20
 """Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
 MAX_SEARCHED = 200
@@ -98,19 +101,59 @@ class RedisMessages:
         raise UnknownMessage
 
 
+class Newest(NamedTuple):
+    """The newest of an owned session's messages, newest first."""
+
+    rows: Sequence[tables.Message]
+    more: bool
+    """Whether there are older ones."""
+
+
+def read_newest(db_session: DatabaseSession, session_id: UUID, unfinished: UUID) -> Newest:
+    """What a short prompt takes, in one statement: at most CHUNK_SIZE messages, and none beyond NEWEST_CHARACTERS but
+    the one that passes them. Not the `unfinished` answer."""
+    row = tables.Message
+    order = (row.created_at.desc(), row.id.desc())
+    newer = func.sum(func.length(row.text)).over(order_by=order, rows=(None, -1))
+    near = (
+        select(row.id, func.coalesce(newer, 0).label("newer"))
+        .where(row.session_id == session_id, row.id != unfinished)
+        .order_by(*order)
+        .limit(CHUNK_SIZE + 1)
+        .cte("near")
+    )
+    found = db_session.execute(
+        select(row, select(func.count()).select_from(near).scalar_subquery())
+        .join(near, near.c.id == row.id)
+        .where(near.c.newer < NEWEST_CHARACTERS)
+        .order_by(*order)
+        .limit(CHUNK_SIZE)
+    ).all()
+    return Newest([message for message, _ in found], any(count > len(found) for _, count in found))
+
+
 class SqlMessages:
     """An owned session's: rows, in the order of their time and id."""
 
-    def __init__(self, database: Database, session_id: UUID, unfinished: UUID | None) -> None:
-        """All messages but the `unfinished` answer, of which there may be a snapshot or, by now, all."""
+    def __init__(
+        self, database: Database, session_id: UUID, unfinished: UUID | None, newest: Newest | None = None
+    ) -> None:
+        """All messages but the `unfinished` answer, of which there may be a snapshot or, by now, all. `newest` are
+        those that have been read already."""
         self._database = database
         self._session_id = session_id
         self._unfinished = unfinished
+        self._newest = newest
 
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
         """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
         place = None if before is None else self._place(before)
         chunk = 1
+        if before is None and self._newest is not None:
+            yield from map(Message.from_row, self._newest.rows)
+            if not self._newest.more:
+                return
+            place, chunk = (self._newest.rows[-1].created_at, self._newest.rows[-1].id), CHUNK_SIZE
         while rows := self._read(before=place, limit=chunk):
             yield from map(Message.from_row, rows)
             place, chunk = (rows[-1].created_at, rows[-1].id), min(2 * chunk, CHUNK_SIZE)

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages
+from core.conversation.finished_messages import FinishedMessages, Newest, RedisMessages, SqlMessages
 from core.conversation.keys import keys
 from core.conversation.message import Message, whole_seconds
 from core.conversation.partial_answer import PartialAnswer
@@ -77,6 +77,15 @@ class Transcript:
     def newest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages, read as they are taken."""
         return _newest_first(self._moment(session), None)
+
+    def before_answer(
+        self, session: tables.Session, answer_id: UUID, newest: Newest | None = None
+    ) -> Iterator[Message]:
+        """All messages before the answer that is being written, newest first, read as they are taken. `newest`: what
+        has been read of an owned session's already."""
+        if not session.anonymous:
+            return SqlMessages(self._database, session.id, answer_id, newest).newest_first()
+        return (message for message in self.newest_first(session) if message.id != str(answer_id))
 
     def oldest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages as they are at this call, read as they are taken."""

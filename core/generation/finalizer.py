@@ -9,16 +9,17 @@ not, for that would hold up all its readers' events; what it ends itself is show
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
+from core.combiner import Combiner
 from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
@@ -83,6 +84,7 @@ class Finalizer:
         self._transcript = transcript
         self._limits = limits
         self._clock = clock
+        self._emptied = Combiner(self._empty)
 
     def finalize(self, attempt: Attempt, outcome: Outcome, *, rendered: bool = True) -> bool:
         """End the generation if this attempt still owns it; whether it did."""
@@ -199,12 +201,20 @@ class Finalizer:
         settled = self._settle(attempt, tokens)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
-        if settled:
-            done = update(Generation).where(Generation.id == attempt.generation_id)
+        if not settled:
+            return
+        if RETRACTS in data:
             with self._database.writing() as db:
-                if RETRACTS in data:
-                    self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
-                db.execute(done.values(unpublished=None, settled_tokens=tokens))
+                self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
+        self._emptied.call(attempt.generation_id)
+
+    def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[None]:
+        """All of these ends are published: their outboxes have nothing more."""
+        used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
+        with self._database.writing() as db:
+            done = update(Generation).where(Generation.id.in_(generation_ids))
+            db.execute(done.values(unpublished=None, settled_tokens=used))
+        return [None] * len(generation_ids)
 
     def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.retract(question_id, session_id, db_session):
