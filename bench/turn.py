@@ -13,6 +13,7 @@ The baseline, in the same run and by turns, is a bare loop of the openai package
 
 import argparse
 import json
+import math
 import re
 import select
 import socket
@@ -71,8 +72,15 @@ class Cost(NamedTuple):
     commands: int
     first_token: float
     """Milliseconds from the request."""
+    web_cpu: float
+    worker_cpu: float
+    """Milliseconds of a core that the process has used until the event `done` was read."""
     statement_list: Sequence[Told]
     command_list: Sequence[Told]
+
+
+class Refused(Exception):
+    """A question has not been accepted."""
 
 
 class Stores:
@@ -142,7 +150,7 @@ class Reader:
                 if readable is self._requests:
                     answer += readable.recv(1 << 16)
                     if not answer.startswith(b"HTTP/1.1 202"):
-                        raise RuntimeError(f"not accepted: {answer[:800]!r}")
+                        raise Refused(f"not accepted: {answer[:16]!r} ... {answer[-200:]!r}")
                     continue
                 received += readable.recv(1 << 16)
                 if not first_token and b"event:delta\n" in received:
@@ -172,17 +180,17 @@ def main() -> None:
         )
         for kind in ("owned", "guest"):
             costs = questions(chat, stores, options.rounds, owned=kind == "owned")
-            middle = [statistics.median(column) for column in list(zip(*costs, strict=True))[:6]]
+            middle = [statistics.median(column) for column in list(zip(*costs, strict=True))[:8]]
             print(
-                f"{kind:<10} {middle[0]:>13g} {middle[1]:>11g} {middle[2]:>6g} {middle[3]:>9g} {middle[4]:>15g}"
-                f" {middle[5]:>9.1f} ms {bare_first:>7.1f} ms",
+                f"{kind:<10} {middle[0]:>13g} {middle[1]:>11g} {middle[2]:>6g} {middle[3]:>9g} {middle[4]:>6g}"
+                f" {middle[5]:>9.1f} ms {bare_first:>7.1f} ms {middle[6]:>8.1f} ms {middle[7]:>4.1f} ms",
                 flush=True,
             )
             if options.list:
                 _list(costs[-1])
         firsts = sorted(together(chat, options.together))
         p50, p99 = (firsts[int(len(firsts) * part)] for part in (0.5, 0.99))
-        print(f"{options.together} at once: first token p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        print(f"{options.together} at once: first token p50 {p50:.0f} ms, p99 {p99:.0f} ms (inf: refused)")
 
 
 @contextmanager
@@ -205,7 +213,7 @@ def measured(postgres: Postgres, streams: int) -> Iterator[tuple[Chat, Stores, C
 def questions(chat: Chat, stores: Stores, count: int, *, owned: bool) -> list[Cost]:
     """The costs of so many questions in one session, one after the other."""
     with closing(_reader(chat, owned=owned)) as reader:
-        return [_question(reader, stores) for _ in range(count)]
+        return [_question(chat, reader, stores) for _ in range(count)]
 
 
 def together(chat: Chat, count: int) -> list[float]:
@@ -213,17 +221,27 @@ def together(chat: Chat, count: int) -> list[float]:
     readers = [_reader(chat, owned=True) for _ in range(count)]
     try:
         with ThreadPoolExecutor(count) as threads:
-            return list(threads.map(Reader.ask, readers))
+            return list(threads.map(_first_token, readers))
     finally:
         for reader in readers:
             reader.close()
 
 
-def _question(reader: Reader, stores: Stores) -> Cost:
+def _first_token(reader: Reader) -> float:
+    try:
+        return reader.ask()
+    except Refused:
+        return math.inf
+
+
+def _question(chat: Chat, reader: Reader, stores: Stores) -> Cost:
     time.sleep(QUIET)
     stores.statements()
     stores.commands()
+    processes = (chat.web.worker.pid, chat.worker.pid)
+    before = [_cpu(process) for process in processes]
     first_token = reader.ask()
+    web_cpu, worker_cpu = (_cpu(process) - used for process, used in zip(processes, before, strict=True))
     time.sleep(QUIET)
     statements, (commands, ended) = stores.statements(), stores.commands()
     told = [each for each in statements if each.at <= ended]
@@ -235,9 +253,17 @@ def _question(reader: Reader, stores: Stores) -> Cost:
         sum(each.what.split()[0] not in FRAMES for each in statements if each.at > ended),
         sum(each.at <= ended for each in commands),
         first_token,
+        web_cpu,
+        worker_cpu,
         told,
         [each for each in commands if each.at <= ended],
     )
+
+
+def _cpu(process: int) -> float:
+    """Milliseconds of a core that a process has used, with those of threads that have ended. The system's ticks are
+    too long for one question: this is the process's own clock, as clock_getcpuclockid(3) names it."""
+    return 1000 * time.clock_gettime(~process << 3 | 2)
 
 
 def _bare(loop: Child) -> float:

@@ -21,8 +21,9 @@ from core.stores.redis import Redis
 CHUNK_SIZE = 10
 """Messages read at once, at the most. One may have a million characters, so a read that begins at the newest one and
 may stop at any begins with one, and doubles."""
+NEWEST_MESSAGES = 50
 NEWEST_CHARACTERS = 65_536
-"""Characters of text that are read before a prompt is known to take them."""
+"""Messages, and characters of their text, that are read before a prompt is known to take them."""
 SEARCH_CHUNK_SIZE = 20
 """Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
 MAX_SEARCHED = 200
@@ -110,8 +111,8 @@ class Newest(NamedTuple):
 
 
 def read_newest(db_session: DatabaseSession, session_id: UUID, unfinished: UUID) -> Newest:
-    """What a short prompt takes, in one statement: at most CHUNK_SIZE messages, and none beyond NEWEST_CHARACTERS but
-    the one that passes them. Not the `unfinished` answer."""
+    """What most prompts take, in one statement: at most NEWEST_MESSAGES, and none beyond NEWEST_CHARACTERS but the
+    one that passes them. Not the `unfinished` answer."""
     row = tables.Message
     order = (row.created_at.desc(), row.id.desc())
     newer = func.sum(func.length(row.text)).over(order_by=order, rows=(None, -1))
@@ -119,7 +120,7 @@ def read_newest(db_session: DatabaseSession, session_id: UUID, unfinished: UUID)
         select(row.id, func.coalesce(newer, 0).label("newer"))
         .where(row.session_id == session_id, row.id != unfinished)
         .order_by(*order)
-        .limit(CHUNK_SIZE + 1)
+        .limit(NEWEST_MESSAGES + 1)
         .cte("near")
     )
     found = db_session.execute(
@@ -127,7 +128,7 @@ def read_newest(db_session: DatabaseSession, session_id: UUID, unfinished: UUID)
         .join(near, near.c.id == row.id)
         .where(near.c.newer < NEWEST_CHARACTERS)
         .order_by(*order)
-        .limit(CHUNK_SIZE)
+        .limit(NEWEST_MESSAGES)
     ).all()
     return Newest([message for message, _ in found], any(count > len(found) for _, count in found))
 
