@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, cast
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Select, bindparam, func, select, tuple_
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.conversation.keys import keys
@@ -113,24 +113,31 @@ class Newest(NamedTuple):
 def read_newest(db_session: DatabaseSession, session_id: UUID, unfinished: UUID) -> Newest:
     """What most prompts take, in one statement: at most NEWEST_MESSAGES, and none beyond NEWEST_CHARACTERS but the
     one that passes them. Not the `unfinished` answer."""
+    found = db_session.execute(_NEWEST, {"session": session_id, "unfinished": unfinished}).all()
+    return Newest([message for message, _ in found], any(count > len(found) for _, count in found))
+
+
+def _select_newest() -> Select[tables.Message, int]:
     row = tables.Message
     order = (row.created_at.desc(), row.id.desc())
     newer = func.sum(func.length(row.text)).over(order_by=order, rows=(None, -1))
     near = (
         select(row.id, func.coalesce(newer, 0).label("newer"))
-        .where(row.session_id == session_id, row.id != unfinished)
+        .where(row.session_id == bindparam("session"), row.id != bindparam("unfinished"))
         .order_by(*order)
         .limit(NEWEST_MESSAGES + 1)
         .cte("near")
     )
-    found = db_session.execute(
+    return (
         select(row, select(func.count()).select_from(near).scalar_subquery())
         .join(near, near.c.id == row.id)
         .where(near.c.newer < NEWEST_CHARACTERS)
         .order_by(*order)
         .limit(NEWEST_MESSAGES)
-    ).all()
-    return Newest([message for message, _ in found], any(count > len(found) for _, count in found))
+    )
+
+
+_NEWEST = _select_newest()
 
 
 class SqlMessages:

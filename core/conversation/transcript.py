@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -97,7 +97,6 @@ class Transcript:
 
         Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
         """
-        insert = sqlite.insert if db_session.get_bind().dialect.name == "sqlite" else postgresql.insert
         row = {
             "id": UUID(message.id),
             "session_id": session_id,
@@ -112,9 +111,7 @@ class Transcript:
             "problem": message.problem,
             "created_at": datetime.fromisoformat(message.created_at),
         }
-        kept = insert(tables.Message).values(row)
-        replaced = {name: kept.excluded[name] for name in row if name != "id"}
-        db_session.execute(kept.on_conflict_do_update(index_elements=["id"], set_=replaced))
+        db_session.execute(_KEEP[db_session.get_bind().dialect.name], row)
 
     def retract(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
         """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""
@@ -163,6 +160,16 @@ class Transcript:
         if message is None:
             return PartialAnswer()
         return PartialAnswer(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
+
+
+def _keep(dialect: Any) -> postgresql.Insert | sqlite.Insert:
+    """The statement that inserts a message, or replaces the one of its id."""
+    keep: postgresql.Insert | sqlite.Insert = dialect.insert(tables.Message.__table__)
+    replaced = {column.name: column for column in keep.excluded if column.name != "id"}
+    return keep.on_conflict_do_update(index_elements=["id"], set_=replaced)
+
+
+_KEEP = {"sqlite": _keep(sqlite), "postgresql": _keep(postgresql)}
 
 
 def _written(text: str | None, thinking: str | None, thought_for: str | None) -> PartialAnswer:

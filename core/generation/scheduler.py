@@ -293,3 +293,8 @@ def _ahead_of(turn: datetime, generation_id: UUID) -> ColumnElement[int]:
     """How many generations wait before one with this virtual start time."""
     same = and_(Generation.turn == turn, Generation.id < generation_id)
     return select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same)).scalar_subquery()
+
+
+_OTHER = aliased(Generation)
+_OTHER_IS_QUEUED = _OTHER.state == literal(GenerationState.QUEUED.value, literal_execute=True)  # as IS_QUEUED is
+_OTHERS_WAIT = exists().where(_OTHER_IS_QUEUED, _OTHER.turn.is_not(None), _OTHER.id != Generation.id)

@@ -5,7 +5,7 @@ the process that wins it, and no other, publishes it. The rest of core/generatio
 it (finalizer.py), and looks after generations whose worker is gone (reaper.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,6 @@ from uuid import UUID
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
@@ -303,7 +302,7 @@ class GenerationService:
                 "lease_until": now + ENQUEUE_TIMEOUT,
                 "created_at": now,
             }
-            if later or not _insert_row(db, row):
+            if later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress
             place = self._queue.place(generation_id, now, last_turn, ahead, db)
             if not current.anonymous:
@@ -327,11 +326,14 @@ class GenerationService:
         return Position(queued.epoch, queued.offset - 1)
 
 
-def _insert_row(db_session: DatabaseSession, row: Mapping[str, Any]) -> bool:
-    """Insert a generation; whether its session had no live one, nor any this id."""
-    insert = sqlite.insert if db_session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    new = insert(Generation).values(row).on_conflict_do_nothing().returning(Generation.id)
-    return db_session.scalar(new) is not None
+def _insert(dialect: Any) -> postgresql.Insert | sqlite.Insert:
+    """The statement that inserts a generation, unless its session has a live one, or another has its id."""
+    table = Generation.__table__
+    new: postgresql.Insert | sqlite.Insert = dialect.insert(table).on_conflict_do_nothing().returning(table.c.id)
+    return new
+
+
+_INSERT = {"sqlite": _insert(sqlite), "postgresql": _insert(postgresql)}
 
 
 def _question(message_id: UUID, text: str, now: datetime) -> Message:
