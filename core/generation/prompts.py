@@ -69,11 +69,14 @@ class Prompts:
 
     def _conversation(self, attempt: Attempt) -> Iterator[Message]:
         """From the question backwards, read as it is taken."""
-        known = attempt.prefetched.pop() if attempt.prefetched else self._read(attempt)
+        outdated = bool(attempt.prefetched)  # a guest's session may have been claimed since
+        known = attempt.prefetched.pop() if outdated else self._read(attempt)
         before = self._transcript.before_answer(known.session, attempt.generation_id, known.newest)
         newest = next(before, None)
         # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
         if newest is None or (known.session.anonymous and newest.role != "user"):
+            if outdated:
+                return self._conversation(attempt)
             raise GenerationLost(LOST)
         return chain([newest], before)
 
