@@ -326,14 +326,14 @@ class GenerationService:
         return Position(queued.epoch, queued.offset - 1)
 
 
-def _insert(dialect: Any) -> postgresql.Insert | sqlite.Insert:
+def _insertion(dialect: Any) -> postgresql.Insert | sqlite.Insert:
     """The statement that inserts a generation, unless its session has a live one, or another has its id."""
     table = Generation.__table__
     new: postgresql.Insert | sqlite.Insert = dialect.insert(table).on_conflict_do_nothing().returning(table.c.id)
     return new
 
 
-_INSERT = {"sqlite": _insert(sqlite), "postgresql": _insert(postgresql)}
+_INSERT = {"sqlite": _insertion(sqlite), "postgresql": _insertion(postgresql)}
 
 
 def _question(message_id: UUID, text: str, now: datetime) -> Message:
