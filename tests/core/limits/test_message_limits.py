@@ -74,16 +74,20 @@ def test_a_live_answer_comes_before_every_limit(settings: Any) -> None:
     runtime.close()
 
 
-def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime) -> None:
-    session = _session(runtime)
-    runtime.generations.accept(session, "Why?")
+@pytest.mark.parametrize("owned", [False, True])
+def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime, owned: bool) -> None:
+    session = _session(runtime, new_user(runtime.database) if owned else None)
+    first = runtime.generations.accept(session, "Why?").limit_statuses
     runtime.writer.run()
     runtime.generations.accept(session, "And?")
     for _ in range(5):
         with pytest.raises(GenerationInProgress):
             runtime.generations.accept(session, "And?")
+    assert len(_leases(runtime)) == 1
     runtime.writer.run()
-    assert runtime.generations.accept(session, "So?").limit_statuses[0].remaining == 12
+    last = runtime.generations.accept(session, "So?").limit_statuses
+    assert last[0].remaining == first[0].remaining - 2
+    assert first[1].remaining - last[1].remaining < 100  # two short answers, and no further reservation
 
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
