@@ -56,6 +56,11 @@ class Chat:
     models: Path
     """models.toml, with a model for each manner."""
 
+    @property
+    def redis_socket(self) -> str:
+        """The path of the Unix socket on which Valkey listens."""
+        return str(self.runtime.redis.connection_pool.connection_kwargs["path"])
+
     def accept(self, manner: Manner, count: int) -> list[Asked]:
         """Questions of as many users, each in a session of their own."""
         return [self._accept(manner) for _ in range(count)]
@@ -116,8 +121,9 @@ class Chat:
 
 
 @contextmanager
-def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Iterator[Chat]:
-    """The application, with a worker for as many answers at once, for as long as the block lasts."""
+def running(provider_url: str, manners: Sequence[Manner], streams: int, database_url: str = "") -> Iterator[Chat]:
+    """The application, with a worker for as many answers at once, for as long as the block lasts; on SQLite, or the
+    migrated database of this URL. PostgreSQL knows its processes as `web` and `worker`."""
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -130,12 +136,12 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Itera
             "SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS": "off",
             "SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS": "off",
         }
-        web = WebProcess(directory, valkey, **environment)
+        web = WebProcess(directory, valkey, database_url, PGAPPNAME="web", **environment)
         stack.callback(web.close)
         settings = Settings(
             _env_file=None,
             configured_redis_url=valkey.url,
-            configured_database_url=web.database.engine.url.render_as_string(),
+            configured_database_url=web.database.engine.url.render_as_string(hide_password=False),
             models_path=models,
             state_dir=directory,
             limit_messages_user=None,
@@ -146,6 +152,7 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Itera
             "DATABASE_URL": settings.database_url,
             "SWITCHBOARD_STATE_DIR": str(directory),
             "SWITCHBOARD_LIMIT_TOKENS_USER": "off",
+            "PGAPPNAME": "worker",
         }
         queue = stack.enter_context(closing(Celery("bench", set_as_current=False)))
         queue.config_from_object("celery_config")

@@ -126,7 +126,7 @@ class Runtime:
         """Whom a credential speaks for."""
         audience = self.settings.oidc_audience
         tokens = Tokens(self.issuer, audience) if self.issuer and audience else None
-        return Identity(self.database, self.logins, self.api_keys, tokens, self.clock)
+        return Identity(self.database, self.sessions, self.logins, self.api_keys, tokens, self.clock)
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -226,6 +226,7 @@ class Runtime:
             OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
             self.limiter,
             Leases(self.limits_redis, CONCURRENT),
+            self.limits_redis,
         )
 
     @cached_property

@@ -1,9 +1,11 @@
 """Identity: whom a credential speaks for. What people do with their accounts is in accounts.py."""
 
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.auth.api_keys import PREFIX, ApiKeys, KeyCredential
@@ -11,18 +13,35 @@ from core.auth.logins import LoginCredential, Logins
 from core.auth.oidc import Subject, Tokens
 from core.auth.principal import Principal
 from core.clock import Clock
-from core.errors import TokenInvalid
+from core.errors import SwitchboardError, TokenInvalid
+from core.sessions.credential import Credential
+from core.sessions.service import SessionService
 from core.stores.database import Database
-from core.stores.tables import User
+from core.stores.tables import Session, User
+
+
+class Identified(NamedTuple):
+    """A user, and what became of the session that was named with the user's credential."""
+
+    principal: Principal
+    session: Session | SwitchboardError | None
+    """The living session that the two prove to hold, or why it is refused. None: none was named."""
 
 
 class Identity:
     """Turns proofs into principals."""
 
     def __init__(
-        self, database: Database, logins: Logins, keys: ApiKeys, tokens: Tokens | None, clock: Clock
+        self,
+        database: Database,
+        sessions: SessionService,
+        logins: Logins,
+        keys: ApiKeys,
+        tokens: Tokens | None,
+        clock: Clock,
     ) -> None:
         self._database = database
+        self._sessions = sessions
         self._logins = logins
         self._keys = keys
         self._tokens = tokens
@@ -34,22 +53,35 @@ class Identity:
 
         Raises LoginInvalid.
         """
+        return self.identify_login(credential, None).principal
+
+    def principal_for_bearer(self, token: str) -> Principal:
+        """The user of an API key or of an issuer's token. Raises TokenInvalid."""
+        return self.identify_bearer(token, None).principal
+
+    def identify_login(self, credential: LoginCredential, named: Credential | None) -> Identified:
+        """As `principal_for_login`, and the session that is named with it, in one transaction."""
         with self._database.reading() as db:
             login = self._logins.find(credential, db)
+            session = self._session(named, login.user_id, db)
         extended = self._logins.extension(login)
         if extended is not None:
             with self._database.writing() as db:
                 self._logins.extend(login.id, extended, db)
-        return Principal(login.user_id, "login", login_id=login.id)
+        return Identified(Principal(login.user_id, "login", login_id=login.id), session)
 
-    def principal_for_bearer(self, token: str) -> Principal:
-        """The user of an API key or of an issuer's token. Raises TokenInvalid."""
+    def identify_bearer(self, token: str, named: Credential | None) -> Identified:
+        """As `principal_for_bearer`, and the session that is named with it."""
         if token.startswith(PREFIX):
-            return self._principal_for_key(KeyCredential.parse(token))
+            return self._identify_key(KeyCredential.parse(token), named)
         if self._tokens is None:
             raise TokenInvalid
         subject = self._tokens.verify(token)
-        return Principal(self.user_for_subject(subject), "oidc", expires_at=subject.expires_at)
+        principal = Principal(self.user_for_subject(subject), "oidc", expires_at=subject.expires_at)
+        if named is None:
+            return Identified(principal, None)
+        with self._database.reading() as db:
+            return Identified(principal, self._session(named, principal.user_id, db))
 
     def user_for_subject(self, subject: Subject) -> UUID:
         """The user that an issuer's subject is; made on first sight.
@@ -74,13 +106,26 @@ class Identity:
             with self._database.reading() as db:
                 return _in_use(db.scalars(known).one())
 
-    def _principal_for_key(self, credential: KeyCredential) -> Principal:
+    def _identify_key(self, credential: KeyCredential, named: Credential | None) -> Identified:
         with self._database.reading() as db:
             key = self._keys.find(credential, db)
+            session = self._session(named, key.user_id, db)
         if self._keys.use_is_noticeable(key):
             with self._database.writing() as db:
                 self._keys.note_use(key.id, db)
-        return Principal(key.user_id, "api-key", key_id=key.id)
+        return Identified(Principal(key.user_id, "api-key", key_id=key.id), session)
+
+    def _session(
+        self, named: Credential | None, user_id: UUID, db_session: DatabaseSession
+    ) -> Session | SwitchboardError | None:
+        if named is None:
+            return None
+        try:
+            return self._sessions.validate_session(
+                named.session_id, db_session, user_id, require_valid=True, secret_hash=named.secret_hash
+            )
+        except SwitchboardError as refused:
+            return refused
 
 
 def _in_use(user: User) -> UUID:

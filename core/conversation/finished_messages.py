@@ -6,11 +6,12 @@ connection is held while the reader takes them. One that is damaged is passed ov
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 from uuid import UUID
 
-from sqlalchemy import Text, select, tuple_
+from sqlalchemy import Select, Text, bindparam, func, select, tuple_
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import defer
 
 from core.conversation.damage import Damaged, number, pass_over
@@ -23,6 +24,9 @@ from core.stores.redis import Redis, RedisDamaged
 CHUNK_SIZE = 10
 """Messages read at once, at the most. One may have a million characters, so a read that begins at the newest one and
 may stop at any begins with one, and doubles."""
+NEWEST_MESSAGES = 50
+NEWEST_CHARACTERS = 65_536
+"""Messages, and characters of their text, that are read before a prompt is known to take them."""
 SEARCH_CHUNK_SIZE = 20
 """Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
 MAX_SEARCHED = 200
@@ -112,19 +116,68 @@ class RedisMessages:
         raise UnknownMessage
 
 
+class Newest(NamedTuple):
+    """The newest of an owned session's messages, newest first."""
+
+    rows: "Sequence[StoredRow]"
+    more: bool
+    """Whether there are older ones."""
+
+
+def read_newest(db_session: DatabaseSession, session_id: UUID, unfinished: UUID) -> Newest:
+    """What most prompts take, in one statement: at most NEWEST_MESSAGES, and none beyond NEWEST_CHARACTERS but the
+    one that passes them. Not the `unfinished` answer."""
+    found = db_session.execute(_NEWEST, {"session": session_id, "unfinished": unfinished}).all()
+    rows = [(message, problem) for message, problem, _ in found]
+    return Newest(rows, any(count > len(found) for *_, count in found))
+
+
+def _select_newest() -> Select[tables.Message, str | None, int]:
+    row = tables.Message
+    order = (row.created_at.desc(), row.id.desc())
+    newer = func.sum(func.length(row.text)).over(order_by=order, rows=(None, -1))
+    near = (
+        select(row.id, func.coalesce(newer, 0).label("newer"))
+        .where(row.session_id == bindparam("session"), row.id != bindparam("unfinished"))
+        .order_by(*order)
+        .limit(NEWEST_MESSAGES + 1)
+        .cte("near")
+    )
+    return (
+        select(row, sql_cast(row.problem, Text), select(func.count()).select_from(near).scalar_subquery())
+        .options(defer(row.problem, raiseload=True))
+        .join(near, near.c.id == row.id)
+        .where(near.c.newer < NEWEST_CHARACTERS)
+        .order_by(*order)
+        .limit(NEWEST_MESSAGES)
+    )
+
+
+_NEWEST = _select_newest()
+
+
 class SqlMessages:
     """An owned session's: rows, in the order of their time and id."""
 
-    def __init__(self, database: Database, session_id: UUID, unfinished: UUID | None) -> None:
-        """All messages but the `unfinished` answer, of which there may be a snapshot or, by now, all."""
+    def __init__(
+        self, database: Database, session_id: UUID, unfinished: UUID | None, newest: Newest | None = None
+    ) -> None:
+        """All messages but the `unfinished` answer, of which there may be a snapshot or, by now, all. `newest` are
+        those that have been read already."""
         self._database = database
         self._session_id = session_id
         self._unfinished = unfinished
+        self._newest = newest
 
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
         """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
         place = None if before is None else self._place(before)
         chunk = 1
+        if before is None and self._newest is not None:
+            yield from self._load(self._newest.rows)
+            if not self._newest.more:
+                return
+            place, chunk = _place_of(self._newest.rows[-1]), CHUNK_SIZE
         while rows := self._read(before=place, limit=chunk):
             yield from self._load(rows)
             place, chunk = _place_of(rows[-1]), min(2 * chunk, CHUNK_SIZE)

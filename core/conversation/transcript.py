@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.conversation.damage import MAX_LENGTH, Damaged, number, pass_over, unless_damaged
-from core.conversation.finished_messages import FinishedMessages, RedisMessages, SqlMessages, load
+from core.conversation.finished_messages import FinishedMessages, Newest, RedisMessages, SqlMessages, load
 from core.conversation.keys import keys
 from core.conversation.message import Message, whole_seconds
 from core.conversation.partial_answer import PartialAnswer
@@ -78,6 +79,15 @@ class Transcript:
         """All messages, read as they are taken."""
         return _newest_first(self._moment(session), None)
 
+    def before_answer(
+        self, session: tables.Session, answer_id: UUID, newest: Newest | None = None
+    ) -> Iterator[Message]:
+        """All messages before the answer that is being written, newest first, read as they are taken. `newest`: what
+        has been read of an owned session's already."""
+        if not session.anonymous:
+            return SqlMessages(self._database, session.id, answer_id, newest).newest_first()
+        return (message for message in self.newest_first(session) if message.id != str(answer_id))
+
     def oldest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages as they are at this call, read as they are taken."""
         moment = self._moment(session)
@@ -88,22 +98,21 @@ class Transcript:
 
         Those of anonymous sessions go into the log's append, in one step with the event that tells of them.
         """
-        db_session.merge(
-            tables.Message(
-                id=UUID(message.id),
-                session_id=session_id,
-                role=message.role,
-                text=message.text,
-                model=message.model,
-                state=message.state,
-                html=message.html,
-                finish_reason=message.finish_reason,
-                thinking=message.thinking,
-                thinking_seconds=message.thinking_seconds,
-                problem=message.problem,
-                created_at=datetime.fromisoformat(message.created_at),
-            )
-        )
+        row = {
+            "id": UUID(message.id),
+            "session_id": session_id,
+            "role": message.role,
+            "text": message.text,
+            "model": message.model,
+            "state": message.state,
+            "html": message.html,
+            "finish_reason": message.finish_reason,
+            "thinking": message.thinking,
+            "thinking_seconds": message.thinking_seconds,
+            "problem": message.problem,
+            "created_at": datetime.fromisoformat(message.created_at),
+        }
+        db_session.execute(_KEEP[db_session.get_bind().dialect.name], row)
 
     def retract(self, message_id: UUID, session_id: UUID, db_session: DatabaseSession) -> bool:
         """Delete an owned session's message, in the caller's transaction; whether it was there and the only one."""
@@ -164,6 +173,16 @@ class Transcript:
         if message is None:
             return PartialAnswer()
         return PartialAnswer(message.text, message.thinking or "", 1000 * (message.thinking_seconds or 0))
+
+
+def _keep(dialect: Any) -> postgresql.Insert | sqlite.Insert:
+    """The statement that inserts a message, or replaces the one of its id."""
+    keep: postgresql.Insert | sqlite.Insert = dialect.insert(tables.Message.__table__)
+    replaced = {column.name: column for column in keep.excluded if column.name != "id"}
+    return keep.on_conflict_do_update(index_elements=["id"], set_=replaced)
+
+
+_KEEP = {"sqlite": _keep(sqlite), "postgresql": _keep(postgresql)}
 
 
 def _live(session_id: UUID, known: Any, texts: Any) -> tuple[Message | None, Position | None]:

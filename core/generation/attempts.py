@@ -1,7 +1,7 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -9,10 +9,12 @@ from threading import Event as Flag
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, or_, select, true, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
+from core.conversation.finished_messages import Newest, read_newest
 from core.conversation.position import Producer
 from core.generation.draft import Draft
 from core.generation.usage import UsageMeter
@@ -35,12 +37,21 @@ class LeaseLost(Exception):
     """The attempt does not own its generation any more, and must not write a word further."""
 
 
+class Prefetched(NamedTuple):
+    """What a claim has read of a session, for the first prompt."""
+
+    session: Session
+    newest: Newest | None
+    """Of an owned session's words. None: they are to be read when they are wanted."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A generation that this process may write, and the number that fences off earlier attempts.
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
-    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `stop_requested` and `sequence` this one's.
+    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `stop_requested` and
+    `sequence` this one's.
     Each attempt has its own.
     """
 
@@ -58,6 +69,8 @@ class Attempt:
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
     """Set once the row says that the answer is to stop."""
+    prefetched: list[Prefetched] = field(default_factory=list)
+    """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -88,24 +101,44 @@ class Attempts:
 
     def claim(self, generation_id: UUID) -> Attempt | None:
         """Take a queued generation, or None when it is not queued (any more)."""
+        return next(iter(self.claim_all([generation_id])), None)
+
+    def claim_all(self, generation_ids: Sequence[UUID]) -> list[Attempt]:
+        """Take those of the generations that are queued."""
+        return [attempt for attempt, _ in self.claim_where(Generation.id.in_(generation_ids), also=true())]
+
+    def claim_where(self, *conditions: ColumnElement[bool], also: ColumnElement[bool]) -> list[tuple[Attempt, bool]]:
+        """Take the queued generations that meet the conditions; each with the value of `also` in its row."""
         now = self._clock.now()
+        claim = (
+            update(Generation)
+            .where(Generation.state == GenerationState.QUEUED, *conditions)
+            .values(
+                state=GenerationState.RUNNING,
+                attempt=Generation.attempt + 1,
+                started_at=now,
+                lease_until=now + self.lease,
+            )
+            .returning(Generation, also)
+        )
         with self._database.writing() as db:
-            row = db.execute(
-                update(Generation)
-                .where(Generation.id == generation_id, Generation.state == GenerationState.QUEUED)
-                .values(
-                    state=GenerationState.RUNNING,
-                    attempt=Generation.attempt + 1,
-                    started_at=now,
-                    lease_until=now + self.lease,
-                )
-                .returning(Generation.attempt)
-            ).one_or_none()
-            return None if row is None else self.from_row(db.get_one(Generation, generation_id), db)
+            rows = db.execute(claim, execution_options={"synchronize_session": False}).all()
+            ids = [row.session_id for row, _ in rows]
+            living = db.scalars(select(Session).where(Session.id.in_(ids))).all() if rows else ()
+            sessions = {session.id: session for session in living}
+            return [(self._claimed(row, sessions[row.session_id], db), bool(value)) for row, value in rows]
 
     def from_row(self, row: Generation, db_session: DatabaseSession) -> Attempt:
         """The attempt that a row is at: the first, if no worker has begun one."""
-        session = db_session.get_one(Session, row.session_id)
+        return self._attempt(row, db_session.get_one(Session, row.session_id))
+
+    def _claimed(self, row: Generation, session: Session, db_session: DatabaseSession) -> Attempt:
+        attempt = self._attempt(row, session)
+        newest = None if session.anonymous else _newest(row, db_session)
+        attempt.prefetched.append(Prefetched(session, newest))
+        return attempt
+
+    def _attempt(self, row: Generation, session: Session) -> Attempt:
         attempt = Attempt(
             row.id,
             session.id,
@@ -168,6 +201,15 @@ class Attempts:
                 state=GenerationState.QUEUED,
                 lease_until=now + QUEUE_TIMEOUT,
             )
+
+
+def _newest(row: Generation, db_session: DatabaseSession) -> Newest | None:
+    try:
+        return read_newest(db_session, row.session_id, row.id)
+    except DBAPIError:
+        raise
+    except Exception:  # a message that can't be decoded fails the answer, and not the claim
+        return None
 
 
 def lock_session(db_session: DatabaseSession, session_id: UUID) -> None:

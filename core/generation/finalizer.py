@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
@@ -24,6 +24,7 @@ from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.errors import Unavailable
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
+from core.generation.combiner import Combiner
 from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
@@ -83,6 +84,7 @@ class Finalizer:
         self._transcript = transcript
         self._limits = limits
         self._clock = clock
+        self._emptied = Combiner(self._empty)
 
     def finalize(self, attempt: Attempt, outcome: Outcome, *, rendered: bool = True) -> bool:
         """End the generation if this attempt still owns it; whether it did."""
@@ -202,12 +204,20 @@ class Finalizer:
         settled = self._settle(attempt, tokens)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
-        if settled:
-            done = update(Generation).where(Generation.id == attempt.generation_id)
+        if not settled:
+            return
+        if RETRACTS in data:
             with self._database.writing() as db:
-                if RETRACTS in data:
-                    self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
-                db.execute(done.values(unpublished=None, settled_tokens=tokens))
+                self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
+        self._emptied.call(attempt.generation_id)
+
+    def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[None]:
+        """All of these ends are published: their outboxes have nothing more."""
+        used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
+        with self._database.writing() as db:
+            done = update(Generation).where(Generation.id.in_(generation_ids))
+            db.execute(done.values(unpublished=None, settled_tokens=used))
+        return [None] * len(generation_ids)
 
     def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.retract(question_id, session_id, db_session):
@@ -216,7 +226,6 @@ class Finalizer:
     def _settle(self, attempt: Attempt, tokens: int) -> bool:
         """Give the owner's lease back and charge the budget; whether both could be done."""
         try:
-            self._limits.release_lease(attempt.owner, attempt.generation_id)
             self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
         except Unavailable:
             return False

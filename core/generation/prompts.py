@@ -7,7 +7,7 @@ from core.conversation.message import Message
 from core.conversation.transcript import Transcript
 from core.errors import GenerationLost
 from core.generation import usage
-from core.generation.attempts import Attempt, LeaseLost
+from core.generation.attempts import Attempt, LeaseLost, Prefetched
 from core.generation.context_window import Figures, Fitting, Window
 from core.generation.history import Prompt, fit
 from core.generation.known_limits import KnownLimits
@@ -69,17 +69,23 @@ class Prompts:
 
     def _conversation(self, attempt: Attempt) -> Iterator[Message]:
         """From the question backwards, read as it is taken."""
+        outdated = bool(attempt.prefetched)  # a guest's session may have been claimed since
+        known = attempt.prefetched.pop() if outdated else self._read(attempt)
+        before = self._transcript.before_answer(known.session, attempt.generation_id, known.newest)
+        newest = next(before, None)
+        # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
+        if newest is None or (known.session.anonymous and newest.role != "user"):
+            if outdated:
+                return self._conversation(attempt)
+            raise GenerationLost(LOST)
+        return chain([newest], before)
+
+    def _read(self, attempt: Attempt) -> Prefetched:
         with self._database.reading() as db:
             session = db.get(Session, attempt.session_id)
         if session is None:
             raise LeaseLost
-        answer = str(attempt.generation_id)
-        before = (message for message in self._transcript.newest_first(session) if message.id != answer)
-        newest = next(before, None)
-        # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
-        if newest is None or (session.anonymous and newest.role != "user"):
-            raise GenerationLost(LOST)
-        return chain([newest], before)
+        return Prefetched(session, None)
 
 
 class PromptRetries:

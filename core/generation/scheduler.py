@@ -9,24 +9,26 @@ of it: until then no worker may claim it.
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, null, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import aliased
 
 from core.clock import Clock
 from core.conversation.event_log import EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
+from core.generation.combiner import Combiner
 from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.database import Database
 from core.stores.quarantine import MAX_UNAVAILABLE, Quarantine
 from core.stores.redis import Redis
-from core.stores.tables import IS_ENQUEUED, IS_LIVE, IS_QUEUED, Generation, Session
+from core.stores.tables import IS_ENQUEUED, IS_LIVE, IS_QUEUED, Generation, GenerationState, Session
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,20 @@ class Claim(NamedTuple):
     """Of the provider that is asked first."""
 
 
+class _Claimed(NamedTuple):
+    claim: Claim
+    others_wait: bool
+
+
+class Place(NamedTuple):
+    """Where a generation is put into the queue."""
+
+    turn: datetime
+    """Its virtual start time."""
+    position: int
+    """How many generations wait before it."""
+
+
 class FairQueue:
     """The generations that wait for a worker."""
 
@@ -70,24 +86,33 @@ class FairQueue:
         self._log = log
         self._quarantine = quarantine
         self._clock = clock
-        self._claim_lock = Lock()
+        self._claims = Combiner(self._claim_for)
+        self._firsts: Combiner[None, UUID | None] = Combiner(
+            lambda calls: [next(iter(self.waiting(limit=1)), None)] * len(calls)
+        )
+        self._likely_model: str | None = None
 
-    def virtual_start(self, session: Session, db_session: DatabaseSession) -> datetime:
-        """The virtual start time of a message that comes now."""
-        now = self._clock.now()
-        if session.anonymous:  # it has one answer under way at a time
-            return now
-        last = db_session.scalar(
+    def standing(
+        self, generation_id: UUID, session: Session, now: datetime
+    ) -> tuple[ColumnElement[Any], ColumnElement[int]]:
+        """What is selected to find a generation's place: the turn of the last generation that its owner has under
+        way, and how many wait before one whose turn is now."""
+        last = (
             select(func.max(Generation.turn))
             .join(Session, Session.id == Generation.session_id)
             .where(Session.owner_id == session.owner_id, IS_LIVE)
         )
-        return now if last is None else max(now, last + VIRTUAL_STEP)
+        # A guest has one answer under way at a time.
+        return null() if session.anonymous else last.scalar_subquery(), _ahead_of(now, generation_id)
 
-    def position(self, turn: datetime, generation_id: UUID, db_session: DatabaseSession) -> int:
-        """How many generations wait before one with this virtual start time."""
-        same = and_(Generation.turn == turn, Generation.id < generation_id)
-        return db_session.scalar(select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same))) or 0
+    def place(
+        self, generation_id: UUID, now: datetime, last_turn: datetime | None, ahead: int, db_session: DatabaseSession
+    ) -> Place:
+        """Where a generation that comes now is put into the queue, of what `standing` has selected."""
+        turn = now if last_turn is None else max(now, last_turn + VIRTUAL_STEP)
+        if turn > now:
+            ahead = db_session.scalar(select(_ahead_of(turn, generation_id))) or 0
+        return Place(turn, ahead)
 
     def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
         """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
@@ -98,24 +123,26 @@ class FairQueue:
 
     def first(self) -> UUID | None:
         """The generation at the front, or None when the queue is empty."""
-        return next(iter(self.waiting(limit=1)), None)
+        return self._firsts.call(None)
 
     def waiting(self, limit: int = WAKE_LIMIT) -> list[UUID]:
         """The generations that wait, those at the front first."""
         with self._database.reading() as db:
             return list(db.scalars(select(Generation.id).where(IS_ENQUEUED).order_by(*ORDER).limit(limit)))
 
-    def claim_next(self) -> Claim | None:
+    def claim_next(self, woken: UUID | None = None) -> Claim | None:
         """Claim the first generation whose provider has a slot for it; None when there is none (any more).
 
-        Raises Unavailable when there is none of which this could be found out, or Redis fails for several models.
+        `woken`: the one that a worker has been called for, which most often is the one. Raises Unavailable when there
+        is none of which this could be found out, or Redis fails for several models.
         """
-        # One thread at a time: those of a process would only claim the same one and lose.
-        with self._claim_lock:
-            claim = self._claim()
-        if claim is not None:
+        # Together: the threads of a process would only claim the same one and lose.
+        claimed = self._claims.call(woken)
+        if isinstance(claimed, Unavailable):
+            raise claimed
+        if claimed is not None and claimed.others_wait:
             self._notify_waiting()
-        return claim
+        return claimed and claimed.claim
 
     def publish_positions(self) -> None:
         """Publish the positions at the front, where they are further in front than their readers know."""
@@ -145,45 +172,107 @@ class FairQueue:
         except (Fenced, LogLost):
             return  # it has just been taken
 
-    def _claim(self) -> Claim | None:
-        passed_over: set[str] = set()
-        failures: list[Unavailable] = []
-        while (row := self._first_outside(passed_over)) is not None:
-            generation_id, model = row
-            try:
-                slot = self._slots.acquire(self._slots.first_choice(model), generation_id)
-            except Unavailable as error:  # perhaps one model's key is broken, which concerns no other model
-                failures.append(error)
-                if len(failures) == MAX_UNAVAILABLE:
-                    raise
-                slot = None
-            if slot is None:
-                passed_over.add(model)
-                continue
-            attempt = next(iter(self._quarantine.for_each([generation_id], self._attempts.claim)), None)
-            if attempt is not None:
-                return Claim(attempt, slot)
+    def _claim_for(self, woken: Sequence[UUID | None]) -> "list[_Claimed | Unavailable | None]":
+        """A claim for each worker that asks, as long as there are any."""
+        likely = self._claim_likely(woken[0]) if len(woken) == 1 and woken[0] is not None else None
+        if likely is not None:
+            return [likely]
+        claims, others_wait, failure = self._claim_first(len(woken))
+        if claims:
+            self._likely_model = claims[-1].attempt.model
+        claimed: list[_Claimed | Unavailable | None] = [
+            _Claimed(claim, others_wait and claim is claims[0]) for claim in claims
+        ]
+        return [*claimed, *[failure] * (len(woken) - len(claims))]
+
+    def _claim_likely(self, woken: UUID) -> "_Claimed | None":
+        """The first generation, if it is of the same model as the one before: then its slot can be had before the
+        queue is looked at, and one look is enough. What fails here is found out without that."""
+        model = self._likely_model
+        if model is None:
+            return None
+        slots: list[Slot] = []
+        try:
+            slots += self._slots.acquire(self._slots.first_choice(model), [woken])
+            for attempt, others_wait in self._claim_front(model) if slots else ():
+                slot = slots.pop()
+                if attempt.generation_id != woken:
+                    slot.hand_to(attempt.generation_id)
+                return _Claimed(Claim(attempt, slot), others_wait)
+        except Exception as error:
+            logger.info("the likely generation could not be claimed: %s", type(error).__name__)
+        for slot in slots:
             slot.release()
-        if failures:
-            raise failures[0]
         return None
 
-    def _first_outside(self, passed_over: set[str]) -> tuple[UUID, str] | None:
+    def _claim_front(self, model: str) -> list[tuple[Attempt, bool]]:
+        """Claim the first generation if it is of the model, and find out whether others wait, in one statement."""
+        front = self._front().limit(1).with_for_update(skip_locked=True).correlate(None).scalar_subquery()
+        other = aliased(Generation)
+        queued = other.state == literal(
+            GenerationState.QUEUED.value, literal_execute=True
+        )  # for the index, see tables
+        others = exists().where(queued, other.turn.is_not(None), other.id != Generation.id)
+        return self._attempts.claim_where(Generation.id == front, Generation.model == model, also=others)
+
+    def _claim_first(self, wanted: int) -> "tuple[list[Claim], bool, Unavailable | None]":
+        """Up to so many claims, whether others wait, and why there are no more if that could not be found out."""
+        claims: list[Claim] = []
+        passed_over: set[str] = set()
+        failures: list[Unavailable] = []
+        others_wait = False
+        try:
+            while len(claims) < wanted and len(failures) < MAX_UNAVAILABLE:
+                left = wanted - len(claims)
+                rows = self._first_outside(passed_over, left + 1)
+                if not rows:
+                    break
+                others_wait = len(rows) > left
+                claims += self._claim_with(self._take_slots(rows[:left], passed_over, failures))
+        except Unavailable as error:  # what is claimed is written all the same
+            failures.append(error)
+        return claims, others_wait or bool(passed_over), failures[0] if failures else None
+
+    def _take_slots(
+        self, rows: Sequence[tuple[UUID, str]], passed_over: set[str], failures: list[Unavailable]
+    ) -> dict[UUID, Slot]:
+        """A slot for each of the generations whose model has one; the other models are passed over from now on."""
+        slots: dict[UUID, Slot] = {}
+        for model in dict.fromkeys(model for _, model in rows):
+            ids = [generation_id for generation_id, its in rows if its == model]
+            got: list[Slot] = []
+            try:
+                got = self._slots.acquire(self._slots.first_choice(model), ids)
+            except Unavailable as error:  # perhaps one model's key is broken, which concerns no other model
+                failures.append(error)
+            slots |= zip(ids, got, strict=False)
+            if len(got) < len(ids):
+                passed_over.add(model)
+        return slots
+
+    def _claim_with(self, slots: dict[UUID, Slot]) -> list[Claim]:
+        """Those of the generations that can be claimed; the others' slots are given back."""
+        try:
+            batches = self._quarantine.for_batch([*slots], self._attempts.claim_all)
+            return [Claim(attempt, slots.pop(attempt.generation_id)) for batch in batches for attempt in batch]
+        finally:
+            for slot in slots.values():
+                slot.release()
+
+    def _front(self) -> Select[UUID]:
+        """The ids of the generations to be served, in their order."""
+        waiting = select(Generation.id).where(IS_ENQUEUED, Generation.id.not_in(self._quarantine.held()))
+        return waiting.order_by(*ORDER)
+
+    def _first_outside(self, passed_over: set[str], limit: int) -> list[tuple[UUID, str]]:
+        front = self._front().add_columns(Generation.model).where(Generation.model.not_in(passed_over))
         with self._database.reading() as db:
-            row = db.execute(
-                select(Generation.id, Generation.model)
-                .where(
-                    IS_ENQUEUED, Generation.model.not_in(passed_over), Generation.id.not_in(self._quarantine.held())
-                )
-                .order_by(*ORDER)
-                .limit(1)
-            ).one_or_none()
-        return None if row is None else (row[0], row[1])
+            return [(generation_id, model) for generation_id, model in db.execute(front.limit(limit))]
 
     def _notify_waiting(self) -> None:
         """The queue has moved: renew the others' time to wait, and publish their positions, once in a while."""
         try:
-            if self.first() is None or not self._redis.set("sb:line", 1, nx=True, px=NOTIFY_INTERVAL):
+            if not self._redis.set("sb:line", 1, nx=True, px=NOTIFY_INTERVAL):
                 return
             now = self._clock.now()
             with self._database.writing() as db:
@@ -198,3 +287,14 @@ class FairQueue:
 
 
 ORDER = (Generation.turn, Generation.id)
+
+
+def _ahead_of(turn: datetime, generation_id: UUID) -> ColumnElement[int]:
+    """How many generations wait before one with this virtual start time."""
+    same = and_(Generation.turn == turn, Generation.id < generation_id)
+    return select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same)).scalar_subquery()
+
+
+_OTHER = aliased(Generation)
+_OTHER_IS_QUEUED = _OTHER.state == literal(GenerationState.QUEUED.value, literal_execute=True)  # as IS_QUEUED is
+_OTHERS_WAIT = exists().where(_OTHER_IS_QUEUED, _OTHER.turn.is_not(None), _OTHER.id != Generation.id)

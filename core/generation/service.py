@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import exc as sql_exc
 from sqlalchemy import exists, select, update
-from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.dialects import postgresql, sqlite
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
@@ -27,7 +26,7 @@ from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, N
 from core.generation import usage
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
-from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue
+from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
@@ -68,13 +67,16 @@ class Accepted:
         }
 
 
-class _Place(NamedTuple):
-    """Where a generation is put into the queue."""
+class _Taken(NamedTuple):
+    """A generation that has its row, and no place in the queue yet."""
 
-    turn: datetime
-    """Its virtual start time."""
-    position: int
-    """How many generations wait before it."""
+    generation: Generation
+    session: Session
+    """As it is now."""
+    question: Message
+    place: Place
+    unpublished: bool
+    """Whether the session may have an end that could not be published when it came."""
 
 
 class GenerationService:
@@ -104,20 +106,23 @@ class GenerationService:
         self._pool = pool
         self._clock = clock
 
-    def accept(self, session: Session, message: str, generation_id: UUID | None = None) -> Accepted:
+    def accept(
+        self, session: Session, message: str, generation_id: UUID | None = None, *, repeated: bool = True
+    ) -> Accepted:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
-        Idempotent by `generation_id`: a second call with the same one takes nothing more. Raises MessageTooLarge,
-        GenerationInProgress, RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what
-        the first call took will never be answered; then nothing stays. The caller wakes a worker; if it can't, the
-        reaper does.
+        Idempotent by `generation_id`: a second call with the same one takes nothing more. `repeated` is False where
+        it is known to be the first. Raises MessageTooLarge, GenerationInProgress, RateLimited, SessionInvalid,
+        SessionExpired or Unavailable, or GenerationLost when what the first call took will never be answered; then
+        nothing stays. The caller wakes a worker; if it can't, the reaper does.
         """
         message = storable(message)
         check_size(message)
-        with self._database.reading() as db:
-            known = None if generation_id is None else db.get(Generation, generation_id)
-        if known is not None:
-            return self._accept_repeat(known, session, message)
+        if generation_id is not None and repeated:
+            with self._database.reading() as db:
+                known = db.get(Generation, generation_id)
+            if known is not None:
+                return self._accept_repeat(known, session, message)
         return self._accept_new(generation_id, session, message)
 
     def retract(self, generation_id: UUID) -> None:
@@ -163,33 +168,16 @@ class GenerationService:
         return {"generation_id": str(row.id), "state": row.state, "model": row.model}
 
     def _accept_new(self, generation_id: UUID | None, session: Session, message: str) -> Accepted:
-        now = self._clock.now()
-        with self._database.reading() as db:
-            model = self._sessions.get_current_model(session.id, db)
-        question = _question(uuid7(), message, now)
+        question = _question(uuid7(), message, self._clock.now())
         generation_id = generation_id or uuid7()  # after the question's, for the order of messages of one moment
-        generation = Generation(
-            id=generation_id,
-            session_id=session.id,
-            model=model,
-            question_id=UUID(question.id),
-            state=GenerationState.QUEUED,
-            attempt=0,
-            stop_requested=False,
-            lease_until=now + ENQUEUE_TIMEOUT,
-            created_at=now,
-        )
-        # Before the limits are asked: a message that has to wait for an answer is charged nothing.
-        self._require_free(session.id)
-        limit_statuses = self._admit(
-            session, generation_id, usage.tokens(message) + usage.most(self._pool.config(model))
-        )
+        tokens = usage.tokens(message) + usage.most(self._pool.config(self._sessions.model_of(session)))
+        limit_statuses = self._admit(session, generation_id, tokens)
         try:
-            current, place = self._insert(generation, session, question)
+            taken = self._take(generation_id, session, question)
         except Exception:
             self._limits.cancel(session, generation_id)
             raise
-        return self._enqueue(generation, current, question, place, limit_statuses)
+        return self._enqueue(taken, limit_statuses)
 
     def _accept_repeat(self, known: Generation, session: Session, message: str) -> Accepted:
         """The first call with this id has died on its way to the queue, or its caller has not got its answer."""
@@ -197,24 +185,21 @@ class GenerationService:
             raise GenerationLost("The message was taken but could not be answered. Please send it again.")
         if not _is_halfway(known):
             return Accepted(session.id, known.id, 0, self._live_start(session.id), limit_statuses=())
-        question_id = known.question_id
-        assert question_id is not None
+        assert known.question_id is not None
+        now = self._clock.now()
+        question = _question(known.question_id, message, now)
         with self._database.reading() as db:
-            place = self._place(known.id, session, db)
-        return self._enqueue(known, session, _question(question_id, message, self._clock.now()), place, ())
+            last_turn, ahead = db.execute(select(*self._queue.standing(known.id, session, now))).one()
+            place = self._queue.place(known.id, now, last_turn, ahead, db)
+        return self._enqueue(_Taken(known, session, question, place, unpublished=True), ())
 
-    def _enqueue(
-        self,
-        generation: Generation,
-        session: Session,
-        question: Message,
-        place: "_Place",
-        limit_statuses: Sequence[LimitStatus],
-    ) -> Accepted:
+    def _enqueue(self, taken: "_Taken", limit_statuses: Sequence[LimitStatus]) -> Accepted:
         """Announce a generation that has its row, and put it into the queue; if that fails, nothing of it stays."""
+        generation, session, _, place, unpublished = taken
         try:
-            self._finalizer.publish_pending(session.id)
-            before = self._announce(generation, session, question, place.position)
+            if unpublished:
+                self._finalizer.publish_pending(session.id)
+            before = self._announce(taken)
             waits = self._queue.enqueue(generation.id, place.turn)
         except EndedBefore:
             self._require_living(session)
@@ -227,22 +212,23 @@ class GenerationService:
             self._require_living(session)
         return Accepted(session.id, generation.id, place.position, before, limit_statuses)
 
-    def _place(self, generation_id: UUID, session: Session, db_session: DatabaseSession) -> "_Place":
-        turn = self._queue.virtual_start(session, db_session)
-        return _Place(turn, self._queue.position(turn, generation_id, db_session))
-
     def _live_start(self, session_id: UUID) -> Position:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
     def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
-        """Let the limits take the generation, also when they still count one that has ended."""
+        """Let the limits take the generation, also when they still count one that has ended.
+
+        A live answer comes before every limit: then there is nothing to wait for but its end.
+        """
         try:
             return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
         except (GenerationInProgress, RateLimited) as refused:
+            self._require_free(session.id)
             of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
-            if of_rate or not self._release_ended(owner_of(session)):
+            if of_rate:
                 raise
+            self._release_ended(owner_of(session))
         return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
 
     def _require_free(self, session_id: UUID) -> None:
@@ -258,8 +244,8 @@ class GenerationService:
             raise GenerationInProgress
         self.retract(live.id)
 
-    def _release_ended(self, owner: UUID) -> bool:
-        """Give the owner's leases back that no live generation holds; whether there were any.
+    def _release_ended(self, owner: UUID) -> None:
+        """Give the owner's leases back that no live generation holds.
 
         One that the database does not know may be about to be inserted; so it must be older than that can take.
         """
@@ -271,7 +257,6 @@ class GenerationService:
         dead = [each for each in holders if (known[each] not in LIVE if each in known else born_at(each) < inserted)]
         for generation_id in dead:
             self._limits.release_lease(owner, generation_id)
-        return bool(dead)
 
     def _require_living(self, session: Session) -> None:
         """Leave no words behind when the session has been deleted between its row's and its log's change.
@@ -282,28 +267,51 @@ class GenerationService:
             with self._database.reading() as db:
                 self._sessions.validate_session(session.id, db, session.owner_id, require_valid=True)
 
-    def _insert(self, generation: Generation, session: Session, question: Message) -> tuple[Session, "_Place"]:
-        """The row, and an owned session's words; returns the session as it is now, and the generation's place."""
+    def _take(self, generation_id: UUID, session: Session, question: Message) -> "_Taken":
+        """The row, and an owned session's words. Raises GenerationInProgress when the session has a live generation,
+        unless its front end has died on its way to the queue."""
+        try:
+            return self._insert(generation_id, session, question)
+        except GenerationInProgress:
+            self._require_free(session.id)
+        return self._insert(generation_id, session, question)
+
+    def _insert(self, generation_id: UUID, session: Session, question: Message) -> "_Taken":
+        now = self._clock.now()
         with self._database.writing() as db:
-            self._sessions.extend_session(session.id, db)
-            current = db.get_one(Session, session.id)
+            current = self._sessions.lock_living(session.id, db)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
-            later = select(Generation.id).where(Generation.session_id == session.id, Generation.id > generation.id)
-            if db.scalar(later.limit(1)) is not None:  # made by a host whose clock is ahead; the log needs the order
+            mine = select(Generation.id).where(Generation.session_id == session.id)
+            later, unpublished, last_turn, ahead = db.execute(
+                select(
+                    # Made by a host whose clock is ahead; the log needs the order.
+                    exists(mine.where(Generation.id > generation_id)),
+                    exists(mine.where(Generation.unpublished.is_not(None))),
+                    *self._queue.standing(generation_id, current, now),
+                )
+            ).one()
+            row = {
+                "id": generation_id,
+                "session_id": session.id,
+                "model": self._sessions.model_of(current),
+                "question_id": UUID(question.id),
+                "state": GenerationState.QUEUED,
+                "attempt": 0,
+                "stop_requested": False,
+                "lease_until": now + ENQUEUE_TIMEOUT,
+                "created_at": now,
+            }
+            if later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress
-            place = self._place(generation.id, current, db)
-            try:
-                with db.begin_nested():
-                    db.add(generation)
-            except sql_exc.IntegrityError:
-                raise GenerationInProgress from None
+            place = self._queue.place(generation_id, now, last_turn, ahead, db)
             if not current.anonymous:
                 self._transcript.keep(question, session.id, db)
-                self._sessions.title_session(current, question.text, db)
-        return current, place
+            current = self._sessions.note_message(current, question.text, db)
+        return _Taken(Generation(**row), current, question, place, unpublished)
 
-    def _announce(self, generation: Generation, session: Session, question: Message, position: int) -> Position:
+    def _announce(self, taken: "_Taken") -> Position:
+        generation, session, question, (_, position), _ = taken
         at = rfc3339(generation.created_at)
         answer = Message(str(generation.id), "assistant", "", generation.model, "streaming", at)
         queued = self._log.begin(
@@ -316,6 +324,16 @@ class GenerationService:
             question=question.dump() if session.anonymous else "",
         )
         return Position(queued.epoch, queued.offset - 1)
+
+
+def _insertion(dialect: Any) -> postgresql.Insert | sqlite.Insert:
+    """The statement that inserts a generation, unless its session has a live one, or another has its id."""
+    table = Generation.__table__
+    new: postgresql.Insert | sqlite.Insert = dialect.insert(table).on_conflict_do_nothing().returning(table.c.id)
+    return new
+
+
+_INSERT = {"sqlite": _insertion(sqlite), "postgresql": _insertion(postgresql)}
 
 
 def _question(message_id: UUID, text: str, now: datetime) -> Message:

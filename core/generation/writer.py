@@ -61,16 +61,17 @@ class Writer:
         self._loop = loop
         self.stopping = heartbeats.stopping
 
-    def run(self) -> UUID | None:
+    def run(self, woken: UUID | None = None) -> UUID | None:
         """Write the answer whose turn it is, if there is one that can be written now.
 
+        `woken` is the generation that this worker has been called for.
         Returns the id of a generation that waits for a worker then: the next in the queue, or the same one, when this
         process has been told to stop. The caller queues its task. Safe to call too often, also at once.
         """
         try:
             if self.stopping.is_set():
                 return self._queue.first()
-            claim = self._queue.claim_next()
+            claim = self._queue.claim_next(woken)
             if claim is None:
                 return None
             self._carry_out(claim)

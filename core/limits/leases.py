@@ -3,6 +3,7 @@
 The lease of a generation, which says that a worker writes it, is a column in SQL (core/generation/attempts.py).
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -13,22 +14,33 @@ from core.stores.redis import Pipeline, Redis, Script
 
 # A counter would leak one for every holder that dies. Here each holder is a member of a sorted set, its score
 # the moment at which it counts no longer, unless it says before that it is alive.
-ACQUIRE = """
-local holder, limit, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
-if redis.call('ZCARD', KEYS[1]) >= limit and not redis.call('ZSCORE', KEYS[1], holder) then
-  return {0, redis.call('ZCARD', KEYS[1])}
+LEASES = """
+local function hold(key, holder, lease)
+  redis.call('ZADD', key, string.format('%.0f', now + lease), holder)
+  if redis.call('PTTL', key) < lease / 1000 then redis.call('PEXPIRE', key, math.ceil(lease / 1000)) end
 end
-redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
-if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
-return {1, redis.call('ZCARD', KEYS[1])}
+local function acquire(key, holder, limit, lease)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now))
+  if redis.call('ZCARD', key) >= limit and not redis.call('ZSCORE', key, holder) then return false end
+  hold(key, holder, lease)
+  return true
+end
 """
+"""For scripts: `acquire` says whether the holder is one of at most `limit`, for so many microseconds."""
 
-RENEW = """
-local holder, lease = ARGV[1], tonumber(ARGV[2])
-redis.call('ZADD', KEYS[1], string.format('%.0f', now + lease), holder)
-if redis.call('PTTL', KEYS[1]) < lease / 1000 then redis.call('PEXPIRE', KEYS[1], math.ceil(lease / 1000)) end
+ACQUIRE = (
+    LEASES
+    + """
+local taken = 0
+for i = 3, #ARGV do
+  if not acquire(KEYS[1], ARGV[i], tonumber(ARGV[1]), tonumber(ARGV[2])) then break end
+  taken = taken + 1
+end
+return {taken, redis.call('ZCARD', KEYS[1])}
 """
+)
+
+RENEW = LEASES + "hold(KEYS[1], ARGV[1], tonumber(ARGV[2]))"
 
 RETRY_AFTER = 2
 """Seconds after which trying again makes sense: when what is under way will end is not known."""
@@ -48,10 +60,15 @@ class Leases:
 
         Raises RateLimited.
         """
-        taken, held = cast(
-            "tuple[int, int]",
-            self._acquire(keys=[self._key(owner)], args=[str(holder), limit, _microseconds(lease)]),
-        )
+        taken, held = self._take(owner, [holder], limit, lease)
+        return self.decide(bool(taken), held, limit)
+
+    def acquire_some(self, owner: UUID | str, holders: Sequence[UUID | str], limit: int, lease: timedelta) -> int:
+        """As `acquire`, for as many of the holders as there is room for, the first ones first; how many."""
+        return self._take(owner, holders, limit, lease)[0]
+
+    def decide(self, taken: bool, held: int, limit: int) -> LimitStatus:
+        """How the owner stands with `held` leases. Raises RateLimited when none was to be had."""
         # More than the limit are held after an operator has lowered it.
         limit_status = LimitStatus(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
         if not taken:
@@ -66,36 +83,43 @@ class Leases:
     def renew(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost
         and others came meanwhile or not."""
-        self._renew(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)])
+        self._renew(keys=[self.key(owner)], args=[str(holder), microseconds(lease)])
 
     def add_renewal(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """Add to a pipeline what `renew` does."""
-        self._renew(keys=[self._key(owner)], args=[str(holder), _microseconds(lease)], client=pipe)
+        self._renew(keys=[self.key(owner)], args=[str(holder), microseconds(lease)], client=pipe)
 
     def release(self, owner: UUID | str, holder: UUID | str) -> None:
         """The holder is done. Harmless when it holds none."""
-        self._redis.zrem(self._key(owner), str(holder))
+        self._redis.zrem(self.key(owner), str(holder))
 
     def add_release(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str | None = None) -> None:
         """Add to a pipeline: the holder is done; without one, all of the owner's are."""
         if holder is None:
-            pipe.delete(self._key(owner))
+            pipe.delete(self.key(owner))
         else:
-            pipe.zrem(self._key(owner), str(holder))
+            pipe.zrem(self.key(owner), str(holder))
 
     def holders(self, owner: UUID | str) -> list[str]:
         """Those of the owner's that hold a lease, the ones first whose leases end first."""
         seconds, microseconds = self._redis.time()
         return [
             str(holder)
-            for holder in self._redis.zrangebyscore(
-                self._key(owner), f"({seconds * 1_000_000 + microseconds}", "+inf"
-            )
+            for holder in self._redis.zrangebyscore(self.key(owner), f"({seconds * 1_000_000 + microseconds}", "+inf")
         ]
 
-    def _key(self, owner: UUID | str) -> str:
+    def key(self, owner: UUID | str) -> str:
+        """The name in Redis of the owner's leases."""
         return f"{PREFIX}{self._policy}:{owner}"
 
+    def _take(
+        self, owner: UUID | str, holders: Sequence[UUID | str], limit: int, lease: timedelta
+    ) -> tuple[int, int]:
+        args: list[int | str] = [limit, microseconds(lease), *map(str, holders)]
+        taken, held = cast("tuple[int, int]", self._acquire(keys=[self.key(owner)], args=args))
+        return taken, held
 
-def _microseconds(lease: timedelta) -> int:
+
+def microseconds(lease: timedelta) -> int:
+    """The lease, as scripts have it."""
     return lease // timedelta(microseconds=1)

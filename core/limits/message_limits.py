@@ -5,20 +5,68 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple, cast
 from uuid import UUID
 
-from core.errors import GenerationInProgress, SwitchboardError, Unavailable
-from core.limits.leases import Leases
+from core.errors import GenerationInProgress, Unavailable
+from core.limits.leases import LEASES, Leases, microseconds
 from core.limits.rate import Rate
-from core.limits.rate_limit import Bucket, RateLimiter
-from core.limits.status import LimitStatus, RateLimited
-from core.stores.redis import Pipeline
+from core.limits.rate_limit import BUCKETS, NOW, PREFIX, Bucket, RateLimiter, amounts, decision
+from core.limits.status import LimitStatus
+from core.stores.redis import Pipeline, Redis, Script
 from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
 
 CONCURRENT = "concurrent"
 """The policy of answers at the same time."""
+
+# Once a budget's bucket is full again there is nothing to give back, so what is reserved lives no longer than that.
+ADMIT = """
+local holder, reserved = ARGV[1], ARGV[4]
+local taken = acquire(KEYS[1], holder, tonumber(ARGV[2]), tonumber(ARGV[3]))
+local held = redis.call('ZCARD', KEYS[1])
+if not taken then return {0, held, 0} end
+local admitted, backlogs = charge({unpack(KEYS, 3)}, {unpack(ARGV, 6)})
+if admitted == 0 then
+  redis.call('ZREM', KEYS[1], holder)
+elseif reserved ~= '' then
+  redis.call('HSET', KEYS[2], holder, reserved)
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+end
+return {1, held, admitted, unpack(backlogs)}
+"""
+
+# What was reserved is forgotten with its settlement, so that a second one changes nothing.
+END = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+local reserved = redis.call('HGET', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+for i = 3, #KEYS do
+  local at = 4 * i - 10
+  local used, before = tonumber(ARGV[at]), tonumber(ARGV[at + 1] ~= '' and ARGV[at + 1] or reserved or nil)
+  if before then
+    local interval, capacity = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    keep(KEYS[i], math.min(math.max(backlog_of(KEYS[i], capacity) + (used - before) * interval, 0), capacity))
+  end
+end
+"""
+
+
+class Correction(NamedTuple):
+    """What has been used of a bucket, and instead of what was charged."""
+
+    bucket: Bucket
+    used: int
+    """Units. More than there can ever be are taken as all there can be."""
+    instead_of: int | None = None
+    """Units; None for what is reserved for the generation, and then nothing is corrected when nothing is."""
+
+    @property
+    def arguments(self) -> tuple[int | str, ...]:
+        """As the script has them."""
+        before = "" if self.instead_of is None else self.instead_of
+        return self.used, before, self.bucket.rate.interval, self.bucket.rate.capacity
 
 
 @dataclass(frozen=True)
@@ -35,11 +83,15 @@ class MessageLimits:
     """Checked before anything else is touched; the generation holds the owner's lease, and what is reserved for it
     of the owner's tokens, until it ends."""
 
-    def __init__(self, anonymous: OwnerLimits, user: OwnerLimits, limiter: RateLimiter, leases: Leases) -> None:
+    def __init__(
+        self, anonymous: OwnerLimits, user: OwnerLimits, limiter: RateLimiter, leases: Leases, redis: Redis
+    ) -> None:
         self._anonymous = anonymous
         self._user = user
         self._limiter = limiter
         self._leases = leases
+        self._admit: Script = redis.register_script(NOW + BUCKETS + LEASES + ADMIT)
+        self._end: Script = redis.register_script(NOW + BUCKETS + END)
 
     def admit(self, session: Session, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[LimitStatus]:
         """Take a lease for the generation, charge its message, and reserve so many tokens: all, or none of it.
@@ -48,44 +100,67 @@ class MessageLimits:
         """
         owner, anonymous = owner_of(session), session.anonymous
         limits = self._limits(anonymous)
-        messages = [Bucket("messages", str(owner), limits.messages)] if limits.messages else []
         budget = self._budget(owner, anonymous, tokens)
-        try:
-            held = self._leases.acquire(owner, generation_id, limits.concurrent, lease)
-        except RateLimited:
-            # An anonymous session is its own owner: the other lease is of its own other message, which has been
-            # taken so lately that the database does not know of it yet.
-            if anonymous:
-                raise GenerationInProgress from None
-            raise
-        try:
-            charged = self._limiter.require([*messages, *budget])
-            for bucket in budget:
-                self._limiter.reserve(bucket, str(owner), str(generation_id))
-        except SwitchboardError:
-            self.cancel(session, generation_id)
-            raise
-        return [*charged.limit_statuses, held]
+        buckets = [*self._messages(owner, anonymous), *budget]
+        reserved = [number for one in budget for number in (one.charge.cost, -(-one.rate.capacity // 1000))]
+        taken, held, admitted, *backlogs = cast(
+            "list[int]",
+            self._admit(
+                keys=[self._leases.key(owner), _reserved_key(owner), *map(self._limiter.key, buckets)],
+                args=[
+                    str(generation_id),
+                    limits.concurrent,
+                    microseconds(lease),
+                    *(reserved or ("", 0)),
+                    *amounts(buckets),
+                ],
+            ),
+        )
+        # An anonymous session is its own owner: the other lease is of its own other message, which has been taken so
+        # lately that the database does not know of it yet.
+        if not taken and anonymous:
+            raise GenerationInProgress
+        status = self._leases.decide(bool(taken), held, limits.concurrent)
+        return [*decision(bool(admitted), buckets, backlogs).require().limit_statuses, status]
 
     def cancel(self, session: Session, generation_id: UUID) -> None:
-        """The generation that was admitted has not come about: it holds nothing, and costs no tokens."""
+        """The generation that was admitted has not come about: it holds nothing, and costs neither a message nor
+        tokens. Once, since a message is given back each time."""
+        owner, anonymous = owner_of(session), session.anonymous
+        refunds = [Correction(one, used=0, instead_of=1) for one in self._messages(owner, anonymous)]
         with _tolerate_unavailable():
-            self.release_lease(owner_of(session), generation_id)
-            self.settle(owner_of(session), session.anonymous, generation_id, 0)
+            self._correct(owner, generation_id, [*refunds, *self._settlement(owner, anonymous, 0)])
 
     def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
-        """Charge what the generation's answer has come to in place of what was reserved. Safe to repeat.
-
-        Raises Unavailable.
-        """
-        for bucket in self._budget(owner, anonymous, tokens):
-            self._limiter.settle(bucket, str(owner), str(generation_id))
+        """The generation has ended: give its lease back, and charge what its answer has come to in place of what was
+        reserved. Safe to repeat. Raises Unavailable."""
+        self._correct(owner, generation_id, self._settlement(owner, anonymous, tokens))
 
     def add_forget(self, pipe: Pipeline, owner: UUID, generation_id: UUID | None = None) -> None:
         """Add to a pipeline: the owner's generation, or all of the owner's, is gone and will not be ended. It holds
         nothing more, and what it reserved is spent."""
         self._leases.add_release(pipe, owner, generation_id)
-        self._limiter.add_forget(pipe, str(owner), None if generation_id is None else str(generation_id))
+        if generation_id is None:
+            pipe.delete(_reserved_key(owner))
+        else:
+            pipe.hdel(_reserved_key(owner), str(generation_id))
+
+    def _correct(self, owner: UUID, generation_id: UUID, corrections: Sequence["Correction"]) -> None:
+        self._end(
+            keys=[
+                self._leases.key(owner),
+                _reserved_key(owner),
+                *(self._limiter.key(one.bucket) for one in corrections),
+            ],
+            args=[str(generation_id), *(number for one in corrections for number in one.arguments)],
+        )
+
+    def _settlement(self, owner: UUID, anonymous: bool, tokens: int) -> list["Correction"]:
+        return [Correction(one, used=tokens) for one in self._budget(owner, anonymous, tokens)]
+
+    def _messages(self, owner: UUID, anonymous: bool) -> list[Bucket]:
+        rate = self._limits(anonymous).messages
+        return [Bucket("messages", str(owner), rate)] if rate else []
 
     def _limits(self, anonymous: bool) -> OwnerLimits:
         return self._anonymous if anonymous else self._user
@@ -104,7 +179,7 @@ class MessageLimits:
         self._leases.add_renewal(pipe, owner, generation_id, lease)
 
     def release_lease(self, owner: UUID, generation_id: UUID) -> None:
-        """The generation has ended. Safe to repeat. Raises Unavailable."""
+        """The generation has ended without its lease being given back. Safe to repeat. Raises Unavailable."""
         self._leases.release(owner, generation_id)
 
     def lease_holders(self, owner: UUID) -> set[UUID]:
@@ -119,6 +194,10 @@ def _tolerate_unavailable() -> Iterator[None]:
         yield
     except Unavailable:
         logger.warning("a generation's lease could not be changed: Redis is away")
+
+
+def _reserved_key(owner: UUID) -> str:
+    return f"{PREFIX}reserved:{owner}"
 
 
 def owner_of(session: Session) -> UUID:

@@ -11,7 +11,7 @@ from typing import cast
 from core.limits import gcra
 from core.limits.rate import Rate
 from core.limits.status import LimitStatus, RateLimited
-from core.stores.redis import Pipeline, Redis, Script
+from core.stores.redis import Redis, Script
 
 NOW = """
 local clock = redis.call('TIME')
@@ -19,40 +19,40 @@ local now = clock[1] * 1000000 + clock[2]
 """
 """Redis's own clock: the servers' clocks need not agree. A test puts a clock of its own in its place."""
 
-CHARGE = """
-local admitted, backlogs = 1, {}
-for i = 1, #KEYS do
-  local taken, capacity = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
-  local arrival = tonumber(redis.call('GET', KEYS[i]) or now)
-  backlogs[i] = math.min(math.max(arrival - now, 0), capacity)
-  if backlogs[i] + taken > capacity then admitted = 0 end
+# Lua would write 1.7e+15. When a backlog is gone, its key says nothing any more, and goes too.
+BUCKETS = """
+local function backlog_of(key, capacity)
+  return math.min(math.max(tonumber(redis.call('GET', key) or now) - now, 0), capacity)
 end
-if admitted == 1 then
-  for i = 1, #KEYS do
-    backlogs[i] = backlogs[i] + tonumber(ARGV[2 * i - 1])
-    -- Lua would write 1.7e+15. When the backlog is gone, the key says nothing any more, and goes too.
-    redis.call('SET', KEYS[i], string.format('%.0f', now + backlogs[i]), 'PX', math.ceil(backlogs[i] / 1000))
+local function keep(key, backlog)
+  if backlog == 0 then redis.call('DEL', key) return end
+  redis.call('SET', key, string.format('%.0f', now + backlog), 'PX', math.ceil(backlog / 1000))
+end
+local function charge(keys, amounts)
+  local admitted, backlogs = 1, {}
+  for i, key in ipairs(keys) do
+    local taken, capacity = tonumber(amounts[2 * i - 1]), tonumber(amounts[2 * i])
+    backlogs[i] = backlog_of(key, capacity)
+    if backlogs[i] + taken > capacity then admitted = 0 end
   end
+  if admitted == 1 then
+    for i, key in ipairs(keys) do
+      backlogs[i] = backlogs[i] + tonumber(amounts[2 * i - 1])
+      keep(key, backlogs[i])
+    end
+  end
+  return admitted, backlogs
 end
+"""
+"""For scripts: `charge` takes from several buckets or from none, each with what is taken and its capacity."""
+
+CHARGE = (
+    BUCKETS
+    + """
+local admitted, backlogs = charge(KEYS, ARGV)
 return {admitted, unpack(backlogs)}
 """
-
-# What was reserved is forgotten with its settlement, so that a second one changes nothing.
-SETTLE = """
-local reserved = redis.call('HGET', KEYS[2], ARGV[1])
-if not reserved then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[1])
-local used, interval, capacity = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local arrival = tonumber(redis.call('GET', KEYS[1]) or now)
-local backlog = math.min(math.max(arrival - now, 0), capacity) + (used - reserved) * interval
-backlog = math.min(math.max(backlog, 0), capacity)
-if backlog == 0 then
-  redis.call('DEL', KEYS[1])
-else
-  redis.call('SET', KEYS[1], string.format('%.0f', now + backlog), 'PX', math.ceil(backlog / 1000))
-end
-return 1
-"""
+)
 
 PREFIX = "sb:{limit}:"
 """The part in braces puts all buckets into one slot of a Redis Cluster, where a script may only touch one."""
@@ -93,6 +93,12 @@ class Decision:
     tripped: str | None = None
     """The policy that refused; of several, the one that does so for longest."""
 
+    def require(self) -> "Decision":
+        """This one, if it admits. Raises RateLimited."""
+        if self.tripped is not None:
+            raise RateLimited(retry_after=self.retry_after, limit=self.tripped, limit_statuses=self.limit_statuses)
+        return self
+
 
 class RateLimiter:
     """Buckets in Redis. Given a client with short timeouts and without retries, it answers soon or not at all."""
@@ -100,7 +106,6 @@ class RateLimiter:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._charge: Script = redis.register_script(NOW + CHARGE)
-        self._settle: Script = redis.register_script(NOW + SETTLE)
         self._salt = b""
         self._salt_until = 0.0
 
@@ -112,43 +117,14 @@ class RateLimiter:
             "list[int]",
             self._charge(
                 keys=[self.key(bucket) for bucket in buckets],
-                args=[number for bucket in buckets for number in _taken_and_capacity(bucket.charge)],
+                args=amounts(buckets),
             ),
         )
-        return _decision(bool(admitted), buckets, backlogs)
+        return decision(bool(admitted), buckets, backlogs)
 
     def require(self, buckets: Sequence[Bucket]) -> Decision:
         """`charge`, and raise RateLimited when it is refused."""
-        decision = self.charge(buckets)
-        if decision.tripped is not None:
-            raise RateLimited(
-                retry_after=decision.retry_after, limit=decision.tripped, limit_statuses=decision.limit_statuses
-            )
-        return decision
-
-    def reserve(self, bucket: Bucket, account: str, item: str) -> None:
-        """Note in the account what has been charged for an item whose price is not known yet. Raises Unavailable."""
-        key = _account_key(account)
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(key, item, str(bucket.charge.cost))
-            # Once the bucket is full again, there is nothing to give back.
-            pipe.pexpire(key, -(-bucket.rate.capacity // 1000))
-            pipe.execute()
-
-    def settle(self, bucket: Bucket, account: str, item: str) -> None:
-        """The item's price is known, it is the bucket's cost: take the difference to what was reserved, or give it
-        back. Once: an item that has nothing reserved is settled. Raises Unavailable."""
-        self._settle(
-            keys=[self.key(bucket), _account_key(account)],
-            args=[item, bucket.cost, bucket.rate.interval, bucket.rate.capacity],
-        )
-
-    def add_forget(self, pipe: Pipeline, account: str, item: str | None = None) -> None:
-        """Add to a pipeline: the item, or every item of the account, is settled with what was reserved for it."""
-        if item is None:
-            pipe.delete(_account_key(account))
-        else:
-            pipe.hdel(_account_key(account), item)
+        return self.charge(buckets).require()
 
     def key(self, bucket: Bucket) -> str:
         """The bucket's name in Redis. Raises Unavailable when the salt must be read and Redis is away."""
@@ -169,15 +145,13 @@ class RateLimiter:
         return self._salt
 
 
-def _taken_and_capacity(charge: gcra.Charge) -> tuple[int, int]:
-    return charge.rate.interval * charge.cost, charge.rate.capacity
+def amounts(buckets: Sequence[Bucket]) -> list[int]:
+    """What is taken from each bucket, and its capacity, one after the other: in microseconds."""
+    return [number for one in buckets for number in (one.charge.rate.interval * one.charge.cost, one.rate.capacity)]
 
 
-def _account_key(account: str) -> str:
-    return f"{PREFIX}reserved:{account}"
-
-
-def _decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
+def decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
+    """What a script's `charge` of these buckets has come to."""
     pairs = list(zip(buckets, backlogs, strict=True))
     limit_statuses = [
         LimitStatus(

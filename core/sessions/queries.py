@@ -34,14 +34,6 @@ class SessionQueries:
         assert session is not None
         return session
 
-    def get_current_model(self, session_id: UUID) -> str:
-        """The name of the session's model, or of the one that is offered in a retired one's place.
-
-        Raises SessionInvalid or SessionExpired.
-        """
-        with self.database.reading() as db:
-            return self.sessions.get_current_model(session_id, db)
-
     def find_session(self, session_id: UUID) -> Session | None:
         """The session of this id, expired or not, or None."""
         with self.database.reading() as db:

@@ -157,13 +157,20 @@ class SessionService:
         Never beyond the absolute lifetime; writes only a noticeable move. The caller has validated the
         session. Raises SessionInvalid or SessionExpired.
         """
-        # Locked, so that a claim of the same session goes before or after, never in between.
+        return self._note(self.lock_living(session_id, db_session), db_session).expires_at
+
+    def lock_living(self, session_id: UUID | str, db_session: DatabaseSession) -> Session:
+        """The session as it is now; its row is locked, so that a claim of the same session goes before or after the
+        transaction, never in between. Raises SessionInvalid or SessionExpired."""
         session = self._get(session_id, db_session, for_update=True)
         self._require_unexpired(session)
-        extended = self._lifetime(session.owner_id).extension(self._clock.now(), session.expires_at, session.ends_at)
-        if extended is not None:
-            _update(db_session, Session.id == session.id, expires_at=extended)
-        return session.expires_at
+        return session
+
+    def note_message(self, session: Session, message: str, db_session: DatabaseSession) -> Session:
+        """Count a message as activity, and give an owned session that has no title yet one from it; the session as
+        it is then. The caller has locked the row. Writes only what changes noticeably."""
+        title = None if session.anonymous or session.title else title_from(message)
+        return self._note(session, db_session, **({"title": title} if title else {}))
 
     def switch_model(
         self,
@@ -215,6 +222,10 @@ class SessionService:
         fallback; the stored choice stays. Raises SessionInvalid or SessionExpired."""
         session = self._get(session_id, db_session)
         self._require_unexpired(session)
+        return self.model_of(session)
+
+    def model_of(self, session: Session) -> str:
+        """The model that the next message of a session goes to, if it is still as it was read."""
         return self._models.offered(session.last_model)
 
     def claim_session(
@@ -270,12 +281,6 @@ class SessionService:
             raise NotOwner("An anonymous session has no title; claim it first.")
         return renamed
 
-    def title_session(self, session: Session, first_message: str, db_session: DatabaseSession) -> None:
-        """Give an owned session that has no title yet one from its first message. The caller has locked the row."""
-        title = None if session.anonymous or session.title else title_from(first_message)
-        if title is not None:
-            _update(db_session, Session.id == session.id, title=title)
-
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
         """Remove the title of an owned session, after its first message has been retracted."""
         _update(db_session, Session.id == session_id, title=None)
@@ -319,7 +324,7 @@ class SessionService:
         return {
             "session_id": str(session.id),
             "anonymous": session.anonymous,
-            "model": self._models.offered(session.last_model),
+            "model": self.model_of(session),
             "version": session.version,
             "created_at": rfc3339(session.created_at),
             "expires_at": rfc3339(session.expires_at),
@@ -358,6 +363,13 @@ class SessionService:
         if not _lock_user(user_id, db_session):
             raise LoginRequired("This account has been deleted.")
         self.require_room(user_id, db_session, session_id)
+
+    def _note(self, session: Session, db_session: DatabaseSession, **changes: Any) -> Session:
+        """Count this moment as activity of a locked session, and change more; the session as it is then."""
+        extended = self._lifetime(session.owner_id).extension(self._clock.now(), session.expires_at, session.ends_at)
+        if extended is not None:
+            changes["expires_at"] = extended
+        return (_update(db_session, Session.id == session.id, **changes) if changes else None) or session
 
     def _lifetime(self, owner_id: UUID | None) -> Lifetime:
         return self._rules.anonymous if owner_id is None else self._rules.owned

@@ -1,6 +1,9 @@
 """Accepting a message: its session, its place in the queue, and a worker that is told of it."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Semaphore
 from typing import NamedTuple
 
 from core.errors import SwitchboardError, Unavailable
@@ -14,6 +17,13 @@ from web.limits import rate_limit_headers
 from web.schemas.requests import ChatMessage
 
 logger = logging.getLogger(__name__)
+
+ACCEPTED_AT_ONCE = 8
+"""Messages that this process takes at once; the others wait for their turn. All of them begun together would be done
+together, and late, or fail for want of a connection in the middle."""
+TURN_TIMEOUT = 1.0
+"""Seconds to wait for it."""
+_turns = Semaphore(ACCEPTED_AT_ONCE)
 
 
 class AcceptedMessage(NamedTuple):
@@ -34,17 +44,35 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
     check_size(body.message)
     session, issued = session_for_message(session, body.model)
     try:
-        accepted = context().services.generations.accept(session, body.message, creation_plan().generation_id)
+        with _turn():
+            accepted = _accept(session, body.message)
     except Exception:
         if issued is not None:
             _discard(session)
         raise
     rate_limit_headers.note(accepted.limit_statuses)
+    return AcceptedMessage(accepted, session, issued)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """While a message is being taken. Raises Unavailable when there are too many others."""
+    if not _turns.acquire(timeout=TURN_TIMEOUT):
+        raise Unavailable("Too many messages are coming in; try again in a moment.", retry_after=2)
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+def _accept(session: Session, message: str) -> Accepted:
+    plan = creation_plan()
+    accepted = context().services.generations.accept(session, message, plan.generation_id, repeated=plan.repeated)
     try:
         context().commands.generate(accepted.generation_id)
     except Unavailable:
         logger.warning("the queue is away; the reaper calls the workers when it is back")
-    return AcceptedMessage(accepted, session, issued)
+    return accepted
 
 
 def _discard(session: Session) -> None:

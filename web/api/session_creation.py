@@ -45,7 +45,7 @@ def session_for_message(session: Session | None, model: str | None) -> tuple[Ses
     if session is None:
         return _created(model, allowed=("on_message", "on_stream"))
     services, commands = context().services, context().commands
-    if model is None or model == services.session_queries.get_current_model(session.id):
+    if model is None or model == services.sessions.model_of(session):
         return session, None
     change_limits.admit("switch", owner_of(session))
     result_of(

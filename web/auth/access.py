@@ -67,7 +67,7 @@ PUBLIC = Access({}, (), ())
 OPTIONAL_USER = Access({"principal": current_principal}, USER_REFUSED, ({}, *BY_USER))
 """Any request; a user's credential is checked if there is one."""
 OPTIONAL_SESSION = Access(
-    {**OPTIONAL_USER.grants, "session": optional_session}, SESSION_REFUSED, ({}, *BY_SESSION, *BY_USER)
+    {"session": optional_session, **OPTIONAL_USER.grants}, SESSION_REFUSED, ({}, *BY_SESSION, *BY_USER)
 )
 """Any request; a session's and a user's credentials are checked if there are any."""
 SESSION = Access({"session": current_session}, (SessionRequired, *SESSION_REFUSED), BY_SESSION)

@@ -16,6 +16,8 @@ class CreationPlan:
 
     session: Credential
     generation_id: UUID
+    repeated: bool = False
+    """Whether a request before this one may have created some of it."""
 
     @classmethod
     def new(cls) -> "CreationPlan":

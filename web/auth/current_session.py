@@ -2,13 +2,18 @@
 
 from uuid import UUID
 
+from flask import g
+
 from core.auth.principal import Principal
+from core.errors import SessionInvalid, SwitchboardError
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.auth.credentials import session_credential
-from web.auth.principal import current_principal
+from web.auth.principal import current_principal, identify
 from web.context import context
 from web.errors import SessionRequired
+
+_FOUND = "found_session"
 
 
 def current_session() -> Session:
@@ -24,7 +29,22 @@ def optional_session() -> Session | None:
     """The session whose credential the request carries; None without one. Raises SessionInvalid, SessionExpired or
     NotOwner."""
     credential = session_credential()
-    return None if credential is None else validated_session(credential, current_principal())
+    if credential is None:
+        return None
+    identify_with_session()
+    found: Session | SwitchboardError | None = g.pop(_FOUND, None)  # once: who asks again wants to know anew
+    if isinstance(found, SwitchboardError):
+        raise found
+    return found or validated_session(credential, current_principal())
+
+
+def identify_with_session() -> Principal | None:
+    """The user who sent the request, as `current_principal` has it. The session that the request names is looked up
+    in the same transaction, for `optional_session`."""
+    found = identify(_well_formed())
+    if found is not None:
+        setattr(g, _FOUND, found)
+    return current_principal()
 
 
 def owned_session(session_id: UUID, principal: Principal) -> Session:
@@ -39,3 +59,10 @@ def validated_session(credential: Credential, principal: Principal | None) -> Se
     """
     user_id = principal.user_id if principal else None
     return context().services.session_queries.validate_session(credential.session_id, user_id, credential.secret_hash)
+
+
+def _well_formed() -> Credential | None:
+    try:
+        return session_credential()
+    except SessionInvalid:
+        return None

@@ -4,8 +4,11 @@ from typing import cast
 
 from flask import g
 
+from core.auth.identity import Identified
 from core.auth.principal import Principal
-from core.errors import LoginRequired
+from core.errors import LoginRequired, SwitchboardError
+from core.sessions.credential import Credential
+from core.sessions.queries import Session
 from web.auth.credentials import bearer_token, login_credential
 from web.context import context
 from web.errors import LoginOnly
@@ -20,8 +23,18 @@ def current_principal() -> Principal | None:
     for anonymous.
     """
     if "principal" not in g:
-        g.principal = _find()
+        identify(None)
     return cast("Principal | None", g.principal)
+
+
+def identify(named: Credential | None) -> Session | SwitchboardError | None:
+    """Look the user up and, in the same transaction, the session that the request names; what became of the session,
+    or None when there is no user, or was one already. Raises as `current_principal` does."""
+    if "principal" in g:
+        return None
+    identified = _find(named)
+    g.principal = identified and identified.principal
+    return identified and identified.session
 
 
 def required_principal() -> Principal:
@@ -40,10 +53,10 @@ def person_at_browser() -> Principal:
     return principal
 
 
-def _find() -> Principal | None:
+def _find(named: Credential | None) -> Identified | None:
     identity = context().services.identity
     token = bearer_token()
     if token is not None:
-        return identity.principal_for_bearer(token)
+        return identity.identify_bearer(token, named)
     credential = login_credential()
-    return None if credential is None else identity.principal_for_login(credential)
+    return None if credential is None else identity.identify_login(credential, named)

@@ -28,7 +28,7 @@ from core.stores.redis import Redis
 from web.auth.client_address import client_address
 from web.auth.creation_plan import new_credential, set_creation_plan
 from web.auth.credentials import session_credential, set_session_cookie
-from web.auth.current_session import current_session
+from web.auth.current_session import current_session, identify_with_session
 from web.auth.principal import current_principal
 from web.context import context
 from web.errors import IdempotencyKeyInvalid
@@ -83,7 +83,7 @@ def parse_key(header: str) -> str:
 
 
 def _once(key: str, in_session: bool, view: Callable[[], Response]) -> Response:
-    principal = current_principal()
+    principal = identify_with_session() if in_session else current_principal()
     credential = session_credential() if in_session else None
     body = _canonical(request.get_data())
     sent = Request(_scope(principal, credential), key, body)

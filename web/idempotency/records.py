@@ -119,7 +119,7 @@ class Idempotency:
             raise IdempotencyMismatch
         if state == "held":
             raise IdempotencyInFlight(retry_after=RETRY_AFTER)
-        plan = _plan(found[0], request.key)
+        plan = _plan(found[0], request.key, repeated=found[0] != fresh)
         if state == "answered":
             return Answered(plan, json.loads(found[1]))
         return Begun(request, plan, found[0], holder)
@@ -147,11 +147,11 @@ class Idempotency:
         self._forget(keys=[begun.request.name], args=[begun.holder])
 
 
-def _plan(stored: str, key: str) -> CreationPlan:
+def _plan(stored: str, key: str, *, repeated: bool) -> CreationPlan:
     plan = json.loads(stored)
     secret = hmac.digest(key.encode(), f"session secret {plan['salt']}".encode(), "sha256")
     credential = Credential(UUID(plan["session"]), urlsafe_b64encode(secret).decode().rstrip("="))
-    return CreationPlan(credential, UUID(plan["generation"]))
+    return CreationPlan(credential, UUID(plan["generation"]), repeated)
 
 
 def _milliseconds(span: timedelta) -> int:

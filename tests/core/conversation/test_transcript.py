@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
-from core.conversation.finished_messages import CHUNK_SIZE, MAX_SEARCHED, UnknownMessage
+from core.conversation.finished_messages import (
+    CHUNK_SIZE,
+    MAX_SEARCHED,
+    NEWEST_CHARACTERS,
+    NEWEST_MESSAGES,
+    UnknownMessage,
+    read_newest,
+)
 from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.conversation.position import Producer
@@ -283,3 +290,35 @@ def test_words_without_a_known_place_are_found_among_the_newest(runtime: Runtime
         assert runtime.transcript.read(session, UUID(messages[found].id), 1).messages == [messages[found - 1]]
     with pytest.raises(UnknownMessage):
         runtime.transcript.read(session, UUID(messages[1].id))
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "read"),
+    [
+        (1, 5, 1),
+        (NEWEST_MESSAGES, 5, NEWEST_MESSAGES),
+        (NEWEST_MESSAGES + 30, 5, NEWEST_MESSAGES),
+        (5, NEWEST_CHARACTERS // 2, 2),
+    ],
+    ids=["one", "just as many", "more", "long ones"],
+)
+def test_what_has_been_read_already_goes_on_where_it_ends(
+    runtime: Runtime, count: int, length: int, read: int
+) -> None:
+    session = _session(runtime, owned=True)
+    *messages, unfinished = _messages([f"{number:03} ".ljust(length, "x") for number in range(count + 1)])
+    _keep(runtime, session, [*messages, unfinished])
+    with runtime.database.reading() as db:
+        newest = read_newest(db, session.id, UUID(unfinished.id))
+    assert (len(newest.rows), newest.more) == (read, read < count)
+    told = list(runtime.transcript.before_answer(session, UUID(unfinished.id), newest))
+    assert [message.id for message in told] == [message.id for message in reversed(messages)]
+
+
+def test_a_later_state_of_a_message_replaces_the_earlier(runtime: Runtime) -> None:
+    session = _session(runtime, owned=True)
+    (message,) = _messages(["Half an"])
+    _keep(runtime, session, [message])
+    later = replace(message, text="Half an answer", state="failed", problem={"title": "It broke"})
+    _keep(runtime, session, [later])
+    assert list(runtime.transcript.read(session).messages) == [later]

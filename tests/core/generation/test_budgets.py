@@ -172,7 +172,7 @@ def test_a_settlement_that_redis_missed_is_made_up_for(
         raise Unavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.limiter, "settle", away)
+        patch.setattr(runtime.message_limits, "settle", away)
         runtime.writer.run()
     assert _row(runtime, accepted.generation_id).settled_tokens is None
     assert _left(runtime, session.id) == 1000 - RESERVED

@@ -1,6 +1,6 @@
 """A provider's slots when workers die or come back: no generation waits for ever, and no slot is given away."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -72,14 +72,14 @@ def test_the_loser_of_a_race_for_a_generation_does_not_give_the_winners_slot_awa
 ) -> None:
     runtime.generations.accept(_ask(runtime, "good"), "Why?")
     other = Runtime(settings)
-    claim = other.attempts.claim
+    claim = other.attempts.claim_all
     winners: list[Claim | None] = []
 
-    def claim_too_late(generation_id: UUID) -> Attempt | None:
+    def claim_too_late(generation_ids: Sequence[UUID]) -> list[Attempt]:
         winners.append(runtime.queue.claim_next())
-        return claim(generation_id)
+        return claim(generation_ids)
 
-    monkeypatch.setattr(other.attempts, "claim", claim_too_late)
+    monkeypatch.setattr(other.attempts, "claim_all", claim_too_late)
     assert other.queue.claim_next() is None
     assert [winner and winner.slot.model for winner in winners] == ["good"]
     assert runtime.redis.zcard("sb:{limit}:slots:good") == 1
@@ -98,7 +98,7 @@ def test_a_slot_that_redis_has_lost_is_counted_again(runtime: Runtime) -> None:
 
 def test_a_model_that_is_only_busy_does_not_rest(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.generation.writer.SLOT_TIMEOUT", 0)
-    runtime.provider_slots.acquire("one-at-a-time", uuid7())
+    runtime.provider_slots.acquire("one-at-a-time", [uuid7()])
     session = _ask(runtime, "falls-back-to-busy")
     runtime.generations.accept(session, "Why?")
     runtime.writer.run()

@@ -2,18 +2,20 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 from uuid_utils.compat import uuid7
 
 from core.generation.attempts import QUEUE_TIMEOUT
+from core.generation.combiner import Combiner
 from core.generation.finalizer import Outcome
-from core.generation.scheduler import MAX_QUEUE_WAIT, VIRTUAL_STEP
+from core.generation.scheduler import MAX_QUEUE_WAIT, VIRTUAL_STEP, Claim
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
@@ -265,3 +267,87 @@ def test_the_wait_is_over_when_a_slot_is_free_again(runtime: Runtime, provider: 
     assert called == [second]
     runtime.writer.run()
     assert _row(runtime, second).state == GenerationState.DONE
+
+
+def _statements(runtime: Runtime, act: Callable[[], object]) -> list[str]:
+    """What the database is told by an action."""
+    told: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        told.append(arguments[2])
+
+    event.listen(runtime.database.engine, "before_cursor_execute", note)
+    try:
+        act()
+    finally:
+        event.remove(runtime.database.engine, "before_cursor_execute", note)
+    return [statement for statement in told if not statement.startswith("BEGIN")]
+
+
+def test_of_the_model_of_the_last_one_the_next_is_claimed_in_one_statement(runtime: Runtime) -> None:
+    _ask(runtime)
+    assert _served(runtime, 1)
+    owner = new_user(runtime.database)
+    woken = _ask(runtime, owner)
+    claims: list[Claim | None] = []
+    told = _statements(runtime, lambda: claims.append(runtime.queue.claim_next(woken)))
+    assert [claim and claim.attempt.generation_id for claim in claims] == [woken]
+    assert [statement.split()[0] for statement in told] == ["UPDATE", "SELECT", "WITH"]  # with session and words
+
+
+def test_who_is_called_for_one_takes_the_one_at_the_front(runtime: Runtime, clock: TurnableClock) -> None:
+    _ask(runtime)
+    assert _served(runtime, 1)
+    first = _ask(runtime)
+    clock.turn(timedelta(milliseconds=10))
+    other_model = _ask(runtime, model="one-at-a-time")
+    clock.turn(timedelta(milliseconds=10))
+    woken = _ask(runtime)
+    claims = [runtime.queue.claim_next(woken) for _ in range(3)]
+    assert [claim and claim.attempt.generation_id for claim in claims] == [first, other_model, woken]
+    assert [claim and claim.slot.model for claim in claims] == ["good", "one-at-a-time", "good"]
+    assert runtime.queue.claim_next(woken) is None
+    held = [str(holder)[:36] for holder in runtime.redis.zrange("sb:{limit}:slots:good", 0, -1)]
+    assert {str(first), str(woken)} < set(held)
+    assert len(held) == 3  # with that of the very first
+
+
+def test_a_slot_of_the_likely_model_is_given_back_when_it_is_not_its_turn(runtime: Runtime) -> None:
+    _ask(runtime)
+    claim = runtime.queue.claim_next()
+    assert claim is not None
+    claim.slot.release()
+    assert runtime.queue.claim_next(_ask(runtime, model="thinks")) is not None
+    assert runtime.redis.zcard("sb:{limit}:slots:good") == 0
+
+
+def test_workers_that_come_together_are_served_together(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = [_ask(runtime, new_user(runtime.database)) for _ in range(6)]
+    came += [_ask(runtime, model="one-at-a-time") for _ in range(2)]
+    claim_for = runtime.queue._claim_for
+    gathered = threading.Event()
+
+    def claim_late(woken: Sequence[UUID | None]) -> Any:
+        assert gathered.wait(10)
+        return claim_for(woken)
+
+    runtime.queue._claims = Combiner(claim_late)
+    claims: list[Claim | None] = []
+    workers = [
+        threading.Thread(target=lambda each=each: claims.append(runtime.queue.claim_next(each)))
+        for each in [*came, uuid7()]
+    ]
+
+    def come_together() -> None:
+        for worker in workers:
+            worker.start()
+        wait_for(lambda: len(runtime.queue._claims._waiting) == len(workers) - 1, what="the others wait")
+        gathered.set()
+        for worker in workers:
+            worker.join()
+
+    told = _statements(runtime, come_together)
+    taken = [claim.attempt.generation_id for claim in claims if claim is not None]
+    assert sorted(taken) == sorted(came[:-1])  # the provider of the last has no slot
+    assert sum("RETURNING" in statement for statement in told) <= 4
+    assert runtime.redis.zcard("sb:{limit}:slots:one-at-a-time") == 1

@@ -177,7 +177,7 @@ def test_an_end_that_is_settled_late_is_charged_the_same(runtime: Runtime, monke
         raise threading.BrokenBarrierError
 
     with monkeypatch.context() as patch, pytest.raises(threading.BrokenBarrierError):
-        patch.setattr(runtime.limiter, "settle", away)
+        patch.setattr(runtime.message_limits, "settle", away)
         runtime.writer.run()
     for _ in range(2):
         runtime.finalizer.publish(asked.generation_id)

@@ -74,16 +74,20 @@ def test_a_live_answer_comes_before_every_limit(settings: Any) -> None:
     runtime.close()
 
 
-def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime) -> None:
-    session = _session(runtime)
-    runtime.generations.accept(session, "Why?")
+@pytest.mark.parametrize("owned", [False, True])
+def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime, owned: bool) -> None:
+    session = _session(runtime, new_user(runtime.database) if owned else None)
+    first = runtime.generations.accept(session, "Why?").limit_statuses
     runtime.writer.run()
     runtime.generations.accept(session, "And?")
     for _ in range(5):
         with pytest.raises(GenerationInProgress):
             runtime.generations.accept(session, "And?")
+    assert len(_leases(runtime)) == 1
     runtime.writer.run()
-    assert runtime.generations.accept(session, "So?").limit_statuses[0].remaining == 12
+    last = runtime.generations.accept(session, "So?").limit_statuses
+    assert last[0].remaining == first[0].remaining - 2
+    assert first[1].remaining - last[1].remaining < 100  # two short answers, and no further reservation
 
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
@@ -237,7 +241,7 @@ def test_an_answer_ends_well_when_its_lease_can_not_be_given_back(
 ) -> None:
     session = _session(runtime)
     runtime.generations.accept(session, "Why?")
-    monkeypatch.setattr(runtime.message_limits._leases, "release", _raises(Unavailable))
+    monkeypatch.setattr(runtime.message_limits, "settle", _raises(Unavailable))
     monkeypatch.setattr(runtime.message_limits._leases, "renew", _raises(Unavailable))
     runtime.writer.run()
     assert runtime.transcript.read(session).messages[-1].state == "complete"
@@ -256,7 +260,7 @@ def test_a_lease_that_could_not_be_given_back_locks_nobody_out(
 
     for session in sessions:
         runtime.generations.accept(session, "Why?")
-    monkeypatch.setattr(runtime.message_limits._leases, "release", away)
+    monkeypatch.setattr(runtime.message_limits, "settle", away)
     for _ in sessions:
         runtime.writer.run()
     monkeypatch.undo()
@@ -278,7 +282,7 @@ def test_the_end_of_an_answer_is_repeated_until_its_lease_is_given_back(
     def away(*_: object) -> None:
         raise Unavailable
 
-    monkeypatch.setattr(runtime.message_limits._leases, "release", away)
+    monkeypatch.setattr(runtime.message_limits, "settle", away)
     runtime.writer.run()
     monkeypatch.undo()
     assert len(_leases(runtime)) == 1

@@ -10,8 +10,7 @@ from sqlalchemy import update
 
 from core.conversation.keys import keys
 from core.limits.leases import Leases
-from core.limits.rate import SECOND, Rate
-from core.limits.rate_limit import Bucket
+from core.limits.rate_limit import PREFIX
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Session
@@ -83,8 +82,7 @@ def _owner(runtime: Runtime, holder: UUID) -> None:
 
 
 def _tokens(runtime: Runtime, holder: UUID) -> None:
-    bucket = Bucket("tokens", "somebody", Rate(1000, 3600 * SECOND, 1000), cost=100)
-    runtime.limiter.reserve(bucket, "somebody", str(holder))
+    runtime.redis.hset(f"{PREFIX}reserved:somebody", str(holder), "100")
 
 
 def _slot(runtime: Runtime, holder: UUID) -> None:

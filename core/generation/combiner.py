@@ -1,0 +1,55 @@
+"""Calls of many threads, carried out together (flat combining; Hendler, Incze, Shavit and Tzafrir, SPAA 2010)."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Combiner(Generic[Item, Result]):
+    """What a store is asked once for many threads. A lone call waits for nobody; calls that come while one is being
+    carried out are the next one, together."""
+
+    def __init__(self, carry_out: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+        """`carry_out` has a result for each item, in their order. What it raises, each of their callers gets."""
+        self._carry_out = carry_out
+        self._turn = Lock()
+        self._waiting: deque[_Call[Item, Result]] = deque()
+
+    def call(self, item: Item) -> Result:
+        """The item's result. Raises what carrying it out has raised."""
+        mine = _Call[Item, Result](item)
+        self._waiting.append(mine)
+        with self._turn:
+            if not mine.is_done:
+                self._carry_out_all()
+        if mine.error is not None:
+            raise mine.error
+        return mine.results[0]
+
+    def _carry_out_all(self) -> None:
+        calls = []
+        while self._waiting:
+            calls.append(self._waiting.popleft())
+        try:
+            for call, result in zip(calls, self._carry_out([call.item for call in calls]), strict=True):
+                call.results.append(result)
+        except BaseException as error:
+            for call in calls:
+                call.error = error
+
+
+class _Call(Generic[Item, Result]):
+    __slots__ = ("error", "item", "results")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.results: list[Result] = []
+        self.error: BaseException | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.error is not None or bool(self.results)
