@@ -155,6 +155,7 @@ def new_sender(broker_url: str) -> Celery:
     celery.config_from_object("celery_config")
     celery.conf.broker_url = broker_url
     celery.conf.task_publish_retry_policy = {"max_retries": 0}
+    celery.conf.task_send_sent_event = False  # the workers' events have all of it, and a message is half as dear
     # In a new dictionary: the old one is celery_config's own, which the whole process shares.
     celery.conf.broker_transport_options = {
         **celery.conf.broker_transport_options,

@@ -112,7 +112,7 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_sessions(runt
 
     assert made_by([_new()]) == made_by([_new() for _ in range(100)]) == 1
     owners = [new_user(runtime.database) for _ in range(20)]
-    mixed = [_new(owner) for owner in owners for owner in (owner, None)]
+    mixed = [_new(each) for owner in owners for each in (owner, None)]
     assert made_by([_new(owners[0]), _new(owners[1]), _new()]) == made_by(mixed) == 5
     assert made_by(mixed) == 6  # those that are there are read
 
