@@ -470,16 +470,21 @@ def _created_as(new: NewSession, row: Session | None) -> Session | SwitchboardEr
     return row
 
 
+# No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the savepoint
+# commits.
+_INSERTS = {
+    dialect: insert(Session).on_conflict_do_nothing(index_elements=["id"]).returning(Session)
+    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+
+
 def _insert_new(db_session: DatabaseSession, rows: Sequence[Mapping[str, Any]]) -> Mapping[UUID, Session]:
     """Insert those rows whose ids are not taken, and return the rows of all ids."""
-    # No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the
-    # savepoint commits.
-    insert = sqlite.insert if db_session.get_bind(Session).dialect.name == "sqlite" else postgresql.insert
-    new = insert(Session).on_conflict_do_nothing(index_elements=["id"]).returning(Session)
     # By id, so that two transactions with the same ids never wait for each other; with NULLs, or owned and anonymous
     # rows would be inserted by turns.
     ordered = sorted(rows, key=itemgetter("id"))
-    inserted = db_session.scalars(new, ordered, execution_options={"render_nulls": True})
+    insert = _INSERTS[db_session.get_bind(Session).dialect.name]
+    inserted = db_session.scalars(insert, ordered, execution_options={"render_nulls": True})
     found = {session.id: session for session in inserted}
     if taken := {row["id"] for row in rows} - found.keys():
         existing = select(Session).where(Session.id.in_(taken)).execution_options(populate_existing=True)
