@@ -470,8 +470,8 @@ def _created_as(new: NewSession, row: Session | None) -> Session | SwitchboardEr
     return row
 
 
-# No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the savepoint
-# commits.
+# No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the
+# savepoint commits.
 _INSERTS = {
     dialect: insert(Session).on_conflict_do_nothing(index_elements=["id"]).returning(Session)
     for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
