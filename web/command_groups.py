@@ -42,10 +42,10 @@ class Group:
     published: Flag = field(default_factory=Flag)
     """Set when the broker has the message, or does not take it."""
 
-    def await_publication(self, waiter: Waiter) -> Reply | None:
-        """Wait until the group is published; the reply, if that has come already. Raises Unavailable."""
+    def await_publication(self, waiter: Waiter) -> None:
+        """Wait until the group is published. Raises Unavailable, as this member's waiter does, when it can't be."""
         self.published.wait(PUBLICATION_TIMEOUT)
-        return waiter.wait(0)
+        waiter.wait(0)
 
 
 class Lane:

@@ -85,11 +85,14 @@ class Commands:
                 self._replies.expect(pending)  # before it can be asked for
             group = lane.send(Command(pending, [pending.session_id, *args], waiter))
             try:
-                reply = waiter.wait(wait) if wait else group.await_publication(waiter)
+                if not wait:
+                    group.await_publication(waiter)
+                    return pending
+                reply = waiter.wait(wait)
             finally:
                 lane.leave(group)
-        if reply is not None or not wait:
-            return reply or pending
+        if reply is not None:
+            return reply
         # From here on it is asked for. It may have come in between, or been announced while the hub was reconnecting.
         self._replies.expect(pending)
         return self._replies.find(pending.task_id) or pending
