@@ -7,7 +7,8 @@ the next one, too.
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any
 from uuid import uuid4
@@ -72,6 +73,7 @@ class Channel(redis.Channel):
 
     Message = Message
     QoS = QoS
+    _kept_client: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -80,6 +82,16 @@ class Channel(redis.Channel):
         except ResponseError:
             self.close()
             raise
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """A client over the channel's pool. kombu makes a new one for each command, which takes longer than most of
+        them."""
+        if client is None:
+            if self._kept_client is None or self._kept_client.connection_pool is not self.pool:
+                self._kept_client = self._create_client()
+            client = self._kept_client
+        yield client
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters: dict[str, Any] = super()._connparams(asynchronous)

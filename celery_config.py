@@ -35,8 +35,12 @@ class TaskNames:
     CHECK_INVARIANTS = "maintenance.check_invariants"
 
 
+COMMANDS = "commands"
+"""The header of a message with commands: for each its id, its session's id, and its holder, who alone may read its
+reply (core/messaging/replies.py). A message with one command has that command's arguments, one with several has a
+list of arguments for each."""
 HOLDER = "holder"
-"""The header of a command's message that names the only one who may read its reply (core/messaging/replies.py)."""
+"""The header of a message with one command that names its holder, for versions that know no groups."""
 
 
 for _scheme in ("redis", "rediss"):

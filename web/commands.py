@@ -1,17 +1,20 @@
-"""Puts a command on a queue and waits for its reply."""
+"""Puts commands on a queue and waits for their replies."""
 
 import time
+from collections.abc import Sequence
+from threading import Lock
 from uuid import UUID
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from uuid_utils.compat import uuid7
 
-from celery_config import HOLDER, TaskNames
-from core.errors import QueueSlow, SwitchboardError, Unavailable
+from celery_config import COMMANDS, HOLDER, TaskNames
+from core.errors import QueueSlow, SwitchboardError
 from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.credential import Credential
 from core.stores.redis import translate_errors
+from web.command_groups import Command, Lane, queue_away
 from web.streaming.hub import Hub
 
 SEND_TIMEOUT = 0.3
@@ -30,6 +33,9 @@ class Commands:
         self._celery = celery
         self._hub = hub
         self._replies = replies
+        self._lock = Lock()
+        self._lanes: dict[tuple[str, float], Lane] = {}
+        """By the task's name and the seconds after which its effect is not wanted any more."""
 
     def create_session(
         self,
@@ -72,26 +78,42 @@ class Commands:
     ) -> Reply:
         """Send a command and wait up to `wait` seconds; the reply is pending when that was too short, and always
         when `wait` is 0. Raises Unavailable."""
-        task_id = str(uuid7())
-        pending = Reply(task_id, str(session_id), holder)
-        with self._hub.expect(task_id) as waiter:
-            # First: where no reply can be kept, none will come, and no request is to wait for it.
-            self._replies.expect(pending)
-            headers = {HOLDER: holder}
-            self._send(
-                name,
-                [str(session_id), *args],
-                stale,
-                task_id=task_id,
-                reply_to=self._hub.reply_channel,
-                headers=headers,
-            )
-            reply = waiter.wait(wait) if wait else None
+        pending = Reply(str(uuid7()), str(session_id), holder)
+        lane = self._lane(name, stale)
+        with self._hub.expect(pending.task_id) as waiter:
+            if not wait:
+                self._replies.expect(pending)  # before it can be asked for
+            group = lane.send(Command(pending, [pending.session_id, *args], waiter))
+            try:
+                if not wait:
+                    group.await_publication(waiter)
+                    return pending
+                reply = waiter.wait(wait)
+            finally:
+                lane.leave(group)
         if reply is not None:
             return reply
-        # It may have come in between, or been announced while the hub was reconnecting.
-        found = self._replies.find(task_id) if wait else None
-        return found or pending
+        # From here on it is asked for. It may have come in between, or been announced while the hub was reconnecting.
+        self._replies.expect(pending)
+        return self._replies.find(pending.task_id) or pending
+
+    def _lane(self, name: str, stale: float) -> Lane:
+        with self._lock:
+            if (name, stale) not in self._lanes:
+                self._lanes[name, stale] = Lane(lambda commands: self._publish(name, stale, commands))
+            return self._lanes[name, stale]
+
+    def _publish(self, name: str, stale: float, commands: Sequence[Command]) -> None:
+        pending = [command.pending for command in commands]
+        headers: dict[str, object] = {COMMANDS: [[each.task_id, each.session_id, each.holder] for each in pending]}
+        args: list[object] = [command.args for command in commands]
+        options: dict[str, object] = {}
+        if len(commands) == 1:
+            args, headers[HOLDER] = list(commands[0].args), pending[0].holder
+        else:
+            options["argsrepr"] = str([each.session_id for each in pending])
+        task_id, channel = pending[0].task_id, self._hub.reply_channel
+        self._send(name, args, stale, task_id=task_id, reply_to=channel, headers=headers, **options)
 
     def _send(self, name: str, args: list[object], stale: float = COMMAND_EXPIRY, **options: object) -> None:
         began = time.monotonic()
@@ -104,7 +126,7 @@ class Commands:
                 # A kept connection that the broker has closed since shows at once, and a new one may work. A
                 # broker that is silent is not asked twice: the request has no time left.
                 if last or time.monotonic() - began > RETRY_WINDOW:
-                    raise Unavailable("The queue is away; try again in a moment.", retry_after=2) from error
+                    raise queue_away() from error
 
 
 class CommandFailed(SwitchboardError):
@@ -136,6 +158,7 @@ def new_sender(broker_url: str) -> Celery:
     celery.config_from_object("celery_config")
     celery.conf.broker_url = broker_url
     celery.conf.task_publish_retry_policy = {"max_retries": 0}
+    celery.conf.task_send_sent_event = False  # the workers' events have all of it, and a message is half as dear
     # In a new dictionary: the old one is celery_config's own, which the whole process shares.
     celery.conf.broker_transport_options = {
         **celery.conf.broker_transport_options,

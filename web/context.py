@@ -10,6 +10,7 @@ from web.commands import Commands, new_sender
 from web.monitoring.metrics import new_registry
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.readiness import Readiness
+from web.monitoring.single_flight import SingleFlight
 from web.services import Services
 from web.services.options import WebOptions
 from web.streaming.hub import Hub
@@ -26,6 +27,8 @@ class AppContext:
     options: WebOptions
     hub: Hub
     commands: Commands
+    database_check: SingleFlight[None]
+    """Whether the database answers, asked once for all who want to know at the same time."""
     stream_sources: StreamSources
     readiness: Readiness
     metrics: CollectorRegistry
@@ -41,6 +44,7 @@ def register(app: Flask, services: Services, options: WebOptions) -> None:
         options=options,
         hub=hub,
         commands=Commands(new_sender(options.broker_url), hub, services.replies),
+        database_check=SingleFlight("database-check", queries.require_database),
         stream_sources=StreamSources(hub, services.log, queries, services.proofs, services.clock),
         readiness=Readiness(
             queries.require_database, services.redis, readiness_queues, services.presence, services.runs

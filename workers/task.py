@@ -7,24 +7,30 @@ stores and at the models.
 """
 
 import inspect
-import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from celery import Task
 from celery.exceptions import Retry as CeleryRetry
 from celery.utils.log import get_task_logger
 
-from celery_config import HOLDER
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply
 from core.operations.counters import Outcome
 from workers.app import app, runtime
+from workers.calls import Call, noted, read_calls
 from workers.retry import NO_RETRY, Retry
 
 logger = get_task_logger(__name__)
+
+MAX_UNAVAILABLE = 2
+"""Commands of a group that have found a store away, each alone, after which it is taken to be."""
+
+Result: TypeAlias = dict[str, Any] | SwitchboardError
+"""What became of one command: the session as it is told, or the problem."""
 
 
 class SwitchboardTask(Task):
@@ -34,6 +40,8 @@ class SwitchboardTask(Task):
     throws = (SwitchboardError,)  # logged without a traceback
     max_retries = None  # `retry_policy` says how many
     retry_policy: Retry = NO_RETRY
+    recognised_by: tuple[str, ...] = ("task_id",)
+    """By what each delivery can be recognised, besides the body's arguments."""
     idempotent_by: str | None = None
     exclusive: bool = False
 
@@ -44,26 +52,30 @@ class SwitchboardTask(Task):
         """Run the task, and count how that has ended."""
         if self.request.called_directly:
             return self.run(*args, **kwargs)
-        outcome = Outcome.FAILED
+        outcomes: Sequence[Outcome] = [Outcome.FAILED] * self.weight()
         try:
-            result, outcome = self.deliver(args, kwargs)
+            result, outcomes = self.deliver(args, kwargs)
         except CeleryRetry:
-            outcome = Outcome.RETRIED
+            outcomes = [Outcome.RETRIED] * self.weight()
             raise
         except SwitchboardError as error:
-            outcome = _outcome(error)
+            outcomes = [_outcome(error)] * self.weight()
             raise
         finally:
-            runtime.counters.count_outcome(self.name, outcome)
+            runtime.counters.count_outcomes(self.name, outcomes)
         return result
 
-    def deliver(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Outcome]:
+    def weight(self) -> int:
+        """As how many the delivery counts."""
+        return 1
+
+    def deliver(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Sequence[Outcome]]:
         """Run the body; its result, and how it has ended. Raises celery's Retry, or what the body raises."""
         if self.exclusive and not self._running.acquire(blocking=False):
             logger.warning("skipped: the run before it is still under way")
-            return 0, Outcome.SKIPPED
+            return 0, [Outcome.SKIPPED]
         try:
-            return self.run(*args, **kwargs), Outcome.SUCCEEDED
+            return self.run(*args, **kwargs), [Outcome.SUCCEEDED]
         except Unavailable as error:
             logger.warning("a store is away: %s", type(error.cause).__name__)
             raise self.again(error) from error
@@ -81,50 +93,102 @@ class SwitchboardTask(Task):
 
 
 class Command(SwitchboardTask):
-    """A task about one session, its first argument, that a request may be waiting for: it always replies.
+    """A task of commands about one session each, its first argument, that requests may be waiting for: it always
+    replies.
 
-    The reply is what the body has returned, so it follows the commit; or the problem that it has raised; or, for what
-    it raises unexpectedly, a problem that says nothing of it. A reply that can't be sent is retried, body and all,
-    which is idempotent. A delivery whose reply was kept already only sends that again.
+    The body takes the calls of one message (workers/calls.py), and returns for each the session as it is told, or the
+    problem. What it raises may concern one of them only: then each is carried out alone. The reply is what the body
+    has returned, so it follows the commit; or, for what it raises unexpectedly, a problem that says nothing of it.
+    Replies that can't be sent are retried, body and all, which is idempotent. A delivery whose reply was kept already
+    only sends that again.
     """
 
     abstract = True
+    typing = False  # a retry is sent with the arguments of the message, which are not the body's
+    recognised_by = ("task_id", "session_id")
 
-    def deliver(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Outcome]:
-        """Run the body and reply. Raises what the body raises unexpectedly, after its reply."""
-        reply, outcome, unexpected = self._note(args), Outcome.SUCCEEDED, None
-        if reply.state == "pending":
-            reply, outcome, unexpected = self._execute(reply, args, kwargs)
+    def weight(self) -> int:
+        """The number of commands."""
+        return max(1, len(noted(self.request.headers or {})))
+
+    def deliver(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Sequence[Outcome]]:
+        """Run the body and reply. Raises what the body raises unexpectedly for a command that came alone, after its
+        reply."""
+        calls = self._noted(read_calls(self.request.id, self.request.headers or {}, args, kwargs))
+        ended = iter(self._execute([call for call in calls if call.pending.state == "pending"]))
+        ends = [next(ended) if call.pending.state == "pending" else _End(call.pending) for call in calls]
         try:
-            runtime.replies.send(reply, self.request.reply_to)
+            runtime.replies.send([end.reply for end in ends], self.request.reply_to)
         except Unavailable as error:
             logger.warning("the reply could not be sent: %s", type(error.cause).__name__)
             raise self.again(error) from error
-        if unexpected is not None:
-            raise unexpected
-        return None, outcome
+        if len(ends) == 1 and ends[0].unexpected is not None:
+            raise ends[0].unexpected
+        return None, [end.outcome for end in ends]
 
-    def _note(self, args: Sequence[Any]) -> Reply:
-        """The reply that was kept, or else the note that it is pending."""
-        holder = str((self.request.headers or {}).get(HOLDER, ""))
-        pending = Reply(self.request.id, str(args[0]) if args else "", holder)
+    def _noted(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """The calls with the replies that were kept, or the notes that those are pending."""
         try:
-            return runtime.replies.find(self.request.id) or pending
+            kept = runtime.replies.find_all([call.pending.task_id for call in calls])
         except Unavailable:
-            return pending
+            return calls
+        return [call._replace(pending=reply or call.pending) for call, reply in zip(calls, kept, strict=True)]
 
-    def _execute(
-        self, pending: Reply, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Reply, Outcome, Exception | None]:
-        """The body's reply, and what it has raised that is no problem of the domain's."""
+    def _execute(self, calls: Sequence[Call]) -> list["_End"]:
+        """Carry the commands out: together or, if that fails, each alone. A store that is away for two of them is
+        taken to be away for the others too."""
+        if len(calls) > 1:
+            try:
+                return [_End.of(call, result) for call, result in zip(calls, self.run(calls), strict=True)]
+            except Exception as error:
+                logger.warning("%d commands failed (%s); each is tried alone", len(calls), _cause(error))
+        ends: list[_End] = []
+        away = 0
+        for call in calls:
+            end = self._execute_alone(call) if away < MAX_UNAVAILABLE else _End.of(call, Unavailable(retry_after=2))
+            away += end.outcome == Outcome.UNAVAILABLE
+            if end.unexpected is not None and len(calls) > 1:
+                _log_unexpected(call, end.unexpected)
+            ends.append(end)
+        return ends
+
+    def _execute_alone(self, call: Call) -> "_End":
         try:
-            result: dict[str, Any] = self.run(*args, **kwargs)
-            json.dumps(result)  # one that can't be sent is a failure like any other
-            return replace(pending, result=result), Outcome.SUCCEEDED, None
+            (result,) = self.run([call])
+            end = _End.of(call, result)
+            end.reply.dump()  # one that can't be sent is a failure like any other
+            return end
         except SwitchboardError as error:
-            return replace(pending, problem=error.problem()), _outcome(error), None
+            return _End.of(call, error)
         except Exception as error:
-            return replace(pending, problem=SwitchboardError().problem()), Outcome.FAILED, error
+            return _End(replace(call.pending, problem=SwitchboardError().problem()), Outcome.FAILED, error)
+
+
+class _End(NamedTuple):
+    """What became of a command."""
+
+    reply: Reply
+    outcome: Outcome = Outcome.SUCCEEDED
+    unexpected: Exception | None = None
+    """What it has raised that is no problem of the domain's."""
+
+    @classmethod
+    def of(cls, call: Call, result: Result) -> "_End":
+        """The end with what the body has returned."""
+        if isinstance(result, SwitchboardError):
+            return cls(replace(call.pending, problem=result.problem()), _outcome(result))
+        return cls(replace(call.pending, result=result))
+
+
+def _log_unexpected(call: Call, error: Exception) -> None:
+    """Log a command's failure by its class and place: the words of an error may quote people."""
+    ids = {"task_id": call.pending.task_id, "session_id": call.pending.session_id}
+    place = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    logger.error("a command failed unexpectedly: %s\n%s", type(error).__name__, place, extra=ids)
+
+
+def _cause(error: Exception) -> str:
+    return type(error.cause if isinstance(error, Unavailable) else error).__name__
 
 
 def task(
@@ -146,7 +210,7 @@ def task(
     """
 
     def declare(body: Callable[..., Any]) -> Any:
-        if idempotent_by not in (None, "task_id", *inspect.signature(body).parameters):
+        if idempotent_by not in (None, *base.recognised_by, *inspect.signature(body).parameters):
             raise TypeError(f"{name} has no argument {idempotent_by!r}")
         declared = {"retry_policy": retry, "idempotent_by": idempotent_by, "exclusive": exclusive}
         return app.task(name=name, base=base, **declared, **options)(body)

@@ -1,11 +1,13 @@
 """Replies to commands whose message never becomes a run: of an unknown task, unreadable, expired, or revoked.
 
-The note that the sender has left under the task's id (core/messaging/replies.py) says whose the reply is.
+Whose the replies are is in the message's headers or, where those can't be read or are of an older web process, in the
+note that the sender has left under the task's id (core/messaging/replies.py).
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 from celery import Task, signals
@@ -15,8 +17,10 @@ from kombu.message import Message
 
 from broker_transport import MALFORMED
 from core.errors import QueueSlow, SwitchboardError, Unavailable
+from core.messaging.replies import Reply
 from core.operations.counters import Outcome
 from workers.app import app, runtime
+from workers.calls import noted
 from workers.task import Command
 
 logger = logging.getLogger(__name__)
@@ -76,27 +80,33 @@ def _require_call(message: Message) -> None:
 
 @signals.task_revoked.connect
 def answer_revoked(sender: Task, request: Any, expired: bool, **_: Any) -> None:
-    """Reply to a command that no worker took in time, or that an operator has revoked."""
-    runtime.counters.count_outcome(sender.name, Outcome.EXPIRED if expired else Outcome.REJECTED)
+    """Reply to commands that no worker took in time, or that an operator has revoked."""
+    pending = noted(request.headers or {})
+    runtime.counters.count_outcomes(
+        sender.name, [Outcome.EXPIRED if expired else Outcome.REJECTED] * max(1, len(pending))
+    )
     if isinstance(sender, Command):
-        _answer(request.id, request.reply_to, QueueSlow() if expired else Unavailable())
+        _answer(request.id, pending, request.reply_to, QueueSlow() if expired else Unavailable())
 
 
 def _answer_message(message: Message, problem: SwitchboardError) -> None:
     headers, properties = message.headers or {}, message.properties or {}
-    name = str(headers.get("task"))
-    runtime.counters.count_outcome(name if name in app.tasks else UNKNOWN, Outcome.REJECTED)
-    _answer(_task_id(message), properties.get("reply_to"), problem)
+    name, pending = str(headers.get("task")), noted(headers)
+    runtime.counters.count_outcomes(name if name in app.tasks else UNKNOWN, [Outcome.REJECTED] * max(1, len(pending)))
+    _answer(_task_id(message), pending, properties.get("reply_to"), problem)
 
 
 def _task_id(message: Message) -> str:
     return str((message.headers or {}).get("id"))
 
 
-def _answer(task_id: str, channel: str | None, problem: SwitchboardError) -> None:
+def _answer(task_id: str, pending: list[Reply], channel: str | None, problem: SwitchboardError) -> None:
     try:
-        pending = runtime.replies.find(task_id)
-        if pending is not None and pending.state == "pending":
-            runtime.replies.send(replace(pending, problem=problem.problem()), channel)
+        task_ids = [reply.task_id for reply in pending] or [task_id]
+        kept = runtime.replies.find_all(task_ids)
+        named = [found or reply for found, reply in zip_longest(kept, pending)]
+        unanswered = [reply for reply in named if reply is not None and reply.state == "pending"]
+        if unanswered:
+            runtime.replies.send([replace(reply, problem=problem.problem()) for reply in unanswered], channel)
     except Unavailable as error:
         logger.warning("a reply could not be sent: %s", type(error.cause).__name__, extra={"task_id": task_id})

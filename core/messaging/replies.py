@@ -4,8 +4,8 @@ A reply is published after the commit and kept for a while under the task's id, 
 stopped waiting and answered 202. The row in the database is the truth; the reply only wakes.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -36,21 +36,31 @@ class Reply:
         return "pending" if self.result is None else "done"
 
     def dump(self) -> str:
-        """The stored and published form."""
-        return json.dumps(asdict(self))
+        """The stored and published form. Raises ValueError for a result that can't be sent."""
+        return _FORM.dump_json(self).decode()
 
     @classmethod
     def load(cls, text: str) -> "Reply":
         """The reverse of `dump`. Raises ValueError for what is no reply, or one of another version."""
-        reply = _FORM.validate_json(text, strict=True)
-        if (problem := reply.problem) is not None and not (
-            isinstance(problem.get("status"), int) and isinstance(problem.get("detail"), str)
-        ):
-            raise ValueError("not a problem")
-        return reply
+        return _checked(_FORM.validate_json(text, strict=True))
 
 
 _FORM = TypeAdapter(Reply)
+_ANNOUNCED = TypeAdapter(Reply | list[Reply])
+
+
+def load_announced(text: str) -> list[Reply]:
+    """The replies that were announced together. Raises ValueError as `Reply.load`."""
+    announced = _ANNOUNCED.validate_json(text, strict=True)
+    return [_checked(reply) for reply in (announced if isinstance(announced, list) else [announced])]
+
+
+def _checked(reply: Reply) -> Reply:
+    if (problem := reply.problem) is not None and not (
+        isinstance(problem.get("status"), int) and isinstance(problem.get("detail"), str)
+    ):
+        raise ValueError("not a problem")
+    return reply
 
 
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
@@ -64,12 +74,15 @@ class Replies:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def send(self, reply: Reply, channel: str | None) -> None:
-        """Keep the reply and, when a request may be waiting, announce it on its channel."""
+    def send(self, replies: Sequence[Reply], channel: str | None) -> None:
+        """Keep the replies and, when requests may be waiting, announce them on their channel, all at once."""
+        dumped = [reply.dump() for reply in replies]
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(_key(reply.task_id), reply.dump(), ex=REPLY_TTL)
             if channel:
-                pipe.publish(channel, reply.dump())
+                # One by itself in the form that older web processes know.
+                pipe.publish(channel, dumped[0] if len(dumped) == 1 else f"[{','.join(dumped)}]")
+            for reply, text in zip(replies, dumped, strict=True):
+                pipe.set(_key(reply.task_id), text, ex=REPLY_TTL)
             pipe.execute()
 
     def expect(self, reply: Reply) -> None:
@@ -79,11 +92,18 @@ class Replies:
     def find(self, task_id: str) -> Reply | None:
         """The reply, or the note that it is pending. None for an unknown task, and for what can't be read: one of
         another version, or no reply at all. Raises Unavailable."""
-        stored = self._redis.get(_key(task_id))
-        try:
-            return None if stored is None else Reply.load(str(stored))
-        except ValueError:
-            return None
+        return self.find_all([task_id])[0]
+
+    def find_all(self, task_ids: Sequence[str]) -> list[Reply | None]:
+        """What `find` returns for each."""
+        return [_read(stored) for stored in self._redis.mget([_key(task_id) for task_id in task_ids])]
+
+
+def _read(stored: object) -> Reply | None:
+    try:
+        return None if stored is None else Reply.load(str(stored))
+    except ValueError:
+        return None
 
 
 def _key(task_id: str) -> str:

@@ -1,6 +1,7 @@
 """How tasks have ended, and what of their items has failed: counted in Redis by the workers, read for /metrics."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import cast
@@ -41,10 +42,12 @@ class Counters:
         """`redis` fails at once, so that a task waits for nothing but its own stores."""
         self._redis = redis
 
-    def count_outcome(self, task: str, outcome: Outcome) -> None:
-        """A task has ended so."""
-        with suppress(Unavailable):
-            self._redis.hincrby(OUTCOMES_KEY, f"{task} {outcome}", 1)
+    def count_outcomes(self, task: str, outcomes: Iterable[Outcome]) -> None:
+        """Deliveries of a task have ended so."""
+        with suppress(Unavailable), self._redis.pipeline(transaction=False) as pipe:
+            for outcome, count in Counter(outcomes).items():
+                pipe.hincrby(OUTCOMES_KEY, f"{task} {outcome}", count)
+            pipe.execute()
 
     def count_failure(self, job: str) -> None:
         """One of the job's items has failed (core/stores/quarantine.py)."""

@@ -1,25 +1,41 @@
-"""What is done to one session: each method is one transaction, and what follows its commit.
+"""What is done to sessions: each method is one transaction, and what follows its commit.
 
 After the commit come the event to the session's readers, the removals from Redis, the revocations and the audit log.
 All methods raise Unavailable when the database is away.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy.orm import Session as DatabaseSession
+
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
+from core.errors import SwitchboardError, Unavailable
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
 from core.sessions.claim import Claims
 from core.sessions.deletion import Deletion
-from core.sessions.service import SessionService
+from core.sessions.service import NewSession, SessionService
 from core.stores.database import Database
-from core.stores.redis import RedisUnavailable
 from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A switch of a session's model, at its owner's wish or, for an anonymous one, its holder's."""
+
+    session_id: UUID
+    model: str
+    owner_id: UUID | None
+    version: int | None
+    """The session's, or None when any will do."""
+    command_id: UUID
+    """By which its repeat is recognised."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +51,14 @@ class SessionActions:
     revocations: Revocations
     audit: Audit
 
-    def create(
-        self, session_id: UUID, model: str | None, *, owner_id: UUID | None = None, secret_hash: bytes | None = None
-    ) -> Session:
-        """Create a session, owned or proved by the secret of this hash. Safe to repeat with the same `session_id`.
+    def create(self, wanted: Sequence[NewSession]) -> list[Session | SwitchboardError]:
+        """Create sessions, and return for each, in their order, what became of it. Safe to repeat with the same ids.
 
-        Raises UnknownModel, TooManySessions, SessionInvalid or LoginRequired.
+        That is its row, or UnknownModel, TooManySessions, SessionInvalid or LoginRequired. Raises ValueError or
+        TypeError, and creates none, when one is what no session can be.
         """
         with self.database.writing() as db:
-            return self.sessions.create_session(
-                db, owner_id, session_id=session_id, secret_hash=secret_hash, model=model
-            )
+            return self.sessions.create_sessions(wanted, db)
 
     def refresh(self, session: Session) -> Session:
         """Extend the session, as activity does, and its event log with it.
@@ -59,25 +72,46 @@ class SessionActions:
         self.log.touch(extended.id, extended.expires_at)
         return extended
 
-    def switch_model(
-        self, session_id: UUID, model: str, owner_id: UUID | None, version: int | None, command_id: UUID
-    ) -> Session:
-        """Switch the session's model, and publish it to its readers. Safe to repeat with the same `command_id`.
+    def switch_models(self, switches: Sequence[Switch]) -> list[Session | SwitchboardError]:
+        """Switch sessions' models, publish that to their readers, and return for each, in their order, what became of
+        it. Safe to repeat with the same `command_id`.
 
-        Raises UnknownModel, NotOwner, SessionInvalid, SessionExpired or VersionConflict.
+        That is the session as this switch has left it, or UnknownModel, NotOwner, SessionInvalid, SessionExpired or
+        VersionConflict.
         """
+        outcomes: dict[UUID, Session | SwitchboardError] = {}
         with self.database.writing() as db:
+            # By session, so that two transactions never wait for each other; those of one session in their order.
+            for switch in sorted(switches, key=lambda each: each.session_id):
+                outcomes[switch.command_id] = self._switch(switch, db)
+        for outcome in outcomes.values():
+            if isinstance(outcome, Session):
+                self._publish_model(outcome)
+        return [outcomes[switch.command_id] for switch in switches]
+
+    def _switch(self, switch: Switch, db: DatabaseSession) -> Session | SwitchboardError:
+        try:
             session = self.sessions.switch_model(
-                session_id, model, db, owner_id, version=version, command_id=command_id
+                switch.session_id,
+                switch.model,
+                db,
+                switch.owner_id,
+                version=switch.version,
+                command_id=switch.command_id,
             )
+        except SwitchboardError as error:
+            return error
+        db.expunge(session)  # it stays as it is now, whatever the next switch does
+        return session
+
+    def _publish_model(self, session: Session) -> None:
         try:
             switched = {"model": session.last_model, "version": session.version}
             self.log.append(session.id, "model", switched, expires_at=session.expires_at)
             self.removals.remove_if_gone(session)
-        except RedisUnavailable as error:
+        except Unavailable as error:
             # The row is the truth, and has been switched: this is no failure of the command.
             logger.warning("a switch of the model was not published: %s", type(error.cause).__name__)
-        return session
 
     def rename(self, session: Session, title: str) -> Session:
         """Give an owned session another title. Raises NotOwner for an anonymous one, SessionInvalid or

@@ -9,15 +9,18 @@ What the database driver raises passes as it is, such as OperationalError when S
 core/stores/database.py wait for a lock until their deadline, and turn these errors into Unavailable.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.sql.dml import ReturningUpdate
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
@@ -28,6 +31,7 @@ from core.errors import (
     SessionInvalid,
     SwitchboardError,
     TooManySessions,
+    UnknownModel,
     VersionConflict,
 )
 from core.secret import digests_match
@@ -72,6 +76,17 @@ class SessionRules:
     """Living sessions that one user may have, created or claimed."""
 
 
+@dataclass(frozen=True)
+class NewSession:
+    """A session that is to be created: an owner's, or an anonymous one that a secret proves."""
+
+    id: UUID
+    owner_id: UUID | None
+    secret_hash: bytes | None
+    model: str | None
+    """None for the default one."""
+
+
 class SessionService:
     """Sessions and the rules about them. An ordinary object, given its collaborators."""
 
@@ -108,21 +123,30 @@ class SessionService:
         once or a hash of the wrong length, or TypeError.
         """
         owner_id = parse_user_id(user_id)
-        require_new_secret_hash(secret_hash)
-        if owner_id is not None and secret_hash is not None:
-            raise ValueError("a session has an owner or a secret, not both")
         key, issued_secret = uuid7() if session_id is None else parse_session_id(session_id), None
-        require_model_name(model)
-        model = self._models.default if model is None else model
-        self._models.require(model)
-        if owner_id is not None:
-            self._lock_room(owner_id, key, db_session)
-        elif secret_hash is None:
+        if owner_id is None and secret_hash is None:
             credential = Credential.issue(key)
             secret_hash, issued_secret = credential.secret_hash, credential.secret
-        session = self._insert(key, owner_id, secret_hash, model, db_session)
+        (session,) = self.create_sessions([NewSession(key, owner_id, secret_hash, model)], db_session)
+        if isinstance(session, SwitchboardError):
+            raise session
         session.issued_secret = issued_secret
         return session
+
+    def create_sessions(
+        self, wanted: Sequence[NewSession], db_session: DatabaseSession
+    ) -> list[Session | SwitchboardError]:
+        """Create sessions together: for each, in their order, what `create_session` would return or raise.
+
+        The number of statements does not depend on how many there are. Raises ValueError or TypeError, and creates
+        none, when one has arguments that can't be.
+        """
+        for new in wanted:
+            _require_possible(new)
+        refused = self._refuse(wanted, db_session)
+        rows = [self._row(new) for new in wanted if new not in refused]
+        created = _insert_new(db_session, rows) if rows else {}
+        return [refused[new] if new in refused else _created_as(new, created.get(new.id)) for new in wanted]
 
     def validate_session(
         self,
@@ -330,33 +354,61 @@ class SessionService:
             "expires_at": rfc3339(session.expires_at),
         }
 
-    def _insert(
-        self,
-        session_id: UUID,
-        owner_id: UUID | None,
-        secret_hash: bytes | None,
-        model: str,
-        db_session: DatabaseSession,
-    ) -> Session:
+    def _refuse(
+        self, wanted: Sequence[NewSession], db_session: DatabaseSession
+    ) -> dict[NewSession, SwitchboardError]:
+        """Those that can't be created, and why. The room for the others is held until the end of the transaction."""
+        refused: dict[NewSession, SwitchboardError] = {}
+        for new in wanted:
+            if new.model is not None and (unknown := self._unknown_model(new.model)):
+                refused[new] = unknown
+        owned = [new for new in wanted if new.owner_id is not None and new not in refused]
+        if owned:
+            refused |= self._refuse_without_room(owned, db_session)
+        return refused
+
+    def _refuse_without_room(
+        self, owned: Sequence[NewSession], db_session: DatabaseSession
+    ) -> dict[NewSession, SwitchboardError]:
+        in_use = _lock_users({new.owner_id for new in owned if new.owner_id is not None}, db_session)
+        living = and_(Session.owner_id.in_(in_use), Session.expires_at > self._clock.now())
+        count = select(Session.owner_id, func.count()).where(living).group_by(Session.owner_id)
+        counts = Counter(dict(db_session.execute(count).all()))
+        repeated = select(Session.owner_id, Session.id).where(living, Session.id.in_([new.id for new in owned]))
+        counted = {(owner, key) for owner, key in db_session.execute(repeated).all()}
+        refused: dict[NewSession, SwitchboardError] = {}
+        for new in owned:
+            mine = (new.owner_id, new.id)
+            if new.owner_id not in in_use:
+                refused[new] = LoginRequired("This account has been deleted.")
+            elif counts[new.owner_id] - (mine in counted) >= self._rules.max_per_user:
+                refused[new] = TooManySessions(self._rules.max_per_user)
+            elif mine not in counted:
+                counts[new.owner_id] += 1
+                counted.add(mine)
+        return refused
+
+    def _unknown_model(self, name: str) -> UnknownModel | None:
+        try:
+            self._models.require(name)
+        except UnknownModel as error:
+            return error
+        return None
+
+    def _row(self, new: NewSession) -> dict[str, Any]:
         now = self._clock.now()
-        lifetime = self._lifetime(owner_id)
+        lifetime = self._lifetime(new.owner_id)
         ends_at = lifetime.ends(now)
-        row = {
-            "id": session_id,
-            "owner_id": owner_id,
-            "secret_hash": secret_hash,
-            "last_model": model,
+        return {
+            "id": new.id,
+            "owner_id": new.owner_id,
+            "secret_hash": new.secret_hash,
+            "last_model": self._models.default if new.model is None else new.model,
             "version": 1,
             "created_at": now,
             "expires_at": lifetime.expiry(now, ends_at),
             "ends_at": ends_at,
         }
-        if (inserted := _insert_new(db_session, row)) is not None:
-            return inserted
-        existing = db_session.get(Session, session_id, populate_existing=True)
-        if existing is None or (existing.owner_id, existing.secret_hash) != (owner_id, secret_hash):
-            raise SessionInvalid("This session id is taken.")
-        return existing
 
     def _lock_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         """Hold the user's room for this session until the end of the transaction."""
@@ -415,14 +467,43 @@ def _check_holder(session: Session, user_id: UUID | None, secret_hash: bytes | N
         raise SessionInvalid
 
 
-def _insert_new(db_session: DatabaseSession, row: Mapping[str, Any]) -> Session | None:
-    """Insert a row, and return it; None when its id is taken."""
-    # No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the
-    # savepoint commits.
-    insert = sqlite.insert if db_session.get_bind(Session).dialect.name == "sqlite" else postgresql.insert
-    new = insert(Session).values(row).on_conflict_do_nothing(index_elements=["id"])
-    # The database session may have read a row of this id that has been deleted since.
-    return db_session.scalar(new.returning(Session), execution_options={"populate_existing": True})
+def _require_possible(new: NewSession) -> None:
+    """Raise ValueError or TypeError for what no session can have."""
+    require_new_secret_hash(new.secret_hash)
+    if (new.owner_id is None) == (new.secret_hash is None):
+        raise ValueError("a session has an owner or a secret, not both")
+    require_model_name(new.model)
+
+
+def _created_as(new: NewSession, row: Session | None) -> Session | SwitchboardError:
+    """The row, if it is the one that was wanted, made now or before."""
+    if row is None or (row.owner_id, row.secret_hash) != (new.owner_id, new.secret_hash):
+        return SessionInvalid("This session id is taken.")
+    return row
+
+
+# No savepoint around a plain INSERT: where Python's driver has not begun a transaction on SQLite, releasing the
+# savepoint commits.
+_INSERTS = {
+    dialect: insert(Session).on_conflict_do_nothing(index_elements=["id"]).returning(Session)
+    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+
+
+def _insert_new(db_session: DatabaseSession, rows: Sequence[Mapping[str, Any]]) -> Mapping[UUID, Session]:
+    """Insert those rows whose ids are not taken, and return the rows of all ids."""
+    # By id, so that two transactions with the same ids never wait for each other; with NULLs, or owned and anonymous
+    # rows would be inserted by turns.
+    ordered = sorted(rows, key=itemgetter("id"))
+    insert = _INSERTS[db_session.get_bind(Session).dialect.name]
+    # The database session may have read rows of these ids that have been deleted since.
+    options = {"render_nulls": True, "populate_existing": True}
+    inserted = db_session.scalars(insert, ordered, execution_options=options)
+    found = {session.id: session for session in inserted}
+    if taken := {row["id"] for row in rows} - found.keys():
+        existing = select(Session).where(Session.id.in_(taken)).execution_options(populate_existing=True)
+        found |= {session.id: session for session in db_session.scalars(existing)}
+    return found
 
 
 def _update(db_session: DatabaseSession, where: ColumnElement[bool], **values: Any) -> Session | None:
@@ -433,13 +514,28 @@ def _update(db_session: DatabaseSession, where: ColumnElement[bool], **values: A
     return db_session.scalar(statement, execution_options=options)
 
 
+def _lock_users(user_ids: Collection[UUID], db_session: DatabaseSession) -> Collection[UUID]:
+    """Those of the accounts that are in use; they stay so until the end of the transaction."""
+    if len(user_ids) == 1:
+        (user_id,) = user_ids
+        return [user_id] if _lock_user(user_id, db_session) else []
+    # By id, so that two transactions never wait for each other. SQLite has no such lock, and only one writer.
+    among = select(User.id).where(User.id.in_(user_ids)).order_by(User.id).with_for_update(key_share=True)
+    db_session.execute(among)
+    return db_session.scalars(_lock(User.id.in_(user_ids)), execution_options={"synchronize_session": False}).all()
+
+
 def _lock_user(user_id: UUID, db_session: DatabaseSession) -> bool:
     """Whether the account is in use; if it is, it stays so until the end of the transaction.
 
     The lock is for one at a time: of two transactions that each see room for one more session, one looks again.
     """
+    locked = db_session.scalar(_lock(User.id == user_id), execution_options={"synchronize_session": False})
+    return locked is not None
+
+
+def _lock(which: ColumnElement[bool]) -> ReturningUpdate[UUID]:
     # A write that changes nothing, since SQLite has no FOR UPDATE. It is not of the key, so that on PostgreSQL rows
     # that refer to the user, such as a login, can be added meanwhile.
-    lock = update(User).where(User.id == user_id, User.deleted_at.is_(None)).values(created_at=User.created_at)
-    locked = db_session.scalar(lock.returning(User.id), execution_options={"synchronize_session": False})
-    return locked is not None
+    lock = update(User).where(which, User.deleted_at.is_(None)).values(created_at=User.created_at)
+    return lock.returning(User.id)

@@ -62,8 +62,10 @@ class Database:
 
     def ping(self, patience: float | None = None) -> None:
         """Raise Unavailable when the database does not answer within `patience` seconds, or the usual ones."""
-        with self.reading(patience) as session:
-            session.execute(select(1))
+        with self._block(patience), self.engine.connect() as connection:
+            # PostgreSQL has answered when its connection was taken from the pool, which tries each (pool_pre_ping).
+            if connection.dialect.name == "sqlite":
+                connection.execute(select(1))
 
     def dispose(self) -> None:
         """Close every pooled connection."""

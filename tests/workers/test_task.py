@@ -55,11 +55,11 @@ def test_an_exclusive_task_is_skipped_while_it_runs() -> None:
     first = Thread(target=lambda: results.append(exclusive.deliver((), {})))
     first.start()
     assert begun.wait(10)
-    assert exclusive.deliver((), {}) == (0, "skipped")
+    assert exclusive.deliver((), {}) == (0, ["skipped"])
     go_on.set()
     first.join(10)
-    assert results == [("done", "succeeded")]
-    assert exclusive.deliver((), {}) == ("done", "succeeded")
+    assert results == [("done", ["succeeded"])]
+    assert exclusive.deliver((), {}) == ("done", ["succeeded"])
     del app.tasks["test.exclusive"]
 
 

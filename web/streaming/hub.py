@@ -22,8 +22,8 @@ from core.auth.proofs import Proof, Proofs
 from core.conversation.event_log import EventLog
 from core.conversation.keys import session_of
 from core.conversation.position import Position
-from core.errors import Unavailable
-from core.messaging.replies import Reply
+from core.errors import SwitchboardError, Unavailable
+from core.messaging.replies import Reply, load_announced
 from core.messaging.revocations import CHANNEL as REVOKED
 from core.messaging.writable import require_writable
 from core.stores.redis import PubSub, Redis, RedisReadOnly
@@ -54,15 +54,23 @@ class Waiter:
     def __init__(self) -> None:
         self._came = Flag()
         self._reply: Reply | None = None
+        self._error: SwitchboardError | None = None
 
     def wait(self, seconds: float) -> Reply | None:
-        """The reply, or None when it does not come in time."""
+        """The reply, or None when it does not come in time. Raises the error for which none will come."""
         self._came.wait(seconds)
+        if self._error is not None:
+            raise self._error
         return self._reply
 
     def put(self, reply: Reply) -> None:
         """Hand over the reply."""
         self._reply = reply
+        self._came.set()
+
+    def fail(self, error: SwitchboardError) -> None:
+        """Say why no reply will come."""
+        self._error = error
         self._came.set()
 
 
@@ -317,12 +325,13 @@ class Hub:
     def _reply(self, data: str) -> None:
         if data:
             try:
-                reply = Reply.load(data)
+                replies = load_announced(data)
             except ValueError:
-                return  # of a worker of another version: the waiter's time runs out, as without a worker
-            waiter = self._waiters.get(reply.task_id)
-            if waiter is not None:
-                waiter.put(reply)
+                return  # of a worker of another version: the waiters' time runs out, as without a worker
+            for reply in replies:
+                waiter = self._waiters.get(reply.task_id)
+                if waiter is not None:
+                    waiter.put(reply)
 
     def _readers(self, channel: str) -> list[Subscription]:
         with self._lock:

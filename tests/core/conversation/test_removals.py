@@ -18,6 +18,7 @@ from core.auth.principal import Principal
 from core.conversation.keys import keys
 from core.errors import SwitchboardError
 from core.runtime import Runtime
+from core.sessions.actions import Switch
 from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.redis import RedisUnavailable
@@ -183,7 +184,7 @@ def test_a_switch_of_a_session_that_is_being_deleted_leaves_nothing(
         return append(*args, **more)
 
     monkeypatch.setattr(runtime.log, "append", late)
-    runtime.actions.switch_model(session.id, "paused", None, None, uuid7())
+    runtime.actions.switch_models([Switch(session.id, "paused", None, None, uuid7())])
     assert runtime.redis.keys("sb:{*-*}:*") == []
 
 

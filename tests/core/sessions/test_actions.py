@@ -12,7 +12,9 @@ from uuid_utils.compat import uuid7
 from core.conversation.keys import keys
 from core.errors import NotOwner, SessionExpired, SessionInvalid, TooManySessions
 from core.runtime import Runtime
+from core.sessions.actions import Switch
 from core.sessions.credential import Credential
+from core.sessions.service import NewSession
 from core.settings import Settings
 from core.stores.tables import Removal, Session
 from tests.conftest import TurnableClock, new_user
@@ -37,7 +39,9 @@ def runtime(
 def _create(runtime: Runtime, owner_id: UUID | None = None) -> Session:
     credential = Credential.issue()
     secret_hash = None if owner_id else credential.secret_hash
-    return runtime.actions.create(credential.session_id, None, owner_id=owner_id, secret_hash=secret_hash)
+    (session,) = runtime.actions.create([NewSession(credential.session_id, owner_id, secret_hash, None)])
+    assert isinstance(session, Session)
+    return session
 
 
 def _audited(runtime: Runtime) -> list[tuple[str, UUID | None, UUID | None]]:
@@ -51,7 +55,10 @@ def _stored(runtime: Runtime, session: Session) -> Session | None:
 
 def test_creating_twice_is_creating_once(runtime: Runtime) -> None:
     owner, session_id = new_user(runtime.database), uuid7()
-    first, second = (runtime.actions.create(session_id, "paused", owner_id=owner) for _ in range(2))
+    wanted = NewSession(session_id, owner, None, "paused")
+    (first,), (second,) = (runtime.actions.create([wanted]) for _ in range(2))
+    assert isinstance(first, Session)
+    assert isinstance(second, Session)
     assert (first.id, first.last_model, first.created_at) == (second.id, "paused", second.created_at)
 
 
@@ -72,7 +79,8 @@ def test_a_refresh_extends_the_row_and_the_log(runtime: Runtime, clock: Turnable
 def test_a_switch_is_published_and_its_repeat_changes_nothing(runtime: Runtime) -> None:
     session, command_id = _create(runtime), uuid7()
     for _ in range(2):
-        switched = runtime.actions.switch_model(session.id, "paused", None, None, command_id)
+        (switched,) = runtime.actions.switch_models([Switch(session.id, "paused", None, None, command_id)])
+        assert isinstance(switched, Session)
         assert (switched.last_model, switched.version) == ("paused", 2)
     assert runtime.log.read(session.id, after=0).events[0].type == "model"
 

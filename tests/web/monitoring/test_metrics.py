@@ -210,8 +210,8 @@ def test_tasks_are_counted_by_how_they_ended_and_failed_rows_by_their_job(
     prometheus: FlaskClient, runtime: Runtime
 ) -> None:
     for _ in range(2):
-        runtime.counters.count_outcome("sessions.create", Outcome.SUCCEEDED)
-    runtime.counters.count_outcome("sessions.create", Outcome.FAILED)
+        runtime.counters.count_outcomes("sessions.create", [Outcome.SUCCEEDED])
+    runtime.counters.count_outcomes("sessions.create", [Outcome.FAILED])
     runtime.counters.count_failure("sweep")
     figures = _scrape(prometheus)
     assert _named(figures, "switchboard_tasks_total") == {
