@@ -106,7 +106,7 @@ def test_a_stream_up_to_the_end_of_an_answer_ends_with_it(client: FlaskClient) -
 
 
 @pytest.mark.parametrize("cursor", ["{epoch}-2", "{epoch}-" + "9" * 30, "0a1b2c3d-1", "no cursor"])
-def test_a_cursor_that_is_none_of_this_logs_is_told_so(client: FlaskClient, web_runtime: Runtime, cursor: str) -> None:
+def test_a_cursor_of_no_event_is_told_so(client: FlaskClient, web_runtime: Runtime, cursor: str) -> None:
     session_id = UUID(_create(client)["session_id"])
     at = web_runtime.log.append(session_id, "model", {}, expires_at=web_runtime.clock.now() + timedelta(hours=1))
     response = client.get("/chat/sse", headers={"Last-Event-ID": cursor.format(epoch=at.epoch)})
