@@ -30,7 +30,9 @@ class Return:
 
 
 @dataclass
-class _Reader:
+class Reader:
+    """What one reader has been told."""
+
     request: bytes
     at: int = 0
     """The offset of the newest event."""
@@ -38,7 +40,9 @@ class _Reader:
     rest: bytes | None = None
     """What has come and ends no event; None before anything has come."""
     doubled: int = 0
+    """Events that came twice, or out of order."""
     skipped: int = 0
+    """Events that did not come although later ones did."""
 
     def take(self, block: bytes) -> None:
         """Note the events of what has come."""
@@ -53,7 +57,7 @@ class _Reader:
 
     @property
     def greeting(self) -> bytes:
-        """The request, from where it left off."""
+        """The request: for what comes after the newest event."""
         if not self.cursor:
             return self.request
         return self.request.removesuffix(b"\r\n") + b"Last-Event-ID: " + self.cursor + b"\r\n\r\n"
@@ -64,9 +68,9 @@ class _Crowd:
 
     def __init__(self, port: int, requests: Sequence[bytes]) -> None:
         self._port = port
-        self.readers = [_Reader(request) for request in requests]
+        self.readers = [Reader(request) for request in requests]
         self._epoll = select.epoll()
-        self._streams: dict[int, tuple[socket.socket, _Reader]] = {}
+        self._streams: dict[int, tuple[socket.socket, Reader]] = {}
 
     def join(self, wanted: int, at_once: int) -> Return:
         """Open all streams, and read until all have come to the offset `wanted`."""
@@ -100,7 +104,7 @@ class _Crowd:
         for number in list(self._streams):
             self._close(number)
 
-    def _open(self, reader: _Reader) -> None:
+    def _open(self, reader: Reader) -> None:
         reader.rest = None
         stream = socket.socket()
         stream.setblocking(False)

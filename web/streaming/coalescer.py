@@ -29,6 +29,10 @@ class Coalescer(Generic[Item, Answer]):
                     self._ask_some()
         return mine.answer()
 
+    def __len__(self) -> int:
+        """How many wait for a question that has not begun."""
+        return len(self._waiting)
+
     def _ask_some(self) -> None:
         some = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         try:

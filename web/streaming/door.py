@@ -3,7 +3,7 @@
 import time
 from threading import Semaphore
 
-AT_ONCE = 4
+AT_ONCE = 8
 """Readers that begin in one turn of the loop. What each of them costs is what an event may have to wait for it."""
 TURN = 0.001
 """Seconds. Only a timer sends through the loop and not just to the next greenlet."""

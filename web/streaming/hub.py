@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import groupby
+from itertools import count, groupby
 from operator import itemgetter
 from threading import Event as Flag
 from threading import Lock, Thread
@@ -44,6 +44,8 @@ VERIFY_INTERVAL = 15.0
 """Seconds within which every reader's proof is compared with the database: a stream's heartbeat."""
 UNVERIFIED_GRACE = 60.0
 """Seconds that readers are told events on a proof that can't be looked up, because the database is away."""
+MESSAGES_AT_A_STRETCH = 50
+"""Messages after which readers have their turn, also when there are more: the owner waits for none that has come."""
 POLL_TIMEOUT = 0.5
 """Seconds after which the owner looks around although nothing came."""
 
@@ -191,7 +193,11 @@ class Hub:
             try:
                 pubsub.subscribe(self.reply_channel, REVOKED, *self._channels())
                 self._demoted.clear()
-                while not (self._closed.is_set() or self._demoted.is_set()):
+                for number in count(1):
+                    if self._closed.is_set() or self._demoted.is_set():
+                        break
+                    if number % MESSAGES_AT_A_STRETCH == 0:
+                        time.sleep(0)
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=POLL_TIMEOUT)
                     if message is not None:

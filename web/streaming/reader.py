@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from uuid import UUID
 
 from core.auth.principal import Principal
 from core.auth.proofs import Proof, Proofs
@@ -29,6 +30,8 @@ new processes after a deploy and no connection is for ever."""
 LOGS_AT_ONCE = 16
 """Logs that are read in one round trip: when ten thousand readers go to their logs, they share the connection, and no
 event waits behind more than these."""
+MAX_OFFSET = 2**63 - 1
+"""The greatest offset that Redis takes, near enough."""
 PROOFS_AT_ONCE = 50
 """Proofs that are looked up in one query."""
 TERMINAL_EVENTS = ("done", "failed", "stopped")
@@ -103,8 +106,9 @@ class Reader:
         with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
             subscription.doubted = True  # what ended before Redis had the subscription was announced to no reader
-            tip = self._sources.read(Reading(self._session_id, after=0, limit=1))
+            tip = self._sources.read(_first_reading(self._session_id, cursor))
             begun = begin(cursor, tip)
+            page = tip if begun is cursor else None  # it has what comes after the cursor
             if begun is None:
                 yield self._reset(tip, "unknown-cursor")
             else:
@@ -112,17 +116,18 @@ class Reader:
             # The top was read after Redis had the subscription: from there on everything is announced.
             behind = self._at != Position(tip.epoch, tip.top)
             while True:
-                if behind and (yield from self._catch_up(subscription)):
+                if behind and (yield from self._catch_up(subscription, page)):
                     return
-                behind = True
+                behind, page = True, None
                 subscription.at = self._at.offset
                 if (yield from self._follow(subscription)):
                     return
 
-    def _catch_up(self, subscription: Subscription) -> Generator[bytes, None, bool]:
-        """Page through the log up to its top. Returns whether the stream has ended."""
+    def _catch_up(self, subscription: Subscription, page: Page | None) -> Generator[bytes, None, bool]:
+        """Page through the log up to its top, from `page` on if it has been read. Returns whether the stream has
+        ended."""
         while True:
-            page = self._sources.read(Reading(self._session_id, self._at.offset))
+            page = page or self._sources.read(Reading(self._session_id, self._at.offset))
             reason = broken(self._at, page)
             if reason is not None:
                 yield self._reset(page, reason)
@@ -137,6 +142,7 @@ class Reader:
                     return True
             if len(page.events) < PAGE_SIZE:
                 return False
+            page = None
 
     def _follow(self, subscription: Subscription) -> Generator[bytes, None, bool]:
         """Pass on what is announced, until the log must be read again. Returns whether the stream has ended."""
@@ -216,3 +222,8 @@ class Reader:
     def _reset(self, page: Page, reason: str) -> bytes:
         self._at = Position(page.epoch, page.top)
         return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
+
+
+def _first_reading(session_id: UUID, cursor: Position | None) -> Reading:
+    """The log's top, with what comes after the cursor; a client may name one that no log can have."""
+    return Reading(session_id, min(cursor.offset, MAX_OFFSET)) if cursor else Reading(session_id, after=0, limit=1)

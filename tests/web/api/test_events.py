@@ -105,6 +105,16 @@ def test_a_stream_up_to_the_end_of_an_answer_ends_with_it(client: FlaskClient) -
     assert client.get(path).status_code == 204
 
 
+@pytest.mark.parametrize("cursor", ["{epoch}-2", "{epoch}-" + "9" * 30, "0a1b2c3d-1", "no cursor"])
+def test_a_cursor_of_no_event_is_told_so(client: FlaskClient, web_runtime: Runtime, cursor: str) -> None:
+    session_id = UUID(_create(client)["session_id"])
+    at = web_runtime.log.append(session_id, "model", {}, expires_at=web_runtime.clock.now() + timedelta(hours=1))
+    response = client.get("/chat/sse", headers={"Last-Event-ID": cursor.format(epoch=at.epoch)})
+    first = next(iter(events(response.iter_encoded())))
+    response.close()
+    assert (first.type, first.data, first.id) == ("reset", {"reason": "unknown-cursor"}, str(at))
+
+
 def test_a_lost_last_announcement_is_found(
     client: FlaskClient, web_runtime: Runtime, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
