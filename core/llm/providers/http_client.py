@@ -93,6 +93,7 @@ class Client:
             # Not `from error`: the message may quote the server, and a traceback would quote it.
             raise connection_error(error, progress) from None
         finally:
+            progress.when_sent = None  # which holds the task, that holds this
             session.detach()
         return Response(response, progress)
 

@@ -178,8 +178,7 @@ class ModelAnswer:
         answer = Answer(interpreter, self._tags(), self._left_out)
         response = await ask(model.client, model.headers, body)
         try:
-            piece = b"."
-            while piece and not answer.over:
+            while not answer.over:
                 try:
                     piece = await response.read()
                 except ProviderError as error:
@@ -192,6 +191,8 @@ class ModelAnswer:
                         self._begun = True
                         model.learn(request)
                     yield chunk
+                if not piece:
+                    return
         except RequestRefused:
             self._written = answer.written
             raise
