@@ -106,8 +106,8 @@ def _asked() -> Plan:
     asked = parser.parse_args()
     if not set(asked.parts) <= set(PARTS):
         parser.error(f"the parts are {', '.join(PARTS)}")
-    if not all(1 <= count <= 80 for count in asked.streams):
-        parser.error("a worker has database connections for 80 streams")
+    if not all(1 <= count <= 512 for count in asked.streams):
+        parser.error("a worker writes up to 512 answers at once")
     if not (all(1 <= pace <= 1000 for pace in asked.pace) and 1 <= asked.rounds <= 100):
         parser.error("that would take too long, or too much")
     rounds = 1 if asked.quick else asked.rounds

@@ -80,23 +80,37 @@ class Runtime:
         redis_retries: int = 3,
         redis_timeout: float = SOCKET_TIMEOUT,
         database_patience: float = TRANSACTION_TIMEOUT,
+        queue_timeout: float | None = None,
     ) -> None:
+        """`queue_timeout`: seconds for which a thread waits for a connection to a store, where there are many more
+        threads than connections."""
         self.settings = settings
         self.clock = clock or SystemClock()
         self._pool_size = pool_size
         self._redis_retries = redis_retries
         self._redis_timeout = redis_timeout
         self._database_patience = database_patience
+        self._queue_timeout = queue_timeout
 
     @cached_property
     def redis(self) -> Redis:
         """One pool of connections, made to fail soon rather than hang."""
-        return connect(self.settings.redis_url, timeout=self._redis_timeout, retries=self._redis_retries)
+        return connect(
+            self.settings.redis_url,
+            timeout=self._redis_timeout,
+            retries=self._redis_retries,
+            queue_timeout=self._queue_timeout,
+        )
 
     @cached_property
     def limits_redis(self) -> Redis:
         """Another one, for limits, made to fail at once."""
-        return connect(self.settings.redis_url, timeout=LIMITS_TIMEOUT, connect_timeout=LIMITS_TIMEOUT)
+        return connect(
+            self.settings.redis_url,
+            timeout=LIMITS_TIMEOUT,
+            connect_timeout=LIMITS_TIMEOUT,
+            queue_timeout=self._queue_timeout,
+        )
 
     @cached_property
     def _async_scripts(self) -> AsyncScripts:
@@ -105,7 +119,12 @@ class Runtime:
     @cached_property
     def database(self) -> Database:
         """The SQL database."""
-        return Database(self.settings.database_url, pool_size=self._pool_size, patience=self._database_patience)
+        return Database(
+            self.settings.database_url,
+            pool_size=self._pool_size,
+            patience=self._database_patience,
+            queue_timeout=self._queue_timeout,
+        )
 
     @cached_property
     def event_loop(self) -> EventLoop:

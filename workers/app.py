@@ -14,7 +14,8 @@ from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-runtime = Runtime(Settings(), pool_size=40, redis_retries=6)
+# A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
+runtime = Runtime(Settings(), redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import BoundedSemaphore
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
@@ -33,8 +34,19 @@ class Database:
     When it was the commit that was not answered, it is not known whether it holds: every caller can be repeated.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, patience: float = TRANSACTION_TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        patience: float = TRANSACTION_TIMEOUT,
+        queue_timeout: float | None = None,
+    ) -> None:
+        """`queue_timeout`: seconds that a block may wait for a free connection before its own time begins, for
+        processes with many more threads than connections."""
         self.patience = patience
+        self._queue_timeout = queue_timeout
+        self._turns = BoundedSemaphore(2 * pool_size)
         self.engine = make_engine(url, pool_size, patience)
         # SQLite takes its write lock at the first write, and a transaction that began by reading then fails
         # at once instead of waiting; so one that means to write says so when it begins.
@@ -74,10 +86,22 @@ class Database:
     @contextmanager
     def _block(self, patience: float | None = None) -> Iterator[None]:
         try:
-            with self._breaker.call(_Silent), within(patience or self.patience), _translate_errors():
+            with self._turn(), self._breaker.call(_Silent), within(patience or self.patience), _translate_errors():
                 yield
         except CircuitOpen:
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._queue_timeout is None:
+            yield
+        elif self._turns.acquire(timeout=self._queue_timeout):
+            try:
+                yield
+            finally:
+                self._turns.release()
+        else:
+            raise Unavailable("The database is busy; try again in a moment.", retry_after=2)
 
 
 @contextmanager

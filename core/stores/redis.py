@@ -42,6 +42,7 @@ CONNECT_TIMEOUT = 0.4
 HEALTH_CHECK_INTERVAL = 25
 """Seconds after which an idle connection is checked before it is used."""
 MAX_CONNECTIONS = 1000
+FEW_CONNECTIONS = 32
 BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
 MALFORMED = (InvalidResponse, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 """What the driver's parsers stumble over."""
@@ -179,12 +180,18 @@ class Redis(redis.Redis):
 
 
 def connect(
-    url: str, *, timeout: float = SOCKET_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT, retries: int = 0
+    url: str,
+    *,
+    timeout: float = SOCKET_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    retries: int = 0,
+    queue_timeout: float | None = None,
 ) -> Redis:
     """A client that fails soon rather than hang; it connects with its first command.
 
-    `timeout` and `connect_timeout` are seconds, for each of 1 + `retries` tries. Raises ValueError for a URL that is
-    none of a Redis server.
+    `timeout` and `connect_timeout` are seconds, for each of 1 + `retries` tries. With a `queue_timeout` it has few
+    connections, for which callers wait so many seconds: for processes with many threads. Raises ValueError for a URL
+    that is none of a Redis server.
     """
     over_tcp = {} if url.startswith("unix://") else {"socket_keepalive": True}
     client = Redis.from_url(
@@ -202,6 +209,11 @@ def connect(
         retry=Retry(BACKOFF, retries=retries),
     )
     assert isinstance(client, Redis)  # the driver declares its own class
+    if queue_timeout is not None:
+        pool = client.connection_pool
+        client.connection_pool = cast("Any", redis.BlockingConnectionPool)(
+            FEW_CONNECTIONS, queue_timeout, pool.connection_class, **pool.connection_kwargs
+        )
     return client
 
 

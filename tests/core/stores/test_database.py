@@ -1,3 +1,4 @@
+import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,48 @@ def test_a_pool_without_a_free_connection_is_unavailable(any_database_url: str) 
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(database.reading(patience=10)).execute(select(1))
+        with pytest.raises(Unavailable, match="busy"):
+            database.ping()
+    database.dispose()
+
+
+def test_with_a_queue_many_threads_wait_for_few_connections_and_a_block_s_time_begins_with_its_turn(
+    any_database_url: str,
+) -> None:
+    database = Database(any_database_url, pool_size=1, patience=2.0, queue_timeout=30)
+    together, most, lock = 0, 0, threading.Lock()
+    failed: list[Exception] = []
+    never = threading.Event()
+
+    def read() -> None:
+        nonlocal together, most
+        try:
+            with database.reading() as db:
+                with lock:
+                    together += 1
+                    most = max(most, together)
+                db.execute(select(1))
+                never.wait(0.3)
+                with lock:
+                    together -= 1
+        except Unavailable as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failed == []
+    assert most == 2
+    database.dispose()
+
+
+def test_a_queue_for_connections_has_an_end(any_database_url: str) -> None:
+    database = Database(any_database_url, pool_size=1, queue_timeout=0.1)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(database.reading())
         with pytest.raises(Unavailable, match="busy"):
             database.ping()
     database.dispose()

@@ -1,12 +1,27 @@
 """Redis that is away or refuses is RedisUnavailable, whatever was asked of it and however."""
 
+import asyncio
+import socket
+import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
-from core.stores.redis import Redis, RedisDamaged, RedisReadOnly, RedisUnavailable, connect, translate_errors
+from core.stores.redis import (
+    FEW_CONNECTIONS,
+    AsyncScripts,
+    Redis,
+    RedisDamaged,
+    RedisReadOnly,
+    RedisUnavailable,
+    ScriptCall,
+    connect,
+    translate_errors,
+)
 from tests.support.rubbish import MALFORMED_ANSWERS, rubbish_server
 from tests.support.valkey import Valkey
 
@@ -37,11 +52,35 @@ def _script_in_pipeline(redis: Redis) -> object:
         return pipe.execute()
 
 
+def _count(scripts: AsyncScripts, redis: Redis) -> Any:
+    """What two calls of a script return, which go together on an event loop."""
+    script = redis.register_script("return redis.call('INCR', KEYS[1])")
+
+    async def run() -> list[Any]:
+        try:
+            return await scripts.run([ScriptCall(script, [key], []) for key in ("number", "other")])
+        finally:
+            await scripts.close()
+
+    return asyncio.run(run())
+
+
+def _together(redis: Redis) -> object:
+    options = redis.connection_pool.connection_kwargs
+    url = f"unix://{options['path']}" if "path" in options else f"redis://127.0.0.1:{options['port']}"
+    answers = _count(AsyncScripts(url), redis)
+    failed = [answer for answer in answers if isinstance(answer, RedisUnavailable)]
+    if failed:
+        raise failed[0]
+    return answers
+
+
 WAYS: dict[str, Callable[[Redis], object]] = {
     "command": lambda redis: redis.incr("number"),
     "iterator": lambda redis: list(redis.scan_iter("*")),
     "script": lambda redis: redis.register_script("return redis.call('INCR', KEYS[1])")(keys=["number"]),
     "script-in-pipeline": _script_in_pipeline,
+    "scripts-on-a-loop": _together,
     "pipeline": _pipeline(transaction=False),
     "transaction": _pipeline(transaction=True),
     "watch": _watch,
@@ -86,7 +125,9 @@ def test_a_value_that_is_no_text_is_read_all_the_same(own_valkey: Valkey) -> Non
         assert pipe.execute() == ["a\ufffd"]
 
 
-@pytest.mark.parametrize("way", ["command", "script", "script-in-pipeline", "pipeline", "transaction"])
+@pytest.mark.parametrize(
+    "way", ["command", "script", "script-in-pipeline", "scripts-on-a-loop", "pipeline", "transaction"]
+)
 def test_an_answer_that_is_an_error_is_unavailable(redis: Redis, way: str) -> None:
     redis.set("number", "none")
     with pytest.raises(RedisUnavailable):
@@ -130,7 +171,7 @@ def test_commands_that_are_sent_together_to_a_server_that_refuses_them_are_unava
         pipe.execute_each()
 
 
-@pytest.mark.parametrize("way", ["command", "pipeline", "transaction"])
+@pytest.mark.parametrize("way", ["command", "pipeline", "transaction", "scripts-on-a-loop"])
 def test_a_server_that_was_demoted_is_told_apart(own_valkey: Valkey, way: str) -> None:
     redis = connect(own_valkey.url)
     redis.replicaof("127.0.0.1", 1)
@@ -159,3 +200,30 @@ def test_errors_of_other_clients_can_be_translated_and_others_pass() -> None:
         raise RedisError
     with pytest.raises(KeyError), translate_errors():
         raise KeyError
+
+
+def test_of_scripts_that_go_together_an_error_concerns_its_own(redis: Redis, valkey: Valkey) -> None:
+    redis.set("number", "none")
+    refused, counted = _count(AsyncScripts(valkey.url), redis)
+    assert isinstance(refused, RedisUnavailable)
+    assert "not an integer" in str(refused.cause)
+    assert counted == 1
+
+
+def test_scripts_on_a_loop_wait_for_a_silent_server_no_longer_than_they_may(redis: Redis) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(RedisUnavailable):
+            _count(AsyncScripts(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1, retries=1), redis)
+        assert 0.2 <= time.monotonic() - began < 2
+
+
+def test_many_threads_share_few_connections_and_wait_for_them(own_valkey: Valkey) -> None:
+    redis = connect(own_valkey.url, queue_timeout=30)
+    threads = [threading.Thread(target=redis.incr, args=("number",)) for _ in range(4 * FEW_CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert redis.get("number") == str(len(threads))
+    assert redis.info("clients")["connected_clients"] <= FEW_CONNECTIONS
