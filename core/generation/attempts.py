@@ -45,7 +45,7 @@ class Prefetched(NamedTuple):
     """Of an owned session's words. None: they are to be read when they are wanted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attempt:
     """A generation that this process may write, and the number that fences off earlier attempts.
 
