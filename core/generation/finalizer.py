@@ -19,7 +19,6 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
-from core.combiner import Combiner
 from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
@@ -29,6 +28,7 @@ from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
+from core.stores.combiner import Combiner
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 

@@ -19,12 +19,12 @@ from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import aliased
 
 from core.clock import Clock
-from core.combiner import Combiner
 from core.conversation.event_log import EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
 from core.generation.provider_slots import ProviderSlots, Slot
+from core.stores.combiner import Combiner
 from core.stores.database import Database
 from core.stores.quarantine import MAX_UNAVAILABLE, Quarantine
 from core.stores.redis import Redis

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from core.combiner import Combiner
+from core.stores.combiner import Combiner
 from tests.support.waiting import wait_for
 
 
