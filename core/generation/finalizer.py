@@ -24,11 +24,11 @@ from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.errors import Unavailable
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
-from core.generation.combiner import Combiner
 from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
+from core.stores.combiner import Combiner
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, GenerationState
 

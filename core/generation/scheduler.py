@@ -23,8 +23,8 @@ from core.conversation.event_log import EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
-from core.generation.combiner import Combiner
 from core.generation.provider_slots import ProviderSlots, Slot
+from core.stores.combiner import Combiner
 from core.stores.database import Database
 from core.stores.quarantine import MAX_UNAVAILABLE, Quarantine
 from core.stores.redis import Redis

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 ACCEPTED_AT_ONCE = 8
 """Messages that this process takes at once; the others wait for their turn. All of them begun together would be done
 together, and late, or fail for want of a connection in the middle."""
-TURN_TIMEOUT = 1.0
-"""Seconds to wait for it."""
+TURN_TIMEOUT = 5.0
+"""Seconds to wait for it: a burst is taken late rather than refused."""
 _turns = Semaphore(ACCEPTED_AT_ONCE)
 
 

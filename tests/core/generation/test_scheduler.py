@@ -13,12 +13,12 @@ from sqlalchemy import event
 from uuid_utils.compat import uuid7
 
 from core.generation.attempts import QUEUE_TIMEOUT
-from core.generation.combiner import Combiner
 from core.generation.finalizer import Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, VIRTUAL_STEP, Claim
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime
+from core.stores.combiner import Combiner
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ProviderServer

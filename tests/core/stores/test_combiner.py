@@ -6,7 +6,13 @@ from threading import Event
 
 import pytest
 
-from core.generation.combiner import Combiner
+<<<<<<<< HEAD:tests/core/generation/test_combiner.py
+from core.stores.combiner import Combiner
+|||||||| 10ed181:tests/core/test_combiner.py
+from core.combiner import Combiner
+========
+from core.stores.combiner import Combiner
+>>>>>>>> question:tests/core/stores/test_combiner.py
 from tests.support.waiting import wait_for
 
 
