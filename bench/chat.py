@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ import psutil
 from celery import Celery
 
 from bench.provider import Manner
-from celery_config import QueueNames, TaskNames
+from bench.service import Service
+from celery_config import TaskNames
 from core.conversation.event_log import PAGE_SIZE
-from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.settings import Settings
@@ -51,10 +51,18 @@ class Chat:
     runtime: Runtime
     queue: Celery
     valkey: psutil.Process
-    worker: psutil.Process
+    chat: Service
     web: WebProcess
     models: Path
     """models.toml, with a model for each manner."""
+    directory: Path
+    environment: Mapping[str, str]
+    """What its processes are started with."""
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The chat worker."""
+        return self.chat.process
 
     def accept(self, manner: Manner, count: int) -> list[Asked]:
         """Questions of as many users, each in a session of their own."""
@@ -117,7 +125,8 @@ class Chat:
 
 @contextmanager
 def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Iterator[Chat]:
-    """The application, with a worker for as many answers at once, for as long as the block lasts."""
+    """The application, with a worker for as many answers at once, for as long as the block lasts. A worker that ends
+    is started again."""
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -129,6 +138,7 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Itera
             "SWITCHBOARD_MODELS": str(models),
             "SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS": "off",
             "SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS": "off",
+            "SWITCHBOARD_STREAMS_ADDRESS": "off",  # all readers come from this machine
         }
         web = WebProcess(directory, valkey, **environment)
         stack.callback(web.close)
@@ -151,13 +161,18 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Itera
         queue.config_from_object("celery_config")
         queue.conf.broker_url = settings.broker_url
         runtime = stack.enter_context(closing(Runtime(settings)))
-        worker = stack.enter_context(_worker(directory, environment, streams))
+
+        def consumes() -> bool:
+            return any("chat@" in name for answer in queue.control.ping(timeout=0.5) for name in answer)
+
+        options = ["--concurrency", str(streams)]
+        chat = stack.enter_context(process("chat", directory, environment, consumes, options))
         assert valkey.process is not None
         try:
-            wait_for(lambda: not Presence(runtime.redis).missing([QueueNames.CHAT]), seconds=30, what="it consumes")
-            yield Chat(runtime, queue, psutil.Process(valkey.process.pid), worker, web, models)
+            chat.await_ready()
+            yield Chat(runtime, queue, psutil.Process(valkey.process.pid), chat, web, models, directory, environment)
         except Exception:
-            for log in ("worker.log", "web.log"):
+            for log in ("chat.log", "web.log"):
                 print((directory / log).read_text()[-3000:], file=sys.stderr)
             raise
 
@@ -172,25 +187,28 @@ model = "{manner}"
 context_tokens = 1000000
 max_tokens = 100000
 max_concurrency = 10000
+prefill = true
 """
 
 
 @contextmanager
-def _worker(directory: Path, environment: dict[str, str], streams: int) -> Iterator[psutil.Process]:
-    """The chat worker as the Procfile starts it, but for the number of its threads."""
+def process(
+    name: str,
+    directory: Path,
+    environment: Mapping[str, str],
+    ready: Callable[[], bool] = lambda: True,
+    options: Sequence[str] = (),
+) -> Iterator[Service]:
+    """One of Celery's processes as the Procfile starts it, but for these options."""
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    _, *options = shlex.split(lines["chat"])
-    inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
-    with (directory / "worker.log").open("wb") as log:
-        process = psutil.Popen(
-            [sys.executable, "-m", "celery", *options, "--concurrency", str(streams)],
-            cwd=directory,  # not in the project's, whose .env is the developer's
-            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
+    _, *usual = shlex.split(lines[name])
+    inherited = {variable: value for variable, value in os.environ.items() if not OPTIONS.match(variable)}
+    service = Service(
+        [sys.executable, "-m", "celery", *usual, *options],
+        ready,
+        directory=directory,  # not in the project's, whose .env is the developer's
+        log=directory / f"{name}.log",
+        environment={**inherited, "PYTHONPATH": str(ROOT), **environment},
+    )
+    with closing(service):
+        yield service

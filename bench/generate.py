@@ -30,7 +30,7 @@ from bench import bare, browser, provider
 from bench.bare import Answer
 from bench.chat import Chat, running
 from bench.child import Child, child
-from bench.provider import Manner
+from bench.provider import PACED, Manner
 
 PARTS = ("tokens", "delay", "memory")
 SHARE = 0.6
@@ -208,7 +208,7 @@ class _Heard:
         """Print the delays, in milliseconds."""
         delays, firsts, waits = [], [], []
         for answer in self.answers:
-            stamps = map(int, answer.text.split())
+            stamps = [int(stamp) for _, stamp in PACED.findall(answer.text)]
             ages = [(arrival - stamp) / 1e6 for stamp, arrival in zip(stamps, answer.arrivals, strict=True)]
             delays += ages
             firsts.append(ages[0])
