@@ -77,10 +77,10 @@ class Chat:
         """Wait until every log tells of its answer's end. Cheap: looks at one log at a time, and not at its words."""
         deadline = time.monotonic() + PATIENCE
         for asked in questions:
-            # A log whose answer has ended has no start of a live one.
-            while self.runtime.log.read(asked.session.id, after=0, limit=1).start is not None:
+            while not self._has_ended(asked):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"not all of {len(questions)} answers have ended within {PATIENCE:.0f} s")
+                    ended = sum(map(self._has_ended, questions))
+                    raise TimeoutError(f"{ended} of {len(questions)} answers have ended within {PATIENCE:.0f} s")
                 time.sleep(LOOK)
 
     def await_beginnings(self, questions: Sequence[Asked]) -> None:
@@ -89,11 +89,16 @@ class Chat:
             wait_for(lambda each=asked: "delta" in self._told(each), seconds=30, what="an answer has begun")  # type: ignore[misc]
 
     def check(self, questions: Sequence[Asked]) -> None:
-        """Fail unless each answer is whole."""
-        for asked in questions:
-            told = self._told(asked)
-            if GenerationState.DONE not in told or not asked.manner.is_whole("".join(told.get("delta", []))):
-                raise RuntimeError(f"an answer is not what the provider sent: {list(told)}, {told.get('failed')}")
+        """Fail, with the count, unless each answer is whole."""
+        broken = [
+            (list(told), told.get("failed"))
+            for told, asked in ((self._told(asked), asked) for asked in questions)
+            if GenerationState.DONE not in told or not asked.manner.is_whole("".join(told.get("delta", [])))
+        ]
+        if broken:
+            raise RuntimeError(
+                f"{len(broken)} of {len(questions)} answers are not what the provider sent: {broken[0]}"
+            )
 
     def credential(self, manner: Manner) -> Credential:
         """A new anonymous session's."""
@@ -109,6 +114,10 @@ class Chat:
         with self.runtime.database.writing() as db:
             session = self.runtime.sessions.create_session(db, owner, model=str(manner))
         return Asked(session, self.runtime.generations.accept(session, "Count.").generation_id, manner)
+
+    def _has_ended(self, asked: Asked) -> bool:
+        """A log whose answer has ended has no start of a live one."""
+        return self.runtime.log.read(asked.session.id, after=0, limit=1).start is None
 
     def _told(self, asked: Asked) -> dict[str, list[str]]:
         """What the log has: by kind of event, the pieces of text in them."""

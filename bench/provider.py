@@ -18,6 +18,7 @@ import uvloop
 
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 BEFORE = b'data: {"id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","object":"chat.completion.chunk",'
 BEFORE += b'"created":1741569952,"model":"bench","choices":[{"index":0,"delta":{"content":"'
 AFTER = b'"},"finish_reason":null}]}\n\n'
@@ -97,7 +98,9 @@ class _Server:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = LENGTH.search(head)
-                assert length is not None, head
+                if length is None:  # a look at which models there are
+                    writer.write(NOT_FOUND)
+                    continue
                 body = json.loads(await reader.readexactly(int(length[1])))
                 self._requests += 1
                 manner = Manner.parse(body["model"])

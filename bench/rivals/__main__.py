@@ -16,12 +16,14 @@ is a result. Open WebUI is left out: it needs several GB of torch and CUDA.
 """
 
 import argparse
+import json
 import platform
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -30,7 +32,7 @@ from bench import provider
 from bench.child import Child, child
 from bench.provider import Manner
 from bench.rivals import clients, kills, speed
-from bench.rivals.registry import RIVALS, bare
+from bench.rivals.registry import RIVALS, SWITCHBOARD, bare
 
 RATE = 20
 """Tokens a second."""
@@ -49,6 +51,10 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(RIVALS), help=f"of {', '.join(RIVALS)} (all)")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64, 256], help="streams (1 16 64 256)")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the random moments")
+    parser.add_argument(
+        "--patience", type=float, default=60, help="seconds without a word after which a reader gives up (60)"
+    )
+    parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter answers")
     asked = parser.parse_args()
     names = asked.only.split(",")
@@ -59,48 +65,62 @@ def main() -> None:
     print(f"{platform.platform()}, Python {platform.python_version()}, {psutil.cpu_count()} cores")
     print("Open WebUI is left out: it needs several GB of torch and CUDA.")
     both = asked.kill == asked.speed
-    whole = True
+    killed: list[kills.Row] = []
+    timed: list[speed.Row] = []
     with child(provider.run) as serving, child(clients.run) as reading:
         url = f"http://127.0.0.1:{serving.receive()}/v1"
         if asked.kill or both:
-            whole &= kill_table(names, _kill_plan(asked.quick, asked.seed), serving, url, reading)
+            killed = kill_table(names, _kill_plan(asked.quick, asked.seed, asked.patience), serving, url, reading)
         if asked.speed or both:
             plan = speed.Plan(sorted(asked.streams), Manner((3 if asked.quick else 8) * RATE, RATE))
-            whole &= speed_table(names, plan, url, reading)
-    if not whole:
-        raise SystemExit("Switchboard: not all that was sent has arrived")
+            timed = speed_table(names, plan, url, reading)
+    if asked.json:
+        rows = {"kills": [asdict(row) for row in killed], "speed": [asdict(row) for row in timed]}
+        asked.json.write_text(json.dumps(rows, indent=1))
+    require_whole(killed, timed)
 
 
-def _kill_plan(quick: bool, seed: int) -> kills.Plan:
+def _kill_plan(quick: bool, seed: int, patience: float) -> kills.Plan:
     waves, answers, seconds = (1, 12, 5) if quick else (4, 25, 20)
-    return kills.Plan(waves, answers, Manner(seconds * RATE, RATE), patience=30.0, seed=seed)
+    return kills.Plan(waves, answers, Manner(seconds * RATE, RATE), patience, seed)
 
 
-def kill_table(names: Sequence[str], plan: kills.Plan, serving: Child, url: str, reading: Child) -> bool:
-    """Print the table; whether all of Switchboard's answers are whole."""
+def kill_table(names: Sequence[str], plan: kills.Plan, serving: Child, url: str, reading: Child) -> list[kills.Row]:
+    """Print the table, and return it."""
     print(f"\nkills: {plan}\n{kills.HEADINGS}", flush=True)
-    whole = True
+    rows = []
     for name in names:
         with _directory() as directory:
-            complete = kills.measure(RIVALS[name], plan, directory, serving, url, reading)
-        whole &= complete or name != "switchboard"
-    return whole
+            rows += kills.measure(RIVALS[name], plan, directory, serving, url, reading)
+    return rows
 
 
-def speed_table(names: Sequence[str], plan: speed.Plan, url: str, reading: Child) -> bool:
-    """Print the table, and LiteLLM's p99 by Switchboard's; whether all of Switchboard's answers are whole."""
+def speed_table(names: Sequence[str], plan: speed.Plan, url: str, reading: Child) -> list[speed.Row]:
+    """Print the table and LiteLLM's p99 by Switchboard's, and return the table."""
     print(f"\nspeed: {plan}\n{speed.HEADINGS}", flush=True)
-    figures = {}
     with _directory() as directory:
         alone = speed.measure(bare, plan, directory, url, reading, {})
+    rows = {}
     for name in names:
         with _directory() as directory:
-            figures[name] = speed.measure(RIVALS[name], plan, directory, url, reading, alone)
-    if {"switchboard", "litellm"} <= set(figures):
-        for streams in set(RATIO_OF) & set(plan.streams):
-            ratio = figures["litellm"][streams].p99 / figures["switchboard"][streams].p99
+            rows[name] = speed.measure(RIVALS[name], plan, directory, url, reading, alone)
+    if {"switchboard", "litellm"} <= set(rows):
+        for streams in sorted(set(RATIO_OF) & set(plan.streams)):
+            ratio = rows["litellm"][streams].p99 / rows["switchboard"][streams].p99
             print(f"p99 of LiteLLM / p99 of Switchboard at {streams} streams: {ratio:.1f}, target {RATIO}")
-    return all(each.whole for each in figures.get("switchboard", {}).values())
+    return [row for each in (alone, *rows.values()) for row in each.values()]
+
+
+def require_whole(killed: Sequence[kills.Row], timed: Sequence[speed.Row]) -> None:
+    """End the command with the counts when not all that was sent has arrived at Switchboard's readers."""
+    answers = [row for row in killed if row.name == SWITCHBOARD and row.incomplete]
+    tokens = [row for row in timed if row.name == SWITCHBOARD and row.incomplete]
+    missing = [
+        *(f"{row.completed} of {row.answers} answers after {row.signal}" for row in answers),
+        *(f"{row.arrived} of {row.sent} tokens at {row.streams} streams" for row in tokens),
+    ]
+    if missing:
+        raise SystemExit(f"Switchboard: only {', '.join(missing)} have arrived")
 
 
 @contextmanager

