@@ -79,9 +79,11 @@ class Row:
 def measure(running: Running, plan: Plan, directory: Path, provider: Child, url: str, reading: Child) -> list[Row]:
     """A row for each signal, printed as it comes."""
     rows = []
-    with running(directory, url, plan.manner, 2 * plan.waves * plan.answers) as rival:
+    with running(directory, url, plan.manner, 1 + 2 * plan.waves * plan.answers) as rival:
         print(f"# {rival.name}: {rival.configuration}", flush=True)
-        asked = 0
+        _ask(rival, [0.0], plan, reading, 0)
+        reading.receive()  # what only the first answer costs
+        asked = 1
         for number in (signal.SIGKILL, signal.SIGTERM):
             chance = random.Random(f"{plan.seed} {number}")
             before = _billed(provider)
@@ -100,9 +102,8 @@ def _wave(
     assert rival.writer is not None
     rival.writer.await_ready()
     starts = [chance.uniform(0, plan.lasts) for _ in range(plan.answers)]
-    at = chance.uniform(plan.lasts / 4, plan.lasts)
-    reading.send((rival.client.__name__, rival.target.after(asked), starts, plan.patience))
-    reading.receive()
+    at = chance.uniform(plan.lasts / 2, plan.lasts * 3 / 2)  # answers are written from 0 to twice `lasts`
+    _ask(rival, starts, plan, reading, asked)
     time.sleep(at)
     if number == signal.SIGKILL:
         rival.writer.kill()
@@ -110,6 +111,12 @@ def _wave(
         rival.writer.stop(plan.grace)
     heard: Sequence[Heard] = reading.receive()
     return heard
+
+
+def _ask(rival: Rival, starts: Sequence[float], plan: Plan, reading: Child, asked: int) -> None:
+    """Have the readers begin. They send what they have heard when all of them are at their end."""
+    reading.send((rival.client.__name__, rival.target.after(asked), starts, plan.patience))
+    reading.receive()
 
 
 def _billed(provider: Child) -> int:
