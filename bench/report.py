@@ -47,13 +47,13 @@ PARTS = (
         "rivals",
         "Beside what could be taken instead",
         (),
-        ("--quick", "--patience", "30", "--streams", "1", "64", "256", "--seed", "1"),
+        ("--quick", "--patience", "30", "--streams", "64", "256", "--seed", "1"),
     ),
     Part(
         "generate",
         "What one chat worker writes",
         ("--streams", "1", "16", "64", "256"),
-        ("--quick", "--streams", "1", "64", "256"),
+        ("--quick", "--streams", "1", "64"),
     ),
     Part(
         "streams",

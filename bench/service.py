@@ -1,6 +1,6 @@
 """A process that is kept running, as a process manager does it: started again after it has ended."""
 
-import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,8 @@ RESTART_DELAY = 0.5
 """Seconds between an end and the next start."""
 STARTUP = 120.0
 """Seconds that a start may take."""
+ENDING = 10.0
+"""Seconds that an end may take."""
 
 
 class Service:
@@ -35,7 +37,7 @@ class Service:
         self._log = log
         self._environment = dict(environment)
         self._closing = threading.Event()
-        self.process = self._start()
+        self._running = self._start()
         self._keeper = threading.Thread(target=self._keep_running, daemon=True)
         self._keeper.start()
 
@@ -47,17 +49,28 @@ class Service:
             print(self._log.read_text(errors="replace")[-3000:], file=sys.stderr)
             raise
 
+    @property
+    def process(self) -> psutil.Process:
+        """The one that runs now, or has ended and is not started again yet."""
+        return psutil.Process(self._running.pid)
+
     def kill(self) -> None:
         """End it and its children at once."""
-        _kill(self.family())
+        self.stop(0)
 
     def stop(self, grace: float) -> None:
-        """Ask it to end, and after `grace` seconds end it."""
-        stopped = self.process
-        family = self.family()
-        stopped.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=grace)
-        _kill(alive)
+        """Ask it to end, and after `grace` seconds end it and its children."""
+        running, family = self._running, self.family()
+        with suppress(subprocess.TimeoutExpired):
+            if grace:
+                running.terminate()
+                running.wait(grace)
+        running.kill()
+        running.wait(ENDING)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=ENDING)
 
     def family(self) -> list[psutil.Process]:
         """It and its children."""
@@ -68,20 +81,20 @@ class Service:
     def close(self) -> None:
         """End it for good."""
         self._closing.set()
-        self.kill()
-        self._keeper.join(10)
-        self.kill()
+        while self._keeper.is_alive():  # it may be starting another
+            self.kill()
+            self._keeper.join(0.1)
 
-    def _start(self) -> psutil.Popen:
+    def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            return psutil.Popen(self._command, cwd=self._directory, env=self._environment, stdout=log, stderr=log)
+            return subprocess.Popen(self._command, cwd=self._directory, env=self._environment, stdout=log, stderr=log)
 
     def _keep_running(self) -> None:
-        while not self._closing.is_set():
-            self.process.wait()
+        while True:
+            self._running.wait()
             if self._closing.wait(RESTART_DELAY):
                 return
-            self.process = self._start()
+            self._running = self._start()
 
 
 def memory(processes: Sequence[psutil.Process]) -> int:
@@ -91,10 +104,3 @@ def memory(processes: Sequence[psutil.Process]) -> int:
         with suppress(psutil.NoSuchProcess):
             total += process.memory_full_info().pss
     return total
-
-
-def _kill(processes: Sequence[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)

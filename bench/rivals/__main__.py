@@ -72,7 +72,7 @@ def main() -> None:
         if asked.kill or both:
             killed = kill_table(names, _kill_plan(asked.quick, asked.seed, asked.patience), serving, url, reading)
         if asked.speed or both:
-            plan = speed.Plan(sorted(asked.streams), Manner((3 if asked.quick else 8) * RATE, RATE))
+            plan = speed.Plan(sorted(asked.streams), Manner((6 if asked.quick else 16) * RATE, RATE))
             timed = speed_table(names, plan, url, reading)
     if asked.json:
         rows = {"kills": [asdict(row) for row in killed], "speed": [asdict(row) for row in timed]}

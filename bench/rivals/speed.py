@@ -15,8 +15,6 @@ from bench.rivals.rival import Rival, Running
 HEADINGS = f"{'':<18} {'streams':>7} {'first +ms':>10} {'p50 ms':>8} {'p99 ms':>8} {'memory MB':>10} {'arrived':>16}"
 WARM = 4
 """Answers that come before, for what only the first ones cost."""
-ARRIVALS = 64
-"""Questions a second: readers don't all come at once."""
 PATIENCE = 30.0
 """Seconds without a word after which a reader gives up."""
 
@@ -28,10 +26,20 @@ class Plan:
     streams: Sequence[int]
     manner: Manner
 
+    @property
+    def lasts(self) -> float:
+        """Seconds from an answer's first token to its last."""
+        return self.manner.tokens / self.manner.rate
+
+    @property
+    def joining(self) -> float:
+        """Seconds over which the questions come: half an answer's, so that for as long all are being answered."""
+        return self.lasts / 2
+
     def __str__(self) -> str:
         return (
-            f"answers of {self.manner.tokens} tokens at {self.manner.rate}/s, {ARRIVALS} questions a second until all"
-            " are asked; `first` is what the first token takes longer than from the provider"
+            f"answers of {self.manner.tokens} tokens at {self.manner.rate}/s, the questions come over"
+            f" {self.joining:g} s; `first` is what the first token takes longer than from the provider"
         )
 
 
@@ -74,27 +82,23 @@ def measure(
     opened: AbstractContextManager[Rival] = running(directory, url, plan.manner, WARM + sum(plan.streams))
     with opened as rival:
         print(f"# {rival.name}: {rival.configuration}", flush=True)
-        _read(rival, reading, 0, WARM)
+        _read(rival, plan, reading, 0, WARM)
         asked = WARM
         for streams in plan.streams:
-            heard, memory = _read(rival, reading, asked, streams, plan)
+            heard, memory = _read(rival, plan, reading, asked, streams)
             asked += streams
             rows[streams] = _row(rival, plan, streams, heard, memory, bare.get(streams))
             print(rows[streams], flush=True)
     return rows
 
 
-def _read(
-    rival: Rival, reading: Child, asked: int, streams: int, plan: Plan | None = None
-) -> tuple[Sequence[Heard], int]:
+def _read(rival: Rival, plan: Plan, reading: Child, asked: int, streams: int) -> tuple[Sequence[Heard], int]:
     """What as many readers have heard, and the memory when all of them are there."""
-    starts = [number / ARRIVALS for number in range(streams)]
+    starts = [number / streams * plan.joining for number in range(streams)]
     reading.send((rival.client.__name__, rival.target.after(asked), starts, PATIENCE))
     reading.receive()
-    memory = 0
-    if plan is not None:
-        time.sleep(max(starts) + plan.manner.tokens / plan.manner.rate / 2)
-        memory = rival.memory
+    time.sleep((plan.joining + plan.lasts) / 2)
+    memory = rival.memory
     heard: Sequence[Heard] = reading.receive()
     return heard, memory
 
