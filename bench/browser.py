@@ -9,7 +9,7 @@ from array import array
 from bench.bare import Answer
 from core.sessions.credential import Credential
 
-STAMP = re.compile(rb"\d{19} ")
+TOKEN = re.compile(rb"\d{4}\.\d{19} ")
 END = b"\n\n\r\n"
 """The end of an event and of the HTTP chunk that carries it."""
 PATIENCE = 30.0
@@ -33,9 +33,9 @@ def ask(port: int, credential: Credential) -> Answer:
             now = time.monotonic_ns()
             received += block
             whole, end, rest = (rest + block).rpartition(END)
-            stamps = STAMP.findall(whole + end)
-            texts += [stamp.decode() for stamp in stamps]
-            arrivals.extend([now] * len(stamps))
+            tokens = TOKEN.findall(whole + end)
+            texts += [token.decode() for token in tokens]
+            arrivals.extend([now] * len(tokens))
     if not received.startswith(b"HTTP/1.1 200") or b"event:done\n" not in received:
         raise RuntimeError(f"not answered: {received[:300]!r} ... {received[-300:]!r}")
     return Answer(texts, asked, arrivals)

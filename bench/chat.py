@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ import psutil
 from celery import Celery
 
 from bench.provider import Manner
-from celery_config import QueueNames, TaskNames
+from bench.service import Service
+from celery_config import TaskNames
 from core.conversation.event_log import PAGE_SIZE
-from core.messaging.consumers import Presence
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.settings import Settings
@@ -51,10 +51,18 @@ class Chat:
     runtime: Runtime
     queue: Celery
     valkey: psutil.Process
-    worker: psutil.Process
+    chat: Service
     web: WebProcess
     models: Path
     """models.toml, with a model for each manner."""
+    directory: Path
+    environment: Mapping[str, str]
+    """What its processes are started with."""
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The chat worker."""
+        return self.chat.process
 
     @property
     def redis_socket(self) -> str:
@@ -74,10 +82,10 @@ class Chat:
         """Wait until every log tells of its answer's end. Cheap: looks at one log at a time, and not at its words."""
         deadline = time.monotonic() + PATIENCE
         for asked in questions:
-            # A log whose answer has ended has no start of a live one.
-            while self.runtime.log.read(asked.session.id, after=0, limit=1).start is not None:
+            while not self._has_ended(asked):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"not all of {len(questions)} answers have ended within {PATIENCE:.0f} s")
+                    ended = sum(map(self._has_ended, questions))
+                    raise TimeoutError(f"{ended} of {len(questions)} answers have ended within {PATIENCE:.0f} s")
                 time.sleep(LOOK)
 
     def await_beginnings(self, questions: Sequence[Asked]) -> None:
@@ -86,11 +94,16 @@ class Chat:
             wait_for(lambda each=asked: "delta" in self._told(each), seconds=30, what="an answer has begun")  # type: ignore[misc]
 
     def check(self, questions: Sequence[Asked]) -> None:
-        """Fail unless each answer is whole."""
-        for asked in questions:
-            told = self._told(asked)
-            if GenerationState.DONE not in told or not asked.manner.is_whole("".join(told.get("delta", []))):
-                raise RuntimeError(f"an answer is not what the provider sent: {list(told)}, {told.get('failed')}")
+        """Fail, with the count, unless each answer is whole."""
+        broken = [
+            (list(told), told.get("failed"))
+            for told, asked in ((self._told(asked), asked) for asked in questions)
+            if GenerationState.DONE not in told or not asked.manner.is_whole("".join(told.get("delta", [])))
+        ]
+        if broken:
+            raise RuntimeError(
+                f"{len(broken)} of {len(questions)} answers are not what the provider sent: {broken[0]}"
+            )
 
     def credential(self, manner: Manner) -> Credential:
         """A new anonymous session's."""
@@ -106,6 +119,10 @@ class Chat:
         with self.runtime.database.writing() as db:
             session = self.runtime.sessions.create_session(db, owner, model=str(manner))
         return Asked(session, self.runtime.generations.accept(session, "Count.").generation_id, manner)
+
+    def _has_ended(self, asked: Asked) -> bool:
+        """A log whose answer has ended has no start of a live one."""
+        return self.runtime.log.read(asked.session.id, after=0, limit=1).start is None
 
     def _told(self, asked: Asked) -> dict[str, list[str]]:
         """What the log has: by kind of event, the pieces of text in them."""
@@ -123,7 +140,8 @@ class Chat:
 @contextmanager
 def running(provider_url: str, manners: Sequence[Manner], streams: int, database_url: str = "") -> Iterator[Chat]:
     """The application, with a worker for as many answers at once, for as long as the block lasts; on SQLite, or the
-    migrated database of this URL. PostgreSQL knows its processes as `web` and `worker`."""
+    migrated database of this URL. PostgreSQL knows its processes as `web` and `worker`. A worker that ends is started
+    again."""
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -135,6 +153,7 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int, database
             "SWITCHBOARD_MODELS": str(models),
             "SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS": "off",
             "SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS": "off",
+            "SWITCHBOARD_STREAMS_ADDRESS": "off",  # all readers come from this machine
         }
         web = WebProcess(directory, valkey, database_url, PGAPPNAME="web", **environment)
         stack.callback(web.close)
@@ -158,13 +177,18 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int, database
         queue.config_from_object("celery_config")
         queue.conf.broker_url = settings.broker_url
         runtime = stack.enter_context(closing(Runtime(settings)))
-        worker = stack.enter_context(_worker(directory, environment, streams))
+
+        def consumes() -> bool:
+            return any("chat@" in name for answer in queue.control.ping(timeout=0.5) for name in answer)
+
+        options = ["--concurrency", str(streams)]
+        chat = stack.enter_context(process("chat", directory, environment, consumes, options))
         assert valkey.process is not None
         try:
-            wait_for(lambda: not Presence(runtime.redis).missing([QueueNames.CHAT]), seconds=30, what="it consumes")
-            yield Chat(runtime, queue, psutil.Process(valkey.process.pid), worker, web, models)
+            chat.await_ready()
+            yield Chat(runtime, queue, psutil.Process(valkey.process.pid), chat, web, models, directory, environment)
         except Exception:
-            for log in ("worker.log", "web.log"):
+            for log in ("chat.log", "web.log"):
                 print((directory / log).read_text()[-3000:], file=sys.stderr)
             raise
 
@@ -179,25 +203,28 @@ model = "{manner}"
 context_tokens = 1000000
 max_tokens = 100000
 max_concurrency = 10000
+prefill = true
 """
 
 
 @contextmanager
-def _worker(directory: Path, environment: dict[str, str], streams: int) -> Iterator[psutil.Process]:
-    """The chat worker as the Procfile starts it, but for the number of its threads."""
+def process(
+    name: str,
+    directory: Path,
+    environment: Mapping[str, str],
+    ready: Callable[[], bool] = lambda: True,
+    options: Sequence[str] = (),
+) -> Iterator[Service]:
+    """One of Celery's processes as the Procfile starts it, but for these options."""
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    _, *options = shlex.split(lines["chat"])
-    inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
-    with (directory / "worker.log").open("wb") as log:
-        process = psutil.Popen(
-            [sys.executable, "-m", "celery", *options, "--concurrency", str(streams)],
-            cwd=directory,  # not in the project's, whose .env is the developer's
-            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
+    _, *usual = shlex.split(lines[name])
+    inherited = {variable: value for variable, value in os.environ.items() if not OPTIONS.match(variable)}
+    service = Service(
+        [sys.executable, "-m", "celery", *usual, *options],
+        ready,
+        directory=directory,  # not in the project's, whose .env is the developer's
+        log=directory / f"{name}.log",
+        environment={**inherited, "PYTHONPATH": str(ROOT), **environment},
+    )
+    with closing(service):
+        yield service

@@ -1,19 +1,31 @@
-"""A model server that is not what is measured: it speaks the OpenAI protocol, and every piece is one token."""
+"""A model server that is not what is measured: it speaks the OpenAI protocol, and every piece is one token.
+
+Asked to go on with an answer (its last message is the assistant's), it does, as llama.cpp and vLLM do.
+"""
 
 import asyncio
 import json
 import re
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
+from typing import Any
+
+import uvloop
 
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 BEFORE = b'data: {"id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","object":"chat.completion.chunk",'
 BEFORE += b'"created":1741569952,"model":"bench","choices":[{"index":0,"delta":{"content":"'
 AFTER = b'"},"finish_reason":null}]}\n\n'
+PACED = re.compile(r"(\d{4})\.(\d{19})")
+"""A token that is paced: its number, and when it was sent, in nanoseconds of the machine's monotonic clock."""
+TOKEN_LENGTH = 25
+"""Characters of such a token, with the space after it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,7 @@ class Manner:
 
     tokens: int
     rate: int = 0
-    """Tokens a second; 0 is as fast as they go. Those that are paced tell when they were sent."""
+    """Tokens a second; 0 is as fast as they go. Those that are paced have the time at which they were sent."""
 
     def __str__(self) -> str:
         return f"{self.tokens}-{self.rate}"
@@ -37,8 +49,7 @@ class Manner:
         """Whether this is the answer: every token is another, so that none can be lost or doubled unseen."""
         if not self.rate:
             return text == "".join(_token(number) for number in range(self.tokens))
-        stamps = text.split(" ")
-        return len(stamps) == self.tokens + 1 and stamps[-1] == "" and stamps[:-1] == sorted(set(stamps[:-1]))
+        return [int(number) for number, _ in PACED.findall(text)] == list(range(self.tokens))
 
 
 def read_raw(port: int, manner: Manner, streams: int) -> float:
@@ -62,38 +73,60 @@ def read_raw(port: int, manner: Manner, streams: int) -> float:
 
 
 def run(control: Connection) -> None:
-    """The process: sends its port, and serves until it is killed."""
-    asyncio.run(_serve(control))
+    """The process: sends its port, and serves until it is killed. Whatever it is sent, it answers with the number of
+    requests that it has been asked so far: those that a provider would bill."""
+    uvloop.run(_Server(control).serve())
 
 
-async def _serve(control: Connection) -> None:
-    server = await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=1000)
-    control.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
+class _Server:
+    def __init__(self, control: Connection) -> None:
+        self._control = control
+        self._requests = 0
+
+    async def serve(self) -> None:
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=1000)
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._count)
+        self._control.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    def _count(self) -> None:
+        self._control.recv()
+        self._control.send(self._requests)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = LENGTH.search(head)
+                if length is None:  # a look at which models there are
+                    writer.write(NOT_FOUND)
+                    continue
+                body = json.loads(await reader.readexactly(int(length[1])))
+                self._requests += 1
+                manner = Manner.parse(body["model"])
+                if manner.rate:
+                    await _pace(manner, _begun(body), writer)
+                else:
+                    writer.write(_whole(manner))
+                    await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = LENGTH.search(head)
-            assert length is not None, head
-            manner = Manner.parse(json.loads(await reader.readexactly(int(length[1])))["model"])
-            if manner.rate:
-                await _pace(manner, writer)
-            else:
-                writer.write(_whole(manner))
-                await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+def _begun(body: Mapping[str, Any]) -> int:
+    """How many tokens there are of the answer that is to be gone on with."""
+    last = body.get("messages", [{}])[-1]
+    return len(PACED.findall(str(last["content"]))) if last.get("role") == "assistant" else 0
 
 
-async def _pace(manner: Manner, writer: asyncio.StreamWriter) -> None:
+async def _pace(manner: Manner, begun: int, writer: asyncio.StreamWriter) -> None:
     writer.write(HEAD)
     began = time.monotonic()
-    for number in range(manner.tokens):
-        await asyncio.sleep(began + number / manner.rate - time.monotonic())
-        writer.write(_piece(f"{time.monotonic_ns():019} "))
+    for number in range(begun, manner.tokens):
+        await asyncio.sleep(began + (number - begun) / manner.rate - time.monotonic())
+        if writer.is_closing():
+            raise ConnectionError("the reader has gone")
+        writer.write(_piece(f"{number:04}.{time.monotonic_ns():019} "))
         await writer.drain()
     writer.write(_end(manner))
     await writer.drain()

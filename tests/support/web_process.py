@@ -83,6 +83,11 @@ class WebProcess:
         self.database.dispose()
 
     @property
+    def processes(self) -> Sequence[psutil.Process]:
+        """All of gunicorn's."""
+        return [self._process, *self._process.children()]
+
+    @property
     def worker(self) -> psutil.Process:
         """The process that holds the streams."""
         child: psutil.Process = self._process.children()[0]

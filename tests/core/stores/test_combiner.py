@@ -6,13 +6,7 @@ from threading import Event
 
 import pytest
 
-<<<<<<<< HEAD:tests/core/generation/test_combiner.py
 from core.stores.combiner import Combiner
-|||||||| 10ed181:tests/core/test_combiner.py
-from core.combiner import Combiner
-========
-from core.stores.combiner import Combiner
->>>>>>>> question:tests/core/stores/test_combiner.py
 from tests.support.waiting import wait_for
 
 

@@ -1,0 +1,1 @@
+"""Switchboard beside what its users would take instead."""
