@@ -80,7 +80,7 @@ class Cost(NamedTuple):
 
 
 class Refused(Exception):
-    """A question has not been accepted."""
+    """A question has not been accepted, or the stream that its answer was to come by has ended."""
 
 
 class Stores:
@@ -152,7 +152,10 @@ class Reader:
                     if not answer.startswith(b"HTTP/1.1 202"):
                         raise Refused(f"not accepted: {answer[:16]!r} ... {answer[-200:]!r}")
                     continue
-                received += readable.recv(1 << 16)
+                block = readable.recv(1 << 16)
+                if not block:
+                    raise Refused("the stream has ended")
+                received += block
                 if not first_token and b"event:delta\n" in received:
                     first_token = 1000 * (time.monotonic() - began)
             if time.monotonic() > began + PATIENCE:
