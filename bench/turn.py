@@ -178,8 +178,7 @@ def main() -> None:
     with closing(Postgres()) as postgres, measured(postgres, options.together) as (chat, stores, loop):
         bare_first = statistics.median(_bare(loop) for _ in range(options.rounds))
         print(
-            "to `done`   transactions  statements  pings  after it  Redis commands  first token  bare loop",
-            flush=True,
+            "to `done`   transactions  statements  pings  after it  Redis  first token  bare loop   CPU: web  worker"
         )
         for kind in ("owned", "guest"):
             costs = questions(chat, stores, options.rounds, owned=kind == "owned")
