@@ -8,7 +8,7 @@ of theirs, and as a guest. PostgreSQL itself counts: it logs what it is told. Wh
 event `done` is counted apart from what follows. Redis's commands are those of MONITOR, of all clients, without what
 scripts do inside of it.
 
-The baseline, in the same run and by turns, is a bare loop of the openai package over the same provider's answer.
+The baseline, at the beginning of the same run, is a bare loop of the openai package over the same provider's answer.
 """
 
 import argparse
