@@ -8,7 +8,7 @@ of theirs, and as a guest. PostgreSQL itself counts: it logs what it is told. Wh
 event `done` is counted apart from what follows. Redis's commands are those of MONITOR, of all clients, without what
 scripts do inside of it.
 
-The baseline, in the same run and by turns, is a bare loop of the openai package over the same provider's answer.
+The baseline, at the beginning of the same run, is a bare loop of the openai package over the same provider's answer.
 """
 
 import argparse
@@ -80,7 +80,7 @@ class Cost(NamedTuple):
 
 
 class Refused(Exception):
-    """A question has not been accepted."""
+    """A question has not been accepted, or the stream that its answer was to come by has ended."""
 
 
 class Stores:
@@ -152,7 +152,10 @@ class Reader:
                     if not answer.startswith(b"HTTP/1.1 202"):
                         raise Refused(f"not accepted: {answer[:16]!r} ... {answer[-200:]!r}")
                     continue
-                received += readable.recv(1 << 16)
+                block = readable.recv(1 << 16)
+                if not block:
+                    raise Refused("the stream has ended")
+                received += block
                 if not first_token and b"event:delta\n" in received:
                     first_token = 1000 * (time.monotonic() - began)
             if time.monotonic() > began + PATIENCE:
@@ -175,8 +178,7 @@ def main() -> None:
     with closing(Postgres()) as postgres, measured(postgres, options.together) as (chat, stores, loop):
         bare_first = statistics.median(_bare(loop) for _ in range(options.rounds))
         print(
-            "to `done`   transactions  statements  pings  after it  Redis commands  first token  bare loop",
-            flush=True,
+            "to `done`   transactions  statements  pings  after it  Redis  first token  bare loop   CPU: web  worker"
         )
         for kind in ("owned", "guest"):
             costs = questions(chat, stores, options.rounds, owned=kind == "owned")
