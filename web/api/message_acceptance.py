@@ -1,9 +1,6 @@
 """Accepting a message: its session, its place in the queue, and a worker that is told of it."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Semaphore
 from typing import NamedTuple
 
 from core.errors import SwitchboardError, Unavailable
@@ -11,6 +8,7 @@ from core.generation.service import Accepted, check_size
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.api.session_creation import session_for_message
+from web.api.turns import Turns
 from web.auth.creation_plan import creation_plan
 from web.context import context
 from web.limits import rate_limit_headers
@@ -18,12 +16,8 @@ from web.schemas.requests import ChatMessage
 
 logger = logging.getLogger(__name__)
 
-ACCEPTED_AT_ONCE = 8
-"""Messages that this process takes at once; the others wait for their turn. All of them begun together would be done
-together, and late, or fail for want of a connection in the middle."""
-TURN_TIMEOUT = 5.0
-"""Seconds to wait for it: a burst is taken late rather than refused."""
-_turns = Semaphore(ACCEPTED_AT_ONCE)
+_turns = Turns(at_once=8, timeout=5.0)
+"""Of messages that this process takes. A burst is taken late rather than refused."""
 
 
 class AcceptedMessage(NamedTuple):
@@ -44,7 +38,7 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
     check_size(body.message)
     session, issued = session_for_message(session, body.model)
     try:
-        with _turn():
+        with _turns.turn():
             accepted = _accept(session, body.message)
     except Exception:
         if issued is not None:
@@ -52,17 +46,6 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
         raise
     rate_limit_headers.note(accepted.limit_statuses)
     return AcceptedMessage(accepted, session, issued)
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    """While a message is being taken. Raises Unavailable when there are too many others."""
-    if not _turns.acquire(timeout=TURN_TIMEOUT):
-        raise Unavailable("Too many messages are coming in; try again in a moment.", retry_after=2)
-    try:
-        yield
-    finally:
-        _turns.release()
 
 
 def _accept(session: Session, message: str) -> Accepted:
