@@ -9,7 +9,7 @@ from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, FinishReason,
 MAX_BUFFERED = 256 * 1024
 """Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have
 been."""
-TURN = 64
+TURN = 8
 """Chunks of one answer that are read before others have their turn, however many there are."""
 
 

@@ -43,6 +43,9 @@ HEALTH_CHECK_INTERVAL = 25
 """Seconds after which an idle connection is checked before it is used."""
 MAX_CONNECTIONS = 1000
 FEW_CONNECTIONS = 32
+LOOKS = 8
+"""At an answer, before it is too late: an event loop that was busy with something else has not looked meanwhile, and
+its Redis is not to blame."""
 BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
 MALFORMED = (InvalidResponse, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 """What the driver's parsers stumble over."""
@@ -228,16 +231,14 @@ class ScriptCall(NamedTuple):
 class AsyncScripts:
     """Runs many scripts in one round trip, on an event loop, over one connection that it makes when it needs one."""
 
-    def __init__(
-        self, url: str, *, timeout: float = SOCKET_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT, retries: int = 0
-    ) -> None:
-        """`timeout` and `connect_timeout` are seconds, for each of 1 + `retries` tries."""
+    def __init__(self, url: str, *, timeout: float = SOCKET_TIMEOUT, retries: int = 0) -> None:
+        """`timeout`: seconds for each of 1 + `retries` tries, a connection included."""
         pool: Any = redis_asyncio.ConnectionPool.from_url(
             url,
             decode_responses=True,
             encoding_errors="replace",
-            socket_timeout=None,  # one timeout for a round trip costs less than one for each answer
-            socket_connect_timeout=min(connect_timeout, timeout),
+            socket_timeout=None,  # one for a whole round trip costs less than one for each answer
+            socket_connect_timeout=None,
             retry=AsyncRetry(BACKOFF, retries=0),
         )
         self._connection = pool.make_connection()
@@ -254,10 +255,15 @@ class AsyncScripts:
         return [_unavailable(answer) if isinstance(answer, RedisError) else answer for answer in answers]
 
     async def _try(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        running = asyncio.create_task(self._run_known(calls))
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._run_known(calls)
+            for _ in range(LOOKS):
+                done, _ = await asyncio.wait([running], timeout=self._timeout / LOOKS)
+                if done:
+                    return running.result()
+            raise TimeoutError
         except BaseException as error:
+            running.cancel()
             await self._connection.disconnect(
                 nowait=True
             )  # what may still come would be the answer to something else
@@ -267,14 +273,14 @@ class AsyncScripts:
 
     async def _run_known(self, calls: Sequence[ScriptCall]) -> list[Any]:
         answers = await self._send([("EVALSHA", call.script.sha, call) for call in calls])
-        for answer in answers:
-            if isinstance(answer, ReadOnlyError):  # after a failover, this connection is of no use any more
-                raise answer
         unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
             told = await self._send([("EVAL", calls[number].script.script, calls[number]) for number in unknown])
             for number, answer in zip(unknown, told, strict=True):
                 answers[number] = answer
+        for answer in answers:
+            if isinstance(answer, ReadOnlyError):  # after a failover, this connection is of no use any more
+                raise answer
         return answers
 
     async def _send(self, calls: Sequence[tuple[str, Any, ScriptCall]]) -> list[Any]:
