@@ -1,4 +1,4 @@
-"""The real application with a provider: Valkey, SQLite, one web process, one chat worker."""
+"""The real application with a provider: Valkey, a database, one web process, one chat worker."""
 
 import json
 import os
@@ -133,9 +133,9 @@ class Chat:
 
 
 @contextmanager
-def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Iterator[Chat]:
+def running(provider_url: str, manners: Sequence[Manner], streams: int, database_url: str = "") -> Iterator[Chat]:
     """The application, with a worker for as many answers at once, for as long as the block lasts. A worker that ends
-    is started again."""
+    is started again. Without a `database_url`, which must be migrated, it has SQLite."""
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -149,12 +149,12 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int) -> Itera
             "SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS": "off",
             "SWITCHBOARD_STREAMS_ADDRESS": "off",  # all readers come from this machine
         }
-        web = WebProcess(directory, valkey, **environment)
+        web = WebProcess(directory, valkey, database_url, **environment)
         stack.callback(web.close)
         settings = Settings(
             _env_file=None,
             configured_redis_url=valkey.url,
-            configured_database_url=web.database.engine.url.render_as_string(),
+            configured_database_url=web.database.engine.url.render_as_string(hide_password=False),
             models_path=models,
             state_dir=directory,
             limit_messages_user=None,
