@@ -1,4 +1,4 @@
-"""The real application with a provider: Valkey, SQLite, one web process, one chat worker."""
+"""The real application with a provider: Valkey, a database, one web process, one chat worker."""
 
 import json
 import os

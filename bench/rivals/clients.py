@@ -19,6 +19,7 @@ BROKEN = (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError)
 RETRY = 0.5
 """Seconds after which a question that is not taken is asked again, or a stream that broke is opened again."""
 EVENT_ID = re.compile(rb"^id: ?(\S+)$", re.MULTILINE)
+FAILED = re.compile(rb"event:failed\n.*")
 EVENT_SOURCE_RETRY = 3.0
 """Seconds after which a browser's EventSource comes back."""
 SUBSCRIBED = 1.0
@@ -65,7 +66,7 @@ class Client:
                 continue
             if response.status < 300:
                 break
-            response.close()
+            self.heard.trouble = f"{response.status} {(await response.text())[:200]}"
             await asyncio.sleep(RETRY)
         async with response:
             yield response
@@ -119,7 +120,9 @@ class Switchboard(Client):
                 if ids := EVENT_ID.findall(events):
                     last_id = ids[-1].decode()
                 self.heard.take(events + end)
-                if b"event:done\n" in events or b"event:failed\n" in events:
+                if failed := FAILED.search(events):
+                    self.heard.trouble = failed[0].decode(errors="replace")[:200]
+                if failed or b"event:done\n" in events:
                     self.heard.ended = True
                     break
         return last_id
@@ -145,6 +148,7 @@ class ResumableStream(Client):
                     if response.status == 503:
                         continue
                     if response.status != 200:
+                        self.heard.trouble = f"{response.status} {(await response.text())[:200]}"
                         return
                     async for block in response.content.iter_any():
                         received += len(block)

@@ -3,10 +3,12 @@
 import re
 import time
 from array import array
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from bench.provider import TOKEN_LENGTH
+from bench.provider import TOKEN_LENGTH, Manner
 
 TOKEN = re.compile(rb"(\d{4})\.(\d{19}) ")
 
@@ -19,6 +21,8 @@ class Heard:
     """When the question was sent first."""
     ended: bool = False
     """Whether the reader was told that the answer is over."""
+    trouble: str = ""
+    """What the server said last when it refused, or gave up."""
     numbers: "array[int]" = field(default_factory=lambda: array("H"))
     sent: "array[int]" = field(default_factory=lambda: array("Q"))
     arrived: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -70,3 +74,11 @@ class Heard:
     def first_after(self) -> float:
         """Milliseconds from the question to the first token."""
         return (self.arrived[0] - self.asked) / 1e6
+
+
+def tell_troubles(heard: Iterable[Heard], manner: Manner) -> None:
+    """Print what the readers of answers that are not whole have been told."""
+    broken = [answer for answer in heard if not answer.whole(manner.tokens)]
+    told = Counter(answer.trouble or ("an end" if answer.ended else "nothing") for answer in broken)
+    for trouble, count in told.most_common(3):
+        print(f"  {count} readers without all of their answer were told: {trouble}", flush=True)

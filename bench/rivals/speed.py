@@ -3,19 +3,18 @@
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.child import Child
 from bench.provider import Manner
-from bench.rivals.heard import Heard
-from bench.rivals.rival import Rival, Running
+from bench.rivals.heard import Heard, tell_troubles
+from bench.rivals.rival import Load, Rival, Running
 
 HEADINGS = f"{'':<18} {'streams':>7} {'first +ms':>10} {'p50 ms':>8} {'p99 ms':>8} {'memory MB':>10} {'arrived':>16}"
 WARM = 4
 """Answers that come before, for what only the first ones cost."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds without a word after which a reader gives up."""
 
 
@@ -79,8 +78,7 @@ def measure(
 ) -> dict[int, Row]:
     """A row for each number of streams, printed as it comes. `bare` are the provider's own, if they are known."""
     rows = {}
-    opened: AbstractContextManager[Rival] = running(directory, url, plan.manner, WARM + sum(plan.streams))
-    with opened as rival:
+    with running(directory, url, Load(plan.manner, WARM + sum(plan.streams), max(plan.streams))) as rival:
         print(f"# {rival.name}: {rival.configuration}", flush=True)
         _read(rival, plan, reading, 0, WARM)
         asked = WARM
@@ -89,6 +87,7 @@ def measure(
             asked += streams
             rows[streams] = _row(rival, plan, streams, heard, memory, bare.get(streams))
             print(rows[streams], flush=True)
+            tell_troubles(heard, plan.manner)
     return rows
 
 

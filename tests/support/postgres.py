@@ -57,6 +57,11 @@ class Postgres:
         self._server.stop()
         self._server.ensure_postgres_running()
 
+    def allow(self, connections: int) -> None:
+        """Let it have so many connections at once."""
+        self._execute(f"ALTER SYSTEM SET max_connections = {connections}")
+        self.restart()
+
     def crash(self) -> None:
         """End it in the middle of whatever it does, and start it: it recovers what was committed."""
         process = self._server.get_postmaster_info().process
@@ -67,13 +72,13 @@ class Postgres:
 
     def freeze(self) -> None:
         """Let it hold its connections and answer nothing. The kernel still acknowledges what is sent to it."""
-        for process in self._processes():
+        for process in self.processes():
             with suppress(psutil.NoSuchProcess):  # one of a connection that has just ended
                 process.suspend()
 
     def thaw(self) -> None:
         """Let a frozen one go on."""
-        for process in self._processes():
+        for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 
@@ -82,7 +87,8 @@ class Postgres:
         """The Unix socket it listens on."""
         return Path(str(make_url(self._url).query["host"])) / ".s.PGSQL.5432"
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """The server's, one for each connection among them."""
         server = self._server.get_postmaster_info().process
         assert server is not None
         return [server, *server.children(recursive=True)]
