@@ -166,7 +166,9 @@ if known_generation == generation_id then
 end
 if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return {ENDED_BEFORE, ''} end
 epoch = epoch or new_epoch
-local changes = {'generation', generation_id, 'attempt', attempt, 'seq', seq, 'answer', answer, 'start', offset}
+local changes = {'attempt', attempt, 'seq', seq, 'answer', answer, 'start', offset}
+-- First: a Redis without memory refuses only what a script writes first, and this is what must not begin there.
+redis.call('HSET', meta_key, 'generation', generation_id)
 redis.call('DEL', partial_key, thinking_key)
 redis.call('HDEL', meta_key, 'thought_for')
 if question ~= '' then keep(question) end
@@ -263,9 +265,9 @@ if known_generation == generation_id then
   if known_attempt > attempt or (known_attempt == attempt and known_seq >= terminal_seq) then return FENCED end
 end
 expires = math.max(expires, known_expires)
-redis.call('DEL', log_key, partial_key, thinking_key)
 redis.call('HSET', meta_key, 'generation', generation_id, 'attempt', attempt, 'seq', seq, 'answer', answer,
            'start', 0, 'epoch', new_epoch, 'offset', 0, 'thought_for', 0, 'expires', expires)
+redis.call('DEL', log_key, partial_key, thinking_key)
 redis.call('PEXPIREAT', meta_key, expires)
 return 0
 """

@@ -20,10 +20,13 @@ local function hold(key, holder, lease)
   if redis.call('PTTL', key) < lease / 1000 then redis.call('PEXPIRE', key, math.ceil(lease / 1000)) end
 end
 local function acquire(key, holder, limit, lease)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now))
-  if redis.call('ZCARD', key) >= limit and not redis.call('ZSCORE', key, holder) then return false end
-  hold(key, holder, lease)
-  return true
+  local lapsed = string.format('%.0f', now)
+  local lives = tonumber(redis.call('ZSCORE', key, holder) or 0) > now
+  local room = lives or redis.call('ZCOUNT', key, '(' .. lapsed, '+inf') < limit
+  -- First: a Redis without memory refuses only what a script writes first.
+  if room then hold(key, holder, lease) end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', lapsed)
+  return room
 end
 """
 """For scripts: `acquire` says whether the holder is one of at most `limit`, for so many microseconds."""
