@@ -45,8 +45,8 @@ def switchboard(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
         credentials = [str(running.credential(load.manner)) for _ in range(load.questions)]
         target = Target(running.web.url, str(load.manner), credentials)
         configuration = (
-            f"{version('switchboard')}; the Procfile's web, worker, chat (--concurrency {max(32, load.at_once)}) and beat,"
-            " PostgreSQL, Valkey with an append-only file"
+            f"{version('switchboard')}; web, worker, chat (--concurrency {max(32, load.at_once)}) and beat"
+            " of the Procfile, PostgreSQL, Valkey with an append-only file"
         )
         yield Rival(SWITCHBOARD, clients.Switchboard, target, running.chat, others, configuration)
 

@@ -1,5 +1,6 @@
 """A tiny run of the benchmarks that have no test of their own elsewhere: they end well, and print their figures."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,16 +18,14 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timing
 @pytest.mark.timeout(400)
 def test_generate() -> None:
     printed = _run("bench.generate", "--quick", "--streams", "1", "3", "--pace", "50")
-    assert "3 x 1250" in printed
+    assert re.search(r"\n +3 x \d+ ", printed)
     assert "3 x 50/s, Switchboard" in printed
     assert "kB a stream" in printed
 
 
-@pytest.mark.timing
 @pytest.mark.timeout(200)
 def test_limits_and_the_report(tmp_path: Path) -> None:
     printed = _run("bench.report", "--quick", "--only", "limits", "--into", str(tmp_path))

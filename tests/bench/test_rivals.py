@@ -33,7 +33,6 @@ def url(serving: Child) -> str:
     return f"http://127.0.0.1:{serving.receive()}/v1"
 
 
-@pytest.mark.timing
 @pytest.mark.timeout(400)
 def test_no_character_is_lost_when_the_writer_is_killed(serving: Child, url: str, reading: Child) -> None:
     rows = kill_table(["switchboard"], PLAN, serving, url, reading)
@@ -43,7 +42,6 @@ def test_no_character_is_lost_when_the_writer_is_killed(serving: Child, url: str
         assert row.billed > 4  # the rest of what was broken off is asked for
 
 
-@pytest.mark.timing
 @pytest.mark.timeout(200)
 def test_what_is_lost_elsewhere_is_counted(serving: Child, url: str, reading: Child) -> None:
     killed, _ = kill_table(["flask-sse"], replace(PLAN, patience=10), serving, url, reading)
@@ -51,7 +49,6 @@ def test_what_is_lost_elsewhere_is_counted(serving: Child, url: str, reading: Ch
     assert TOKEN_LENGTH <= killed.lost <= 4 * 60 * TOKEN_LENGTH
 
 
-@pytest.mark.timing
 @pytest.mark.timeout(300)
 def test_every_token_of_undisturbed_streams_arrives(
     url: str, reading: Child, capsys: pytest.CaptureFixture[str]
