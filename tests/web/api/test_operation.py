@@ -132,7 +132,8 @@ def test_requests_are_answered_by_views_and_by_these_hooks_alone(stack: Settings
             "web.middleware.hosts.register.<locals>.check",
             "web.middleware.cors._preflight",
             "web.middleware.csrf._check",
-        ]
+        ],
+        "events": ["web.streaming.door.wait_for_turn"],
     }
     assert {scope: names(hooks) for scope, hooks in app.after_request_funcs.items()} == {
         None: [
