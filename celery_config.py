@@ -76,7 +76,7 @@ worker_cancel_long_running_tasks_on_connection_loss = True
 
 _VISIBILITY_TIMEOUT = 120
 """Seconds before an unacknowledged task is delivered again: longer than the longest task that is acknowledged late,
-and shorter than a command stays wanted (web/commands.py), or its second delivery would come to nothing."""
+and shorter than a command stays wanted (web/commands/), or its second delivery would come to nothing."""
 broker_transport_options: dict[str, Any] = {
     "visibility_timeout": _VISIBILITY_TIMEOUT,
     "unacked_restore_interval": 5,
@@ -92,7 +92,7 @@ broker_connection_max_retries = None
 broker_pool_limit = 50
 broker_pool_acquire_timeout = 2
 broker_connection_timeout = 2
-# Two quick tries, then the sender gets an error: the queue is away. Requests have less time: see web/commands.py.
+# Two quick tries, then the sender gets an error: the queue is away. Requests have less time: see web/commands/.
 task_publish_retry_policy = {
     "max_retries": 1,
     "interval_start": 0.1,

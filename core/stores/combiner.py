@@ -13,9 +13,11 @@ class Combiner(Generic[Item, Result]):
     """What a store is asked once for many threads. A lone call waits for nobody; calls that come while one is being
     carried out are the next one, together."""
 
-    def __init__(self, carry_out: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
-        """`carry_out` has a result for each item, in their order. What it raises, each of their callers gets."""
+    def __init__(self, carry_out: Callable[[Sequence[Item]], Sequence[Result]], most: int = 1000) -> None:
+        """`carry_out` has a result for each item, in their order, of which it gets at most `most`. What it raises,
+        each of their callers gets."""
         self._carry_out = carry_out
+        self._most = most
         self._turn = Lock()
         self._waiting: deque[_Call[Item, Result]] = deque()
 
@@ -23,17 +25,16 @@ class Combiner(Generic[Item, Result]):
         """The item's result. Raises what carrying it out has raised."""
         mine = _Call[Item, Result](item)
         self._waiting.append(mine)
-        with self._turn:
-            if not mine.is_done:
-                self._carry_out_all()
+        while not mine.is_done:
+            with self._turn:
+                if not mine.is_done:
+                    self._carry_out_some()
         if mine.error is not None:
             raise mine.error
         return mine.results[0]
 
-    def _carry_out_all(self) -> None:
-        calls = []
-        while self._waiting:
-            calls.append(self._waiting.popleft())
+    def _carry_out_some(self) -> None:
+        calls = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         try:
             for call, result in zip(calls, self._carry_out([call.item for call in calls]), strict=True):
                 call.results.append(result)

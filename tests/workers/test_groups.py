@@ -28,9 +28,8 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation, locked
 from tests.workers.local_process import Worker
-from web import command_groups
-from web.command_groups import Command
-from web.commands import COMMAND_EXPIRY, Commands, new_sender
+from web.commands import COMMAND_EXPIRY, Commands, groups, new_sender
+from web.commands.groups import Command
 from web.streaming.hub import Hub, Waiter
 
 WAIT = 10.0
@@ -263,7 +262,7 @@ class TestGathering:
         runtime: Runtime,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(command_groups, "MAX_HOLD", WAIT)
+        monkeypatch.setattr(groups, "MAX_HOLD", WAIT)
         with ThreadPoolExecutor(9) as callers:
             calls = [callers.submit(commands.create_session, Credential.issue(), None, None, 3 * WAIT)]
             wait_for(lambda: redis.llen(QueueNames.SESSIONS) == 1, what="the first goes out at once")
@@ -290,8 +289,8 @@ class TestGathering:
     def test_no_more_than_so_many_go_out_together(
         self, no_worker: Worker, commands: Commands, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(command_groups, "MAX_HOLD", WAIT)
-        monkeypatch.setattr(command_groups, "MAX_GROUP", 4)
+        monkeypatch.setattr(groups, "MAX_HOLD", WAIT)
+        monkeypatch.setattr(groups, "MAX_GROUP", 4)
         with ThreadPoolExecutor(9) as callers:
             calls = [
                 callers.submit(commands.create_session, Credential.issue(), None, None, 3 * WAIT) for _ in range(9)
@@ -303,7 +302,7 @@ class TestGathering:
     def test_a_caller_that_has_gone_holds_up_no_other(
         self, no_worker: Worker, commands: Commands, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(command_groups, "MAX_HOLD", 60.0)
+        monkeypatch.setattr(groups, "MAX_HOLD", 60.0)
         for waiting in (1, 2):
             assert commands.create_session(Credential.issue(), None, None, 0.05).state == "pending"
             assert redis.llen(QueueNames.SESSIONS) == waiting

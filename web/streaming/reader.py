@@ -17,7 +17,7 @@ from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
 from core.sessions.queries import Session, SessionQueries
-from web.streaming.coalescer import Coalescer
+from core.stores.combiner import Combiner
 from web.streaming.hub import Hub
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
@@ -49,14 +49,14 @@ class StreamSources:
     clock: Clock
 
     @cached_property
-    def read(self) -> Coalescer[Reading, Page]:
-        """Reads a page of a log."""
-        return Coalescer(self.log.read_many, LOGS_AT_ONCE)
+    def pages(self) -> Combiner[Reading, Page]:
+        """Reads a page of a log, for many readers at once."""
+        return Combiner(self.log.read_many, LOGS_AT_ONCE)
 
     @cached_property
-    def still_holds(self) -> Coalescer[Proof, bool]:
-        """Looks up whether a proof still holds."""
-        return Coalescer(self.proofs.still_hold, PROOFS_AT_ONCE)
+    def standing(self) -> Combiner[Proof, bool]:
+        """Looks up whether a proof still holds, for many readers at once."""
+        return Combiner(self.proofs.still_hold, PROOFS_AT_ONCE)
 
 
 class Reader:
@@ -106,7 +106,7 @@ class Reader:
         with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
             subscription.doubted = True  # what ended before Redis had the subscription was announced to no reader
-            tip = self._sources.read(_first_reading(self._session_id, cursor))
+            tip = self._sources.pages.call(_first_reading(self._session_id, cursor))
             begun = begin(cursor, tip)
             page = tip if begun is cursor else None  # it has what comes after the cursor
             if begun is None:
@@ -127,7 +127,7 @@ class Reader:
         """Page through the log up to its top, from `page` on if it has been read. Returns whether the stream has
         ended."""
         while True:
-            page = page or self._sources.read(Reading(self._session_id, self._at.offset))
+            page = page or self._sources.pages.call(Reading(self._session_id, self._at.offset))
             reason = broken(self._at, page)
             if reason is not None:
                 yield self._reset(page, reason)
@@ -198,7 +198,7 @@ class Reader:
         """Whether what opened this stream holds no more, looked up when there is doubt. Raises Unavailable."""
         if subscription.doubted:
             subscription.doubted = False  # first: what is doubted meanwhile is looked up again
-            if not self._sources.still_holds(self._proof):
+            if not self._sources.standing.call(self._proof):
                 subscription.revoke()
         return subscription.revoked
 

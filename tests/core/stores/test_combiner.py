@@ -62,3 +62,16 @@ def test_what_is_raised_concerns_only_those_that_were_carried_out_together() -> 
             with pytest.raises(LookupError):
                 other.result(10)
     assert combiner.call(3) == 6
+
+
+def test_no_more_than_so_many_are_carried_out_together() -> None:
+    store = Store()
+    combiner = Combiner(store.double, most=4)
+    with ThreadPoolExecutor(10) as threads:
+        first = threads.submit(combiner.call, 0)
+        wait_for(lambda: store.calls, what="the first is carried out")
+        others = [threads.submit(combiner.call, each) for each in range(1, 10)]
+        wait_for(lambda: len(combiner._waiting) == 9, what="the others wait")
+        store.go_on.set()
+        assert [each.result(10) for each in (first, *others)] == [2 * each for each in range(10)]
+    assert [len(items) for items in store.calls] == [1, 4, 4, 1]

@@ -14,7 +14,7 @@ from core.errors import QueueSlow, SwitchboardError
 from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.credential import Credential
 from core.stores.redis import translate_errors
-from web.command_groups import Command, Lane, queue_away
+from web.commands.groups import Command, Lane, queue_away
 from web.streaming.hub import Hub
 
 SEND_TIMEOUT = 0.3
