@@ -21,7 +21,7 @@ def _run(*command: str) -> str:
 @pytest.mark.timeout(400)
 def test_generate() -> None:
     printed = _run("bench.generate", "--quick", "--streams", "1", "3", "--pace", "50")
-    assert "3 x 1250" in printed
+    assert "3 x 1333" in printed
     assert "3 x 50/s, Switchboard" in printed
     assert "kB a stream" in printed
 
