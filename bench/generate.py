@@ -128,11 +128,9 @@ def _tokens(plan: Plan, chat: Chat, loop: Child, port: int) -> None:
         for _ in range(plan.rounds):
             sdk.append(total / _read_bare(loop, "sdk", manner, streams)[1])
             pool.append(total / _read_bare(loop, "pool", manner, streams)[1])
-            before = _cpu(chat.worker, chat.valkey)
-            seconds = _answer(chat, manner, streams)
-            after = _cpu(chat.worker, chat.valkey)
+            seconds, usage = _answer(chat, manner, streams)
             ours.append(total / seconds)
-            usages.append([(used - earlier) / seconds for earlier, used in zip(before, after, strict=True)])
+            usages.append(usage)
         of_sdk, of_pool = ([mine / its for mine, its in zip(ours, bare, strict=True)] for bare in (sdk, pool))
         worker, valkey = (statistics.median(column) for column in zip(*usages, strict=True))
         speeds = [f"{statistics.median(speed):>9,.0f}" for speed in (sdk, pool, ours)]
@@ -144,15 +142,16 @@ def _tokens(plan: Plan, chat: Chat, loop: Child, port: int) -> None:
         )
 
 
-def _answer(chat: Chat, manner: Manner, streams: int) -> float:
-    """How many seconds the worker takes for so many answers at once. Taking the questions is not its work."""
+def _answer(chat: Chat, manner: Manner, streams: int) -> tuple[float, list[float]]:
+    """How many seconds the worker takes for so many answers at once, and how much of a core it and Valkey use
+    meanwhile. Taking the questions is not its work."""
     questions = chat.accept(manner, streams)
-    began = time.monotonic()
+    before, began = _cpu(chat.worker, chat.valkey), time.monotonic()
     chat.queue_all(questions)
     chat.await_ends(questions)
-    seconds = time.monotonic() - began
+    after, seconds = _cpu(chat.worker, chat.valkey), time.monotonic() - began
     chat.check(questions)
-    return seconds
+    return seconds, [(used - earlier) / seconds for earlier, used in zip(before, after, strict=True)]
 
 
 def _read_bare(loop: Child, name: str, manner: Manner, streams: int) -> tuple[list[Answer], float]:

@@ -94,6 +94,7 @@ def main() -> None:
     wanted = asked.only.split(",")
     if unknown := sorted(set(wanted) - set(names)):
         parser.error(f"there is no {unknown[0]!r}; there are {', '.join(names)}")
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="sb-report-") as directory:
         figures = Path(directory) / "rivals.json"
         outcomes = [_run(part, asked.quick, figures) for part in PARTS if part.module in wanted]
@@ -101,14 +102,16 @@ def main() -> None:
     if rivals:
         lines = {name: [(row["streams"], row["p99"]) for row in _of(rivals, name)] for name in SHOWN}
         (asked.into / "performance.svg").write_text(plot.lines("p99 delay of a token, ms", "streams", lines))
-    (asked.into / "performance.md").write_text(document(outcomes, rivals))
+    (asked.into / "performance.md").write_text(document(outcomes, rivals, load))
     if failed := [outcome.part.module for outcome in outcomes if outcome.status]:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
 
-def document(outcomes: Sequence[Outcome], rivals: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The document, in Markdown."""
-    sections = ["# Performance", _introduction()]
+def document(
+    outcomes: Sequence[Outcome], rivals: Mapping[str, Sequence[Mapping[str, Any]]], load: float = 0.0
+) -> str:
+    """The document, in Markdown. `load` is the machine's before the first benchmark."""
+    sections = ["# Performance", _introduction(load)]
     for outcome in outcomes:
         sections += [f"## {outcome.part.title}", f"`{outcome.command}`" + (" failed." if outcome.status else "")]
         if outcome.part.module == "rivals" and rivals:
@@ -135,7 +138,7 @@ def _run(part: Part, quick: bool, figures: Path) -> Outcome:
     return Outcome(part, shown, "".join(printed), running.wait())
 
 
-def _introduction() -> str:
+def _introduction(load: float) -> str:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     valkey = subprocess.run([str(get_binary_path()), "--version"], capture_output=True, text=True, check=True)
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -144,7 +147,7 @@ def _introduction() -> str:
         " the readers too, is on one machine and shares its cores.\n\n"
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}; {_processor()},"
         f" {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.platform()};"
-        f" load when it began {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {packages},"
+        f" load when it began {load:.1f}; Python {platform.python_version()}, {packages},"
         f" {valkey.stdout.split(' sha=')[0].strip()}."
     )
 

@@ -31,7 +31,7 @@ import psutil
 from bench import provider
 from bench.child import Child, child
 from bench.provider import Manner
-from bench.rivals import clients, kills, speed
+from bench.rivals import clients, environments, kills, speed
 from bench.rivals.registry import RIVALS, SWITCHBOARD, bare
 
 RATE = 20
@@ -90,7 +90,7 @@ def kill_table(names: Sequence[str], plan: kills.Plan, serving: Child, url: str,
     print(f"\nkills: {plan}\n{kills.HEADINGS}", flush=True)
     rows = []
     for name in names:
-        with _directory() as directory:
+        with _left_out_if_missing(name), _directory() as directory:
             rows += kills.measure(RIVALS[name], plan, directory, serving, url, reading)
     return rows
 
@@ -102,7 +102,7 @@ def speed_table(names: Sequence[str], plan: speed.Plan, url: str, reading: Child
         alone = speed.measure(bare, plan, directory, url, reading, {})
     rows = {}
     for name in names:
-        with _directory() as directory:
+        with _left_out_if_missing(name), _directory() as directory:
             rows[name] = speed.measure(RIVALS[name], plan, directory, url, reading, alone)
     if {"switchboard", "litellm"} <= set(rows):
         for streams in sorted(set(RATIO_OF) & set(plan.streams)):
@@ -121,6 +121,14 @@ def require_whole(killed: Sequence[kills.Row], timed: Sequence[speed.Row]) -> No
     ]
     if missing:
         raise SystemExit(f"Switchboard: only {', '.join(missing)} have arrived")
+
+
+@contextmanager
+def _left_out_if_missing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except environments.NotInstalled as error:
+        print(f"{name} is left out: {error}", flush=True)
 
 
 @contextmanager

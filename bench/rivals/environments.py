@@ -13,6 +13,10 @@ PLACE = ROOT / "build" / "rivals"
 BIN = Path(sys.executable).parent
 
 
+class NotInstalled(Exception):
+    """A registry is away, or has no such package."""
+
+
 def python(name: str, *packages: str) -> Path:
     """The interpreter of an environment that has the newest of these packages, or those that it has already."""
     place = PLACE / name
@@ -23,7 +27,7 @@ def python(name: str, *packages: str) -> Path:
     pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     if subprocess.run([*pip, "show", *wanted], capture_output=True, check=False).stderr:
         print(f"installing {', '.join(packages)} into {place.relative_to(ROOT)}", flush=True)
-        subprocess.run([*pip, "install", *packages], check=True)
+        _install([*pip, "install", *packages])
     return interpreter
 
 
@@ -42,7 +46,7 @@ def node(name: str, *packages: str) -> Path:
         print(f"installing {', '.join(packages)} into {place.relative_to(ROOT)}", flush=True)
         place.mkdir(parents=True, exist_ok=True)
         command = [str(BIN / "npm"), "install", "--prefix", str(place), "--loglevel=error", *packages]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=node_environment())
+        _install(command)
     return place
 
 
@@ -52,6 +56,9 @@ def node_versions(place: Path, packages: Sequence[str]) -> str:
     return ", ".join(f"{package} {json.loads(manifest.read_text())['version']}" for package, manifest in manifests)
 
 
-def node_environment() -> dict[str, str]:
-    """In which npm finds the node that comes with .venv."""
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+def _install(command: Sequence[str]) -> None:
+    # npm finds the node that comes with .venv.
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise NotInstalled(done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}")

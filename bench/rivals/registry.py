@@ -35,9 +35,10 @@ def bare(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
 @contextmanager
 def switchboard(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """The Procfile's processes but Flower, with as many answers at once as there are questions."""
+    threads = max(32, load.at_once)
     with (
         closing(Postgres()) as postgres,
-        chat.running(provider_url, [load.manner], max(32, load.at_once), _database(postgres)) as running,
+        chat.running(provider_url, [load.manner], threads, _database(postgres)) as running,
         chat.process("worker", running.directory, running.environment) as worker,
         chat.process("beat", running.directory, running.environment) as beat,
     ):
@@ -45,8 +46,8 @@ def switchboard(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
         credentials = [str(running.credential(load.manner)) for _ in range(load.questions)]
         target = Target(running.web.url, str(load.manner), credentials)
         configuration = (
-            f"{version('switchboard')}; web, worker, chat (--concurrency {max(32, load.at_once)}) and beat"
-            " of the Procfile, PostgreSQL, Valkey with an append-only file"
+            f"{version('switchboard')}; the Procfile's web, worker, chat (--concurrency {threads}) and beat,"
+            " PostgreSQL, Valkey with an append-only file"
         )
         yield Rival(SWITCHBOARD, clients.Switchboard, target, running.chat, others, configuration)
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench import provider
 from bench.child import Child, child
 from bench.provider import TOKEN_LENGTH, Manner
-from bench.rivals import clients, kills, speed
+from bench.rivals import clients, environments, kills, speed
 from bench.rivals.__main__ import kill_table, require_whole, speed_table
 
 PLAN = kills.Plan(waves=1, answers=4, manner=Manner(60, 20), patience=90, seed=2)
@@ -69,3 +70,17 @@ def test_the_command_fails_with_the_counts_of_switchboard_alone() -> None:
     require_whole([KILLS, replace(KILLS, name="flask-sse", completed=1)], [SPEED])
     with pytest.raises(SystemExit, match="only 3 of 4 answers after SIGKILL, 119 of 120 tokens at 2 streams have"):
         require_whole([replace(KILLS, completed=3)], [replace(SPEED, arrived=119)])
+
+
+def test_one_that_can_not_be_installed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(environments, "PLACE", tmp_path)
+    monkeypatch.setattr(environments, "ROOT", tmp_path)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with child(provider.run) as serving, child(clients.run) as reading:
+        assert kill_table(["chainlit"], PLAN, serving, f"http://127.0.0.1:{serving.receive()}/v1", reading) == []
+    assert "chainlit is left out: ERROR: No matching distribution" in capsys.readouterr().out
