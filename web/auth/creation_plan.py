@@ -1,6 +1,6 @@
 """What a request will create, if it creates anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from flask import g
@@ -16,7 +16,7 @@ class CreationPlan:
 
     session: Credential
     generation_id: UUID
-    repeated: bool = False
+    repeated: bool = field(default=False, compare=False)
     """Whether a request before this one may have created some of it."""
 
     @classmethod
