@@ -47,7 +47,7 @@ class Postgres:
 
     def log_statements(self) -> Path:
         """Have it log every statement from now on, after the time, the client's name and a tab; its log."""
-        for name, value in (("log_statement", "all"), ("log_line_prefix", "%n %a\t")):
+        for name, value in (("log_statement", "all"), ("log_line_prefix", "%%n %%a\t")):
             self._execute(f"ALTER SYSTEM SET {name} = '{value}'")
         self._execute("SELECT pg_reload_conf()")
         return self._directory / "data" / "log"

@@ -26,6 +26,7 @@ from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.conversation.position import Producer
 from core.conversation.transcript import PAGE_BYTES, newest_that_fit
+from core.errors import SwitchboardError
 from core.generation.failure import failed
 from core.llm.providers.base import MAX_COUNT, ErrorKind, ProviderError
 from core.runtime import Runtime
@@ -319,6 +320,6 @@ def test_a_later_state_of_a_message_replaces_the_earlier(runtime: Runtime) -> No
     session = _session(runtime, owned=True)
     (message,) = _messages(["Half an"])
     _keep(runtime, session, [message])
-    later = replace(message, text="Half an answer", state="failed", problem={"title": "It broke"})
+    later = replace(message, text="Half an answer", state="failed", problem=SwitchboardError().problem())
     _keep(runtime, session, [later])
     assert list(runtime.transcript.read(session).messages) == [later]
