@@ -55,6 +55,13 @@ PARTS = (
         ("--streams", "1", "16", "64", "256"),
         ("--quick", "--streams", "1", "64"),
     ),
+    Part("turn", "What one question costs", (), ("--rounds", "5", "--together", "64")),
+    Part(
+        "create",
+        "How fast sessions are created",
+        (),
+        ("--rounds", "3", "--seconds", "2"),
+    ),
     Part(
         "streams",
         "What one web process passes on",

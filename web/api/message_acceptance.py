@@ -16,7 +16,7 @@ from web.schemas.requests import ChatMessage
 
 logger = logging.getLogger(__name__)
 
-_turns = Turns(at_once=8, timeout=5.0)
+_turns = Turns(at_once=8, timeout=10.0)
 """Of messages that this process takes. A burst is taken late rather than refused."""
 
 
