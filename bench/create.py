@@ -183,7 +183,7 @@ def servers() -> Iterator[tuple[Server, Server, Database]]:
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        postgres = Postgres()
+        postgres = Postgres(durable=True)
         stack.callback(postgres.close)
         valkey = Valkey(directory)
         stack.callback(valkey.stop)

@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=64, help="questions at once (64)")
     parser.add_argument("--list", action="store_true", help="what the stores were told in the last round")
     options = parser.parse_args()
-    with closing(Postgres()) as postgres, measured(postgres, options.together) as (chat, stores, loop):
+    with closing(Postgres(durable=True)) as postgres, measured(postgres, options.together) as (chat, stores, loop):
         bare_first = statistics.median(_bare(loop) for _ in range(options.rounds))
         print(
             "to `done`   transactions  statements  pings  after it  Redis  first token  bare loop   CPU: web  worker"

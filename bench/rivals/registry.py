@@ -37,7 +37,7 @@ def switchboard(_: Path, provider_url: str, load: Load) -> Iterator[Rival]:
     """The Procfile's processes but Flower, with as many answers at once as there are questions."""
     threads = max(32, load.at_once)
     with (
-        closing(Postgres()) as postgres,
+        closing(Postgres(durable=True)) as postgres,
         chat.running(provider_url, [load.manner], threads, _database(postgres)) as running,
         chat.process("worker", running.directory, running.environment) as worker,
         chat.process("beat", running.directory, running.environment) as beat,

