@@ -12,6 +12,7 @@ import pytest
 from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.sessions.credential import Credential
+from tests.conftest import SOME_ID
 from tests.support.valkey import Valkey
 from tests.support.web_process import WebProcess
 from tests.web.api.test_messages import WIDE
@@ -69,7 +70,7 @@ def test_the_largest_answer_is_read_by_many_beside_others(own_valkey: Valkey, tm
     web = WebProcess(tmp_path, own_valkey, **UNLIMITED)
     try:
         reader, bystander = web.new_sessions(2)
-        word = Message("1", "assistant", LARGEST, "m", "complete", "")
+        word = Message(SOME_ID, "assistant", LARGEST, "m", "complete", "2026-01-01T00:00:00Z")
         own_valkey.client().rpush(keys(reader.session_id)[3], word.dump())
         told = _get(web, "/session/messages", reader)
         assert json.loads(told)["messages"][0]["text"] == LARGEST
