@@ -233,3 +233,21 @@ def test_what_is_no_version_is_refused_and_the_transaction_goes_on(
             with pytest.raises(TypeError, match=f"version must be an int, not {type(malformed).__name__}"):
                 service.switch_model(session.id, "paused", db, version=malformed)  # type: ignore[arg-type]
         assert service.switch_model(session.id, "paused", db, version=1).version == 2
+
+
+@pytest.mark.parametrize("milliseconds", [0, 253_402_300_799_999, 253_402_300_800_000, 2**48 - 1])
+def test_an_id_of_any_birth_is_no_session(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, milliseconds: int
+) -> None:
+    unknown = UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62)
+    calls: tuple[Callable[[DatabaseSession], Any], ...] = (
+        lambda db: service.validate_session(unknown, db, require_valid=True),
+        lambda db: service.extend_session(unknown, db),
+        lambda db: service.switch_model(unknown, "paused", db),
+        lambda db: service.get_current_model(unknown, db),
+    )
+    with sessions() as db:
+        assert service.validate_session(unknown, db) is None
+        for call in calls:
+            with pytest.raises(SessionInvalid):
+                call(db)
