@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, event, func, select
+from sqlalchemy.orm import ORMExecuteState, sessionmaker
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import sessionmaker
 from uuid_utils.compat import uuid7
 
 from core.errors import (
@@ -34,6 +34,9 @@ from tests.support.session_rules import RULES
 MOST = 3
 SECRET_HASH = b"x" * 32
 
+Step = Callable[[DatabaseSession], Any]
+Between = Callable[[Step, Step], Any]
+
 
 @pytest.fixture
 def service(models_path: Path, clock: TurnableClock) -> SessionService:
@@ -52,6 +55,38 @@ def sessions(any_database_url: str) -> Iterator[sessionmaker[DatabaseSession]]:
 @pytest.fixture
 def owner(any_database: Database) -> UUID:
     return new_user(any_database)
+
+
+def _before_first_update(db: DatabaseSession, act: Callable[[], None]) -> None:
+    steps = [act]
+
+    def run(execution: ORMExecuteState) -> None:
+        if execution.is_update and steps:
+            steps.pop()()
+
+    event.listen(db, "do_orm_execute", run)
+
+
+@pytest.fixture
+def between(sessions: sessionmaker[DatabaseSession]) -> Between:
+    """Runs one step, and commits another when the first one has read and not written yet. PostgreSQL's locks let none
+    in there: the other one goes first then."""
+
+    def run(first: Step, other: Step) -> Any:
+        def commit_other() -> None:
+            with sessions.begin() as elsewhere:
+                other(elsewhere)
+
+        with sessions() as db:
+            if db.get_bind().dialect.name == "postgresql":
+                commit_other()
+            else:
+                _before_first_update(db, commit_other)
+            outcome = first(db)
+            db.commit()
+        return outcome
+
+    return run
 
 
 def test_racing_creations_fill_the_room_and_no_more(
@@ -251,3 +286,104 @@ def test_an_id_of_any_birth_is_no_session(
         for call in calls:
             with pytest.raises(SessionInvalid):
                 call(db)
+
+
+def _new(sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID | None = None) -> UUID:
+    with sessions.begin() as db:
+        return service.create_session(db, owner, secret_hash=None if owner else SECRET_HASH).id
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_session_that_is_claimed_meanwhile_is_not_switched_by_its_former_holder(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    version: int | None,
+) -> None:
+    key = _new(sessions, service)
+    with pytest.raises(NotOwner):
+        between(
+            lambda db: service.switch_model(key, "paused", db, version=version),
+            lambda db: service.claim_session(key, db, owner, secret_hash=SECRET_HASH),
+        )
+    with sessions() as db:
+        assert service.get_current_model(key, db) == "good"
+
+
+def test_one_command_twice_at_once_switches_once(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, between: Between
+) -> None:
+    key, command = _new(sessions, service, owner), uuid7()
+
+    def switch(db: DatabaseSession) -> int:
+        return service.switch_model(key, "paused", db, owner, command_id=command).version
+
+    assert between(switch, switch) == 2
+    with sessions() as db:
+        assert db.get_one(Session, key).version == 2
+
+
+def test_two_switches_at_once_that_name_no_version_are_both_made(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, between: Between
+) -> None:
+    key = _new(sessions, service, owner)
+    switched = between(
+        lambda db: service.switch_model(key, "paused", db, owner, command_id=uuid7()),
+        lambda db: service.switch_model(key, "cut", db, owner, command_id=uuid7()),
+    )
+    assert (switched.last_model, switched.version) == ("paused", 3)
+
+
+def test_activity_does_not_shorten_a_session_that_is_claimed_meanwhile(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    clock: TurnableClock,
+) -> None:
+    key = _new(sessions, service)
+    clock.turn(timedelta(minutes=20))
+    expires_at = between(
+        lambda db: service.extend_session(key, db),
+        lambda db: service.claim_session(key, db, owner, secret_hash=SECRET_HASH),
+    )
+    assert expires_at == clock.now() + RULES.owned.idle
+    with sessions() as db:
+        assert db.get_one(Session, key).expires_at == expires_at
+
+
+def test_activity_does_not_revive_a_session_that_is_deleted_meanwhile(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    clock: TurnableClock,
+) -> None:
+    key = _new(sessions, service, owner)
+    clock.turn(timedelta(days=5))
+    with pytest.raises(SessionExpired):  # what an id of that age is answered with when there is no row
+        between(
+            lambda db: service.extend_session(key, db),
+            lambda db: service.delete_sessions([key], db),
+        )
+
+
+@pytest.mark.one_database
+def test_a_message_gives_no_title_to_a_session_that_is_claimed_meanwhile(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    clock: TurnableClock,
+) -> None:
+    key = _new(sessions, service)
+    clock.turn(timedelta(minutes=20))
+    with pytest.raises(NotOwner):
+        between(
+            lambda db: service.note_message(service.lock_living(key, db), "Why?", db),
+            lambda db: service.claim_session(key, db, owner, secret_hash=SECRET_HASH),
+        )
+    with sessions() as db:
+        row = db.get_one(Session, key)
+        assert (row.title, row.expires_at) == (None, clock.now() + RULES.owned.idle)
