@@ -134,7 +134,10 @@ class SessionService:
         (session,) = self.create_sessions([NewSession(key, owner_id, secret_hash, model)], db_session)
         if isinstance(session, SwitchboardError):
             raise session
-        session.issued_secret = issued_secret
+        # A repeat may return the object that an earlier call has handed out with its secret.
+        issued_secret = issued_secret or session.issued_secret
+        opens = Credential(session.id, issued_secret).secret_hash == session.secret_hash
+        session.issued_secret = issued_secret if opens else None
         return session
 
     def create_sessions(

@@ -182,6 +182,23 @@ def test_a_session_that_is_created_again_is_the_new_one(
         assert again.expires_at == clock.now() + RULES.anonymous.idle
 
 
+def test_an_issued_secret_stays_with_its_session_and_with_no_other(
+    sessions: sessionmaker[DatabaseSession], service: SessionService
+) -> None:
+    with sessions() as here, sessions() as elsewhere:
+        session = service.create_session(here)
+        here.commit()
+        secret, secret_hash = session.issued_secret, session.secret_hash
+        again = service.create_session(here, session_id=session.id, secret_hash=secret_hash)
+        assert secret is not None
+        assert session.issued_secret == again.issued_secret == secret
+        here.commit()
+        service.delete_sessions([session.id], elsewhere)
+        elsewhere.commit()
+        other = service.create_session(here, session_id=session.id, secret_hash=SECRET_HASH)
+        assert (other.secret_hash, other.issued_secret) == (SECRET_HASH, None)
+
+
 @pytest.mark.parametrize("owned", [True, False])
 def test_what_the_caller_rolls_back_has_not_been(
     sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, owned: bool
