@@ -392,30 +392,32 @@ class SessionService:
         for new in wanted:
             if new.model is not None and (unknown := self._unknown_model(new.model)):
                 refused[new] = unknown
-        owned = [new for new in wanted if new.owner_id is not None and new not in refused]
-        if owned:
-            refused |= self._refuse_without_room(owned, db_session)
+        possible = [new for new in wanted if new not in refused]
+        if any(new.owner_id is not None for new in possible):
+            refused |= self._refuse_without_room(possible, db_session)
         return refused
 
     def _refuse_without_room(
-        self, owned: Sequence[NewSession], db_session: DatabaseSession
+        self, wanted: Sequence[NewSession], db_session: DatabaseSession
     ) -> dict[NewSession, SwitchboardError]:
+        owned = [new for new in wanted if new.owner_id is not None]
         in_use = _lock_users({new.owner_id for new in owned if new.owner_id is not None}, db_session)
         living = and_(Session.owner_id.in_(in_use), Session.expires_at > self._clock.now())
         count = select(Session.owner_id, func.count()).where(living).group_by(Session.owner_id)
         counts = Counter(dict(db_session.execute(count).all()))
-        repeated = select(Session.owner_id, Session.id).where(living, Session.id.in_([new.id for new in owned]))
-        counted = {(owner, key) for owner, key in db_session.execute(repeated).all()}
+        # Nothing is created under an id that is taken, so that it needs no room: a repeat, or another's.
+        taken = set(db_session.scalars(select(Session.id).where(Session.id.in_([new.id for new in owned]))))
         refused: dict[NewSession, SwitchboardError] = {}
-        for new in owned:
-            mine = (new.owner_id, new.id)
-            if new.owner_id not in in_use:
+        for new in wanted:
+            if new.owner_id is not None and new.owner_id not in in_use:
                 refused[new] = LoginRequired("This account has been deleted.")
-            elif counts[new.owner_id] - (mine in counted) >= self._rules.max_per_user:
+            elif new.id in taken:
+                continue
+            elif new.owner_id is not None and counts[new.owner_id] >= self._rules.max_per_user:
                 refused[new] = TooManySessions(self._rules.max_per_user)
-            elif mine not in counted:
+            else:
                 counts[new.owner_id] += 1
-                counted.add(mine)
+                taken.add(new.id)
         return refused
 
     def _unknown_model(self, name: str) -> UnknownModel | None:
