@@ -52,6 +52,9 @@ MAX_LOOKS = 2
 """How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
 from then on, so that the second look is at the last state; on PostgreSQL the first one locks the row."""
 
+NO_ACCOUNT = "There is no such account, or not any more."
+"""Which of the two is unknown: a user may also have been added and not flushed yet, with `autoflush=False`."""
+
 
 class Models(Protocol):
     """The models on offer, as far as sessions are concerned; ClientPool is one."""
@@ -410,7 +413,7 @@ class SessionService:
         refused: dict[NewSession, SwitchboardError] = {}
         for new in wanted:
             if new.owner_id is not None and new.owner_id not in in_use:
-                refused[new] = LoginRequired("This account has been deleted.")
+                refused[new] = LoginRequired(NO_ACCOUNT)
             elif new.id in taken:
                 continue
             elif new.owner_id is not None and counts[new.owner_id] >= self._rules.max_per_user:
@@ -445,7 +448,7 @@ class SessionService:
     def _lock_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         """Hold the user's room for this session until the end of the transaction."""
         if not _lock_user(user_id, db_session):
-            raise LoginRequired("This account has been deleted.")
+            raise LoginRequired(NO_ACCOUNT)
         self.require_room(user_id, db_session, session_id)
 
     def _note(self, session: Session, db_session: DatabaseSession, **changes: Any) -> Session | None:

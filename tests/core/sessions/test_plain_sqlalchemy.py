@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.errors import (
+    LoginRequired,
     NotOwner,
     SessionExpired,
     SessionInvalid,
@@ -27,7 +28,7 @@ from core.llm.client_pool import ClientPool
 from core.sessions.credential import Credential
 from core.sessions.service import SessionRules, SessionService
 from core.stores.database import Database
-from core.stores.tables import Session
+from core.stores.tables import Session, User
 from tests.conftest import TurnableClock, new_user
 from tests.support.session_rules import RULES
 
@@ -197,6 +198,18 @@ def test_an_issued_secret_stays_with_its_session_and_with_no_other(
         elsewhere.commit()
         other = service.create_session(here, session_id=session.id, secret_hash=SECRET_HASH)
         assert (other.secret_hash, other.issued_secret) == (SECRET_HASH, None)
+
+
+def test_a_user_who_is_not_flushed_yet_is_not_called_deleted(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, clock: TurnableClock
+) -> None:
+    with sessions(autoflush=False) as db:
+        user = User(id=uuid7(), created_at=clock.now())
+        db.add(user)
+        with pytest.raises(LoginRequired, match="no such account"):
+            service.create_session(db, user.id)
+        db.flush()
+        assert service.create_session(db, user.id).owner_id == user.id
 
 
 @pytest.mark.parametrize("owned", [True, False])
