@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+
 
 class Clock(Protocol):
     """A source of the current time."""
@@ -27,5 +30,6 @@ def rfc3339(moment: datetime) -> str:
 
 
 def born_at(identifier: UUID) -> datetime:
-    """The moment in a UUIDv7: its first 48 bits are milliseconds since 1970 (RFC 9562, 5.7)."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=identifier.int >> 80)
+    """The moment in a UUIDv7: its first 48 bits are milliseconds since 1970 (RFC 9562, 5.7); the last one that a
+    datetime can have, if it lies after the year 9999."""
+    return EPOCH + min(timedelta(milliseconds=identifier.int >> 80), LATEST - EPOCH)

@@ -48,6 +48,13 @@ from core.sessions.lifetime import Lifetime
 from core.sessions.title import title_from
 from core.stores.tables import Session, User
 
+MAX_LOOKS = 2
+"""How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
+from then on, so that the second look is at the last state; on PostgreSQL the first one locks the row."""
+
+NO_ACCOUNT = "There is no such account, or not any more."
+"""Which of the two is unknown: a user may also have been added and not flushed yet, with `autoflush=False`."""
+
 
 class Models(Protocol):
     """The models on offer, as far as sessions are concerned; ClientPool is one."""
@@ -130,7 +137,10 @@ class SessionService:
         (session,) = self.create_sessions([NewSession(key, owner_id, secret_hash, model)], db_session)
         if isinstance(session, SwitchboardError):
             raise session
-        session.issued_secret = issued_secret
+        # A repeat may return the object that an earlier call has handed out with its secret.
+        issued_secret = issued_secret or session.issued_secret
+        opens = Credential(session.id, issued_secret).secret_hash == session.secret_hash
+        session.issued_secret = issued_secret if opens else None
         return session
 
     def create_sessions(
@@ -181,7 +191,12 @@ class SessionService:
         Never beyond the absolute lifetime; writes only a noticeable move. The caller has validated the
         session. Raises SessionInvalid or SessionExpired.
         """
-        return self._note(self.lock_living(session_id, db_session), db_session).expires_at
+        for _ in range(MAX_LOOKS):
+            session = self.lock_living(session_id, db_session)
+            noted = self._note(session, db_session)
+            if noted is not None:
+                return noted.expires_at
+        return session.expires_at  # others have counted the same moment
 
     def lock_living(self, session_id: UUID | str, db_session: DatabaseSession) -> Session:
         """The session as it is now; its row is locked, so that a claim of the same session goes before or after the
@@ -192,9 +207,20 @@ class SessionService:
 
     def note_message(self, session: Session, message: str, db_session: DatabaseSession) -> Session:
         """Count a message as activity, and give an owned session that has no title yet one from it; the session as
-        it is then. The caller has locked the row. Writes only what changes noticeably."""
-        title = None if session.anonymous or session.title else title_from(message)
-        return self._note(session, db_session, **({"title": title} if title else {}))
+        it is then. The caller has locked the row. Writes only what changes noticeably.
+
+        Raises SessionInvalid, SessionExpired or NotOwner when the lock was none, as on a plain SQLite engine, and the
+        session has changed hands or ended meanwhile.
+        """
+        proof = session.owner_id, session.secret_hash
+        for _ in range(MAX_LOOKS):
+            title = None if session.anonymous or session.title else title_from(message)
+            noted = self._note(session, db_session, **({"title": title} if title else {}))
+            if noted is not None:
+                return noted
+            session = self.lock_living(session.id, db_session)
+            _check_holder(session, *proof)
+        return session
 
     def switch_model(
         self,
@@ -218,28 +244,35 @@ class SessionService:
         require_version(version)
         require_model_name(new_model)
         self._models.require(new_model)
-        # Locked: of two deliveries of one command the second sees what the first has done.
-        session = self._get(session_id, db_session, for_update=True)
-        if session.owner_id != owner_id:
-            raise NotOwner
-        self._require_unexpired(session)
-        if command_id is not None and session.last_command == command_id:
-            return session
-        if version not in (None, session.version):
-            raise VersionConflict  # without asking the database: the number may be too great for its column
-        # Compare and set in one statement: the database decides between racers, not what was read above.
-        # Without a version of the caller's own, whatever is current is meant.
-        expected = Session.version if version is None else version
-        switched = _update(
-            db_session,
-            and_(Session.id == session.id, Session.version == expected),
-            last_model=new_model,
-            version=Session.version + 1,
-            last_command=command_id,
-        )
-        if switched is None:
-            raise VersionConflict
-        return switched
+        for _ in range(MAX_LOOKS):
+            # Locked: of two deliveries of one command the second sees what the first has done.
+            session = self._get(session_id, db_session, for_update=True)
+            if session.owner_id != owner_id:
+                raise NotOwner
+            self._require_unexpired(session)
+            if command_id is not None and session.last_command == command_id:
+                return session
+            if version not in (None, session.version):
+                raise VersionConflict  # without asking the database: the number may be too great for its column
+            switched = _update(
+                db_session,
+                self._is_switchable(session, version, command_id),
+                last_model=new_model,
+                version=Session.version + 1,
+                last_command=command_id,
+            )
+            if switched is not None:
+                return switched
+        raise VersionConflict
+
+    def _is_switchable(self, session: Session, version: int | None, command_id: UUID | None) -> ColumnElement[bool]:
+        """What a switch was decided on: the database decides between racers, not what was read."""
+        conditions = [is_held_as(session), Session.expires_at > self._clock.now()]
+        if version is not None:  # without one of the caller's own, whatever is current is meant
+            conditions.append(Session.version == version)
+        if command_id is not None:
+            conditions.append(Session.last_command.is_distinct_from(command_id))
+        return and_(*conditions)
 
     def get_current_model(self, session_id: UUID | str, db_session: DatabaseSession) -> str:
         """The model that the next message goes to: the last one chosen or, when that has been retired, its
@@ -362,30 +395,32 @@ class SessionService:
         for new in wanted:
             if new.model is not None and (unknown := self._unknown_model(new.model)):
                 refused[new] = unknown
-        owned = [new for new in wanted if new.owner_id is not None and new not in refused]
-        if owned:
-            refused |= self._refuse_without_room(owned, db_session)
+        possible = [new for new in wanted if new not in refused]
+        if any(new.owner_id is not None for new in possible):
+            refused |= self._refuse_without_room(possible, db_session)
         return refused
 
     def _refuse_without_room(
-        self, owned: Sequence[NewSession], db_session: DatabaseSession
+        self, wanted: Sequence[NewSession], db_session: DatabaseSession
     ) -> dict[NewSession, SwitchboardError]:
+        owned = [new for new in wanted if new.owner_id is not None]
         in_use = _lock_users({new.owner_id for new in owned if new.owner_id is not None}, db_session)
         living = and_(Session.owner_id.in_(in_use), Session.expires_at > self._clock.now())
         count = select(Session.owner_id, func.count()).where(living).group_by(Session.owner_id)
         counts = Counter(dict(db_session.execute(count).all()))
-        repeated = select(Session.owner_id, Session.id).where(living, Session.id.in_([new.id for new in owned]))
-        counted = {(owner, key) for owner, key in db_session.execute(repeated).all()}
+        # Nothing is created under an id that is taken, so that it needs no room: a repeat, or another's.
+        taken = set(db_session.scalars(select(Session.id).where(Session.id.in_([new.id for new in owned]))))
         refused: dict[NewSession, SwitchboardError] = {}
-        for new in owned:
-            mine = (new.owner_id, new.id)
-            if new.owner_id not in in_use:
-                refused[new] = LoginRequired("This account has been deleted.")
-            elif counts[new.owner_id] - (mine in counted) >= self._rules.max_per_user:
+        for new in wanted:
+            if new.owner_id is not None and new.owner_id not in in_use:
+                refused[new] = LoginRequired(NO_ACCOUNT)
+            elif new.id in taken:
+                continue
+            elif new.owner_id is not None and counts[new.owner_id] >= self._rules.max_per_user:
                 refused[new] = TooManySessions(self._rules.max_per_user)
-            elif mine not in counted:
+            else:
                 counts[new.owner_id] += 1
-                counted.add(mine)
+                taken.add(new.id)
         return refused
 
     def _unknown_model(self, name: str) -> UnknownModel | None:
@@ -413,15 +448,23 @@ class SessionService:
     def _lock_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         """Hold the user's room for this session until the end of the transaction."""
         if not _lock_user(user_id, db_session):
-            raise LoginRequired("This account has been deleted.")
+            raise LoginRequired(NO_ACCOUNT)
         self.require_room(user_id, db_session, session_id)
 
-    def _note(self, session: Session, db_session: DatabaseSession, **changes: Any) -> Session:
-        """Count this moment as activity of a locked session, and change more; the session as it is then."""
+    def _note(self, session: Session, db_session: DatabaseSession, **changes: Any) -> Session | None:
+        """Count this moment as activity of a session, and change more; the session as it is then, or None when it is
+        no longer as it was read."""
         extended = self._lifetime(session.owner_id).extension(self._clock.now(), session.expires_at, session.ends_at)
         if extended is not None:
             changes["expires_at"] = extended
-        return (_update(db_session, Session.id == session.id, **changes) if changes else None) or session
+        if not changes:
+            return session
+        as_read = and_(
+            is_held_as(session),
+            Session.expires_at == session.expires_at,
+            Session.title.is_not_distinct_from(session.title),
+        )
+        return _update(db_session, as_read, **changes)
 
     def _lifetime(self, owner_id: UUID | None) -> Lifetime:
         return self._rules.anonymous if owner_id is None else self._rules.owned

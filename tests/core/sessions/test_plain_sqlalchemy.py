@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, event, func, select
+from sqlalchemy.orm import ORMExecuteState, sessionmaker
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import sessionmaker
 from uuid_utils.compat import uuid7
 
 from core.errors import (
+    LoginRequired,
     NotOwner,
     SessionExpired,
     SessionInvalid,
@@ -27,12 +28,15 @@ from core.llm.client_pool import ClientPool
 from core.sessions.credential import Credential
 from core.sessions.service import SessionRules, SessionService
 from core.stores.database import Database
-from core.stores.tables import Session
+from core.stores.tables import Session, User
 from tests.conftest import TurnableClock, new_user
 from tests.support.session_rules import RULES
 
 MOST = 3
 SECRET_HASH = b"x" * 32
+
+Step = Callable[[DatabaseSession], Any]
+Between = Callable[[Step, Step], Any]
 
 
 @pytest.fixture
@@ -52,6 +56,38 @@ def sessions(any_database_url: str) -> Iterator[sessionmaker[DatabaseSession]]:
 @pytest.fixture
 def owner(any_database: Database) -> UUID:
     return new_user(any_database)
+
+
+def _before_first_update(db: DatabaseSession, act: Callable[[], None]) -> None:
+    steps = [act]
+
+    def run(execution: ORMExecuteState) -> None:
+        if execution.is_update and steps:
+            steps.pop()()
+
+    event.listen(db, "do_orm_execute", run)
+
+
+@pytest.fixture
+def between(sessions: sessionmaker[DatabaseSession]) -> Between:
+    """Runs one step, and commits another when the first one has read and not written yet. PostgreSQL's locks let none
+    in there: the other one goes first then."""
+
+    def run(first: Step, other: Step) -> Any:
+        def commit_other() -> None:
+            with sessions.begin() as elsewhere:
+                other(elsewhere)
+
+        with sessions() as db:
+            if db.get_bind().dialect.name == "postgresql":
+                commit_other()
+            else:
+                _before_first_update(db, commit_other)
+            outcome = first(db)
+            db.commit()
+        return outcome
+
+    return run
 
 
 def test_racing_creations_fill_the_room_and_no_more(
@@ -147,6 +183,35 @@ def test_a_session_that_is_created_again_is_the_new_one(
         assert again.expires_at == clock.now() + RULES.anonymous.idle
 
 
+def test_an_issued_secret_stays_with_its_session_and_with_no_other(
+    sessions: sessionmaker[DatabaseSession], service: SessionService
+) -> None:
+    with sessions() as here, sessions() as elsewhere:
+        session = service.create_session(here)
+        here.commit()
+        secret, secret_hash = session.issued_secret, session.secret_hash
+        again = service.create_session(here, session_id=session.id, secret_hash=secret_hash)
+        assert secret is not None
+        assert session.issued_secret == again.issued_secret == secret
+        here.commit()
+        service.delete_sessions([session.id], elsewhere)
+        elsewhere.commit()
+        other = service.create_session(here, session_id=session.id, secret_hash=SECRET_HASH)
+        assert (other.secret_hash, other.issued_secret) == (SECRET_HASH, None)
+
+
+def test_a_user_who_is_not_flushed_yet_is_not_called_deleted(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, clock: TurnableClock
+) -> None:
+    with sessions(autoflush=False) as db:
+        user = User(id=uuid7(), created_at=clock.now())
+        db.add(user)
+        with pytest.raises(LoginRequired, match="no such account"):
+            service.create_session(db, user.id)
+        db.flush()
+        assert service.create_session(db, user.id).owner_id == user.id
+
+
 @pytest.mark.parametrize("owned", [True, False])
 def test_what_the_caller_rolls_back_has_not_been(
     sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, owned: bool
@@ -233,3 +298,122 @@ def test_what_is_no_version_is_refused_and_the_transaction_goes_on(
             with pytest.raises(TypeError, match=f"version must be an int, not {type(malformed).__name__}"):
                 service.switch_model(session.id, "paused", db, version=malformed)  # type: ignore[arg-type]
         assert service.switch_model(session.id, "paused", db, version=1).version == 2
+
+
+@pytest.mark.parametrize("milliseconds", [0, 253_402_300_799_999, 253_402_300_800_000, 2**48 - 1])
+def test_an_id_of_any_birth_is_no_session(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, milliseconds: int
+) -> None:
+    unknown = UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62)
+    calls: tuple[Callable[[DatabaseSession], Any], ...] = (
+        lambda db: service.validate_session(unknown, db, require_valid=True),
+        lambda db: service.extend_session(unknown, db),
+        lambda db: service.switch_model(unknown, "paused", db),
+        lambda db: service.get_current_model(unknown, db),
+    )
+    with sessions() as db:
+        assert service.validate_session(unknown, db) is None
+        for call in calls:
+            with pytest.raises(SessionInvalid):
+                call(db)
+
+
+def _new(sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID | None = None) -> UUID:
+    with sessions.begin() as db:
+        return service.create_session(db, owner, secret_hash=None if owner else SECRET_HASH).id
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_session_that_is_claimed_meanwhile_is_not_switched_by_its_former_holder(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    version: int | None,
+) -> None:
+    key = _new(sessions, service)
+    with pytest.raises(NotOwner):
+        between(
+            lambda db: service.switch_model(key, "paused", db, version=version),
+            lambda db: service.claim_session(key, db, owner, secret_hash=SECRET_HASH),
+        )
+    with sessions() as db:
+        assert service.get_current_model(key, db) == "good"
+
+
+def test_one_command_twice_at_once_switches_once(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, between: Between
+) -> None:
+    key, command = _new(sessions, service, owner), uuid7()
+
+    def switch(db: DatabaseSession) -> int:
+        return service.switch_model(key, "paused", db, owner, command_id=command).version
+
+    assert between(switch, switch) == 2
+    with sessions() as db:
+        assert db.get_one(Session, key).version == 2
+
+
+def test_two_switches_at_once_that_name_no_version_are_both_made(
+    sessions: sessionmaker[DatabaseSession], service: SessionService, owner: UUID, between: Between
+) -> None:
+    key = _new(sessions, service, owner)
+    switched = between(
+        lambda db: service.switch_model(key, "paused", db, owner, command_id=uuid7()),
+        lambda db: service.switch_model(key, "cut", db, owner, command_id=uuid7()),
+    )
+    assert (switched.last_model, switched.version) == ("paused", 3)
+
+
+def test_activity_does_not_shorten_a_session_that_is_claimed_meanwhile(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    clock: TurnableClock,
+) -> None:
+    key = _new(sessions, service)
+    clock.turn(timedelta(minutes=20))
+    expires_at = between(
+        lambda db: service.extend_session(key, db),
+        lambda db: service.claim_session(key, db, owner, secret_hash=SECRET_HASH),
+    )
+    assert expires_at == clock.now() + RULES.owned.idle
+    with sessions() as db:
+        assert db.get_one(Session, key).expires_at == expires_at
+
+
+def test_activity_does_not_revive_a_session_that_is_deleted_meanwhile(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    clock: TurnableClock,
+) -> None:
+    key = _new(sessions, service, owner)
+    clock.turn(timedelta(days=5))
+    with pytest.raises(SessionExpired):  # what an id of that age is answered with when there is no row
+        between(
+            lambda db: service.extend_session(key, db),
+            lambda db: service.delete_sessions([key], db),
+        )
+
+
+@pytest.mark.one_database
+def test_a_message_gives_no_title_to_a_session_that_is_claimed_meanwhile(
+    sessions: sessionmaker[DatabaseSession],
+    service: SessionService,
+    owner: UUID,
+    between: Between,
+    clock: TurnableClock,
+) -> None:
+    key = _new(sessions, service)
+    clock.turn(timedelta(minutes=20))
+    with pytest.raises(NotOwner):
+        between(
+            lambda db: service.note_message(service.lock_living(key, db), "Why?", db),
+            lambda db: service.claim_session(key, db, owner, secret_hash=SECRET_HASH),
+        )
+    with sessions() as db:
+        row = db.get_one(Session, key)
+        assert (row.title, row.expires_at) == (None, clock.now() + RULES.owned.idle)

@@ -99,6 +99,20 @@ def test_room_is_counted_for_each_owner_through_the_group(runtime: Runtime) -> N
     assert [type(outcome) for outcome in runtime.actions.create([_new(full), there])] == [TooManySessions, Session]
 
 
+def test_an_id_that_is_taken_takes_no_room(runtime: Runtime) -> None:
+    owner, other = new_user(runtime.database), new_user(runtime.database)
+    anonymous, others = _new(), _new(other)
+    runtime.actions.create([anonymous, others])
+    there, beside = [_new(owner) for _ in range(MOST)], _new()
+    wanted = [_new(owner, anonymous.id), _new(owner, others.id), beside, _new(owner, beside.id), *there, _new(owner)]
+    outcomes = runtime.actions.create(wanted)
+    made: list[type] = [Session] * MOST
+    taken = SessionInvalid
+    assert [type(each) for each in outcomes] == [taken, taken, Session, taken, *made, TooManySessions]
+    # Where there is no room left, it is the id that is wrong.
+    assert [type(each) for each in runtime.actions.create([_new(owner, others.id), there[0]])] == [taken, Session]
+
+
 def test_the_number_of_statements_does_not_depend_on_the_number_of_sessions(runtime: Runtime) -> None:
     statements: list[str] = []
     event.listen(

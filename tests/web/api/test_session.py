@@ -130,7 +130,10 @@ def test_without_a_credential_a_session_is_required(client: FlaskClient) -> None
         assert "WWW-Authenticate" in response.headers
 
 
-@pytest.mark.parametrize("credential", ["nonsense", "a.b", "{id}", "{id}.secret", "{id}." + "x" * 500, "é.ü"])
+@pytest.mark.parametrize(
+    "credential",
+    ["nonsense", "a.b", "{id}", "{id}.secret", "{id}." + "x" * 500, "é.ü", "ffffffff-ffff-7fff-bfff-ffffffffffff.x"],
+)
 def test_a_credential_that_is_none_is_invalid(client: FlaskClient, credential: str) -> None:
     named = credential.format(id=uuid7())  # now: one that was born half an hour ago would have expired
     headers = {"X-Session-ID": named.encode().decode("latin-1")}
