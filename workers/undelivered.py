@@ -21,6 +21,7 @@ from core.messaging.replies import Reply
 from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import noted
+from workers.protocol import require_call
 from workers.task import Command
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Consumer(CeleryConsumer):
 
         def on_task_received(message: Message) -> None:
             try:
-                _require_call(message)
+                require_call(message.headers, message.payload)
                 handle(message)
             except (*MALFORMED, DecodeError, ContentDisallowed) as error:
                 self.on_decode_error(message, error)
@@ -68,14 +69,6 @@ class Consumer(CeleryConsumer):
     def _drop(self, message: Message) -> None:
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
-
-
-def _require_call(message: Message) -> None:
-    """Raises TypeError or ValueError for a body that has not a task's arguments, or what kombu raises for one that
-    can't be decoded. (https://docs.celeryq.dev/en/stable/internals/protocol.html, version 2)"""
-    args, kwargs, embed = message.payload
-    if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict)):
-        raise TypeError("not a task's arguments")
 
 
 @signals.task_revoked.connect
