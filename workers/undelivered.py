@@ -17,7 +17,7 @@ from kombu.message import Message
 
 from broker_transport import MALFORMED
 from core.errors import QueueSlow, SwitchboardError, Unavailable
-from core.messaging.replies import Reply
+from core.messaging.replies import Reply, sendable
 from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import noted
@@ -90,7 +90,7 @@ def _answer_message(message: Message, problem: SwitchboardError) -> None:
 
 
 def _task_id(message: Message) -> str:
-    return str((message.headers or {}).get("id"))
+    return sendable(str((message.headers or {}).get("id")))
 
 
 def _answer(task_id: str, pending: list[Reply], channel: str | None, problem: SwitchboardError) -> None:
