@@ -17,6 +17,7 @@ from kombu.message import Message as BaseMessage
 from kombu.transport import redis, virtual
 from redis.exceptions import ResponseError
 
+from core.messaging.replies import sendable
 from core.messaging.writable import ABSENT_KEY
 from core.stores.redis import checked
 
@@ -29,8 +30,8 @@ MALFORMED = (*NOT_JSON, LookupError)
 
 
 class Message(virtual.Message):
-    """A message. One of the wrong shape has `errors`, for which kombu calls its consumer's on_decode_error; of its
-    headers and its properties it has what can be read."""
+    """A message. One of the wrong shape has `errors`, for which kombu calls its consumer's on_decode_error; so that
+    its commands can be answered, it has its headers, and those of its properties that are texts."""
 
     def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
         try:
@@ -45,13 +46,13 @@ class Message(virtual.Message):
                 delivery_tag=str(uuid4()),
                 delivery_info={"exchange": "", "routing_key": ""},
                 headers=_mapping(payload, "headers"),
-                properties=_mapping(payload, "properties"),
+                properties={key: text for key, text in _mapping(payload, "properties").items() if _is_text(text)},
             )
 
     def _require_texts(self) -> None:
-        """Raises TypeError or LookupError when what acknowledging and answering need is no text."""
+        """Raises TypeError or LookupError when what acknowledging and answering need is no text that can be sent."""
         needed = (self.delivery_tag, self.delivery_info["exchange"], self.delivery_info["routing_key"])
-        if not all(isinstance(text, str) for text in (*needed, self.properties.get("reply_to") or "")):
+        if not all(_is_text(text) for text in (*needed, self.properties.get("reply_to") or "")):
             raise TypeError("not a text")
 
 
@@ -125,7 +126,11 @@ class Transport(redis.Transport):
 
 
 def _mapping(payload: Any, name: str) -> dict[str, Any]:
-    """A message's headers or properties as far as they can be read."""
+    """A message's headers or properties, or none."""
     found = payload.get(name) if isinstance(payload, dict) else None
-    texts = found.items() if isinstance(found, dict) else ()
-    return {key: value for key, value in texts if isinstance(value, str)}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be sent: JSON has also halves of characters."""
+    return isinstance(value, str) and sendable(value) == value

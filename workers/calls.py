@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from celery_config import COMMANDS, HOLDER
-from core.messaging.replies import Reply
+from core.messaging.replies import Reply, sendable
 
 
 class Call(NamedTuple):
@@ -24,7 +24,7 @@ def read_calls(
     pending = noted(headers)
     if len(pending) > 1:
         return [Call(reply, _arguments(each)) for reply, each in zip_longest(pending, args[: len(pending)])]
-    alone = Reply(task_id, str(args[0]) if args else "", str(headers.get(HOLDER, "")))
+    alone = _pending(task_id, args[0] if args else "", headers.get(HOLDER, ""))
     return [Call(pending[0] if pending else alone, args, kwargs)]
 
 
@@ -33,7 +33,12 @@ def noted(headers: Mapping[str, Any]) -> list[Reply]:
     named = headers.get(COMMANDS)
     if not isinstance(named, list) or not all(isinstance(each, list) and len(each) == 3 for each in named):
         return []
-    return [Reply(str(task_id), str(session_id), str(holder)) for task_id, session_id, holder in named]
+    return [_pending(*each) for each in named]
+
+
+def _pending(task_id: object, session_id: object, holder: object) -> Reply:
+    """A reply that can be sent, whatever the command was: one that can't would keep back its group's others."""
+    return Reply(sendable(str(task_id)), sendable(str(session_id)), sendable(str(holder)))
 
 
 def _arguments(args: Any) -> list[Any]:

@@ -139,7 +139,7 @@ class Command(SwitchboardTask):
         taken to be away for the others too."""
         if len(calls) > 1:
             try:
-                return [_End.of(call, result) for call, result in zip(calls, self.run(calls), strict=True)]
+                return [_sendable(_End.of(call, result)) for call, result in zip(calls, self.run(calls), strict=True)]
             except Exception as error:
                 logger.warning("%d commands failed (%s); each is tried alone", len(calls), _cause(error))
         ends: list[_End] = []
@@ -154,14 +154,16 @@ class Command(SwitchboardTask):
 
     def _execute_alone(self, call: Call) -> "_End":
         try:
-            (result,) = self.run([call])
-            end = _End.of(call, result)
-            end.reply.dump()  # one that can't be sent is a failure like any other
-            return end
-        except SwitchboardError as error:
-            return _End.of(call, error)
+            return _sendable(_End.of(call, self._result(call)))
         except Exception as error:
             return _End(replace(call.pending, problem=SwitchboardError().problem()), Outcome.FAILED, error)
+
+    def _result(self, call: Call) -> Result:
+        try:
+            (result,) = self.run([call])
+        except SwitchboardError as error:
+            return error
+        return result  # type: ignore[no-any-return]
 
 
 class _End(NamedTuple):
@@ -178,6 +180,12 @@ class _End(NamedTuple):
         if isinstance(result, SwitchboardError):
             return cls(replace(call.pending, problem=result.problem()), _outcome(result))
         return cls(replace(call.pending, result=result))
+
+
+def _sendable(end: _End) -> _End:
+    """The end. Raises ValueError for one whose reply can't be sent, which is a failure like any other."""
+    end.reply.dump()
+    return end
 
 
 def _log_unexpected(call: Call, error: Exception) -> None:

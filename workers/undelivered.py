@@ -17,10 +17,11 @@ from kombu.message import Message
 
 from broker_transport import MALFORMED
 from core.errors import QueueSlow, SwitchboardError, Unavailable
-from core.messaging.replies import Reply
+from core.messaging.replies import Reply, sendable
 from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import noted
+from workers.protocol import require_call
 from workers.task import Command
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Consumer(CeleryConsumer):
 
         def on_task_received(message: Message) -> None:
             try:
-                _require_call(message)
+                require_call(message.headers, message.payload)
                 handle(message)
             except (*MALFORMED, DecodeError, ContentDisallowed) as error:
                 self.on_decode_error(message, error)
@@ -70,14 +71,6 @@ class Consumer(CeleryConsumer):
             message.ack_log_error(logger, self.connection_errors)
 
 
-def _require_call(message: Message) -> None:
-    """Raises TypeError or ValueError for a body that has not a task's arguments, or what kombu raises for one that
-    can't be decoded. (https://docs.celeryq.dev/en/stable/internals/protocol.html, version 2)"""
-    args, kwargs, embed = message.payload
-    if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict)):
-        raise TypeError("not a task's arguments")
-
-
 @signals.task_revoked.connect
 def answer_revoked(sender: Task, request: Any, expired: bool, **_: Any) -> None:
     """Reply to commands that no worker took in time, or that an operator has revoked."""
@@ -97,7 +90,7 @@ def _answer_message(message: Message, problem: SwitchboardError) -> None:
 
 
 def _task_id(message: Message) -> str:
-    return str((message.headers or {}).get("id"))
+    return sendable(str((message.headers or {}).get("id")))
 
 
 def _answer(task_id: str, pending: list[Reply], channel: str | None, problem: SwitchboardError) -> None:

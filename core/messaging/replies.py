@@ -63,6 +63,11 @@ def _checked(reply: Reply) -> Reply:
     return reply
 
 
+def sendable(text: str) -> str:
+    """The text with "?" for each half of a character, which JSON can have and UTF-8 can't."""
+    return text.encode(errors="replace").decode()
+
+
 def holder_of(owner_id: UUID | None, secret_hash: bytes | None) -> str:
     """The sender of a command: a user, or the client that knows the secret with this hash."""
     return f"user {owner_id}" if owner_id is not None else f"secret {(secret_hash or b'').hex()}"

@@ -53,9 +53,10 @@ def test_what_is_kept_unacknowledged_and_is_no_message_holds_up_no_other(
 
 
 def test_of_a_message_of_the_wrong_shape_is_kept_what_can_be_read() -> None:
-    message = Message({"headers": {"id": "1", "retries": []}, "properties": {"reply_to": "channel", "priority": {}}})
+    headers = {"id": "1", "commands": [["1", "2", "3"]]}
+    message = Message({"headers": headers, "properties": {"reply_to": "channel", "priority": {}, "x": "\ud800"}})
     assert message.errors
-    assert (message.headers, message.properties) == ({"id": "1"}, {"reply_to": "channel"})
+    assert (message.headers, message.properties) == (headers, {"reply_to": "channel"})
     assert message.body is None
 
 

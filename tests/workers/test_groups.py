@@ -1,5 +1,6 @@
 """Commands that travel in one message: each has its own reply, whatever becomes of the others."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from celery import Celery
+from kombu.entity import Exchange, Queue
 from sqlalchemy import func, select, text
 from uuid_utils.compat import uuid7
 
@@ -48,6 +50,25 @@ def _creation(session_id: UUID | None = None, secret_hash: str = "00" * 32, mode
 
 def _send(commands: Commands, group: Sequence[Command], name: str = CREATE, expiry: float = COMMAND_EXPIRY) -> None:
     commands._publish(name, expiry, group)
+
+
+def _message(app: Celery, redis: Redis, group: Sequence[Command]) -> dict[str, Any]:
+    """The message of the group, as it lies in its queue."""
+    scratch = "test-scratch"
+    pending = [command.pending for command in group]
+    with app.connection_for_write() as connection:
+        app.send_task(
+            CREATE,
+            [command.args for command in group] if len(group) > 1 else list(group[0].args),
+            task_id=pending[0].task_id,
+            headers={COMMANDS: [[each.task_id, each.session_id, each.holder] for each in pending]},
+            reply_to="sb:replies:none",
+            queue=Queue(scratch, Exchange(scratch), routing_key=scratch),
+            connection=connection,
+        )
+    message: dict[str, Any] = json.loads(str(redis.rpop(scratch)))
+    message["properties"]["delivery_info"] = {"exchange": QueueNames.SESSIONS, "routing_key": QueueNames.SESSIONS}
+    return message
 
 
 def _replies(runtime: Runtime, group: Sequence[Command]) -> list[Reply]:
@@ -236,6 +257,65 @@ def test_a_group_of_a_task_that_no_worker_knows_is_answered(
     group = [_creation() for _ in range(3)]
     _send(commands, group, "sessions.something_new")
     assert _statuses(_replies(runtime, group)) == [503] * 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"properties.reply_to": [1]},
+        {"properties.reply_to": "\ud800"},
+        {"properties.body_encoding": "zz"},
+        {"properties.delivery_tag": None},
+        {"headers.eta": "9999-12-31T23:59:59"},
+        {"headers.shadow": [1]},
+        {"headers.compression": "zz"},
+        {"body": 5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_group_whose_message_has_the_wrong_shape_is_answered(
+    worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery, size: int, damage: dict[str, Any]
+) -> None:
+    group = [_creation() for _ in range(size)]
+    message = _message(celery_setup_app, redis, group)
+    ((path, value),) = damage.items()
+    part, _, name = path.rpartition(".")
+    (message[part] if part else message)[name] = value
+    redis.lpush(QueueNames.SESSIONS, json.dumps(message))
+    assert _statuses(_replies(runtime, group)) == [500] * size
+    assert _rows(runtime, group) == 0
+
+
+@pytest.mark.parametrize("field", ["task_id", "session_id", "holder"])
+def test_half_a_character_keeps_back_no_other_reply(
+    worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery, field: str
+) -> None:
+    group = [_creation(), _creation(), _creation(secret_hash="\ud800"), _creation(model="\ud800"), _creation()]
+    message = _message(celery_setup_app, redis, group)
+    message["headers"][COMMANDS][1][["task_id", "session_id", "holder"].index(field)] = "\ud800"
+    redis.delete("sb:task:?")
+    redis.lpush(QueueNames.SESSIONS, json.dumps(message))
+    others = [group[0], *group[2:]]
+    replies = _replies(runtime, others)
+    assert [reply.state for reply in replies] == ["done", "failed", "failed", "done"]
+    task_id = "?" if field == "task_id" else group[1].pending.task_id
+    reply = runtime.replies.find(task_id)
+    assert reply is not None
+    assert reply.state == "done"
+
+
+@pytest.mark.parametrize("argument", [0, 1, 2, 3])
+def test_half_a_character_in_a_command_that_came_alone(
+    worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery, argument: int
+) -> None:
+    command = _creation()
+    args = [*command.args]
+    args[argument] = "\ud800"
+    message = _message(celery_setup_app, redis, [Command(command.pending, args, Waiter())])
+    del message["headers"][COMMANDS]  # as older web processes sent it
+    redis.lpush(QueueNames.SESSIONS, json.dumps(message))
+    wait_for(lambda: runtime.replies.find(command.pending.task_id), what="it is answered")
 
 
 @pytest.mark.parametrize("named", [None, 5, [], {"a": 1}, [[1]], ["a", "b"], [["id", "id", "holder"]] * 3])

@@ -1,7 +1,7 @@
 """Every command is answered, whatever becomes of its message."""
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -113,6 +113,23 @@ def test_a_message_whose_arguments_are_none(
     assert _problem(runtime, pending)["type"] == "/problems/internal"
 
 
+@pytest.mark.parametrize(
+    "embedded",
+    [{"chain": "x"}, {"chain": [1]}, {"chain": {"a": 1}}, {"chain": "\ud800"}, {"callbacks": [{}]}, {"id": "x"}],
+    ids=str,
+)
+def test_a_message_with_tasks_to_come_after_it(
+    worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery, embedded: dict[str, Any]
+) -> None:
+    pending = _expect(runtime)
+    message = _message(celery_setup_app, redis, pending)
+    args, kwargs, _ = json.loads(b64decode(message["body"]))
+    message["body"] = b64encode(json.dumps([args, kwargs, embedded]).encode()).decode()
+    _push(redis, message)
+    assert _problem(runtime, pending)["type"] == "/problems/internal"
+    wait_for(lambda: redis.hlen("unacked") == 0, what="it is acknowledged")
+
+
 NO_MESSAGES = {
     "text": b"nope",
     "binary": b"\xff\xfe",
@@ -137,7 +154,7 @@ def test_what_is_no_message_is_dropped_and_counted_and_the_worker_goes_on(
     assert new.count("a message could not be decoded: ") == 1
     assert "Traceback" not in new
     assert "onnection to broker lost" not in new
-    assert redis.hlen("unacked") == redis.zcard("unacked_index") == 0
+    wait_for(lambda: redis.hlen("unacked") == redis.zcard("unacked_index") == 0, what="both are acknowledged")
 
 
 DAMAGES: dict[str, dict[str, Any]] = {
@@ -156,7 +173,19 @@ DAMAGES: dict[str, dict[str, Any]] = {
     "expires": {"headers.expires": 5},
     "expires-text": {"headers.expires": "tomorrow"},
     "eta": {"headers.eta": [1]},
+    "eta-far": {"headers.eta": "9999-12-31T23:59:59"},
+    "eta-first": {"headers.eta": "0001-01-01T00:00:00+14:00"},
     "time-limit": {"headers.timelimit": 5},
+    "shadow": {"headers.shadow": ["a"]},
+    "shadow-object": {"headers.shadow": {"a": 1}},
+    "parent": {"headers.parent_id": [1]},
+    "group": {"headers.group_index": "x"},
+    "retries": {"headers.retries": "x"},
+    "stamps": {"headers.stamps": 5},
+    "stamped": {"headers.stamped_headers": 5},
+    "callbacks": {"headers.callbacks": ["x"]},
+    "own-headers": {"headers.headers": "x"},
+    "method": {"headers.get": 5},
     "compression": {"headers.compression": "zz"},
     "type": {"content-type": [1]},
 }
