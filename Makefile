@@ -50,8 +50,9 @@ lint: .venv/.dev node_modules/.installed ## Check style, types (the page's too) 
 layout: .venv/.dev ## Count the rooms of each package and the arrows between them (ARGS=--arrows to name them)
 	@$(BIN)/python -m tests.layout $(ARGS)
 
+migration: export MESSAGE ?=
 migration: .venv/.dev ## Draft the next migration (MESSAGE="what it does") from the changed tables
-	@$(BIN)/python -m core.migrations.draft $(MESSAGE)
+	@$(BIN)/python -m core.migrations.draft "$$MESSAGE"
 	@$(BIN)/ruff check --quiet --fix core/migrations/versions
 	@$(BIN)/ruff format --quiet core/migrations/versions
 

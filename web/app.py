@@ -23,7 +23,9 @@ REDIS_TIMEOUT = 0.4
 
 API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
 PAGES = (chat_page, docs_page)
-PAGE_ROUTES = (("static", "/static/<path:filename>"), ("pages.index", "/"), ("docs_page.page", "/docs"))
+STATIC = ("static", "/static/<path:filename>")
+PAGE_VIEWS = {("pages.index", "/"): chat_page.index, ("docs_page.page", "/docs"): docs_page.page}
+PAGE_ROUTES = (STATIC, *PAGE_VIEWS)
 """What browsers show, by endpoint and path; every other route is an operation of the API."""
 
 
@@ -37,6 +39,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
         Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
     )
     app = Flask(__name__)
+    pages = {STATIC: app.view_functions["static"], **PAGE_VIEWS}
     app.json.sort_keys = False  # type: ignore[attr-defined]
     settings = runtime.settings
     context.register(app, runtime, _options(settings))
@@ -59,7 +62,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in modules:
         app.register_blueprint(module.blueprint)
     problems.register(app)
-    require_operations(app, PAGE_ROUTES)
+    require_operations(app, pages)
     app._got_first_request = True  # Flask's own mark: from here on its setup methods refuse
     return app
 

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from core.migrations.runner import draft
+from core.migrations.runner import ColumnNeedsDefault, draft
 
 
 def main() -> None:
@@ -12,8 +12,13 @@ def main() -> None:
     message = " ".join(sys.argv[1:]).strip()
     if not message:
         sys.exit('Say what the migration does: make migration MESSAGE="keep notes with a session"')
+    if '"""' in message or "\\" in message or not message.isprintable():
+        sys.exit("The message is a docstring's line: it has neither backslashes nor three quotes")
     with tempfile.TemporaryDirectory() as directory:
-        path = draft(f"sqlite:///{Path(directory) / 'empty.db'}", message)
+        try:
+            path = draft(f"sqlite:///{Path(directory) / 'empty.db'}", message)
+        except ColumnNeedsDefault as error:
+            sys.exit(str(error))
     print(path.relative_to(Path.cwd()))
 
 

@@ -42,7 +42,7 @@ class Switch:
 class SessionActions:
     """Carries them out. Sessions that are passed in have been validated by the caller."""
 
-    database: Database
+    _database: Database
     sessions: SessionService
     claims: Claims
     deletion: Deletion
@@ -57,7 +57,7 @@ class SessionActions:
         That is its row, or UnknownModel, TooManySessions, SessionInvalid or LoginRequired. Raises ValueError or
         TypeError, and creates none, when one is what no session can be.
         """
-        with self.database.writing() as db:
+        with self._database.writing() as db:
             return self.sessions.create_sessions(wanted, db)
 
     def refresh(self, session: Session) -> Session:
@@ -65,7 +65,7 @@ class SessionActions:
 
         Raises SessionInvalid, SessionExpired or NotOwner.
         """
-        with self.database.writing() as db:
+        with self._database.writing() as db:
             self.sessions.lock_held(session, db)
             self.sessions.extend_session(session.id, db)
             extended = db.get_one(Session, session.id)
@@ -80,7 +80,7 @@ class SessionActions:
         VersionConflict.
         """
         outcomes: dict[UUID, Session | SwitchboardError] = {}
-        with self.database.writing() as db:
+        with self._database.writing() as db:
             # By session, so that two transactions never wait for each other; those of one session in their order.
             for switch in sorted(switches, key=lambda each: each.session_id):
                 outcomes[switch.command_id] = self._switch(switch, db)
@@ -116,7 +116,7 @@ class SessionActions:
     def rename(self, session: Session, title: str) -> Session:
         """Give an owned session another title. Raises NotOwner for an anonymous one, SessionInvalid or
         SessionExpired."""
-        with self.database.writing() as db:
+        with self._database.writing() as db:
             return self.sessions.rename_session(session.id, title, db)
 
     def claim(self, session: Session, user_id: UUID) -> Session:
@@ -146,7 +146,7 @@ class SessionActions:
 
     def discard(self, session: Session) -> None:
         """Delete a session whose holder has not been told of it. What `end` does, without an audit event."""
-        with self.database.writing() as db:
+        with self._database.writing() as db:
             if not self.sessions.lock_held(session, db):
                 return
             removals = self.deletion.delete_locked({session.id: session.owner_id}, "deleted", db)

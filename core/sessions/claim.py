@@ -31,7 +31,7 @@ class _TranscriptBehind(Exception):
 class Claims:
     """The transaction of a claim."""
 
-    database: Database
+    _database: Database
     sessions: SessionService
     transcript: Transcript
     removals: Removals
@@ -64,7 +64,7 @@ class Claims:
         unpublishable: Collection[UUID],
     ) -> tuple[Session, Removal]:
         messages = self.transcript.anonymous_messages(session_id)
-        with self.database.writing() as db:
+        with self._database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
             session = self.sessions.claim_session(session_id, db, user_id, secret_hash=secret_hash)
             # Without the rest of its row, which there may be no decoding.

@@ -15,19 +15,19 @@ __all__ = ["Session", "SessionQueries"]
 class SessionQueries:
     """Queries for callers that hold no transaction. All raise Unavailable when the database is away."""
 
-    database: Database
+    _database: Database
     sessions: SessionService
 
     def require_database(self, patience: float | None = None) -> None:
         """Raise Unavailable unless the database answers within `patience` seconds, or the usual ones."""
-        self.database.ping(patience)
+        self._database.ping(patience)
 
     def validate_session(self, session_id: UUID, user_id: UUID | None, secret_hash: bytes | None) -> Session:
         """The session, if it lives and the caller has proved to be its holder.
 
         Raises SessionInvalid, NotOwner or SessionExpired.
         """
-        with self.database.reading() as db:
+        with self._database.reading() as db:
             session = self.sessions.validate_session(
                 session_id, db, user_id, require_valid=True, secret_hash=secret_hash
             )
@@ -36,15 +36,15 @@ class SessionQueries:
 
     def find_session(self, session_id: UUID) -> Session | None:
         """The session of this id, expired or not, or None."""
-        with self.database.reading() as db:
+        with self._database.reading() as db:
             return db.get(Session, session_id)
 
     def list_sessions(self, user_id: UUID, *, before: UUID | None, limit: int) -> Sequence[Session]:
         """A user's living sessions, newest first; with `before`, those older than that one."""
-        with self.database.reading() as db:
+        with self._database.reading() as db:
             return self.sessions.list_sessions(user_id, db, before=before, limit=limit)
 
     def require_room(self, user_id: UUID) -> None:
         """Raise TooManySessions when the user has as many living sessions as one may have."""
-        with self.database.reading() as db:
+        with self._database.reading() as db:
             self.sessions.require_room(user_id, db)

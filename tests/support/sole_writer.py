@@ -1,8 +1,9 @@
 """Watches that SessionService alone writes the session table.
 
 The databases report each write of its rows, however it is spelled and whoever's cursor it comes through: SQLite by
-temporary triggers that call a function of the connection, PostgreSQL by triggers that send a notice, which the driver
-hands over before the statement returns. So the writer is on the call stack then: the innermost function of ours.
+temporary triggers that call a function of the connection, PostgreSQL by triggers that send a notice (as INFO, which
+no setting suppresses, and in any replication role), which the driver hands over before the statement returns. So the
+writer is on the call stack then: the innermost function of ours, or who has called a private one of the service's.
 Sessions that go by cascade with an account are reported like all others. Tests may write what they like.
 
 Who changes a loaded row is noted when the attribute is set: the flush comes late, and maybe from anybody's query. Who
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 WATCHED = Path(__file__).with_name("watched")
 """To be in the PYTHONPATH of processes that are to be watched."""
 WRITER = "core/sessions/service.py"
-MIGRATIONS = "core/migrations/"
+MIGRATIONS = "core/migrations/versions/"
 """They change the table's own shape."""
 PLUMBING = tuple(f"core/stores/{name}.py" for name in ("breaker", "database", "deadline", "postgres", "sqlite"))
 """What carries others' statements."""
@@ -49,7 +50,7 @@ POSTGRES_TRIGGERS = [
         IF TG_OP <> 'TRUNCATE' THEN
             IF NOT EXISTS (SELECT FROM written) THEN RETURN NULL; END IF;
         END IF;
-        RAISE NOTICE USING MESSAGE = '{NOTICE}' || TG_OP;
+        RAISE INFO USING MESSAGE = '{NOTICE}' || TG_OP;
         RETURN NULL;
     END $$""",
     "CREATE TRIGGER watch_truncate AFTER TRUNCATE ON session EXECUTE FUNCTION session_written()",
@@ -57,6 +58,10 @@ POSTGRES_TRIGGERS = [
         f"CREATE TRIGGER watch_{operation} AFTER {operation} ON session REFERENCING {rows} TABLE AS written"
         " EXECUTE FUNCTION session_written()"
         for operation, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+    ),
+    *(
+        f"ALTER TABLE session ENABLE ALWAYS TRIGGER watch_{operation}"
+        for operation in ("truncate", "insert", "update", "delete")
     ),
 ]
 """For the template of all databases. One notice for a statement, and none when it meets no row."""
@@ -106,6 +111,7 @@ class SoleWriter:
     def _check_write(self, operation: str) -> None:
         """The service writes by statements: what is flushed while it works is somebody else's."""
         frame, flushed = _innermost(sys._getframe(1))
+        frame = _borrower(frame) or frame
         allowed = ("tests/", MIGRATIONS) if flushed else ("tests/", MIGRATIONS, WRITER)
         self._check(frame, f"{operation}{' by a flush' if flushed else ''}", allowed)
 
@@ -144,6 +150,15 @@ def _innermost(frame: FrameType | None) -> tuple[FrameType | None, bool]:
         flushed = flushed or frame.f_code is FLUSH
         frame = frame.f_back
     return frame, flushed
+
+
+def _borrower(frame: FrameType | None) -> FrameType | None:
+    """Who has called a private function of the writer's from outside, if that is how this frame came to write."""
+    entry = None
+    while frame is not None and _ours(frame.f_code.co_filename) == WRITER:
+        entry = frame
+        frame, _ = _innermost(frame.f_back)
+    return frame if entry is not None and entry.f_code.co_name.startswith("_") else None
 
 
 def _stack(frame: FrameType | None) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """/auth: accounts, logins and API keys."""
 
-from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response
@@ -13,7 +11,6 @@ from core.errors import (
     EmailTaken,
     InvalidBody,
     LoginFailed,
-    LoginRequired,
     NoPassword,
     PasswordRefused,
     RegistrationClosed,
@@ -26,10 +23,10 @@ from core.limits.status import RateLimited
 from web.api import browser_login
 from web.api.operation import operation
 from web.api.representations import key_answer, login_answer, user_answer
-from web.auth.access import PUBLIC, USER, USER_BY_LOGIN
+from web.auth.access import PUBLIC, USER, USER_BY_LOGIN, USER_OR_WAYS_IN
 from web.auth.client_address import client_address
 from web.auth.credentials import clear_device_cookie, device_cookie, login_before
-from web.auth.principal import HOW_TO_LOG_IN, current_principal
+from web.auth.principal import ways_in
 from web.context import context
 from web.errors import LoginOnly
 from web.limits import change_limits, login_limits
@@ -37,22 +34,6 @@ from web.schemas import responses
 from web.schemas.requests import ChangePassword, CreateKey, Credentials, DeleteAccount, Nothing
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
-
-
-def _ways_in() -> dict[str, Any]:
-    options = context().options
-    return {"registration": options.registration, "oidc": options.oidc_issuer is not None}
-
-
-def _principal_or_ways_in() -> Principal:
-    """The user. Raises LoginRequired, which tells the ways to get an account here."""
-    principal = current_principal()
-    if principal is None:
-        raise LoginRequired(HOW_TO_LOG_IN, **_ways_in())
-    return principal
-
-
-USER_OR_WAYS_IN = replace(USER, grants={"principal": _principal_or_ways_in})
 
 
 @blueprint.post("/register")
@@ -101,7 +82,7 @@ def logout(response: Response) -> None:
 def me(principal: Principal) -> responses.Me:
     """Read the user that the request is authenticated as, and the ways to get an account here."""
     user = context().services.accounts.user(principal)
-    return responses.Me(user_id=user.id, email=user.email, method=principal.method, **_ways_in())
+    return responses.Me(user_id=user.id, email=user.email, method=principal.method, **ways_in())
 
 
 @blueprint.delete("/me")

@@ -11,11 +11,12 @@ from functools import wraps
 from typing import Any, Literal
 
 from flask import Response, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from core.errors import SwitchboardError
 from web.auth.access import Access
 from web.idempotency.header import idempotent
-from web.openapi.declaration import AnswerKind, Operation, Parameter, declare
+from web.openapi.declaration import AnswerKind, Operation, Parameter, UndeclaredAnswer, declare
 from web.schemas.requests import Body, parse_body
 from web.schemas.responses import Answer, Session
 
@@ -64,7 +65,7 @@ def _view(declared: Operation, handler: Handler, wanted: frozenset[str]) -> View
         response = Response()
         given = {**_given(declared), RESPONSE: response}
         asked_for = {argument: value for argument, value in given.items() if argument in wanted}
-        return _respond(declared, handler(*args, **route, **asked_for), response)
+        return _respond(declared, _handled(declared, lambda: handler(*args, **route, **asked_for)), response)
 
     repeatable: View = answered
     if declared.idempotent_by is not None:
@@ -94,11 +95,24 @@ def _given(declared: Operation) -> dict[str, object]:
     return given
 
 
+def _handled(declared: Operation, handler: Callable[[], Answer | Response | None]) -> Answer | Response | None:
+    """What the handler answers, also by an exception of werkzeug's that holds a response."""
+    try:
+        return handler()
+    except HTTPException as error:
+        if isinstance(error.response, Response):
+            return error.response
+        logger.error("%s does not declare the HTTP error %s", declared.name, error.code)
+        raise
+
+
 def _respond(declared: Operation, answer: Answer | Response | None, response: Response) -> Response:
     status = declared.status_of(answer)
     if isinstance(answer, Response):
         return answer
     response.status_code = status
+    if answer is None and response.get_data():
+        raise UndeclaredAnswer(f"{declared.name} answers with a body, where it declares none")
     if answer is not None:
         response.data = jsonify(answer.wire()).data
         response.mimetype = "application/json"

@@ -16,7 +16,7 @@ from core.sessions.credential import Credential
 from web.auth.credentials import session_credential
 from web.auth.current_session import current_session, optional_session
 from web.auth.operator import require_operator
-from web.auth.principal import current_principal, person_at_browser, required_principal
+from web.auth.principal import current_principal, person_at_browser, principal_or_ways_in, required_principal
 from web.errors import LoginOnly, OperatorOnly, SessionRequired
 
 Requirement = Mapping[str, Sequence[str]]
@@ -76,6 +76,8 @@ PRESENTED_CREDENTIAL = Access({"credential": _presented_credential}, (SessionReq
 """The sender of a session's credential; the handler checks what it proves."""
 USER = Access({"principal": required_principal}, (LoginRequired, *USER_REFUSED), BY_USER)
 """A user: by a login, an API key or a token."""
+USER_OR_WAYS_IN = Access({"principal": principal_or_ways_in}, USER.raises, USER.security)
+"""A user; anybody else learns the ways to get an account here."""
 USER_BY_LOGIN = Access(
     {"principal": person_at_browser}, (LoginRequired, LoginOnly, *USER_REFUSED), ({"loginCookie": []},)
 )
@@ -86,3 +88,9 @@ USER_WITH_SESSION = Access(
 """A user who also holds a session, by its secret or as its owner."""
 OPERATOR = Access({"operator": require_operator}, (OperatorOnly,), ({}, {"bearer": []}))
 """The operator: from the server's own machine, or with the operator's token."""
+
+LEVELS = (
+    *(PUBLIC, OPTIONAL_USER, OPTIONAL_SESSION, SESSION, PRESENTED_CREDENTIAL),
+    *(USER, USER_OR_WAYS_IN, USER_BY_LOGIN, USER_WITH_SESSION, OPERATOR),
+)
+"""All that there are: an operation has one of these themselves, and no copy with other grants."""

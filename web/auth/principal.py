@@ -1,6 +1,6 @@
 """The user that a request speaks for."""
 
-from typing import cast
+from typing import Any, cast
 
 from flask import g
 
@@ -42,6 +42,20 @@ def required_principal() -> Principal:
     principal = current_principal()
     if principal is None:
         raise LoginRequired(HOW_TO_LOG_IN)
+    return principal
+
+
+def ways_in() -> dict[str, Any]:
+    """The ways to get an account here."""
+    options = context().options
+    return {"registration": options.registration, "oidc": options.oidc_issuer is not None}
+
+
+def principal_or_ways_in() -> Principal:
+    """The user. Raises LoginRequired, which tells the ways to get an account here."""
+    principal = current_principal()
+    if principal is None:
+        raise LoginRequired(HOW_TO_LOG_IN, **ways_in())
     return principal
 
 

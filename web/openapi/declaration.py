@@ -1,7 +1,7 @@
 """What an operation of the API declares about itself. `web.api.operation` enforces it, and the OpenAPI document
 (web/openapi/document.py) is made of it."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from core.errors import InvalidBody, SwitchboardError, Unavailable
 from core.limits.status import RateLimited
-from web.auth.access import PUBLIC, Access
+from web.auth.access import LEVELS, PUBLIC, Access
 from web.errors import IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyMismatch
 from web.schemas.requests import Body
 from web.schemas.responses import Answer
@@ -87,6 +87,11 @@ class Operation:
     route_arguments: frozenset[str] = frozenset()
     """The handler's arguments that the route has to provide."""
 
+    def __post_init__(self) -> None:
+        """Raises UndeclaredOperation for an access level of its own making."""
+        if not any(self.access is level for level in LEVELS):
+            raise UndeclaredOperation(f"{self.name} has an access level that is none of web/auth/access.py")
+
     @property
     def name(self) -> str:
         """The handler's module and name."""
@@ -127,12 +132,12 @@ class Operation:
     def status_of(self, answer: object) -> int:
         """The status of a handler's answer. Raises UndeclaredAnswer."""
         for status, kind in self.answers.items():
-            whole_response = isinstance(answer, Response) and answer.status_code == status
-            if whole_response and kind is not None and not _is_model(kind):
+            if isinstance(answer, Response) and (answer.status_code, answer.mimetype) == (status, _media_type(kind)):
                 return status
             if (answer is None and kind is None) or (_is_model(kind) and type(answer) is kind):
                 return status
-        raise UndeclaredAnswer(f"{self.name} answers with {type(answer).__name__}, which it does not declare")
+        found = f"{answer.status_code} {answer.mimetype}" if isinstance(answer, Response) else type(answer).__name__
+        raise UndeclaredAnswer(f"{self.name} answers with {found}, which it does not declare")
 
 
 class UndeclaredAnswer(Exception):
@@ -140,8 +145,8 @@ class UndeclaredAnswer(Exception):
 
 
 class UndeclaredOperation(Exception):
-    """A route has no operation, or one whose handler wants arguments that nothing provides: a mistake in the
-    code, found when the application is created."""
+    """A route has no operation, or one of an unknown access level or whose handler wants arguments that nothing
+    provides: a mistake in the code, found when the application is created."""
 
 
 _declared: WeakKeyDictionary[Callable[..., Any], Operation] = WeakKeyDictionary()
@@ -158,16 +163,17 @@ def declared_operation(view: Callable[..., Any] | None) -> Operation | None:
     return None if view is None else _declared.get(getattr(view, "__func__", view))
 
 
-def require_operations(app: Flask, pages: Collection[tuple[str, str]]) -> None:
+def require_operations(app: Flask, pages: Mapping[tuple[str, str], Callable[..., Any]]) -> None:
     """Refuse to start with a route that declares nothing: requests would go unchecked there.
 
-    `pages` are the HTML pages and the static files, which are no part of the API, as pairs of endpoint and path. They
-    are exempt for methods that change nothing. Raises UndeclaredOperation, which names the handler.
+    `pages` are the HTML pages and the static files, which are no part of the API: their views, by endpoint and path.
+    They are exempt for methods that change nothing. Raises UndeclaredOperation, which names the handler.
     """
     for rule in app.url_map.iter_rules():
-        is_page = (rule.endpoint, rule.rule) in pages and set(SAFE_METHODS).issuperset(rule.methods or ())
+        view = app.view_functions[rule.endpoint]
+        is_page = view is pages.get((rule.endpoint, rule.rule)) and set(SAFE_METHODS).issuperset(rule.methods or ())
         if not is_page:
-            _require_operation(rule, app.view_functions[rule.endpoint])
+            _require_operation(rule, view)
 
 
 def _require_operation(rule: Rule, view: Callable[..., Any]) -> None:
@@ -177,6 +183,13 @@ def _require_operation(rule: Rule, view: Callable[..., Any]) -> None:
     missing = operation.route_arguments - rule.arguments
     if missing:
         raise UndeclaredOperation(f"{operation.name} at {rule} is given no {', '.join(sorted(missing))}")
+
+
+def _media_type(kind: AnswerKind) -> str | None:
+    """That of the whole response that a handler returns, or None where it returns none."""
+    if isinstance(kind, Encoded):
+        return "application/json"
+    return "text/event-stream" if kind is Stream else kind if isinstance(kind, str) else None
 
 
 def _is_model(kind: AnswerKind) -> bool:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 
 class Services(Protocol):
-    """A view of core.runtime.Runtime, in which the type checker finds neither the settings nor the database."""
+    """A view of core.runtime.Runtime without the settings and the database, to which no public attribute of a service
+    leads either (tests/web/test_services.py)."""
 
     @property
     def accounts(self) -> Accounts: ...

@@ -69,6 +69,9 @@ WAYS = {
     "an upsert": (
         "raw('INSERT INTO session SELECT * FROM session WHERE true ON CONFLICT (id) DO UPDATE SET title = NULL')"
     ),
+    "a private function of the service": (
+        "from core.sessions.service import _update; _update(db, Session.id == session_id, title='x')"
+    ),
     "a cascade from the account": "db.execute(delete(User).where(User.id == user_id))",
     "a cascade from the account's object": "db.delete(db.get(User, user_id)); db.flush()",
 }
@@ -84,6 +87,10 @@ POSTGRES_WAYS = {
     "TRUNCATE of accounts": "raw('TRUNCATE \"user\" CASCADE')",
     "MERGE": 'raw(\'MERGE INTO session USING "user" ON owner_id = "user".id WHEN MATCHED THEN DELETE\')',
     "ONLY": "raw('DELETE FROM ONLY session')",
+    "notices are off": (
+        "db.execute(text(\"SELECT set_config('client_min_messages', 'error', true)\")); raw('DELETE FROM session')"
+    ),
+    "triggers are off": "raw('SET LOCAL session_replication_role = replica'); raw('DELETE FROM session')",
     "a DO block": "raw(\"DO $$ BEGIN EXECUTE 'DELETE FROM ses' || 'sion'; END $$\")",
 }
 
@@ -272,13 +279,28 @@ def test_no_other_module_has_a_statement_that_writes_sessions() -> None:
         "engine.raw_connection()",
         "import sqlite3",
         "from psycopg import sql",
+        "from core.stores.tables import Session\nSession.__table__.update()",
+        "from core.stores.tables import Session\ndb.query(Session).filter_by(id=1).update({})",
+        "from core.sessions.queries import Session\nupdate(Session)",
+        "from core.sessions import queries\ndelete(queries.Session)",
+        "update(type(row))",
+        "from sqlalchemy import event",
+        "sqlalchemy.event.listen(db, 'do_orm_execute', hook)",
+        "engine.dialect.connect()",
+        "engine.dialect.create_connect_args(url)",
+        "func.set_config('client_min_messages', 'error', True)",
+        "from core.sessions.service import _update",
     ],
 )
 def test_a_statement_is_found_in_a_module(code: str) -> None:
     assert len(_statements(code)) == 1
 
 
-RAW = {"exec_driver_sql", "raw_connection", "driver_connection"}
+RAW = {"exec_driver_sql", "raw_connection", "driver_connection", "create_connect_args", "set_config"}
+WORDS = {"text", "event"}
+"""SQL as text, and hooks that may change the service's own statements."""
+ROWS = {("core.stores", "tables"), ("core.sessions", "queries")}
+"""The modules that have the table's class."""
 DRIVERS = {"sqlite3", "psycopg"}
 
 
@@ -288,8 +310,9 @@ def _statements(code: str) -> list[str]:
     nodes = list(ast.walk(ast.parse(code)))
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     aliases = [(node.module, alias.name, alias.asname or alias.name) for node in imports for alias in node.names]
-    modules = [here for module, name, here in aliases if (module, name) == ("core.stores", "tables")]
-    rows = {here for module, name, here in aliases if (module, name) == ("core.stores.tables", Session.__name__)}
+    modules = [here for module, name, here in aliases if (module, name) in ROWS]
+    homes = {".".join(each) for each in ROWS}
+    rows = {here for module, name, here in aliases if module in homes and name == Session.__name__}
     rows |= {f"{module}.{Session.__name__}" for module in modules}
     tables = rows | {f"{row}.__table__" for row in rows}
 
@@ -298,14 +321,22 @@ def _statements(code: str) -> list[str]:
             case ast.Import(names=names):
                 return any(alias.name.partition(".")[0] in DRIVERS for alias in names)
             case ast.ImportFrom(module=str(module), names=names):
-                raw = module.startswith("sqlalchemy") and any(alias.name == "text" for alias in names)
-                return raw or module.partition(".")[0] in DRIVERS
+                raw = module.startswith("sqlalchemy") and any(alias.name in WORDS for alias in names)
+                borrowed = module == "core.sessions.service" and any(alias.name.startswith("_") for alias in names)
+                return raw or borrowed or module.partition(".")[0] in DRIVERS
             case ast.Attribute(value=value, attr=name):
-                return name in RAW or (name == "text" and ast.unparse(value) in ("sa", "sqlalchemy"))
+                connects = name == "connect" and ast.unparse(value).endswith("dialect")
+                return name in RAW or connects or (name in WORDS and ast.unparse(value) in ("sa", "sqlalchemy"))
             case ast.Call(func=func, args=arguments):
                 called = ast.unparse(func)
                 statement = called.rpartition(".")[2] in {"insert", "update", "delete"}
-                return called in rows or (statement and any(ast.unparse(each) in tables for each in arguments))
+                if isinstance(func, ast.Attribute):  # what the method is called on: a table, or a query of one
+                    queried = [each for each in ast.walk(func.value) if isinstance(each, ast.Call)]
+                    arguments = [*arguments, func.value, *(each for call in queried for each in call.args)]
+                met = {ast.unparse(each) for each in arguments}
+                return called in rows or (
+                    statement and any(each in tables or each.startswith("type(") for each in met)
+                )
         return False
 
     return [ast.unparse(node) for node in nodes if writes(node)]

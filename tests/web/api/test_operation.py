@@ -5,13 +5,14 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, abort
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 from werkzeug.exceptions import HTTPException
@@ -101,6 +102,64 @@ def test_another_route_to_a_page_does_not_start(
     monkeypatch.setattr(web.app, "PAGES", (*web.app.PAGES, SimpleNamespace(blueprint=blueprint)))
     with pytest.raises(UndeclaredOperation, match=f"index at {path} lacks @operation"):
         create_app(web_runtime)
+
+
+@pytest.mark.parametrize(("endpoint", "path"), PAGE_ROUTES)
+def test_a_page_whose_function_was_replaced_does_not_start(
+    web_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, endpoint: str, path: str
+) -> None:
+    def replacement() -> Response:
+        return Response("unchecked")
+
+    blueprint = Blueprint("probe_of_a_test", __name__)
+    blueprint.record(lambda state: state.app.view_functions.update({endpoint: replacement}))
+    monkeypatch.setattr(web.app, "PAGES", (*web.app.PAGES, SimpleNamespace(blueprint=blueprint)))
+    with pytest.raises(UndeclaredOperation, match=f"replacement at {path} lacks @operation"):
+        create_app(web_runtime)
+
+
+def test_an_access_level_is_one_of_those_that_are_known() -> None:
+    for level in (replace(USER, grants={}), Access(USER.grants, USER.raises, USER.security)):
+        with pytest.raises(UndeclaredOperation, match="an access level that is none of"):
+            operation(access=level, answers={204: None})(test_an_access_level_is_one_of_those_that_are_known)
+
+
+def test_a_response_that_is_raised_is_an_answer_like_another(serve: Make, caplog: pytest.LogCaptureFixture) -> None:
+    @operation(access=PUBLIC, answers={200: "text/csv"})
+    def declared() -> None:
+        """Raise what is declared."""
+        abort(Response("a,b", mimetype="text/csv"))
+
+    @operation(access=PUBLIC, answers={204: None})
+    def undeclared() -> None:
+        """Raise something else."""
+        abort(Response('{"secret": 1}', 200, content_type="application/json"))
+
+    client = serve(declared, undeclared)
+    assert client.get("/probe/declared").data == b"a,b"
+    _problem(client.get("/probe/undeclared"), 500, "internal")
+    assert "undeclared answers with 200 application/json" in caplog.text
+
+
+def test_an_http_error_of_a_handler_is_answered_and_logged(serve: Make, caplog: pytest.LogCaptureFixture) -> None:
+    @operation(access=PUBLIC, answers={204: None})
+    def conflict() -> None:
+        """Raise what no operation can declare."""
+        abort(409)
+
+    _problem(serve(conflict).get("/probe/conflict"), 409, "conflict")
+    [record] = [record for record in caplog.records if record.name == "web.api.operation"]
+    assert record.getMessage().endswith("conflict does not declare the HTTP error 409")
+    caplog.clear()
+
+
+def test_an_answer_without_a_body_has_none(serve: Make) -> None:
+    @operation(access=PUBLIC, answers={200: None})
+    def wordy(response: Response) -> None:
+        """Write a body all the same."""
+        response.data = b"anything"
+
+    _problem(serve(wordy).get("/probe/wordy"), 500, "internal")
 
 
 def test_nothing_is_added_to_an_application_that_is_complete(app: Flask) -> None:
@@ -228,6 +287,7 @@ REFUSALS = {
     "SESSION": (401, "session-required"),
     "PRESENTED_CREDENTIAL": (401, "session-required"),
     "USER": (401, "login-required"),
+    "USER_OR_WAYS_IN": (401, "login-required"),
     "USER_BY_LOGIN": (401, "login-required"),
     "USER_WITH_SESSION": (401, "login-required"),
     "OPERATOR": (403, "operator-only"),
@@ -238,6 +298,7 @@ LEVELS = {name: value for name, value in vars(access).items() if isinstance(valu
 
 def test_every_access_level_is_open_or_refuses_somebody() -> None:
     assert set(LEVELS) == set(REFUSALS) | OPEN
+    assert list(access.LEVELS) == list(LEVELS.values())
     assert not LEVELS["PUBLIC"].grants
     assert all({} in LEVELS[name].security for name in OPEN - {"PUBLIC"})
 
@@ -305,8 +366,7 @@ def test_every_operation_that_is_not_open_refuses_a_stranger(app: Flask) -> None
     for method, path, found in _operations(app):
         if found.access in [LEVELS[name] for name in OPEN]:
             continue
-        # Its own values may replace a level's grants (GET /auth/me says more), never its errors.
-        level = next(name for name in REFUSALS if LEVELS[name].raises == found.access.raises)
+        level = next(name for name in REFUSALS if LEVELS[name] is found.access)
         answer = app.test_client().open(path, method=method, headers={"X-Forwarded-For": "192.0.2.1"})
         _problem(answer, *REFUSALS[level])
         refused += 1
@@ -368,18 +428,24 @@ def test_an_error_that_is_not_declared_is_answered_and_logged(serve: Make, caplo
     assert not [record for record in caplog.records if record.name == "web.api.operation"]
 
 
-@pytest.mark.parametrize("answer", [None, responses.Health(status="ok"), Response(status=202), Response(status=404)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, responses.Health(status="ok"), Response(status=202), Response(status=404)),
+        Response("{}", 203, mimetype="application/json"),
+    ],
+)
 def test_an_answer_that_is_not_declared_is_a_mistake(answer: object) -> None:
-    declared = Operation(str, PUBLIC, {200: responses.Ready, 202: responses.Pending})
+    declared = Operation(str, PUBLIC, {200: responses.Ready, 202: responses.Pending, 203: "text/csv"})
     with pytest.raises(UndeclaredAnswer):
         declared.status_of(answer)
 
 
 def test_the_status_is_that_of_the_answers_kind() -> None:
-    declared = Operation(str, PUBLIC, {201: responses.Session, 202: responses.Pending, 204: None, 200: "text/plain"})
+    declared = Operation(str, PUBLIC, {201: responses.Session, 202: responses.Pending, 204: None, 200: "text/csv"})
     assert declared.status_of(responses.Pending(state="pending")) == 202
     assert declared.status_of(None) == 204
-    assert declared.status_of(Response(status=200)) == 200
+    assert declared.status_of(Response("a,b", 200, mimetype="text/csv")) == 200
 
 
 def test_an_operation_entails_the_errors_of_what_it_declares() -> None:
