@@ -36,9 +36,8 @@ test-fast: .venv/.dev ## Run what takes a minute: the core without the writing o
 
 coverage: .venv/.dev .venv/.servers ## Run the tests without browsers and fleets, and say which branches they leave out
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 -m "not (e2e or faults or timing)"
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	@$(BIN)/coverage run -m pytest -n 2 -m "not (e2e or faults or timing)"; tested=$$?; \
+		$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$tested
 
 lint: .venv/.dev node_modules/.installed ## Check style, types (the page's too) and the direction of imports
 	$(BIN)/ruff check .

@@ -131,6 +131,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_costs_much(text: str) -> None:
     # Garbage that other tests have left may be collected in the middle of one try.
