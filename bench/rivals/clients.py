@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -40,7 +41,7 @@ class Target:
         return replace(self, credentials=self.credentials[questions:])
 
 
-class Client:
+class Client(ABC):
     """What asks one question."""
 
     def __init__(self, http: aiohttp.ClientSession, target: Target, number: int) -> None:
@@ -49,9 +50,9 @@ class Client:
         self._target = target
         self._number = number
 
+    @abstractmethod
     async def ask(self) -> None:
         """Ask, and read to the answer's end, or until there is no more to be had."""
-        raise NotImplementedError
 
     @asynccontextmanager
     async def _taken(
