@@ -77,6 +77,16 @@ def parse_hosts(value: object) -> object:
     return tuple(names)
 
 
+def parse_root_path(value: object) -> object:
+    """`"/assistant/"` -> `/assistant`, `"/"` -> nothing. Raises ValueError for what is no path of plain words."""
+    if not isinstance(value, str):
+        return value
+    path = value.strip().rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){0,8}", path, re.ASCII):
+        raise ValueError(f"{value!r} is not a path; begin it with a slash, without host and query: /assistant")
+    return path
+
+
 def checked_redis(url: object) -> object:
     """The URL, if it is one of a Redis server. Raises ValueError with what is wrong, and without its password."""
     if isinstance(url, str):
@@ -128,6 +138,11 @@ class Settings(BaseSettings):
         (), validation_alias=_named("SWITCHBOARD_HOSTS")
     )
     """The names under which people reach the server, separated by commas, beside this machine's own."""
+
+    root_path: Annotated[str, BeforeValidator(parse_root_path)] = Field(
+        "", validation_alias=_named("SWITCHBOARD_ROOT_PATH")
+    )
+    """The path below which a proxy serves the application, when the site is not its own."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)] = Field(
         (), validation_alias=_named("SWITCHBOARD_CORS_ORIGINS")

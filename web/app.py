@@ -9,7 +9,7 @@ from web.api import auth, chat, config, events, openapi, ops, probe, session, se
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
-from web.middleware import body_limits, cors, csrf, hosts, problems, security_headers
+from web.middleware import body_limits, cors, csrf, hosts, problems, root_path, security_headers
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
@@ -45,6 +45,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     context.register(app, runtime, _options(settings))
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, settings.trusted_proxies)
+    root_path.register(app, settings.root_path)
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
     body_limits.register(app)
     hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))

@@ -30,7 +30,11 @@ class Elements(HTMLParser):
         self.tags: dict[str, str] = {}
         self.count: Counter[str] = Counter()
         page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("index.html")
-        self.feed(page.render(registration=True, provider="id.example", url_for=lambda *_, filename: filename))
+        self.feed(
+            page.render(
+                root_path="", registration=True, provider="id.example", url_for=lambda *_, filename="": filename
+            )
+        )
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep the tag by its id."""

@@ -53,7 +53,7 @@ def callback(state: str | None, code: str | None, response: Response) -> None:
     services = context().services
     subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
     user_id = services.identity.user_for_subject(subject)
-    response.headers["Location"] = "/"
+    response.headers["Location"] = url_for("pages.index")
     set_login_cookie(response, services.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)
     announce_login(response, user_id)

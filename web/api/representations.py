@@ -1,6 +1,6 @@
 """What the domain's values look like as answers."""
 
-from flask import Response
+from flask import Response, request
 
 from core.auth.accounts import ApiKey, Login, User
 from core.auth.principal import Principal
@@ -27,7 +27,7 @@ def command_answer(reply: Reply, respond_async: bool, response: Response) -> res
     Raises CommandFailed when the reply is a problem.
     """
     if reply.state == "pending":
-        response.headers["Location"] = f"/tasks/{reply.task_id}"
+        response.headers["Location"] = f"{request.script_root}/tasks/{reply.task_id}"
         if respond_async:
             response.headers["Preference-Applied"] = "respond-async"
         return responses.Pending(state="pending")

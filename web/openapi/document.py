@@ -95,7 +95,7 @@ def describe(app: Flask) -> Json:
             "description": "Chat sessions: messages in, answers as server-sent events. Errors are problem details "
             "(RFC 9457), times RFC 3339 in UTC, ids UUIDs.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": app.config["APPLICATION_ROOT"]}],
         "paths": paths,
         "components": {"schemas": _schemas(operations), "securitySchemes": SECURITY_SCHEMES, "headers": HEADERS},
     }

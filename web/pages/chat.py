@@ -28,6 +28,7 @@ def index() -> Response:
     page = render_template(
         "index.html",
         modules=_MODULES,
+        root_path=request.script_root,
         has_login=has_login,
         # A session id without a secret is a user's, and opens nothing for anybody else.
         has_session=any(has_login or "." in session for session in sessions),

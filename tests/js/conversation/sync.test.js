@@ -30,6 +30,7 @@ function synchronised(context) {
       currentSession: async () => { server.fetches++; return server.session(); },
       transcript: async () => server.transcript(),
       useSession: (/** @type {unknown} */ used) => server.used.push(used),
+      url: (/** @type {string} */ path) => path,
       sessionHeaders: () => ({}),
     }),
     synced: called("synced"),

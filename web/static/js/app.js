@@ -26,7 +26,7 @@ import { Notifications } from "./ui/notifications.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 
 const store = new Store();
-const api = new ApiClient();
+const api = new ApiClient(document.body.dataset.root);
 const notifications = new Notifications();
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 

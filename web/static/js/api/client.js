@@ -24,6 +24,16 @@ export class ApiClient {
   /** How far the server's clock is ahead of this one, so that lifetimes don't depend on the visitor's clock. */
   #clockAhead = 0;
 
+  /** @param {string} [root] the path below which the server is, such as `/assistant` */
+  constructor(root = "") {
+    this.root = root;
+  }
+
+  /** Where a path of the API is. @param {string} path */
+  url(path) {
+    return this.root + path;
+  }
+
   /** The server's time in milliseconds since 1970. */
   serverNow() {
     return Date.now() + this.#clockAhead;
@@ -49,7 +59,7 @@ export class ApiClient {
     /** @type {Response} */
     let response;
     try {
-      response = await fetch(path, {
+      response = await fetch(this.url(path), {
         method,
         headers: body ? { ...headers, "Content-Type": "application/json" } : headers,
         body: body && JSON.stringify(body),

@@ -29,7 +29,7 @@ export class Sync {
   constructor(store, page) {
     this.store = store;
     this.page = page;
-    this.stream = new SessionStream(EVENTS, () => page.api.sessionHeaders(), {
+    this.stream = new SessionStream(page.api.url(EVENTS), () => page.api.sessionHeaders(), {
       event: (event) => this.#receive(event),
       refused: () => { if (!this.#retryTimer) void this.refresh(); },
       state: (connected) => {
@@ -110,6 +110,6 @@ export class Sync {
     const streaming = last?.state === "streaming";
     const asked = pending !== null; // so it has only just begun, and may have ended since
     if (!streaming && !asked && (last?.state !== "failed" || last.problem) && live?.generation !== last?.id) return [];
-    return replay(EVENTS, this.page.api.sessionHeaders(), cursor, streaming && !asked);
+    return replay(this.page.api.url(EVENTS), this.page.api.sessionHeaders(), cursor, streaming && !asked);
   }
 }
