@@ -39,6 +39,11 @@ def web_url(host: str, port: int) -> str:
     return f"http://{reachable}:{port}"
 
 
+def flower_url(port: int, url_prefix: str) -> str:
+    """Where a browser on this machine finds Flower."""
+    return web_url("127.0.0.1", port) + url_prefix
+
+
 def local_client() -> httpx2.AsyncClient:
     """A client for this machine's own servers, which no proxy of the environment stands before."""
     return httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.addresses import check_port, local_client, problem_at, web_url
+from cli.addresses import check_port, flower_url, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, fail
 from cli.finding import Finding
@@ -226,7 +226,7 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
 
 def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
     web = f"{web_url(settings.host, settings.port)}/readyz"
-    flower = f"{web_url('127.0.0.1', settings.flower_port)}/healthcheck"
+    flower = f"{flower_url(settings.flower_port, settings.flower_url_prefix)}/healthcheck"
     remedy = f"See {settings.state_dir.absolute() / 'logs'}." if running else "Start the system: switchboard up"
 
     async def ask() -> tuple[str | None, str | None]:

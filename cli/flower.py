@@ -1,7 +1,7 @@
 """`switchboard flower`: Flower, read-only, for requests alone that ask for it by one of this machine's names.
 
-Flower itself answers to any name, so any page whose name points to this machine could read what the tasks are about;
-and a password would leave /metrics and /healthcheck open. So the name is looked at before any of its handlers.
+Flower itself answers to any name, so any page whose name points to this machine could read what the tasks are about.
+So the name is looked at before any of its handlers. A password, which would leave its /metrics open, holds there too.
 """
 
 import atexit
@@ -9,6 +9,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from flower.app import Flower
@@ -16,13 +17,15 @@ from flower.command import apply_env_options, extract_settings, setup_logging
 from flower.urls import settings as handler_settings
 from flower.utils.broker import RedisBase
 from flower.views import BaseHandler
+from flower.views.monitor import Metrics
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from tornado.httputil import HTTPServerRequest
 from tornado.options import options
-from tornado.web import RequestHandler
+from tornado.web import RequestHandler, authenticated
 
+from cli.console import fail
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_own
@@ -30,6 +33,13 @@ from core.text.host_names import is_own
 ADDRESS = "127.0.0.1"
 MAX_TASKS = 10_000
 """Tasks that it remembers. Its own default of 100,000 takes hundreds of megabytes, and reads as a leak."""
+
+OFFLINE_WORKER_TTL = 60
+"""Seconds after which a worker that has gone is no longer in its metrics."""
+RUNTIME_BUCKETS = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0]
+"""Seconds of tasks' runtimes in its metrics: an answer takes minutes, its own buckets end at ten seconds."""
+SAVE_INTERVAL = 300_000
+"""Milliseconds between two writes of its history, for a Flower that is killed."""
 
 TIMEOUT = 2.0
 """Seconds to reach the broker, and again for its answer."""
@@ -40,7 +50,12 @@ def serve(settings: Settings) -> None:
     from workers.app import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])  # sets its logging up
+    options.purge_offline_workers, options.task_runtime_metric_buckets = OFFLINE_WORKER_TTL, RUNTIME_BUCKETS
+    options.db = str(_history(settings.state_dir))
+    options.persistent, options.state_save_interval = True, SAVE_INTERVAL
     apply_env_options()
+    options.url_prefix = settings.flower_url_prefix.strip("/") or None
+    options.basic_auth = _users(settings)
     options.address, options.port = ADDRESS, settings.flower_port
     options.read_only, options.max_tasks = True, MAX_TASKS
     extract_settings()
@@ -56,6 +71,20 @@ def serve(settings: Settings) -> None:
         flower.start()
 
 
+def _history(state_dir: Path) -> Path:
+    """The file that it keeps its history in, so that a restart forgets nothing; for its owner's eyes only."""
+    directory = state_dir.absolute() / "flower"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"the directory {directory} can't be made: {error.strerror} (SWITCHBOARD_STATE_DIR)")
+    return directory / "history"
+
+
+def _users(settings: Settings) -> list[str]:
+    return settings.flower_basic_auth.get_secret_value().split(",") if settings.flower_basic_auth else []
+
+
 class _OwnNamesOnly(Flower):  # type: ignore[misc]
     """Flower, which routes a request to its handlers only if it is for this server."""
 
@@ -65,9 +94,11 @@ class _OwnNamesOnly(Flower):  # type: ignore[misc]
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Every request comes through here: pages, the API, static files, sockets."""
-        if is_own(request.headers.get("Host"), self._names):
-            return super().find_handler(request, **kwargs)
-        return self.get_handler_delegate(request, _WrongHost)
+        if not is_own(request.headers.get("Host"), self._names):
+            return self.get_handler_delegate(request, _WrongHost)
+        if request.path.endswith("/metrics"):
+            return self.get_handler_delegate(request, _Metrics)
+        return super().find_handler(request, **kwargs)
 
 
 class _WrongHost(RequestHandler):
@@ -77,6 +108,14 @@ class _WrongHost(RequestHandler):
         self.finish(
             "Flower answers to this machine's own names, such as localhost, and to those in SWITCHBOARD_HOSTS.\n"
         )
+
+
+class _Metrics(Metrics):  # type: ignore[misc]
+    """For those who have the password, if there is one."""
+
+    @authenticated
+    async def get(self) -> None:
+        await super().get()
 
 
 class _RedisQueues(RedisBase):  # type: ignore[misc]

@@ -1,7 +1,6 @@
 """`switchboard models`: models.toml, checked and shown."""
 
 import asyncio
-import os
 import time
 from importlib import metadata
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from core.llm.probe import short_answer
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.settings import Settings
 from core.text.masking import masked
+from core.text.secret_files import has_secret
 
 CHECK_TIMEOUT = 30.0
 """Seconds that each model has for its answer; all are asked at once."""
@@ -122,4 +122,4 @@ def _api_key(model: ModelConfig) -> str:
         return "the system's own"
     if model.api_key_env is None:
         return "none needed"
-    return f"{model.api_key_env} is {'set' if os.environ.get(model.api_key_env) else 'not set'}"
+    return f"{model.api_key_env} is {'set' if has_secret(model.api_key_env) else 'not set'}"

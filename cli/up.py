@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 from dotenv import dotenv_values
 
-from cli.addresses import check_port, free_port, local_client, problem_at, web_url
+from cli.addresses import check_port, flower_url, free_port, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
@@ -123,7 +123,7 @@ class _System:
         self._environment = self._children_environment()
         self._embedded = settings.configured_redis_url is None
         self._web = web_url(settings.host, settings.port)
-        self._flower = web_url("127.0.0.1", settings.flower_port)
+        self._flower = flower_url(settings.flower_port, settings.flower_url_prefix)
         self._waiting_for: dict[str, str] = {}
         self._said: dict[str, float] = {}
         """When it was last said that a process dies again and again."""

@@ -1,6 +1,7 @@
 """Every option of Switchboard, with its default and its unit, in one place.
 
-Options come from the environment or from a `.env` file in the working directory; the environment wins.
+Options come from the environment, from a `.env` file in the working directory, or from files of their names in the
+directory of secrets; the environment wins, then `.env`.
 """
 
 import re
@@ -9,14 +10,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, DirectoryPath, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 from sqlalchemy import URL
 
 from core.limits.rate import Rate, parse_rate
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.duration import parse_duration
 from core.text.host_names import host_name
+from core.text.secret_files import DIRECTORY_VARIABLES
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 # NoDecode: the environment's text is for parse_rate, not JSON. None, written `off`: no limit.
@@ -87,6 +96,13 @@ def parse_root_path(value: object) -> object:
     return path
 
 
+def checked_users(value: object) -> object:
+    """`"operator:a long password"`, the only form that a browser can send. Raises ValueError for another."""
+    if isinstance(value, str) and not all(re.fullmatch(r"[^:\s]+:\S.*", each) for each in value.split(",")):
+        raise ValueError("it is not user:password; separate several by commas")
+    return value
+
+
 def checked_redis(url: object) -> object:
     """The URL, if it is one of a Redis server. Raises ValueError with what is wrong, and without its password."""
     if isinstance(url, str):
@@ -116,9 +132,22 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # URLs with passwords among them
     )
 
+    secrets_dir: DirectoryPath | None = Field(
+        None, validation_alias=AliasChoices(*DIRECTORY_VARIABLES, "secrets_dir")
+    )
+    """Where files hold what is not to be in the environment, each with the name of its variable."""
     host: str = Field("127.0.0.1", validation_alias=_named("SWITCHBOARD_HOST"))
     port: int = Field(8000, ge=1, le=65535, validation_alias=_named("PORT"))
     flower_port: int = Field(5555, ge=1, le=65535, validation_alias=_named("FLOWER_PORT"))
+
+    flower_url_prefix: Annotated[str, BeforeValidator(parse_root_path)] = Field(
+        "", validation_alias=_named("FLOWER_URL_PREFIX")
+    )
+    """The path below which a proxy serves Flower."""
+    flower_basic_auth: Annotated[SecretStr | None, BeforeValidator(checked_users)] = Field(
+        None, validation_alias=_named("FLOWER_BASIC_AUTH")
+    )
+    """Who may see Flower: `user:password`, several separated by commas. Without it, whoever reaches its port."""
 
     state_dir: Path = Field(Path(".switchboard"), validation_alias=_named("SWITCHBOARD_STATE_DIR"))
     configured_database_url: str | None = Field(None, repr=False, validation_alias=_named("DATABASE_URL"))
@@ -227,6 +256,27 @@ class Settings(BaseSettings):
     """How many proxies, all the operator's own, stand one behind the other before the server."""
     metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))
     """The secret that opens /metrics to requests from other machines."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources, the strongest first."""
+        named = [
+            source.env_vars[name.lower()]
+            for source in (env_settings, dotenv_settings)
+            for name in DIRECTORY_VARIABLES
+            if isinstance(source, EnvSettingsSource) and source.env_vars.get(name.lower())
+        ]
+        # One that is no directory is left to the option's own check.
+        if named and Path(named[0] or "").is_dir():
+            file_secret_settings = SecretsSettingsSource(settings_cls, named[0])
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @property
     def oidc_login(self) -> bool:

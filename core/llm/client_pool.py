@@ -1,6 +1,5 @@
 """ClientPool: the models on offer and the clients that reach them."""
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
@@ -10,6 +9,7 @@ from core.errors import UnknownModel
 from core.llm.catalog import ModelCatalog
 from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ChunkStream, Provider, ProviderError, Turn
+from core.text.secret_files import has_secret
 
 PROBE_PARAMETERS = {"max_tokens": 1, "thinking_budget": None}
 """What a probe asks for instead of an answer: as little as a request can."""
@@ -107,4 +107,4 @@ class ClientPool:
 
 
 def _has_key(config: ModelConfig) -> bool:
-    return config.api_key_env is None or bool(os.environ.get(config.api_key_env, "").strip())
+    return config.api_key_env is None or has_secret(config.api_key_env)

@@ -19,8 +19,8 @@ def register(app: Flask, root_path: str) -> None:
 class RootPath:
     """Tells the application its root, which is SCRIPT_NAME (PEP 3333) and so begins every URL that it makes.
 
-    A proxy may hand the path on as it is, or without the root: a path that does not begin with the root is taken as it
-    is. So does a probe of this machine ask for `/readyz` whatever the root is.
+    A proxy may hand the path on as it is, or without the root: a path that does not begin with the root is taken as
+    it is. So may a probe of this machine ask for `/readyz` whatever the root is.
     """
 
     def __init__(self, app: "WSGIApplication", root_path: str) -> None:

@@ -12,6 +12,7 @@ from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.errors import RequestRefused, complaint_of
 from core.llm.providers.events import parsed
 from core.llm.providers.http_client import Client, Response
+from core.text.secret_files import UnreadableSecret, read_secret
 
 MAX_ERROR_BODY = 16 * 1024
 """Bytes of a refusal's body that are read."""
@@ -35,11 +36,18 @@ def http_client(config: ModelConfig, url: str) -> Client:
     )
 
 
+def _configured_key(name: str) -> str:
+    try:
+        return read_secret(name)
+    except UnreadableSecret as error:
+        raise ProviderError(ErrorKind.MISCONFIGURED, str(error)) from None
+
+
 def api_key(config: ModelConfig, local_key: str) -> str:
     """The model's key; with weights of its own, that of the local server. Raises ProviderError when it is missing, or
     one that no header can carry."""
     name = "SWITCHBOARD_MODEL_KEY" if config.weights else config.api_key_env
-    key = local_key if config.weights else os.environ.get(name, "").strip() if name else ""
+    key = local_key if config.weights else _configured_key(name) if name else ""
     if not (key.isascii() and key.isprintable()):
         raise ProviderError(ErrorKind.MISCONFIGURED, f"{name} holds characters that no key has")
     if config.api_key_env and not config.weights and not key:

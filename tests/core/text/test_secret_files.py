@@ -1,0 +1,88 @@
+"""Secrets in files, as supervisors hand them to a process."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from core.llm.model_config import ModelConfig
+from core.llm.providers.base import ErrorKind, ProviderError
+from core.llm.providers.wire import api_key
+from core.settings import Settings
+from core.text.secret_files import DIRECTORY_VARIABLES, MAX_BYTES, UnreadableSecret, has_secret, read_secret
+
+MODEL = ModelConfig(label="M", provider="openai", model="m", api_key_env="SOME_API_KEY")
+
+
+@pytest.fixture(params=DIRECTORY_VARIABLES)
+def secrets(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of secrets, however it is named."""
+    directory = tmp_path / "secrets"
+    directory.mkdir()
+    monkeypatch.setenv(request.param, str(directory))
+    return directory
+
+
+def test_settings_are_read_from_files_of_their_names(secrets: Path) -> None:
+    (secrets / "DATABASE_URL").write_text("postgresql://chat:words@db/chat\n")
+    (secrets / "SWITCHBOARD_METRICS_TOKEN").write_text("token\n")
+    settings = Settings()
+    assert settings.database_url == "postgresql+psycopg://chat:words@db/chat"
+    assert settings.metrics_token is not None
+    assert settings.metrics_token.get_secret_value() == "token"
+    assert "words" not in repr(settings)
+
+
+def test_the_environment_comes_first(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (secrets / "REDIS_URL").write_text("redis://file")
+    (secrets / "SOME_API_KEY").write_text("file")
+    monkeypatch.setenv("REDIS_URL", "redis://environment")
+    monkeypatch.setenv("SOME_API_KEY", "environment")
+    assert Settings().redis_url == "redis://environment:6379/0"
+    assert api_key(MODEL, "") == "environment"
+
+
+def test_a_file_is_checked_like_the_variable(secrets: Path) -> None:
+    (secrets / "REDIS_URL").write_text("http://words@cache")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "REDIS_URL" in str(refused.value)
+    assert "words" not in str(refused.value)
+
+
+def test_models_keys_are_read_from_files_too(secrets: Path) -> None:
+    assert not has_secret("SOME_API_KEY")
+    (secrets / "SOME_API_KEY").write_text("first\n")
+    assert api_key(MODEL, "") == "first"
+    (secrets / "SOME_API_KEY").write_text("rotated")
+    assert api_key(MODEL, "") == "rotated"
+
+
+@pytest.mark.parametrize("content", [b"x" * (MAX_BYTES + 1), b"\xff\xfe"])
+def test_what_is_no_secret_is_named_and_not_shown(secrets: Path, content: bytes) -> None:
+    (secrets / "SOME_API_KEY").write_bytes(content)
+    with pytest.raises(UnreadableSecret, match="SOME_API_KEY"):
+        read_secret("SOME_API_KEY")
+    assert not has_secret("SOME_API_KEY")
+    with pytest.raises(ProviderError) as failed:
+        api_key(MODEL, "")
+    assert failed.value.kind is ErrorKind.MISCONFIGURED
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname"])
+def test_a_name_leads_out_of_the_directory_nowhere(secrets: Path, name: str) -> None:
+    (secrets.parent / "outside").write_text("words")
+    assert read_secret(name) == ""
+
+
+def test_a_directory_that_is_none_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHBOARD_SECRETS_DIR", str(tmp_path / "missing"))
+    with pytest.raises(ValidationError, match="SWITCHBOARD_SECRETS_DIR"):
+        Settings()
+
+
+@pytest.mark.parametrize("users", ["operator", "operator:", ":words", "operator:words,other"])
+def test_flowers_users_have_passwords(users: str) -> None:
+    with pytest.raises(ValidationError, match="user:password") as refused:
+        Settings(flower_basic_auth=users)  # type: ignore[arg-type]
+    assert "words" not in str(refused.value)
