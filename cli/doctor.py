@@ -20,6 +20,7 @@ from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown, Cooldowns
 from core.settings import Settings
 from core.text.masking import masked, without_secrets
+from core.text.secret_files import secrets_directory
 
 BROKER_TIMEOUT = 2.0
 """Seconds to reach the broker, and to wait for the workers' answers."""
@@ -31,6 +32,7 @@ def doctor() -> None:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         lambda: iter([Finding("settings", "valid")]),
+        lambda: _secrets(settings),
         lambda: _system(settings, running),
         lambda: _children(settings),
         lambda: _models(settings),
@@ -69,6 +71,13 @@ def _python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
     yield Finding("python", version, "Install Python 3.11 or newer." if old else "")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    directory = settings.secrets_dir or secrets_directory()
+    if directory is not None and directory.is_dir():
+        names = ", ".join(sorted(path.name for path in directory.iterdir() if path.is_file()))
+        yield Finding("secrets", f"{directory} holds {names or 'no file'}")
 
 
 def _system(settings: Settings, running: bool) -> Iterator[Finding]:

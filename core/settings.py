@@ -132,10 +132,10 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # URLs with passwords among them
     )
 
-    secrets_dir: DirectoryPath | None = Field(
-        None, validation_alias=AliasChoices(*DIRECTORY_VARIABLES, "secrets_dir")
-    )
-    """Where files hold what is not to be in the environment, each with the name of its variable."""
+    secrets_dir: DirectoryPath | None = Field(None, validation_alias=_named("SWITCHBOARD_SECRETS_DIR"))
+    """Where files hold what is not to be in the environment, each with the name of its variable. Where this is not set
+    it is the directory that systemd names."""
+
     host: str = Field("127.0.0.1", validation_alias=_named("SWITCHBOARD_HOST"))
     port: int = Field(8000, ge=1, le=65535, validation_alias=_named("PORT"))
     flower_port: int = Field(5555, ge=1, le=65535, validation_alias=_named("FLOWER_PORT"))

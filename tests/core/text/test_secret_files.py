@@ -84,5 +84,5 @@ def test_a_directory_that_is_none_stops_the_start(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("users", ["operator", "operator:", ":words", "operator:words,other"])
 def test_flowers_users_have_passwords(users: str) -> None:
     with pytest.raises(ValidationError, match="user:password") as refused:
-        Settings(flower_basic_auth=users)  # type: ignore[arg-type]
+        Settings(flower_basic_auth=users)
     assert "words" not in str(refused.value)
