@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     )
 
     secrets_dir: DirectoryPath | None = Field(None, validation_alias=_named("SWITCHBOARD_SECRETS_DIR"))
-    """Where files hold what is not to be in the environment, each with the name of its variable. Where this is not set
-    it is the directory that systemd names."""
+    """Where files hold what is not to be in the environment, each with the name of its variable. Where it is not set,
+    that is the directory that systemd names."""
 
     host: str = Field("127.0.0.1", validation_alias=_named("SWITCHBOARD_HOST"))
     port: int = Field(8000, ge=1, le=65535, validation_alias=_named("PORT"))
