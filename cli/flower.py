@@ -28,9 +28,8 @@ from tornado.web import RequestHandler, authenticated
 from cli.console import fail
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
-from core.text.host_names import is_own
+from core.text.host_names import is_loopback, is_own
 
-ADDRESS = "127.0.0.1"
 MAX_TASKS = 10_000
 """Tasks that it remembers. Its own default of 100,000 takes hundreds of megabytes, and reads as a leak."""
 
@@ -47,6 +46,11 @@ TIMEOUT = 2.0
 
 def serve(settings: Settings) -> None:
     """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
+    if not (is_loopback(settings.flower_address) or settings.flower_basic_auth):
+        fail(
+            f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "
+            "set FLOWER_BASIC_AUTH=user:password too, or leave it on 127.0.0.1 behind a proxy that asks for one"
+        )
     from workers.app import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])  # sets its logging up
@@ -56,7 +60,7 @@ def serve(settings: Settings) -> None:
     apply_env_options()
     options.url_prefix = settings.flower_url_prefix.strip("/") or None
     options.basic_auth = _users(settings)
-    options.address, options.port = ADDRESS, settings.flower_port
+    options.address, options.port = settings.flower_address, settings.flower_port
     options.read_only, options.max_tasks = True, MAX_TASKS
     extract_settings()
     setup_logging()

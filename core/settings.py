@@ -140,6 +140,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, validation_alias=_named("PORT"))
     flower_port: int = Field(5555, ge=1, le=65535, validation_alias=_named("FLOWER_PORT"))
 
+    flower_address: str = Field("127.0.0.1", validation_alias=_named("FLOWER_ADDRESS"))
+    """Where Flower listens. Elsewhere than on loopback it wants a password."""
     flower_url_prefix: Annotated[str, BeforeValidator(parse_root_path)] = Field(
         "", validation_alias=_named("FLOWER_URL_PREFIX")
     )
