@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 
+from web.middleware.root_path import without_root
 from web.openapi.declaration import declared_operation
 from web.schemas.requests import MAX_BODY, Body
 
@@ -19,7 +20,8 @@ def register(app: Flask) -> None:
 def limit_of(app: Flask, method: str, path: str) -> int:
     """Bytes that the body of such a request may have, before there is a request. The path is as it was sent."""
     try:
-        endpoint, _ = app.url_map.bind("").match(unquote(path), method)
+        path = without_root(unquote(path), app.config["APPLICATION_ROOT"].rstrip("/"))
+        endpoint, _ = app.url_map.bind("").match(path, method)
     except HTTPException:
         return Body.limit
     return _limit(app, endpoint)

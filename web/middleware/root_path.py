@@ -16,6 +16,12 @@ def register(app: Flask, root_path: str) -> None:
         app.wsgi_app = RootPath(app.wsgi_app, root_path)  # type: ignore[method-assign]
 
 
+def without_root(path: str, root_path: str) -> str:
+    """A request's path as the application's routes have it: without the root, if it begins with it."""
+    below = root_path and f"{path}/".startswith(f"{root_path}/")
+    return (path[len(root_path) :] or "/") if below else path
+
+
 class RootPath:
     """Tells the application its root, which is SCRIPT_NAME (PEP 3333) and so begins every URL that it makes.
 
@@ -29,7 +35,5 @@ class RootPath:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ["SCRIPT_NAME"] = self._root
-        path: str = environ.get("PATH_INFO", "")
-        if f"{path}/".startswith(f"{self._root}/"):
-            environ["PATH_INFO"] = path[len(self._root) :] or "/"
+        environ["PATH_INFO"] = without_root(environ.get("PATH_INFO", ""), self._root)
         return self._app(environ, start_response)

@@ -12,6 +12,8 @@ from core.runtime import Runtime
 from core.settings import Settings
 from web.app import create_app
 from web.context import context_of
+from web.middleware.body_limits import limit_of
+from web.schemas.requests import Body
 
 ROOT = "/assistant"
 SECURE = "https://chat.example"
@@ -58,6 +60,11 @@ def test_every_url_that_it_makes_begins_with_it(visitor: FlaskClient) -> None:
     assert visitor.get(f"{ROOT}/openapi.json", base_url=SECURE).get_json()["servers"] == [{"url": ROOT}]
     later = visitor.post(f"{ROOT}/session/create", json={}, base_url=SECURE, headers={"Prefer": "respond-async"})
     assert later.headers["Location"].startswith(f"{ROOT}/tasks/")
+
+
+@pytest.mark.one_database
+def test_a_message_may_be_as_long_as_anywhere(below: Flask) -> None:
+    assert limit_of(below, "POST", f"{ROOT}/chat") == limit_of(below, "POST", "/chat") > Body.limit
 
 
 @pytest.mark.one_database
