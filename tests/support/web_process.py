@@ -21,6 +21,14 @@ from tests.support.waiting import wait_for
 ROOT = Path(__file__).parents[2]
 OPTIONS = re.compile(r"SWITCHBOARD_|(DATABASE_URL|REDIS_URL|BROKER_URL|(FLOWER_)?PORT)$")
 LIFETIME = timedelta(hours=2)
+COMMAND = [sys.executable, "-m", "gunicorn", "--config", "web/gunicorn.py", "web.app:create_app()"]
+
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class WebProcess:
@@ -53,13 +61,29 @@ class WebProcess:
         """Start it and wait until it takes requests."""
         with (self.directory / "web.log").open("ab") as log:
             self._process = psutil.Popen(
-                [sys.executable, "-m", "gunicorn", "--config", "web/gunicorn.py", "web.app:create_app()"],
+                COMMAND,
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
                 stderr=log,
             )
         wait_for(self._answers, seconds=30, what=f"the web process answers, see {self.directory / 'web.log'}")
+
+    def start_on(self, held: socket.socket) -> psutil.Popen:
+        """Start another one on a socket that somebody holds, as systemd hands it over (sd_listen_fds(3))."""
+        with (self.directory / "web.log").open("ab") as log:
+            return psutil.Popen(
+                [sys.executable, "-c", ACTIVATE, str(held.fileno()), *COMMAND],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                pass_fds=[held.fileno()],
+            )
+
+    def reload(self) -> None:
+        """Have it read its configuration anew."""
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """Stop it as an operator would, and wait for its end."""
