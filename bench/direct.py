@@ -1,5 +1,5 @@
-"""The baseline of bench/create.py: the least that a web application can do to create a session. For each request it
-inserts a row and commits, in one process, asynchronously, over a pool of connections."""
+"""The least that any web application can do to create a session, for bench/create.py. For each request it inserts a
+row and commits, in one process, asynchronously, over a pool of connections."""
 
 import asyncio
 import secrets

