@@ -37,7 +37,7 @@ TIMEOUT = 2.0
 
 def serve(settings: Settings) -> None:
     """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
-    from workers.app import app  # connects to nothing yet
+    from workers.taskless import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])  # sets its logging up
     apply_env_options()
