@@ -18,6 +18,7 @@ PLUGINS = ("click_repl", "flower", "prompt_toolkit", "tornado")
         ("cli.up", ("alembic", "celery", "redis", "sqlalchemy")),
         ("cli.celery_command, workers.taskless, workers.beat, celery.bin.beat", (*DOMAIN, *PLUGINS)),
         ("cli.flower, workers.taskless", DOMAIN),
+        ("web.gunicorn, web.server.http_worker", ("core.runtime", "celery", "redis", "sqlalchemy", "web.app")),
         ("cli.celery_command, workers.app, workers.chat, celery.bin.worker", ("alembic", "flask", *PLUGINS)),
     ],
 )
