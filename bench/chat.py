@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.tables import GenerationState, Session
 from tests.conftest import new_user
+from tests.support.procfile import procfile_command
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.support.web_process import OPTIONS, ROOT, WebProcess
@@ -216,11 +216,9 @@ def process(
     options: Sequence[str] = (),
 ) -> Iterator[Service]:
     """One of Celery's processes as the Procfile starts it, but for these options."""
-    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    _, *usual = shlex.split(lines[name])
     inherited = {variable: value for variable, value in os.environ.items() if not OPTIONS.match(variable)}
     service = Service(
-        [sys.executable, "-m", "celery", *usual, *options],
+        [*procfile_command(name), *options],
         ready,
         directory=directory,  # not in the project's, whose .env is the developer's
         log=directory / f"{name}.log",

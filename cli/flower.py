@@ -51,7 +51,7 @@ def serve(settings: Settings) -> None:
             f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "
             "set FLOWER_BASIC_AUTH=user:password too, or leave it on 127.0.0.1 behind a proxy that asks for one"
         )
-    from workers.app import app  # connects to nothing yet
+    from workers.taskless import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])  # sets its logging up
     options.purge_offline_workers, options.task_runtime_metric_buckets = OFFLINE_WORKER_TTL, RUNTIME_BUCKETS

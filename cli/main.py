@@ -5,6 +5,7 @@ import importlib.metadata
 import click
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+PASSED_ON = {"ignore_unknown_options": True}
 
 
 @click.group(context_settings=CONTEXT)
@@ -92,6 +93,24 @@ def invariants_command() -> None:
     from cli.invariants import show_invariants
 
     show_invariants()
+
+
+@main.command("worker", context_settings=PASSED_ON, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def worker_command(arguments: tuple[str, ...]) -> None:
+    """Run a worker, with the options of `celery worker`; `up` does this by itself."""
+    from cli.celery_command import run_worker
+
+    run_worker(arguments)
+
+
+@main.command("beat", context_settings=PASSED_ON, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def beat_command(arguments: tuple[str, ...]) -> None:
+    """Send for what is due, with the options of `celery beat`; `up` does this by itself."""
+    from cli.celery_command import run_beat
+
+    run_beat(arguments)
 
 
 @main.command("flower")

@@ -18,8 +18,8 @@ from dotenv import dotenv_values
 from cli.addresses import check_port, flower_url, free_port, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
-from cli.migration import migrate_database
 from cli.supervision.children import FLAPPING_RESTARTS, consequence
+from cli.supervision.migrating import migrated
 from cli.supervision.procfile import read_procfile
 from cli.supervision.state_directory import RunningSystem, StateDirectory
 from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program, Supervisor
@@ -230,8 +230,8 @@ class _System:
 
     async def _migrate(self) -> None:
         began = time.monotonic()
-        change = await asyncio.to_thread(migrate_database, self._runtime.configured_database_url)
-        self._console.step("database", str(change), time.monotonic() - began)
+        change = await migrated(self._environment, PROJECT)
+        self._console.step("database", change, time.monotonic() - began)
 
     async def _valkey_ready(self) -> None:
         async def problem() -> str | None:

@@ -7,7 +7,6 @@ from core.auth.accounts import Accounts
 from core.auth.api_keys import ApiKeys
 from core.auth.identity import Identity
 from core.auth.logins import Logins
-from core.auth.oidc import Issuer, Tokens
 from core.auth.passwords import Passwords
 from core.auth.proofs import Proofs
 from core.clock import Clock, SystemClock
@@ -61,6 +60,7 @@ from core.stores.quarantine import Quarantine
 from core.stores.redis import SOCKET_TIMEOUT, AsyncScripts, Redis, connect
 
 if TYPE_CHECKING:
+    from core.auth.oidc import Issuer, Tokens
     from core.auth.oidc_login import IssuerLogin
 
 LIMITS_TIMEOUT = 0.2
@@ -143,9 +143,16 @@ class Runtime:
     @cached_property
     def identity(self) -> Identity:
         """Whom a credential speaks for."""
+        return Identity(self.database, self.sessions, self.logins, self.api_keys, self._tokens, self.clock)
+
+    @cached_property
+    def _tokens(self) -> "Tokens | None":
         audience = self.settings.oidc_audience
-        tokens = Tokens(self.issuer, audience) if self.issuer and audience else None
-        return Identity(self.database, self.sessions, self.logins, self.api_keys, tokens, self.clock)
+        if self.issuer is None or not audience:
+            return None
+        from core.auth.oidc import Tokens
+
+        return Tokens(self.issuer, audience)
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -173,10 +180,15 @@ class Runtime:
         return ApiKeys(self.clock)
 
     @cached_property
-    def issuer(self) -> Issuer | None:
+    def issuer(self) -> "Issuer | None":
         """The identity provider, if one is configured."""
-        url = self.settings.oidc_issuer
-        return Issuer(url, self.settings.oidc_jwks_url) if url else None
+        if self.settings.oidc_issuer is None:
+            return None
+        from core.auth.oidc import (
+            Issuer,  # the cryptography takes memory in every process, where nothing else needs it
+        )
+
+        return Issuer(self.settings.oidc_issuer, self.settings.oidc_jwks_url)
 
     @cached_property
     def issuer_login(self) -> "IssuerLogin":

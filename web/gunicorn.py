@@ -13,7 +13,6 @@ import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from web.context import context_of  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
 _settings = Settings()
@@ -40,9 +39,16 @@ secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 
 
+def pre_fork(_server: Any, _worker: Any) -> None:
+    """What is imported so far is shared with the worker, as long as neither of them writes to it: a collection would,
+    to every object."""
+    gc.freeze()
+
+
 def post_worker_init(worker: Any) -> None:
     """When the process is told to stop, let its streams end by themselves, between two events and not all at
     once: gunicorn would cut them at the end of the grace period, in the middle of whatever they were sending."""
+    from web.context import context_of
 
     def watch() -> None:
         while worker.alive:

@@ -263,7 +263,7 @@ class _Child:
                 cwd=self._program.directory,
                 env=dict(self._program.environment),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         finally:
             os.close(inlet)
@@ -336,7 +336,7 @@ class _Child:
             _signal_group(self._process.pid, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # For the case that the watchdog is killed together with `up`. It runs between fork and exec.
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

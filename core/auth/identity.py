@@ -1,6 +1,6 @@
 """Identity: whom a credential speaks for. What people do with their accounts is in accounts.py."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -10,7 +10,6 @@ from uuid_utils.compat import uuid7
 
 from core.auth.api_keys import PREFIX, ApiKeys, KeyCredential
 from core.auth.logins import LoginCredential, Logins
-from core.auth.oidc import Subject, Tokens
 from core.auth.principal import Principal
 from core.clock import Clock
 from core.errors import SwitchboardError, TokenInvalid
@@ -18,6 +17,9 @@ from core.sessions.credential import Credential
 from core.sessions.service import SessionService
 from core.stores.database import Database
 from core.stores.tables import Session, User
+
+if TYPE_CHECKING:
+    from core.auth.oidc import Subject, Tokens
 
 
 class Identified(NamedTuple):
@@ -37,7 +39,7 @@ class Identity:
         sessions: SessionService,
         logins: Logins,
         keys: ApiKeys,
-        tokens: Tokens | None,
+        tokens: "Tokens | None",
         clock: Clock,
     ) -> None:
         self._database = database
@@ -83,7 +85,7 @@ class Identity:
         with self._database.reading() as db:
             return Identified(principal, self._session(named, principal.user_id, db))
 
-    def user_for_subject(self, subject: Subject) -> UUID:
+    def user_for_subject(self, subject: "Subject") -> UUID:
         """The user that an issuer's subject is; made on first sight.
 
         The two together are the identity (OpenID Connect Core 1.0, 5.7). An e-mail address in the token is not:

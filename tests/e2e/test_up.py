@@ -202,7 +202,7 @@ def test_a_state_directory_may_be_called_whatever_one_likes(cramped: Cramped) ->
 def test_a_child_that_dies_again_and_again_is_named_here_and_by_doctor(cramped: Cramped) -> None:
     system, killed = cramped.system, 0
     for _ in range(3):
-        killed = cramped.kill("celery.*beat", after=killed)
+        killed = cramped.kill("switchboard beat", after=killed)
     system.until(lambda: "beat dies again and again (3 times so far" in cramped.output)
     assert "expired sessions are not swept" in cramped.output
     assert cramped.output.count("beat dies again and again") == 1
@@ -254,14 +254,14 @@ def test_it_raises_its_processes_limit_of_open_files(cramped: Cramped) -> None:
 
 
 def test_ctrl_c_stops_it_and_a_stubborn_child_does_not_keep_it(own_system: System) -> None:
-    own_system.suspend("celery.*beat")  # deaf to SIGTERM
+    own_system.suspend("switchboard beat")  # deaf to SIGTERM
     before = own_system.processes()
     assert own_system.stop(signal.SIGINT) == 0
     assert still_running(before) == []
 
 
 def test_a_second_ctrl_c_ends_it_at_once(own_system: System) -> None:
-    own_system.suspend("celery.*beat")
+    own_system.suspend("switchboard beat")
     own_system.process.send_signal(signal.SIGINT)
     own_system.until(lambda: own_system.child("gunicorn") is None)
     own_system.process.send_signal(signal.SIGINT)

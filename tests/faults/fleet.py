@@ -2,11 +2,9 @@
 beat's part."""
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,6 +20,7 @@ from core.errors import Unavailable
 from core.runtime import Runtime
 from core.settings import Settings
 from tests.support.postgres import Postgres
+from tests.support.procfile import procfile_command
 from tests.support.provider import ProviderServer
 from tests.support.sole_writer import WATCHED
 from tests.support.valkey import Valkey
@@ -101,11 +100,8 @@ class ChatWorker:
             process.wait(10)
 
     def _command(self) -> list[str]:
-        lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-        program, *options = shlex.split(lines["chat"])
-        assert program == "celery"
         node = f"{self.name}-{self._starts}@%h"
-        return [sys.executable, "-m", "celery", *options, "--hostname", node, "--loglevel", "INFO"]
+        return [*procfile_command("chat"), "--hostname", node, "--loglevel", "INFO"]
 
 
 class Fleet:

@@ -5,10 +5,8 @@ pytest-celery's nodes ask little of a container; these classes have what they as
 
 import os
 import re
-import shlex
 import signal as signals
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from pytest_celery import CeleryTestBroker, CeleryTestWorker
 from celery_config import QueueNames
 from core.messaging.consumers import Presence
 from core.stores.redis import Redis
+from tests.support.procfile import procfile_command
 from tests.support.sole_writer import WATCHED
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
@@ -173,11 +172,8 @@ class Worker(CeleryTestWorker):
 
 
 def _command() -> list[str]:
-    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    program, *options = shlex.split(lines["chat"])
-    assert program == "celery"
     mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", "tests@%h", "--loglevel", "INFO"]
-    return [sys.executable, "-m", "celery", *options, *mine]
+    return [*procfile_command("chat"), *mine]
 
 
 def _status(process: subprocess.Popen[bytes] | None) -> str:

@@ -17,8 +17,6 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-from web.context import context_of
-from web.middleware.body_limits import limit_of
 from web.middleware.security_headers import SECURITY_HEADERS
 from web.schemas.requests import SMALL_BODY
 from web.server.chunks import read_chunked
@@ -45,11 +43,17 @@ SERVER_ERRORS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, erro
 
 
 class HTTPWorker(GeventWorker):
-    """One process that holds many connections."""
+    """One process that holds many connections.
+
+    The arbiter imports this module, and with it nothing of the application: that is loaded in the worker, so that
+    it is in memory once, and new code is read by new workers (SIGHUP).
+    """
 
     def run(self) -> None:
         """Serve, until the process is told to stop."""
         most = max(1, self.worker_connections - ACCEPTED_AT_ONCE * len(self.sockets))
+        from web.context import context_of
+
         behind_proxies = context_of(self.wsgi).options.trusted_proxies > 0
         StreamServer.max_accept = min(StreamServer.max_accept, ACCEPTED_IN_A_TURN)
         self._connections = Connections(most, per_peer=None if behind_proxies else max(1, int(most * PEER_SHARE)))
@@ -99,14 +103,20 @@ class HTTPWorker(GeventWorker):
         """
         reader = req.body.reader
         if isinstance(reader, ChunkedReader):
-            return _chunks_received(req, limit_of(self.wsgi, req.method, req.path))
+            return _chunks_received(req, self._limit(req))
         incoming = _Incoming(reader)
         announced = incoming.length
-        if announced > SMALL_BODY and announced > limit_of(self.wsgi, req.method, req.path):
+        if announced > SMALL_BODY and announced > self._limit(req):
             req.body = Body(incoming)
         else:
             req.body = Body(io.BytesIO(incoming.read(announced)))
         return incoming
+
+    def _limit(self, req: Any) -> int:
+        """The most bytes that the body of a request to its path may have."""
+        from web.middleware.body_limits import limit_of
+
+        return limit_of(self.wsgi, req.method, req.path)
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be read, or whose answer could not be made. Addresses are not logged."""

@@ -1,0 +1,34 @@
+"""`switchboard worker` and `switchboard beat`: Celery's own commands, over no more than they need.
+
+The `celery` command also loads every plugin that is installed, such as Flower and an interactive shell, which takes
+15 MB of each process that it starts.
+"""
+
+from collections.abc import Sequence
+
+import click
+from celery import Celery
+from celery.bin.base import CLIContext
+
+
+def run_worker(arguments: Sequence[str]) -> None:
+    """Run a worker until it is told to stop. `arguments` are those of `celery worker`."""
+    from celery.bin.worker import worker
+
+    from workers.app import app
+
+    _run(worker, app, arguments)
+
+
+def run_beat(arguments: Sequence[str]) -> None:
+    """Run the scheduler until it is told to stop. `arguments` are those of `celery beat`."""
+    from celery.bin.beat import beat
+
+    from workers.taskless import app
+
+    _run(beat, app, arguments)
+
+
+def _run(command: click.Command, app: Celery, arguments: Sequence[str]) -> None:
+    context = CLIContext(app=app, no_color=False, workdir=None)
+    command.main(list(arguments), prog_name=f"switchboard {command.name}", obj=context)
