@@ -300,7 +300,8 @@ class Removal(Base):
 
 
 class AuditEvent(Base):
-    """Something that an operator may have to account for. Append-only: no code changes or deletes a row.
+    """Something that an operator may have to account for. Append-only: no code changes a row, and a row
+    is deleted only when it is older than the operator wants to keep it.
 
     No foreign keys: the rows outlive what they tell of. No secrets, no words, no address of an anonymous person.
     """
