@@ -407,7 +407,9 @@ class Runtime:
     @cached_property
     def sweeper(self) -> Sweeper:
         """Deletes expired sessions, and accounts that have been given up."""
-        return Sweeper(self.database, self.sessions, self._deletion, self.removals, self._quarantine("sweep"))
+        return Sweeper(
+            self.database, self.sessions, self._deletion, self.removals, self._quarantine("sweep"), self.clock
+        )
 
     @cached_property
     def _deletion(self) -> Deletion:
@@ -416,7 +418,7 @@ class Runtime:
     @cached_property
     def removals(self) -> Removals:
         """What sessions leave in Redis."""
-        return Removals(self.database, self.redis, self.message_limits, self._quarantine("removals"))
+        return Removals(self.database, self.redis, self.log, self.message_limits, self._quarantine("removals"))
 
     @cached_property
     def revocations(self) -> Revocations:

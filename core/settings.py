@@ -28,6 +28,14 @@ from core.text.host_names import host_name
 from core.text.secret_files import DIRECTORY_VARIABLES
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+def parse_retention(value: object) -> object:
+    """`"90d"` -> 90 days, `off` -> None: for ever. Raises ValueError with the expected form."""
+    return None if value in (None, "off") else parse_duration(value)
+
+
+Retention = Annotated[timedelta | None, NoDecode, BeforeValidator(parse_retention)]
 # NoDecode: the environment's text is for parse_rate, not JSON. None, written `off`: no limit.
 Limit = Annotated[Rate | None, NoDecode, BeforeValidator(parse_rate)]
 
@@ -201,6 +209,8 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr | None = Field(None, validation_alias=_named("SWITCHBOARD_OIDC_CLIENT_SECRET"))
 
     sweep_every: Duration = Field(timedelta(seconds=60), validation_alias=_named("SWITCHBOARD_SWEEP_EVERY"))
+    audit_retention: Retention = Field(timedelta(days=365), validation_alias=_named("SWITCHBOARD_AUDIT_RETENTION"))
+    """How long the audit log keeps an event; None: for ever."""
     lease: Duration = Field(timedelta(seconds=10), validation_alias=_named("SWITCHBOARD_LEASE"))
     """How long a silent worker keeps a generation."""
     reply_wait: Duration = Field(timedelta(seconds=2), validation_alias=_named("SWITCHBOARD_REPLY_WAIT"))

@@ -4,6 +4,8 @@ They are harmless when doubled. None is retried: its next period makes up for on
 a process, so that one that takes long never takes all of its threads.
 """
 
+from time import monotonic
+
 from celery.utils.log import get_task_logger
 
 from celery_config import TaskNames
@@ -13,21 +15,39 @@ from workers.task import task
 
 logger = get_task_logger(__name__)
 
+SWEEP_SHARE = 0.75
+"""Of its period, that a sweep may take; the next one goes on."""
+MAX_SWEEP = 60.0
+"""Seconds that it may take: half of what the queue waits for a task before it has another worker do it."""
+OTHERS_SHARE = 0.25
+"""Of that time, which is kept for accounts, logins and the audit log, however many sessions have expired."""
 MAX_LOGGED_IDS = 20
 """Ids logged for each broken invariant; `switchboard invariants` shows them too."""
 
 
 @task(TaskNames.SWEEP_EXPIRED, idempotent_by=None, exclusive=True)
-def sweep_expired() -> int:
-    """Delete expired sessions with all that hangs on them, expired logins, and what is left of accounts that were
-    given up; returns how many sessions."""
-    swept = runtime.sweeper.sweep_expired()
-    runtime.sweeper.finish_deletions()
-    runtime.accounts.sweep_logins()
-    runtime.runs.note("sweep", runtime.periods.sweep_every)
-    if swept:
-        logger.info("swept %d expired sessions", swept)
-    return swept
+def sweep_expired() -> dict[str, float]:
+    """Delete expired sessions with all that hangs on them, what is left of accounts that were given up, expired
+    logins and old audit events; returns how many of each, and what is left of the sessions."""
+    period = runtime.periods.sweep_every
+    seconds = min(SWEEP_SHARE * period.total_seconds(), MAX_SWEEP)
+    until = monotonic() + seconds
+    swept: dict[str, float] = {
+        "sessions": runtime.sweeper.sweep_expired(until=until - OTHERS_SHARE * seconds),
+        "accounts": runtime.sweeper.finish_deletions(until=until),
+        "logins": runtime.accounts.sweep_logins(until=until),
+        "audit_events": runtime.audit.delete_old(runtime.settings.audit_retention, until=until),
+    }
+    left = runtime.sweeper.backlog()
+    runtime.runs.note("sweep", period)
+    if any(swept.values()) or left.sessions:
+        logger.info(
+            "swept %d sessions, %d accounts, %d logins, %d audit events; %d sessions are left, the oldest %d s late",
+            *swept.values(),
+            left.sessions,
+            left.oldest.total_seconds(),
+        )
+    return {**swept, "backlog": left.sessions, "oldest_seconds": left.oldest.total_seconds()}
 
 
 @task(TaskNames.REAP_GENERATIONS, idempotent_by=None, exclusive=True)

@@ -4,9 +4,11 @@ Hashing takes long and happens outside of transactions; so each that follows one
 the user's row, that the password is still the one that was verified.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from uuid import UUID
 
 from sqlalchemy import select
@@ -17,7 +19,7 @@ from uuid_utils.compat import uuid7
 from core.auth.api_keys import ApiKeys, KeyCredential
 from core.auth.devices import Device
 from core.auth.email_address import normal_address
-from core.auth.logins import LoginCredential, Logins
+from core.auth.logins import SWEEP_BATCH, LoginCredential, Logins
 from core.auth.passwords import Passwords
 from core.auth.principal import Principal
 from core.clock import Clock
@@ -250,10 +252,17 @@ class Accounts:
             self._sweeper.remove_account(principal.user_id)
         self._audit.record(Kind.ACCOUNT_DELETED, user_id=principal.user_id)
 
-    def sweep_logins(self) -> int:
-        """Delete expired logins, a bounded number of them; returns how many."""
-        with self._database.writing() as db:
-            return self._logins.sweep_expired(db)
+    def sweep_logins(self, *, until: float = math.inf) -> int:
+        """Delete expired logins in bounded batches; returns how many. No batch is begun after `until`, by
+        `time.monotonic`."""
+        swept = 0
+        while monotonic() < until:
+            with self._database.writing() as db:
+                batch = self._logins.sweep_expired(db)
+            swept += batch
+            if batch < SWEEP_BATCH:
+                break
+        return swept
 
     def _by_address(self, email: str) -> User | None:
         try:

@@ -19,6 +19,8 @@ from core.secret import MAX_LENGTH, digest, matches, new_secret, parse_id
 from core.sessions.lifetime import Lifetime
 from core.stores.tables import Login
 
+SWEEP_BATCH = 500
+"""Expired logins that one transaction deletes."""
 MAX_LOGINS = 50
 """Logins that one user may have; a new one beyond that ends the one that has been used least lately."""
 
@@ -109,7 +111,7 @@ class Logins:
         """End all of the user's logins."""
         db.execute(delete(Login).where(Login.user_id == user_id))
 
-    def sweep_expired(self, db: DatabaseSession, limit: int = 500) -> int:
+    def sweep_expired(self, db: DatabaseSession, limit: int = SWEEP_BATCH) -> int:
         """Delete up to `limit` expired logins; returns how many."""
         batch = select(Login.id).where(Login.expires_at <= self._clock.now()).limit(limit)
         batch = batch.with_for_update(skip_locked=True)

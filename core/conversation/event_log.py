@@ -91,6 +91,7 @@ class EventLog:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._scripts = scripts.LogScripts(redis)
+        self._announce = redis.register_script(scripts.ANNOUNCE)
 
     def append(self, session_id: UUID, kind: str, data: Mapping[str, Any], *, expires_at: datetime) -> Position:
         """Append an event of the session itself."""
@@ -241,14 +242,15 @@ class EventLog:
     def close(self, session_id: UUID, reason: str) -> None:
         """The session is over: tell its readers, and forget the log and the words."""
         with self._redis.pipeline(transaction=True) as pipe:
-            add_close(pipe, session_id, reason)
+            self.add_close(pipe, [session_id], reason)
             pipe.execute()
 
-
-def add_close(pipe: Pipeline, session_id: UUID, reason: str) -> None:
-    """Add to a pipeline what `EventLog.close` does."""
-    pipe.delete(*keys(session_id))
-    pipe.publish(channel(session_id), json.dumps({"type": "expired", "data": json.dumps({"reason": reason})}))
+    def add_close(self, pipe: Pipeline, session_ids: Sequence[UUID], reason: str) -> None:
+        """Add to a pipeline what `close` does, for many sessions that are over for the same reason."""
+        for session_id in session_ids:
+            pipe.delete(*keys(session_id))
+        message = json.dumps({"type": "expired", "data": json.dumps({"reason": reason})})
+        self._announce(args=[message, *map(channel, session_ids)], client=pipe)
 
 
 def _page(session_id: UUID, known: Any, found: Any) -> Page:

@@ -310,6 +310,10 @@ class LogScript:
         return ScriptCall(self._script, keys(session_id), _flat(values))
 
 
+ANNOUNCE = "for number = 2, #ARGV do redis.call('PUBLISH', ARGV[number], ARGV[1]) end"
+"""Announces a message, the first argument, on many channels: one command for all of them."""
+
+
 class LogScripts:
     """All scripts, for one client."""
 

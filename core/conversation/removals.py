@@ -6,22 +6,23 @@ reaper. A removal that fails holds up no other.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, insert, literal, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import add_close
+from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
+from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Pipeline, Redis
-from core.stores.tables import Removal, Session
+from core.stores.tables import IS_LIVE, Generation, NewId, Removal, Session
 
 logger = logging.getLogger(__name__)
 
@@ -31,32 +32,52 @@ BATCH_SIZE = 500
 Reason = Literal["deleted", "expired", "claimed"]
 
 
+class Due(NamedTuple):
+    """What a `removal` row says, without the row's cost: a sweep has millions."""
+
+    id: UUID
+    session_id: UUID
+    reason: Reason
+    owner_id: UUID | None
+    generation_id: UUID | None
+
+
+_COLUMNS = tuple(getattr(Removal, field) for field in Due._fields)
+
+
 class Removals:
     """The outbox."""
 
-    def __init__(self, database: Database, redis: Redis, limits: MessageLimits, quarantine: Quarantine[UUID]) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, log: EventLog, limits: MessageLimits, quarantine: Quarantine[UUID]
+    ) -> None:
         self._database = database
         self._redis = redis
+        self._log = log
         self._limits = limits
         self._quarantine = quarantine
 
     def note(
-        self,
-        db_session: DatabaseSession,
-        session_id: UUID,
-        reason: Reason,
-        *,
-        owner_id: UUID | None = None,
-        generation_id: UUID | None = None,
-    ) -> Removal:
+        self, db_session: DatabaseSession, session_id: UUID, reason: Reason, owner_id: UUID | None = None
+    ) -> Due:
         """Write down, in the caller's transaction, what is to be removed after its commit."""
-        removal = Removal(
-            id=uuid7(), session_id=session_id, reason=reason, owner_id=owner_id, generation_id=generation_id
-        )
-        db_session.add(removal)
-        return removal
+        due = Due(uuid7(), session_id, reason, owner_id, None)
+        db_session.execute(insert(Removal), [due._asdict()])
+        return due
 
-    def carry_out(self, removals: Sequence[Removal]) -> None:
+    def note_all(self, db_session: DatabaseSession, session_ids: Collection[UUID], reason: Reason) -> list[Due]:
+        """As `note`, for sessions whose rows the caller has locked and is about to delete, with their owners and the
+        answers that are live."""
+        # With the sessions' rows locked, no answer is added.
+        rows = (
+            select(NewId(), Session.id, literal(reason), Session.owner_id, Generation.id)
+            .outerjoin(Generation, and_(Generation.session_id == Session.id, IS_LIVE))
+            .where(among(Session.id, session_ids, db_session))
+        )
+        noted = insert(Removal).from_select(Due._fields, rows).returning(*_COLUMNS)
+        return [Due(*row) for row in db_session.execute(noted)]
+
+    def carry_out(self, removals: Sequence[Due]) -> None:
         """Remove all this from Redis, and delete the rows. Safe to repeat; what fails is left for `drain`."""
         by_id = {removal.id: removal for removal in removals}
         self._carry_out(list(by_id), lambda ids: self._remove([by_id[each] for each in ids]))
@@ -74,12 +95,12 @@ class Removals:
             return False
         with self._database.writing() as db:
             reason: Reason = "deleted" if current is None else "claimed"
-            removal = self.note(db, session.id, reason, owner_id=session.owner_id)
+            removal = self.note(db, session.id, reason, session.owner_id)
         self.carry_out([removal])
         return True
 
     def drain(self) -> int:
-        """Carry out what is left, the oldest first; returns how many there were."""
+        """Carry out what is left, up to BATCH_SIZE; returns how many there were."""
         to_try = Removal.id.not_in(self._quarantine.held())
         left = select(Removal.id).where(to_try).order_by(Removal.id).limit(BATCH_SIZE)
         with self._database.reading() as db:
@@ -98,27 +119,29 @@ class Removals:
                 type(error.cause).__name__,
             )
 
-    def _load(self, ids: Sequence[UUID]) -> Sequence[Removal]:
+    def _load(self, ids: Sequence[UUID]) -> Sequence[Due]:
         with self._database.reading() as db:
-            return db.scalars(select(Removal).where(Removal.id.in_(ids))).all()
+            return [Due(*row) for row in db.execute(select(*_COLUMNS).where(among(Removal.id, ids, db)))]
 
-    def _remove(self, removals: Sequence[Removal]) -> None:
+    def _remove(self, removals: Sequence[Due]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
             for removal in removals:
-                self._add(pipe, removal)
+                if removal.reason == "claimed":
+                    pipe.delete(keys(removal.session_id).words)  # SQL has the words; the log goes on
+            for reason in ("deleted", "expired"):
+                self._add_close(pipe, [removal for removal in removals if removal.reason == reason], reason)
             pipe.execute()
         with self._database.writing() as db:
-            db.execute(delete(Removal).where(Removal.id.in_([removal.id for removal in removals])))
+            db.execute(delete(Removal).where(among(Removal.id, [removal.id for removal in removals], db)))
 
-    def _add(self, pipe: Pipeline, removal: Removal) -> None:
-        if removal.reason == "claimed":
-            pipe.delete(keys(removal.session_id).words)  # SQL has the words; the log goes on
-            return
-        add_close(pipe, removal.session_id, removal.reason)
-        if removal.owner_id is None:
-            self._limits.add_forget(pipe, removal.session_id)
-        elif removal.generation_id is not None:
-            self._limits.add_forget(pipe, removal.owner_id, removal.generation_id)
+    def _add_close(self, pipe: Pipeline, ended: Sequence[Due], reason: Reason) -> None:
+        if ended:
+            self._log.add_close(pipe, [each.session_id for each in ended], reason)
+        if guests := [each.session_id for each in ended if each.owner_id is None]:
+            self._limits.add_forget_all(pipe, guests)
+        for each in ended:
+            if each.owner_id is not None and each.generation_id is not None:
+                self._limits.add_forget(pipe, each.owner_id, each.generation_id)
 
 
 def _batches(ids: Sequence[UUID]) -> Iterable[Sequence[UUID]]:

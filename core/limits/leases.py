@@ -96,12 +96,9 @@ class Leases:
         """The holder is done. Harmless when it holds none."""
         self._redis.zrem(self.key(owner), str(holder))
 
-    def add_release(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str | None = None) -> None:
-        """Add to a pipeline: the holder is done; without one, all of the owner's are."""
-        if holder is None:
-            pipe.delete(self.key(owner))
-        else:
-            pipe.zrem(self.key(owner), str(holder))
+    def add_release(self, pipe: Pipeline, owner: UUID | str, holder: UUID | str) -> None:
+        """Add to a pipeline what `release` does."""
+        pipe.zrem(self.key(owner), str(holder))
 
     def holders(self, owner: UUID | str) -> list[str]:
         """Those of the owner's that hold a lease, the ones first whose leases end first."""

@@ -136,14 +136,16 @@ class MessageLimits:
         reserved. Safe to repeat. Raises Unavailable."""
         self._correct(owner, generation_id, self._settlement(owner, anonymous, tokens))
 
-    def add_forget(self, pipe: Pipeline, owner: UUID, generation_id: UUID | None = None) -> None:
-        """Add to a pipeline: the owner's generation, or all of the owner's, is gone and will not be ended. It holds
-        nothing more, and what it reserved is spent."""
+    def add_forget(self, pipe: Pipeline, owner: UUID, generation_id: UUID) -> None:
+        """Add to a pipeline: the owner's generation is gone and will not be ended. It holds nothing more, and what it
+        reserved is spent."""
         self._leases.add_release(pipe, owner, generation_id)
-        if generation_id is None:
-            pipe.delete(_reserved_key(owner))
-        else:
-            pipe.hdel(_reserved_key(owner), str(generation_id))
+        pipe.hdel(_reserved_key(owner), str(generation_id))
+
+    def add_forget_all(self, pipe: Pipeline, owners: Sequence[UUID]) -> None:
+        """Add to a pipeline: all generations of these owners are gone and will not be ended, as in `add_forget`."""
+        # Limits share a hash slot, so that one command takes them all.
+        pipe.delete(*map(self._leases.key, owners), *map(_reserved_key, owners))
 
     def _correct(self, owner: UUID, generation_id: UUID, corrections: Sequence["Correction"]) -> None:
         self._end(

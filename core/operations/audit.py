@@ -1,17 +1,19 @@
-"""The audit log: what an operator may have to account for, appended to a table and never changed.
+"""The audit log: what an operator may have to account for, appended to a table, never changed, and removed when it is
+older than the operator wants to keep it.
 
 No secrets, no words, no address of an anonymous person, no e-mail address of a person without an account.
 """
 
 import logging
-import time
+import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import Lock
+from time import monotonic
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 REFUSAL_INTERVAL = 60.0
 """Seconds in which the same refusal is written once by one process: a client can cause a thousand a second, and
 must not fill the disk with them."""
+BATCH = 1000
+"""Events that one statement deletes."""
 MAX_REMEMBERED_REFUSALS = 10_000
 """Refusals that are remembered for that."""
 
@@ -103,8 +107,33 @@ class Audit:
         with self._database.reading() as db:
             return db.scalars(wanted).all()[::-1]
 
+    def delete_old(self, retention: timedelta | None, *, until: float = math.inf) -> int:
+        """Delete the events that are older than `retention`, if there is one, in bounded batches; returns how many.
+
+        No batch is begun after `until`, by `time.monotonic`. Safe to run twice at once. Raises Unavailable.
+        """
+        deleted = 0
+        oldest = None if retention is None else self._clock.now() - retention
+        since: datetime | None = None
+        while oldest is not None and monotonic() < until:
+            moments = self._delete_batch(oldest, since)
+            deleted += len(moments)
+            if len(moments) < BATCH:
+                break
+            since = max(moments)
+        return deleted
+
+    def _delete_batch(self, before: datetime, since: datetime | None) -> Sequence[datetime]:
+        """The moments of the events that were deleted. Those before `since` have been, and are not passed over."""
+        old = select(AuditEvent.id).where(AuditEvent.at < before)
+        if since is not None:
+            old = old.where(AuditEvent.at >= since)
+        batch = old.order_by(AuditEvent.at).limit(BATCH).with_for_update(skip_locked=True)
+        with self._database.writing() as db:
+            return db.scalars(delete(AuditEvent).where(AuditEvent.id.in_(batch)).returning(AuditEvent.at)).all()
+
     def _is_news(self, refused: tuple[Kind, UUID | None, UUID | None, str | None]) -> bool:
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             last = self._refused.pop(refused, None)
             if last is not None and now - last < REFUSAL_INTERVAL:

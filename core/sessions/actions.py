@@ -149,5 +149,5 @@ class SessionActions:
         with self._database.writing() as db:
             if not self.sessions.lock_held(session, db):
                 return
-            removals = self.deletion.delete_locked({session.id: session.owner_id}, "deleted", db)
+            removals = self.deletion.delete_locked([session.id], "deleted", db)
         self.removals.carry_out(removals)

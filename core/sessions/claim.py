@@ -7,12 +7,12 @@ from uuid import UUID
 from sqlalchemy import select
 
 from core.conversation.message import Message
-from core.conversation.removals import Removals
+from core.conversation.removals import Due, Removals
 from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress, NotOwner
 from core.sessions.service import SessionService
 from core.stores.database import Database
-from core.stores.tables import LIVE, Generation, Removal, Session
+from core.stores.tables import LIVE, Generation, Session
 
 MAX_READS = 3
 """An answer may end between the reading of its words and the claim's transaction; then they are read again."""
@@ -38,7 +38,7 @@ class Claims:
     publish_pending: Callable[[UUID], Collection[UUID]]
     """Publishes what ends of a session's answers are not published yet; returns those that can't be."""
 
-    def claim(self, session: Session, user_id: UUID) -> tuple[Session, Removal]:
+    def claim(self, session: Session, user_id: UUID) -> tuple[Session, Due]:
         """Make a validated anonymous session the user's; returns it, and the removal to carry out.
 
         Raises GenerationInProgress while an answer is being written, SessionInvalid or NotOwner when another
@@ -62,7 +62,7 @@ class Claims:
         secret_hash: bytes,
         published: UUID | None,
         unpublishable: Collection[UUID],
-    ) -> tuple[Session, Removal]:
+    ) -> tuple[Session, Due]:
         messages = self.transcript.anonymous_messages(session_id)
         with self._database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.

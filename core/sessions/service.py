@@ -46,6 +46,7 @@ from core.sessions.arguments import (
 from core.sessions.credential import Credential
 from core.sessions.lifetime import Lifetime
 from core.sessions.title import title_from
+from core.stores.among import among
 from core.stores.tables import Session, User
 
 MAX_LOOKS = 2
@@ -355,26 +356,36 @@ class SessionService:
         return False
 
     def find_expired(
-        self, db_session: DatabaseSession, limit: int, *, excluding: Collection[UUID] = ()
-    ) -> Sequence[UUID]:
-        """The ids of up to `limit` expired sessions, those that expired first."""
-        expired = select(Session.id).where(Session.expires_at <= self._clock.now(), Session.id.not_in(excluding))
-        return db_session.scalars(expired.order_by(Session.expires_at).limit(limit)).all()
+        self,
+        db_session: DatabaseSession,
+        limit: int,
+        *,
+        since: datetime | None = None,
+        excluding: Collection[UUID] = (),
+    ) -> Sequence[tuple[UUID, datetime]]:
+        """Up to `limit` expired sessions, those that expired first, with the moments at which they did; with `since`,
+        none from before it."""
+        expired = select(Session.id, Session.expires_at).where(
+            Session.expires_at <= self._clock.now(), Session.id.not_in(excluding)
+        )
+        if since is not None:
+            expired = expired.where(Session.expires_at >= since)
+        return db_session.execute(expired.order_by(Session.expires_at).limit(limit)).tuples().all()
 
     def lock_expired(
-        self, db_session: DatabaseSession, limit: int = 500, *, among: Collection[UUID] | None = None
+        self, db_session: DatabaseSession, limit: int = 500, *, ids: Collection[UUID] | None = None
     ) -> dict[UUID, UUID | None]:
         """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones. With
-        `among`, only of these."""
+        `ids`, only of these."""
         expired = select(Session.id, Session.owner_id).where(Session.expires_at <= self._clock.now())
-        if among is not None:
-            expired = expired.where(Session.id.in_(among))
+        if ids is not None:
+            expired = expired.where(among(Session.id, ids, db_session))
         rows = db_session.execute(expired.order_by(Session.expires_at).limit(limit).with_for_update(skip_locked=True))
         return dict(rows.all())
 
     def delete_sessions(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> None:
         """Delete the rows and what hangs on them. The caller has validated, or locked, the sessions."""
-        db_session.execute(delete(Session).where(Session.id.in_(session_ids)))
+        db_session.execute(delete(Session).where(among(Session.id, session_ids, db_session)))
 
     def describe(self, session: Session) -> dict[str, Any]:
         """The session as the wire has it."""

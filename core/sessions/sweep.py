@@ -1,21 +1,42 @@
 """The sweep: sessions that have expired, and accounts that have been given up, in bounded batches."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import takewhile
+from time import monotonic
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, func, select
 
+from core.clock import Clock
 from core.conversation.removals import Removals
 from core.sessions.deletion import Deletion
 from core.sessions.service import SessionService
+from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import Session, User
 
 BATCH = 500
 """Rows in one transaction, so that a long sweep never holds the write lock for long."""
-MAX_BATCHES = 200
-"""Batches in one run; the next run goes on."""
+PAGE = 10_000
+"""Expired sessions that one look at the index finds: the index keeps what has been deleted until it is vacuumed, and
+a look from its beginning for each batch would pass over all of that again."""
+MAX_COUNTED = 100_000
+"""Of a backlog: more are not counted, so that the number costs little whatever it is."""
+NO_END = math.inf
+"""For `until`: a sweep that ends with what there is to sweep."""
+
+
+class Backlog(NamedTuple):
+    """What has expired and is still there."""
+
+    sessions: int
+    """How many; MAX_COUNTED stands for at least as many."""
+    oldest: timedelta
+    """How long ago the one expired that expired first; 0 when there is none."""
 
 
 class Sweeper:
@@ -28,33 +49,41 @@ class Sweeper:
         deletion: Deletion,
         removals: Removals,
         quarantine: Quarantine[UUID],
+        clock: Clock,
     ) -> None:
         self._database = database
         self._sessions = sessions
         self._deletion = deletion
         self._removals = removals
         self._quarantine = quarantine
+        self._clock = clock
 
-    def sweep_expired(self, batch: int = BATCH) -> int:
+    def sweep_expired(self, batch: int = BATCH, *, until: float = NO_END) -> int:
         """Delete expired sessions in bounded batches; returns how many.
 
-        A session that can't be deleted holds up no other. Raises Unavailable when the database is away.
+        No batch is begun after `until`, by `time.monotonic`. A session that can't be deleted holds up no other.
+        Raises Unavailable when the database is away.
         """
-        swept = 0
-        for _ in range(MAX_BATCHES):
-            with self._database.reading() as db:
-                expired = self._sessions.find_expired(db, batch, excluding=self._quarantine.held())
-            swept += sum(self._quarantine.for_batch(expired, self._delete_expired))
-            if len(expired) < batch:
-                break
-        return swept
+        batches = takewhile(lambda _: monotonic() < until, self._find_expired(batch))
+        return sum(sum(self._quarantine.for_batch(each, self._delete_expired)) for each in batches)
 
-    def finish_deletions(self) -> int:
-        """Remove the accounts that have been given up and are still there; returns how many were removed."""
+    def backlog(self) -> Backlog:
+        """What a sweep would find now. Cheap: reads the end of an index. Raises Unavailable."""
+        now = self._clock.now()
+        expired = select(Session.expires_at).where(Session.expires_at <= now).order_by(Session.expires_at)
+        some = expired.limit(MAX_COUNTED).subquery()
+        with self._database.reading() as db:
+            count, oldest = db.execute(select(func.count(), func.min(some.c.expires_at))).one()
+        return Backlog(count, now - oldest if count else timedelta())
+
+    def finish_deletions(self, *, until: float = NO_END) -> int:
+        """Remove the accounts that have been given up and are still there; returns how many were removed. After
+        `until`, by `time.monotonic`, no further one is begun."""
         given_up = select(User.id).where(User.deleted_at.is_not(None), User.id.not_in(self._quarantine.held()))
         with self._database.reading() as db:
             ids = db.scalars(given_up.limit(BATCH)).all()
-        return len(self._quarantine.for_each(ids, self._finish_deletion))
+        in_time = takewhile(lambda _: monotonic() < until, ids)
+        return len(self._quarantine.for_each(in_time, self._finish_deletion))
 
     def remove_account(self, user_id: UUID) -> bool:
         """Remove an account that has been given up: its sessions first, in bounded batches, and then the rest.
@@ -72,6 +101,22 @@ class Sweeper:
             db.execute(delete(User).where(User.id == user_id, User.deleted_at.is_not(None)))
         return True
 
+    def _find_expired(self, batch: int) -> Iterator[Sequence[UUID]]:
+        """Batches of the expired sessions, each found once, those first that expired first."""
+        since: datetime | None = None
+        before: Sequence[UUID] = ()
+        while True:
+            with self._database.reading() as db:
+                found = self._sessions.find_expired(db, PAGE, since=since, excluding=self._quarantine.held())
+            page = [session_id for session_id, _ in found]
+            if page == before:  # all of one moment, and none of them could be deleted
+                return
+            yield from (page[at : at + batch] for at in range(0, len(page), batch))
+            if len(page) < PAGE:
+                return
+            # Several may have expired at that moment: those that are still there are found once more.
+            before, since = page, found[-1][1]
+
     def _finish_deletion(self, user_id: UUID) -> None:
         if not self.remove_account(user_id):
             raise RuntimeError("sessions of the account are left")  # so that others are looked at before it
@@ -82,15 +127,15 @@ class Sweeper:
 
     def _delete_given_up(self, user_id: UUID, session_ids: Sequence[UUID]) -> None:
         with self._database.writing() as db:
-            mine = _owned_by_given_up(user_id).where(Session.id.in_(session_ids)).with_for_update(of=Session)
-            removals = self._deletion.delete_locked(dict.fromkeys(db.scalars(mine), user_id), "deleted", db)
+            mine = _owned_by_given_up(user_id).where(among(Session.id, session_ids, db)).with_for_update(of=Session)
+            removals = self._deletion.delete_locked(db.scalars(mine).all(), "deleted", db)
         self._removals.carry_out(removals)
 
     def _delete_expired(self, session_ids: Sequence[UUID]) -> int:
         """Delete those of the sessions that are still expired and that no other sweep has locked."""
         with self._database.writing() as db:
-            owners = self._sessions.lock_expired(db, len(session_ids), among=session_ids)
-            removals = self._deletion.delete_locked(owners, "expired", db)
+            locked = self._sessions.lock_expired(db, len(session_ids), ids=session_ids)
+            removals = self._deletion.delete_locked(locked, "expired", db)
         self._removals.carry_out(removals)
         return len(removals)
 

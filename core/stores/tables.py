@@ -23,7 +23,10 @@ from sqlalchemy import (
     bindparam,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -46,6 +49,24 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class NewId(FunctionElement[UUID]):
+    """A random id of the database's own making, for rows that it makes out of others."""
+
+    name = "new_id"
+    inherit_cache = True
+    type = Uuid()
+
+
+@compiles(NewId, "postgresql")
+def _postgresql_id(_element: NewId, _compiler: SQLCompiler, **_: Any) -> str:
+    return "gen_random_uuid()"
+
+
+@compiles(NewId, "sqlite")
+def _sqlite_id(_element: NewId, _compiler: SQLCompiler, **_: Any) -> str:
+    return "lower(hex(randomblob(16)))"
 
 
 class Base(DeclarativeBase):
@@ -279,7 +300,8 @@ class Removal(Base):
 
 
 class AuditEvent(Base):
-    """Something that an operator may have to account for. Append-only: no code changes or deletes a row.
+    """Something that an operator may have to account for. Append-only: no code changes a row, and a row
+    is deleted only when it is older than the operator wants to keep it.
 
     No foreign keys: the rows outlive what they tell of. No secrets, no words, no address of an anonymous person.
     """

@@ -38,6 +38,7 @@ def test_the_environment_names_are_the_contract(monkeypatch: pytest.MonkeyPatch)
         "SWITCHBOARD_USER_IDLE": "1d",
         "SWITCHBOARD_USER_MAX": "2d",
         "SWITCHBOARD_SWEEP_EVERY": "7s",
+        "SWITCHBOARD_AUDIT_RETENTION": "off",
         "SWITCHBOARD_LEASE": "3s",
         "SWITCHBOARD_LIMIT_CREATE": "7/m:2",
         "SWITCHBOARD_LIMIT_CREATE_GLOBAL": "off",
@@ -66,6 +67,7 @@ def test_the_environment_names_are_the_contract(monkeypatch: pytest.MonkeyPatch)
     assert settings.limit_login == Rate(3, 1800 * SECOND, 3)
     assert (settings.concurrent_anonymous, settings.concurrent_user, settings.trusted_proxies) == (3, 4, 2)
     assert (settings.sweep_every, settings.lease) == (timedelta(seconds=7), timedelta(seconds=3))
+    assert settings.audit_retention is None
 
 
 def test_without_an_environment_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +75,7 @@ def test_without_an_environment_everything_has_a_default(tmp_path: Path, monkeyp
     settings = Settings()
     assert settings.database_url == f"sqlite:///{tmp_path / '.switchboard' / 'switchboard.db'}"
     assert settings.broker_url == settings.redis_url
+    assert settings.audit_retention == timedelta(days=365)
 
 
 def test_the_limits_have_their_documented_defaults() -> None:

@@ -245,9 +245,7 @@ def test_a_removal_that_fails_holds_up_no_other(runtime: Runtime, clock: Turnabl
         runtime.redis.delete(key)
         runtime.redis.set(key, "poison")
     with runtime.database.writing() as db:
-        for session in sessions:
-            generation_id = db.scalar(select(Generation.id).where(Generation.session_id == session.id))
-            runtime.removals.note(db, session.id, "deleted", owner_id=session.owner_id, generation_id=generation_id)
+        runtime.removals.note_all(db, [session.id for session in sessions], "deleted")
 
     assert runtime.removals.drain() == 4
 

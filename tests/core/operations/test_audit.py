@@ -1,5 +1,6 @@
 import logging
 from datetime import timedelta
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -25,6 +26,22 @@ def test_what_is_recorded_is_read_oldest_first(audit: Audit, clock: TurnableCloc
     assert second.at == clock.now()
     assert [event.kind for event in audit.read(limit=1)] == ["session-deleted"]
     assert [event.kind for event in audit.read(since=clock.now())] == ["session-deleted"]
+
+
+def test_what_is_older_than_the_retention_goes_and_nothing_else(
+    audit: Audit, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.operations.audit.BATCH", 2)
+    for _ in range(5):
+        audit.record(Kind.LOGIN)
+    clock.turn(timedelta(days=1))
+    audit.record(Kind.LOGOUT)
+    clock.turn(timedelta(seconds=1))
+
+    assert audit.delete_old(None) == 0
+    assert audit.delete_old(timedelta(days=1), until=monotonic()) == 0
+    assert audit.delete_old(timedelta(days=1)) == 5
+    assert [event.kind for event in audit.read()] == ["logout"]
 
 
 def test_a_refusal_that_repeats_is_written_once(audit: Audit) -> None:
