@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -89,6 +89,11 @@ def checked_broker(url: object) -> object:
     return checked_redis(url) if isinstance(url, str) and is_redis(url) else url
 
 
+def is_amqp(url: str) -> bool:
+    """Whether the URL is one of an AMQP broker, such as RabbitMQ."""
+    return url.partition("://")[0] in ("amqp", "amqps")
+
+
 def _named(name: str) -> AliasChoices:
     """The option's name in the environment, beside its field name in code."""
     return AliasChoices(name, name.lower())
@@ -118,6 +123,8 @@ class Settings(BaseSettings):
     configured_broker_url: Annotated[str | None, BeforeValidator(checked_broker)] = Field(
         None, repr=False, validation_alias=_named("BROKER_URL")
     )
+    queue_type: Literal["classic", "quorum"] = Field("classic", validation_alias=_named("SWITCHBOARD_QUEUE_TYPE"))
+    """What RabbitMQ keeps messages in: on one node, or on most of a cluster's."""
     models_path: Path = Field(Path("models.toml"), validation_alias=_named("SWITCHBOARD_MODELS"))
     model_url: str = Field("http://127.0.0.1:8081/v1", validation_alias=_named("SWITCHBOARD_MODEL_URL"))
     """Where the local model server listens; `switchboard up` picks a free port and sets it."""
@@ -212,6 +219,13 @@ class Settings(BaseSettings):
     """How many proxies, all the operator's own, stand one behind the other before the server."""
     metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))
     """The secret that opens /metrics to requests from other machines."""
+
+    @field_validator("queue_type")
+    @classmethod
+    def _check_queue_type(cls, value: str, info: ValidationInfo) -> str:
+        if value == "quorum" and not is_amqp(info.data.get("configured_broker_url") or ""):
+            raise ValueError("quorum queues are RabbitMQ's; set BROKER_URL to amqp://..., or leave this out")
+        return value
 
     @property
     def oidc_login(self) -> bool:
