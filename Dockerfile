@@ -10,7 +10,7 @@ COPY requirements.lock ./
 RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.lock
 COPY . .
 RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
-    && .venv/bin/python -m compileall -q broker_transport.py celery_config.py cli core web workers
+    && .venv/bin/python -m compileall -q broker celery_config.py cli core web workers
 
 FROM python:3.11-slim-bookworm
 # A number, so that Kubernetes sees that it is not root.

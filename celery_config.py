@@ -9,7 +9,9 @@ from typing import Any
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from broker_transport import Transport
+from broker.amqp_transport import SecureTransport as SecureAMQPTransport
+from broker.amqp_transport import Transport as AMQPTransport
+from broker.redis_transport import Transport as RedisTransport
 from core.settings import Settings
 
 _settings = Settings()
@@ -43,16 +45,38 @@ HOLDER = "holder"
 """The header of a message with one command that names its holder, for versions that know no groups."""
 
 
-for _scheme in ("redis", "rediss"):
-    TRANSPORT_ALIASES[_scheme] = f"{Transport.__module__}:{Transport.__name__}"
+TRANSPORT_ALIASES.update(
+    {
+        scheme: f"{transport.__module__}:{transport.__name__}"
+        for scheme, transport in {
+            "redis": RedisTransport,
+            "rediss": RedisTransport,
+            "amqp": AMQPTransport,
+            "amqps": SecureAMQPTransport,
+        }.items()
+    }
+)
 
 # Celery's command line takes BROKER_URL for itself, just as it is written: a TLS server would not be verified, and a
 # Unix socket's URL not understood. What counts is our reading of it.
 os.environ.pop("CELERY_BROKER_URL", None)
 broker_url = _settings.broker_url
 
-# Each with an exchange and a key of its own: with the default ones every queue would get every message.
-task_queues = [Queue(name, Exchange(name), routing_key=name) for name in QueueNames.ALL]
+_DELIVERY_LIMIT = 20
+"""Deliveries after which RabbitMQ drops a message of a quorum queue, or dead-letters it if a policy says so: it has
+ended all the workers that took it. 20 is what RabbitMQ 4 does by itself."""
+
+
+def queues(queue_type: str) -> list[Queue]:
+    """The queues, `classic` or `quorum`. Each has an exchange and a key of its own: with the default ones every queue
+    would get every message."""
+    quorum = {"x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT}
+    arguments = quorum if queue_type == "quorum" else {}
+    return [Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments) for name in QueueNames.ALL]
+
+
+task_default_queue_type = _settings.queue_type
+task_queues = queues(_settings.queue_type)
 task_create_missing_queues = False
 task_default_queue = QueueNames.SESSIONS
 task_routes = {
@@ -86,15 +110,18 @@ broker_transport_options: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 25,
 }
+broker_heartbeat = 10
+"""Seconds after which an AMQP connection that says nothing is given up, by either side."""
 visibility_timeout = _VISIBILITY_TIMEOUT
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_pool_limit = 50
 broker_pool_acquire_timeout = 2
 broker_connection_timeout = 2
-# Two quick tries, then the sender gets an error: the queue is away. Requests have less time: see web/commands/.
+# Two quick tries, or one with each of several brokers (`amqp://one//;amqp://two//`), then the sender gets an error:
+# the queue is away. Requests have less time: see web/commands/.
 task_publish_retry_policy = {
-    "max_retries": 1,
+    "max_retries": max(1, broker_url.count(";")),
     "interval_start": 0.1,
     "interval_step": 0.1,
     "interval_max": 0.2,
@@ -106,7 +133,7 @@ task_send_sent_event = True
 worker_hijack_root_logger = True
 worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
 worker_task_log_format = worker_log_format  # workers/logs.py adds the task
-worker_consumer = "workers.undelivered:Consumer"
+worker_consumer = "workers.consumer:Consumer"
 worker_enable_remote_control = True
 
 # The schedule is only the periods below: nothing of it needs to be kept. A file of it, emptied by a full disk or a

@@ -19,6 +19,7 @@ from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown, Cooldowns
 from core.settings import Settings
+from core.stores.redis_url import is_redis
 from core.text.masking import masked, without_secrets
 from core.text.secret_files import secrets_directory
 
@@ -192,26 +193,32 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 def _broker(settings: Settings) -> Iterator[Finding]:
     from celery import Celery
 
-    from celery_config import QueueNames
+    from broker.queue_type import mismatch
+    from celery_config import QueueNames, queues
 
     app = Celery(broker=settings.broker_url)
     app.conf.broker_transport_options = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
+    app.conf.task_queues = queues(settings.queue_type)
     shown = masked(settings.broker_url)
     try:
         with app.connection_for_read(connect_timeout=BROKER_TIMEOUT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
-        queues = app.control.inspect(timeout=BROKER_TIMEOUT).active_queues() or {}
+        consumed_by = app.control.inspect(timeout=BROKER_TIMEOUT).active_queues() or {}
     except Exception as error:  # every transport has errors of its own
         reason = without_secrets(error, settings.broker_url)
         yield Finding("broker", f"{shown}: {reason}", "Start it (switchboard up), or correct BROKER_URL.")
         return
     yield Finding("broker", f"{shown} answers")
     for name in QueueNames.ALL:
-        workers = sorted(node for node, consumed in queues.items() if name in {queue["name"] for queue in consumed})
-        detail = f"{name} is consumed by {', '.join(workers)}" if workers else f"no worker consumes {name}"
-        yield Finding(
-            "queue", detail, "" if workers else "Start the workers: switchboard up, or their Procfile lines."
+        workers = sorted(
+            node for node, consumed in consumed_by.items() if name in {queue["name"] for queue in consumed}
         )
+        if workers:
+            yield Finding("queue", f"{name} is consumed by {', '.join(workers)}")
+        else:
+            wrong = "" if is_redis(settings.broker_url) else mismatch(app, settings.queue_type, name)
+            remedy = wrong or "Start the workers: switchboard up, or their Procfile lines."
+            yield Finding("queue", f"no worker consumes {name}", remedy)
 
 
 def _schedule(settings: Settings) -> Iterator[Finding]:

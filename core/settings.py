@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BeforeValidator, DirectoryPath, Field, SecretStr
+from pydantic import AliasChoices, BeforeValidator, DirectoryPath, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -123,6 +123,11 @@ def checked_broker(url: object) -> object:
     return checked_redis(url) if isinstance(url, str) and is_redis(url) else url
 
 
+def is_amqp(url: str) -> bool:
+    """Whether the URL is one of an AMQP broker, such as RabbitMQ."""
+    return url.partition("://")[0] in ("amqp", "amqps")
+
+
 def _named(name: str) -> AliasChoices:
     """The option's name in the environment, beside its field name in code."""
     return AliasChoices(name, name.lower())
@@ -167,6 +172,8 @@ class Settings(BaseSettings):
     configured_broker_url: Annotated[str | None, BeforeValidator(checked_broker)] = Field(
         None, repr=False, validation_alias=_named("BROKER_URL")
     )
+    queue_type: Literal["classic", "quorum"] = Field("classic", validation_alias=_named("SWITCHBOARD_QUEUE_TYPE"))
+    """What RabbitMQ keeps messages in: on one node, or on most of a cluster's."""
     models_path: Path = Field(Path("models.toml"), validation_alias=_named("SWITCHBOARD_MODELS"))
     model_url: str = Field("http://127.0.0.1:8081/v1", validation_alias=_named("SWITCHBOARD_MODEL_URL"))
     """Where the local model server listens; `switchboard up` picks a free port and sets it."""
@@ -289,6 +296,13 @@ class Settings(BaseSettings):
         if named and Path(named[0] or "").is_dir():
             file_secret_settings = SecretsSettingsSource(settings_cls, named[0])
         return init_settings, env_settings, dotenv_settings, file_secret_settings
+
+    @field_validator("queue_type")
+    @classmethod
+    def _check_queue_type(cls, value: str, info: ValidationInfo) -> str:
+        if value == "quorum" and not is_amqp(info.data.get("configured_broker_url") or ""):
+            raise ValueError("quorum queues are RabbitMQ's; set BROKER_URL to amqp://..., or leave this out")
+        return value
 
     @property
     def oidc_login(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import grimp
 
-PACKAGES = ("core", "web", "workers", "cli")
+PACKAGES = ("core", "broker", "web", "workers", "cli")
 Arrow = tuple[str, str]
 
 

@@ -8,7 +8,7 @@ MOST = {"core": (16, 59), "web": (17, 49)}
 """Rooms and arrows that a package may have. To need more is a reason to look at the layout anew."""
 
 
-@pytest.mark.parametrize("package", ["core", "web", "workers", "cli"])
+@pytest.mark.parametrize("package", ["core", "broker", "web", "workers", "cli"])
 def test_no_arrow_leads_uphill(package: str) -> None:
     assert not measured()[package].uphill
 

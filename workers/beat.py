@@ -5,8 +5,8 @@ from typing import Any
 
 from celery import beat
 
+from broker.queue_length import queue_length
 from celery_config import QueueNames
-from workers.queue_length import queue_length
 
 logger = logging.getLogger(__name__)
 

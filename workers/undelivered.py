@@ -14,7 +14,7 @@ from celery import Task, signals
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
 
-from broker_transport import MALFORMED
+from broker.redis_transport import MALFORMED
 from core.errors import QueueSlow, SwitchboardError, Unavailable
 from core.messaging.replies import Reply, sendable
 from core.operations.counters import Outcome

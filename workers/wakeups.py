@@ -6,11 +6,11 @@ from uuid import UUID
 
 from kombu.exceptions import OperationalError
 
+from broker.queue_length import queue_length
 from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
 from core.stores.redis import translate_errors
 from workers.app import app
-from workers.queue_length import queue_length
 
 logger = logging.getLogger(__name__)
 

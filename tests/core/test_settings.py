@@ -95,6 +95,7 @@ def test_the_limits_have_their_documented_defaults() -> None:
         ("SWITCHBOARD_LIMIT_CREATE", "0/h", "COUNT is 0"),
         ("SWITCHBOARD_CONCURRENT_USER", "0", "greater than or equal to 1"),
         ("SWITCHBOARD_TRUSTED_PROXIES", "-1", "greater than or equal to 0"),
+        ("SWITCHBOARD_QUEUE_TYPE", "quorum", "quorum queues are RabbitMQ's; set BROKER_URL to amqp://"),
     ],
 )
 def test_a_broken_limit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str, words: str) -> None:

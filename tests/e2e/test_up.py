@@ -226,7 +226,7 @@ def test_it_runs_on_when_the_disk_of_its_logs_and_its_output_is_full(cramped: Cr
 def test_a_start_in_which_a_child_can_not_live_is_none(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    for name in ("web", "core", "workers", "broker_transport.py", "celery_config.py"):
+    for name in ("web", "core", "workers", "broker", "celery_config.py"):
         (project / name).symlink_to(ROOT / name)
     commands = (ROOT / "Procfile").read_text().splitlines()
     others = [line for line in commands if not line.startswith("beat:")]

@@ -34,10 +34,11 @@ os.execv(sys.argv[2], sys.argv[2:])
 class WebProcess:
     """One gunicorn on a loopback port. It may be stopped, killed and started again."""
 
-    def __init__(self, directory: Path, valkey: Valkey, database_url: str = "", **environment: str) -> None:
-        """Without a `database_url`, which must be migrated, it gets a SQLite database of its own."""
+    def __init__(self, directory: Path, valkey: Valkey | None, database_url: str = "", **environment: str) -> None:
+        """Without a `database_url`, which must be migrated, it gets a SQLite database of its own. Without a `valkey`
+        the environment says where Redis is."""
         self.directory = directory
-        self.valkey = valkey
+        self._valkey = valkey
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.expires_at = datetime.now(UTC) + LIFETIME
@@ -48,7 +49,7 @@ class WebProcess:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not OPTIONS.match(name)},
             "PORT": str(self.port),
-            "REDIS_URL": valkey.url,
+            **({"REDIS_URL": valkey.url} if valkey else {}),
             "DATABASE_URL": database_url,
             "SWITCHBOARD_MODELS": str(ROOT / "models.toml"),
             "SWITCHBOARD_STATE_DIR": str(directory),
@@ -105,6 +106,12 @@ class WebProcess:
         if self._process.is_running():
             self.kill()
         self.database.dispose()
+
+    @property
+    def valkey(self) -> Valkey:
+        """The Valkey that it was given."""
+        assert self._valkey is not None
+        return self._valkey
 
     @property
     def processes(self) -> Sequence[psutil.Process]:

@@ -81,7 +81,7 @@ class WorkerProcess:
         self._directory = directory
         self._log = directory / "worker.log"
         inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
-        self._environment = {**inherited, "PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", **environment}
+        self.environment = {**inherited, "PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", **environment}
         self._redis = redis
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -120,7 +120,7 @@ class WorkerProcess:
         with self._log.open("ab") as log:
             # Not in the project's directory, whose .env is the developer's.
             self._process = subprocess.Popen(
-                _command(), cwd=self._directory, env=self._environment, stdout=log, stderr=log
+                _command(), cwd=self._directory, env=self.environment, stdout=log, stderr=log
             )
 
     def stop(self, timeout: float) -> None:

@@ -157,13 +157,15 @@ def new_sender(broker_url: str) -> Celery:
     celery = Celery("switchboard-web", set_as_current=False)
     celery.config_from_object("celery_config")
     celery.conf.broker_url = broker_url
-    celery.conf.task_publish_retry_policy = {"max_retries": 0}
+    # One try, or one with each of several brokers (`amqp://one//;amqp://two//`).
+    celery.conf.task_publish_retry_policy = {"max_retries": broker_url.count(";"), "interval_start": 0}
     celery.conf.task_send_sent_event = False  # the workers' events have all of it, and a message is half as dear
     # In a new dictionary: the old one is celery_config's own, which the whole process shares.
     celery.conf.broker_transport_options = {
         **celery.conf.broker_transport_options,
-        "max_retries": 0,
+        "connect_retries_timeout": SEND_TIMEOUT,
         "socket_timeout": SEND_TIMEOUT,
         "socket_connect_timeout": SEND_TIMEOUT,
     }
+    celery.conf.broker_heartbeat = 0  # nobody would send any for connections that wait in a pool
     return celery

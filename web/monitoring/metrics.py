@@ -47,9 +47,11 @@ class TheSystem(Collector):
     def __init__(self, services: Services, queues: Queues) -> None:
         self._services = services
         self._queues = queues
-        readers = {"database": self._database_figures, "redis": self._redis_figures}
-        if self._queues.countable:
-            readers["broker"] = self._broker_figures
+        readers = {
+            "database": self._database_figures,
+            "redis": self._redis_figures,
+            "broker": self._broker_figures,
+        }
         self._reads = {store: _single_flight(store, reader) for store, reader in readers.items()}
 
     def collect(self) -> Iterator[Metric]:

@@ -1,10 +1,11 @@
-"""How much waits in the queues, where the broker is a Redis: there a queue is a list."""
+"""How much waits in the queues, asked of the broker through kombu, whose spellings of its address are its own."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from kombu.connection import Connection
 
+from broker.queue_length import channel_of, queue_length
 from core.messaging.writable import require_writable
 from core.stores.redis import translate_errors
 
@@ -13,39 +14,32 @@ TIMEOUT = 0.2
 
 
 class Queues:
-    """The broker's queues, read through kombu, whose spellings of a broker's address are its own."""
+    """The broker's queues."""
 
     def __init__(self, broker_url: str) -> None:
         self._connection = Connection(
-            broker_url,
-            transport_options={"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "max_retries": 0},
+            broker_url, transport_options={"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
         )
-
-    @property
-    def countable(self) -> bool:
-        """Whether the broker is a Redis."""
-        return bool(self._connection.transport.driver_type == "redis")
 
     def ping(self) -> None:
         """Raise what the transport raises when the broker does not answer, or takes nothing.
 
         A Redis is asked whether it takes writes: one that has been demoted answers, and keeps nothing.
         """
-        if self.countable:
-            channel: Any = self._connection.default_channel
-            require_writable(channel.client)
-            return
-        with self._connection.clone(connect_timeout=TIMEOUT) as connection:
-            connection.connect()
+        with self._connected() as connection, channel_of(connection) as channel:
+            if connection.transport.driver_type == "redis":
+                require_writable(channel.client)
 
     def lengths(self, names: Sequence[str]) -> Mapping[str, int]:
         """How many messages wait in each queue, those left out that a worker has already taken.
 
         Raises RedisUnavailable or kombu's OperationalError.
         """
-        with translate_errors():
-            channel: Any = self._connection.default_channel
-            with channel.client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.llen(name)
-                return dict(zip(names, pipe.execute(), strict=True))
+        with self._connected() as connection:
+            return {name: queue_length(connection, name) for name in names}
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        # A new connection each time: one that was kept would have broken with a broker that is long back.
+        with translate_errors(), self._connection.clone() as connection:
+            yield connection

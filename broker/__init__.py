@@ -1,0 +1,1 @@
+"""What Celery speaks to its broker with: transports, and what is asked of queues."""

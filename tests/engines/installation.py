@@ -1,0 +1,147 @@
+"""A web server and a worker over the engines of a test's choice, and a guest who talks to them over HTTP."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from core.runtime import Runtime
+from core.settings import Settings
+from tests.support.provider import ProviderServer
+from tests.support.waiting import wait_for
+from tests.support.web_process import WebProcess
+from tests.web.sse import ServerEvent, events
+from tests.workers.local_process import WorkerProcess
+
+TERMINAL = ("done", "stopped", "failed")
+
+
+class Installation:
+    """The processes, started as the Procfile starts them, and a runtime that looks at the same stores."""
+
+    def __init__(
+        self, directory: Path, provider: ProviderServer, redis_url: str, database_url: str, **environment: str
+    ) -> None:
+        """`environment`: the options of both processes beside those two."""
+        models = directory / "models.toml"
+        models.write_text(provider.models_toml().replace("_timeout = 0.6", "_timeout = 20"))
+        options = {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": database_url,
+            "SWITCHBOARD_MODELS": str(models),
+            "SWITCHBOARD_STATE_DIR": str(directory),
+            "SWITCHBOARD_LEASE": "2s",
+            "SWITCHBOARD_LIMIT_CREATE": "off",
+            **environment,
+        }
+        self.runtime = Runtime(
+            Settings(
+                _env_file=None,
+                configured_redis_url=redis_url,
+                configured_database_url=database_url,
+                models_path=models,
+                state_dir=directory,
+            )
+        )
+        self.worker = WorkerProcess(directory, options, self.runtime.redis)
+        self.worker.restart(20)
+        self.web = WebProcess(directory, None, **{**options, "database_url": database_url})
+        self.worker.ready()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.web.close()
+        self.worker.teardown()
+        self.runtime.close()
+
+
+class Guest:
+    """Somebody without an account, in a session of their own, who reads its events all the time."""
+
+    def __init__(self, url: str, model: str = "good") -> None:
+        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=10)
+        self.told: list[ServerEvent] = []
+        self.times: list[float] = []
+        """When each event came, by the monotonic clock."""
+        self._closed = threading.Event()
+        self._last_id = ""
+        created = wait_for(lambda: self._created(model), what="a session is created")
+        self.session_id = created["session_id"]
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def ask(self, message: str = "Why?") -> None:
+        """Ask, and begin to read."""
+        cursor = self.http.get("/session/messages").json()["cursor"]
+        answer = self.http.post("/chat", json={"message": message})
+        assert answer.status_code == 202, answer.text
+        if not self._reader.is_alive():
+            self._last_id = cursor or ""
+            self._reader.start()
+
+    def text(self) -> str:
+        """What the reader has been told of the newest answer; a part of it where the log was begun anew."""
+        text = ""
+        for event in self.told:
+            if event.type == "delta":
+                text = text[: event.data["at"]] + event.data["text"]
+        return text
+
+    def begun(self, characters: int = 1) -> None:
+        """Wait for the first words."""
+        wait_for(lambda: len(self.text()) >= characters, seconds=30, what="the answer begins")
+
+    def ended(self, seconds: float = 30) -> str:
+        """Wait for the end of the answer; how it ended."""
+        return wait_for(
+            lambda: next((event.type for event in self.told if event.type in TERMINAL), ""),
+            seconds=seconds,
+            what="the answer ends",
+        )
+
+    def longest_pause(self) -> float:
+        """Seconds between two events, at the most."""
+        return max(later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False))
+
+    def answer(self) -> str:
+        """The newest message, as a reload of the page shows it."""
+        return str(self.http.get("/session/messages").json()["messages"][-1]["text"])
+
+    def close(self) -> None:
+        """Read no more."""
+        self._closed.set()
+        self.http.close()
+
+    def _created(self, model: str) -> Any:
+        answer = self.http.post("/session/create", json={"model": model})
+        return answer.json() if answer.status_code == 201 else None
+
+    def _read(self) -> None:
+        while not self._closed.is_set():
+            try:
+                for event in self._stream():
+                    self._last_id = event.id or self._last_id
+                    self.told.append(event)
+                    self.times.append(time.monotonic())
+            except (httpx2.HTTPError, httpx2.StreamError, RuntimeError):
+                pass  # cut, refused, closed: it comes back, as a browser does
+            self._closed.wait(0.1)
+
+    def _stream(self) -> Iterator[ServerEvent]:
+        headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
+        with self.http.stream("GET", "/chat/sse", headers=headers, timeout=20) as answer:
+            if answer.status_code == 200:
+                yield from events(answer.iter_bytes())
+
+
+@contextmanager
+def guest(url: str, model: str = "good") -> Iterator[Guest]:
+    """A guest, for as long as the block lasts."""
+    someone = Guest(url, model)
+    try:
+        yield someone
+    finally:
+        someone.close()

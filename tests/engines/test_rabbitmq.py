@@ -1,0 +1,221 @@
+"""RabbitMQ as the broker, with quorum queues: what is lost, what is refused, and how long anybody waits."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from celery import Celery
+from kombu.connection import Connection
+from kombu.entity import Queue
+
+from broker.queue_length import queue_length
+from broker.queue_type import mismatch
+from celery_config import QueueNames, TaskNames, queues
+from core.errors import Unavailable
+from core.messaging.replies import Replies
+from tests.engines.installation import Installation, guest
+from tests.support.provider import ANSWER, ProviderServer
+from tests.support.rabbitmq import PASSWORD, USER, RabbitMQ
+from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
+from tests.support.web_process import free_port
+from tests.workers.local_process import ROOT
+from web.commands import Commands, new_sender
+from web.monitoring.queue_lengths import Queues
+from web.streaming.hub import Hub
+
+
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A node of this module's own, to freeze and to kill."""
+    node = RabbitMQ()
+    yield node
+    node.close()
+
+
+@pytest.fixture(scope="module")
+def installation(
+    rabbitmq: RabbitMQ, valkey: Valkey, _migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """A web server and a worker whose commands go over quorum queues."""
+    provider = ProviderServer()
+    directory = tmp_path_factory.mktemp("rabbitmq")
+    database = directory / "test.db"
+    database.write_bytes(_migrated_sqlite.read_bytes())
+    parts = Installation(
+        directory,
+        provider,
+        valkey.url,
+        f"sqlite:///{database}",
+        BROKER_URL=rabbitmq.url,
+        SWITCHBOARD_QUEUE_TYPE="quorum",
+    )
+    yield parts
+    parts.close()
+    provider.stop()
+
+
+def _sender(url: str, valkey: Valkey) -> Commands:
+    app: Celery = new_sender(url)
+    app.conf.task_queues = queues("quorum")
+    return Commands(app, Hub(valkey.client()), Replies(valkey.client()))
+
+
+def _refused(sender: Commands) -> float:
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        sender._send(TaskNames.GENERATE, ["id"])
+    return time.monotonic() - began
+
+
+def test_questions_are_answered_and_what_waits_is_counted(installation: Installation, rabbitmq: RabbitMQ) -> None:
+    with guest(installation.web.url) as someone:
+        someone.ask()
+        assert someone.ended() == "done"
+        assert someone.text() == someone.answer() == ANSWER
+    listed = dict(line.split("\t") for line in rabbitmq.control("list_queues", "name", "type").splitlines()[1:])
+    assert {name: listed[name] for name in QueueNames.ALL} == dict.fromkeys(QueueNames.ALL, "quorum")
+    assert not [name for name in listed if "delayed" in name]
+    figures = httpx2.get(f"{installation.web.url}/metrics", trust_env=False).text
+    assert 'switchboard_queue_length{queue="chat"} 0.0' in figures
+    assert 'switchboard_up{store="broker"} 1.0' in figures
+
+
+def test_a_frozen_broker_holds_up_no_request(installation: Installation, rabbitmq: RabbitMQ) -> None:
+    client = httpx2.Client(base_url=installation.web.url, trust_env=False, timeout=10)
+    wait_for(lambda: client.post("/session/create").status_code == 201, what="a command is carried out")
+    rabbitmq.freeze()
+    try:
+        for method, path, status in (
+            ("POST", "/session/create", 503),
+            ("GET", "/readyz", 503),
+            ("GET", "/metrics", 200),
+        ):
+            began = time.monotonic()
+            assert client.request(method, path).status_code == status
+            assert time.monotonic() - began < 2, path
+    finally:
+        rabbitmq.thaw()
+    wait_for(lambda: client.post("/session/create").status_code == 201, what="commands are taken again")
+    client.close()
+
+
+def test_an_answer_goes_on_while_the_broker_is_killed_and_started(
+    installation: Installation, rabbitmq: RabbitMQ
+) -> None:
+    with guest(installation.web.url, "story") as someone:
+        someone.ask()
+        someone.begun()
+        rabbitmq.kill()
+        rabbitmq.start()
+        assert someone.ended() == "done"
+        assert someone.text() == someone.answer()
+        someone.told.clear()
+        someone.ask("And?")
+        assert someone.ended() == "done"
+    assert installation.worker.status == "running"
+
+
+def test_a_queue_of_another_type_is_named(installation: Installation, rabbitmq: RabbitMQ) -> None:
+    """By a worker that can't start, and by `switchboard doctor`."""
+    environment = {**installation.worker.environment, "SWITCHBOARD_QUEUE_TYPE": "classic"}
+    command = [sys.executable, "-m", "celery", "--app", "workers.app", "worker", "--queues", "chat", "--pool", "solo"]
+    worker = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert worker.returncode == 1
+    said = [line for line in worker.stderr.splitlines() if "CRITICAL" in line]
+    assert len(said) == 1
+    assert "chat exists on the broker, and not as SWITCHBOARD_QUEUE_TYPE=classic declares it" in said[0]
+    assert "Traceback" not in worker.stderr
+    app = new_sender(rabbitmq.url)
+    app.conf.task_queues = queues("classic")
+    assert mismatch(app, "classic", "chat") == said[0].partition("] ")[2]
+
+
+def test_a_message_that_ends_all_its_workers_is_kept_aside_where_a_policy_says_so(rabbitmq: RabbitMQ) -> None:
+    rabbitmq.control("set_policy", "dead", "^doomed$", '{"dead-letter-exchange":"","dead-letter-routing-key":"dead"}')
+    with Connection(rabbitmq.url) as connection:
+        channel = connection.channel()
+        channel.queue_declare("dead", durable=True, auto_delete=False)
+        (like, *_) = queues("quorum")
+        doomed = Queue("doomed", queue_arguments=like.as_dict()["queue_arguments"])
+        connection.Producer().publish("a message", routing_key="doomed", declare=[doomed])
+        deliveries = 0
+
+        def give_back() -> bool:
+            nonlocal deliveries
+            message = channel.basic_get("doomed")
+            if message is not None:
+                deliveries += 1
+                channel.basic_reject(message.delivery_tag, requeue=True)
+            return queue_length(connection, "dead") == 1
+
+        wait_for(give_back, what="the message is kept aside")
+    assert deliveries == 21
+
+
+def test_of_several_brokers_one_that_lives_is_enough(rabbitmq: RabbitMQ, valkey: Valkey) -> None:
+    url = f"amqp://127.0.0.1:{free_port()}//;{rabbitmq.url}"
+    _sender(url, valkey)._send(TaskNames.CHECK_INVARIANTS, [])
+    Queues(url).ping()
+    assert set(Queues(url).lengths(QueueNames.ALL)) == set(QueueNames.ALL)
+
+
+def test_a_broker_that_does_not_confirm_has_not_taken_it_and_later_answers_are_not_mistaken(
+    rabbitmq: RabbitMQ, valkey: Valkey
+) -> None:
+    sender = _sender(rabbitmq.url, valkey)
+    sender._send(TaskNames.GENERATE, ["before"])
+    rabbitmq.freeze()
+    try:
+        assert _refused(sender) < 1
+        assert _refused(sender) < 1
+    finally:
+        rabbitmq.thaw()
+    wait_for(lambda: _taken(sender), what="messages are taken again")
+
+
+def test_flower_shows_the_lengths_of_the_queues(
+    rabbitmq: RabbitMQ, installation: Installation, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment = {
+        **installation.worker.environment,
+        "FLOWER_PORT": str(port),
+        "FLOWER_BROKER_API": f"http://{USER}:{PASSWORD}@127.0.0.1:{rabbitmq.management_port}/api/",
+    }
+    with (tmp_path / "flower.log").open("wb") as log:
+        flower = subprocess.Popen(
+            [Path(sys.executable).with_name("switchboard"), "flower"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+
+        def rows() -> list[str]:
+            try:
+                page = httpx2.get(f"http://127.0.0.1:{port}/broker", trust_env=False)
+            except httpx2.HTTPError:
+                return []
+            return [name for name in QueueNames.ALL if re.search(rf">\s*{name}\s*<", page.text)]
+
+        assert wait_for(rows, seconds=30, what="Flower shows queues") == [*QueueNames.ALL]
+    finally:
+        flower.terminate()
+        flower.wait(10)
+
+
+def _taken(sender: Commands) -> bool:
+    try:
+        sender._send(TaskNames.GENERATE, ["after"])
+    except Unavailable:
+        return False
+    return True
