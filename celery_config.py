@@ -14,6 +14,9 @@ from core.settings import Settings
 
 _settings = Settings()
 
+STATE_DIRECTORY = _settings.state_dir.absolute()
+"""Where the processes write what `switchboard alive` reads."""
+
 
 class QueueNames:
     """The queues. Chat has its own workers, so that long answers never keep a session command waiting."""
