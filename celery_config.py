@@ -10,9 +10,9 @@ from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from broker_transport import Transport
-from core.settings import Settings
+from core.operations.preflight.environment import settings_of_process
 
-_settings = Settings()
+_settings = settings_of_process()
 
 STATE_DIRECTORY = _settings.state_dir.absolute()
 """Where the processes write what `switchboard alive` reads."""

@@ -43,7 +43,7 @@ CLIENTS = ("core/llm", "core/auth/oidc.py", "core/auth/oidc_login.py")
 
 
 KNOWN = {
-    "celery_config.py": {"broker_transport", "core.settings"},
+    "celery_config.py": {"broker_transport", "core.operations.preflight.environment"},
     "broker_transport.py": {"core.messaging.replies", "core.messaging.writable", "core.stores.redis"},
 }
 """What of ours the modules outside of all packages import."""

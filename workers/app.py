@@ -11,13 +11,13 @@ from celery.worker import state
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.operations.file_descriptors import raise_limit
+from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
-from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
-runtime = Runtime(Settings(), redis_retries=6, queue_timeout=30.0)
+runtime = Runtime(settings_of_process(), redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")
