@@ -12,9 +12,12 @@ from kombu.transport import TRANSPORT_ALIASES
 from broker.amqp_transport import SecureTransport as SecureAMQPTransport
 from broker.amqp_transport import Transport as AMQPTransport
 from broker.redis_transport import Transport as RedisTransport
-from core.settings import Settings
+from core.operations.preflight.environment import settings_of_process
 
-_settings = Settings()
+_settings = settings_of_process()
+
+STATE_DIRECTORY = _settings.state_dir.absolute()
+"""Where the processes write what `switchboard alive` reads."""
 
 
 class QueueNames:

@@ -179,7 +179,7 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int, database
         runtime = stack.enter_context(closing(Runtime(settings)))
 
         def consumes() -> bool:
-            return any("chat@" in name for answer in queue.control.ping(timeout=0.5) for name in answer)
+            return any(name.startswith("chat-") for answer in queue.control.ping(timeout=0.5) for name in answer)
 
         options = ["--concurrency", str(streams)]
         chat = stack.enter_context(process("chat", directory, environment, consumes, options))

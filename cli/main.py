@@ -84,6 +84,21 @@ def doctor_command(stream: str | None) -> None:
     doctor()
 
 
+@main.command("alive")
+@click.argument("kind", type=click.Choice(["worker", "chat", "beat"]))
+@click.option("--pid", type=click.IntRange(min=1), help="Only the process with this id.")
+def alive_command(kind: str, pid: int | None) -> None:
+    """Check that the processes of a kind live, on this machine and state directory.
+
+    A process lives while its loops turn: its consumer of the queues, its threads, the event loop of answers, beat's
+    schedule. The broker and the stores are not asked, and one that is away makes nothing dead. For supervisors and
+    kubelets: one line, and the exit status is 1 when none runs, or one that runs is stuck.
+    """
+    from cli.alive import check_alive
+
+    check_alive(kind, pid)
+
+
 @main.command("invariants")
 def invariants_command() -> None:
     """Look for what must never be: lost answers, leaked leases, words kept too long.

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, DirectoryPath, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -120,12 +120,38 @@ def checked_redis(url: object) -> object:
 
 def checked_broker(url: object) -> object:
     """The URL of a broker, checked when it is a Redis. Raises ValueError with what is wrong, without its password."""
+    if isinstance(url, str) and "://" not in url:
+        raise ValueError("it has no scheme; write redis://host:6379/0, or amqp://user:password@host:5672//")
     return checked_redis(url) if isinstance(url, str) and is_redis(url) else url
 
 
 def is_amqp(url: str) -> bool:
     """Whether the URL is one of an AMQP broker, such as RabbitMQ."""
     return url.partition("://")[0] in ("amqp", "amqps")
+
+
+DATABASES = {"sqlite": {"pysqlite"}, "postgresql": {"psycopg"}, "postgres": {"psycopg"}}
+"""What a database's URL may begin with, and the driver that may follow a +."""
+
+
+def checked_database(url: object) -> object:
+    """The URL, if it is one of a database that is supported. Raises ValueError with what is wrong, without its
+    password."""
+    if not isinstance(url, str):
+        return url
+    backend, _, driver = url.partition(":")[0].partition("+")
+    if "://" not in url or backend not in DATABASES:
+        raise ValueError("it is none of postgresql://user:password@host/name and sqlite:////path/to/file")
+    if driver and driver not in DATABASES[backend]:
+        (right,) = DATABASES[backend]
+        raise ValueError(f"the driver {driver[:40]!r} is not used here; write {backend}+{right}://, or {backend}://")
+    try:
+        urlsplit(url).port  # noqa: B018
+    except ValueError:  # whose message quotes the URL
+        raise ValueError(
+            "it can't be taken apart; is the port a number, and in the password / written %2F, @ %40, # %23?"
+        ) from None
+    return url
 
 
 def _named(name: str) -> AliasChoices:
@@ -165,7 +191,9 @@ class Settings(BaseSettings):
     """Who may see Flower: `user:password`, several separated by commas. Without it, whoever reaches its port."""
 
     state_dir: Path = Field(Path(".switchboard"), validation_alias=_named("SWITCHBOARD_STATE_DIR"))
-    configured_database_url: str | None = Field(None, repr=False, validation_alias=_named("DATABASE_URL"))
+    configured_database_url: Annotated[str | None, BeforeValidator(checked_database)] = Field(
+        None, repr=False, validation_alias=_named("DATABASE_URL")
+    )
     configured_redis_url: Annotated[str | None, BeforeValidator(checked_redis)] = Field(
         None, repr=False, validation_alias=_named("REDIS_URL")
     )

@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
 from core.settings import Settings
 from web import context
@@ -36,7 +37,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     a hook or an error handler later raises AssertionError.
     """
     runtime = runtime or Runtime(
-        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
+        settings_of_process(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
     )
     app = Flask(__name__)
     pages = {STATIC: app.view_functions["static"], **PAGE_VIEWS}

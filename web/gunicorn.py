@@ -12,10 +12,10 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
-from core.settings import Settings  # noqa: E402
+from core.operations.preflight.environment import settings_of_process  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
-_settings = Settings()
+_settings = settings_of_process()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "web.server.http_worker.HTTPWorker"

@@ -1,21 +1,23 @@
 """The Celery application, and what a worker process does when it starts, lives and stops."""
 
 import logging
+import os
 from contextlib import suppress
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.operations.file_descriptors import raise_limit
+from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
-from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
-runtime = Runtime(Settings(), redis_retries=6, queue_timeout=30.0)
+runtime = Runtime(settings_of_process(), redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")
@@ -29,9 +31,19 @@ app.conf.imports = (
 )
 
 
+@signals.celeryd_init.connect
+def name_node(instance: Any, **_: Any) -> None:
+    """Have the process's id in its node's name: several that one line of the Procfile has started would share one
+    mailbox, and Flower would show one of them."""
+    name, _, host = instance.hostname.partition("@")
+    instance.hostname = f"{name}-{os.getpid()}@{host}"
+
+
 @signals.heartbeat_sent.connect
 def announce_queues(sender: Any, **_: Any) -> None:
-    """Note for /readyz, with every heartbeat, which queues this worker consumes."""
+    """Note for /readyz, with every heartbeat, which queues this worker consumes. Celery sends one also at the end."""
+    if state.should_stop is not None or state.should_terminate is not None:
+        return
     try:
         runtime.presence.announce(_queues(), sender.eventer.hostname)
     except Unavailable as error:

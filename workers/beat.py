@@ -3,16 +3,36 @@
 import logging
 from typing import Any
 
-from celery import beat
+from celery import beat, signals
 
 from broker.queue_length import queue_length
-from celery_config import QueueNames
+from celery_config import STATE_DIRECTORY, QueueNames
+from core.operations.liveness import Liveness
 
 logger = logging.getLogger(__name__)
+
+SCHEDULER = "scheduler"
+SCHEDULER_LIMIT = 120.0
+"""Seconds for the tasks that are due, each of which waits for a broker that is away, with deadlines."""
+
+liveness = Liveness()
+
+
+@signals.beat_init.connect
+def start(**_: Any) -> None:
+    """Begin to tell `switchboard alive` of this process."""
+    liveness.expect(SCHEDULER, SCHEDULER_LIMIT)
+    liveness.start("beat", STATE_DIRECTORY)
 
 
 class Scheduler(beat.Scheduler):
     """Sends what is due. What can't be sent is made up for by its next period."""
+
+    def tick(self, *args: Any, **options: Any) -> float:
+        """Send what is due now; the seconds until there is more."""
+        liveness.turned(SCHEDULER)
+        seconds: float = super().tick(*args, **options)
+        return seconds
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send one task, if the broker takes it, and if those sent before are being taken.

@@ -21,6 +21,7 @@ from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import noted
 from workers.events import EventGathering
+from workers.liveness import Consumer as LiveConsumer
 from workers.protocol import require_call
 from workers.task import Command
 
@@ -30,7 +31,7 @@ UNKNOWN = "unknown"
 """What a task whose name no worker knows is called in the metrics."""
 
 
-class Consumer(EventGathering):
+class Consumer(EventGathering, LiveConsumer):
     """Celery's consumer, which also survives a message of the wrong shape, and replies to what never becomes a run.
 
     Celery's own ends the worker over JSON that is no task. Delivered again, the message would end the next one. It

@@ -1,4 +1,7 @@
-"""Which queues have a live consumer. Workers say so with each heartbeat; /readyz reads it."""
+"""Which queues have live consumers, and how many. Workers say so with each heartbeat; /readyz and /metrics read it.
+
+What counts is Redis's clock alone: those of the hosts may differ.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import cast
@@ -26,7 +29,7 @@ return counts
 
 
 class Presence:
-    """Consumers by queue."""
+    """Consumers by queue. All methods raise Unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -45,10 +48,14 @@ class Presence:
                 pipe.zrem(_key(queue), node)
             pipe.execute()
 
+    def counts(self, queues: Sequence[str]) -> dict[str, int]:
+        """How many nodes consume each of the queues."""
+        counts = cast("list[int]", self._count(keys=[_key(queue) for queue in queues], args=[]))
+        return dict(zip(queues, counts, strict=True))
+
     def missing(self, queues: Sequence[str]) -> list[str]:
         """Those of the queues that have had no consumer lately."""
-        counts = cast("list[int]", self._count(keys=[_key(queue) for queue in queues], args=[]))
-        return [queue for queue, count in zip(queues, counts, strict=True) if count == 0]
+        return [queue for queue, count in self.counts(queues).items() if count == 0]
 
 
 def _key(queue: str) -> str:

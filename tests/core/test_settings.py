@@ -10,7 +10,7 @@ from core.text.duration import parse_duration
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30m", 1800), ("24h", 86400), ("14d", 1209600), ("10s", 10), ("500ms", 0.5), ("7", 7)]
+    ("text", "seconds"), [("30m", 1800), ("24h", 86400), ("14d", 1209600), ("10s", 10), ("500ms", 0.5)]
 )
 def test_durations_are_read_in_their_units(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)

@@ -1,0 +1,69 @@
+"""The stores that a process needs, tried before it starts."""
+
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from threading import Thread
+
+from core.operations.preflight.database import VARIABLE, database_mistake
+from core.operations.preflight.mistake import Mistake, with_value
+from core.operations.preflight.redis import redis_mistake
+from core.stores.redis_url import RedisServer, is_redis
+
+DEADLINE = 5.0
+"""Seconds for all, which are tried at the same time. What resolves names may take longer, and has no deadline."""
+
+Checks = Mapping[str, Callable[[], Mistake | None]]
+"""By setting and value."""
+
+
+def store_checks(redis_url: str, broker_url: str, database_url: str | None) -> Checks:
+    """What tries them. A broker that is the same Redis, or none, has no check of its own; nor has no database."""
+    checks: dict[str, Callable[[], Mistake | None]] = {
+        with_value("REDIS_URL", redis_url): lambda: redis_mistake("REDIS_URL", redis_url)
+    }
+    if is_redis(broker_url) and RedisServer.parse(broker_url) != RedisServer.parse(redis_url):
+        url = RedisServer.parse(broker_url).redis_url
+        checks[with_value("BROKER_URL", url)] = lambda: redis_mistake("BROKER_URL", url)
+    if database_url is not None:
+        checks[with_value(VARIABLE, database_url)] = lambda: database_mistake(database_url)
+    return checks
+
+
+def find_mistakes(checks: Checks) -> list[Mistake]:
+    """What all of them have found within the deadline."""
+    running = {setting: _started(check) for setting, check in checks.items()}
+    wait(running.values(), timeout=DEADLINE)
+    late = "see whether it is frozen, or its name can't be looked up"
+    found = [
+        result.result() if result.done() else Mistake(setting, f"no answer within {DEADLINE:g} s", late, passing=True)
+        for setting, result in running.items()
+    ]
+    return [mistake for mistake in found if mistake is not None]
+
+
+def require_stores(checks: Checks) -> None:
+    """Try the stores for a process that is to run. What may pass by itself is said on standard error, and waited for.
+
+    Raises SystemExit with the line that says what else is wrong.
+    """
+    mistakes = find_mistakes(checks)
+    for mistake in mistakes:
+        if not mistake.passing:
+            raise SystemExit(f"switchboard: {mistake}")
+    for mistake in mistakes:
+        print(f"switchboard: {mistake}; trying again", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _started(check: Callable[[], Mistake | None]) -> "Future[Mistake | None]":
+    result: Future[Mistake | None] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(check())
+        except BaseException as error:
+            result.set_exception(error)
+
+    # Not an executor's: at the end of the process those are waited for.
+    Thread(target=run, name="preflight", daemon=True).start()
+    return result
