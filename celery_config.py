@@ -10,9 +10,9 @@ from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from broker_transport import Transport
-from core.settings import Settings
+from core.settings import process_settings
 
-_settings = Settings()
+_settings = process_settings()
 
 
 class QueueNames:
@@ -103,9 +103,6 @@ task_publish_retry_policy = {
 # Flower needs the events.
 worker_send_task_events = True
 task_send_sent_event = True
-worker_hijack_root_logger = True
-worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
-worker_task_log_format = worker_log_format  # workers/logs.py adds the task
 worker_consumer = "workers.undelivered:Consumer"
 worker_enable_remote_control = True
 

@@ -23,6 +23,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
+from core.observability.logs import configure_logs
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_own
@@ -39,12 +40,13 @@ def serve(settings: Settings) -> None:
     """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
     from workers.app import app  # connects to nothing yet
 
-    options.parse_command_line(["flower"])  # sets its logging up
+    options.parse_command_line(["flower"])
     apply_env_options()
     options.address, options.port = ADDRESS, settings.flower_port
     options.read_only, options.max_tasks = True, MAX_TASKS
     extract_settings()
     setup_logging()
+    configure_logs("flower", settings.log_level, settings.log_format, settings.secrets)
     flower = _OwnNamesOnly(settings.hosts, capp=app, options=options, **handler_settings)
     broker = settings.configured_broker_url or settings.redis_url
     if is_redis(broker):

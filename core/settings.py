@@ -3,20 +3,27 @@
 Options come from the environment or from a `.env` file in the working directory; the environment wins.
 """
 
+import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
+from core.errors import ConfigurationError
 from core.limits.rate import Rate, parse_rate
+from core.observability.formatters import LogFormat
+from core.observability.logs import LogLevel
+from core.observability.redaction import secrets_in
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.duration import parse_duration
 from core.text.host_names import host_name
+from core.text.masking import masked, secrets_of, without_secrets
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 # NoDecode: the environment's text is for parse_rate, not JSON. None, written `off`: no limit.
@@ -87,6 +94,11 @@ def checked_redis(url: object) -> object:
 def checked_broker(url: object) -> object:
     """The URL of a broker, checked when it is a Redis. Raises ValueError with what is wrong, without its password."""
     return checked_redis(url) if isinstance(url, str) and is_redis(url) else url
+
+
+def parse_name(value: object) -> object:
+    """`" INFO "` -> `"info"`: a choice, in any case."""
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def _named(name: str) -> AliasChoices:
@@ -213,6 +225,23 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(None, min_length=1, validation_alias=_named("SWITCHBOARD_METRICS_TOKEN"))
     """The secret that opens /metrics to requests from other machines."""
 
+    log_level: Annotated[LogLevel, BeforeValidator(parse_name)] = Field(
+        "warning", validation_alias=_named("SWITCHBOARD_LOG_LEVEL")
+    )
+    """From which level on lines are logged: `debug`, `info`, `warning`, `error` or `critical`."""
+    log_format: Annotated[LogFormat, BeforeValidator(parse_name)] = Field(
+        "text", validation_alias=_named("SWITCHBOARD_LOG_FORMAT")
+    )
+    """`text`, or `json`: one object a line."""
+
+    @property
+    def secrets(self) -> set[str]:
+        """What no log may show: the passwords in URLs, the keys and tokens, and what the environment has of them."""
+        held = (self.model_key, self.oidc_client_secret, self.metrics_token)
+        urls = (self.database_url, self.redis_url, self.broker_url, self.configured_redis_url, self.model_url)
+        known = {secret.get_secret_value() for secret in held if secret}
+        return known.union(secrets_in(os.environ), *(secrets_of(url) for url in urls if url))
+
     @property
     def oidc_login(self) -> bool:
         """Whether browsers can log in through the issuer."""
@@ -241,6 +270,39 @@ class Settings(BaseSettings):
         """The configured broker, or Redis, in kombu's spelling."""
         url = self.configured_broker_url or self.configured_redis_url or "redis://"
         return RedisServer.parse(url).broker_url if is_redis(url) else url
+
+
+class SettingsError(ConfigurationError):
+    """A setting is wrong. One line: the variable, its value without secrets, and what would be right."""
+
+
+def read_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of the environment and `.env`; `overrides`, by field name, come before both. Raises
+    SettingsError."""
+    try:
+        return Settings(**(overrides or {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        value = str(first["input"])
+        reason = without_secrets(first["msg"].removeprefix("Value error, "), value)
+        raise SettingsError(f"{variable_of(str(first['loc'][0]))}={masked(value)}: {reason}") from None
+
+
+def process_settings() -> Settings:
+    """The settings of a process that starts. Raises SystemExit with one line when one is wrong."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        raise SystemExit(f"switchboard: {error}") from None
+
+
+def variable_of(option: str) -> str:
+    """The environment variable that sets an option of Settings, given by its field name or its alias."""
+    for name, field in Settings.model_fields.items():
+        names = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
+        if option in (name, *names):
+            return str(names[0]) if names else name.upper()
+    return option
 
 
 def _sqlite_url(path: Path) -> str:

@@ -3,7 +3,7 @@
 from flask import Flask
 
 from core.runtime import Runtime
-from core.settings import Settings
+from core.settings import Settings, process_settings
 from web import context
 from web.api import auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
 from web.auth.client_address import trust_proxies
@@ -36,7 +36,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     a hook or an error handler later raises AssertionError.
     """
     runtime = runtime or Runtime(
-        Settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
+        process_settings(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
     )
     app = Flask(__name__)
     pages = {STATIC: app.view_functions["static"], **PAGE_VIEWS}

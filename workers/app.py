@@ -8,14 +8,16 @@ from celery import Celery, signals
 
 from celery_config import QueueNames
 from core.errors import Unavailable
+from core.observability.logs import configure_logs
 from core.operations.file_descriptors import raise_limit
 from core.runtime import Runtime
-from core.settings import Settings
+from core.settings import process_settings
 
 logger = logging.getLogger(__name__)
 
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
-runtime = Runtime(Settings(), redis_retries=6, queue_timeout=30.0)
+_settings = process_settings()
+runtime = Runtime(_settings, redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")
@@ -27,6 +29,11 @@ app.conf.imports = (
     "workers.schedule",
     "workers.undelivered",
 )
+
+
+def configure(process: str) -> None:
+    """Set the log of this process up."""
+    configure_logs(process, _settings.log_level, _settings.log_format, _settings.secrets)
 
 
 @signals.heartbeat_sent.connect

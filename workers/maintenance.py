@@ -4,14 +4,14 @@ They are harmless when doubled. None is retried: its next period makes up for on
 a process, so that one that takes long never takes all of its threads.
 """
 
-from celery.utils.log import get_task_logger
+import logging
 
 from celery_config import TaskNames
 from workers.app import runtime
 from workers.schedule import reap
 from workers.task import task
 
-logger = get_task_logger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_LOGGED_IDS = 20
 """Ids logged for each broken invariant; `switchboard invariants` shows them too."""

@@ -105,7 +105,7 @@ class ChatWorker:
         program, *options = shlex.split(lines["chat"])
         assert program == "celery"
         node = f"{self.name}-{self._starts}@%h"
-        return [sys.executable, "-m", "celery", *options, "--hostname", node, "--loglevel", "INFO"]
+        return [sys.executable, "-m", "celery", *options, "--hostname", node]
 
 
 class Fleet:
@@ -141,6 +141,7 @@ class Fleet:
         self.app.conf.broker_url = self.settings.broker_url
         options = {"SWITCHBOARD_MODELS": str(models), "SWITCHBOARD_LEASE": f"{LEASE}s"}
         environment = {
+            "SWITCHBOARD_LOG_LEVEL": "info",
             "REDIS_URL": self.settings.redis_url,
             "DATABASE_URL": database_url,
             "SWITCHBOARD_STATE_DIR": str(self.directory),

@@ -82,7 +82,8 @@ class WorkerProcess:
         self._directory = directory
         self._log = directory / "worker.log"
         inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
-        self._environment = {**inherited, "PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", **environment}
+        mine = {"PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", "SWITCHBOARD_LOG_LEVEL": "info"}
+        self._environment = {**inherited, **mine, **environment}
         self._redis = redis
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -176,7 +177,7 @@ def _command() -> list[str]:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     program, *options = shlex.split(lines["chat"])
     assert program == "celery"
-    mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", "tests@%h", "--loglevel", "INFO"]
+    mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", "tests@%h"]
     return [sys.executable, "-m", "celery", *options, *mine]
 
 
