@@ -63,7 +63,7 @@ format: .venv/.dev ## Rewrite the code in the project's style
 # them because the project itself is built with it, without isolation and so without a download.
 lock: $(UV) ## Resolve pyproject.toml anew into the two lock files (ARGS=--upgrade for newer versions)
 	echo 'setuptools>=80' | $(COMPILE) $(ARGS) pyproject.toml - --output-file requirements.lock
-	echo 'setuptools>=80' | $(COMPILE) $(ARGS) pyproject.toml - --extra dev \
+	echo 'setuptools>=80' | $(COMPILE) $(ARGS) pyproject.toml - --extra tracing --extra dev \
 		--constraints requirements.lock --output-file requirements-dev.lock
 
 venv: .venv/.dev ## Install the runtime and the development tools into .venv

@@ -133,9 +133,6 @@ task_publish_retry_policy = {
 # Flower needs the events.
 worker_send_task_events = True
 task_send_sent_event = True
-worker_hijack_root_logger = True
-worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
-worker_task_log_format = worker_log_format  # workers/logs.py adds the task
 worker_consumer = "workers.consumer:Consumer"
 worker_enable_remote_control = True
 

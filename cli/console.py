@@ -1,6 +1,8 @@
 """How `switchboard` speaks at the terminal: steps as they are done, warnings, and its children's output."""
 
 import contextlib
+import json
+import logging
 import os
 import queue
 import sys
@@ -9,6 +11,9 @@ from collections.abc import Iterator
 from typing import IO, Any, NoReturn
 
 import click
+
+from core.observability.formatters import LogFormat, new_formatter
+from core.observability.told import told
 
 _CHILD_COLOURS = ("cyan", "magenta", "blue", "green", "yellow", "bright_cyan", "bright_magenta")
 
@@ -36,8 +41,10 @@ class Console:
     delay the callers. Lines that find no place are lost, and how many is said when there is place again.
     """
 
-    def __init__(self, verbose: bool = False, descriptor: int | None = None) -> None:
+    def __init__(self, verbose: bool = False, descriptor: int | None = None, log_format: LogFormat = "text") -> None:
+        """With `log_format` json all that is said is one object a line, as the processes' logs are."""
         self.verbose = verbose
+        self._json = new_formatter("json") if log_format == "json" else None
         # Python has no standard output where it was started without: then number 1 is some other file's by now.
         standard = sys.stdout.fileno() if sys.stdout is not None else None
         self._descriptor = standard if descriptor is None else descriptor
@@ -53,23 +60,31 @@ class Console:
 
     def step(self, name: str, result: str, seconds: float) -> None:
         """A part of the start is done."""
-        self.line(f"{click.style('✓', fg='green')} {name:<10} {result} ({seconds:.1f} s)")
+        said = f"{name:<10} {result} ({seconds:.1f} s)"
+        self._say(f"{click.style('✓', fg='green')} {said}", "up", f"{name} {result} ({seconds:.1f} s)")
 
     def good(self, message: str) -> None:
         """Something that went wrong is well again."""
-        self.line(f"{click.style('✓', fg='green')} {message}")
+        self._say(f"{click.style('✓', fg='green')} {message}", "up", message)
 
     def warn(self, message: str) -> None:
         """Something went wrong that is being dealt with."""
-        self.line(f"{click.style('!', fg='yellow')} {message}")
+        self._say(f"{click.style('!', fg='yellow')} {message}", "up", message, logging.WARNING)
 
     def child(self, name: str, line: str) -> None:
         """One line of a child's output."""
         colour = self._colours.setdefault(name, _CHILD_COLOURS[len(self._colours) % len(_CHILD_COLOURS)])
-        self.line(f"{click.style(f'{name:<7} |', fg=colour)} {line}")
+        self._say(f"{click.style(f'{name:<7} |', fg=colour)} {line}", name, line)
 
     def line(self, text: str = "") -> None:
         """A line as it is."""
+        self._say(text, "up", text.strip())
+
+    def _say(self, text: str, process: str, message: str, level: int = logging.INFO) -> None:
+        if self._json is not None:
+            if not message:
+                return
+            text = message if _is_object(message) else _as_object(self._json, process, message, level)
         try:
             self._lines.put_nowait(click.unstyle(text) if self._plain else text)
         except queue.Full:
@@ -95,12 +110,16 @@ class Console:
         while (text := self._lines.get()) is not None:
             refused = self._refused
             lost = refused - self._admitted + self._unwritten
-            notice = f"(lines missing here, which could not be shown: {lost})\n" if lost else ""
+            notice = self._notice(lost) if lost else ""
             if self._written(f"{notice}{text}\n"):
                 self._admitted, self._unwritten = refused, 0
             else:
                 self._unwritten += 1
             self._lines.task_done()
+
+    def _notice(self, lost: int) -> str:
+        said = f"(lines missing here, which could not be shown: {lost})"
+        return f"{said if self._json is None else _as_object(self._json, 'up', said, logging.WARNING)}\n"
 
     def _written(self, text: str) -> bool:
         if self._descriptor is None:
@@ -113,6 +132,24 @@ class Console:
         except OSError:
             return False
         return True
+
+
+def _is_object(line: str) -> bool:
+    """Whether it is one that a child has logged."""
+    try:
+        return line.startswith("{") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _as_object(formatter: logging.Formatter, process: str, message: str, level: int) -> str:
+    said = {
+        "name": __name__,
+        "msg": click.unstyle(message),
+        "levelno": level,
+        "levelname": logging.getLevelName(level),
+    }
+    return formatter.format(told(logging.makeLogRecord(said), process, str))
 
 
 def table(rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from tornado.options import options
 from tornado.web import RequestHandler, authenticated
 
 from cli.console import fail
+from core.observability.logs import configure_logs
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_loopback, is_own
@@ -53,7 +54,7 @@ def serve(settings: Settings) -> None:
         )
     from workers.taskless import app  # connects to nothing yet
 
-    options.parse_command_line(["flower"])  # sets its logging up
+    options.parse_command_line(["flower"])
     options.purge_offline_workers, options.task_runtime_metric_buckets = OFFLINE_WORKER_TTL, RUNTIME_BUCKETS
     options.db = str(_history(settings.state_dir))
     options.persistent, options.state_save_interval = True, SAVE_INTERVAL
@@ -64,6 +65,7 @@ def serve(settings: Settings) -> None:
     options.read_only, options.max_tasks = True, MAX_TASKS
     extract_settings()
     setup_logging()
+    configure_logs("flower", settings.log_level, settings.log_format, settings.secrets)
     flower = _OwnNamesOnly(settings.hosts, capp=app, options=options, **handler_settings)
     broker = settings.configured_broker_url or settings.redis_url
     if is_redis(broker):

@@ -25,6 +25,7 @@ from cli.supervision.state_directory import RunningSystem, StateDirectory
 from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program, Supervisor
 from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
+from core.observability.logs import configure_logs
 from core.operations.file_descriptors import raise_limit
 from core.settings import Settings
 from core.stores.redis_url import socket_url
@@ -46,10 +47,11 @@ VALKEY_GRACE = 2.0
 def up(verbose: bool) -> None:
     """Run the system until SIGINT or SIGTERM. Raises CommandError when it can't be started."""
     began = time.monotonic()
-    console = Console(verbose)
+    settings = read_settings()
+    console = Console(verbose, log_format=settings.log_format)
+    configure_logs("up", settings.log_level, settings.log_format, settings.secrets)
     raise_limit()
     os.umask(0o077)  # the database, the logs and Valkey's data are their owner's only
-    settings = read_settings()
     catalog = read_catalog(settings)
     commands = read_procfile(PROJECT / "Procfile")
     if catalog.weights is None:

@@ -6,6 +6,11 @@ Each error knows its problem type, title and HTTP status (RFC 9457), so that a r
 from typing import Any, ClassVar
 
 
+class ConfigurationError(Exception):
+    """What the operator has configured can't be used. The message names it, says what would be right, and has no
+    secrets: logs show it."""
+
+
 class SwitchboardError(Exception):
     """The base of all errors that a caller is told about. `detail` is for people and holds no secrets."""
 

@@ -4,6 +4,7 @@ Options come from the environment, from a `.env` file in the working directory, 
 directory of secrets; the environment wins, then `.env`.
 """
 
+import os
 import re
 from datetime import timedelta
 from functools import cached_property
@@ -22,9 +23,13 @@ from pydantic_settings import (
 )
 
 from core.limits.rate import Rate, parse_rate
+from core.observability.formatters import LogFormat
+from core.observability.logs import LogLevel
+from core.observability.redaction import secrets_in
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.duration import parse_duration
 from core.text.host_names import host_name
+from core.text.masking import secrets_of
 from core.text.secret_files import DIRECTORY_VARIABLES
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -152,6 +157,11 @@ def checked_database(url: object) -> object:
             "it can't be taken apart; is the port a number, and in the password / written %2F, @ %40, # %23?"
         ) from None
     return url
+
+
+def parse_name(value: object) -> object:
+    """`" INFO "` -> `"info"`: a choice, in any case."""
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def _named(name: str) -> AliasChoices:
@@ -331,6 +341,23 @@ class Settings(BaseSettings):
         if value == "quorum" and not is_amqp(info.data.get("configured_broker_url") or ""):
             raise ValueError("quorum queues are RabbitMQ's; set BROKER_URL to amqp://..., or leave this out")
         return value
+
+    log_level: Annotated[LogLevel, BeforeValidator(parse_name)] = Field(
+        "warning", validation_alias=_named("SWITCHBOARD_LOG_LEVEL")
+    )
+    """From which level on lines are logged: `debug`, `info`, `warning`, `error` or `critical`."""
+    log_format: Annotated[LogFormat, BeforeValidator(parse_name)] = Field(
+        "text", validation_alias=_named("SWITCHBOARD_LOG_FORMAT")
+    )
+    """`text`, or `json`: one object a line."""
+
+    @property
+    def secrets(self) -> set[str]:
+        """What no log may show: the passwords in URLs, the keys and tokens, and what the environment has of them."""
+        held = (self.model_key, self.oidc_client_secret, self.metrics_token, self.flower_basic_auth)
+        urls = (self.database_url, self.redis_url, self.broker_url, self.configured_redis_url, self.model_url)
+        known = {secret.get_secret_value() for secret in held if secret}
+        return known.union(secrets_in(os.environ), *(secrets_of(url) for url in urls if url))
 
     @property
     def oidc_login(self) -> bool:

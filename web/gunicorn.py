@@ -10,12 +10,17 @@ monkey.patch_all()
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
+from gevent.hub import Hub  # noqa: E402
 
+from core.observability.logs import configure_logs, log_uncaught  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.operations.preflight.environment import settings_of_process  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
 _settings = settings_of_process()
+configure_logs("web", _settings.log_level, _settings.log_format, _settings.secrets)
+# What a greenlet raises and nobody catches.
+Hub.print_exception = lambda _hub, _context, kind, error, trace: log_uncaught(kind, error, trace)
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "web.server.http_worker.HTTPWorker"
@@ -28,9 +33,10 @@ timeout = 30
 keepalive = int(KEEPALIVE_TIMEOUT)
 # A file goes out as any answer does, with the same deadlines.
 sendfile = False
-# No access log: it would hold the addresses of people whose sessions are to leave no trace.
+# It would hold the addresses of people whose sessions are to leave no trace. Ours is web/middleware/access_log.py.
 accesslog = None
-loglevel = "warning"
+loglevel = _settings.log_level
+logger_class = "web.server.logger.Logger"
 control_socket_disable = True
 # No peer is believed here, whereas gunicorn believes by default those on this machine and behind a Unix socket.
 # The application reads the proxies' headers (web/auth/client_address.py), if there are proxies.

@@ -1,34 +1,33 @@
-"""The workers' log lines: Celery's, and at the end the ids that they concern, as `name=value`.
+"""The logs of the processes that Celery starts, in the place of Celery's own."""
 
-They are those that were logged as `extra`, and the task in which the line was written.
-"""
-
-import logging
 from typing import Any
 
-from celery import current_task, signals
-from celery.utils.log import ColorFormatter
+from celery import signals
+from celery.app import trace
+from celery.apps import worker
 
-SHOWN = ("session_id", "generation_id", "task_id")
-"""What of `extra` is shown."""
+from core.observability.logs import is_configured
+from workers.process_log import configure
 
-
-class IdFormatter(ColorFormatter):
-    """Adds the ids to the line, before a traceback."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
-        """The line without its traceback."""
-        line = super().formatMessage(record)
-        ids = {name: getattr(record, name) for name in SHOWN if hasattr(record, name)}
-        if current_task and current_task.request.id:
-            ids = {"task": current_task.name, "task_id": current_task.request.id, **ids}
-        # Celery's own lines about a task have its name and its id already.
-        return " ".join([line, *(f"{name}={value}" for name, value in ids.items() if str(value) not in line)])
+# The words of an error may quote people: what is left is its class and place.
+_CLASS_ONLY = "Task %(name)s[%(id)s] %(description)s"
+trace.log_policy_unexpected = trace.log_policy_unexpected._replace(format=_CLASS_ONLY)
+trace.log_policy_internal = trace.log_policy_internal._replace(format=_CLASS_ONLY)
+trace.log_policy_expected = trace.log_policy_expected._replace(format=_CLASS_ONLY)
+trace.log_policy_reject = trace.log_policy_reject._replace(format=_CLASS_ONLY)
+trace.LOG_RETRY = "Task %(name)s[%(id)s] retry"
+# It prints that a signal has come, past any log.
+worker.safe_say = lambda *_, **__: None
 
 
-@signals.after_setup_logger.connect
-@signals.after_setup_task_logger.connect
-def show_ids(logger: logging.Logger, format: str, colorize: bool | None, **_: Any) -> None:  # noqa: A002
-    """Have Celery's handlers write the ids."""
-    for handler in logger.handlers:
-        handler.setFormatter(IdFormatter(format, use_color=colorize))
+@signals.celeryd_init.connect
+def set_worker_up(sender: str, **_: Any) -> None:
+    """Log as a process of the node's name: `worker`, `chat`. Before anything of a worker has something to say."""
+    configure(sender.partition("@")[0])
+
+
+@signals.setup_logging.connect
+def set_beat_up(**_: Any) -> None:
+    """Log as beat, unless this is a worker. That somebody sets the logs up keeps Celery from it."""
+    if not is_configured():
+        configure("beat")

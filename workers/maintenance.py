@@ -4,16 +4,15 @@ They are harmless when doubled. None is retried: its next period makes up for on
 a process, so that one that takes long never takes all of its threads.
 """
 
+import logging
 from time import monotonic
-
-from celery.utils.log import get_task_logger
 
 from celery_config import TaskNames
 from workers.app import runtime
 from workers.schedule import reap
 from workers.task import task
 
-logger = get_task_logger(__name__)
+logger = logging.getLogger(__name__)
 
 SWEEP_SHARE = 0.75
 """Of its period, that a sweep may take; the next one goes on."""

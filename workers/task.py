@@ -7,6 +7,7 @@ stores and at the models.
 """
 
 import inspect
+import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,16 +16,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 from celery import Task
 from celery.exceptions import Retry as CeleryRetry
-from celery.utils.log import get_task_logger
 
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply
+from core.observability.log_ids import log_ids
 from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import Call, noted, read_calls
 from workers.retry import NO_RETRY, Retry
 
-logger = get_task_logger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_UNAVAILABLE = 2
 """Commands of a group that have found a store away, each alone, after which it is taken to be."""
@@ -54,7 +55,8 @@ class SwitchboardTask(Task):
             return self.run(*args, **kwargs)
         outcomes: Sequence[Outcome] = [Outcome.FAILED] * self.weight()
         try:
-            result, outcomes = self.deliver(args, kwargs)
+            with log_ids(task=self.name, task_id=self.request.id):
+                result, outcomes = self.deliver(args, kwargs)
         except CeleryRetry:
             outcomes = [Outcome.RETRIED] * self.weight()
             raise

@@ -3,7 +3,17 @@
 It knows the queues and nothing of the domain, which takes half of a worker's memory.
 """
 
-from celery import Celery
+from typing import Any
+
+from celery import Celery, signals
+
+from workers.process_log import configure
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")
+
+
+@signals.setup_logging.connect
+def set_beat_up(**_: Any) -> None:
+    """Log as beat. That somebody sets the logs up keeps Celery from it."""
+    configure("beat")

@@ -8,12 +8,13 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from core.errors import ConfigurationError
 from core.llm.catalog_rules import contradictions
 from core.llm.model_config import ModelConfig, Table
 from core.text.characters import one_line
 
 
-class ModelConfigError(Exception):
+class ModelConfigError(ConfigurationError):
     """`models.toml` can't be used. The message names the file, the table and the key."""
 
 

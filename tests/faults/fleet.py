@@ -101,7 +101,7 @@ class ChatWorker:
 
     def _command(self) -> list[str]:
         node = f"{self.name}-{self._starts}@%h"
-        return [*procfile_command("chat"), "--hostname", node, "--loglevel", "INFO"]
+        return [*procfile_command("chat"), "--hostname", node]
 
 
 class Fleet:
@@ -137,6 +137,7 @@ class Fleet:
         self.app.conf.broker_url = self.settings.broker_url
         options = {"SWITCHBOARD_MODELS": str(models), "SWITCHBOARD_LEASE": f"{LEASE}s"}
         environment = {
+            "SWITCHBOARD_LOG_LEVEL": "info",
             "REDIS_URL": self.settings.redis_url,
             "DATABASE_URL": database_url,
             "SWITCHBOARD_STATE_DIR": str(self.directory),

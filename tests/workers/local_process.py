@@ -81,7 +81,8 @@ class WorkerProcess:
         self._directory = directory
         self._log = directory / "worker.log"
         inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
-        self.environment = {**inherited, "PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", **environment}
+        mine = {"PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", "SWITCHBOARD_LOG_LEVEL": "info"}
+        self.environment = {**inherited, **mine, **environment}
         self._redis = redis
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -172,7 +173,7 @@ class Worker(CeleryTestWorker):
 
 
 def _command() -> list[str]:
-    mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", "tests@%h", "--loglevel", "INFO"]
+    mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", "tests@%h"]
     return [*procfile_command("chat"), *mine]
 
 

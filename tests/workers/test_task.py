@@ -1,15 +1,12 @@
 """How a task is declared."""
 
-import logging
 from threading import Event, Thread
-from uuid import uuid4
 
 import pytest
 
 from celery_config import TaskNames
 from workers import chat, maintenance, sessions  # noqa: F401  they declare the tasks
 from workers.app import app
-from workers.logs import IdFormatter
 from workers.retry import NO_RETRY, Retry
 from workers.task import Command, SwitchboardTask, task
 
@@ -61,9 +58,3 @@ def test_an_exclusive_task_is_skipped_while_it_runs() -> None:
     assert results == [("done", ["succeeded"])]
     assert exclusive.deliver((), {}) == ("done", ["succeeded"])
     del app.tasks["test.exclusive"]
-
-
-def test_a_log_line_shows_its_ids() -> None:
-    session_id = str(uuid4())
-    record = logging.makeLogRecord({"msg": "lost", "session_id": session_id, "password": "secret"})
-    assert IdFormatter("%(message)s", use_color=False).format(record) == f"lost session_id={session_id}"

@@ -1,0 +1,10 @@
+"""The log of a process that Celery starts."""
+
+from core.observability.logs import configure_logs
+from core.operations.preflight.environment import settings_of_process
+
+
+def configure(process: str) -> None:
+    """Have this process log as a `process` of this kind."""
+    settings = settings_of_process()
+    configure_logs(process, settings.log_level, settings.log_format, settings.secrets)
