@@ -44,6 +44,8 @@ COMMANDS = "commands"
 """The header of a message with commands: for each its id, its session's id, and its holder, who alone may read its
 reply (core/messaging/replies.py). A message with one command has that command's arguments, one with several has a
 list of arguments for each."""
+REQUEST_IDS = "request_ids"
+"""The header of a message with commands that has the id of each command's request."""
 HOLDER = "holder"
 """The header of a message with one command that names its holder, for versions that know no groups."""
 

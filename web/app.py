@@ -10,7 +10,17 @@ from web.api import auth, chat, config, events, openapi, ops, probe, session, se
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
-from web.middleware import body_limits, cors, csrf, hosts, problems, root_path, security_headers
+from web.middleware import (
+    access_log,
+    body_limits,
+    cors,
+    csrf,
+    hosts,
+    problems,
+    request_ids,
+    root_path,
+    security_headers,
+)
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
@@ -48,6 +58,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     trust_proxies(app, settings.trusted_proxies)
     root_path.register(app, settings.root_path)
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
+    request_ids.register(app)
+    access_log.register(app)
     body_limits.register(app)
     hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))
     cors.register(app)

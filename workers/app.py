@@ -75,6 +75,7 @@ def warm_models(**_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect
-def stop_generations(**_: Any) -> None:
+def stop_generations(how: str, **_: Any) -> None:
     """Hand on the answers being written, between two tokens."""
     runtime.writer.stopping.set()
+    logger.info("told to stop: %s", how)

@@ -124,6 +124,7 @@ class Command(SwitchboardTask):
         except Unavailable as error:
             logger.warning("the reply could not be sent: %s", type(error.cause).__name__)
             raise self.again(error) from error
+        _log_ends(calls, ends)
         if len(ends) == 1 and ends[0].unexpected is not None:
             raise ends[0].unexpected
         return None, [end.outcome for end in ends]
@@ -156,7 +157,8 @@ class Command(SwitchboardTask):
 
     def _execute_alone(self, call: Call) -> "_End":
         try:
-            return _sendable(_End.of(call, self._result(call)))
+            with log_ids(request_id=call.request_id):
+                return _sendable(_End.of(call, self._result(call)))
         except Exception as error:
             return _End(replace(call.pending, problem=SwitchboardError().problem()), Outcome.FAILED, error)
 
@@ -192,9 +194,20 @@ def _sendable(end: _End) -> _End:
 
 def _log_unexpected(call: Call, error: Exception) -> None:
     """Log a command's failure by its class and place: the words of an error may quote people."""
-    ids = {"task_id": call.pending.task_id, "session_id": call.pending.session_id}
     place = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    logger.error("a command failed unexpectedly: %s\n%s", type(error).__name__, place, extra=ids)
+    logger.error("a command failed unexpectedly: %s\n%s", type(error).__name__, place, extra=_ids(call))
+
+
+def _log_ends(calls: Sequence[Call], ends: Sequence["_End"]) -> None:
+    """Log what became of each command, with the id of its own request."""
+    if logger.isEnabledFor(logging.INFO):
+        for call, end in zip(calls, ends, strict=True):
+            logger.info("command ended", extra={**_ids(call), "outcome": end.outcome})
+
+
+def _ids(call: Call) -> dict[str, str | None]:
+    pending = call.pending
+    return {"request_id": call.request_id, "task_id": pending.task_id, "session_id": pending.session_id}
 
 
 def _cause(error: Exception) -> str:

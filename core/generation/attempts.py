@@ -65,6 +65,10 @@ class Attempt:
     anonymous: bool
     keep_until: datetime
     """How long the log lives."""
+    asked_at: datetime | None = None
+    """When the question was taken."""
+    request_id: str | None = None
+    """Of the question's request."""
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
@@ -147,6 +151,8 @@ class Attempts:
             max(row.attempt, 1),
             session.anonymous,
             keep_log_until(session, self._clock.now()),
+            row.created_at,
+            row.request_id,
         )
         if row.stop_requested:
             attempt.stop_requested.set()

@@ -23,6 +23,7 @@ from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
 from core.errors import Unavailable
+from core.generation.answer_log import log_answer
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
 from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
@@ -178,6 +179,8 @@ class Finalizer:
                 return False
             if not attempt.anonymous and RETRACTS not in data:
                 self._transcript.keep(answer, attempt.session_id, db)
+        if RETRACTS not in data:
+            log_answer(attempt, outcome.state, data, self._clock.now())
         self._publish(attempt, outcome.state, data, answer, usage.total)
         return True
 

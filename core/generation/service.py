@@ -30,6 +30,7 @@ from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
+from core.observability.log_ids import current_request_id
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
@@ -301,6 +302,7 @@ class GenerationService:
                 "stop_requested": False,
                 "lease_until": now + ENQUEUE_TIMEOUT,
                 "created_at": now,
+                "request_id": current_request_id(),
             }
             if later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress

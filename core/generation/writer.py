@@ -22,6 +22,7 @@ from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 from core.llm.event_loop import EventLoop
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError
+from core.observability.log_ids import log_ids
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import GenerationState
 
@@ -74,7 +75,13 @@ class Writer:
             claim = self._queue.claim_next(woken)
             if claim is None:
                 return None
-            self._carry_out(claim)
+            attempt = claim.attempt
+            with log_ids(
+                request_id=attempt.request_id,
+                session_id=str(attempt.session_id),
+                generation_id=str(attempt.generation_id),
+            ):
+                self._carry_out(claim)
             return self._queue.first()
         except Unavailable:
             logger.warning("a store is away; the reaper wakes the queue again")

@@ -27,6 +27,11 @@ def set_ids(**ids: str) -> None:
     _ids.set(ids)
 
 
+def add_ids(**ids: str) -> None:
+    """Log with these ids too from here on."""
+    _ids.set({**_ids.get(), **ids})
+
+
 @contextmanager
 def log_ids(**ids: str | None) -> Iterator[None]:
     """Log with these ids too until the end of the block; None is none."""

@@ -240,6 +240,10 @@ class Generation(Base):
     """How many of the completion's tokens are thinking."""
     settled_tokens: Mapped[int | None]
     """What its owner's budget has been charged, once it has been."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """Of the question's request: the lines that are logged for the answer have it."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The span of that request, as W3C Trace Context writes it, where traces are taken."""
     unpublished: Mapped[dict[str, Any] | None] = mapped_column("untold", JSON(none_as_null=True))
     """The data of the terminal event until the log has it and the budget is settled: Redis may be away when an
     answer ends."""

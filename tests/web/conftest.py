@@ -60,6 +60,8 @@ def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[
         "DATABASE_URL": settings.database_url,
         "SWITCHBOARD_MODELS": str(settings.models_path),
         "SWITCHBOARD_STATE_DIR": str(directory),
+        "SWITCHBOARD_LOG_LEVEL": "info",
+        "SWITCHBOARD_LOG_FORMAT": "json",
     }
     command = f"celery -A workers.app worker -Q {','.join(QueueNames.ALL)} --pool threads --concurrency 8 --beat"
     with (directory / "worker.log").open("wb") as log:

@@ -190,12 +190,12 @@ class TestLostWorker:
         self, worker: Worker, commands: Commands, runtime: Runtime
     ) -> None:
         credential = Credential.issue()
-        heard = worker.logs().count("Warm shutdown")
+        heard = worker.logs().count("told to stop")
         with locked(runtime.database):  # so the command runs until it is let go
             reply = commands.create_session(credential, None, None, wait=0)
             wait_for(lambda: f"[{reply.task_id}] received" in worker.logs(), what="the worker takes it")
             worker.kill(signal="SIGTERM")
-            wait_for(lambda: worker.logs().count("Warm shutdown") > heard, what="the worker hears of it")
+            wait_for(lambda: worker.logs().count("told to stop") > heard, what="the worker hears of it")
 
         wait_for(lambda: worker.container.status == "exited", seconds=5, what="the worker stops")
         assert _done(runtime, reply).session_id == str(credential.session_id)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from kombu.entity import Exchange, Queue
 from sqlalchemy import func, select, text
 from uuid_utils.compat import uuid7
 
-from celery_config import COMMANDS, QueueNames, TaskNames
+from celery_config import COMMANDS, REQUEST_IDS, QueueNames, TaskNames
 from core.errors import Unavailable
 from core.messaging.replies import Replies, Reply
 from core.operations.counters import Outcome
@@ -33,6 +34,7 @@ from tests.workers.local_process import Worker
 from web.commands import COMMAND_EXPIRY, Commands, groups, new_sender
 from web.commands.groups import Command
 from web.streaming.hub import Hub, Waiter
+from workers.calls import read_calls
 
 WAIT = 10.0
 SLACK = 0.3
@@ -203,6 +205,37 @@ def test_groups_of_two_web_processes_at_once(
             assert {reply.state for reply in _replies(runtime, group)} == {"done"}
     assert _rows(runtime, groups[0]) == len(ids)
     assert "each is tried alone" not in worker.logs()[len(log) :]
+
+
+def test_each_command_of_a_group_is_logged_with_the_id_of_its_own_request(
+    worker: Worker, commands: Commands, runtime: Runtime
+) -> None:
+    group = [replace(_creation(), request_id=f"request-{at}") for at in range(3)]
+    group.append(replace(_creation(model="no-such-model"), request_id="request-3"))
+    _send(commands, group)
+    replies = _replies(runtime, group)
+
+    def line(command: Command, reply: Reply) -> str:
+        pending, outcome = command.pending, "succeeded" if reply.state == "done" else "refused"
+        ids = f"task_id={pending.task_id} session_id={pending.session_id} outcome={outcome}"
+        return f"request_id={command.request_id} task={CREATE} {ids}"
+
+    lines = [line(command, reply) for command, reply in zip(group, replies, strict=True)]
+    wait_for(lambda: all(each in worker.logs() for each in lines), what="each is logged")
+
+
+HOSTILE_IDS: list[object] = [None, "x", [[]], [{}], [5], ["\n"], ["x" * 10_000], ["a", "b", "c"], {"a": 1}]
+
+
+@pytest.mark.parametrize("request_ids", HOSTILE_IDS, ids=lambda ids: str(ids)[:20])
+@pytest.mark.parametrize("count", [1, 2])
+def test_request_ids_that_can_not_be_read_change_nothing(request_ids: Any, count: int) -> None:
+    pending = [[str(uuid7()), str(uuid7()), "holder"] for _ in range(count)]
+    args = [["x"]] * count if count > 1 else ["x"]
+    calls = read_calls("id", {COMMANDS: pending, REQUEST_IDS: request_ids}, args, {})
+    assert [call.pending.task_id for call in calls] == [task_id for task_id, *_ in pending]
+    assert [call.args for call in calls] == [["x"]] * count
+    assert all(call.request_id in (None, "a", "b", "x") for call in calls)
 
 
 def test_a_worker_that_dies_over_a_group_has_not_lost_it(

@@ -6,6 +6,7 @@ from flask import g
 
 from core.auth.principal import Principal
 from core.errors import SessionInvalid, SwitchboardError
+from core.observability.log_ids import add_ids
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.auth.credentials import session_credential
@@ -35,7 +36,7 @@ def optional_session() -> Session | None:
     found: Session | SwitchboardError | None = g.pop(_FOUND, None)  # once: who asks again wants to know anew
     if isinstance(found, SwitchboardError):
         raise found
-    return found or validated_session(credential, current_principal())
+    return _noted(found) if found else validated_session(credential, current_principal())
 
 
 def identify_with_session() -> Principal | None:
@@ -58,7 +59,13 @@ def validated_session(credential: Credential, principal: Principal | None) -> Se
     Raises SessionInvalid, SessionExpired or NotOwner.
     """
     user_id = principal.user_id if principal else None
-    return context().services.session_queries.validate_session(credential.session_id, user_id, credential.secret_hash)
+    queries = context().services.session_queries
+    return _noted(queries.validate_session(credential.session_id, user_id, credential.secret_hash))
+
+
+def _noted(session: Session) -> Session:
+    add_ids(session_id=str(session.id))
+    return session
 
 
 def _well_formed() -> Credential | None:

@@ -9,9 +9,10 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from uuid_utils.compat import uuid7
 
-from celery_config import COMMANDS, HOLDER, TaskNames
+from celery_config import COMMANDS, HOLDER, REQUEST_IDS, TaskNames
 from core.errors import QueueSlow, SwitchboardError
 from core.messaging.replies import Replies, Reply, holder_of
+from core.observability.log_ids import current_request_id
 from core.sessions.credential import Credential
 from core.stores.redis import translate_errors
 from web.commands.groups import Command, Lane, queue_away
@@ -83,7 +84,7 @@ class Commands:
         with self._hub.expect(pending.task_id) as waiter:
             if not wait:
                 self._replies.expect(pending)  # before it can be asked for
-            group = lane.send(Command(pending, [pending.session_id, *args], waiter))
+            group = lane.send(Command(pending, [pending.session_id, *args], waiter, current_request_id()))
             try:
                 if not wait:
                     group.await_publication(waiter)
@@ -105,7 +106,10 @@ class Commands:
 
     def _publish(self, name: str, stale: float, commands: Sequence[Command]) -> None:
         pending = [command.pending for command in commands]
-        headers: dict[str, object] = {COMMANDS: [[each.task_id, each.session_id, each.holder] for each in pending]}
+        headers: dict[str, object] = {
+            COMMANDS: [[each.task_id, each.session_id, each.holder] for each in pending],
+            REQUEST_IDS: [command.request_id for command in commands],
+        }
         args: list[object] = [command.args for command in commands]
         options: dict[str, object] = {}
         if len(commands) == 1:

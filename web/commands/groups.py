@@ -29,6 +29,8 @@ class Command:
     pending: Reply
     args: Sequence[object]
     waiter: Waiter
+    request_id: str | None = None
+    """Of the request that it is for."""
 
 
 @dataclass
