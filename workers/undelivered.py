@@ -11,7 +11,6 @@ from itertools import zip_longest
 from typing import Any
 
 from celery import Task, signals
-from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
 
@@ -21,6 +20,7 @@ from core.messaging.replies import Reply, sendable
 from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import noted
+from workers.events import EventGathering
 from workers.protocol import require_call
 from workers.task import Command
 
@@ -30,7 +30,7 @@ UNKNOWN = "unknown"
 """What a task whose name no worker knows is called in the metrics."""
 
 
-class Consumer(CeleryConsumer):
+class Consumer(EventGathering):
     """Celery's consumer, which also survives a message of the wrong shape, and replies to what never becomes a run.
 
     Celery's own ends the worker over JSON that is no task. Delivered again, the message would end the next one. It
