@@ -147,7 +147,8 @@ class RateLimiter:
 
 def amounts(buckets: Sequence[Bucket]) -> list[int]:
     """What is taken from each bucket, and its capacity, one after the other: in microseconds."""
-    return [number for one in buckets for number in (one.charge.rate.interval * one.charge.cost, one.rate.capacity)]
+    charges = (one.charge for one in buckets)
+    return [number for rate, cost in charges for number in (rate.interval * cost, rate.capacity)]
 
 
 def decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
