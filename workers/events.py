@@ -5,8 +5,8 @@ from time import monotonic
 from celery.worker.consumer import Consumer
 
 EVENTS_INTERVAL = 0.1
-"""Seconds for which events gather. A message with some costs a worker a tenth of a short task, which has three of
-them: received, started, succeeded."""
+"""Seconds for which events gather. A message with some costs a worker a tenth of a short task, which has three:
+received, started, succeeded."""
 
 
 class EventGathering(Consumer):

@@ -6,12 +6,13 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from core.limits import gcra
 from core.limits.rate import Rate
 from core.limits.status import LimitStatus, RateLimited
-from core.stores.redis import Redis, Script
+from core.stores.combiner import Combiner
+from core.stores.redis import RETRY_AFTER, Redis, RedisDamaged, RedisUnavailable, Script
 
 NOW = """
 local clock = redis.call('TIME')
@@ -49,10 +50,17 @@ end
 CHARGE = (
     BUCKETS
     + """
-local admitted, backlogs = charge(KEYS, ARGV)
-return {admitted, unpack(backlogs)}
+local answers, charges, first = {}, tonumber(ARGV[1]), 0
+for number = 1, charges do
+  local last = first + tonumber(ARGV[1 + number])
+  local amounts = {unpack(ARGV, 2 + charges + 2 * first, 1 + charges + 2 * last)}
+  local admitted, backlogs = charge({unpack(KEYS, first + 1, last)}, amounts)
+  answers[number], first = {admitted, unpack(backlogs)}, last
+end
+return answers
 """
 )
+"""Charges, one after the other: their number, the number of buckets of each, and the amounts of all."""
 
 PREFIX = "sb:{limit}:"
 """The part in braces puts all buckets into one slot of a Redis Cluster, where a script may only touch one."""
@@ -60,6 +68,8 @@ SALT_TTL = 86400
 """Seconds after which the salt is another one."""
 SALT_CACHE_TTL = 60.0
 """Seconds that a process goes on with the salt it knows, also when Redis has lost it."""
+MAX_TOGETHER = 100
+"""Charges in one round trip, after which Redis has others' turn."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +110,37 @@ class Decision:
         return self
 
 
+class _Charge(NamedTuple):
+    """What is to be taken from the buckets of one request."""
+
+    keys: Sequence[str]
+    amounts: Sequence[int]
+    came: float
+
+
 class RateLimiter:
     """Buckets in Redis. Given a client with short timeouts and without retries, it answers soon or not at all."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._charge: Script = redis.register_script(NOW + CHARGE)
+        self._together = Combiner[_Charge, list[int] | RedisUnavailable](self._charge_together, MAX_TOGETHER)
+        self._failed_at = 0.0
         self._salt = b""
         self._salt_until = 0.0
 
     def charge(self, buckets: Sequence[Bucket]) -> Decision:
-        """Take its cost from every bucket or, when one of them has too little, from none. Raises Unavailable."""
+        """Take its cost from every bucket or, when one of them has too little, from none. Raises Unavailable.
+
+        Charges that come while one is under way are asked for together.
+        """
         if not buckets:
             return Decision(admitted=True)
-        admitted, *backlogs = cast(
-            "list[int]",
-            self._charge(
-                keys=[self.key(bucket) for bucket in buckets],
-                args=amounts(buckets),
-            ),
-        )
+        keys = [self.key(bucket) for bucket in buckets]
+        answer = self._together.call(_Charge(keys, amounts(buckets), time.monotonic()))
+        if isinstance(answer, RedisUnavailable):
+            raise answer
+        admitted, *backlogs = answer
         return decision(bool(admitted), buckets, backlogs)
 
     def require(self, buckets: Sequence[Bucket]) -> Decision:
@@ -134,6 +155,35 @@ class RateLimiter:
         digest = hmac.digest(self._current_salt(), f"{bucket.policy} {bucket.subject}".encode(), "sha256")
         return f"{PREFIX}{bucket.policy}:{urlsafe_b64encode(digest[:15]).decode()}"
 
+    def _charge_together(self, charges: Sequence["_Charge"]) -> Sequence[list[int] | RedisUnavailable]:
+        if charges[0].came < self._failed_at:
+            # They have waited for one that was not answered, and have no time left for another.
+            raise RedisUnavailable(retry_after=RETRY_AFTER)
+        try:
+            return self._carry_out(charges)
+        except RedisDamaged as error:
+            # Another's key, maybe. What was charged before it is charged once more then.
+            return [error] if len(charges) == 1 else [self._charge_alone(charge) for charge in charges]
+        except RedisUnavailable:
+            self._failed_at = time.monotonic()
+            raise
+
+    def _charge_alone(self, charge: "_Charge") -> list[int] | RedisUnavailable:
+        try:
+            return self._carry_out([charge])[0]
+        except RedisDamaged as error:
+            return error
+
+    def _carry_out(self, charges: Sequence["_Charge"]) -> list[list[int]]:
+        sizes = [len(charge.keys) for charge in charges]
+        return cast(
+            "list[list[int]]",
+            self._charge(
+                keys=[key for charge in charges for key in charge.keys],
+                args=[len(charges), *sizes, *(amount for charge in charges for amount in charge.amounts)],
+            ),
+        )
+
     def _current_salt(self) -> bytes:
         if time.monotonic() >= self._salt_until:
             name = f"{PREFIX}salt"
@@ -147,7 +197,8 @@ class RateLimiter:
 
 def amounts(buckets: Sequence[Bucket]) -> list[int]:
     """What is taken from each bucket, and its capacity, one after the other: in microseconds."""
-    return [number for one in buckets for number in (one.charge.rate.interval * one.charge.cost, one.rate.capacity)]
+    charges = (one.charge for one in buckets)
+    return [number for rate, cost in charges for number in (rate.interval * cost, rate.capacity)]
 
 
 def decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Literal
 
-from flask import Response, jsonify, request
+from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from core.errors import SwitchboardError
@@ -114,7 +114,7 @@ def _respond(declared: Operation, answer: Answer | Response | None, response: Re
     if answer is None and response.get_data():
         raise UndeclaredAnswer(f"{declared.name} answers with a body, where it declares none")
     if answer is not None:
-        response.data = jsonify(answer.wire()).data
+        response.data = current_app.json.dumps(answer.wire(), separators=(",", ":"))
         response.mimetype = "application/json"
     if isinstance(answer, Session):
         response.set_etag(str(answer.version))

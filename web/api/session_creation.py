@@ -32,7 +32,7 @@ def admit_create(model: str | None) -> None:
     """
     services, owner = context().services, owner_id()
     # First: without a database no session can be created, so the request waits for no worker and is charged nothing.
-    context().database_check.start().result()
+    context().database_check.call()
     decision = services.creation_limits.admit(model, owner, address=client_address())
     rate_limit_headers.note(decision.limit_statuses)
     if owner is not None:

@@ -27,6 +27,9 @@ SECURITY_HEADERS = {
 }
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """A year. Not for subdomains: those may be other servers'."""
+# Almost every answer depends on the request's credentials. Those that don't, such as static files, say so.
+_DEFAULTS = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
+_SECURE = {**_DEFAULTS, "Strict-Transport-Security": STRICT_TRANSPORT_SECURITY}
 
 
 def register(app: Flask) -> None:
@@ -35,10 +38,8 @@ def register(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
-    # Almost every answer depends on the request's credentials. Those that don't, such as static files, say so.
-    response.headers.setdefault("Cache-Control", "no-store")
+    given = {name.lower() for name, _ in response.headers}
+    for name, value in (_SECURE if request.is_secure else _DEFAULTS).items():
+        if name.lower() not in given:
+            response.headers.add(name, value)
     return response

@@ -9,11 +9,8 @@ Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Result]):
-    """One call, in a thread of its own; its caller waits as long as it likes.
-
-    Callers that come while it is under way share its result: a store that hangs holds up one thread, and not one more
-    with every question.
-    """
+    """One call. Callers that come while it is under way share its result: a store that hangs holds up one thread, and
+    not one more with every question."""
 
     def __init__(self, name: str, call: Callable[[], Result]) -> None:
         self._name = name
@@ -22,13 +19,27 @@ class SingleFlight(Generic[Result]):
         self._last: Future[Result] | None = None
 
     def start(self) -> "Future[Result]":
-        """Start the call, unless it is under way."""
+        """Start the call in a thread of its own, unless it is under way. The caller waits as long as it likes."""
+        future, leads = self._join()
+        if leads:
+            # Not an executor's: at the end of the process those are waited for.
+            Thread(target=self._run, args=(future,), name=self._name, daemon=True).start()
+        return future
+
+    def call(self) -> Result:
+        """The call's result, for callers that would wait for it anyhow: the first of them makes it."""
+        future, leads = self._join()
+        if leads:
+            self._run(future)
+        return future.result()
+
+    def _join(self) -> "tuple[Future[Result], bool]":
+        """The call that is under way, or else a new one, which is then the caller's to make."""
         with self._lock:
-            if self._last is None or self._last.done():
+            leads = self._last is None or self._last.done()
+            if self._last is None or leads:
                 self._last = Future()
-                # Not an executor's: at the end of the process those are waited for.
-                Thread(target=self._run, args=(self._last,), name=self._name, daemon=True).start()
-            return self._last
+            return self._last, leads
 
     def _run(self, future: "Future[Result]") -> None:
         try:

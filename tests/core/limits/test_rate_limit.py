@@ -2,8 +2,10 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -19,8 +21,9 @@ from core.limits.rate_limit import BUCKETS, CHARGE, PREFIX, Bucket, Decision, Ra
 from core.limits.status import RateLimited
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.redis import Redis
+from core.stores.redis import Redis, RedisDamaged, RedisUnavailable
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 
 HOURLY = Rate(20, 3600 * SECOND, 5)
 DAILY = Rate(500, 86_400 * SECOND, 100)
@@ -128,6 +131,70 @@ def test_of_1000_parallel_creations_a_burst_is_admitted_across_processes(valkey:
     assert RateLimiter(redis).charge([everybody]).limit_statuses[0].remaining == DAILY.burst - 5 - 1
 
 
+def test_of_charges_that_come_together_each_has_its_own_answer(limiter: RateLimiter, redis: Redis) -> None:
+    bursts = {f"client {number}": 1 + number % 3 for number in range(30)}
+    shared = Bucket("shared", "all", Rate(1000, 3600 * SECOND, 1000), public=False)
+
+    def charge(client: str) -> tuple[str, bool]:
+        return client, limiter.charge(
+            [Bucket("own", client, Rate(1, 3600 * SECOND, bursts[client])), shared]
+        ).admitted
+
+    with ThreadPoolExecutor(30) as threads:
+        decisions = list(threads.map(charge, [*bursts] * 4))
+    admitted = Counter(client for client, was_admitted in decisions if was_admitted)
+    assert admitted == bursts
+    assert limiter.charge([replace(shared, public=True)]).limit_statuses[0].remaining == 999 - sum(bursts.values())
+
+
+def _gather(limiter: RateLimiter, count: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Hold the first charge back until so many others wait for it. Returns how many each round trip asks for."""
+    together: list[int] = []
+    carry_out = limiter._carry_out
+
+    def carry_out_late(charges: Sequence[Any]) -> list[list[int]]:
+        if not together:
+            wait_for(lambda: len(limiter._together._waiting) == count, what="the others have come")
+        together.append(len(charges))
+        return carry_out(charges)
+
+    monkeypatch.setattr(limiter, "_carry_out", carry_out_late)
+    return together
+
+
+def test_a_key_that_is_damaged_fails_no_charge_that_comes_with_it(
+    limiter: RateLimiter, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buckets = [Bucket("create", f"client {number}", HOURLY) for number in range(9)]
+    redis.hset(limiter.key(buckets[4]), "no", "number")
+    together = _gather(limiter, 8, monkeypatch)
+    with ThreadPoolExecutor(9) as threads:
+        charges = [threads.submit(limiter.charge, [bucket]) for bucket in buckets]
+        errors = [charge.exception() for charge in charges]
+    assert together[:2] == [1, 8]
+    assert [isinstance(error, RedisDamaged) for error in errors] == [number == 4 for number in range(9)]
+    assert all(charge.result().admitted for charge, error in zip(charges, errors, strict=True) if error is None)
+
+
+def test_who_waits_for_a_charge_that_is_not_answered_is_refused_with_it(
+    own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime(Settings(configured_redis_url=own_valkey.url))
+    bucket = Bucket("create", "192.0.2.1", Rate(100, 3600 * SECOND, 100))
+    runtime.limiter.require([bucket])
+    together = _gather(runtime.limiter, 8, monkeypatch)
+    own_valkey.freeze()
+    with ThreadPoolExecutor(9) as threads:
+        errors = [
+            charge.exception() for charge in [threads.submit(runtime.limiter.require, [bucket]) for _ in range(9)]
+        ]
+    assert together == [1]
+    assert {type(error) for error in errors} == {RedisUnavailable}
+    own_valkey.thaw()
+    assert runtime.limiter.require([bucket]).admitted
+    runtime.close()
+
+
 def test_users_of_one_network_share_a_wider_limit(limiter: RateLimiter) -> None:
     admitted = [
         limiter.charge(creation_buckets(f"2001:db8:0:{network:x}::1", HOURLY, None)).admitted
@@ -165,8 +232,8 @@ def test_the_script_agrees_with_the_arithmetic(
         picked = [gcra.Charge(buckets[index], cost) for index in order]
         admitted, backlogs = gcra.charge(now, [arrivals.get(index) for index in order], picked)
         numbers = [number for one in picked for number in (one.rate.interval * cost, one.rate.capacity)]
-        said = script(keys=[f"bucket:{index}" for index in order], args=[*numbers, now])
-        assert said == [int(admitted), *backlogs]
+        said = script(keys=[f"bucket:{index}" for index in order], args=[1, len(order), *numbers, now])
+        assert said == [[int(admitted), *backlogs]]
         if admitted:
             arrivals |= {index: now + backlog for index, backlog in zip(order, backlogs, strict=True)}
             assert {index: int(str(redis.get(f"bucket:{index}"))) for index in arrivals} == arrivals
