@@ -43,7 +43,7 @@ PATIENCE = 30.0
 """Seconds between two events."""
 QUIET = 0.3
 """Seconds after an answer's end in which all that follows it is done."""
-LINE = re.compile(r"(\d+\.\d+) (web|worker)\tLOG:  (?:statement|execute [^:]*): (\S+)(.*)")
+LINE = re.compile(r"(\d+\.\d+) (\d+) (web|worker)\tLOG:  (?:statement|execute [^:]*): (\S+)(.*)")
 FRAMES = ("BEGIN", "COMMIT", "ROLLBACK", "SET", ";")
 """What is no statement of ours. The last is the pool's look at whether a connection still works."""
 COMMAND = re.compile(rb'\+(\d+\.\d+) \[\d+ (\S+)\] "([^"]+)"(.*)')
@@ -59,6 +59,8 @@ class Told(NamedTuple):
     by: str
     """`web` or `worker`; Redis does not know."""
     what: str
+    connection: str = ""
+    """The database's process."""
 
 
 class Cost(NamedTuple):
@@ -101,7 +103,7 @@ class Stores:
             log.seek(self._read)
             lines = LINE.findall(log.read())
             self._read = log.tell()
-        return [Told(float(at), by, f"{verb}{rest}") for at, by, verb, rest in lines]
+        return [Told(float(at), by, f"{verb}{rest}", connection) for at, connection, by, verb, rest in lines]
 
     def commands(self) -> tuple[list[Told], float]:
         """Redis's, of its clients, and when it was told of an answer's end."""
@@ -254,7 +256,7 @@ def _question(chat: Chat, reader: Reader, stores: Stores) -> Cost:
     told = [each for each in statements if each.at <= ended]
     verbs = Counter(each.what.split()[0] for each in told)
     return Cost(
-        verbs["BEGIN"],
+        transactions(told),
         sum(count for verb, count in verbs.items() if verb not in FRAMES),
         verbs[";"],
         sum(each.what.split()[0] not in FRAMES for each in statements if each.at > ended),
@@ -265,6 +267,20 @@ def _question(chat: Chat, reader: Reader, stores: Stores) -> Cost:
         told,
         [each for each in commands if each.at <= ended],
     )
+
+
+def transactions(told: Sequence[Told]) -> int:
+    """How many transactions these statements are: each that no connection has begun one for is one of its own."""
+    count, begun = 0, set[str]()
+    for each in told:
+        verb = each.what.split()[0]
+        if verb in ("COMMIT", "ROLLBACK"):
+            begun.discard(each.connection)
+        elif verb == "BEGIN" or (verb not in FRAMES and each.connection not in begun):
+            count += 1
+        if verb == "BEGIN":
+            begun.add(each.connection)
+    return count
 
 
 def _cpu(process: int) -> float:

@@ -77,7 +77,10 @@ class ApiKeys:
 
     def find(self, credential: KeyCredential, db: DatabaseSession) -> ApiKey:
         """The key that the credential proves. Raises TokenInvalid."""
-        key = db.get(ApiKey, credential.key_id)
+        return self.require_proved(db.get(ApiKey, credential.key_id), credential)
+
+    def require_proved(self, key: ApiKey | None, credential: KeyCredential) -> ApiKey:
+        """The key that was read under the credential's id, if it is proved. Raises TokenInvalid."""
         if key is None or not matches(credential.secret, key.secret_hash):
             raise TokenInvalid
         return key

@@ -1,11 +1,11 @@
 """Identity: whom a credential speaks for. What people do with their accounts is in accounts.py."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.auth.api_keys import PREFIX, ApiKeys, KeyCredential
@@ -16,7 +16,9 @@ from core.errors import SwitchboardError, TokenInvalid
 from core.sessions.credential import Credential
 from core.sessions.service import SessionService
 from core.stores.database import Database
-from core.stores.tables import Session, User
+from core.stores.tables import ApiKey, Login, Session, User
+
+Proof = TypeVar("Proof", Login, ApiKey)
 
 if TYPE_CHECKING:
     from core.auth.oidc import Subject, Tokens
@@ -63,14 +65,14 @@ class Identity:
 
     def identify_login(self, credential: LoginCredential, named: Credential | None) -> Identified:
         """As `principal_for_login`, and the session that is named with it, in one transaction."""
-        with self._database.reading() as db:
-            login = self._logins.find(credential, db)
-            session = self._session(named, login.user_id, db)
+        found, session = self._read(Login, credential.login_id, named)
+        login = self._logins.require_proved(found, credential)
         extended = self._logins.extension(login)
         if extended is not None:
             with self._database.writing() as db:
                 self._logins.extend(login.id, extended, db)
-        return Identified(Principal(login.user_id, "login", login_id=login.id), session)
+        principal = Principal(login.user_id, "login", login_id=login.id)
+        return Identified(principal, self._validated(session, named, login.user_id))
 
     def identify_bearer(self, token: str, named: Credential | None) -> Identified:
         """As `principal_for_bearer`, and the session that is named with it."""
@@ -83,7 +85,8 @@ class Identity:
         if named is None:
             return Identified(principal, None)
         with self._database.reading() as db:
-            return Identified(principal, self._session(named, principal.user_id, db))
+            session = db.get(Session, named.session_id)
+        return Identified(principal, self._validated(session, named, principal.user_id))
 
     def user_for_subject(self, subject: "Subject") -> UUID:
         """The user that an issuer's subject is; made on first sight.
@@ -109,25 +112,40 @@ class Identity:
                 return _in_use(db.scalars(known).one())
 
     def _identify_key(self, credential: KeyCredential, named: Credential | None) -> Identified:
-        with self._database.reading() as db:
-            key = self._keys.find(credential, db)
-            session = self._session(named, key.user_id, db)
+        found, session = self._read(ApiKey, credential.key_id, named)
+        key = self._keys.require_proved(found, credential)
         if self._keys.use_is_noticeable(key):
             with self._database.writing() as db:
                 self._keys.note_use(key.id, db)
-        return Identified(Principal(key.user_id, "api-key", key_id=key.id), session)
+        principal = Principal(key.user_id, "api-key", key_id=key.id)
+        return Identified(principal, self._validated(session, named, key.user_id))
 
-    def _session(
-        self, named: Credential | None, user_id: UUID, db_session: DatabaseSession
+    def _read(
+        self, kind: type[Proof], proof_id: UUID, named: Credential | None
+    ) -> tuple[Proof | None, Session | None]:
+        """What a user is known by, and the session that is named with it, as they are stored."""
+        ids = {"proof": proof_id, "session": named and named.session_id}
+        with self._database.reading() as db:
+            found = db.execute(_WITH_SESSION[kind], ids).one_or_none()
+        return (None, None) if found is None else (found[0], found[1])
+
+    def _validated(
+        self, session: Session | None, named: Credential | None, user_id: UUID
     ) -> Session | SwitchboardError | None:
         if named is None:
             return None
         try:
-            return self._sessions.validate_session(
-                named.session_id, db_session, user_id, require_valid=True, secret_hash=named.secret_hash
-            )
+            return self._sessions.require_held(session, named.session_id, user_id, named.secret_hash)
         except SwitchboardError as refused:
             return refused
+
+
+_WITH_SESSION: Mapping[type[Login | ApiKey], Select[Any, Session | None]] = {
+    kind: select(kind, Session)
+    .outerjoin(Session, Session.id == bindparam("session"))
+    .where(kind.id == bindparam("proof"))
+    for kind in (Login, ApiKey)
+}
 
 
 def _in_use(user: User) -> UUID:

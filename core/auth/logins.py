@@ -78,9 +78,12 @@ class Logins:
         return credential
 
     def find(self, credential: LoginCredential, db: DatabaseSession) -> Login:
-        """The living login that the credential proves. Raises LoginInvalid; which of ended, expired and forged
-        it is, it does not say."""
-        login = db.get(Login, credential.login_id)
+        """The living login that the credential proves. Raises LoginInvalid."""
+        return self.require_proved(db.get(Login, credential.login_id), credential)
+
+    def require_proved(self, login: Login | None, credential: LoginCredential) -> Login:
+        """The login that was read under the credential's id, if it lives and is proved. Raises LoginInvalid; which of
+        ended, expired and forged it is, it does not say."""
         if login is None or not matches(credential.secret, login.secret_hash) or not self._is_active(login):
             raise LoginInvalid
         return login

@@ -1,17 +1,18 @@
 """A worker's attempt at a generation: the row's transitions, each a compare-and-set that one caller wins."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from threading import Event as Flag
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, or_, select, true, update
+from sqlalchemy import ColumnElement, CursorResult, and_, bindparam, or_, select, true, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from core.clock import Clock
 from core.conversation.finished_messages import Newest, read_newest
@@ -109,26 +110,14 @@ class Attempts:
 
     def claim_all(self, generation_ids: Sequence[UUID]) -> list[Attempt]:
         """Take those of the generations that are queued."""
-        return [attempt for attempt, _ in self.claim_where(Generation.id.in_(generation_ids), also=true())]
+        return [attempt for attempt, _ in self.claim_with(_CLAIM_ALL, {"ids": generation_ids})]
 
-    def claim_where(self, *conditions: ColumnElement[bool], also: ColumnElement[bool]) -> list[tuple[Attempt, bool]]:
-        """Take the queued generations that meet the conditions; each with the value of `also` in its row."""
+    def claim_with(self, claiming: "Claiming", parameters: Mapping[str, Any]) -> list[tuple[Attempt, bool]]:
+        """Take generations with a statement of `claiming`; each with the value of `also` in its row."""
         now = self._clock.now()
-        claim = (
-            update(Generation)
-            .where(Generation.state == GenerationState.QUEUED, *conditions)
-            .values(
-                state=GenerationState.RUNNING,
-                attempt=Generation.attempt + 1,
-                started_at=now,
-                lease_until=now + self.lease,
-            )
-            .returning(Generation, also)
-        )
         with self._database.writing() as db:
-            rows = db.execute(claim, execution_options={"synchronize_session": False}).all()
-            ids = [row.session_id for row, _ in rows]
-            living = db.scalars(select(Session).where(Session.id.in_(ids))).all() if rows else ()
+            rows = db.execute(claiming, {**parameters, "now": now, "until": now + self.lease}).all()
+            living = db.scalars(_SESSIONS, {"ids": [row.session_id for row, _ in rows]}).all() if rows else ()
             sessions = {session.id: session for session in living}
             return [(self._claimed(row, sessions[row.session_id], db), bool(value)) for row, value in rows]
 
@@ -189,14 +178,14 @@ class Attempts:
 
     def hand_off(self, attempt: Attempt) -> None:
         """Give the generation back to the queue, for the next worker to carry on. Raises LeaseLost."""
-        with self._database.writing() as db:
+        with self._database.writing_once() as db:
             if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_TIMEOUT):
                 raise LeaseLost
 
     def hand_off_lapsed(self, generation_id: UUID) -> bool:
         """Give a generation back to the queue when its worker has let the lease lapse; whether this call did."""
         now = self._clock.now()
-        with self._database.writing() as db:
+        with self._database.writing_once() as db:
             return matched(
                 db,
                 generation_id,
@@ -209,6 +198,30 @@ class Attempts:
             )
 
 
+Claiming: TypeAlias = ReturningUpdate[Generation, bool]
+
+
+def claiming(*conditions: ColumnElement[bool], also: ColumnElement[bool]) -> Claiming:
+    """The statement that takes the queued generations that meet the conditions, and selects `also` of each."""
+    return (
+        update(Generation)
+        .where(Generation.state == GenerationState.QUEUED, *conditions)
+        .values(
+            state=GenerationState.RUNNING,
+            attempt=Generation.attempt + 1,
+            started_at=bindparam("now"),
+            lease_until=bindparam("until"),
+        )
+        .returning(Generation, also)
+        .execution_options(synchronize_session=False)
+    )
+
+
+# Put together once, which takes as long as running them.
+_CLAIM_ALL = claiming(Generation.id.in_(bindparam("ids", expanding=True)), also=true())
+_SESSIONS = select(Session).where(Session.id.in_(bindparam("ids", expanding=True)))
+
+
 def _newest(row: Generation, db_session: DatabaseSession) -> Newest | None:
     try:
         return read_newest(db_session, row.session_id, row.id)
@@ -218,10 +231,13 @@ def _newest(row: Generation, db_session: DatabaseSession) -> Newest | None:
         return None
 
 
+_LOCK_SESSION = select(Session.id).where(Session.id == bindparam("id")).with_for_update(read=True, key_share=True)
+
+
 def lock_session(db_session: DatabaseSession, session_id: UUID) -> None:
     """Keep the session from being deleted before the transaction ends. To be called before a generation of it is
     changed and messages are kept: a deletion locks the two in this order, and neither must wait for the other."""
-    db_session.execute(select(Session.id).where(Session.id == session_id).with_for_update(read=True, key_share=True))
+    db_session.execute(_LOCK_SESSION, {"id": session_id})
 
 
 def lock_sessions(db_session: DatabaseSession, session_ids: Collection[UUID]) -> set[UUID]:
@@ -276,7 +292,8 @@ def matched(
 ) -> bool:
     """Change the row if all conditions hold."""
     changed: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
-        update(Generation).where(Generation.id == generation_id, *conditions).values(**values)
+        update(Generation).where(Generation.id == generation_id, *conditions).values(**values),
+        execution_options={"synchronize_session": False},
     )
     return changed.rowcount == 1
 

@@ -217,7 +217,7 @@ class Finalizer:
     def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[None]:
         """All of these ends are published: their outboxes have nothing more."""
         used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
-        with self._database.writing() as db:
+        with self._database.writing_once() as db:
             done = update(Generation).where(Generation.id.in_(generation_ids))
             db.execute(done.values(unpublished=None, settled_tokens=used))
         return [None] * len(generation_ids)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import aliased
 
@@ -22,13 +22,13 @@ from core.clock import Clock
 from core.conversation.event_log import EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
-from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, matched
+from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, Claiming, claiming, matched
 from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.combiner import Combiner
 from core.stores.database import Database
 from core.stores.quarantine import MAX_UNAVAILABLE, Quarantine
 from core.stores.redis import Redis
-from core.stores.tables import IS_ENQUEUED, IS_LIVE, IS_QUEUED, Generation, GenerationState, Session
+from core.stores.tables import IS_ENQUEUED, IS_LIVE, IS_QUEUED, Generation, Session
 
 logger = logging.getLogger(__name__)
 
@@ -92,32 +92,19 @@ class FairQueue:
         )
         self._likely_model: str | None = None
 
-    def standing(
-        self, generation_id: UUID, session: Session, now: datetime
-    ) -> tuple[ColumnElement[Any], ColumnElement[int]]:
-        """What is selected to find a generation's place: the turn of the last generation that its owner has under
-        way, and how many wait before one whose turn is now."""
-        last = (
-            select(func.max(Generation.turn))
-            .join(Session, Session.id == Generation.session_id)
-            .where(Session.owner_id == session.owner_id, IS_LIVE)
-        )
-        # A guest has one answer under way at a time.
-        return null() if session.anonymous else last.scalar_subquery(), _ahead_of(now, generation_id)
-
     def place(
         self, generation_id: UUID, now: datetime, last_turn: datetime | None, ahead: int, db_session: DatabaseSession
     ) -> Place:
         """Where a generation that comes now is put into the queue, of what `standing` has selected."""
         turn = now if last_turn is None else max(now, last_turn + VIRTUAL_STEP)
         if turn > now:
-            ahead = db_session.scalar(select(_ahead_of(turn, generation_id))) or 0
+            ahead = db_session.scalar(_SELECT_AHEAD, {"turn": turn, "generation_id": generation_id}) or 0
         return Place(turn, ahead)
 
     def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
         """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
         until = self._clock.now() + QUEUE_TIMEOUT
-        with self._database.writing() as db:
+        with self._database.writing_once() as db:
             conditions = (IS_QUEUED, Generation.turn.is_(None))  # it keeps the turn that it was given first
             return matched(db, generation_id, *conditions, turn=turn, lease_until=until)
 
@@ -128,7 +115,7 @@ class FairQueue:
     def waiting(self, limit: int = WAKE_LIMIT) -> list[UUID]:
         """The generations that wait, those at the front first."""
         with self._database.reading() as db:
-            return list(db.scalars(select(Generation.id).where(IS_ENQUEUED).order_by(*ORDER).limit(limit)))
+            return list(db.scalars(_WAITING, {"limit": limit}))
 
     def claim_next(self, woken: UUID | None = None) -> Claim | None:
         """Claim the first generation whose provider has a slot for it; None when there is none (any more).
@@ -207,13 +194,7 @@ class FairQueue:
 
     def _claim_front(self, model: str) -> list[tuple[Attempt, bool]]:
         """Claim the first generation if it is of the model, and find out whether others wait, in one statement."""
-        front = self._front().limit(1).with_for_update(skip_locked=True).correlate(None).scalar_subquery()
-        other = aliased(Generation)
-        queued = other.state == literal(
-            GenerationState.QUEUED.value, literal_execute=True
-        )  # for the index, see tables
-        others = exists().where(queued, other.turn.is_not(None), other.id != Generation.id)
-        return self._attempts.claim_where(Generation.id == front, Generation.model == model, also=others)
+        return self._attempts.claim_with(_CLAIM_FRONT, {"likely_model": model, "held": self._quarantine.held()})
 
     def _claim_first(self, wanted: int) -> "tuple[list[Claim], bool, Unavailable | None]":
         """Up to so many claims, whether others wait, and why there are no more if that could not be found out."""
@@ -259,15 +240,10 @@ class FairQueue:
             for slot in slots.values():
                 slot.release()
 
-    def _front(self) -> Select[UUID]:
-        """The ids of the generations to be served, in their order."""
-        waiting = select(Generation.id).where(IS_ENQUEUED, Generation.id.not_in(self._quarantine.held()))
-        return waiting.order_by(*ORDER)
-
     def _first_outside(self, passed_over: set[str], limit: int) -> list[tuple[UUID, str]]:
-        front = self._front().add_columns(Generation.model).where(Generation.model.not_in(passed_over))
+        outside = {"held": self._quarantine.held(), "passed_over": passed_over, "limit": limit}
         with self._database.reading() as db:
-            return [(generation_id, model) for generation_id, model in db.execute(front.limit(limit))]
+            return [(generation_id, model) for generation_id, model in db.execute(_FIRST_OUTSIDE, outside)]
 
     def _notify_waiting(self) -> None:
         """The queue has moved: renew the others' time to wait, and publish their positions, once in a while."""
@@ -275,7 +251,7 @@ class FairQueue:
             if not self._redis.set("sb:line", 1, nx=True, px=NOTIFY_INTERVAL):
                 return
             now = self._clock.now()
-            with self._database.writing() as db:
+            with self._database.writing_once() as db:
                 db.execute(
                     update(Generation)
                     .where(IS_ENQUEUED, Generation.created_at > now - MAX_QUEUE_WAIT)
@@ -286,15 +262,44 @@ class FairQueue:
             logger.warning("positions in the queue could not be published: a store is away")
 
 
+# Statements are put together once, which takes as long as running them.
 ORDER = (Generation.turn, Generation.id)
+_WAITING = select(Generation.id).where(IS_ENQUEUED).order_by(*ORDER).limit(bindparam("limit"))
+_FRONT = (
+    select(Generation.id).where(IS_ENQUEUED, Generation.id.not_in(bindparam("held", expanding=True))).order_by(*ORDER)
+)
+"""The ids of the generations to be served, in their order."""
+_FIRST_OUTSIDE = (
+    _FRONT.add_columns(Generation.model)
+    .where(Generation.model.not_in(bindparam("passed_over", expanding=True)))
+    .limit(bindparam("limit"))
+)
+_SAME_TURN = and_(Generation.turn == bindparam("turn"), Generation.id < bindparam("generation_id"))
+_AHEAD = (
+    select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < bindparam("turn"), _SAME_TURN)).scalar_subquery()
+)
+"""How many generations wait before one with this virtual start time."""
+_SELECT_AHEAD = select(_AHEAD)
 
 
-def _ahead_of(turn: datetime, generation_id: UUID) -> ColumnElement[int]:
-    """How many generations wait before one with this virtual start time."""
-    same = and_(Generation.turn == turn, Generation.id < generation_id)
-    return select(func.count()).where(IS_ENQUEUED, or_(Generation.turn < turn, same)).scalar_subquery()
+def standing(*, anonymous: bool) -> tuple[ColumnElement[Any], ColumnElement[int]]:
+    """What is selected to find a generation's place: the turn of the last generation that its owner has under way,
+    and how many wait before one whose turn is now. Takes `owner_id`, `generation_id`, and now as `turn`."""
+    last = (
+        select(func.max(Generation.turn))
+        .join(Session, Session.id == Generation.session_id)
+        .where(Session.owner_id == bindparam("owner_id"), IS_LIVE)
+    )
+    # A guest has one answer under way at a time.
+    return null() if anonymous else last.scalar_subquery(), _AHEAD
 
 
-_OTHER = aliased(Generation)
-_OTHER_IS_QUEUED = _OTHER.state == literal(GenerationState.QUEUED.value, literal_execute=True)  # as IS_QUEUED is
-_OTHERS_WAIT = exists().where(_OTHER_IS_QUEUED, _OTHER.turn.is_not(None), _OTHER.id != Generation.id)
+def _claim_front() -> Claiming:
+    front = _FRONT.limit(1).with_for_update(skip_locked=True).correlate(None).scalar_subquery()
+    other = aliased(Generation)
+    queued = other.state == literal_column("'queued'")  # for the index, see tables
+    others = exists().where(queued, other.turn.is_not(None), other.id != Generation.id)
+    return claiming(Generation.id == front, Generation.model == bindparam("likely_model"), also=others)
+
+
+_CLAIM_FRONT = _claim_front()

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import Select, bindparam, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
 from core.clock import Clock, born_at, rfc3339
@@ -26,7 +27,7 @@ from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, N
 from core.generation import usage
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
-from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place
+from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
@@ -144,7 +145,7 @@ class GenerationService:
         What has been written is kept. The request is in the row, so it holds for any worker, also after a takeover.
         Raises NothingToStop.
         """
-        with self._database.writing() as db:
+        with self._database.writing_once() as db:
             stopped: UUID | None = db.scalar(
                 update(Generation)
                 .where(Generation.session_id == session.id, IS_LIVE, exists().where(is_held_as(session)))
@@ -190,7 +191,7 @@ class GenerationService:
         now = self._clock.now()
         question = _question(known.question_id, message, now)
         with self._database.reading() as db:
-            last_turn, ahead = db.execute(select(*self._queue.standing(known.id, session, now))).one()
+            _, _, last_turn, ahead = _standing(known.id, session, now, db)
             place = self._queue.place(known.id, now, last_turn, ahead, db)
         return self._enqueue(_Taken(known, session, question, place, unpublished=True), ())
 
@@ -283,15 +284,7 @@ class GenerationService:
             current = self._sessions.lock_living(session.id, db)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
-            mine = select(Generation.id).where(Generation.session_id == session.id)
-            later, unpublished, last_turn, ahead = db.execute(
-                select(
-                    # Made by a host whose clock is ahead; the log needs the order.
-                    exists(mine.where(Generation.id > generation_id)),
-                    exists(mine.where(Generation.unpublished.is_not(None))),
-                    *self._queue.standing(generation_id, current, now),
-                )
-            ).one()
+            later, unpublished, last_turn, ahead = _standing(generation_id, current, now, db)
             row = {
                 "id": generation_id,
                 "session_id": session.id,
@@ -326,6 +319,34 @@ class GenerationService:
             question=question.dump() if session.anonymous else "",
         )
         return Position(queued.epoch, queued.offset - 1)
+
+
+class _Standing(NamedTuple):
+    later: bool
+    """Whether the session has a later one, made by a host whose clock is ahead; the log needs the order."""
+    unpublished: bool
+    """Whether it may have an end that could not be published when it came."""
+    last_turn: datetime | None
+    ahead: int
+    """These two are what `FairQueue.place` takes."""
+
+
+def _select_standing(*, anonymous: bool) -> Select[Any]:
+    mine = select(Generation.id).where(Generation.session_id == bindparam("session_id"))
+    return select(
+        exists(mine.where(Generation.id > bindparam("generation_id"))),
+        exists(mine.where(Generation.unpublished.is_not(None))),
+        *standing(anonymous=anonymous),
+    )
+
+
+_STANDING = {anonymous: _select_standing(anonymous=anonymous) for anonymous in (True, False)}
+
+
+def _standing(generation_id: UUID, session: Session, now: datetime, db_session: DatabaseSession) -> _Standing:
+    """How a generation of the session that comes now stands."""
+    ids = {"generation_id": generation_id, "session_id": session.id, "owner_id": session.owner_id}
+    return _Standing(*db_session.execute(_STANDING[session.anonymous], {**ids, "turn": now}).one())
 
 
 def _insertion(dialect: Any) -> postgresql.Insert | sqlite.Insert:

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -178,12 +178,21 @@ class SessionService:
         require_secret_hash(secret_hash)
         try:
             session = self._get(session_id, db_session)
-            _check_holder(session, owner_id, secret_hash)
-            self._require_unexpired(session)
+            return self.require_held(session, session.id, owner_id, secret_hash)
         except SwitchboardError:
             if require_valid:
                 raise
             return None
+
+    def require_held(
+        self, session: Session | None, session_id: UUID, user_id: UUID | None, secret_hash: bytes | None
+    ) -> Session:
+        """The session that was read under this id, with what its holder is known by, if it is valid as
+        `validate_session` has it. Raises SessionInvalid, NotOwner or SessionExpired."""
+        if session is None:
+            raise self._missing(session_id)
+        _check_holder(session, user_id, secret_hash)
+        self._require_unexpired(session)
         return session
 
     def extend_session(self, session_id: UUID | str, db_session: DatabaseSession) -> datetime:
@@ -487,7 +496,7 @@ class SessionService:
     def _get(self, session_id: UUID | str, db_session: DatabaseSession, *, for_update: bool = False) -> Session:
         """The row, expired or not. Raises SessionInvalid or SessionExpired when there is none."""
         key = parse_session_id(session_id)
-        session = db_session.get(Session, key, with_for_update=for_update, populate_existing=True)
+        session = db_session.scalar(_LOCKED if for_update else _BY_ID, {"id": key})
         if session is None:
             raise self._missing(key)
         return session
@@ -501,6 +510,11 @@ class SessionService:
         longest = max(self._rules.anonymous.absolute, self._rules.owned.absolute)
         swept = self._rules.anonymous.idle <= age <= 2 * longest
         return SessionExpired() if swept else SessionInvalid()
+
+
+# Put together once, which takes as long as running them.
+_BY_ID = select(Session).where(Session.id == bindparam("id")).execution_options(populate_existing=True)
+_LOCKED = _BY_ID.with_for_update()
 
 
 def is_held_as(session: Session) -> ColumnElement[bool]:

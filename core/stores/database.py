@@ -48,19 +48,20 @@ class Database:
         self._queue_timeout = queue_timeout
         self._turns = BoundedSemaphore(2 * pool_size)
         self.engine = make_engine(url, pool_size, patience)
-        # SQLite takes its write lock at the first write, and a transaction that began by reading then fails
-        # at once instead of waiting; so one that means to write says so when it begins.
-        self._writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._reader = self.engine.execution_options(each_alone=True)
+        self._writer = self.engine.execution_options(writes=True)
+        self._lone_writer = self.engine.execution_options(writes=True, each_alone=True)
         self._sessions = sessionmaker(expire_on_commit=False)
         self._breaker = Breaker()
 
     @contextmanager
     def reading(self, patience: float | None = None) -> Iterator[Session]:
-        """A transaction that only reads, within `patience` seconds or the usual ones.
+        """A block that only reads, within `patience` seconds or the usual ones. What it reads later may be newer: on
+        PostgreSQL each statement is a transaction of its own.
 
         Raises Unavailable when the database is away.
         """
-        with self._block(patience), self._sessions(bind=self.engine) as session:
+        with self._block(patience), self._sessions(bind=self._reader) as session:
             yield session
 
     @contextmanager
@@ -72,12 +73,20 @@ class Database:
         with self._block(), self._sessions(bind=self._writer) as session, session.begin():
             yield session
 
+    @contextmanager
+    def writing_once(self) -> Iterator[Session]:
+        """A block of one statement, which writes: on PostgreSQL it is a transaction without a round trip for its
+        begin and one for its commit. What the block raises after it takes nothing back.
+
+        Raises Unavailable when the database is away.
+        """
+        with self._block(), self._sessions(bind=self._lone_writer) as session, session.begin():
+            yield session
+
     def ping(self, patience: float | None = None) -> None:
         """Raise Unavailable when the database does not answer within `patience` seconds, or the usual ones."""
-        with self._block(patience), self.engine.connect() as connection:
-            # PostgreSQL has answered when its connection was taken from the pool, which tries each (pool_pre_ping).
-            if connection.dialect.name == "sqlite":
-                connection.execute(select(1))
+        with self._block(patience), self._reader.connect() as connection:
+            connection.execute(select(1))
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -149,12 +158,16 @@ def _sqlite(url: str, _patience: float, **options: Any) -> Engine:
 
 
 def _sqlite_begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+    # SQLite takes its write lock at the first write, and a transaction that began by reading then fails at once
+    # instead of waiting; so one that means to write says so when it begins.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
 def _postgres(url: str, patience: float, **options: Any) -> Engine:
     from core.stores import postgres
 
-    engine = create_engine(url, connect_args=postgres.connect_options(patience), pool_pre_ping=True, **options)
+    engine = create_engine(url, connect_args=postgres.connect_options(patience), **options)
     event.listen(engine, "do_connect", postgres.connect)
+    event.listen(engine, "checkout", postgres.check)
+    event.listen(engine, "begin", postgres.begin)
     return engine

@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg.errors import OperationalError
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy.exc import InvalidatePoolError
 
 from core.stores import deadline
 
@@ -31,6 +33,8 @@ KEEPALIVE_OPTIONS = {
 IDLE_TIMEOUT = 5.0
 """Seconds that a transaction may rest in PostgreSQL between two statements. None of ours does; one of a process that
 has been frozen in the middle of it is ended, and its locks are given back."""
+MAX_IDLE = 5.0
+"""Seconds after which a connection may have been ended by what says nothing, such as a firewall."""
 POLL_INTERVAL = 0.05
 """Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
 STATEMENT_TIMEOUT_SHARE = 0.9
@@ -49,6 +53,9 @@ class NoAnswer(OperationalError):
 class Connection(psycopg.Connection[Any]):
     """A connection whose waits have an end."""
 
+    used_at = 0.0
+    """When the server has been waited for last."""
+
     def wait(
         self, gen: Generator[Any, Any, Answer], interval: float = POLL_INTERVAL, timeout: float | None = None
     ) -> Answer:
@@ -56,12 +63,23 @@ class Connection(psycopg.Connection[Any]):
         connection is closed then."""
         left = max(deadline.left(otherwise=DEFAULT_TIMEOUT), POLL_INTERVAL)
         try:
-            return super().wait(
+            answer = super().wait(
                 _until(gen, left if timeout is None else min(left, timeout)), min(interval, POLL_INTERVAL)
             )
         except NoAnswer:
             self.close()
             raise
+        self.used_at = time.monotonic()
+        return answer
+
+    def check(self) -> None:
+        """Raise OperationalError when the server has ended the connection, as one does that is restarted: that can be
+        read from the socket, without asking. Only one that has been idle for longer is asked."""
+        for _ in range(2):  # the first may read why
+            self.pgconn.consume_input()
+        if time.monotonic() > self.used_at + MAX_IDLE:
+            self.autocommit = True
+            self.execute(";")
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
@@ -96,6 +114,26 @@ def connect(_dialect: object, _record: object, args: Sequence[Any], options: Map
     if not deadline.left(otherwise=DEFAULT_TIMEOUT):  # the one before has used it up
         raise NoAnswer("no time for a connection")
     return Connection.connect(*args, **options)
+
+
+def check(connection: Connection, _record: object, _proxy: object) -> None:
+    """Let no connection that has ended be taken from the pool, as SQLAlchemy's event `checkout` asks for it."""
+    try:
+        connection.check()
+    except psycopg.Error as error:
+        raise InvalidatePoolError from error
+
+
+def begin(connection: SqlConnection) -> None:
+    """Begin a transaction, or let each statement be one, as SQLAlchemy's event `begin` asks for it.
+
+    The server is told with the first statement. Each sees what others have committed meanwhile in any case.
+    """
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, Connection)
+    alone = bool(connection.get_execution_options().get("each_alone"))
+    if driver.autocommit != alone:
+        driver.autocommit = alone
 
 
 def connect_options(patience: float) -> dict[str, Any]:

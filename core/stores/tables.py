@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     and_,
-    bindparam,
+    literal_column,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -251,11 +251,9 @@ class Generation(Base):
 
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
 # that is asked for, and leave the ended ones alone.
-IS_QUEUED = Generation.state == bindparam("queued", GenerationState.QUEUED.value, literal_execute=True)
+IS_QUEUED = Generation.state == literal_column("'queued'")
 IS_ENQUEUED = and_(IS_QUEUED, Generation.turn.is_not(None))
-IS_LIVE = Generation.state.in_(
-    bindparam("live", [state.value for state in LIVE], expanding=True, literal_execute=True)
-)
+IS_LIVE = Generation.state.in_([literal_column(f"'{state}'") for state in LIVE])
 
 
 class Message(Base):

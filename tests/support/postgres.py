@@ -49,8 +49,9 @@ class Postgres:
         self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def log_statements(self) -> Path:
-        """Have it log every statement from now on, after the time, the client's name and a tab; its log."""
-        for name, value in (("log_statement", "all"), ("log_line_prefix", "%%n %%a\t")):
+        """Have it log every statement from now on, after the time, the connection's process, the client's name
+        and a tab; its log."""
+        for name, value in (("log_statement", "all"), ("log_line_prefix", "%%n %%p %%a\t")):
             self._execute(f"ALTER SYSTEM SET {name} = '{value}'")
         self._execute("SELECT pg_reload_conf()")
         return self._directory / "data" / "log"

@@ -7,14 +7,17 @@ from traceback import format_exception
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, insert, select, update
 from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
 from core.migrations.runner import current_revision, migrate, newest_revision
 from core.stores.database import Database
-from core.stores.tables import Base, Session
+from core.stores.tables import Base, Session, User
+from tests.conftest import new_user
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 
 
 def _session(now: datetime) -> Session:
@@ -132,3 +135,47 @@ def test_a_queue_for_connections_has_an_end(any_database_url: str) -> None:
         with pytest.raises(Unavailable, match="busy"):
             database.ping()
     database.dispose()
+
+
+def test_a_database_that_was_restarted_is_used_at_once(own_postgres: Postgres) -> None:
+    database = Database(own_postgres.create(), pool_size=3)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(database.reading()).execute(select(1))
+    for end in (own_postgres.restart, own_postgres.crash):
+        end()
+        with database.reading() as db:
+            assert db.scalar(select(1)) == 1
+        new_user(database)
+    database.dispose()
+
+
+def test_a_connection_that_was_idle_for_long_is_tried_before_it_is_used(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(own_postgres.create())
+    log = own_postgres.log_statements()
+
+    def told() -> bytes:
+        before = log.stat().st_size
+        with database.reading() as db:
+            db.execute(select(1))
+        return log.read_bytes()[before:]
+
+    wait_for(lambda: b"SELECT" in told(), what="the server logs")
+    assert b"statement: ;" not in told()
+    monkeypatch.setattr("core.stores.postgres.MAX_IDLE", 0.0)
+    assert b"statement: ;" in told()
+    database.dispose()
+
+
+def test_a_lone_write_is_kept_and_one_that_fails_leaves_nothing(any_database: Database) -> None:
+    with any_database.writing_once() as db:
+        db.execute(insert(User).values(id=uuid7(), email="a@example.org", created_at=datetime.now(UTC)))
+    with pytest.raises(IntegrityError), any_database.writing_once() as db:
+        db.execute(insert(User).values(id=uuid7(), email="a@example.org", created_at=datetime.now(UTC)))
+    with any_database.writing() as db:  # the next block is a transaction again
+        db.execute(update(User).values(email="b@example.org"))
+        db.rollback()
+    with any_database.reading() as db:
+        assert db.scalars(select(User.email)).all() == ["a@example.org"]
