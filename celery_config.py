@@ -4,8 +4,10 @@ Read by the workers and by the web process, which only sends. Flower shows task 
 """
 
 import os
+import time
 from typing import Any
 
+from celery import signals
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
@@ -33,6 +35,7 @@ class TaskNames:
     SWEEP_EXPIRED = "maintenance.sweep_expired"
     REAP_GENERATIONS = "maintenance.reap_generations"
     CHECK_INVARIANTS = "maintenance.check_invariants"
+    ALL = (CREATE_SESSION, SWITCH_MODEL, GENERATE, SWEEP_EXPIRED, REAP_GENERATIONS, CHECK_INVARIANTS)
 
 
 COMMANDS = "commands"
@@ -41,6 +44,15 @@ reply (core/messaging/replies.py). A message with one command has that command's
 list of arguments for each."""
 HOLDER = "holder"
 """The header of a message with one command that names its holder, for versions that know no groups."""
+
+
+SENT_AT = "sent_at"
+"""The header of every message that says when it was sent, as Unix time: how long it has waited is in /metrics."""
+
+
+@signals.before_task_publish.connect
+def _note_time(headers: dict[str, Any], **_: Any) -> None:
+    headers[SENT_AT] = time.time()
 
 
 for _scheme in ("redis", "rediss"):

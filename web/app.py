@@ -9,7 +9,7 @@ from web.api import auth, chat, config, events, openapi, ops, probe, session, se
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
-from web.middleware import body_limits, cors, csrf, hosts, problems, security_headers
+from web.middleware import body_limits, cors, csrf, hosts, problems, request_metrics, security_headers
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
@@ -46,6 +46,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     runtime.models  # noqa: B018  read models.toml now: a broken one must stop the start, not a request
     trust_proxies(app, settings.trusted_proxies)
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
+    request_metrics.register(app, runtime.counters)
     body_limits.register(app)
     hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))
     cors.register(app)

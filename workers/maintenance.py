@@ -24,6 +24,7 @@ def sweep_expired() -> int:
     swept = runtime.sweeper.sweep_expired()
     runtime.sweeper.finish_deletions()
     runtime.accounts.sweep_logins()
+    runtime.counters.swept_sessions.inc(swept)
     runtime.runs.note("sweep", runtime.periods.sweep_every)
     if swept:
         logger.info("swept %d expired sessions", swept)

@@ -1,5 +1,6 @@
 """An answer while it is being written, as the log has it."""
 
+from datetime import datetime
 from io import StringIO
 from threading import Lock
 
@@ -41,6 +42,8 @@ class Draft:
         self._thoughts = _Words()
         self._thinking_ms = 0
         self._stale = False
+        self.begun_at: datetime | None = None
+        """When its first words came, or the first of its thinking. None when another attempt has written them."""
 
     @property
     def text(self) -> str:

@@ -88,6 +88,7 @@ class GenerationEvents:
             draft.drop_thinking()
         added = Delta(text, thinking_ms=thinking_ms)
         await self._append(attempt, "delta", {"at": draft.length, "text": text}, added)
+        self._note_begun(draft)
         draft.add_text(text, thinking_ms)
 
     async def append_thinking(self, attempt: Attempt, words: str, thinking_ms: int) -> None:
@@ -97,7 +98,12 @@ class GenerationEvents:
         data = {"at": 0 if anew else draft.thinking_length, "text": words}
         added = Delta(thinking=words, resets_thinking=anew, thinking_ms=thinking_ms)
         await self._append(attempt, "thinking", data, added)
+        self._note_begun(draft)
         draft.add_thinking(words, thinking_ms)
+
+    def _note_begun(self, draft: Draft) -> None:
+        if draft.begun_at is None and draft.is_empty:
+            draft.begun_at = self._clock.now()
 
     def append_end(
         self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, *, retracts: str | None = None

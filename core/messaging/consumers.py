@@ -1,6 +1,6 @@
 """Which queues have a live consumer. Workers say so with each heartbeat; /readyz reads it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from core.stores.redis import Redis, Script
@@ -47,8 +47,12 @@ class Presence:
 
     def missing(self, queues: Sequence[str]) -> list[str]:
         """Those of the queues that have had no consumer lately."""
+        return [queue for queue, count in self.count(queues).items() if count == 0]
+
+    def count(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """By queue, how many consumers it has had lately."""
         counts = cast("list[int]", self._count(keys=[_key(queue) for queue in queues], args=[]))
-        return [queue for queue, count in zip(queues, counts, strict=True) if count == 0]
+        return dict(zip(queues, counts, strict=True))
 
 
 def _key(queue: str) -> str:

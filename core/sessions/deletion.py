@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from core.conversation.removals import Reason, Removals
 from core.sessions.service import SessionService
 from core.stores.tables import IS_LIVE, Generation, Removal
+from core.stores.tally import AnswerTally
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Deletion:
 
     sessions: SessionService
     removals: Removals
+    tally: AnswerTally
 
     def delete_locked(
         self, owners: Mapping[UUID, UUID | None], reason: Reason, db_session: DatabaseSession
@@ -26,6 +28,7 @@ class Deletion:
         commit."""
         # The worker finds its row gone and stops, but can't know any more whose lease it was.
         live = _live_generations(owners, db_session)
+        self.tally.count_deleted(owners, db_session)
         self.sessions.delete_sessions(owners, db_session)
         return [
             self.removals.note(db_session, session_id, reason, owner_id=owner_id, generation_id=live.get(session_id))

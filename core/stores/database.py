@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from core.errors import Unavailable
 from core.stores import sqlite
@@ -46,7 +47,8 @@ class Database:
         processes with many more threads than connections."""
         self.patience = patience
         self._queue_timeout = queue_timeout
-        self._turns = BoundedSemaphore(2 * pool_size)
+        self._max_connections = 2 * pool_size
+        self._turns = BoundedSemaphore(self._max_connections)
         self.engine = make_engine(url, pool_size, patience)
         # SQLite takes its write lock at the first write, and a transaction that began by reading then fails
         # at once instead of waiting; so one that means to write says so when it begins.
@@ -78,6 +80,10 @@ class Database:
             # PostgreSQL has answered when its connection was taken from the pool, which tries each (pool_pre_ping).
             if connection.dialect.name == "sqlite":
                 connection.execute(select(1))
+
+    def pool_use(self) -> tuple[int, int]:
+        """How many connections are in use, and how many there may be."""
+        return cast("QueuePool", self.engine.pool).checkedout(), self._max_connections
 
     def dispose(self) -> None:
         """Close every pooled connection."""
