@@ -4,8 +4,10 @@ Read by the workers and by the web process, which only sends. Flower shows task 
 """
 
 import os
+import time
 from typing import Any
 
+from celery import signals
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
@@ -38,6 +40,7 @@ class TaskNames:
     SWEEP_EXPIRED = "maintenance.sweep_expired"
     REAP_GENERATIONS = "maintenance.reap_generations"
     CHECK_INVARIANTS = "maintenance.check_invariants"
+    ALL = (CREATE_SESSION, SWITCH_MODEL, GENERATE, SWEEP_EXPIRED, REAP_GENERATIONS, CHECK_INVARIANTS)
 
 
 COMMANDS = "commands"
@@ -61,6 +64,15 @@ TRANSPORT_ALIASES.update(
         }.items()
     }
 )
+
+SENT_AT = "sent_at"
+"""The header of every message that says when it was sent, as Unix time: how long it has waited is in /metrics."""
+
+
+@signals.before_task_publish.connect
+def _note_time(headers: dict[str, Any], **_: Any) -> None:
+    headers[SENT_AT] = time.time()
+
 
 # Celery's command line takes BROKER_URL for itself, just as it is written: a TLS server would not be verified, and a
 # Unix socket's URL not understood. What counts is our reading of it.

@@ -14,6 +14,7 @@ from core.conversation.appender import Appender
 from core.conversation.event_log import EventLog
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
+from core.generation import answer_metrics
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
@@ -58,6 +59,7 @@ from core.settings import Settings
 from core.stores.database import TRANSACTION_TIMEOUT, Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import SOCKET_TIMEOUT, AsyncScripts, Redis, connect
+from core.stores.tally import AnswerTally
 
 if TYPE_CHECKING:
     from core.auth.oidc import Issuer, Tokens
@@ -362,6 +364,7 @@ class Runtime:
             self.queue,
             self.finalizer,
             self.removals,
+            self.tally,
             self._quarantine("reaper"),
             self.clock,
         )
@@ -397,7 +400,7 @@ class Runtime:
     @cached_property
     def cooldowns(self) -> Cooldowns:
         """What is known of the models' health."""
-        return Cooldowns(self.redis)
+        return Cooldowns(self.redis, self.counters.count_model_failure, self.counters.count_cooldown)
 
     @cached_property
     def prober(self) -> Prober:
@@ -413,7 +416,12 @@ class Runtime:
 
     @cached_property
     def _deletion(self) -> Deletion:
-        return Deletion(self.sessions, self.removals)
+        return Deletion(self.sessions, self.removals, self.tally)
+
+    @cached_property
+    def tally(self) -> AnswerTally:
+        """What is counted of answers."""
+        return AnswerTally(self.database, answer_metrics.count, self._quarantine("tally"))
 
     @cached_property
     def removals(self) -> Removals:
@@ -462,8 +470,15 @@ class Runtime:
 
     @cached_property
     def counters(self) -> Counters:
-        """How tasks have ended, and what of their items has failed."""
+        """What this process counts by the way."""
         return Counters(self.limits_redis)
+
+    def start_counting(self, process: str) -> None:
+        """Tell for /metrics, from now on, what this process counts and uses. `process` is its kind."""
+        self.counters.watch_pool("database", process, self.database.pool_use)
+        self.counters.watch_pool("redis", process, self.redis.pool_use)
+        self.counters.watch_pool("redis-limits", process, self.limits_redis.pool_use)
+        self.counters.start(process)
 
     def _quarantine(self, job: str) -> Quarantine[Any]:
         return Quarantine(job, self.clock, self.counters.count_failure)
@@ -474,6 +489,8 @@ class Runtime:
             if "_async_scripts" in self.__dict__:
                 self.event_loop.run(self._async_scripts.close())
             self.event_loop.close()
+        if "counters" in self.__dict__:
+            self.counters.stop()
         if "open_streams" in self.__dict__:
             self.open_streams.stop()
         if "database" in self.__dict__:

@@ -18,6 +18,7 @@ from web.middleware import (
     hosts,
     problems,
     request_ids,
+    request_metrics,
     root_path,
     security_headers,
 )
@@ -60,6 +61,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
     request_ids.register(app)
     access_log.register(app)
+    request_metrics.register(app, runtime.counters)
     body_limits.register(app)
     hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))
     cors.register(app)

@@ -45,7 +45,7 @@ def register(app: Flask, services: Services, options: WebOptions) -> None:
         hub=hub,
         commands=Commands(new_sender(options.broker_url), hub, services.replies),
         database_check=SingleFlight("database-check", queries.require_database),
-        stream_sources=StreamSources(hub, services.log, queries, services.proofs, services.clock),
+        stream_sources=StreamSources(hub, services.log, queries, services.proofs, services.clock, services.counters),
         readiness=Readiness(
             queries.require_database, services.redis, readiness_queues, services.presence, services.runs
         ),

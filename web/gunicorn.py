@@ -51,6 +51,14 @@ def pre_fork(_server: Any, _worker: Any) -> None:
     gc.freeze()
 
 
+def worker_exit(_: Any, worker: Any) -> None:
+    """Tell for /metrics what the process has counted last."""
+    from web.context import context_of
+
+    if worker.wsgi is not None:
+        context_of(worker.wsgi).services.counters.stop()
+
+
 def post_worker_init(worker: Any) -> None:
     """When the process is told to stop, let its streams end by themselves, between two events and not all at
     once: gunicorn would cut them at the end of the grace period, in the middle of whatever they were sending."""
@@ -62,6 +70,7 @@ def post_worker_init(worker: Any) -> None:
         context_of(worker.wsgi).hub.drain(graceful_timeout - 2)
 
     gevent.spawn(watch)
+    context_of(worker.wsgi).services.start_counting("web")
     # A full collection looks at every object: with ten thousand streams it held all of them up for 0.4 s, time and
     # again. What has been imported stays anyhow, and streams leave next to nothing for the collector.
     gc.freeze()

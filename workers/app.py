@@ -68,6 +68,18 @@ def raise_descriptors(**_: Any) -> None:
 
 
 @signals.celeryd_after_setup.connect
+def start_counting(**_: Any) -> None:
+    """Tell for /metrics what this worker counts."""
+    runtime.start_counting("worker")
+
+
+@signals.worker_shutdown.connect
+def stop_counting(**_: Any) -> None:
+    """Tell the rest of it."""
+    runtime.counters.stop()
+
+
+@signals.celeryd_after_setup.connect
 def warm_models(**_: Any) -> None:
     """Make the models' clients before the first question comes, where questions are answered."""
     if QueueNames.CHAT in _queues():

@@ -37,16 +37,17 @@ def sweep_expired() -> dict[str, float]:
         "logins": runtime.accounts.sweep_logins(until=until),
         "audit_events": runtime.audit.delete_old(runtime.settings.audit_retention, until=until),
     }
+    runtime.counters.swept_sessions.inc(swept["sessions"])
     left = runtime.sweeper.backlog()
     runtime.runs.note("sweep", period)
-    if any(swept.values()) or left.sessions:
+    if any(swept.values()) or left.count:
         logger.info(
             "swept %d sessions, %d accounts, %d logins, %d audit events; %d sessions are left, the oldest %d s late",
             *swept.values(),
-            left.sessions,
+            left.count,
             left.oldest.total_seconds(),
         )
-    return {**swept, "backlog": left.sessions, "oldest_seconds": left.oldest.total_seconds()}
+    return {**swept, "backlog": left.count, "oldest_seconds": left.oldest.total_seconds()}
 
 
 @task(TaskNames.REAP_GENERATIONS, idempotent_by=None, exclusive=True)

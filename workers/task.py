@@ -8,6 +8,7 @@ stores and at the models.
 
 import inspect
 import logging
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from celery import Task
 from celery.exceptions import Retry as CeleryRetry
 
+from celery_config import SENT_AT
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply
 from core.observability.log_ids import log_ids
@@ -53,7 +55,9 @@ class SwitchboardTask(Task):
         """Run the task, and count how that has ended."""
         if self.request.called_directly:
             return self.run(*args, **kwargs)
+        self._count_wait()
         outcomes: Sequence[Outcome] = [Outcome.FAILED] * self.weight()
+        began = time.monotonic()
         try:
             with log_ids(task=self.name, task_id=self.request.id):
                 result, outcomes = self.deliver(args, kwargs)
@@ -65,7 +69,14 @@ class SwitchboardTask(Task):
             raise
         finally:
             runtime.counters.count_outcomes(self.name, outcomes)
+            runtime.counters.task_durations.labels(self.name).observe(time.monotonic() - began)
         return result
+
+    def _count_wait(self) -> None:
+        sent_at = (self.request.headers or {}).get(SENT_AT)
+        if isinstance(sent_at, int | float) and not self.request.eta:
+            # The machines' clocks need not agree to the millisecond.
+            runtime.counters.task_waits.labels(self.name).observe(max(time.time() - sent_at, 0.0))
 
     def weight(self) -> int:
         """As how many the delivery counts."""

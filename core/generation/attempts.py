@@ -179,7 +179,19 @@ class Attempts:
     def hand_off(self, attempt: Attempt) -> None:
         """Give the generation back to the queue, for the next worker to carry on. Raises LeaseLost."""
         with self._database.writing_once() as db:
-            if not change(db, attempt, state=GenerationState.QUEUED, lease_until=self._clock.now() + QUEUE_TIMEOUT):
+            if not change(
+                db,
+                attempt,
+                state=GenerationState.QUEUED,
+                lease_until=self._clock.now() + QUEUE_TIMEOUT,
+                hand_offs=Generation.hand_offs + 1,
+            ):
+                raise LeaseLost
+
+    def note_fallback(self, attempt: Attempt) -> None:
+        """Another model is asked, in the place of one that has failed. Raises LeaseLost."""
+        with self._database.writing_once() as db:
+            if not change(db, attempt, fallbacks=Generation.fallbacks + 1):
                 raise LeaseLost
 
     def hand_off_lapsed(self, generation_id: UUID) -> bool:

@@ -173,6 +173,9 @@ class Finalizer:
                 finished_at=self._clock.now(),
                 finish_reason=outcome.finish_reason and outcome.finish_reason[:64],
                 unpublished=data,
+                uncounted=None if RETRACTS in data else True,
+                answered_by=data.get("model"),
+                first_token_at=attempt.draft.begun_at,
                 **usage._asdict(),
             )
             if not ended:

@@ -14,6 +14,7 @@ from core.generation.scheduler import FairQueue
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import IS_LIVE, Generation, GenerationState
+from core.stores.tally import AnswerTally
 
 BATCH = 500
 """Generations of each kind that one run takes."""
@@ -45,11 +46,13 @@ class Reaper:
         queue: FairQueue,
         finalizer: Finalizer,
         removals: Removals,
+        tally: AnswerTally,
         quarantine: Quarantine[UUID],
         clock: Clock,
     ) -> None:
         self._database = database
         self._removals = removals
+        self._tally = tally
         self._attempts = attempts
         self._queue = queue
         self._finalizer = finalizer
@@ -58,7 +61,8 @@ class Reaper:
 
     def reap(self) -> Reaped:
         """Hand off generations whose lease has lapsed, end those that were tried often enough or that no worker
-        claimed, publish ends that came while Redis was away, and remove what could not be removed then.
+        claimed, publish ends that came while Redis was away, remove what could not be removed then, and count answers
+        that have ended.
 
         A generation that can't be handled holds up no other (core/stores/quarantine.py). Raises Unavailable
         when a store is away.
@@ -68,6 +72,7 @@ class Reaper:
         recovered = self._quarantine.for_each(lapsed, self._recover)
         published = self._quarantine.for_each(unpublished, self._publish_end)
         self._removals.drain()
+        self._tally.count_ended()
         self._queue.publish_positions()
         return Reaped(
             handed_off=tuple(generation_id for generation_id, handed_off, _ in recovered if handed_off),

@@ -154,6 +154,7 @@ class Writer:
         for model in chain:
             before = chain.last_failure
             if before is not None and before.model != model:
+                self._attempts.note_fallback(attempt)
                 self._loop.run(self._events.append_fallback(attempt, before.model, model, before.error.kind))
             try:
                 reason = self._ask(attempt, heartbeat, model, before)

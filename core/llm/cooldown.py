@@ -7,7 +7,7 @@ begins none. In Redis and in /metrics a model in a cooldown is "resting".
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import UUID
@@ -93,11 +93,24 @@ def probe_delay(cooldown: Cooldown, retry_after: float | None) -> float:
     return max(wanted, min(longest, wanted * 2.0 ** min(cooldown.probes, 10)))
 
 
+def _pass(_model: str, _kind: str) -> None:
+    """Count nothing."""
+
+
 class Cooldowns:
     """What is known of models' health, in Redis."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        on_failure: Callable[[str, str], None] = _pass,
+        on_begin: Callable[[str, str], None] = _pass,
+    ) -> None:
+        """`on_failure` is called with the model and the kind of each failure of a question, `on_begin` with those of
+        each cooldown, to count them."""
         self._redis = redis
+        self._on_failure = on_failure
+        self._on_begin = on_begin
 
     @contextmanager
     def watch(self, model: str, owner: UUID) -> Iterator[None]:
@@ -108,6 +121,7 @@ class Cooldowns:
         try:
             yield
         except ProviderError as error:
+            self._on_failure(model, error.kind)
             with _tolerate_unavailable():
                 self.note_failure(model, error, owner)
             raise
@@ -177,8 +191,10 @@ class Cooldowns:
         seconds = probe_delay(cooldown, retry_after)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.set(_key("resting", model), cooldown.kind, px=int(seconds * 1000))
-            pipe.set(_key("suspect", model), cooldown.dump(), ex=int(seconds) + COOLDOWN_TTL)
-            pipe.execute()
+            pipe.set(_key("suspect", model), cooldown.dump(), ex=int(seconds) + COOLDOWN_TTL, get=True)
+            *_, before = pipe.execute()
+        if before is None:
+            self._on_begin(model, cooldown.kind)
 
     def _is_repeated(self, model: str, owner: UUID) -> bool:
         """Whether enough others have complained within the minute, with no success since."""

@@ -1,9 +1,11 @@
 """The runs of scheduled jobs: which process runs one, and when it ran last. /readyz and `switchboard doctor` read it.
 
 Kept in Redis, with lifetimes: the note of a run is gone when the job has not run again for several of its periods.
+What /metrics shows of it stays.
 """
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal, cast
 
@@ -12,6 +14,8 @@ from core.stores.redis import Redis
 Job = Literal["reaper", "sweep", "beat"]
 JOBS: tuple[Job, ...] = ("reaper", "sweep", "beat")
 
+LAST_KEY = "sb:ran"
+"""A hash: by job, when it has run last, without end."""
 OVERDUE_PERIODS = 3
 """Periods of a schedule that may pass without a run."""
 OVERDUE_SLACK = timedelta(seconds=30)
@@ -31,11 +35,20 @@ class JobRuns:
 
     def note(self, job: Job, period: timedelta) -> None:
         """The job, which is to run once a period, has just run."""
-        self._redis.set(_key(job), str(time.time()), px=_milliseconds(period))
+        now = str(time.time())
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(_key(job), now, px=_milliseconds(period))
+            pipe.hset(LAST_KEY, job, now)
+            pipe.execute()
 
     def expect(self, job: Job, period: timedelta) -> None:
         """The job is to run from now on: it is not overdue before it has had its time."""
         self._redis.set(_key(job), "", px=_milliseconds(period), nx=True)
+
+    def last(self) -> Mapping[str, float]:
+        """By job, when it has run last, as Unix time; also when that was long ago."""
+        kept = cast("dict[str, str]", self._redis.hgetall(LAST_KEY))
+        return {job: float(ran) for job, ran in kept.items() if job in JOBS}
 
     def overdue(self) -> list[Job]:
         """The jobs that have not run for several of their periods."""

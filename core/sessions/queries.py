@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from core.sessions.service import SessionService
+from core.sessions.service import MAX_BACKLOG, Backlog, SessionService
 from core.stores.database import Database
 from core.stores.tables import Session
 
-__all__ = ["Session", "SessionQueries"]
+__all__ = ["MAX_BACKLOG", "Session", "SessionQueries"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class SessionQueries:
         """The session of this id, expired or not, or None."""
         with self._database.reading() as db:
             return db.get(Session, session_id)
+
+    def backlog(self) -> Backlog:
+        """What the sweep has still to delete."""
+        with self._database.reading() as db:
+            return self.sessions.backlog(db)
 
     def list_sessions(self, user_id: UUID, *, before: UUID | None, limit: int) -> Sequence[Session]:
         """A user's living sessions, newest first; with `before`, those older than that one."""

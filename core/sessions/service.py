@@ -12,7 +12,7 @@ core/stores/database.py wait for a lock until their deadline, and turn these err
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, Protocol
 from uuid import UUID
@@ -72,6 +72,19 @@ class Models(Protocol):
     def offered(self, name: str) -> str:
         """The model itself, or the fallback when it has been retired."""
         ...
+
+
+MAX_BACKLOG = 10_000
+"""Expired sessions that are counted: more are shown as so many."""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """The sessions that have expired and are still there."""
+
+    count: int
+    oldest: timedelta
+    """How long ago the first of them has expired; nothing when there is none."""
 
 
 @dataclass(frozen=True)
@@ -380,6 +393,14 @@ class SessionService:
         if since is not None:
             expired = expired.where(Session.expires_at >= since)
         return db_session.execute(expired.order_by(Session.expires_at).limit(limit)).tuples().all()
+
+    def backlog(self, db_session: DatabaseSession) -> Backlog:
+        """What the sweep has still to delete."""
+        now = self._clock.now()
+        expired = select(Session.expires_at).where(Session.expires_at <= now).order_by(Session.expires_at)
+        some = expired.limit(MAX_BACKLOG).subquery()
+        count, first = db_session.execute(select(func.count(), func.min(some.c.expires_at))).one()
+        return Backlog(count, now - first if first else timedelta())
 
     def lock_expired(
         self, db_session: DatabaseSession, limit: int = 500, *, ids: Collection[UUID] | None = None

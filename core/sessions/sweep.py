@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 from time import monotonic
-from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, select
 
 from core.clock import Clock
 from core.conversation.removals import Removals
 from core.sessions.deletion import Deletion
-from core.sessions.service import SessionService
+from core.sessions.service import Backlog, SessionService
 from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
@@ -24,19 +23,8 @@ BATCH = 500
 PAGE = 10_000
 """Expired sessions that one look at the index finds: the index keeps what has been deleted until it is vacuumed, and
 a look from its beginning for each batch would pass over all of that again."""
-MAX_COUNTED = 100_000
-"""Of a backlog: more are not counted, so that the number costs little whatever it is."""
 NO_END = math.inf
 """For `until`: a sweep that ends with what there is to sweep."""
-
-
-class Backlog(NamedTuple):
-    """What has expired and is still there."""
-
-    sessions: int
-    """How many; MAX_COUNTED stands for at least as many."""
-    oldest: timedelta
-    """How long ago the one expired that expired first; 0 when there is none."""
 
 
 class Sweeper:
@@ -69,12 +57,8 @@ class Sweeper:
 
     def backlog(self) -> Backlog:
         """What a sweep would find now. Cheap: reads the end of an index. Raises Unavailable."""
-        now = self._clock.now()
-        expired = select(Session.expires_at).where(Session.expires_at <= now).order_by(Session.expires_at)
-        some = expired.limit(MAX_COUNTED).subquery()
         with self._database.reading() as db:
-            count, oldest = db.execute(select(func.count(), func.min(some.c.expires_at))).one()
-        return Backlog(count, now - oldest if count else timedelta())
+            return self._sessions.backlog(db)
 
     def finish_deletions(self, *, until: float = NO_END) -> int:
         """Remove the accounts that have been given up and are still there; returns how many were removed. After

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from core.errors import Unavailable
 from core.stores import sqlite
@@ -46,7 +47,8 @@ class Database:
         processes with many more threads than connections."""
         self.patience = patience
         self._queue_timeout = queue_timeout
-        self._turns = BoundedSemaphore(2 * pool_size)
+        self._max_connections = 2 * pool_size
+        self._turns = BoundedSemaphore(self._max_connections)
         self.engine = make_engine(url, pool_size, patience)
         self._reader = self.engine.execution_options(each_alone=True)
         self._writer = self.engine.execution_options(writes=True)
@@ -87,6 +89,10 @@ class Database:
         """Raise Unavailable when the database does not answer within `patience` seconds, or the usual ones."""
         with self._block(patience), self._reader.connect() as connection:
             connection.execute(select(1))
+
+    def pool_use(self) -> tuple[int, int]:
+        """How many connections are in use, and how many there may be."""
+        return cast("QueuePool", self.engine.pool).checkedout(), self._max_connections
 
     def dispose(self) -> None:
         """Close every pooled connection."""

@@ -177,6 +177,11 @@ class Redis(redis.Redis):
         """Commands that are sent together; in a transaction they are carried out together as well."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
+    def pool_use(self) -> tuple[int, int]:
+        """How many connections are in use, and how many there may be."""
+        _, (in_use, _) = self.connection_pool.get_connection_count()
+        return in_use, self.connection_pool.max_connections
+
     def pubsub(self, **options: Any) -> PubSub:
         """Subscriptions, over a connection of their own."""
         return PubSub(self.connection_pool, event_dispatcher=self._event_dispatcher, **options)

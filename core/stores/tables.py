@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     LargeBinary,
@@ -204,6 +205,13 @@ class Generation(Base):
             sqlite_where=text("untold IS NOT NULL"),
             postgresql_where=text("untold IS NOT NULL"),
         ),
+        # What has still to be counted.
+        Index(
+            "ix_generation_uncounted",
+            "finished_at",
+            sqlite_where=text("uncounted IS NOT NULL"),
+            postgresql_where=text("uncounted IS NOT NULL"),
+        ),
         # The line: whose turn is next.
         Index(
             "ix_generation_turn",
@@ -247,6 +255,16 @@ class Generation(Base):
     unpublished: Mapped[dict[str, Any] | None] = mapped_column("untold", JSON(none_as_null=True))
     """The data of the terminal event until the log has it and the budget is settled: Redis may be away when an
     answer ends."""
+    answered_by: Mapped[str | None] = mapped_column(String(64))
+    """The model that has written its end, where one has."""
+    first_token_at: Mapped[datetime | None]
+    """When its first word came, or the first of its thinking. None when the worker that wrote it was lost."""
+    hand_offs: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many workers have handed it on. Every other attempt after the first has taken it over."""
+    fallbacks: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often another model was asked in the place of one that had failed."""
+    uncounted: Mapped[bool | None]
+    """True from its end until it is counted (core/stores/tally.py), which is once."""
 
 
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
@@ -280,6 +298,16 @@ class Message(Base):
     problem: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """Why an answer failed, as the terminal event told it."""
     created_at: Mapped[datetime]
+
+
+class Tally(Base):
+    """How much has ever been counted, for /metrics: of answers, whose rows go with their sessions."""
+
+    __tablename__ = "tally"
+
+    sample: Mapped[str] = mapped_column(String(400), primary_key=True)
+    """A sample of a metric: its name and its labels (core/stores/samples.py)."""
+    value: Mapped[float] = mapped_column(Double)
 
 
 class Removal(Base):

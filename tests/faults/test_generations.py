@@ -29,6 +29,7 @@ from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
 from tests.faults.fleet import AWAY, LEASE, Fleet
 from tests.faults.reader import Reader
+from tests.support.counted import total
 from tests.support.postgres import Postgres
 from tests.support.provider import STORY, THOUGHT, ProviderServer
 from tests.support.told import Told
@@ -43,6 +44,7 @@ LASTS = 3.0
 """Seconds over which a run's faults are spread."""
 ENDED = 25.0
 """Seconds after the last fault within which every answer must have ended."""
+TOKENS = ("input", "output")
 TERMINAL = (GenerationState.DONE, GenerationState.STOPPED, GenerationState.FAILED)
 
 pytestmark = pytest.mark.timeout(120 + 40 * RUNS)
@@ -314,16 +316,47 @@ def held(fleet: Fleet) -> int:
 def run(fleet: Fleet, seed: int) -> Counter[str]:
     """One run, and all that must be true after it; how its answers ended."""
     fleet.start()
+    before = counted(fleet)
     one = Run(fleet, seed)
     print(f"seed {seed}: {one}")
     one.go()
     ends: Counter[str] = Counter(verify(fleet, asked) for asked in one.asked)
     wait_for(lambda: held(fleet) == 0, seconds=LEASE + 1, what="leases, slots and tokens are given back")
     assert [finding for finding in fleet.runtime.invariants.check() if finding.ids] == []
+    happened = Counter(ends)
     for asked in one.asked:
+        happened += _happened(fleet, asked)
         asked.reader.close()
         fleet.runtime.actions.end(asked.session)
+    gained = counted(fleet)
+    gained.subtract(before)
+    told, gained["fallbacks"] = gained["fallbacks"], 0
+    assert +gained == happened
+    # A worker may die between noting a fallback and telling of it: then the next one falls back once more.
+    fallbacks = sum(asked.kinds.count("fallback") for asked in one.asked)
+    assert fallbacks <= told <= fallbacks + happened["attempts"]
     return ends
+
+
+def counted(fleet: Fleet) -> Counter[str]:
+    """What /metrics has counted of all answers that have ended: the deleted ones, too."""
+    while fleet.runtime.tally.count_ended():
+        pass
+    samples = fleet.runtime.tally.samples()
+    again = ("switchboard_takeovers_total", "switchboard_hand_offs_total")
+    counts = {str(end): total(samples, "switchboard_answers_total", outcome=end) for end in TERMINAL}
+    counts |= {kind: total(samples, "gen_ai_client_token_usage_sum", gen_ai_token_type=kind) for kind in TOKENS}
+    counts |= {"attempts": sum(total(samples, name) for name in again)}
+    counts |= {"fallbacks": total(samples, "switchboard_fallbacks_total")}
+    return Counter({name: int(count) for name, count in counts.items()})
+
+
+def _happened(fleet: Fleet, asked: Asked) -> Counter[str]:
+    """What must be counted of an answer besides its end: its attempts after the first, and its tokens."""
+    with fleet.runtime.database.reading() as db:
+        row = db.get_one(Generation, asked.generation_id)
+    tokens = (row.prompt_tokens or 0, row.completion_tokens or 0)
+    return Counter(attempts=max(row.attempt - 1, 0), **dict(zip(TOKENS, tokens, strict=True)))
 
 
 @pytest.mark.parametrize("installation", ["fleet", "fleet_over_postgresql"])

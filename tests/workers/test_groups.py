@@ -27,6 +27,7 @@ from core.stores.database import Database
 from core.stores.redis import Redis
 from core.stores.tables import Session
 from tests.conftest import new_user
+from tests.support.counted import counted, wait_until_told
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation, locked
@@ -152,16 +153,20 @@ def test_arguments_that_can_not_be_understood_fail_alone(
         _creation(model="goo\0d"),
         _creation(),
     ]
-    before = dict(runtime.counters.outcomes())
+    wait_until_told(runtime)
+    before = {kind: _counted(runtime, kind) for kind in Outcome}
     _send(commands, group)
     assert _statuses(_replies(runtime, group)) == [200, 500, 500, 500, 500, 500, 422, 200]
 
-    def counted() -> bool:
-        after = runtime.counters.outcomes()
-        gained = [after.get((CREATE, kind), 0) - before.get((CREATE, kind), 0) for kind in Outcome]
+    def all_counted() -> bool:
+        gained = [_counted(runtime, kind) - before[kind] for kind in Outcome]
         return gained == [{"succeeded": 2, "failed": 5, "refused": 1}.get(kind, 0) for kind in Outcome]
 
-    wait_for(counted, what="each is counted")
+    wait_for(all_counted, what="each is counted")
+
+
+def _counted(runtime: Runtime, outcome: Outcome) -> float:
+    return counted(runtime, "switchboard_tasks_total", task=CREATE, outcome=outcome)
 
 
 def test_a_row_that_the_database_fails_over_fails_alone(worker: Worker, commands: Commands, runtime: Runtime) -> None:

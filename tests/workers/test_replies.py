@@ -17,6 +17,7 @@ from core.messaging.replies import Reply
 from core.operations.counters import Outcome
 from core.runtime import Runtime
 from core.sessions.credential import Credential
+from tests.support.counted import counted, wait_until_told
 from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Worker
@@ -57,16 +58,18 @@ def _send(app: Celery, pending: Reply, name: str, args: list[Any], **options: An
     )
 
 
-def _counted(runtime: Runtime, task: str, outcome: Outcome) -> int:
-    return runtime.counters.outcomes().get((task, outcome), 0)
+def _counted(runtime: Runtime, task: str, outcome: Outcome) -> float:
+    return counted(runtime, "switchboard_tasks_total", task=task, outcome=outcome)
 
 
 def test_an_unknown_task(worker: Worker, runtime: Runtime, celery_setup_app: Celery) -> None:
     """Such as one of a newer web process."""
     pending = _expect(runtime)
+    wait_until_told(runtime)
     before = _counted(runtime, "unknown", Outcome.REJECTED)
     _send(celery_setup_app, pending, "sessions.something_new", [pending.session_id])
     assert _problem(runtime, pending)["type"] == "/problems/unavailable"
+    wait_until_told(runtime)
     assert _counted(runtime, "unknown", Outcome.REJECTED) == before + 1
 
 
@@ -149,7 +152,7 @@ def test_what_is_no_message_is_dropped_and_counted_and_the_worker_goes_on(
     redis.lpush(QueueNames.SESSIONS, raw)
     _send(celery_setup_app, pending, TaskNames.SWITCH_MODEL, [pending.session_id, "good", None, None])
     assert _problem(runtime, pending)["status"] == 401
-    assert _counted(runtime, "unknown", Outcome.REJECTED) == before + 1
+    wait_for(lambda: _counted(runtime, "unknown", Outcome.REJECTED) > before, what="it is counted")
     new = worker.logs()[len(log) :]
     assert new.count("a message could not be decoded: ") == 1
     assert "Traceback" not in new
@@ -260,7 +263,7 @@ def test_a_command_that_no_worker_took_in_time(worker: Worker, runtime: Runtime,
         expires=datetime.now(UTC) - timedelta(seconds=1),
     )
     assert _problem(runtime, pending)["type"] == "/problems/queue-slow"
-    assert _counted(runtime, TaskNames.CREATE_SESSION, Outcome.EXPIRED) == before + 1
+    wait_for(lambda: _counted(runtime, TaskNames.CREATE_SESSION, Outcome.EXPIRED) > before, what="it is counted")
 
 
 def test_a_command_that_an_operator_has_revoked(worker: Worker, runtime: Runtime, celery_setup_app: Celery) -> None:

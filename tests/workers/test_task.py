@@ -10,7 +10,7 @@ from workers.app import app
 from workers.retry import NO_RETRY, Retry
 from workers.task import Command, SwitchboardTask, task
 
-NAMES = [value for name, value in vars(TaskNames).items() if name.isupper()]
+NAMES = TaskNames.ALL
 
 
 @pytest.mark.parametrize("name", NAMES)

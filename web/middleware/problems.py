@@ -41,6 +41,7 @@ def _domain_error(error: SwitchboardError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, RateLimited):
+        context().services.counters.limit_refusals.labels(str(error.extra["limit"])).inc()
         rate_limit_headers.note(error.limit_statuses)
     _audit_refusal(error)
     if isinstance(error, LoginInvalid):

@@ -1,27 +1,34 @@
 """The figures for Prometheus.
 
-Most are the system's: they are read from the stores for each scrape, so every web process gives the same ones, and
-it does not matter which of them a scrape reaches. They are the same from every machine, too: scrape one, or take the
-`max` and never the `sum`.
+All but `process_*` are the system's: they are read from the stores for each scrape, so every web process gives the
+same ones, and it does not matter which of them a scrape reaches. They are the same from every machine, too: scrape
+one, or take the `max` and never the `sum`. What processes count by the way, they tell Redis every other second
+(core/operations/counters.py); what is counted of answers is in the database (core/stores/tally.py).
 
 A process's own figures have a label `pid`. Several web processes share one port, and each scrape reaches one of them;
-without the label their counters would seem to run backwards. Nothing is gathered in between: what happened since the
-last scrape is not counted here.
+without the label their counters would seem to run backwards.
 
-No label names a session, a person or anything they said.
+No label names a session, a person or anything they said, nor anything else that a client can make up.
 """
 
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from celery_config import QueueNames
+from celery_config import QueueNames, TaskNames
 from core.errors import Unavailable
+from core.generation.answer_metrics import AnswerMetrics
+from core.operations.counters import Outcome
+from core.operations.job_runs import JOBS
+from core.sessions.queries import MAX_BACKLOG
+from core.stores.samples import expose, expose_gauges
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
 from web.services import Services
@@ -37,6 +44,7 @@ def new_registry(services: Services, queues: Queues) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(TheSystem(services, queues))
     registry.register(ThisProcess())
+    registry.register(Build())
     PlatformCollector(registry)
     return registry
 
@@ -47,6 +55,11 @@ class TheSystem(Collector):
     def __init__(self, services: Services, queues: Queues) -> None:
         self._services = services
         self._queues = queues
+        self._answers = AnswerMetrics(services.models.names)
+        # What is rare begins at 0, so that its first time shows as an increase.
+        for outcome in Outcome:
+            for task in TaskNames.ALL:
+                services.counters.tasks.labels(outcome, task)
         readers = {
             "database": self._database_figures,
             "redis": self._redis_figures,
@@ -83,17 +96,29 @@ class TheSystem(Collector):
             "How long ago the oldest waiting answer was asked for; 0 when none waits.",
             live.oldest_queued.total_seconds(),
         )
+        backlog = self._services.session_queries.backlog()
+        yield GaugeMetricFamily(
+            "switchboard_expired_sessions",
+            f"Expired sessions that the sweep has still to delete; {MAX_BACKLOG} stands for that many and more.",
+            backlog.count,
+        )
+        yield GaugeMetricFamily(
+            "switchboard_oldest_expired_session_age_seconds",
+            "How long ago the first of them has expired; 0 when there is none.",
+            backlog.oldest.total_seconds(),
+        )
+        yield from expose(self._answers.registry, self._services.tally.samples())
 
     def _redis_figures(self) -> Iterator[Metric]:
         yield from self._model_figures()
-        missing = self._services.presence.missing(QueueNames.ALL)
         yield _by(
-            "switchboard_queue_consumed",
-            "Whether a worker has lately said that it consumes from the queue.",
+            "switchboard_queue_consumers",
+            "Workers that have lately said that they consume from the queue.",
             "queue",
-            {queue: queue not in missing for queue in QueueNames.ALL},
+            self._services.presence.counts(QueueNames.ALL),
         )
-        yield from self._task_figures()
+        yield from self._job_figures()
+        yield from self._counted()
         yield from self._invariant_figures()
 
     def _model_figures(self) -> Iterator[Metric]:
@@ -135,22 +160,28 @@ class TheSystem(Collector):
             checked.at.timestamp(),
         )
 
-    def _task_figures(self) -> Iterator[Metric]:
+    def _job_figures(self) -> Iterator[Metric]:
+        runs = self._services.runs
+        overdue = runs.overdue()
+        yield _by(
+            "switchboard_job_overdue",
+            "Whether the scheduled job has not run for several of its periods.",
+            "job",
+            {job: job in overdue for job in JOBS},
+        )
+        yield _by(
+            "switchboard_job_last_run_timestamp_seconds",
+            "When the scheduled job has run last (Unix time).",
+            "job",
+            runs.last(),
+        )
+
+    def _counted(self) -> Iterator[Metric]:
         counters = self._services.counters
-        ended = CounterMetricFamily(
-            "switchboard_tasks", "Deliveries of tasks, by how they have ended.", labels=["outcome", "task"]
-        )
-        for (task, outcome), count in counters.outcomes().items():
-            ended.add_metric([outcome, task], count)
-        yield ended
-        failures = CounterMetricFamily(
-            "switchboard_item_failures",
-            "Failures of single rows or keys, which are tried again while the job goes on with the others.",
-            labels=["job"],
-        )
-        for job, count in counters.failures().items():
-            failures.add_metric([job], count)
-        yield failures
+        counters.flush()  # this process's own, so that a scrape sees what was before it
+        counted, gauges = counters.totals()
+        yield from expose(counters.registry, counted)
+        yield from expose_gauges(counters.registry, gauges)
 
     def _broker_figures(self) -> Iterator[Metric]:
         yield _by(
@@ -174,11 +205,23 @@ class ThisProcess(Collector):
             yield metric
 
 
+class Build(Collector):
+    """Which version it is."""
+
+    def collect(self) -> Iterator[Metric]:
+        """A 1 with the versions as labels."""
+        build = GaugeMetricFamily(
+            "switchboard_build_info", "The version of this process, and of its Python.", labels=["python", "version"]
+        )
+        build.add_metric([platform.python_version(), version("switchboard")], 1)
+        yield build
+
+
 def _single_flight(store: str, reader: Callable[[], Iterable[Metric]]) -> SingleFlight[list[Metric]]:
     return SingleFlight(f"metrics-{store}", lambda: list(reader()))
 
 
-def _by(name: str, meaning: str, label: str, values: Mapping[str, int]) -> Metric:
+def _by(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:
     metric = GaugeMetricFamily(name, meaning, labels=[label])
     for value, number in values.items():
         metric.add_metric([value], number)

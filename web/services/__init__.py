@@ -26,6 +26,7 @@ from core.sessions.creation_limits import CreationLimits
 from core.sessions.queries import SessionQueries
 from core.sessions.service import SessionService
 from core.stores.redis import Redis
+from core.stores.tally import AnswerTally
 
 if TYPE_CHECKING:
     from core.auth.oidc_login import IssuerLogin  # loads Authlib
@@ -84,4 +85,7 @@ class Services(Protocol):
     @property
     def sessions(self) -> SessionService: ...
     @property
+    def tally(self) -> AnswerTally: ...
+    @property
     def transcript(self) -> Transcript: ...
+    def start_counting(self, process: str) -> None: ...

@@ -16,6 +16,7 @@ from core.conversation.keys import channel
 from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
 from core.errors import Unavailable
+from core.operations.counters import Counters
 from core.sessions.queries import Session, SessionQueries
 from core.stores.combiner import Combiner
 from web.streaming.hub import Hub
@@ -47,6 +48,7 @@ class StreamSources:
     sessions: SessionQueries
     proofs: Proofs
     clock: Clock
+    counters: Counters
 
     @cached_property
     def pages(self) -> Combiner[Reading, Page]:
@@ -96,11 +98,14 @@ class Reader:
 
     def read(self, cursor: Position | None, first: bytes) -> Generator[bytes, None, None]:
         """The response's body: what comes after `cursor`, with `first` before it."""
-        yield COMMENT + RETRY + first
-        try:
-            yield from self._tell(cursor)
-        except Unavailable:
-            return  # an end between two events: the client comes back, and goes on from there
+        counters = self._sources.counters
+        counters.streams.labels("new" if cursor is None or first else "resumed").inc()
+        with counters.open_streams.track_inprogress():
+            yield COMMENT + RETRY + first
+            try:
+                yield from self._tell(cursor)
+            except Unavailable:
+                return  # an end between two events: the client comes back, and goes on from there
 
     def _tell(self, cursor: Position | None) -> Iterator[bytes]:
         with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
@@ -221,6 +226,7 @@ class Reader:
 
     def _reset(self, page: Page, reason: str) -> bytes:
         self._at = Position(page.epoch, page.top)
+        self._sources.counters.stream_resets.labels(reason).inc()
         return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
 
 

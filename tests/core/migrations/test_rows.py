@@ -21,6 +21,7 @@ SAMPLES: dict[type[Any], Callable[[], Any]] = {
     UUID: uuid4,
     bool: lambda: False,
     int: lambda: 1,
+    float: lambda: 1.0,
     object: dict,  # JSON
 }
 """A value for each type of columns."""
@@ -44,7 +45,7 @@ def _add_rows(connection: sa.Connection) -> None:
                 row = {column.name: _value(column, ids) for column in table.columns if full or _needed(column)}
                 # A session is its owner's, or is opened by a secret.
                 row = {name: value for name, value in row.items() if (table.name, name) != ("session", "secret_hash")}
-                ids[table.name] = row["id"]
+                ids[table.name] = row.get("id")
                 connection.execute(table.insert().values(row))
 
 

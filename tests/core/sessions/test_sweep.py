@@ -116,9 +116,9 @@ def test_a_run_ends_with_its_time_and_the_next_one_goes_on(
 def test_a_backlog_is_counted_no_further_than_it_costs_little(
     runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.sessions.sweep.MAX_COUNTED", 4)
+    monkeypatch.setattr("core.sessions.sweep.MAX_BACKLOG", 4)
     _expire(runtime, 6, clock)
-    assert runtime.sweeper.backlog().sessions == 4
+    assert runtime.sweeper.backlog().count == 4
 
 
 def test_a_batch_is_told_to_redis_in_one_round_trip(runtime: Runtime, clock: TurnableClock) -> None:

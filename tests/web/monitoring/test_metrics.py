@@ -120,7 +120,7 @@ def test_it_is_the_text_format_with_a_meaning_and_a_type_for_everything(promethe
     assert len({family.name for family in families}) == len(families)
     for family in families:
         assert family.documentation
-        assert family.type in ("gauge", "counter")
+        assert family.type in ("gauge", "counter", "histogram")
 
 
 def test_live_answers_are_counted_by_state_and_ended_ones_are_not(
@@ -167,7 +167,7 @@ def test_queues_show_what_waits_in_them_and_whether_anybody_comes(prometheus: Fl
     Presence(redis).announce(["chat", "maintenance"], "worker@test")
     figures = _scrape(prometheus)
     assert _named(figures, "switchboard_queue_length") == {"sessions": 2, "chat": 0, "maintenance": 0}
-    assert _named(figures, "switchboard_queue_consumed") == {"sessions": 0, "chat": 1, "maintenance": 1}
+    assert _named(figures, "switchboard_queue_consumers") == {"sessions": 0, "chat": 1, "maintenance": 1}
 
 
 def test_without_a_check_nothing_is_said_about_the_invariants(prometheus: FlaskClient) -> None:
@@ -214,10 +214,13 @@ def test_tasks_are_counted_by_how_they_ended_and_failed_rows_by_their_job(
     runtime.counters.count_outcomes("sessions.create", [Outcome.FAILED])
     runtime.counters.count_failure("sweep")
     figures = _scrape(prometheus)
-    assert _named(figures, "switchboard_tasks_total") == {
+    ended = _named(figures, "switchboard_tasks_total")
+    assert {task: count for task, count in ended.items() if count} == {
         "succeeded" + "sessions.create": 2,
         "failed" + "sessions.create": 1,
     }
+    # What has not happened yet is 0, so that its first time is an increase.
+    assert ended["failed" + "maintenance.sweep_expired"] == 0
     assert _named(figures, "switchboard_item_failures_total") == {"sweep": 1}
 
 
@@ -225,14 +228,19 @@ def test_a_scrape_leaves_nothing_and_tells_of_nobody(prometheus: FlaskClient, ru
     generation_id = _asked(runtime)
     with runtime.database.reading() as db:
         session_id = db.scalars(select(Session.id)).one()
-    before = redis.dbsize()
+
+    def keys() -> set[str]:
+        """Without what is counted itself."""
+        return {key for key in map(str, redis.scan_iter()) if not key.startswith("sb:{metrics}:")}
+
+    before = keys()
     response = prometheus.get("/metrics", headers={"Authorization": "Bearer sb_key"})
     assert "Set-Cookie" not in response.headers
     for private in (str(session_id), str(generation_id), "sky", "sb_key", "127.0.0.1"):
         assert private not in response.text
     with runtime.database.reading() as db:
         assert db.scalar(select(func.count()).select_from(Session)) == 1
-    assert redis.dbsize() == before
+    assert keys() == before
 
 
 def test_each_process_counts_for_itself(prometheus: FlaskClient) -> None:
@@ -259,13 +267,30 @@ def _without(away: str, prometheus: FlaskClient) -> Figures:
     return figures
 
 
-OF_THE_DATABASE = {"switchboard_generations", "switchboard_oldest_queued_generation_age_seconds"}
-OF_REDIS = {"switchboard_model_available", "switchboard_queue_consumed"}
+OF_THE_DATABASE = {
+    "switchboard_generations",
+    "switchboard_oldest_queued_generation_age_seconds",
+    "switchboard_expired_sessions",
+    "switchboard_oldest_expired_session_age_seconds",
+    "switchboard_takeovers_total",
+    "switchboard_hand_offs_total",
+    "switchboard_fallbacks_total",
+}
+OF_REDIS = {
+    "switchboard_model_available",
+    "switchboard_queue_consumers",
+    "switchboard_job_overdue",
+    "switchboard_tasks_total",
+    "switchboard_swept_sessions_total",
+}
 OF_THE_BROKER = {"switchboard_queue_length"}
 
 
 def _ours(figures: Figures) -> set[str]:
-    return {name for name, _ in figures if name.startswith("switchboard_")} - {"switchboard_up"}
+    return {name for name, _ in figures if name.startswith("switchboard_")} - {
+        "switchboard_up",
+        "switchboard_build_info",
+    }
 
 
 @pytest.mark.parametrize("lose", [Valkey.stop, Valkey.freeze], ids=["stopped", "frozen"])
