@@ -8,7 +8,7 @@ from sqlalchemy import event, select, update
 from core.conversation.keys import channel
 from core.runtime import Runtime
 from core.sessions.credential import Credential
-from core.sessions.sweep import Backlog
+from core.sessions.service import Backlog
 from core.stores.tables import Session
 from tests.conftest import TurnableClock
 
@@ -116,7 +116,7 @@ def test_a_run_ends_with_its_time_and_the_next_one_goes_on(
 def test_a_backlog_is_counted_no_further_than_it_costs_little(
     runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.sessions.sweep.MAX_BACKLOG", 4)
+    monkeypatch.setattr("core.sessions.service.MAX_BACKLOG", 4)
     _expire(runtime, 6, clock)
     assert runtime.sweeper.backlog().count == 4
 
