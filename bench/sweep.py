@@ -226,7 +226,7 @@ def _bare(delete: Callable[[], int], count: int) -> tuple[float, int]:
 def _sweep(runtime: Runtime, queue: Celery) -> tuple[float, int]:
     """Send for the sweep until nothing is left; the seconds that its runs have taken, and how many they were."""
     runs, began = 0, time.perf_counter()
-    while runtime.sweeper.backlog().sessions:
+    while runtime.sweeper.backlog().count:
         before = runtime.redis.get("sb:ran:sweep")
         queue.send_task(TaskNames.SWEEP_EXPIRED)
         wait_for(lambda: runtime.redis.get("sb:ran:sweep") != before, seconds=120, what="the sweep has run")  # noqa: B023

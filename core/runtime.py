@@ -1,5 +1,6 @@
 """What one process works with, built once from its settings: the only place where the parts are put together."""
 
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -374,6 +375,11 @@ class Runtime:
         """How often the scheduled jobs run, and how long a lease lasts."""
         settings = self.settings
         return Periods(lease=settings.lease, reap_every=settings.reap_every, sweep_every=settings.sweep_every)
+
+    @property
+    def audit_retention(self) -> timedelta | None:
+        """How long the audit log keeps an event; None: for ever."""
+        return self.settings.audit_retention
 
     @cached_property
     def invariants(self) -> Invariants:

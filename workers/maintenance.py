@@ -35,7 +35,7 @@ def sweep_expired() -> dict[str, float]:
         "sessions": runtime.sweeper.sweep_expired(until=until - OTHERS_SHARE * seconds),
         "accounts": runtime.sweeper.finish_deletions(until=until),
         "logins": runtime.accounts.sweep_logins(until=until),
-        "audit_events": runtime.audit.delete_old(runtime.settings.audit_retention, until=until),
+        "audit_events": runtime.audit.delete_old(runtime.audit_retention, until=until),
     }
     runtime.counters.swept_sessions.inc(swept["sessions"])
     left = runtime.sweeper.backlog()

@@ -392,7 +392,7 @@ class SessionService:
         )
         if since is not None:
             expired = expired.where(Session.expires_at >= since)
-        return db_session.execute(expired.order_by(Session.expires_at).limit(limit)).tuples().all()
+        return db_session.execute(expired.order_by(Session.expires_at).limit(limit)).all()
 
     def backlog(self, db_session: DatabaseSession) -> Backlog:
         """What the sweep has still to delete."""
