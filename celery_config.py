@@ -106,7 +106,7 @@ task_send_sent_event = True
 worker_hijack_root_logger = True
 worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
 worker_task_log_format = worker_log_format  # workers/logs.py adds the task
-worker_consumer = "workers.undelivered:Consumer"
+worker_consumer = "workers.events:Consumer"
 worker_enable_remote_control = True
 
 # The schedule is only the periods below: nothing of it needs to be kept. A file of it, emptied by a full disk or a
