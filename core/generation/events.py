@@ -68,8 +68,11 @@ class GenerationEvents:
         attempt.draft.begin_request()
 
     async def append_started(self, attempt: Attempt) -> None:
-        """Append that the first worker has begun."""
-        await self._append(attempt, "started", _started(attempt), _unchanged(attempt.draft))
+        """Append that the first worker has begun, which nothing has been written before."""
+        try:
+            await self._write_together(attempt, "started", _started(attempt), _unchanged(attempt.draft))
+        except LogLost:  # what restores it appends that too
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._restore_owned, attempt)
 
     async def append_resumed(self, attempt: Attempt) -> None:
         """Append that another worker carries on."""

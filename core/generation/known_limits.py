@@ -4,10 +4,13 @@ from contextlib import suppress
 
 from core.errors import Unavailable
 from core.generation.context_window import Figures
+from core.stores.recent import Recent
 from core.stores.redis import Redis
 
 MIN_KNOWN_LIMIT = 256
 """Tokens. No model takes fewer; a server that says so speaks of something else."""
+MAX_AGE = 1.0
+"""Seconds for which a process goes on with what it has read."""
 KNOWN_LIMIT_TTL = 24 * 3600
 """Seconds. Then a server that has been given a larger context since is asked with more, once."""
 
@@ -17,9 +20,13 @@ class KnownLimits:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._recent = Recent(self._read, MAX_AGE)
 
     def for_model(self, model: str) -> int | None:
-        """What its server has named."""
+        """What its server has named, as it was known a second ago."""
+        return self._recent.get(model)
+
+    def _read(self, model: str) -> int | None:
         try:
             known = int(str(self._redis.get(_key(model))))
         except (Unavailable, ValueError):
@@ -32,6 +39,7 @@ class KnownLimits:
         if tokens is not None and limit is not None and tokens > limit >= MIN_KNOWN_LIMIT:
             with suppress(Unavailable):
                 self._redis.set(_key(model), limit, ex=KNOWN_LIMIT_TTL)
+            self._recent.forget(model)
 
     def took(self, model: str, prompt_tokens: int) -> None:
         """The server has answered a prompt of so many."""
@@ -39,6 +47,7 @@ class KnownLimits:
         if known is not None and prompt_tokens > known:
             with suppress(Unavailable):
                 self._redis.delete(_key(model))
+            self._recent.forget(model)
 
 
 def _key(model: str) -> str:

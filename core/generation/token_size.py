@@ -7,6 +7,7 @@ from contextlib import suppress
 from core.errors import Unavailable
 from core.generation.context_window import Window, bytes_per_token
 from core.llm.providers.base import Turn
+from core.stores.recent import Recent
 from core.stores.redis import Redis
 
 DEFAULT_BYTES_PER_TOKEN = 3.5
@@ -17,6 +18,8 @@ MAX_STEP = 1.03
 MIN_WINDOW_SHARE = 8
 """A request that fills less than this part of the window says more of the model's template than of texts; and where
 conversations are that short, nothing needs to be known."""
+MAX_AGE = 1.0
+"""Seconds for which a process goes on with what it has read."""
 TOKEN_SIZE_TTL = 7 * 24 * 3600
 """Seconds for which it is kept after the last answer that said something."""
 
@@ -36,9 +39,13 @@ class TokenSizes:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._recent = Recent(self._read, MAX_AGE)
 
     def for_model(self, model: str) -> float:
-        """Bytes of a token, in the middle."""
+        """Bytes of a token, in the middle, as they were known a second ago."""
+        return self._recent.get(model)
+
+    def _read(self, model: str) -> float:
         try:
             known = float(str(self._redis.get(_key(model))))
         except (Unavailable, ValueError):
@@ -54,9 +61,10 @@ class TokenSizes:
         if prompt_tokens < 1 or window.taken_by(turns) * MIN_WINDOW_SHARE < window.room:
             return
         # Of two workers that learn at once, one may be forgotten.
-        known = moved(self.for_model(model), bytes_per_token(turns, prompt_tokens))
+        known = moved(self._read(model), bytes_per_token(turns, prompt_tokens))
         with suppress(Unavailable):
             self._redis.set(_key(model), f"{known:.4f}", ex=TOKEN_SIZE_TTL)
+        self._recent.forget(model)
 
 
 def _key(model: str) -> str:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from core.errors import Unavailable
 from core.llm.providers.base import ErrorKind, ProviderError
+from core.stores.recent import Recent
 from core.stores.redis import Redis
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ COOLDOWN_TTL = 600
 """Seconds after which a cooldown that is not probed any more is forgotten: there are no workers, or other models."""
 PROBE_LOCK_TTL = 10
 """Seconds after which a probe that is not held any more is taken for lost."""
+MAX_AGE = 0.2
+"""Seconds for which a process takes a model for well that was."""
 MAX_REASON_LENGTH = 300
 """Characters of the provider's words that are kept."""
 
@@ -97,6 +100,17 @@ def _pass(_model: str, _kind: str) -> None:
     """Count nothing."""
 
 
+class _Health(NamedTuple):
+    """What is known of a model before it is asked."""
+
+    in_cooldown: bool = False
+    complaints: bool = True
+    """Whether a success has to end some."""
+
+
+WELL = _Health(in_cooldown=False, complaints=False)
+
+
 class Cooldowns:
     """What is known of models' health, in Redis."""
 
@@ -111,13 +125,14 @@ class Cooldowns:
         self._redis = redis
         self._on_failure = on_failure
         self._on_begin = on_begin
+        self._recent = Recent(self._look, MAX_AGE)
 
     @contextmanager
     def watch(self, model: str, owner: UUID) -> Iterator[None]:
         """Learn from how the owner's question to the model ends, in the block. Without Redis nothing is learnt."""
-        was_in_cooldown = False
+        before = _Health()
         with _tolerate_unavailable():
-            was_in_cooldown = bool(self.in_cooldown([model]))
+            before = self._health(model)
         try:
             yield
         except ProviderError as error:
@@ -127,10 +142,11 @@ class Cooldowns:
             raise
         with _tolerate_unavailable():
             # An answer that was begun before the cooldown says nothing of what is refused since.
-            if was_in_cooldown:
+            if before.in_cooldown:
                 self.end(model)
-            else:
+            elif before.complaints:
                 self._redis.delete(_key("complaints", model))
+                self._recent.forget(model)
 
     def note_failure(self, model: str, error: ProviderError, owner: UUID) -> None:
         """The owner's question has failed. Raises Unavailable.
@@ -139,6 +155,7 @@ class Cooldowns:
         """
         if error.kind not in PROBE_DELAYS:
             return
+        self._recent.forget(model)
         if error.kind is ErrorKind.SERVER_ERROR and not self._is_repeated(model, owner):
             return
         before = self.active([model]).get(model)
@@ -154,14 +171,15 @@ class Cooldowns:
     def end(self, model: str) -> None:
         """The model has just answered. Raises Unavailable."""
         self._redis.delete(*(_key(what, model) for what in ("resting", "suspect", "probe", "complaints")))
+        self._recent.forget(model)
 
     def active(self, models: Sequence[str]) -> dict[str, Cooldown]:
         """The cooldowns under way, by model. Raises Unavailable."""
         return {model: Cooldown.parse(kept) for model, kept in self._known("suspect", models).items()}
 
     def in_cooldown(self, models: Sequence[str]) -> set[str]:
-        """The models in a cooldown. Raises Unavailable."""
-        return set(self._known("suspect", models))
+        """The models in a cooldown; one that was well a moment ago is none of them. Raises Unavailable."""
+        return {model for model in models if self._health(model).in_cooldown}
 
     def due_for_probe(self, models: Sequence[str]) -> dict[str, Cooldown]:
         """Those whose next probe may be made now. Raises Unavailable."""
@@ -193,6 +211,7 @@ class Cooldowns:
             pipe.set(_key("resting", model), cooldown.kind, px=int(seconds * 1000))
             pipe.set(_key("suspect", model), cooldown.dump(), ex=int(seconds) + COOLDOWN_TTL, get=True)
             *_, before = pipe.execute()
+        self._recent.forget(model)
         if before is None:
             self._on_begin(model, cooldown.kind)
 
@@ -213,6 +232,19 @@ class Cooldowns:
             pipe.expire(heard, HEARD_COMPLAINERS_TTL)
             pipe.execute()
         return True
+
+    def _health(self, model: str) -> "_Health":
+        """The model's health; that it is well, as it was known a moment ago."""
+        health = self._recent.get(model)
+        if health != WELL:
+            self._recent.forget(model)
+        return health
+
+    def _look(self, model: str) -> "_Health":
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.exists(_key("suspect", model))
+            pipe.exists(_key("complaints", model))
+            return _Health(*map(bool, pipe.execute()))
 
     def _known(self, what: str, models: Sequence[str]) -> dict[str, str]:
         found = self._redis.mget([_key(what, model) for model in models]) if models else []

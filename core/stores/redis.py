@@ -6,6 +6,7 @@ The only module that knows the driver's exceptions. What a caller does without R
 """
 
 import asyncio
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self, cast
@@ -100,6 +101,15 @@ def checked(connection_class: type[Any]) -> type[Any]:
     counts it among its errors."""
 
     class Checked(connection_class):  # type: ignore[misc]
+        def can_read(self, timeout: float = 0) -> bool:
+            # The driver looks before each command, whether its connection was ended. It makes a poll object for that,
+            # which under gevent costs as much as the command.
+            reader = getattr(self._parser, "_reader", None)
+            plain = isinstance(self._sock, socket.socket) and not hasattr(self._sock, "pending")  # as TLS has it
+            if timeout or not plain or reader is None or reader.has_data():
+                return bool(super().can_read(timeout))
+            return _is_readable(self._sock)
+
         def read_response(self, *args: Any, **options: Any) -> Any:
             try:
                 return super().read_response(*args, **options)
@@ -108,6 +118,21 @@ def checked(connection_class: type[Any]) -> type[Any]:
                 raise redis.exceptions.ConnectionError(f"malformed answer: {type(error).__name__}") from error
 
     return Checked
+
+
+def _is_readable(connected: socket.socket) -> bool:
+    """Whether reading would bring something now, be it that the connection has ended."""
+    timeout = connected.gettimeout()
+    connected.settimeout(0)
+    try:
+        connected.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connected.settimeout(timeout)
+    return True
 
 
 class PubSub(redis.client.PubSub):

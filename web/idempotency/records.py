@@ -132,8 +132,8 @@ class Idempotency:
         `also` are the forms in which a repeat may come, now that its sender has been given a session.
         """
         text = json.dumps(answer)
-        remaining = self._redis.pttl(begun.request.name)
         for request in also:
+            remaining = self._redis.pttl(begun.request.name)
             record = ("body", request.fingerprint, "plan", begun.stored_plan, "holder", begun.holder)
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hset(request.name, items=list(record))

@@ -78,7 +78,9 @@ def test_a_live_generation_that_nobody_owns(runtime: Runtime, clock: TurnableClo
 
 
 def _owner(runtime: Runtime, holder: UUID) -> None:
-    runtime.message_limits.renew_lease(uuid4(), holder, timedelta(minutes=5))
+    with runtime.redis.pipeline() as pipe:
+        runtime.message_limits.add_renewal(pipe, uuid4(), holder, timedelta(minutes=5))
+        pipe.execute()
 
 
 def _tokens(runtime: Runtime, holder: UUID) -> None:
