@@ -169,12 +169,16 @@ def _counted(runtime: Runtime, outcome: Outcome) -> float:
     return counted(runtime, "switchboard_tasks_total", task=CREATE, outcome=outcome)
 
 
-def test_a_row_that_the_database_fails_over_fails_alone(worker: Worker, commands: Commands, runtime: Runtime) -> None:
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_row_that_the_database_fails_over_fails_alone(
+    worker: Worker, commands: Commands, runtime: Runtime, place: int
+) -> None:
     group = [_creation() for _ in range(5)]
-    poison = group[2].pending
+    poison = group[place].pending
     with _poisoned(runtime.database, UUID(poison.session_id)):
         _send(commands, group)
-        assert _statuses(_replies(runtime, group)) == [200, 200, 500, 200, 200]
+        assert _statuses(_replies(runtime, group)) == [500 if number == place else 200 for number in range(5)]
+    assert _rows(runtime, [group[place]]) == 0
     assert _rows(runtime, group) == 4
     log = worker.logs()
     assert f"task_id={poison.task_id} session_id={poison.session_id}" in log
@@ -416,6 +420,45 @@ class TestGathering:
             wait_for(lambda: redis.llen(QueueNames.SESSIONS) == 3, what="one, four and four go out")
             no_worker.ensure_running()
             assert [call.result().state for call in calls] == ["done"] * 9
+
+    def test_more_than_a_message_can_hold_go_out_with_the_next(
+        self,
+        no_worker: Worker,
+        commands: Commands,
+        runtime: Runtime,
+        redis: Redis,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(groups, "MAX_HOLD", 60.0)
+        left = groups.MAX_GROUP // 2
+        callers = 1 + groups.MAX_GROUP + left
+        with ThreadPoolExecutor(callers) as threads:
+            calls = [
+                threads.submit(commands.create_session, Credential.issue(), None, None, 60.0) for _ in range(callers)
+            ]
+            wait_for(lambda: redis.llen(QueueNames.SESSIONS) == 2, what="one and a full message go out")
+            (lane,) = commands._lanes.values()
+            wait_for(lambda: lane._gathering and len(lane._gathering.commands) == left, what="the others gather")
+            no_worker.ensure_running()
+            replies = [call.result() for call in calls]
+        assert {reply.state for reply in replies} == {"done"}
+        assert _rows(runtime, [Command(reply, [], Waiter()) for reply in replies]) == callers
+
+    def test_a_caller_whose_announcement_is_lost_finds_the_reply(
+        self, worker: Worker, commands: Commands, runtime: Runtime, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def kept() -> int:
+            return sum('"result":{' in str(redis.get(str(key))) for key in redis.scan_iter("sb:task:*"))
+
+        before = kept()
+        monkeypatch.setattr(commands._hub, "reply_channel", "sb:replies:nobody")
+        waited = "the replies are kept, and the callers' time has run out"
+        monkeypatch.setattr(Waiter, "wait", lambda *_: wait_for(lambda: kept() == before + 5, what=waited) and None)
+        with ThreadPoolExecutor(5) as callers:
+            calls = [callers.submit(commands.create_session, Credential.issue(), None, None, WAIT) for _ in range(5)]
+            replies = [call.result() for call in calls]
+        assert {reply.state for reply in replies} == {"done"}
+        assert len({reply.session_id for reply in replies}) == 5
 
     def test_a_caller_that_has_gone_holds_up_no_other(
         self, no_worker: Worker, commands: Commands, redis: Redis, monkeypatch: pytest.MonkeyPatch
