@@ -93,6 +93,10 @@ class Chat:
         for asked in questions:
             wait_for(lambda each=asked: "delta" in self._told(each), seconds=30, what="an answer has begun")  # type: ignore[misc]
 
+    def live(self, questions: Sequence[Asked]) -> int:
+        """How many have not ended."""
+        return sum(not self._has_ended(asked) for asked in questions)
+
     def check(self, questions: Sequence[Asked]) -> None:
         """Fail, with the count, unless each answer is whole."""
         broken = [

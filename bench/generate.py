@@ -38,8 +38,9 @@ SHARE = 0.6
 DELAY = 10.0
 """Milliseconds that half of all tokens of one stream may be delayed at most."""
 WARM = Manner(20, 1000)
-SLOW = Manner(10, 2)
-"""Answers that last longer than it takes for all of them to begin, and then for `STEADY`."""
+STREAM_MEMORY = 60.0
+"""kB that an answer being written may cost the worker at most, where there are `MANY`."""
+MANY = 256
 STEADY = 1.0
 """Seconds for which all of them have gone on when memory is looked at."""
 
@@ -68,10 +69,15 @@ class Plan:
         return [*alone, (most, Manner(seconds * self.paces[0], self.paces[0]))] if most > 1 else alone
 
     @property
+    def slow(self) -> Manner:
+        """Answers that last longer than it takes for all of them to begin, and then for `STEADY`."""
+        return Manner(8 + max(self.streams) // 6, 2)
+
+    @property
     def manners(self) -> list[Manner]:
         """All that the provider is asked for."""
         fast = [self.fast(count) for count in self.streams]
-        return list(dict.fromkeys([WARM, *fast, *(manner for _, manner in self.paced), SLOW]))
+        return list(dict.fromkeys([WARM, *fast, *(manner for _, manner in self.paced), self.slow]))
 
 
 def main() -> None:
@@ -233,24 +239,33 @@ def _ask(chat: Chat, manner: Manner, streams: int) -> list[Answer]:
 
 
 def _memory(plan: Plan, chat: Chat, loop: Child) -> None:
-    streams = max(plan.streams)
+    streams, slow = max(plan.streams), plan.slow
     reading = psutil.Process(loop.pid)
-    questions = chat.accept(SLOW, streams)
+    # Before the first is accepted: the worker looks by itself what waits.
     bare_idle, idle = reading.memory_info().rss, chat.worker.memory_info().rss
-    loop.send(("sdk", SLOW, streams))
+    questions = chat.accept(slow, streams)
+    loop.send(("sdk", slow, streams))
     chat.queue_all(questions)
     chat.await_beginnings(questions)
     time.sleep(STEADY)
-    bare_busy, busy = reading.memory_info().rss, chat.worker.memory_info().rss
-    loop.receive()
+    bare_busy, busy, looked = reading.memory_info().rss, chat.worker.memory_info().rss, time.monotonic_ns()
+    _require_all("Switchboard", chat.live(questions), streams)
+    answers, _ = loop.receive()
+    _require_all("the bare loop", sum(answer.arrivals[-1] > looked for answer in answers), streams)
     chat.await_ends(questions)
     chat.check(questions)
     theirs, ours = bare_busy - bare_idle, busy - idle
     print(f"worker's memory: {idle / 1e6:.0f} MB idle, {busy / 1e6:.0f} MB with {streams} slow streams:")
     print(
         f"{ours / streams / 1000:.0f} kB a stream; bare loop {theirs / streams / 1000:.0f} kB;"
-        f" ratio {ours / theirs:.1f}"
+        f" ratio {ours / theirs:.1f}" + (f"; target: at most {STREAM_MEMORY:.0f} kB" if streams >= MANY else "")
     )
+
+
+def _require_all(name: str, live: int, streams: int) -> None:
+    """Fail when memory was looked at while some had ended: then it says nothing about one."""
+    if live < streams:
+        raise RuntimeError(f"{name} was writing only {live} of {streams} answers when its memory was looked at")
 
 
 if __name__ == "__main__":

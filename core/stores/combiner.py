@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Lock
+from time import sleep
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -13,11 +14,17 @@ class Combiner(Generic[Item, Result]):
     """What a store is asked once for many threads. A lone call waits for nobody; calls that come while one is being
     carried out are the next one, together."""
 
-    def __init__(self, carry_out: Callable[[Sequence[Item]], Sequence[Result]], most: int = 1000) -> None:
+    def __init__(
+        self, carry_out: Callable[[Sequence[Item]], Sequence[Result]], most: int = 1000, *, gathers: bool = False
+    ) -> None:
         """`carry_out` has a result for each item, in their order, of which it gets at most `most`. What it raises,
-        each of their callers gets."""
+        each of their callers gets.
+
+        With `gathers` a call lets all that are ready to run come first, where a store answers without a switch of
+        greenlets, as SQLite does: no call would ever come while another is carried out."""
         self._carry_out = carry_out
         self._most = most
+        self._gathers = gathers
         self._turn = Lock()
         self._waiting: deque[_Call[Item, Result]] = deque()
 
@@ -25,6 +32,8 @@ class Combiner(Generic[Item, Result]):
         """The item's result. Raises what carrying it out has raised."""
         mine = _Call[Item, Result](item)
         self._waiting.append(mine)
+        if self._gathers:
+            sleep(0)
         while not mine.is_done:
             with self._turn:
                 if not mine.is_done:

@@ -48,6 +48,8 @@ MESSAGES_AT_A_STRETCH = 50
 """Messages after which readers have their turn, also when there are more: the owner waits for none that has come."""
 POLL_TIMEOUT = 0.5
 """Seconds after which the owner looks around although nothing came."""
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What a message that is no event makes of reading it."""
 
 
 class Waiter:
@@ -101,6 +103,8 @@ class Hub:
         """Whether the Redis at the other end takes no writes any more."""
         self._hurry = Flag()
         """Whether the readers' proofs are to be looked up at once."""
+        self._malformed = 0
+        """Announcements that were passed over."""
         self._log = EventLog(redis)
 
     @contextmanager
@@ -305,9 +309,25 @@ class Hub:
         elif message["type"] == "message" and channel == REVOKED:
             self._doubt(message["data"])
         elif message["type"] == "message":
-            announced = _announced(message["data"])
-            for subscription in self._readers(channel):
-                subscription.put(announced)
+            self._announce(channel, message["data"])
+
+    def _announce(self, channel: str, data: str) -> None:
+        """Hand an event to its readers. What is no event is passed over: where it stands for one, the offset after it
+        has them read the log."""
+        try:
+            announced = _announced(data)
+        except MALFORMED as error:
+            self._malformed += 1
+            # Without its words, which may be a conversation's.
+            logger.warning(
+                "an announcement on %s is no event (%s) and was passed over; %d so far",
+                channel,
+                type(error).__name__,
+                self._malformed,
+            )
+            return
+        for subscription in self._readers(channel):
+            subscription.put(announced)
 
     def _acknowledge(self, channel: str) -> None:
         if channel == self.reply_channel:
@@ -345,7 +365,11 @@ class Hub:
 
 
 def _announced(data: str) -> Announced:
+    """The event of a message. Raises one of `MALFORMED`."""
     message = json.loads(data)
-    position = Position.parse(message["id"]) if "id" in message else None
-    kind, text = message["type"], message["data"]
-    return Announced(position, kind, text, frame(kind, text, message.get("id")))
+    kind, text, event_id = message["type"], message["data"], message.get("id")
+    position = None if event_id is None else Position.parse(event_id)
+    is_last = event_id is None and kind == "expired"
+    if not isinstance(kind, str) or not isinstance(text, str) or (position is None and not is_last):
+        raise ValueError("not an event of a log")
+    return Announced(position, kind, text, frame(kind, text, event_id))

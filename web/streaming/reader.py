@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from core.auth.principal import Principal
 from core.auth.proofs import Proof, Proofs
 from core.clock import Clock
-from core.conversation.event_log import PAGE_SIZE, EventLog, Page, Reading
+from core.conversation.event_log import PAGE_SIZE, Event, EventLog, Page, Reading
 from core.conversation.keys import channel
 from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, begin, broken, step
@@ -33,6 +33,8 @@ LOGS_AT_ONCE = 16
 event waits behind more than these."""
 MAX_OFFSET = 2**63 - 1
 """The greatest offset that Redis takes, near enough."""
+PIECE = 16 * 1024
+"""Characters of events that are sent together when a reader catches up, about."""
 PROOFS_AT_ONCE = 50
 """Proofs that are looked up in one query."""
 TERMINAL_EVENTS = ("done", "failed", "stopped")
@@ -58,7 +60,7 @@ class StreamSources:
     @cached_property
     def standing(self) -> Combiner[Proof, bool]:
         """Looks up whether a proof still holds, for many readers at once."""
-        return Combiner(self.proofs.still_hold, PROOFS_AT_ONCE)
+        return Combiner(self.proofs.still_hold, PROOFS_AT_ONCE, gathers=True)
 
 
 class Reader:
@@ -137,17 +139,27 @@ class Reader:
             if reason is not None:
                 yield self._reset(page, reason)
                 return False
-            for event in page.events:
+            for events in _pieces(page.events):
                 if self._is_revoked(subscription):
                     yield from self._farewell()
                     return True
-                self._at = Position(page.epoch, event.offset)
-                yield frame(event.type, event.data, str(self._at))
-                if self._is_end(event.type, event.data):
+                frames, ended = self._told(page.epoch, events)
+                yield frames
+                if ended:
                     return True
             if len(page.events) < PAGE_SIZE:
                 return False
             page = None
+
+    def _told(self, epoch: str, events: Sequence[Event]) -> tuple[bytes, bool]:
+        """The events as they are sent, up to the stream's end; whether that is among them."""
+        frames, ended = [], False
+        for event in events:
+            self._at = Position(epoch, event.offset)
+            frames.append(frame(event.type, event.data, str(self._at)))
+            if ended := self._is_end(event.type, event.data):
+                break
+        return b"".join(frames), ended
 
     def _follow(self, subscription: Subscription) -> Generator[bytes, None, bool]:
         """Pass on what is announced, until the log must be read again. Returns whether the stream has ended."""
@@ -228,6 +240,18 @@ class Reader:
         self._at = Position(page.epoch, page.top)
         self._sources.counters.stream_resets.labels(reason).inc()
         return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
+
+
+def _pieces(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Events that are sent together: each send costs as much as making some of them."""
+    size, begun = 0, 0
+    for at, event in enumerate(events):
+        size += len(event.data)
+        if size >= PIECE:
+            yield events[begun : at + 1]
+            size, begun = 0, at + 1
+    if begun < len(events):
+        yield events[begun:]
 
 
 def _first_reading(session_id: UUID, cursor: Position | None) -> Reading:
