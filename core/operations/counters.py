@@ -140,7 +140,7 @@ class Counters:
         self.item_failures = self._counter(
             "switchboard_item_failures",
             "Failures of single rows or keys, which are tried again while the job goes on with the others.",
-            "job",
+            "quarantine",  # not `job`, which Prometheus takes for itself
         )
         self.model_failures = self._counter(
             "switchboard_model_failures", "Questions to a model that its server has failed, by why.", "model", "kind"

@@ -7,12 +7,17 @@ processes and over time, a histogram's buckets too. Read back, they are told as 
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric, Sample
 
 COUNTED = ("counter", "histogram")
 """The types of metrics that only grow. The others are of this moment."""
+
+
+MAX_NAMES = 10_000
+"""Names that are kept: they are asked for again and again."""
 
 
 def counted(registry: CollectorRegistry) -> dict[str, float]:
@@ -56,7 +61,12 @@ def expose_gauges(registry: CollectorRegistry, stored: Mapping[str, float]) -> I
 
 def stored_name(sample: Sample) -> str:
     """The sample's name and labels, as they are stored."""
-    return json.dumps([sample.name, sample.labels], separators=(",", ":"), sort_keys=True)
+    return _stored(sample.name, tuple(sample.labels.items()))
+
+
+@lru_cache(MAX_NAMES)
+def _stored(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps([name, dict(labels)], separators=(",", ":"), sort_keys=True)
 
 
 def _sample(stored: str, value: float) -> Sample:

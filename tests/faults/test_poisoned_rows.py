@@ -148,7 +148,7 @@ def test_a_lapsed_generation_that_can_not_be_ended_holds_up_no_other(
     for _, generation_id in lapsed[1:]:
         assert _state(runtime, generation_id) == GenerationState.FAILED
     assert str(poisoned) in caplog.text
-    assert counted(runtime, "switchboard_item_failures_total", job="reaper") >= 1
+    assert counted(runtime, "switchboard_item_failures_total", quarantine="reaper") >= 1
 
 
 def test_a_lapsed_generation_whose_log_is_damaged_is_ended_like_any_other(
@@ -204,7 +204,7 @@ def test_an_expired_session_that_can_not_be_deleted_holds_up_no_other(
     with runtime.database.reading() as db:
         assert db.scalars(select(Session.id)).all() == [poisoned.id]
     assert str(poisoned.id) in caplog.text
-    assert counted(runtime, "switchboard_item_failures_total", job="sweep") >= 1
+    assert counted(runtime, "switchboard_item_failures_total", quarantine="sweep") >= 1
     _execute(runtime, "DELETE FROM retained")
     clock.turn(timedelta(minutes=10))
     assert runtime.sweeper.sweep_expired() == 1

@@ -1,5 +1,6 @@
 """What the tasks do, in a worker process of their own, for a web process on the other side of the queue."""
 
+import ast
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -249,7 +250,9 @@ class TestSweep:
         with locked(conversation.runtime.database):
             task_ids = [_send(celery_setup_app, TaskNames.SWEEP_EXPIRED) for _ in range(2)]
             wait_for(lambda: all(f"[{task_id}] received" in worker.logs() for task_id in task_ids), what="both run")
-        swept = [int(result) for result in _results(worker, TaskNames.SWEEP_EXPIRED, task_ids)]
+        swept = [
+            ast.literal_eval(result)["sessions"] for result in _results(worker, TaskNames.SWEEP_EXPIRED, task_ids)
+        ]
 
         assert sum(swept) == 3
         assert redis.exists(*(key for each in expired for key in keys(each.session.id))) == 0

@@ -166,13 +166,13 @@ class TheSystem(Collector):
         yield _by(
             "switchboard_job_overdue",
             "Whether the scheduled job has not run for several of its periods.",
-            "job",
+            "schedule",
             {job: job in overdue for job in JOBS},
         )
         yield _by(
             "switchboard_job_last_run_timestamp_seconds",
             "When the scheduled job has run last (Unix time).",
-            "job",
+            "schedule",
             runs.last(),
         )
 
