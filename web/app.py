@@ -9,7 +9,17 @@ from web.api import auth, chat, config, events, openapi, ops, probe, session, se
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
-from web.middleware import access_log, body_limits, cors, csrf, hosts, problems, request_ids, security_headers
+from web.middleware import (
+    access_log,
+    body_limits,
+    cors,
+    csrf,
+    hosts,
+    problems,
+    request_ids,
+    security_headers,
+    tracing,
+)
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
@@ -48,6 +58,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     # In the order in which requests meet them; the security headers are added to what any of them refuses, too.
     request_ids.register(app)
     access_log.register(app)
+    if settings.tracing != "off":
+        tracing.register(app)
     body_limits.register(app)
     hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))
     cors.register(app)

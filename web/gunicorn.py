@@ -13,6 +13,7 @@ import gevent  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 
 from core.observability.logs import configure_logs, log_uncaught  # noqa: E402
+from core.observability.tracing import start_tracing, stop_tracing  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import process_settings  # noqa: E402
 from web.context import context_of  # noqa: E402
@@ -44,6 +45,16 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Take traces in the process that answers, if they are wanted: what sends them does not survive a fork."""
+    start_tracing(_settings.tracing, "web")
+
+
+def worker_exit(_server: Any, _worker: Any) -> None:
+    """Send the last of them."""
+    stop_tracing()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -9,6 +9,7 @@ from celery import Celery, signals
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.observability.logs import configure_logs
+from core.observability.tracing import start_tracing, stop_tracing
 from core.operations.file_descriptors import raise_limit
 from core.runtime import Runtime
 from core.settings import process_settings
@@ -43,6 +44,17 @@ def announce_queues(sender: Any, **_: Any) -> None:
         runtime.presence.announce(_queues(), sender.eventer.hostname)
     except Unavailable as error:
         logger.warning("this worker's heartbeat could not be told: %s", type(error.cause).__name__)
+
+
+def start_traces(process: str) -> None:
+    """Take traces of this process, if they are wanted."""
+    start_tracing(_settings.tracing, process)
+
+
+@signals.worker_shutdown.connect
+def send_last_spans(**_: Any) -> None:
+    """Send what has not been sent of the traces."""
+    stop_tracing()
 
 
 @signals.worker_shutdown.connect
