@@ -49,6 +49,10 @@ reply (core/messaging/replies.py). A message with one command has that command's
 list of arguments for each."""
 REQUEST_IDS = "request_ids"
 """The header of a message with commands that has the id of each command's request."""
+TRACEPARENT = "traceparent"
+"""The header of a message that has the span of its sender (W3C Trace Context), where traces are taken."""
+TRACEPARENTS = "traceparents"
+"""The header of a message with several commands that has the span of each command's request."""
 HOLDER = "holder"
 """The header of a message with one command that names its holder, for versions that know no groups."""
 

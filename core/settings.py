@@ -26,6 +26,7 @@ from core.limits.rate import Rate, parse_rate
 from core.observability.formatters import LogFormat
 from core.observability.logs import LogLevel
 from core.observability.redaction import secrets_in
+from core.observability.tracing import Tracing
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.duration import parse_duration
 from core.text.host_names import host_name
@@ -350,6 +351,10 @@ class Settings(BaseSettings):
         "text", validation_alias=_named("SWITCHBOARD_LOG_FORMAT")
     )
     """`text`, or `json`: one object a line."""
+    tracing: Annotated[Tracing, BeforeValidator(parse_name)] = Field(
+        "off", validation_alias=_named("SWITCHBOARD_TRACING")
+    )
+    """`off`, or `otlp`: traces by OpenTelemetry, whose own variables say where to."""
 
     @property
     def secrets(self) -> set[str]:

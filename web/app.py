@@ -21,6 +21,7 @@ from web.middleware import (
     request_metrics,
     root_path,
     security_headers,
+    tracing,
 )
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
@@ -62,6 +63,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     request_ids.register(app)
     access_log.register(app)
     request_metrics.register(app, runtime.counters)
+    if settings.tracing != "off":
+        tracing.register(app)
     body_limits.register(app)
     hosts.register(app, hosts.own_names(settings.hosts, settings.host, settings.trusted_proxies))
     cors.register(app)

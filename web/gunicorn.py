@@ -13,6 +13,7 @@ import gevent  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 
 from core.observability.logs import configure_logs, log_uncaught  # noqa: E402
+from core.observability.tracing import start_tracing, stop_tracing  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.operations.preflight.environment import settings_of_process  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
@@ -51,10 +52,16 @@ def pre_fork(_server: Any, _worker: Any) -> None:
     gc.freeze()
 
 
-def worker_exit(_: Any, worker: Any) -> None:
-    """Tell for /metrics what the process has counted last."""
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Take traces in the process that answers, if they are wanted: what sends them does not survive a fork."""
+    start_tracing(_settings.tracing, "web")
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Send the last traces, and tell for /metrics what the process has counted last."""
     from web.context import context_of
 
+    stop_tracing()
     if worker.wsgi is not None:
         context_of(worker.wsgi).services.counters.stop()
 

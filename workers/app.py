@@ -11,6 +11,7 @@ from celery.worker import state
 
 from celery_config import QueueNames
 from core.errors import Unavailable
+from core.observability.tracing import stop_tracing
 from core.operations.file_descriptors import raise_limit
 from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
@@ -49,6 +50,12 @@ def announce_queues(sender: Any, **_: Any) -> None:
         runtime.presence.announce(_queues(), sender.eventer.hostname)
     except Unavailable as error:
         logger.warning("this worker's heartbeat could not be told: %s", type(error.cause).__name__)
+
+
+@signals.worker_shutdown.connect
+def send_last_spans(**_: Any) -> None:
+    """Send what has not been sent of the traces."""
+    stop_tracing()
 
 
 @signals.worker_shutdown.connect

@@ -7,7 +7,7 @@ from celery.app import trace
 from celery.apps import worker
 
 from core.observability.logs import is_configured
-from workers.process_log import configure
+from workers.observability import configure, start_traces
 
 # The words of an error may quote people: what is left is its class and place.
 _CLASS_ONLY = "Task %(name)s[%(id)s] %(description)s"
@@ -23,7 +23,9 @@ worker.safe_say = lambda *_, **__: None
 @signals.celeryd_init.connect
 def set_worker_up(sender: str, **_: Any) -> None:
     """Log as a process of the node's name: `worker`, `chat`. Before anything of a worker has something to say."""
-    configure(sender.partition("@")[0])
+    process = sender.partition("@")[0]
+    configure(process)
+    start_traces(process)
 
 
 @signals.setup_logging.connect

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
@@ -18,10 +19,12 @@ from typing import Any, NamedTuple, TypeAlias
 from celery import Task
 from celery.exceptions import Retry as CeleryRetry
 
-from celery_config import SENT_AT
+from celery_config import SENT_AT, TRACEPARENT, TRACEPARENTS
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply
 from core.observability.log_ids import log_ids
+from core.observability.spans import Span
+from core.observability.tracing import span
 from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import Call, noted, read_calls
@@ -59,7 +62,7 @@ class SwitchboardTask(Task):
         outcomes: Sequence[Outcome] = [Outcome.FAILED] * self.weight()
         began = time.monotonic()
         try:
-            with log_ids(task=self.name, task_id=self.request.id):
+            with log_ids(task=self.name, task_id=self.request.id), self._span():
                 result, outcomes = self.deliver(args, kwargs)
         except CeleryRetry:
             outcomes = [Outcome.RETRIED] * self.weight()
@@ -81,6 +84,12 @@ class SwitchboardTask(Task):
     def weight(self) -> int:
         """As how many the delivery counts."""
         return 1
+
+    def _span(self) -> AbstractContextManager[Span]:
+        headers = self.request.headers or {}
+        sender, requests = headers.get(TRACEPARENT), headers.get(TRACEPARENTS)
+        attributes = {"messaging.operation.type": "process"}
+        return span(f"process {self.name}", "consumer", attributes, parent=sender, links=requests)
 
     def deliver(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Sequence[Outcome]]:
         """Run the body; its result, and how it has ended. Raises celery's Retry, or what the body raises."""

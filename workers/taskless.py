@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from workers.process_log import configure
+from workers.observability import configure
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")

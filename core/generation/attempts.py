@@ -70,6 +70,8 @@ class Attempt:
     """When the question was taken."""
     request_id: str | None = None
     """Of the question's request."""
+    traceparent: str | None = None
+    """Of the request's span."""
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
@@ -142,6 +144,7 @@ class Attempts:
             keep_log_until(session, self._clock.now()),
             row.created_at,
             row.request_id,
+            row.traceparent,
         )
         if row.stop_requested:
             attempt.stop_requested.set()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
 from uuid import UUID
 
 from core.generation.attempts import Attempt
@@ -17,6 +18,8 @@ from core.generation.usage import credible
 from core.llm.client_pool import ClientPool
 from core.llm.event_loop import EventLoop
 from core.llm.providers.base import ChunkStream, FinishReason, ProviderError
+from core.observability.spans import Span, Value
+from core.observability.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,8 @@ class ModelCalls:
             while True:
                 written = attempt.draft.length
                 try:
-                    return self._stream(attempt, model, prompts, heartbeat)
+                    with self._span(model) as call:
+                        return self._stream(attempt, model, prompts, heartbeat, call)
                 except ProviderError as error:
                     if attempt.draft.length > written:
                         prompts.broke_off(error)
@@ -69,7 +73,21 @@ class ModelCalls:
         finally:
             self._live.discard(attempt.generation_id)
 
-    def _stream(self, attempt: Attempt, model: str, prompts: PromptRetries, heartbeat: Heartbeat) -> FinishReason:
+    def _span(self, model: str) -> AbstractContextManager[Span]:
+        """Of one request, as the conventions for generative AI have it: without what is said."""
+        config = self._pool.config(model)
+        attributes: dict[str, Value] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": config.provider,
+            "gen_ai.request.model": config.model,
+            "gen_ai.request.max_tokens": config.max_tokens,
+            "gen_ai.request.stream": True,
+        }
+        return span(f"chat {config.model}", "client", attributes)
+
+    def _stream(
+        self, attempt: Attempt, model: str, prompts: PromptRetries, heartbeat: Heartbeat, call: Span
+    ) -> FinishReason:
         """Stream what one request brings into the log; why it ended. Raises ProviderError."""
         draft = attempt.draft
         whole = not draft.length
@@ -82,6 +100,16 @@ class ModelCalls:
         except CancelledError:
             raise HandedOff from None  # the process ends
         assert end.finish_reason is not None
+        call.set({"gen_ai.response.finish_reasons": [end.finish_reason]})
+        if end.usage is not None:
+            used = end.usage
+            call.set(
+                {
+                    "gen_ai.usage.input_tokens": used.prompt_tokens,
+                    "gen_ai.usage.output_tokens": used.completion_tokens,
+                    "gen_ai.usage.reasoning.output_tokens": used.reasoning_tokens or None,
+                }
+            )
         if end.ending_error is not None:
             _log_ending(attempt, model, end.ending_error)
         prompts.answered(end.usage)

@@ -32,6 +32,7 @@ from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.observability.log_ids import current_request_id
+from core.observability.tracing import traceparent
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
@@ -296,6 +297,7 @@ class GenerationService:
                 "lease_until": now + ENQUEUE_TIMEOUT,
                 "created_at": now,
                 "request_id": current_request_id(),
+                "traceparent": traceparent(),
             }
             if later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress

@@ -22,6 +22,7 @@ from core.llm.cooldown import Cooldowns
 from core.llm.event_loop import EventLoop
 from core.llm.providers.base import ErrorKind, FinishReason, ProviderError
 from core.observability.log_ids import log_ids
+from core.observability.tracing import span, traceparent
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import GenerationState
 
@@ -73,10 +74,12 @@ class Writer:
             if claim is None:
                 return None
             attempt = claim.attempt
-            with log_ids(
-                request_id=attempt.request_id,
-                session_id=str(attempt.session_id),
-                generation_id=str(attempt.generation_id),
+            ids = {"session_id": str(attempt.session_id), "generation_id": str(attempt.generation_id)}
+            # In the trace of the question, whatever this worker was woken for.
+            about = {f"switchboard.{name}": value for name, value in ids.items()}
+            with (
+                log_ids(request_id=attempt.request_id, **ids),
+                span("write answer", attributes=about, parent=attempt.traceparent, links=[traceparent()]),
             ):
                 self._carry_out(claim)
             return self._queue.first()

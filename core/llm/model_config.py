@@ -58,6 +58,9 @@ class ModelConfig(Table):
     between_tokens_timeout: Seconds = 60.0
     """For any sign of life after that word."""
 
+    send_traceparent: bool = False
+    """Whether the server is told which trace a request is part of, where traces are taken."""
+
     @model_validator(mode="before")
     @classmethod
     def _with_address(cls, table: Any) -> Any:

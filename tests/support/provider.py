@@ -101,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         self.dialect = next(dialect for dialect in DIALECTS.values() if path.endswith(dialect.path))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         told = {"path": self.path, "authorization": self.headers["Authorization"], "key": self.headers["X-Api-Key"]}
-        self.owner.requests.append({**body, **told})
+        self.owner.requests.append({**body, **told, "traceparent": self.headers["traceparent"]})
         self.close_connection = True
         try:
             self.owner.manners[body["model"]](self)

@@ -1,18 +1,20 @@
 """Puts commands on a queue and waits for their replies."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from uuid_utils.compat import uuid7
 
-from celery_config import COMMANDS, HOLDER, REQUEST_IDS, TaskNames
+from celery_config import COMMANDS, HOLDER, REQUEST_IDS, TRACEPARENT, TRACEPARENTS, TaskNames
 from core.errors import QueueSlow, SwitchboardError
 from core.messaging.replies import Replies, Reply, holder_of
 from core.observability.log_ids import current_request_id
+from core.observability.tracing import span, traceparent
 from core.sessions.credential import Credential
 from core.stores.redis import translate_errors
 from web.commands.groups import Command, Lane, queue_away
@@ -84,7 +86,8 @@ class Commands:
         with self._hub.expect(pending.task_id) as waiter:
             if not wait:
                 self._replies.expect(pending)  # before it can be asked for
-            group = lane.send(Command(pending, [pending.session_id, *args], waiter, current_request_id()))
+            ids = current_request_id(), traceparent()
+            group = lane.send(Command(pending, [pending.session_id, *args], waiter, *ids))
             try:
                 if not wait:
                     group.await_publication(waiter)
@@ -111,20 +114,38 @@ class Commands:
             REQUEST_IDS: [command.request_id for command in commands],
         }
         args: list[object] = [command.args for command in commands]
-        options: dict[str, object] = {}
+        options: dict[str, Any] = {}
         if len(commands) == 1:
             args, headers[HOLDER] = list(commands[0].args), pending[0].holder
         else:
             options["argsrepr"] = str([each.session_id for each in pending])
+        links = [command.traceparent for command in commands if command.traceparent] if len(commands) > 1 else []
+        if links:
+            headers[TRACEPARENTS] = links
         task_id, channel = pending[0].task_id, self._hub.reply_channel
-        self._send(name, args, stale, task_id=task_id, reply_to=channel, headers=headers, **options)
+        self._send(name, args, stale, headers=headers, links=links, task_id=task_id, reply_to=channel, **options)
 
-    def _send(self, name: str, args: list[object], stale: float = COMMAND_EXPIRY, **options: object) -> None:
+    def _send(
+        self,
+        name: str,
+        args: list[object],
+        stale: float = COMMAND_EXPIRY,
+        *,
+        headers: Mapping[str, object] | None = None,
+        links: Sequence[str] = (),
+        **options: object,
+    ) -> None:
+        with span(f"send {name}", "producer", {"messaging.operation.type": "send"}, links=links):
+            sender = traceparent()
+            traced = headers if sender is None else {**(headers or {}), TRACEPARENT: sender}
+            self._send_in_time(name, args, expires=stale, headers=traced, **options)
+
+    def _send_in_time(self, name: str, args: list[object], **options: object) -> None:
         began = time.monotonic()
         for last in (False, True):
             try:
                 with translate_errors():
-                    self._celery.send_task(name, args, expires=stale, **options)
+                    self._celery.send_task(name, args, **options)
                 return
             except OperationalError as error:
                 # A kept connection that the broker has closed since shows at once, and a new one may work. A

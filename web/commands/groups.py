@@ -31,6 +31,8 @@ class Command:
     waiter: Waiter
     request_id: str | None = None
     """Of the request that it is for."""
+    traceparent: str | None = None
+    """The request's span."""
 
 
 @dataclass

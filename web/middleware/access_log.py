@@ -3,12 +3,12 @@ path, which may be anything; no query, no address and no browser."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from flask import Flask, Response, g, request
-from werkzeug.wsgi import ClosingIterator
 
 from core.observability.log_ids import current_ids
+from web.middleware.when_sent import when_sent
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +29,8 @@ def _end(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule is not None else "none"
         asked = {**current_ids(), "method": request.method, "route": route, "status": response.status_code}
         began = g.began
-        _when_sent(response, lambda: _log(asked, began))
+        when_sent(response, lambda: _log(asked, began))
     return response
-
-
-def _when_sent(response: Response, call: Callable[[], None]) -> None:
-    if response.direct_passthrough:  # streams and files: the server gets what the response has, and not the response
-        response.response = ClosingIterator(response.response, call)  # type: ignore[arg-type]
-    else:
-        response.call_on_close(call)
 
 
 def _log(asked: Mapping[str, object], began: float) -> None:

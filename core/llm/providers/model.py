@@ -27,6 +27,7 @@ from core.llm.providers.prefill import trimmed
 from core.llm.providers.redaction import redacted
 from core.llm.providers.think_tags import ThinkTags
 from core.llm.providers.wire import api_key, ask, endpoint, http_client
+from core.observability.tracing import traceparent
 from core.text.masking import secrets_of
 
 MAX_RETRIES = 5
@@ -176,7 +177,9 @@ class ModelAnswer:
         most = request.limit if model.sends_limit(request) else MAX_COUNT
         interpreter = model.protocol.interpreter(self._turns, most)
         answer = Answer(interpreter, self._tags(), self._left_out)
-        response = await ask(model.client, model.headers, body)
+        span = traceparent() if model.config.send_traceparent else None
+        headers = model.headers if span is None else {**model.headers, "traceparent": span}
+        response = await ask(model.client, headers, body)
         try:
             while not answer.over:
                 try:
