@@ -54,6 +54,9 @@ for _scheme in ("redis", "rediss"):
 os.environ.pop("CELERY_BROKER_URL", None)
 broker_url = _settings.broker_url
 
+BROKER_VARIABLE = _settings.broker_variable
+"""The environment variable that it comes from."""
+
 # Each with an exchange and a key of its own: with the default ones every queue would get every message.
 task_queues = [Queue(name, Exchange(name), routing_key=name) for name in QueueNames.ALL]
 task_create_missing_queues = False

@@ -23,6 +23,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
+from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_own
@@ -37,6 +38,7 @@ TIMEOUT = 2.0
 
 def serve(settings: Settings) -> None:
     """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
+    require_stores(store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable))
     from workers.app import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])  # sets its logging up

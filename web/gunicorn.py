@@ -11,8 +11,10 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
+from core.llm.catalog import require_catalog  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.operations.preflight.environment import settings_of_process  # noqa: E402
+from core.operations.preflight.stores import require_stores, store_checks  # noqa: E402
 from web.context import context_of  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
@@ -38,6 +40,16 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+
+
+def on_starting(_server: Any) -> None:
+    """Say in one line what can't be used, before a process that needs it can show a traceback."""
+    require_catalog(_settings.models_path)
+    require_stores(
+        store_checks(
+            redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
+        )
+    )
 
 
 def post_worker_init(worker: Any) -> None:
