@@ -16,11 +16,12 @@ from cli.console import CommandError, fail
 from cli.finding import Finding
 from cli.model_lists import look_at_models, with_cooldown
 from cli.models import local_server, read_keys
-from cli.stores import broker_mistake
+from cli.stores import configured_broker
 from cli.supervision.children import consequence
 from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown, Cooldowns
+from core.operations.preflight.stores import find_mistakes
 from core.settings import Settings
 from core.text.masking import masked, without_secrets
 
@@ -159,14 +160,16 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from core.operations.preflight.database import database_mistake
 
     shown = masked(settings.database_url)
-    if mistake := database_mistake(settings.database_url):
+    url = make_url(settings.database_url)
+    missing = url.get_backend_name() == "sqlite" and not _exists(url.database)
+    made_by_us = missing and settings.configured_database_url is None  # with its directory
+    if not made_by_us and (mistake := database_mistake(settings.database_url)):
         yield _mistaken("database", mistake)
         return
+    if missing:
+        yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
+        return
     try:
-        url = make_url(settings.database_url)
-        if url.get_backend_name() == "sqlite" and not _exists(url.database):
-            yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
-            return
         revision, newest = current_revision(settings.database_url), newest_revision()
     except (SQLAlchemyError, ImportError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
@@ -210,8 +213,8 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     from celery_config import QueueNames
 
     shown = masked(settings.broker_url)
-    if mistake := broker_mistake(settings):
-        yield _mistaken("broker", mistake)
+    if mistakes := find_mistakes(configured_broker(settings)):
+        yield _mistaken("broker", mistakes[0])
         return
     app = Celery(broker=settings.broker_url)
     app.conf.broker_transport_options = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}

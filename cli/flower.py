@@ -27,6 +27,7 @@ from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_own
+from workers.brokers import broker_checks
 
 ADDRESS = "127.0.0.1"
 MAX_TASKS = 10_000
@@ -38,7 +39,8 @@ TIMEOUT = 2.0
 
 def serve(settings: Settings) -> None:
     """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
-    require_stores(store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable))
+    checks = store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable)
+    require_stores(checks or broker_checks(settings.broker_variable, settings.broker_url))
     from workers.app import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])  # sets its logging up

@@ -1,27 +1,21 @@
 """The stores and the broker that the settings name, and what tries them."""
 
-from cli.brokers import other_broker_mistake
-from core.operations.preflight.mistake import Mistake, with_value
-from core.operations.preflight.redis import redis_mistake
 from core.operations.preflight.stores import Checks, store_checks
 from core.settings import Settings
-from core.stores.redis_url import RedisServer, is_redis
+from workers.brokers import broker_checks
 
 
 def configured_stores(settings: Settings) -> Checks:
     """What tries each that is configured, and not of the system's own."""
-    checks = store_checks(
+    stores = store_checks(
         redis_url=settings.configured_redis_url and settings.redis_url,
         database_url=settings.configured_database_url and settings.database_url,
     )
-    if settings.configured_broker_url is not None and settings.configured_broker_url != settings.configured_redis_url:
-        checks[with_value("BROKER_URL", settings.broker_url)] = lambda: broker_mistake(settings)
-    return checks
+    own_broker = settings.configured_broker_url not in (None, settings.configured_redis_url)
+    return {**stores, **configured_broker(settings)} if own_broker else stores
 
 
-def broker_mistake(settings: Settings) -> Mistake | None:
-    """What keeps the broker from being used, or None."""
-    url = settings.broker_url
-    if not is_redis(url):
-        return other_broker_mistake(url)
-    return redis_mistake(settings.broker_variable, RedisServer.parse(url).redis_url)
+def configured_broker(settings: Settings) -> Checks:
+    """What tries the broker alone."""
+    variable, url = settings.broker_variable, settings.broker_url
+    return store_checks(broker_url=url, broker_variable=variable) or broker_checks(variable, url)

@@ -15,6 +15,7 @@ from core.operations.file_descriptors import raise_limit
 from core.operations.preflight.environment import settings_of_process
 from core.operations.preflight.stores import require_stores, store_checks
 from core.runtime import Runtime
+from workers.brokers import broker_checks
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +47,10 @@ def name_node(instance: Any, **_: Any) -> None:
 def require_parts(**_: Any) -> None:
     """Say in one line what can't be used, before the worker starts."""
     require_catalog(_settings.models_path)
-    require_stores(
-        store_checks(
-            redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
-        )
+    stores = store_checks(
+        redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
     )
+    require_stores({**stores, **broker_checks(_settings.broker_variable, _settings.broker_url)})
 
 
 @signals.heartbeat_sent.connect

@@ -8,6 +8,7 @@ from celery import beat, signals
 from celery_config import BROKER_VARIABLE, STATE_DIRECTORY, QueueNames, broker_url
 from core.operations.liveness import Liveness
 from core.operations.preflight.stores import require_stores, store_checks
+from workers.brokers import broker_checks
 from workers.queue_length import queue_length
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ liveness = Liveness()
 @signals.beat_init.connect
 def start(**_: Any) -> None:
     """See whether the broker can be used, and begin to tell `switchboard alive` of this process."""
-    require_stores(store_checks(broker_url=broker_url, broker_variable=BROKER_VARIABLE))
+    broker = store_checks(broker_url=broker_url, broker_variable=BROKER_VARIABLE)
+    require_stores(broker or broker_checks(BROKER_VARIABLE, broker_url))
     liveness.expect(SCHEDULER, SCHEDULER_LIMIT)
     liveness.start("beat", STATE_DIRECTORY)
 

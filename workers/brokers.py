@@ -5,6 +5,8 @@ import ssl
 from typing import NamedTuple
 
 from core.operations.preflight.mistake import Mistake, with_value
+from core.operations.preflight.stores import Check
+from core.stores.redis_url import is_redis
 from core.text.characters import one_line
 from core.text.masking import without_secrets
 
@@ -18,22 +20,24 @@ class _Cause(NamedTuple):
     passing: bool = False
 
 
-def other_broker_mistake(url: str) -> Mistake | None:
-    """What keeps the broker at `url` from being used, or None."""
+def broker_checks(variable: str, url: str) -> dict[str, Check]:
+    """What tries the broker at `url`, which the variable names, if it is no Redis (core/operations/preflight/)."""
+    return {} if is_redis(url) else {with_value(variable, url): lambda: _mistake(variable, url)}
+
+
+def _mistake(variable: str, url: str) -> Mistake | None:
     from kombu.connection import Connection
 
     options = {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
     try:
-        with Connection(  # type: ignore[no-untyped-call]
-            url, connect_timeout=TIMEOUT, transport_options=options
-        ) as connection:
+        with Connection(url, connect_timeout=TIMEOUT, transport_options=options) as connection:
             transport = connection.transport
             transport.close_connection(transport.establish_connection())
             return None
     except Exception as error:  # every transport has errors of its own
         cause = _cause(error)
     wrong = one_line(without_secrets(cause.wrong, url))
-    return Mistake(with_value("BROKER_URL", url), wrong, cause.right, cause.passing)
+    return Mistake(with_value(variable, url), wrong, cause.right, cause.passing)
 
 
 def _cause(error: Exception) -> _Cause:
