@@ -83,6 +83,9 @@ def _note_time(headers: dict[str, Any], **_: Any) -> None:
 os.environ.pop("CELERY_BROKER_URL", None)
 broker_url = _settings.broker_url
 
+BROKER_VARIABLE = _settings.broker_variable
+"""The environment variable that it comes from."""
+
 _DELIVERY_LIMIT = 20
 """Deliveries after which RabbitMQ drops a message of a quorum queue, or dead-letters it if a policy says so: it has
 ended all the workers that took it. 20 is what RabbitMQ 4 does by itself."""

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 
 from cli.console import fail
+from cli.port_holder import port_holder
 
 TIMEOUT = httpx2.Timeout(2.0)
 """Seconds to wait for a part of the system to connect or answer."""
@@ -21,8 +22,11 @@ def check_port(host: str, port: int, variable: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                fail(f"port {port} on {host} is taken; set {variable} to a free one")
-            fail(f"can't listen on {host} port {port}: {error.strerror}; set {variable} to another")
+                holder = port_holder(port)
+                by = f" by {holder}" if holder else ""
+                remedy = f"stop that, or set {variable} to a free one"
+                fail(f"{variable}={port}: port {port} on {host} is taken{by}; {remedy}")
+            fail(f"{variable}={port}: can't listen on {host} port {port}: {error.strerror}; set it to another")
 
 
 def free_port() -> int:

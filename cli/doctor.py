@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,10 +16,12 @@ from cli.console import CommandError, fail
 from cli.finding import Finding
 from cli.model_lists import look_at_models, with_cooldown
 from cli.models import local_server, read_keys
+from cli.stores import configured_broker
 from cli.supervision.children import consequence
 from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown, Cooldowns
+from core.operations.preflight.stores import find_mistakes
 from core.settings import Settings
 from core.stores.redis_url import is_redis
 from core.text.masking import masked, without_secrets
@@ -30,10 +34,11 @@ BROKER_TIMEOUT = 2.0
 def doctor() -> None:
     """Print every finding. Raises CommandError when a part fails."""
     settings, running = running_system_settings()
-    checks: list[Callable[[], Iterator[Finding]]] = [
+    checks: list[Callable[[], Iterable[Finding]]] = [
         _python,
-        lambda: iter([Finding("settings", "valid")]),
+        lambda: [Finding("settings", "valid")],
         lambda: _secrets(settings),
+        lambda: _state(settings),
         lambda: _system(settings, running),
         lambda: _children(settings),
         lambda: _models(settings),
@@ -41,13 +46,16 @@ def doctor() -> None:
         lambda: _redis(settings),
         lambda: _broker(settings),
         lambda: _schedule(settings),
+        lambda: _clocks(settings),
         lambda: _servers(settings, running),
     ]
     failures = 0
-    for check in checks:
-        for finding in check():
-            failures += finding.fails
-            _show(finding)
+    # All at once, since each may have to wait for something that does not answer; told in this order.
+    with ThreadPoolExecutor(len(checks)) as threads:
+        for found in threads.map(lambda check: list(check()), checks):
+            for finding in found:
+                failures += finding.fails
+                _show(finding)
     if failures:
         fail(f"{failures} {'part needs' if failures == 1 else 'parts need'} attention")
 
@@ -79,6 +87,22 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     if directory is not None and directory.is_dir():
         names = ", ".join(sorted(path.name for path in directory.iterdir() if path.is_file()))
         yield Finding("secrets", f"{directory} holds {names or 'no file'}")
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    state = StateDirectory(settings.state_dir)
+    try:
+        state.require_usable()
+    except CommandError as error:
+        yield _mistaken("state", error.message)
+    else:
+        yield Finding("state", f"{state.path} can be written")
+
+
+def _mistaken(part: str, mistake: object) -> Finding:
+    """A mistake's last words say what to do."""
+    wrong, _, right = str(mistake).rpartition("; ")
+    return Finding(part, wrong, right[:1].upper() + right[1:])
 
 
 def _system(settings: Settings, running: bool) -> Iterator[Finding]:
@@ -143,13 +167,19 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from core.migrations.runner import current_revision, newest_revision
+    from core.operations.preflight.database import database_mistake
 
     shown = masked(settings.database_url)
+    url = make_url(settings.database_url)
+    missing = url.get_backend_name() == "sqlite" and not _exists(url.database)
+    made_by_us = missing and settings.configured_database_url is None  # with its directory
+    if not made_by_us and (mistake := database_mistake(settings.database_url)):
+        yield _mistaken("database", mistake)
+        return
+    if missing:
+        yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
+        return
     try:
-        url = make_url(settings.database_url)
-        if url.get_backend_name() == "sqlite" and not _exists(url.database):
-            yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
-            return
         revision, newest = current_revision(settings.database_url), newest_revision()
     except (SQLAlchemyError, ImportError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
@@ -166,28 +196,25 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    from core.operations.preflight.redis import redis_mistake
     from core.stores.redis import RedisUnavailable, connect
 
     shown = masked(settings.redis_url)
-    try:
-        with contextlib.closing(connect(settings.redis_url)) as client:
-            info = client.info("server")
-            client.eval("return 1", 0)
-            client.delete("sb:nothing")  # one that was demoted, or whose disk is full, answers and keeps nothing
-            policy = client.info("memory").get("maxmemory_policy")
-    except (RedisUnavailable, ValueError) as error:
-        cause = error.cause if isinstance(error, RedisUnavailable) else error
-        reason = without_secrets(cause, settings.redis_url)
-        yield Finding("redis", f"{shown}: {reason}", "Start it (switchboard up), or correct REDIS_URL.")
+    if mistake := redis_mistake("REDIS_URL", settings.redis_url):
+        found = _mistaken("redis", mistake)
+        own = settings.configured_redis_url is None
+        yield replace(found, remedy="Start it (switchboard up), or set REDIS_URL.") if own else found
         return
-    version = info.get("valkey_version") or info.get("redis_version")
-    yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
-    if policy not in (None, "noeviction"):
-        yield Finding(
-            "redis",
-            f"maxmemory-policy is {policy}: queues and conversations may be evicted",
-            "Set it: CONFIG SET maxmemory-policy noeviction",
-        )
+    with contextlib.suppress(RedisUnavailable), contextlib.closing(connect(settings.redis_url)) as client:
+        info, policy = client.info("server"), client.info("memory").get("maxmemory_policy")
+        version = info.get("valkey_version") or info.get("redis_version")
+        yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
+        if policy not in (None, "noeviction"):
+            yield Finding(
+                "redis",
+                f"maxmemory-policy is {policy}: queues and conversations may be evicted",
+                "Set it: CONFIG SET maxmemory-policy noeviction",
+            )
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -196,13 +223,14 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     from broker.queue_type import mismatch
     from celery_config import QueueNames, queues
 
+    shown = masked(settings.broker_url)
+    if mistakes := find_mistakes(configured_broker(settings)):
+        yield _mistaken("broker", mistakes[0])
+        return
     app = Celery(broker=settings.broker_url)
     app.conf.broker_transport_options = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
     app.conf.task_queues = queues(settings.queue_type)
-    shown = masked(settings.broker_url)
     try:
-        with app.connection_for_read(connect_timeout=BROKER_TIMEOUT) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
         consumed_by = app.control.inspect(timeout=BROKER_TIMEOUT).active_queues() or {}
     except Exception as error:  # every transport has errors of its own
         reason = without_secrets(error, settings.broker_url)
@@ -238,6 +266,15 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
                 "See that beat and a worker of the maintenance queue run: their logs say what keeps them from it."
             )
             yield Finding("schedule", f"{job} has not run lately", remedy)
+
+
+def _clocks(settings: Settings) -> Iterator[Finding]:
+    from core.operations.preflight.clock import database_clock_mistake, redis_clock_mistake
+
+    found = redis_clock_mistake(settings.redis_url), database_clock_mistake(settings.database_url)
+    for mistake in found:
+        if mistake is not None:
+            yield _mistaken("clock", mistake)
 
 
 def _servers(settings: Settings, running: bool) -> Iterator[Finding]:

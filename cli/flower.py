@@ -27,9 +27,11 @@ from tornado.web import RequestHandler, authenticated
 
 from cli.console import fail
 from core.observability.logs import configure_logs
+from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_loopback, is_own
+from workers.brokers import broker_checks
 
 MAX_TASKS = 10_000
 """Tasks that it remembers. Its own default of 100,000 takes hundreds of megabytes, and reads as a leak."""
@@ -52,6 +54,8 @@ def serve(settings: Settings) -> None:
             f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "
             "set FLOWER_BASIC_AUTH=user:password too, or leave it on 127.0.0.1 behind a proxy that asks for one"
         )
+    checks = store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable)
+    require_stores(checks or broker_checks(settings.broker_variable, settings.broker_url))
     from workers.taskless import app  # connects to nothing yet
 
     options.parse_command_line(["flower"])

@@ -14,7 +14,7 @@ def main() -> None:
     """A self-hosted chat-session backend for LLM web chat.
 
     Options come from the environment or from a .env file in the working directory; docs/operations.md lists
-    them all.
+    them all. A command that can't go on says why in one line; its exit status is 1, and 2 for a wrong command line.
     """
 
 
@@ -25,6 +25,8 @@ def up_command(verbose: bool) -> None:
 
     Without configuration that is SQLite, an embedded Valkey and a small local model, all in the state
     directory (.switchboard). DATABASE_URL, REDIS_URL and models.toml name real ones. Ctrl-C stops it.
+
+    A setting that can't be read, or a store that can't be used, ends it with the line that says what would be right.
     """
     from cli.up import up
 
@@ -33,7 +35,11 @@ def up_command(verbose: bool) -> None:
 
 @main.command("migrate")
 def migrate_command() -> None:
-    """Bring the database to the newest revision."""
+    """Bring the database to the newest revision.
+
+    That of DATABASE_URL, or SQLite in the state directory. The version before runs on it, too. `up` does it by
+    itself; elsewhere run it before the processes of a new version start.
+    """
     from cli.configuration import read_settings
     from cli.migration import migrate_database
     from cli.supervision.state_directory import StateDirectory
@@ -73,7 +79,13 @@ def audit_command(since: str | None, kind: str | None, user: str | None, limit: 
 @main.command("doctor")
 @click.option("--stream", metavar="URL", help="Only see whether a proxy between here and that server gathers events.")
 def doctor_command(stream: str | None) -> None:
-    """Check every part of the system, and say what to do about those that fail."""
+    """Check every part of the system, and say what to do about those that fail.
+
+    Run it beside a running `up`, or with the environment of the processes. It looks at the settings, the state
+    directory, the ports, the models' servers, the stores and their clocks, the broker and who consumes its queues,
+    the schedule, and the web server. Nothing is changed, and nothing asked that is paid. The exit status is 1 when a
+    part fails.
+    """
     if stream is not None:
         from cli.stream_check import check_stream
 
@@ -130,7 +142,10 @@ def beat_command(arguments: tuple[str, ...]) -> None:
 
 @main.command("flower")
 def flower_command() -> None:
-    """Serve Flower, which shows tasks and workers; `up` does this by itself."""
+    """Serve Flower, which shows tasks and workers; `up` does this by itself.
+
+    Read-only, on FLOWER_PORT of the loopback interface, and for this machine's names and SWITCHBOARD_HOSTS alone.
+    """
     from cli.configuration import read_settings
     from cli.flower import serve
 
@@ -139,7 +154,11 @@ def flower_command() -> None:
 
 @main.command("model")
 def model_command() -> None:
-    """Serve the local model of models.toml; `up` does this by itself."""
+    """Serve the local model of models.toml; `up` does this by itself.
+
+    At SWITCHBOARD_MODEL_URL, for those who show SWITCHBOARD_MODEL_KEY. Ends at once, with status 0, when no model of
+    models.toml has weights.
+    """
     from cli.configuration import read_catalog, read_settings
     from cli.model_server import serve
 

@@ -24,6 +24,10 @@ def migrate_database(url: str) -> Change:
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     from core.migrations.runner import migrate
+    from core.operations.preflight.database import database_mistake
+
+    if mistake := database_mistake(url):
+        fail(str(mistake))
 
     try:
         return Change(*migrate(url))

@@ -4,9 +4,10 @@ import importlib.metadata
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import click
 from pydantic import SecretStr
 
 from cli.console import fail
@@ -33,13 +34,14 @@ def weights_file(package: str) -> Path:
     return Path(str(weights.locate()))
 
 
-def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> NoReturn:
+def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> None:
     """Serve the catalog's weights at `url`, to clients with the key, until SIGTERM or SIGINT ends the process.
 
-    Raises CommandError when it can't.
+    Returns at once when there are none. Raises CommandError when it can't serve them.
     """
     if catalog.weights is None:
-        fail("no model of models.toml has weights: there is nothing to serve")
+        click.echo("no model of models.toml has weights: there is nothing to serve")
+        return
     if key is None:
         fail(
             "SWITCHBOARD_MODEL_KEY is not set: any page could have the model work; "

@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 from cli.addresses import check_port, flower_url, free_port, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
+from cli.stores import configured_stores
 from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.migrating import migrated
 from cli.supervision.procfile import read_procfile
@@ -27,6 +28,7 @@ from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
 from core.observability.logs import configure_logs
 from core.operations.file_descriptors import raise_limit
+from core.operations.preflight.stores import find_mistakes
 from core.settings import Settings
 from core.stores.redis_url import socket_url
 from core.text.masking import masked
@@ -59,6 +61,7 @@ def up(verbose: bool) -> None:
     state = StateDirectory(settings.state_dir)
     state.prepare()
     with state.exclusive() as lock, socket_path(state.path) as socket:
+        _check_stores(settings)
         runtime = _runtime(settings, catalog, socket)
         _check_ports(settings, runtime, catalog)
         models = f"{len(catalog.models)} models, default {catalog.default}"
@@ -90,6 +93,13 @@ def _runtime(settings: Settings, catalog: ModelCatalog, socket: Path) -> Running
 def _model_key(settings: Settings) -> str:
     """The configured key, or another one for each run. It is in the processes' environment and the runtime file."""
     return settings.model_key.get_secret_value() if settings.model_key else secrets.token_urlsafe(32)
+
+
+def _check_stores(settings: Settings) -> None:
+    """Of those that are not started here. One that is away fails the start: `up` is to be up, or to say why not."""
+    mistakes = find_mistakes(configured_stores(settings))
+    if mistakes:
+        fail(str(mistakes[0]))
 
 
 def _check_ports(settings: Settings, runtime: RunningSystem, catalog: ModelCatalog) -> None:

@@ -387,6 +387,11 @@ class Settings(BaseSettings):
         children."""
         return RedisServer.parse(self.configured_redis_url or "redis://").redis_url
 
+    @property
+    def broker_variable(self) -> str:
+        """The environment variable that names the broker."""
+        return "REDIS_URL" if self.configured_broker_url is None else "BROKER_URL"
+
     @cached_property
     def broker_url(self) -> str:
         """The configured broker, or Redis, in kombu's spelling."""

@@ -12,10 +12,12 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 
+from core.llm.catalog import require_catalog  # noqa: E402
 from core.observability.logs import configure_logs, log_uncaught  # noqa: E402
 from core.observability.tracing import start_tracing, stop_tracing  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.operations.preflight.environment import settings_of_process  # noqa: E402
+from core.operations.preflight.stores import require_stores, store_checks  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
 _settings = settings_of_process()
@@ -44,6 +46,16 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+
+
+def on_starting(_server: Any) -> None:
+    """Say in one line what can't be used, before a process that needs it can show a traceback."""
+    require_catalog(_settings.models_path)
+    require_stores(
+        store_checks(
+            redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
+        )
+    )
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:

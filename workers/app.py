@@ -11,15 +11,19 @@ from celery.worker import state
 
 from celery_config import QueueNames
 from core.errors import Unavailable
+from core.llm.catalog import require_catalog
 from core.observability.tracing import stop_tracing
 from core.operations.file_descriptors import raise_limit
 from core.operations.preflight.environment import settings_of_process
+from core.operations.preflight.stores import require_stores, store_checks
 from core.runtime import Runtime
+from workers.brokers import broker_checks
 
 logger = logging.getLogger(__name__)
 
+_settings = settings_of_process()
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
-runtime = Runtime(settings_of_process(), redis_retries=6, queue_timeout=30.0)
+runtime = Runtime(_settings, redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")
@@ -39,6 +43,16 @@ def name_node(instance: Any, **_: Any) -> None:
     mailbox, and Flower would show one of them."""
     name, _, host = instance.hostname.partition("@")
     instance.hostname = f"{name}-{os.getpid()}@{host}"
+
+
+@signals.celeryd_init.connect
+def require_parts(**_: Any) -> None:
+    """Say in one line what can't be used, before the worker starts."""
+    require_catalog(_settings.models_path)
+    stores = store_checks(
+        redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
+    )
+    require_stores({**stores, **broker_checks(_settings.broker_variable, _settings.broker_url)})
 
 
 @signals.heartbeat_sent.connect

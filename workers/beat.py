@@ -6,8 +6,10 @@ from typing import Any
 from celery import beat, signals
 
 from broker.queue_length import queue_length
-from celery_config import STATE_DIRECTORY, QueueNames
+from celery_config import BROKER_VARIABLE, STATE_DIRECTORY, QueueNames, broker_url
 from core.operations.liveness import Liveness
+from core.operations.preflight.stores import require_stores, store_checks
+from workers.brokers import broker_checks
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,9 @@ liveness = Liveness()
 
 @signals.beat_init.connect
 def start(**_: Any) -> None:
-    """Begin to tell `switchboard alive` of this process."""
+    """See whether the broker can be used, and begin to tell `switchboard alive` of this process."""
+    broker = store_checks(broker_url=broker_url, broker_variable=BROKER_VARIABLE)
+    require_stores(broker or broker_checks(BROKER_VARIABLE, broker_url))
     liveness.expect(SCHEDULER, SCHEDULER_LIMIT)
     liveness.start("beat", STATE_DIRECTORY)
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -49,13 +50,27 @@ class StateDirectory:
         self._lock = self.path / "up.lock"
         self._runtime = self.path / "runtime.json"
 
+    def require_usable(self) -> None:
+        """Raise CommandError when the directory is another user's, or can't be written. Changes nothing."""
+        variable = f"SWITCHBOARD_STATE_DIR={self.path}"
+        existing = next(path for path in (self.path, *self.path.parents) if path.exists())
+        if not existing.is_dir():
+            fail(f"{variable}: {existing} is no directory; name another, or move that away")
+        own, owner = os.geteuid(), existing.stat().st_uid
+        if existing == self.path and owner != own:
+            remedy = f"start as {_user(owner)}, or give it to the other with chown"
+            fail(f"{variable}: it belongs to {_user(owner)}, and this is {_user(own)}; {remedy}")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            fail(f"{variable}: {_user(own)} may not write in {existing}; allow that, or name another directory")
+
     def prepare(self) -> None:
         """Make the directories, for their owner only. Raises CommandError when that is impossible."""
+        self.require_usable()
         try:
             for directory in (self.path, self.logs, self.valkey):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            fail(f"the state directory {self.path} can't be made: {error.strerror} (SWITCHBOARD_STATE_DIR)")
+            fail(f"SWITCHBOARD_STATE_DIR={self.path}: it can't be made: {error.strerror}; name another directory")
         for old in self.path.glob("beat-schedule*"):  # of versions whose beat kept one
             with contextlib.suppress(OSError):
                 old.unlink()
@@ -69,7 +84,7 @@ class StateDirectory:
         try:
             lock = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            fail(f"the state directory {self.path} can't be used: {error.strerror} (SWITCHBOARD_STATE_DIR)")
+            fail(f"SWITCHBOARD_STATE_DIR={self.path}: it can't be used: {error.strerror}; name another directory")
         try:
             deadline = time.monotonic() + LOCK_TIMEOUT
             while not _try_lock(lock):
@@ -114,6 +129,13 @@ class StateDirectory:
             return RunningSystem(**told, children=children)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _try_lock(descriptor: int) -> bool:

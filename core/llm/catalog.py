@@ -50,6 +50,14 @@ def load_catalog(path: Path) -> ModelCatalog:
     return catalog
 
 
+def require_catalog(path: Path) -> ModelCatalog:
+    """What `load_catalog` returns, for a process that can't run without. Raises SystemExit with the line."""
+    try:
+        return load_catalog(path)
+    except ModelConfigError as error:
+        raise SystemExit(f"switchboard: {error}") from None
+
+
 def _first_complaint(path: Path, error: ValidationError) -> str:
     # A key that is not known is often the one that is missing, with a slip in it.
     complaints = error.errors(include_url=False, include_input=False)

@@ -96,7 +96,8 @@ def test_a_wrong_model_file_is_named_and_nothing_starts(
 
 def test_a_taken_port_is_named_and_nothing_starts(tmp_path: Path, taken_port: int) -> None:
     message = refused(switchboard(tmp_path, "up", PORT=str(taken_port)))
-    assert f"port {taken_port} on 127.0.0.1 is taken; set PORT to a free one" in message
+    assert f"PORT={taken_port}: port {taken_port} on 127.0.0.1 is taken by " in message
+    assert f", pid {os.getpid()}; stop that, or set PORT to a free one" in message
     message = refused(switchboard(tmp_path, "up", FLOWER_PORT=str(taken_port), PORT=str(_free_port())))
     assert "set FLOWER_PORT" in message
     assert not (tmp_path / ".switchboard" / "switchboard.db").exists()

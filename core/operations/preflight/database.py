@@ -79,4 +79,4 @@ def _cause(error: BaseException) -> tuple[str, str, bool]:
     if "timeout" in said or getattr(getattr(error, "orig", None), "silent", False):
         return f"no answer within {TIMEOUT:g} s", "is it a PostgreSQL, and does no firewall stand between?", True
     first = said.splitlines()[0].rpartition("failed: ")[2] if said else type(error).__name__
-    return first, "correct it, or see the server's log", False
+    return first, "correct it, or see the server's log", True

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from threading import Thread
 
-from core.operations.preflight.database import VARIABLE, database_mistake
 from core.operations.preflight.mistake import Mistake, with_value
 from core.operations.preflight.redis import redis_mistake
 from core.stores.redis_url import RedisServer, is_redis
@@ -13,21 +12,35 @@ from core.stores.redis_url import RedisServer, is_redis
 DEADLINE = 5.0
 """Seconds for all, which are tried at the same time. What resolves names may take longer, and has no deadline."""
 
-Checks = Mapping[str, Callable[[], Mistake | None]]
+Check = Callable[[], Mistake | None]
+Checks = Mapping[str, Check]
 """By setting and value."""
 
 
-def store_checks(redis_url: str, broker_url: str, database_url: str | None) -> Checks:
-    """What tries them. A broker that is the same Redis, or none, has no check of its own; nor has no database."""
-    checks: dict[str, Callable[[], Mistake | None]] = {
-        with_value("REDIS_URL", redis_url): lambda: redis_mistake("REDIS_URL", redis_url)
-    }
-    if is_redis(broker_url) and RedisServer.parse(broker_url) != RedisServer.parse(redis_url):
-        url = RedisServer.parse(broker_url).redis_url
-        checks[with_value("BROKER_URL", url)] = lambda: redis_mistake("BROKER_URL", url)
+def store_checks(
+    *,
+    redis_url: str | None = None,
+    broker_url: str | None = None,
+    broker_variable: str = "BROKER_URL",
+    database_url: str | None = None,
+) -> dict[str, Check]:
+    """What tries them. A broker has a check of its own if it is another Redis."""
+    checks: dict[str, Check] = {}
+    if redis_url is not None:
+        checks[with_value("REDIS_URL", redis_url)] = lambda: redis_mistake("REDIS_URL", redis_url)
+    if broker_url is not None and is_redis(broker_url):
+        server = RedisServer.parse(broker_url)
+        if redis_url is None or server != RedisServer.parse(redis_url):
+            checks[with_value(broker_variable, broker_url)] = lambda: redis_mistake(broker_variable, server.redis_url)
     if database_url is not None:
-        checks[with_value(VARIABLE, database_url)] = lambda: database_mistake(database_url)
+        checks[with_value("DATABASE_URL", database_url)] = lambda: _database_mistake(database_url)
     return checks
+
+
+def _database_mistake(url: str) -> Mistake | None:
+    from core.operations.preflight.database import database_mistake  # beat and Flower need none of it
+
+    return database_mistake(url)
 
 
 def find_mistakes(checks: Checks) -> list[Mistake]:
@@ -55,7 +68,7 @@ def require_stores(checks: Checks) -> None:
         print(f"switchboard: {mistake}; trying again", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _started(check: Callable[[], Mistake | None]) -> "Future[Mistake | None]":
+def _started(check: Check) -> "Future[Mistake | None]":
     result: Future[Mistake | None] = Future()
 
     def run() -> None:

@@ -78,7 +78,7 @@ def test_the_runtime_file_of_a_killed_run_is_not_believed(state: StateDirectory)
 
 def test_a_place_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CommandError, match=r"state directory .*file/state can't be made.*SWITCHBOARD_STATE_DIR"):
+    with pytest.raises(CommandError, match=r"^SWITCHBOARD_STATE_DIR=.*file is no directory; "):
         StateDirectory(tmp_path / "file" / "state").prepare()
 
 
@@ -89,3 +89,18 @@ def test_a_path_too_long_for_a_socket_gets_a_private_directory(tmp_path: Path) -
         assert len(bytes(far)) < MAX_SOCKET_PATH
         assert stat.S_IMODE(far.parent.stat().st_mode) == 0o700
     assert not far.parent.exists()
+
+
+def test_a_directory_of_another_user_is_refused(state: StateDirectory) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives directories away")
+    os.chown(state.path, 4242, 4242)
+    with pytest.raises(CommandError) as refused:
+        state.prepare()
+    said = f"SWITCHBOARD_STATE_DIR={state.path}: it belongs to uid 4242, and this is root (uid 0); start as uid 4242"
+    assert refused.value.message.startswith(said)
+
+
+def test_one_that_can_not_be_made_is_refused() -> None:
+    with pytest.raises(CommandError, match=r"^SWITCHBOARD_STATE_DIR=/proc/switchboard: it can't be made: "):
+        StateDirectory(Path("/proc/switchboard")).prepare()

@@ -162,12 +162,12 @@ def test_a_process_waits_for_what_may_pass_and_ends_with_the_rest(
     capsys: pytest.CaptureFixture[str], valkey: Valkey, web_port: int, tmp_path: Path
 ) -> None:
     database = f"sqlite:///{tmp_path}/new.db"
-    require_stores(store_checks(valkey.url, valkey.url, database))
+    require_stores(store_checks(redis_url=valkey.url, broker_url=valkey.url, database_url=database))
     assert capsys.readouterr().err == ""
-    require_stores(store_checks(NOWHERE, NOWHERE, database))
+    require_stores(store_checks(redis_url=NOWHERE, broker_url=NOWHERE, database_url=database))
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(SystemExit, match=r"switchboard: BROKER_URL=redis://127\.0\.0\.1.*a web server answers there"):
-        require_stores(store_checks(NOWHERE, f"redis://127.0.0.1:{web_port}", None))
+        require_stores(store_checks(redis_url=NOWHERE, broker_url=f"redis://127.0.0.1:{web_port}"))
 
 
 def test_what_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
