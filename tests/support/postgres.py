@@ -44,6 +44,12 @@ class Postgres:
         self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         return self._named(name)
 
+    def create_empty(self) -> str:
+        """The URL of a database without a table."""
+        name = f"test_{uuid4().hex}"
+        self._execute(f"CREATE DATABASE {name}")
+        return self._named(name)
+
     def drop(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
         self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
