@@ -23,6 +23,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
+from cli.addresses import check_port
 from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, is_redis
@@ -38,7 +39,11 @@ TIMEOUT = 2.0
 
 
 def serve(settings: Settings) -> None:
-    """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
+    """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever.
+
+    Raises CommandError when the port is taken, and SystemExit when the broker can't be used.
+    """
+    check_port(ADDRESS, settings.flower_port, "FLOWER_PORT")
     checks = store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable)
     require_stores(checks or broker_checks(settings.broker_variable, settings.broker_url))
     from workers.app import app  # connects to nothing yet

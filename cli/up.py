@@ -23,6 +23,7 @@ from cli.stores import configured_stores
 from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.procfile import read_procfile
 from cli.supervision.state_directory import RunningSystem, StateDirectory
+from cli.supervision.stuck import end_stuck
 from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program, Supervisor
 from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
@@ -170,6 +171,7 @@ class _System:
         )
         stop_asked = self._on_signals(supervisor)
         starting = asyncio.create_task(self._start(supervisor))
+        watching = asyncio.create_task(end_stuck(self._state.path, lambda: supervisor.states, self._console.warn))
         try:
             await _first_of(starting, stop_asked, supervisor.gave_up)
             if supervisor.gave_up.done():
@@ -181,9 +183,10 @@ class _System:
         except GaveUp as error:
             raise CommandError(f"{error}; the rest of its output: {self._state.logs}") from None
         finally:
+            watching.cancel()
             starting.cancel()
             supervisor.gave_up.cancel()
-            await asyncio.wait({starting, supervisor.gave_up})
+            await asyncio.wait({watching, starting, supervisor.gave_up})
             await self._stop(supervisor)
 
     def _on_signals(self, supervisor: Supervisor) -> asyncio.Future[None]:
