@@ -19,7 +19,6 @@ from cli.addresses import check_port, free_port, local_client, problem_at, web_u
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.migration import migrate_database
-from cli.stores import configured_stores
 from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.procfile import read_procfile
 from cli.supervision.state_directory import RunningSystem, StateDirectory
@@ -28,7 +27,6 @@ from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program
 from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
 from core.operations.file_descriptors import raise_limit
-from core.operations.preflight.stores import find_mistakes
 from core.settings import Settings
 from core.stores.redis_url import socket_url
 from core.text.masking import masked
@@ -96,6 +94,11 @@ def _model_key(settings: Settings) -> str:
 
 def _check_stores(settings: Settings) -> None:
     """Of those that are not started here. One that is away fails the start: `up` is to be up, or to say why not."""
+    if not (settings.configured_redis_url or settings.configured_broker_url or settings.configured_database_url):
+        return
+    from cli.stores import configured_stores  # the drivers, of which `up` by itself needs none
+    from core.operations.preflight.stores import find_mistakes
+
     mistakes = find_mistakes(configured_stores(settings))
     if mistakes:
         fail(str(mistakes[0]))
