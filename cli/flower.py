@@ -25,6 +25,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler, authenticated
 
+from cli.addresses import check_port
 from cli.console import fail
 from core.observability.logs import configure_logs
 from core.operations.preflight.stores import require_stores, store_checks
@@ -48,7 +49,11 @@ TIMEOUT = 2.0
 
 
 def serve(settings: Settings) -> None:
-    """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever."""
+    """Serve Flower until SIGTERM or SIGINT ends the process. Its own options come from FLOWER_*, as ever.
+
+    Raises CommandError when the port is taken, and SystemExit when the broker can't be used.
+    """
+    check_port(settings.flower_address, settings.flower_port, "FLOWER_PORT")
     if not (is_loopback(settings.flower_address) or settings.flower_basic_auth):
         fail(
             f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "

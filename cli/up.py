@@ -23,12 +23,12 @@ from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.migrating import migrated
 from cli.supervision.procfile import read_procfile
 from cli.supervision.state_directory import RunningSystem, StateDirectory
+from cli.supervision.stuck import end_stuck
 from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program, Supervisor
 from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
 from core.observability.logs import configure_logs
 from core.operations.file_descriptors import raise_limit
-from core.operations.preflight.stores import find_mistakes
 from core.settings import Settings
 from core.stores.redis_url import socket_url
 from core.text.masking import masked
@@ -97,6 +97,10 @@ def _model_key(settings: Settings) -> str:
 
 def _check_stores(settings: Settings) -> None:
     """Of those that are not started here. One that is away fails the start: `up` is to be up, or to say why not."""
+    if not (settings.configured_redis_url or settings.configured_broker_url or settings.configured_database_url):
+        return
+    from core.operations.preflight.stores import find_mistakes
+
     mistakes = find_mistakes(configured_stores(settings))
     if mistakes:
         fail(str(mistakes[0]))
@@ -172,6 +176,7 @@ class _System:
         )
         stop_asked = self._on_signals(supervisor)
         starting = asyncio.create_task(self._start(supervisor))
+        watching = asyncio.create_task(end_stuck(self._state.path, lambda: supervisor.states, self._console.warn))
         try:
             await _first_of(starting, stop_asked, supervisor.gave_up)
             if supervisor.gave_up.done():
@@ -183,9 +188,10 @@ class _System:
         except GaveUp as error:
             raise CommandError(f"{error}; the rest of its output: {self._state.logs}") from None
         finally:
+            watching.cancel()
             starting.cancel()
             supervisor.gave_up.cancel()
-            await asyncio.wait({starting, supervisor.gave_up})
+            await asyncio.wait({watching, starting, supervisor.gave_up})
             await self._stop(supervisor)
 
     def _on_signals(self, supervisor: Supervisor) -> asyncio.Future[None]:

@@ -26,6 +26,12 @@ def broker_checks(variable: str, url: str) -> dict[str, Check]:
 
 
 def _mistake(variable: str, url: str) -> Mistake | None:
+    """Of a list of brokers, in which one stands in for another, one that can be used is enough."""
+    found = [_mistake_of_one(variable, each) for each in url.split(";")]
+    return found[0] if all(found) else None
+
+
+def _mistake_of_one(variable: str, url: str) -> Mistake | None:
     from kombu.connection import Connection
 
     options = {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}

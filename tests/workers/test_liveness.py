@@ -15,10 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from celery_config import QueueNames
+from cli.alive import DEFAULT, VARIABLE
 from cli.main import main
 from cli.supervision.procfile import read_procfile
 from core.messaging.consumers import Presence
 from core.operations.liveness import WRITING_LIMIT, Liveness, read_lives
+from core.operations.preflight.environment import variable_of
+from core.settings import Settings
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.workers.local_process import OPTIONS, ROOT
@@ -132,6 +135,11 @@ def test_a_part_that_stands_still_is_named(tmp_path: Path) -> None:
         return next(read_lives(tmp_path, "worker")).stuck(stands + 5.1)
 
     wait_for(lambda: found() == "its thread pool has not turned for 5 s", what="only the other turns")
+
+
+def test_the_directory_is_that_of_the_settings() -> None:
+    (option,) = (name for name in Settings.model_fields if variable_of(name) == VARIABLE)
+    assert getattr(Settings(), option) == Path(DEFAULT)
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,8 @@ def _unreadable_lines(path: Path, bindings: Iterable[Binding]) -> Iterator[Mista
         # The lines before it are part of what was read, when they are empty. They may hold a secret: none is shown.
         skipped = len(binding.original.string) - len(binding.original.string.lstrip())
         line = binding.original.line + binding.original.string[:skipped].count("\n")
-        if binding.error or (binding.key is not None and binding.value is None):
+        without_value = binding.value is None and str(binding.key).upper() in option_names()
+        if binding.error or without_value:
             yield Mistake(f"{path}:{line}", "it can't be read", "write NAME=value, with spaces in quotes")
 
 

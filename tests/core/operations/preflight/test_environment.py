@@ -126,8 +126,14 @@ def test_a_line_of_a_file_that_can_not_be_read_is_named(tmp_path: Path, content:
 def test_a_file_that_can_be_read_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".env"
     assert read_dotenv(path) == {}
-    path.write_text('# mine\nexport PORT=81\nSWITCHBOARD_HOST="::1" # v6\n\nEMPTY=\nKEY="two\nlines"\n')
-    assert read_dotenv(path) == {"PORT": "81", "SWITCHBOARD_HOST": "::1", "EMPTY": "", "KEY": "two\nlines"}
+    path.write_text('# mine\nexport PORT=81\nSWITCHBOARD_HOST="::1" # v6\n\nEMPTY=\nKEY="two\nlines"\nPASSED_ON\n')
+    assert read_dotenv(path) == {
+        "PASSED_ON": "",
+        "PORT": "81",
+        "SWITCHBOARD_HOST": "::1",
+        "EMPTY": "",
+        "KEY": "two\nlines",
+    }
     path.write_text("SWITCHBOARD_HOTS=a\n")
     monkeypatch.setitem(Settings.model_config, "env_file", str(path))
     assert "did you mean SWITCHBOARD_HOSTS?" in _complaint(monkeypatch)
