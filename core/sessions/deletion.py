@@ -21,8 +21,8 @@ class Deletion:
 
     def delete_locked(self, session_ids: Collection[UUID], reason: Reason, db_session: DatabaseSession) -> list[Due]:
         """Delete sessions that the caller has locked; returns what to carry out after the commit."""
+        self.tally.count_deleted(session_ids, db_session)
         # Noted first: a worker finds its row gone and stops, but can't know any more whose lease it was.
         due = self.removals.note_all(db_session, session_ids, reason)
-        self.tally.count_deleted(session_ids, db_session)
         self.sessions.delete_sessions(session_ids, db_session)
         return due

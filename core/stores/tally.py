@@ -44,12 +44,15 @@ class AnswerTally:
             ids = db.scalars(uncounted.limit(BATCH)).all()
         return sum(self._quarantine.for_batch(ids, self._count_all))
 
-    def count_deleted(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> None:
-        """Count what is deleted with these sessions, in the caller's transaction, before it is."""
+    def count_deleted(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> Sequence[Generation]:
+        """Count what is deleted with these sessions, in the caller's transaction, before it is: those that are live,
+        and those that have ended and are not counted. Returns them."""
         of_them = select(Generation).where(
             Generation.session_id.in_(session_ids), or_(IS_LIVE, Generation.uncounted.is_not(None))
         )
-        self._add(db_session.scalars(of_them.with_for_update()).all(), db_session)
+        gone = db_session.scalars(of_them.with_for_update()).all()
+        self._add(gone, db_session)
+        return gone
 
     def samples(self) -> Mapping[str, float]:
         """All that has been counted, by sample."""

@@ -292,3 +292,19 @@ def test_workers_that_fail_and_succeed_at_once_leave_nothing_for_ever(redis: Red
         assert redis.ttl(key) > 0, key
     Cooldowns(redis).end(MODEL)
     assert set(redis.scan_iter(f"sb:*:{MODEL}")) <= {f"sb:heard:{MODEL}"}
+
+
+def test_each_failure_is_counted_and_each_beginning_once(redis: Redis) -> None:
+    counted: list[tuple[str, str]] = []
+    cooldowns = Cooldowns(
+        redis, lambda _, kind: counted.append(("failed", kind)), lambda _, kind: counted.append(("rests", kind))
+    )
+    for _ in range(2):
+        with pytest.raises(ProviderError), cooldowns.watch(MODEL, uuid7()):
+            raise ProviderError(ErrorKind.QUOTA, retry_after=60)
+    cooldowns.note_probe_failure(MODEL, ProviderError(ErrorKind.QUOTA))
+    failed, rests = ("failed", "quota"), ("rests", "quota")
+    assert counted == [failed, rests, failed]
+    cooldowns.end(MODEL)
+    cooldowns.note_failure(MODEL, ProviderError(ErrorKind.QUOTA), uuid7())
+    assert counted == [failed, rests, failed, rests]

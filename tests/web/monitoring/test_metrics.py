@@ -1,6 +1,7 @@
 """What Prometheus reads, and what it reads when something is broken or away."""
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from core.llm.providers.base import ErrorKind, ProviderError
 from core.messaging.consumers import Presence
 from core.operations.check_results import KEY, RESULT_TTL
 from core.operations.counters import Outcome
+from core.operations.job_runs import JOBS
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.settings import Settings
@@ -345,3 +347,74 @@ def test_a_store_that_is_back_is_seen_at_once(
 def test_a_broker_that_is_no_redis_is_missed_as_well(settings: Settings, serve: Serve) -> None:
     prometheus = serve(Runtime(settings.model_copy(update={"configured_broker_url": "amqp://127.0.0.1:1//"})))
     assert _ours(_without("broker", prometheus)) == OF_THE_DATABASE | OF_REDIS
+
+
+REQUESTS = "http_server_request_duration_seconds_count"
+
+
+def test_requests_are_counted_by_their_route_and_not_by_what_clients_make_up(prometheus: FlaskClient) -> None:
+    for _ in range(2):
+        assert prometheus.get("/healthz").status_code == 200
+    assert prometheus.get(f"/tasks/{uuid7()}").status_code in (401, 403, 404)
+    for made_up in ("/nowhere", "/healthz/too-far"):
+        assert prometheus.get(made_up).status_code == 404
+        assert prometheus.open(made_up, method="BREW").status_code in (404, 405)
+    counted = {labels: count for (name, labels), count in _scrape(prometheus).items() if name == REQUESTS}
+    assert counted["GET" + "200" + "/healthz"] == 2
+    assert counted["GET" + "404" + "unmatched"] == 2
+    assert sum(count for labels, count in counted.items() if labels.startswith("_OTHER")) == 2
+    for labels in counted:
+        assert not re.search(r"nowhere|too-far|BREW|[0-9a-f]{8}-", labels)
+    assert any("/tasks/<" in labels for labels in counted)
+
+
+def test_counters_are_the_same_from_every_process_and_only_grow(
+    settings: Settings, serve: Serve, patient: None
+) -> None:
+    processes = [serve(Runtime(settings)) for _ in range(2)]
+    seen = []
+    for turn in range(6):
+        processes[turn % 2].get("/healthz")
+        seen += [_scrape(process)[REQUESTS, "GET" + "200" + "/healthz"] for process in (*processes, *processes)]
+    assert seen == sorted(seen)
+    assert seen[-1] == 6
+
+
+def test_what_a_limit_refuses_is_counted_by_its_policy(prometheus: FlaskClient) -> None:
+    refused = 0
+    while refused < 2:
+        refused += prometheus.post("/session/create", headers={"Prefer": "respond-async"}).status_code == 429
+    assert sum(_named(_scrape(prometheus), "switchboard_limit_refusals_total").values()) == 2
+
+
+def test_what_the_sweep_has_still_to_do_is_shown(
+    prometheus: FlaskClient, runtime: Runtime, clock: TurnableClock
+) -> None:
+    _asked(runtime)
+    with runtime.database.reading() as db:
+        expired_at = db.scalars(select(Session.expires_at)).one()
+    clock.turn(expired_at - clock.now() + timedelta(seconds=90))
+    figures = _scrape(prometheus)
+    assert figures["switchboard_expired_sessions", ""] == 1
+    assert figures["switchboard_oldest_expired_session_age_seconds", ""] == pytest.approx(90)
+    runtime.sweeper.sweep_expired()
+    figures = _scrape(prometheus)
+    assert figures["switchboard_expired_sessions", ""] == 0
+    assert figures["switchboard_oldest_expired_session_age_seconds", ""] == 0
+    assert figures["switchboard_answers_total", "good" + "deleted" + "deleted"] == 1
+
+
+def test_a_job_shows_when_it_ran_last_and_whether_it_should_have_again(
+    prometheus: FlaskClient, runtime: Runtime, redis: Redis
+) -> None:
+    overdue = dict.fromkeys(JOBS, 1.0)
+    assert _named(_scrape(prometheus), "switchboard_job_overdue") == overdue
+    runtime.runs.note("sweep", timedelta(seconds=60))
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_job_overdue") == {**overdue, "sweep": 0}
+    ran = figures["switchboard_job_last_run_timestamp_seconds", "sweep"]
+    assert ran == pytest.approx(time.time(), abs=60)
+    redis.delete("sb:ran:sweep")  # its lifetime is over
+    figures = _scrape(prometheus)
+    assert _named(figures, "switchboard_job_overdue") == overdue
+    assert figures["switchboard_job_last_run_timestamp_seconds", "sweep"] == ran
