@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import shlex
 import shutil
 import statistics
 import sys
@@ -34,6 +33,7 @@ from core.messaging.consumers import Presence
 from core.stores.database import Database
 from core.stores.tables import Session
 from tests.support.postgres import Postgres
+from tests.support.procfile import procfile_command
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.support.web_process import OPTIONS, ROOT, WebProcess, free_port
@@ -211,12 +211,11 @@ def servers() -> Iterator[tuple[Server, Server, Database]]:
 @contextmanager
 def _worker(directory: Path, environment: dict[str, str]) -> Iterator[psutil.Process]:
     """The worker, as the Procfile starts it."""
-    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
     mine = {"PYTHONPATH": str(ROOT), "SWITCHBOARD_MODELS": str(ROOT / "models.toml"), **environment}
     with (directory / "worker.log").open("wb") as log:
         process = psutil.Popen(
-            [sys.executable, "-m", *shlex.split(lines["worker"])],
+            procfile_command("worker"),
             cwd=directory,  # not in the project's, whose .env is the developer's
             env={**inherited, "SWITCHBOARD_STATE_DIR": str(directory), **mine},
             stdout=log,
