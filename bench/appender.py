@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from redis.connection import Connection as RedisConnection
 
-from core.conversation.event_log import EventLog
+from core.conversation.event_log import AnswerEvent, EventLog
 from core.conversation.position import Producer
 from core.stores.redis import Redis
 
@@ -47,7 +47,7 @@ def prepared(session_id: UUID, generation_id: UUID, expires_at: datetime) -> tup
 
 def _write(log: EventLog, session_id: UUID, producer: Producer, expires_at: datetime) -> None:
     data = {"generation_id": str(producer.generation_id), "at": 0, "text": STAMP}
-    log.write(session_id, "delta", data, producer, expires_at=expires_at)
+    log.write(AnswerEvent(session_id, "delta", data, producer, expires_at=expires_at))
 
 
 def run(control: Connection, path: str, sessions: Sequence[UUID], expires_at: datetime) -> None:

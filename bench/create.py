@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import shlex
 import shutil
 import socket
 import statistics
@@ -37,6 +36,7 @@ from core.messaging.consumers import Presence
 from core.stores.database import Database
 from core.stores.tables import Session
 from tests.support.postgres import Postgres
+from tests.support.procfile import procfile_command
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.support.web_process import OPTIONS, ROOT, WebProcess, free_port
@@ -233,9 +233,8 @@ def servers() -> Iterator[tuple[Sequence[Server], Database]]:
 @contextmanager
 def _worker(directory: Path, environment: dict[str, str]) -> Iterator[psutil.Process]:
     """The worker, as the Procfile starts it."""
-    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     mine = {"SWITCHBOARD_MODELS": str(ROOT / "models.toml"), "SWITCHBOARD_STATE_DIR": str(directory), **environment}
-    with _process(shlex.split(lines["worker"]), directory, "worker.log", mine) as process:
+    with _process(procfile_command("worker"), directory, "worker.log", mine) as process:
         yield process
 
 
@@ -245,7 +244,7 @@ def _fastapi(directory: Path, database_url: str) -> Iterator[Server]:
     url = make_url(database_url)
     asynchronous = url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     port = free_port()
-    command = ["uvicorn", "bench.fastapi_app:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "bench.fastapi_app:app", "--port", str(port)]
     with _process(command, directory, "fastapi.log", {"DATABASE_URL": asynchronous}) as process:
         wait_for(lambda: _listens(port), seconds=60, what=f"{BASELINE} takes requests")
         yield Server(BASELINE, port, (process,))
@@ -261,11 +260,11 @@ def _bare_insert(database_url: str) -> Iterator[Server]:
 
 @contextmanager
 def _process(command: Sequence[str], directory: Path, log: str, mine: dict[str, str]) -> Iterator[psutil.Process]:
-    """A module of Python's with its arguments, not in the project's directory, whose .env is the developer's."""
+    """A command, not run in the project's directory, whose .env is the developer's."""
     inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
     with (directory / log).open("wb") as written:
         process = psutil.Popen(
-            [sys.executable, "-m", *command],
+            list(command),
             cwd=directory,
             env={**inherited, "PYTHONPATH": str(ROOT), **mine},
             stdout=written,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-STAMP = re.compile(rb'"text":"(\d{19})"')
-"""When an event was appended, in nanoseconds of the machine's monotonic clock."""
+EVENT = re.compile(rb'"text":"(\d{19})"[^\n]*\nid: ?[0-9a-f]+-(\d+)\n')
+"""When an event was appended, in nanoseconds of the machine's monotonic clock, and its offset in its log."""
 AT_ONCE = 50
 """Streams that are being opened at the same time."""
 OPEN_LIMIT = 180.0
@@ -28,6 +28,7 @@ class Readers:
     greeted: bool
     """Whether the server answers before the first event; the stock blueprint does not."""
     ages: "array[int]" = field(default_factory=lambda: array("Q"))
+    """Of each event once: one that is told twice stands for none that is lost."""
     refused: list[bytes] = field(default_factory=list)
 
     def serve(self, control: Connection) -> None:
@@ -38,6 +39,7 @@ class Readers:
         control.send(self.refused)
         epoll.register(control.fileno(), select.EPOLLIN)
         rests: dict[int, bytes] = {}
+        tops: dict[int, int] = {}
         while True:
             for number, _ in epoll.poll():
                 if number == control.fileno():
@@ -50,10 +52,18 @@ class Readers:
                 if not block:
                     epoll.unregister(number)  # what it misses is missing in the count
                 elif block.endswith(END):
-                    # What the appender begins a log with has a stamp that is no moment.
-                    self.ages.extend(now - int(stamp) for stamp in STAMP.findall(block) if int(stamp) <= now)
+                    tops[number] = self.note(block, now, tops.get(number, 0))
                 else:
                     rests[number] = block
+
+    def note(self, block: bytes, now: int, top: int) -> int:
+        """Note the ages of a stream's new events, which is at the offset `top`; where it is then. What the appender
+        begins a log with has a stamp that is no moment."""
+        for stamp, offset in ((int(stamp), int(offset)) for stamp, offset in EVENT.findall(block)):
+            if offset > top and stamp <= now:
+                self.ages.append(now - stamp)
+            top = max(top, offset)
+        return top
 
     def _open_all(self, epoll: select.epoll, streams: dict[int, socket.socket]) -> None:
         deadline = time.monotonic() + OPEN_LIMIT

@@ -23,6 +23,12 @@ ARRIVAL = 10.0
 """Seconds that the last events may take."""
 
 
+CAUGHT_UP = 10.0
+"""Seconds within which ten thousand readers are promised to be back and to have been told all that they missed."""
+DISTURBANCE = 100.0
+"""Milliseconds within which 99 of 100 events are promised to reach the others meanwhile."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What is asked for."""
@@ -39,7 +45,17 @@ class Load:
     """Events of each session that its reader has missed."""
 
 
-def measure(load: Load, valkey: Valkey) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """What was seen."""
+
+    seconds: float
+    """Until the last reader was back and had been told all that it missed."""
+    others_p99: float
+    """Milliseconds from an event's append to its arrival at those that stayed, while the readers came back."""
+
+
+def measure(load: Load, valkey: Valkey) -> Measured:
     """Measure and print. Raises SystemExit when an event was lost, or told twice."""
     with switchboard(valkey.directory, valkey, load.readers + load.others) as server:
         expires_at = datetime.now(UTC) + timedelta(hours=1)
@@ -63,7 +79,7 @@ def measure(load: Load, valkey: Valkey) -> None:
                 missed.send((MISSED_RATE, load.missed * load.readers / MISSED_RATE))
                 missed.receive()
                 _await_departures(server.session_ids[left], valkey.client())
-                _come_back(load, server, live, staying, leaving)
+                return _come_back(load, server, live, staying, leaving)
 
 
 def _await_arrivals(session_ids: Sequence[UUID], redis: Redis) -> None:
@@ -79,7 +95,7 @@ def _subscribed(session_ids: Sequence[UUID], redis: Redis) -> int:
     return sum(count for _, count in redis.pubsub_numsub(*(channel(session_id) for session_id in session_ids)))
 
 
-def _come_back(load: Load, server: Server, live: Child, staying: Child, leaving: Child) -> None:
+def _come_back(load: Load, server: Server, live: Child, staying: Child, leaving: Child) -> Measured:
     live.send((load.rate, load.seconds))
     before = sum(server.process.cpu_times()[:2])
     begun = time.monotonic()
@@ -89,11 +105,12 @@ def _come_back(load: Load, server: Server, live: Child, staying: Child, leaving:
     meanwhile = _report(staying)
     live.receive()
     after = _rest(staying, int(load.rate * load.seconds) - len(meanwhile))
+    measured = Measured(_at(outcome.seconds, 1), _at(meanwhile, 0.99) / 1e6)
     print(
         f"{len(outcome.seconds)} of {load.readers} readers were back and told {load.missed} events each, half of them"
-        f" after {_at(outcome.seconds, 0.5):.2f} s, all after {_at(outcome.seconds, 1):.2f} s;"
+        f" after {_at(outcome.seconds, 0.5):.2f} s, all after {measured.seconds:.2f} s;"
         f" {used / load.readers * 1e6:.0f} us of the web process's CPU each ({used / lasted:.0%})\n"
-        f"{load.others} others meanwhile: p50 {_at(meanwhile, 0.5) / 1e6:.1f}, p99 {_at(meanwhile, 0.99) / 1e6:.1f},"
+        f"{load.others} others meanwhile: p50 {_at(meanwhile, 0.5) / 1e6:.1f}, p99 {measured.others_p99:.1f},"
         f" max {_at(meanwhile, 1) / 1e6:.1f} ms ({len(meanwhile)} events)",
         flush=True,
     )
@@ -103,6 +120,7 @@ def _come_back(load: Load, server: Server, live: Child, staying: Child, leaving:
             f"{outcome.lost} events were lost and {outcome.doubled} told twice to those that came back, of whom"
             f" {len(outcome.refused)} were refused ({outcome.refused[:2]}); others lack {missing} events"
         )
+    return measured
 
 
 def _rest(staying: Child, expected: int) -> "array[int]":

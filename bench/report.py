@@ -55,6 +55,7 @@ PARTS = (
         ("--streams", "1", "16", "64", "256"),
         ("--quick", "--streams", "1", "64"),
     ),
+    Part("memory", "What the idle system takes of a machine's memory", (), ()),
     Part("turn", "What one question costs", (), ("--rounds", "5", "--together", "64")),
     Part(
         "create",

@@ -85,7 +85,11 @@ def main() -> None:
     if asked.reconnect:
         with _valkey() as valkey:
             returning = (asked.readers, asked.others, asked.rate, asked.seconds, asked.missed)
-            reconnect.measure(reconnect.Load(*returning), valkey)
+            measured = reconnect.measure(reconnect.Load(*returning), valkey)
+        if measured.seconds > reconnect.CAUGHT_UP or measured.others_p99 > reconnect.DISTURBANCE:
+            raise SystemExit(
+                f"promised are {reconnect.CAUGHT_UP:.0f} s, and {reconnect.DISTURBANCE:.0f} ms for others (p99)"
+            )
         return
     load = Load(asked.readers, asked.sessions, asked.rate, asked.seconds, asked.rounds)
     print(f"{load.readers} readers of {load.sessions} sessions, {load.rate:g} events/s for {load.seconds:g} s")

@@ -36,6 +36,7 @@ from tests.conftest import new_user
 from tests.support.postgres import Postgres
 from web.auth.cookies import LOGIN
 
+WORDS = re.compile(rb'event:delta\ndata:[^\n]*"text":"([^"]*)"')
 MANNER = Manner(5, 1000)
 MAX_TRANSACTIONS, MAX_STATEMENTS = 5, 14
 """Of an owned session's question, from its request to the event `done`, at most."""
@@ -162,6 +163,9 @@ class Reader:
                     first_token = 1000 * (time.monotonic() - began)
             if time.monotonic() > began + PATIENCE:
                 raise RuntimeError(f"not answered: {received[-500:]!r}")
+        text = b"".join(WORDS.findall(received)).decode()
+        if not MANNER.is_whole(text):
+            raise RuntimeError(f"not what the provider sent: {text[-200:]!r}")
         return first_token
 
     def close(self) -> None:
@@ -192,14 +196,18 @@ def main() -> None:
             )
             if options.list:
                 _list(costs[-1])
+        refused = 0
         for _ in range(3):
             firsts = sorted(together(chat, options.together))
             p50, p99 = (firsts[int(len(firsts) * part)] for part in (0.5, 0.99))
-            refused = firsts.count(math.inf)
+            refused += firsts.count(math.inf)
             print(
-                f"{options.together} at once: first token p50 {p50:.0f} ms, p99 {p99:.0f} ms, {refused} refused",
+                f"{options.together} at once: first token p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
+                f" {firsts.count(math.inf)} refused",
                 flush=True,
             )
+        if refused:
+            raise SystemExit(f"{refused} of {3 * options.together} questions were not answered")
 
 
 @contextmanager

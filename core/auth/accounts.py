@@ -163,11 +163,11 @@ class Accounts:
         self._audit.record(Kind.LOGOUT, user_id=login.user_id)
 
     def user(self, principal: Principal) -> User:
-        """The principal's account. Raises LoginRequired when it has been deleted meanwhile."""
+        """The principal's account. Raises LoginRequired when it has been deleted since it was proved."""
         with self._database.reading() as db:
             user = db.get(User, principal.user_id)
         if user is None or user.deleted_at is not None:
-            raise LoginRequired("This account has been deleted.")
+            raise LoginRequired("This account has been deleted. Log in to another one.")
         return user
 
     def change_password(self, principal: Principal, current: str, new: str, *, end_other_logins: bool) -> LoggedIn:

@@ -4,14 +4,10 @@ A lone one goes at once; while some are on their way, the next gather. So under 
 """
 
 import asyncio
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
-from core.conversation.event_log import EventLog, LogLost, appended
-from core.conversation.partial_answer import Delta, Size
-from core.conversation.position import Position, Producer
+from core.conversation.event_log import AnswerEvent, EventLog, LogLost, appended
+from core.conversation.position import Position
 from core.stores.redis import AsyncScripts, RedisDamaged, RedisUnavailable, ScriptCall
 
 MAX_TOGETHER = 256
@@ -32,21 +28,9 @@ class Appender:
         self._waiting: list[_Append] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def write(
-        self,
-        session_id: UUID,
-        kind: str,
-        data: Mapping[str, Any],
-        producer: Producer,
-        *,
-        expires_at: datetime,
-        before: Size,
-        delta: Delta,
-    ) -> Position:
+    async def write(self, event: AnswerEvent) -> Position:
         """Do what `EventLog.write` does. What is wrong with one event concerns no other that goes with it."""
-        call = self._log.write_call(
-            session_id, kind, data, producer, expires_at=expires_at, before=before, delta=delta
-        )
+        call = self._log.write_call(event)
         loop = asyncio.get_running_loop()
         append = _Append(call, loop.create_future())
         self._waiting.append(append)

@@ -41,6 +41,19 @@ class Event(NamedTuple):
     data: str
 
 
+class AnswerEvent(NamedTuple):
+    """An event of the live generation, with what it adds to the answer."""
+
+    session_id: UUID
+    type: str
+    data: Mapping[str, Any]
+    producer: Producer
+    expires_at: datetime
+    before: Size = EMPTY
+    """What the log must hold of the answer until then."""
+    delta: Delta = NOTHING
+
+
 @dataclass(frozen=True)
 class Page:
     """A part of a log, read in one step with what is known of the whole."""
@@ -118,43 +131,20 @@ class EventLog:
         new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
         return appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
 
-    def write(
-        self,
-        session_id: UUID,
-        kind: str,
-        data: Mapping[str, Any],
-        producer: Producer,
-        *,
-        expires_at: datetime,
-        before: Size = EMPTY,
-        delta: Delta = NOTHING,
-    ) -> Position:
+    def write(self, event: AnswerEvent) -> Position:
         """Append an event of the live generation, with what it adds to the answer.
 
-        Idempotent by the producer. `before`: what the log must hold of the answer until then. Raises Fenced or
-        LogLost.
+        Idempotent by the producer. Raises Fenced or LogLost.
         """
-        announcement = _announcement(session_id, kind, data, expires_at)
         try:
-            returned = self._scripts.write(session_id, announcement, producer, before, delta)
+            returned = self._scripts.write(*_arguments(event))
         except RedisDamaged:
             raise LogLost from None
         return appended(returned)
 
-    def write_call(
-        self,
-        session_id: UUID,
-        kind: str,
-        data: Mapping[str, Any],
-        producer: Producer,
-        *,
-        expires_at: datetime,
-        before: Size,
-        delta: Delta,
-    ) -> ScriptCall:
+    def write_call(self, event: AnswerEvent) -> ScriptCall:
         """What `write` runs, for those who run many together; `appended` reads what it returns."""
-        announcement = _announcement(session_id, kind, data, expires_at)
-        return self._scripts.write.call(session_id, announcement, producer, before, delta)
+        return self._scripts.write.call(*_arguments(event))
 
     def end(
         self,
@@ -302,6 +292,12 @@ def _top(stored: str | RedisDamaged | None) -> int:
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
     text = _encode(data)
     return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
+
+
+def _arguments(event: AnswerEvent) -> tuple[UUID, scripts.Announcement, Producer, Size, Delta]:
+    """What the script of a write is called with."""
+    announcement = _announcement(event.session_id, event.type, event.data, event.expires_at)
+    return event.session_id, announcement, event.producer, event.before, event.delta
 
 
 def appended(returned: tuple[int, str]) -> Position:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.clock import Clock, rfc3339
 from core.conversation.appender import Appender
-from core.conversation.event_log import EventLog, LogLost
+from core.conversation.event_log import AnswerEvent, EventLog, LogLost
 from core.conversation.message import Message, MessageState, whole_seconds
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import Producer
@@ -168,26 +168,10 @@ class GenerationEvents:
             await self._write_together(attempt, kind, data, delta)
 
     async def _write_together(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta) -> None:
-        await self._appender.write(
-            attempt.session_id,
-            kind,
-            {"generation_id": str(attempt.generation_id), **data},
-            attempt.next_producer(),
-            expires_at=attempt.keep_until,
-            before=attempt.draft.size,
-            delta=delta,
-        )
+        await self._appender.write(_event(attempt, kind, data, attempt.draft.size, delta))
 
     def _write(self, attempt: Attempt, kind: str, data: Mapping[str, Any], before: Size, delta: Delta) -> None:
-        self._log.write(
-            attempt.session_id,
-            kind,
-            {"generation_id": str(attempt.generation_id), **data},
-            attempt.next_producer(),
-            expires_at=attempt.keep_until,
-            before=before,
-            delta=delta,
-        )
+        self._log.write(_event(attempt, kind, data, before, delta))
 
     def _end(
         self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, retracts: str | None
@@ -252,3 +236,11 @@ def _started(attempt: Attempt) -> Mapping[str, Any]:
 def _unchanged(draft: Draft) -> Delta:
     """Nothing is added, and the thinking has taken what it has."""
     return Delta(thinking_ms=draft.thinking_ms)
+
+
+def _event(attempt: Attempt, kind: str, data: Mapping[str, Any], before: Size, delta: Delta) -> AnswerEvent:
+    """The attempt's next one."""
+    named = {"generation_id": str(attempt.generation_id), **data}
+    return AnswerEvent(
+        attempt.session_id, kind, named, attempt.next_producer(), attempt.keep_until, before=before, delta=delta
+    )

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import aliased
 
 from core.clock import Clock
-from core.conversation.event_log import EventLog, Fenced, LogLost
+from core.conversation.event_log import AnswerEvent, EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
 from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, Claiming, claiming, matched
@@ -150,11 +150,13 @@ class FairQueue:
     def _publish_position(self, generation_id: UUID, session_id: UUID, position: int) -> None:
         try:
             self._log.write(
-                session_id,
-                "queued",
-                {"generation_id": str(generation_id), "position": position},
-                Producer.queued(generation_id, position),
-                expires_at=self._clock.now(),
+                AnswerEvent(
+                    session_id,
+                    "queued",
+                    {"generation_id": str(generation_id), "position": position},
+                    Producer.queued(generation_id, position),
+                    expires_at=self._clock.now(),
+                )
             )
         except (Fenced, LogLost):
             return  # it has just been taken

@@ -13,6 +13,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
+from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import IS_LIVE, Generation, Tally
@@ -48,7 +49,7 @@ class AnswerTally:
         """Count what is deleted with these sessions, in the caller's transaction, before it is: those that are live,
         and those that have ended and are not counted. Returns them."""
         of_them = select(Generation).where(
-            Generation.session_id.in_(session_ids), or_(IS_LIVE, Generation.uncounted.is_not(None))
+            among(Generation.session_id, session_ids, db_session), or_(IS_LIVE, Generation.uncounted.is_not(None))
         )
         gone = db_session.scalars(of_them.with_for_update()).all()
         self._add(gone, db_session)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.reconnect import Load, measure
+from bench.reconnect import DISTURBANCE, Load, measure
 from bench.returning import Reader
 from tests.support.valkey import Valkey
 
@@ -24,3 +24,9 @@ def test_a_reader_counts_what_it_lacks_and_what_it_got_twice() -> None:
 def test_all_come_back_and_are_told_everything_once(own_valkey: Valkey, capsys: pytest.CaptureFixture[str]) -> None:
     measure(Load(readers=20, others=5, rate=20, seconds=1, missed=3), own_valkey)
     assert capsys.readouterr().out.startswith("20 of 20 readers were back and told 3 events each")
+
+
+@pytest.mark.timing
+def test_those_that_come_back_at_once_delay_nobody(own_valkey: Valkey) -> None:
+    measured = measure(Load(readers=400, others=20, rate=400, seconds=3, missed=2), own_valkey)
+    assert measured.others_p99 < DISTURBANCE

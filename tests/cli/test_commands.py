@@ -46,7 +46,7 @@ def taken_port() -> Iterator[int]:
 def test_help_names_every_command(tmp_path: Path, flag: str) -> None:
     result = switchboard(tmp_path, flag)
     assert result.returncode == 0
-    for command in ("up", "migrate", "models", "doctor", "model"):
+    for command in ("up", "worker", "beat", "flower", "migrate", "models", "doctor", "model"):
         assert f"\n  {command} " in result.stdout
 
 
@@ -121,6 +121,15 @@ def test_migrate_says_from_where_to_where(tmp_path: Path) -> None:
     assert first.stdout.startswith("database migrated from empty to ")
     assert second.stdout.startswith("database is at revision ")
     assert (tmp_path / ".switchboard" / "switchboard.db").exists()
+
+
+def test_a_start_whose_database_can_not_be_migrated_says_why(tmp_path: Path) -> None:
+    ports = {"PORT": str(_free_port()), "FLOWER_PORT": str(_free_port())}
+    url = "postgresql+psycopg://user:hidden@127.0.0.1:1/x"
+    message = refused(switchboard(tmp_path, "up", DATABASE_URL=url, **ports))
+    assert message.startswith(
+        "switchboard: the database postgresql+psycopg://user:***@127.0.0.1:1/x can't be migrated"
+    )
 
 
 def test_an_unreachable_database_is_one_line_without_its_password(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from web.limits import change_limits
 from web.openapi.declaration import Stream
 from web.schemas import responses
 from web.schemas.requests import ChatMessage, Nothing
+from web.streaming.door import wait_for_turn
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
 
@@ -63,6 +64,7 @@ def chat(session: Session | None, body: ChatMessage, response: Response) -> resp
 @operation(access=OPTIONAL_SESSION, body=ChatMessage, answers={200: Stream}, raises=MESSAGE_ERRORS)
 def chat_sse(session: Session | None, body: ChatMessage) -> Response:
     """Send a message; the response streams the events until its answer ends."""
+    wait_for_turn()  # its reader joins as any other
     take_stream_slot()
     accepted, session, issued = accept_message(session, body)
     described = context().services.sessions.describe(session)

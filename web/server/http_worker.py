@@ -45,8 +45,8 @@ SERVER_ERRORS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, erro
 class HTTPWorker(GeventWorker):
     """One process that holds many connections.
 
-    The arbiter imports this module, and with it nothing of the application: that is loaded in the worker, so that
-    it is in memory once, and new code is read by new workers (SIGHUP).
+    The arbiter imports this module, and with it nothing of the application: that is loaded in the worker, and so is
+    in memory once, whereas both would write to most of what they shared.
     """
 
     def run(self) -> None:

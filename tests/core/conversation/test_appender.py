@@ -10,7 +10,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from core.conversation.appender import MAX_TOGETHER, Appender
-from core.conversation.event_log import EventLog, Fenced, LogLost
+from core.conversation.event_log import AnswerEvent, EventLog, Fenced, LogLost
 from core.conversation.keys import keys
 from core.conversation.partial_answer import Delta, Size
 from core.conversation.position import Position, Producer
@@ -52,7 +52,15 @@ class _Answers:
     async def _write(self, session_id: UUID, generation_id: UUID, text: str, after: int, seq: int) -> Position:
         producer = Producer(generation_id, 1, seq)
         return await self.appender.write(
-            session_id, "delta", {"text": text}, producer, expires_at=UNTIL, before=Size(after, 0), delta=Delta(text)
+            AnswerEvent(
+                session_id,
+                "delta",
+                {"text": text},
+                producer,
+                expires_at=UNTIL,
+                before=Size(after, 0),
+                delta=Delta(text),
+            )
         )
 
 

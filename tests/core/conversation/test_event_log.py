@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from uuid_utils.compat import uuid7
 
-from core.conversation.event_log import EventLog, Fenced, LogLost
+from core.conversation.event_log import AnswerEvent, EventLog, Fenced, LogLost
 from core.conversation.keys import channel, keys
 from core.conversation.partial_answer import NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import Producer
@@ -48,9 +48,9 @@ def test_sessions_have_logs_of_their_own(log: EventLog) -> None:
 def test_an_older_attempt_is_refused(log: EventLog) -> None:
     session_id, generation = uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
-    log.write(session_id, "delta", {}, Producer(generation, 2, 1), expires_at=LATER)
+    log.write(AnswerEvent(session_id, "delta", {}, Producer(generation, 2, 1), expires_at=LATER))
     with pytest.raises(Fenced):
-        log.write(session_id, "delta", {}, Producer(generation, 1, 9), expires_at=LATER)
+        log.write(AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 9), expires_at=LATER))
     assert log.read(session_id, after=0).top == 2
 
 
@@ -58,10 +58,10 @@ def test_another_generation_and_a_deleted_session_are_refused(log: EventLog, red
     session_id, generation = uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
     with pytest.raises(LogLost):
-        log.write(session_id, "delta", {}, Producer(uuid7(), 1, 1), expires_at=LATER)
+        log.write(AnswerEvent(session_id, "delta", {}, Producer(uuid7(), 1, 1), expires_at=LATER))
     log.close(session_id, "deleted")
     with pytest.raises(LogLost):
-        log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER)
+        log.write(AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER))
     assert redis.keys() == []
 
 
@@ -69,7 +69,9 @@ def test_a_repeated_append_changes_nothing(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
     for _ in range(3):
-        log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("once"))
+        log.write(
+            AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("once"))
+        )
     assert log.read(session_id, after=0).top == 2
     assert redis.get(keys(session_id)[2]) == "once"
 
@@ -77,11 +79,15 @@ def test_a_repeated_append_changes_nothing(log: EventLog, redis: Redis) -> None:
 def test_a_log_that_has_lost_its_newest_words_takes_no_more(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
-    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("Grüße"))
+    log.write(
+        AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("Grüße"))
+    )
     redis.set(keys(session_id)[2], "Gr")
-    for append in (log.write, log.end):
-        with pytest.raises(LogLost):
-            append(session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER, before=Size(7))
+    next_one = Producer(generation, 1, 2)
+    with pytest.raises(LogLost):
+        log.write(AnswerEvent(session_id, "e", {}, next_one, expires_at=LATER, before=Size(7)))
+    with pytest.raises(LogLost):
+        log.end(session_id, "e", {}, next_one, expires_at=LATER, before=Size(7))
     assert log.read(session_id, after=0).top == 2
 
 
@@ -94,11 +100,15 @@ def test_words_that_are_refused_leave_what_there_is_as_it_was(
     key = getattr(keys(session_id), name)
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
     both = Delta("Grüße", "Grüße")
-    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=both)
+    log.write(AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=both))
     redis.delete(key)
     redis.append(key, left)
     with pytest.raises(LogLost):
-        log.write(session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER, before=Size(7, 7), delta=more)
+        log.write(
+            AnswerEvent(
+                session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER, before=Size(7, 7), delta=more
+            )
+        )
     assert (redis.get(key) or "", log.read(session_id, after=0).top) == (left, 2)
 
 
@@ -106,10 +116,12 @@ def test_words_that_are_refused_leave_what_there_is_as_it_was(
 def test_words_cost_six_commands(log: EventLog, redis: Redis, more: Delta) -> None:
     session_id, generation = uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}")
-    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=more)
+    log.write(AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=more))
     before = PartialAnswer(more.text, more.thinking).size
     redis.config_resetstat()
-    log.write(session_id, "delta", {}, Producer(generation, 1, 2), expires_at=LATER, before=before, delta=more)
+    log.write(
+        AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 2), expires_at=LATER, before=before, delta=more)
+    )
     calls = {name: stats["calls"] for name, stats in redis.info("commandstats").items()}
     assert calls.pop("cmdstat_evalsha") == 1
     assert sum(calls.values()) - calls.get("cmdstat_config|resetstat", 0) <= 6
@@ -123,7 +135,7 @@ def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and
     with pytest.raises(Fenced):
         log.reset(session_id, generation, 1, expires_at=LATER, answer="{}")
     log.reset(session_id, generation, 2, expires_at=LATER, answer="{}")
-    after = log.write(session_id, "e", {}, Producer(generation, 2, 1), expires_at=LATER)
+    after = log.write(AnswerEvent(session_id, "e", {}, Producer(generation, 2, 1), expires_at=LATER))
     assert (after.epoch != before.epoch, after.offset) == (True, 1)
     assert all(redis.pttl(str(key)) > 0 for key in redis.scan_iter())
     log.begin(session_id, "queued", {}, Producer(uuid7(), 0, 0), expires_at=LATER, answer="{}")
@@ -134,7 +146,9 @@ def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and
 def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}", question="{}")
-    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("t", "Hmm"))
+    log.write(
+        AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("t", "Hmm"))
+    )
     log.append(session_id, "model", {}, expires_at=LATER - timedelta(minutes=30))
     log.touch(session_id, LATER - timedelta(minutes=20))
     for key in keys(session_id):
@@ -143,7 +157,9 @@ def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) 
     for key in keys(session_id):
         assert redis.pexpiretime(key) >= (LATER + timedelta(hours=1)).timestamp() * 1000
     log.write(
-        session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER + timedelta(hours=2), before=Size(1, 3)
+        AnswerEvent(
+            session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER + timedelta(hours=2), before=Size(1, 3)
+        )
     )
     for key in keys(session_id):
         assert redis.pexpiretime(key) >= (LATER + timedelta(hours=2)).timestamp() * 1000
@@ -158,13 +174,15 @@ def test_keys_that_come_late_live_as_long_as_the_others(log: EventLog, redis: Re
     thoughts = [Delta(thinking="Hmm"), Delta(thinking="Anew", resets_thinking=True), Delta("Because"), Delta("!")]
     for seq, more in enumerate(thoughts, 1):
         log.write(
-            session_id,
-            "e",
-            {},
-            Producer(generation, 1, seq),
-            expires_at=LATER - timedelta(minutes=seq),  # no later than is known
-            before=before,
-            delta=more,
+            AnswerEvent(
+                session_id,
+                "e",
+                {},
+                Producer(generation, 1, seq),
+                expires_at=LATER - timedelta(minutes=seq),  # no later than is known
+                before=before,
+                delta=more,
+            )
         )
         thinking_size = len(more.thinking) or before.thinking_size
         before = Size(before.text_size + len(more.text), thinking_size)
@@ -211,7 +229,9 @@ def test_a_generation_that_is_begun_twice_has_begun_once(log: EventLog, redis: R
     }
     log.append(session_id, "model", {}, expires_at=LATER)
     first = log.begin(session_id, "queued", {}, **begin)
-    log.write(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("Because"))
+    log.write(
+        AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("Because"))
+    )
     assert log.begin(session_id, "queued", {}, **begin) == first
     assert redis.lrange(keys(session_id)[3], 0, -1) == ["Why?"]
     assert log.take_over(session_id, generation, 2).text == "Because"
@@ -225,7 +245,7 @@ def test_thinking_is_added_begun_again_taken_over_and_gone_with_the_end(log: Eve
 
     def write(kind: str, seq: int, before: int, delta: Delta, attempt: int = 1) -> None:
         producer = Producer(generation, attempt, seq)
-        log.write(session_id, kind, {}, producer, expires_at=LATER, before=Size(0, before), delta=delta)
+        log.write(AnswerEvent(session_id, kind, {}, producer, expires_at=LATER, before=Size(0, before), delta=delta))
 
     def end(seq: int, before: Size) -> None:
         log.end(session_id, "done", {}, Producer(generation, 2, seq), expires_at=LATER, before=before)
@@ -255,7 +275,7 @@ def test_no_thinking_of_an_earlier_beginning_is_left(log: EventLog, redis: Redis
     session_id, first, second = uuid7(), uuid7(), uuid7()
     log.begin(session_id, "queued", {}, Producer(first, 0, 0), expires_at=LATER, answer="{}")
     thought = Delta(thinking="Hmm", thinking_ms=2000)
-    log.write(session_id, "thinking", {}, Producer(first, 1, 1), expires_at=LATER, delta=thought)
+    log.write(AnswerEvent(session_id, "thinking", {}, Producer(first, 1, 1), expires_at=LATER, delta=thought))
     if begin == "next":
         log.begin(session_id, "queued", {}, Producer(second, 0, 0), expires_at=LATER, answer="{}")
         assert log.take_over(session_id, second, 1) == PartialAnswer()

@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
+from werkzeug.test import TestResponse
 
 from core.conversation.keys import channel
 from core.runtime import Runtime
@@ -27,7 +29,7 @@ class Listener:
         assert self.response.status_code == 200
         body = self.response.iter_encoded()
         self.blocks = [next(body)]
-        self._thread = threading.Thread(target=self._read, args=(body,))
+        self._thread = threading.Thread(target=self._read, args=(body,), daemon=True)
         self._thread.start()
         wait_for(lambda: runtime.redis.pubsub_numsub(channel(UUID(session_id)))[0][1], what="it has subscribed")
 
@@ -90,8 +92,21 @@ def test_a_stream_ends_within_a_heartbeat_of_its_login(beating: None, app: Flask
     assert [event.type for event in listener.ended()] == ["expired"]
 
 
+def _accepted(client: FlaskClient) -> dict[str, Any]:
+    """A question, asked until it is taken, as clients do: on a busy machine a store may answer too late at first, or
+    the session be made after its creation was waited for."""
+    key = {"Idempotency-Key": str(uuid7())}
+
+    def ask() -> dict[str, Any] | None:
+        response = client.post("/chat", json={"message": "Why?"}, headers=key)
+        assert response.status_code in (202, 409, 503), response.text
+        return response.get_json() if response.status_code == 202 else None
+
+    return wait_for(ask, what="the question is taken")
+
+
 def test_a_stream_up_to_the_end_of_an_answer_ends_with_it(client: FlaskClient) -> None:
-    accepted = client.post("/chat", json={"message": "Why?"}).get_json()
+    accepted = _accepted(client)
     path = f"/chat/sse?generation_id={accepted['generation_id']}"
     _answered(client)
     cursor: str = client.get("/session/messages").get_json()["cursor"]
@@ -150,3 +165,37 @@ def test_a_gap_is_not_forgotten_for_a_heartbeat(
     wait_for(lambda: any(b"event:model" in block for block in listener.blocks), what="the log is read")
     hub.drain(0)
     listener.ended()
+
+
+class _Door(threading.Semaphore):
+    """A door that is shut, and says whether somebody waits at it."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.has_been_tried = threading.Event()
+
+    def __enter__(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        self.has_been_tried.set()
+        return self.acquire()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_every_stream_comes_through_the_door(
+    client: FlaskClient, web_runtime: Runtime, app: Flask, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    session_id = _create(client)["session_id"]
+    door, answers = _Door(), list[TestResponse]()
+    monkeypatch.setattr("web.streaming.door._door", door)
+    body = {"message": "Why?"} if method == "POST" else None
+    asking = threading.Thread(
+        target=lambda: answers.append(client.open("/chat/sse", method=method, json=body)), daemon=True
+    )
+    asking.start()
+    wait_for(door.has_been_tried.is_set, what="it waits at the door")
+    # Nothing has been done for it yet.
+    assert web_runtime.log.read(UUID(session_id), after=0).top == 0
+    assert asking.is_alive()
+    door.release()
+    asking.join(10)
+    assert [answer.status_code for answer in answers] == [200]
+    answers[0].close()
