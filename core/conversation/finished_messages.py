@@ -1,7 +1,8 @@
 """The finished messages of one session, read a few at a time: from Redis for anonymous sessions, else from SQL.
 
-Of a conversation of any length, no more than CHUNK_SIZE messages are in memory on the way to a reader, and no
-connection is held while the reader takes them. One that is damaged is passed over (core/conversation/damage.py).
+Of a conversation of any length, no more than CHUNK_SIZE messages, or more that are short, are in memory on the way to
+a reader, and no connection is held while the reader takes them. One that is damaged is passed over
+(core/conversation/damage.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
