@@ -1,7 +1,8 @@
 """The finished messages of one session, read a few at a time: from Redis for anonymous sessions, else from SQL.
 
-Of a conversation of any length, no more than CHUNK_SIZE messages are in memory on the way to a reader, and no
-connection is held while the reader takes them. One that is damaged is passed over (core/conversation/damage.py).
+Of a conversation of any length, no more than CHUNK_SIZE messages, or more that are short, are in memory on the way to
+a reader, and no connection is held while the reader takes them. One that is damaged is passed over
+(core/conversation/damage.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +27,8 @@ CHUNK_SIZE = 10
 may stop at any begins with one, and doubles."""
 NEWEST_MESSAGES = 50
 NEWEST_CHARACTERS = 65_536
-"""Messages, and characters of their text, that are read before a prompt is known to take them."""
+"""Messages, and characters of their text (in Redis bytes of what is stored), that are read before a prompt or a page
+is known to take them."""
 SEARCH_CHUNK_SIZE = 20
 """Messages among which one without a known place is looked for at once in Redis, which copies them all for it."""
 MAX_SEARCHED = 200
@@ -38,6 +40,20 @@ for i, word in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
   ids[i] = string.match(word, '^{"id":"([^"]+)"') or ''
 end
 return ids
+"""
+
+
+# What most prompts and pages take, in one command: no more than so many messages, and none beyond so many bytes but
+# the one that passes them.
+NEWEST = """
+local words, size = {}, 0
+for place = tonumber(ARGV[1]), 0, -1 do
+  local word = redis.call('LINDEX', KEYS[1], place)
+  if not word then break end
+  words[#words + 1], size = word, size + #word
+  if #words >= tonumber(ARGV[2]) or size >= tonumber(ARGV[3]) then break end
+end
+return words
 """
 
 
@@ -70,11 +86,9 @@ class RedisMessages:
     def newest_first(self, before: UUID | None = None) -> Iterator[Message]:
         """All of them or, with `before`, those older than that one. Raises UnknownMessage."""
         end = self._count if before is None else self._place(str(before))
-        chunk = 1
-        while end > 0:
-            start = max(0, end - chunk)
-            yield from load(self._session_id, reversed(self._read(start, end)))
-            end, chunk = start, min(2 * chunk, CHUNK_SIZE)
+        while end > 0 and (stored := self._read_back(end)):
+            yield from load(self._session_id, stored)
+            end -= len(stored)
 
     def oldest_first(self) -> Iterator[Message]:
         """All of them."""
@@ -84,6 +98,14 @@ class RedisMessages:
     def _read(self, start: int, end: int) -> Sequence[str]:
         try:
             return cast("list[str]", self._redis.lrange(self._key, start, end - 1))
+        except RedisDamaged:
+            return []  # since the list was counted
+
+    def _read_back(self, end: int) -> Sequence[str]:
+        """The newest ones before this place, newest first, as many as NEWEST says."""
+        try:
+            limits = (NEWEST_MESSAGES, NEWEST_CHARACTERS)
+            return cast("list[str]", self._redis.eval(NEWEST, 1, self._key, end - 1, *limits))
         except RedisDamaged:
             return []  # since the list was counted
 

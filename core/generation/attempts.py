@@ -9,7 +9,7 @@ from threading import Event as Flag
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, bindparam, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -306,11 +306,9 @@ def matched(
     db_session: DatabaseSession, generation_id: UUID, *conditions: ColumnElement[bool], **values: Any
 ) -> bool:
     """Change the row if all conditions hold."""
-    changed: CursorResult[Any] = db_session.execute(  # type: ignore[assignment]
-        update(Generation).where(Generation.id == generation_id, *conditions).values(**values),
-        execution_options={"synchronize_session": False},
-    )
-    return changed.rowcount == 1
+    # Past the ORM, which would look for the row among those that the database session has read.
+    change = update(Generation).where(Generation.id == generation_id, *conditions).values(**values)
+    return db_session.connection().execute(change).rowcount == 1
 
 
 def keep_log_until(session: Session, now: datetime) -> datetime:

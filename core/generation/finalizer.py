@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
@@ -63,6 +63,16 @@ class Outcome:
     """Of the terminal event."""
     finish_reason: str | None = None
     """Of the generation's row, for operators."""
+
+
+_EMPTY = (
+    update(Generation)
+    .where(Generation.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        unpublished=None,
+        settled_tokens=func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0),
+    )
+)
 
 
 class Finalizer:
@@ -219,10 +229,8 @@ class Finalizer:
 
     def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[None]:
         """All of these ends are published: their outboxes have nothing more."""
-        used = func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0)
         with self._database.writing_once() as db:
-            done = update(Generation).where(Generation.id.in_(generation_ids))
-            db.execute(done.values(unpublished=None, settled_tokens=used))
+            db.connection().execute(_EMPTY, {"ids": generation_ids})
         return [None] * len(generation_ids)
 
     def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:

@@ -22,7 +22,7 @@ from core.clock import Clock
 from core.conversation.event_log import AnswerEvent, EventLog, Fenced, LogLost
 from core.conversation.position import Producer
 from core.errors import Unavailable
-from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, Claiming, claiming, matched
+from core.generation.attempts import QUEUE_TIMEOUT, Attempt, Attempts, Claiming, claiming
 from core.generation.provider_slots import ProviderSlots, Slot
 from core.stores.combiner import Combiner
 from core.stores.database import Database
@@ -105,8 +105,8 @@ class FairQueue:
         """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
         until = self._clock.now() + QUEUE_TIMEOUT
         with self._database.writing_once() as db:
-            conditions = (IS_QUEUED, Generation.turn.is_(None))  # it keeps the turn that it was given first
-            return matched(db, generation_id, *conditions, turn=turn, lease_until=until)
+            place = {"generation_id": generation_id, "new_turn": turn, "until": until}
+            return db.connection().execute(_ENQUEUE, place).rowcount == 1
 
     def first(self) -> UUID | None:
         """The generation at the front, or None when the queue is empty."""
@@ -266,6 +266,12 @@ class FairQueue:
 
 # Statements are put together once, which takes as long as running them.
 ORDER = (Generation.turn, Generation.id)
+_ENQUEUE = (
+    update(Generation)
+    .where(Generation.id == bindparam("generation_id"), IS_QUEUED, Generation.turn.is_(None))
+    .values(turn=bindparam("new_turn"), lease_until=bindparam("until"))
+)
+"""A generation keeps the turn that it was given first."""
 _WAITING = select(Generation.id).where(IS_ENQUEUED).order_by(*ORDER).limit(bindparam("limit"))
 _FRONT = (
     select(Generation.id).where(IS_ENQUEUED, Generation.id.not_in(bindparam("held", expanding=True))).order_by(*ORDER)

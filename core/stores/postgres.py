@@ -113,7 +113,9 @@ def connect(_dialect: object, _record: object, args: Sequence[Any], options: Map
     """Make a connection, as SQLAlchemy's event `do_connect` asks for it. Raises NoAnswer, or psycopg's errors."""
     if not deadline.left(otherwise=DEFAULT_TIMEOUT):  # the one before has used it up
         raise NoAnswer("no time for a connection")
-    return Connection.connect(*args, **options)
+    connection = Connection.connect(*args, **options)
+    connection.used_at = time.monotonic()
+    return connection
 
 
 def check(connection: Connection, _record: object, _proxy: object) -> None:
