@@ -142,10 +142,12 @@ class Chat:
 
 
 @contextmanager
-def running(provider_url: str, manners: Sequence[Manner], streams: int, database_url: str = "") -> Iterator[Chat]:
+def running(
+    provider_url: str, manners: Sequence[Manner], streams: int, database_url: str = "", **more: str
+) -> Iterator[Chat]:
     """The application, with a worker for as many answers at once, for as long as the block lasts; on SQLite, or the
     migrated database of this URL. PostgreSQL knows its processes as `web` and `worker`. A worker that ends is started
-    again."""
+    again. `more` is for their environment."""
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -158,6 +160,7 @@ def running(provider_url: str, manners: Sequence[Manner], streams: int, database
             "SWITCHBOARD_LIMIT_MESSAGES_ANONYMOUS": "off",
             "SWITCHBOARD_LIMIT_TOKENS_ANONYMOUS": "off",
             "SWITCHBOARD_STREAMS_ADDRESS": "off",  # all readers come from this machine
+            **more,
         }
         web = WebProcess(directory, valkey, database_url, PGAPPNAME="web", **environment)
         stack.callback(web.close)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -237,8 +238,8 @@ class EventLog:
 
     def add_close(self, pipe: Pipeline, session_ids: Sequence[UUID], reason: str) -> None:
         """Add to a pipeline what `close` does, for many sessions that are over for the same reason."""
-        for session_id in session_ids:
-            pipe.delete(*keys(session_id))
+        # One command for all: the driver takes longer over a command than the server over its keys.
+        pipe.unlink(*chain.from_iterable(map(keys, session_ids)))
         message = json.dumps({"type": "expired", "data": json.dumps({"reason": reason})})
         self._announce(args=[message, *map(channel, session_ids)], client=pipe)
 

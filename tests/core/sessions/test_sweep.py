@@ -134,4 +134,4 @@ def test_a_batch_is_told_to_redis_in_one_round_trip(runtime: Runtime, clock: Tur
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "send_packed_command", note)
         assert runtime.sweeper.sweep_expired() == 20
-    assert len([each for each in sent if "DEL" in each]) == 1
+    assert len([each for each in sent if "UNLINK" in each]) == 1
