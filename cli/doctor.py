@@ -157,6 +157,7 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    from core.stores.cluster import refuse_cluster
     from core.stores.redis import RedisUnavailable, connect
 
     shown = masked(settings.redis_url)
@@ -166,6 +167,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             client.eval("return 1", 0)
             client.delete("sb:nothing")  # one that was demoted, or whose disk is full, answers and keeps nothing
             policy = client.info("memory").get("maxmemory_policy")
+        refuse_cluster(REDIS_URL=settings.redis_url, BROKER_URL=settings.configured_broker_url)
     except (RedisUnavailable, ValueError) as error:
         cause = error.cause if isinstance(error, RedisUnavailable) else error
         reason = without_secrets(cause, settings.redis_url)

@@ -24,6 +24,7 @@ from tornado.options import options
 from tornado.web import RequestHandler
 
 from core.settings import Settings
+from core.stores.redis import new_async_pool
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_own
 
@@ -85,6 +86,6 @@ class _RedisQueues(RedisBase):  # type: ignore[misc]
 
     def __init__(self, url: str, handler: BaseHandler) -> None:
         super().__init__(url, broker_options=handler.capp.conf.broker_transport_options)
-        self.redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
+        self.redis = Redis.from_pool(
+            new_async_pool(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
         )

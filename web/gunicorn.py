@@ -13,6 +13,7 @@ import gevent  # noqa: E402
 
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.settings import Settings  # noqa: E402
+from core.stores.cluster import refuse_cluster  # noqa: E402
 from web.context import context_of  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
@@ -38,6 +39,14 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+
+
+def on_starting(server: Any) -> None:
+    """Refuse what would fail with most requests."""
+    try:
+        refuse_cluster(REDIS_URL=_settings.redis_url, BROKER_URL=_settings.configured_broker_url)
+    except ValueError as error:
+        raise SystemExit(f"switchboard: {error}") from None
 
 
 def post_worker_init(worker: Any) -> None:

@@ -11,6 +11,7 @@ from core.errors import Unavailable
 from core.operations.file_descriptors import raise_limit
 from core.runtime import Runtime
 from core.settings import Settings
+from core.stores.cluster import refuse_cluster
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,16 @@ def _queues() -> set[str]:
 def raise_descriptors(**_: Any) -> None:
     """Let the worker hold as many connections as the system allows, also without `switchboard up` before it."""
     raise_limit()
+
+
+@signals.celeryd_after_setup.connect
+def refuse_clusters(**_: Any) -> None:
+    """Refuse what would fail with most commands."""
+    settings = Settings()
+    try:
+        refuse_cluster(REDIS_URL=settings.redis_url, BROKER_URL=settings.configured_broker_url)
+    except ValueError as error:
+        raise SystemExit(f"switchboard: {error}") from None
 
 
 @signals.celeryd_after_setup.connect

@@ -60,7 +60,7 @@ class WebProcess:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._answers, seconds=30, what=f"the web process answers, see {self.directory / 'web.log'}")
+        wait_for(self._answers, seconds=60, what=f"the web process answers, see {self.directory / 'web.log'}")
 
     def stop(self) -> None:
         """Stop it as an operator would, and wait for its end."""

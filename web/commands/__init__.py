@@ -13,7 +13,7 @@ from celery_config import COMMANDS, HOLDER, TaskNames
 from core.errors import QueueSlow, SwitchboardError
 from core.messaging.replies import Replies, Reply, holder_of
 from core.sessions.credential import Credential
-from core.stores.redis import translate_errors
+from core.stores.redis import HEALTH_CHECK_INTERVAL, translate_errors
 from web.commands.groups import Command, Lane, queue_away
 from web.streaming.hub import Hub
 
@@ -164,6 +164,7 @@ def new_sender(broker_url: str) -> Celery:
     celery.conf.broker_transport_options = {
         **celery.conf.broker_transport_options,
         "connect_retries_timeout": SEND_TIMEOUT,
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
         "socket_timeout": SEND_TIMEOUT,
         "socket_connect_timeout": SEND_TIMEOUT,
     }
