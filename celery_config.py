@@ -13,6 +13,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from broker.amqp_transport import SecureTransport as SecureAMQPTransport
 from broker.amqp_transport import Transport as AMQPTransport
+from broker.redis_transport import SentinelTransport
 from broker.redis_transport import Transport as RedisTransport
 from core.operations.preflight.environment import settings_of_process
 
@@ -63,6 +64,8 @@ TRANSPORT_ALIASES.update(
         for scheme, transport in {
             "redis": RedisTransport,
             "rediss": RedisTransport,
+            "sentinel": SentinelTransport,
+            "sentinels": SentinelTransport,
             "amqp": AMQPTransport,
             "amqps": SecureAMQPTransport,
         }.items()
@@ -129,10 +132,13 @@ broker_transport_options: dict[str, Any] = {
     "visibility_timeout": _VISIBILITY_TIMEOUT,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    "socket_timeout": 10,
+    # A worker's main thread waits for that long, and meanwhile does nothing else.
+    "socket_timeout": 3,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
-    "health_check_interval": 25,
+    # A worker asks Redis for messages for a second at a time. When nothing is said for so much longer, also not that
+    # there is none, its connection is made anew: to the new master, if there is one.
+    "health_check_interval": 1,
 }
 broker_heartbeat = 10
 """Seconds after which an AMQP connection that says nothing is given up, by either side."""

@@ -20,6 +20,9 @@ from redis.exceptions import ResponseError
 from core.messaging.replies import sendable
 from core.messaging.writable import ABSENT_KEY
 from core.stores.redis import checked
+from core.stores.redis_url import RedisServer
+from core.stores.sentinel import connection_options
+from core.text.masking import MASK, masked
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +126,26 @@ class Transport(redis.Transport):
 
     Channel = Channel
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
+
+
+class SentinelChannel(Channel):
+    """A channel to the master behind Sentinel."""
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        options = connection_options(RedisServer.parse(self.connection.client.hostname))
+        self.connection_class = options.pop("connection_class")
+        return {**super()._connparams(asynchronous), **options}
+
+
+class SentinelTransport(Transport):
+    """For `sentinel://` and `sentinels://`, in the spelling of RedisServer."""
+
+    Channel = SentinelChannel
+    can_parse_url = True
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = MASK) -> str:
+        """The URL, without its passwords unless they are asked for."""
+        return uri if include_password else masked(uri)
 
 
 def _mapping(payload: Any, name: str) -> dict[str, Any]:

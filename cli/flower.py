@@ -30,6 +30,7 @@ from cli.console import fail
 from core.observability.logs import configure_logs
 from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
+from core.stores.redis import new_async_pool
 from core.stores.redis_url import RedisServer, is_redis
 from core.text.host_names import is_loopback, is_own
 from workers.brokers import broker_checks
@@ -139,6 +140,6 @@ class _RedisQueues(RedisBase):  # type: ignore[misc]
 
     def __init__(self, url: str, handler: BaseHandler) -> None:
         super().__init__(url, broker_options=handler.capp.conf.broker_transport_options)
-        self.redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
+        self.redis = Redis.from_pool(
+            new_async_pool(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
         )

@@ -47,7 +47,14 @@ KNOWN = {
     "broker/amqp_transport.py": set(),
     "broker/queue_length.py": set(),
     "broker/queue_type.py": set(),
-    "broker/redis_transport.py": {"core.messaging.replies", "core.messaging.writable", "core.stores.redis"},
+    "broker/redis_transport.py": {
+        "core.messaging.replies",
+        "core.messaging.writable",
+        "core.stores.redis",
+        "core.stores.redis_url",
+        "core.stores.sentinel",
+        "core.text.masking",
+    },
 }
 """What of ours the modules import that others may import everywhere."""
 

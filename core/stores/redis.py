@@ -20,6 +20,8 @@ from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, Redi
 from redis.retry import Retry
 
 from core.errors import Unavailable
+from core.stores import sentinel
+from core.stores.redis_url import RedisServer, is_sentinel
 
 __all__ = [
     "AsyncScripts",
@@ -33,6 +35,7 @@ __all__ = [
     "ScriptCall",
     "checked",
     "connect",
+    "new_async_pool",
     "translate_errors",
 ]
 
@@ -183,8 +186,11 @@ class Redis(redis.Redis):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """A client of the server at this URL."""
-        client = cast("Self", super().from_url(url, **options))
+        """A client of the server at this URL, or of the master behind Sentinel."""
+        if is_sentinel(url):
+            client = cast("Self", cls.from_pool(sentinel.new_pool(RedisServer.parse(url), **options)))
+        else:
+            client = cast("Self", super().from_url(url, **options))
         pool = client.connection_pool
         pool.connection_class = checked(pool.connection_class)
         return client
@@ -250,6 +256,13 @@ def connect(
     return client
 
 
+def new_async_pool(url: str, **options: Any) -> Any:
+    """A pool of connections for an event loop to the server at this URL, or to the master behind Sentinel."""
+    if is_sentinel(url):
+        return sentinel.new_async_pool(RedisServer.parse(url), **options)
+    return redis_asyncio.ConnectionPool.from_url(url, **options)
+
+
 class ScriptCall(NamedTuple):
     """A script, and what it is to be run with."""
 
@@ -263,7 +276,7 @@ class AsyncScripts:
 
     def __init__(self, url: str, *, timeout: float = SOCKET_TIMEOUT, retries: int = 0) -> None:
         """`timeout`: seconds for each of 1 + `retries` tries, a connection included."""
-        pool: Any = redis_asyncio.ConnectionPool.from_url(
+        pool = new_async_pool(
             url,
             decode_responses=True,
             encoding_errors="replace",

@@ -18,7 +18,7 @@ HARMLESS = re.compile(
     r"""
     api[-_]version | application_name | charset | client_encoding | (?:connect_|socket_|read_|write_)?timeout
     | database | db | dbname | decode_responses | encoding | health_check_interval | heartbeat
-    | host | max_connections | mode | options | port | protocol | retry_on_timeout | socket_keepalive
+    | host | max_connections | mode | options | others | port | protocol | retry_on_timeout | socket_keepalive
     | ssl(?:_ca_certs|_ca_path|_cert_reqs|_certfile|_check_hostname|_ciphers|_keyfile|cert|key|mode|rootcert)?
     | target_session_attrs | user | username | virtual_host
     """,

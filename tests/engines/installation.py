@@ -49,8 +49,12 @@ class Installation:
         )
         self.worker = WorkerProcess(directory, options, self.runtime.redis)
         self.worker.restart(20)
-        self.web = WebProcess(directory, None, **{**options, "database_url": database_url})
-        self.worker.ready()
+        try:
+            self.web = WebProcess(directory, None, **{**options, "database_url": database_url})
+            self.worker.ready()
+        except AssertionError:
+            self.worker.teardown()
+            raise
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -91,8 +95,13 @@ class Guest:
         return text
 
     def begun(self, characters: int = 1) -> None:
-        """Wait for the first words."""
-        wait_for(lambda: len(self.text()) >= characters, seconds=30, what="the answer begins")
+        """Wait for the first words, or for more of them."""
+
+        def told() -> bool:
+            assert not any(event.type in TERMINAL for event in self.told), self.told[-3:]
+            return len(self.text()) >= characters
+
+        wait_for(told, seconds=30, what="the answer is told")
 
     def ended(self, seconds: float = 30) -> str:
         """Wait for the end of the answer; how it ended."""
@@ -126,9 +135,19 @@ class Guest:
                     self._last_id = event.id or self._last_id
                     self.told.append(event)
                     self.times.append(time.monotonic())
+                    if event.type == "reset":
+                        self._read_again()
+                        break
             except (httpx2.HTTPError, httpx2.StreamError, RuntimeError):
                 pass  # cut, refused, closed: it comes back, as a browser does
             self._closed.wait(0.1)
+
+    def _read_again(self) -> None:
+        """What a client does whose place in the log is lost: it reads the conversation, and goes on from there."""
+        page = self.http.get("/session/messages").raise_for_status().json()
+        self._last_id = page["cursor"] or ""
+        if page["messages"] and page["messages"][-1]["role"] == "assistant":
+            self.told.append(ServerEvent(self._last_id, "delta", {"at": 0, "text": page["messages"][-1]["text"]}))
 
     def _stream(self) -> Iterator[ServerEvent]:
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}

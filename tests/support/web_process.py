@@ -68,7 +68,7 @@ class WebProcess:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._answers, seconds=30, what=f"the web process answers, see {self.directory / 'web.log'}")
+        wait_for(self._answers, seconds=60, what=f"the web process answers, see {self.directory / 'web.log'}")
 
     def start_on(self, held: socket.socket) -> psutil.Popen:
         """Start another one on a socket that somebody holds, as systemd hands it over (sd_listen_fds(3))."""

@@ -16,7 +16,7 @@ from core.messaging.replies import Replies, Reply, holder_of
 from core.observability.log_ids import current_request_id
 from core.observability.tracing import span, traceparent
 from core.sessions.credential import Credential
-from core.stores.redis import translate_errors
+from core.stores.redis import HEALTH_CHECK_INTERVAL, translate_errors
 from web.commands.groups import Command, Lane, queue_away
 from web.streaming.hub import Hub
 
@@ -191,6 +191,7 @@ def new_sender(broker_url: str) -> Celery:
     celery.conf.broker_transport_options = {
         **celery.conf.broker_transport_options,
         "connect_retries_timeout": SEND_TIMEOUT,
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
         "socket_timeout": SEND_TIMEOUT,
         "socket_connect_timeout": SEND_TIMEOUT,
     }

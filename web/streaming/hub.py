@@ -50,6 +50,10 @@ POLL_TIMEOUT = 0.5
 """Seconds after which the owner looks around although nothing came."""
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What a message that is no event makes of reading it."""
+PING_INTERVAL = 1.0
+"""Seconds of silence after which Redis is asked, over the subscription, whether it is there."""
+MAX_SILENCE = 3.0
+"""Seconds of silence after which a subscription is given up: its Redis is frozen, or its cable is cut."""
 
 
 class Waiter:
@@ -197,6 +201,7 @@ class Hub:
             try:
                 pubsub.subscribe(self.reply_channel, REVOKED, *self._channels())
                 self._demoted.clear()
+                heard = asked = time.monotonic()
                 for number in count(1):
                     if self._closed.is_set() or self._demoted.is_set():
                         break
@@ -204,8 +209,16 @@ class Hub:
                         time.sleep(0)
                     self._obey(pubsub)
                     message = pubsub.get_message(timeout=POLL_TIMEOUT)
+                    now = time.monotonic()
                     if message is not None:
+                        heard = now
                         self._dispatch(message)
+                    elif now - heard > MAX_SILENCE:
+                        logger.warning("Redis has been silent for %.0f s and is connected to anew", now - heard)
+                        break
+                    elif now - max(heard, asked) > PING_INTERVAL:
+                        asked = now
+                        pubsub.ping()
                     pause = 0.1
             except Unavailable as error:
                 logger.warning("the connection to Redis is lost: %s", type(error.cause).__name__)

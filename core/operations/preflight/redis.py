@@ -28,6 +28,11 @@ class _Cause(NamedTuple):
 START = "start it, or correct the address"
 CREDENTIALS = "correct them: redis://user:password@host, and redis://:password@host for the default user"
 
+CLUSTER = (
+    "it is a node of a Redis Cluster, which is not supported",
+    "name one server (cluster-enabled no), or Sentinel: sentinel://HOST:26379/MASTER",
+)
+
 
 def redis_mistake(variable: str, url: str) -> Mistake | None:
     """What keeps the Redis at `url`, which the variable names, from being used, or None. Takes some four seconds."""
@@ -35,6 +40,9 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
         with closing(connect(url, timeout=TIMEOUT, connect_timeout=TIMEOUT)) as client:
             client.info("server")
             client.eval("return 1", 0)
+            if client.info("cluster").get("cluster_enabled"):  # a session's keys share a slot, those of limits don't
+                wrong, right = CLUSTER
+                return Mistake(with_value(variable, url), wrong, right)
             client.delete("sb:nothing")  # of one that takes no writes, the first refusal
             return None
     except RedisUnavailable as error:

