@@ -343,6 +343,7 @@ class Runtime:
             self.generation_events,
             self.heartbeats,
             ModelCalls(self.models, self._prompts, self.generation_events, self.event_loop),
+            self.message_limits,
             self.event_loop,
         )
 

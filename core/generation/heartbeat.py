@@ -41,8 +41,6 @@ class Heartbeat:
         self.attempt = attempt
         self.slot = slot
         self.snapshot_at = time.monotonic() + SNAPSHOT_INTERVAL
-        self.is_told = False
-        """Whether the owner's lease, which was for the queue, is known to be a worker's."""
         self._lapses_at = lapses_at
         self._stopping = stopping
         self._reason: Exception | None = None
@@ -126,7 +124,7 @@ class Heartbeats:
         if now >= self._renew_at:
             self.renew()
         else:
-            self._poll()
+            self._talk(self._alive(), ())
         self._keep_snapshots(now)
 
     def renew(self) -> None:
@@ -140,17 +138,6 @@ class Heartbeats:
                 heartbeat.renewed(now + 3 * self._interval)
             whole = len(renewed) == len(live)
             self._renew_at = now + (self._interval if whole else self._interval / 4)
-
-    def _poll(self) -> None:
-        """Look which are to stop, and say in Redis of those that have begun since the last look that a worker has
-        them: their rows have just been claimed."""
-        live = self._alive()
-        if all(each.is_told for each in live):
-            self._talk(live, ())
-            return
-        with self._renewing:
-            live = self._alive()
-            self._talk(live, [each for each in live if not each.is_told])
 
     def _beat(self) -> None:
         while True:
@@ -196,10 +183,7 @@ class Heartbeats:
             if to_stop == str(each.attempt.generation_id):
                 each.interrupt(Stopped())
         failed = [each for each, answer in zip(with_slot, answers, strict=False) if isinstance(answer, Exception)]
-        held = [each for each in owned if each not in failed]
-        for each in held:
-            each.is_told = True
-        return held
+        return [each for each in owned if each not in failed]
 
     def _keep_snapshots(self, now: float) -> None:
         """Have those kept that are due, the latest first. In another thread: no lease waits for them."""

@@ -17,6 +17,7 @@ from core.generation.model_call import ModelCalls
 from core.generation.model_chain import Failure, ModelChain
 from core.generation.provider_slots import Slot
 from core.generation.scheduler import Claim, FairQueue
+from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.llm.cooldown import Cooldowns
 from core.llm.event_loop import EventLoop
@@ -47,6 +48,7 @@ class Writer:
         events: GenerationEvents,
         heartbeats: Heartbeats,
         calls: ModelCalls,
+        limits: MessageLimits,
         loop: EventLoop,
     ) -> None:
         self._queue = queue
@@ -57,6 +59,7 @@ class Writer:
         self._events = events
         self._heartbeats = heartbeats
         self._calls = calls
+        self._limits = limits
         self._loop = loop
         self.stopping = heartbeats.stopping
 
@@ -136,6 +139,7 @@ class Writer:
             return self._begin(attempt, heartbeat)
 
     def _begin(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
+        self._limits.renew_lease(attempt.owner, attempt.generation_id, self._attempts.lease)
         if attempt.number > 1:
             # First the fence, then the text: what a lost attempt sends from here on is refused.
             self._events.take_over(attempt)

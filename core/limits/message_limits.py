@@ -171,9 +171,13 @@ class MessageLimits:
         rate = self._limits(anonymous).tokens
         return [Bucket("tokens", str(owner), rate, cost=tokens, unit="tokens")] if rate else []
 
+    def renew_lease(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
+        """A worker writes the generation: its lease runs from now, even if it ran out before, or Redis lost it."""
+        with _tolerate_unavailable():
+            self._leases.renew(owner, generation_id, lease)
+
     def add_renewal(self, pipe: Pipeline, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
-        """Add to a pipeline: a worker writes the generation. Its lease runs from now, even if it ran out before, or
-        Redis lost it."""
+        """Add to a pipeline what `renew_lease` does."""
         self._leases.add_renewal(pipe, owner, generation_id, lease)
 
     def release_lease(self, owner: UUID, generation_id: UUID) -> None:

@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -31,8 +30,6 @@ class _Stores:
         """Attempts whose rows can't be changed."""
         self.lost: set[Attempt] = set()
         self.renewed: list[float] = []
-        self.told: list[tuple[float, UUID]] = []
-        """When it was said in Redis of which answers that they are written."""
 
     def monotonic(self) -> float:
         return self.now
@@ -82,12 +79,7 @@ def _beating(stores: _Stores, count: int = 1) -> Iterator[tuple[Heartbeats, list
     """The heartbeats of so many attempts that are never stopped."""
     redis = SimpleNamespace(pipeline=lambda **_: _Pipeline())
     log = SimpleNamespace(add_stop_poll=lambda pipe, *_: pipe.add())
-
-    def add_renewal(pipe: _Pipeline, _owner: UUID, generation_id: UUID, _lease: timedelta) -> None:
-        stores.told.append((stores.now, generation_id))
-        pipe.add()
-
-    limits = SimpleNamespace(add_renewal=add_renewal)
+    limits = SimpleNamespace(add_renewal=lambda pipe, *_: pipe.add())
     slot = SimpleNamespace(add_renewal=lambda pipe: pipe.add(), model="good")
     beats = Heartbeats(*cast("Any", (stores, log, None, limits, redis)))
     with ExitStack() as stack:
@@ -130,11 +122,3 @@ def test_what_befalls_one_concerns_no_other(stores: _Stores, trouble: str, raise
         stores.lost.clear()
         stores.broken.clear()
         _tick(stores, beats, [first, third], until=30)
-
-
-def test_an_owner_s_lease_which_was_for_the_queue_becomes_a_worker_s_at_the_first_look(stores: _Stores) -> None:
-    with _beating(stores, 2) as (beats, heartbeats):
-        _tick(stores, beats, heartbeats, until=4)
-    ids = [heartbeat.attempt.generation_id for heartbeat in heartbeats]
-    assert sorted(stores.told) == [*((0.5, each) for each in ids), *((4.0, each) for each in ids)]
-    assert stores.renewed == [4], "the row's has just begun"

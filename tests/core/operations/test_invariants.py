@@ -78,9 +78,7 @@ def test_a_live_generation_that_nobody_owns(runtime: Runtime, clock: TurnableClo
 
 
 def _owner(runtime: Runtime, holder: UUID) -> None:
-    with runtime.redis.pipeline() as pipe:
-        runtime.message_limits.add_renewal(pipe, uuid4(), holder, timedelta(minutes=5))
-        pipe.execute()
+    runtime.message_limits.renew_lease(uuid4(), holder, timedelta(minutes=5))
 
 
 def _tokens(runtime: Runtime, holder: UUID) -> None:
