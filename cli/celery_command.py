@@ -30,5 +30,6 @@ def run_beat(arguments: Sequence[str]) -> None:
 
 
 def _run(command: click.Command, app: Celery, arguments: Sequence[str]) -> None:
-    context = CLIContext(app=app, no_color=False, workdir=None)
+    # Quiet: a banner is no line of a log, and would be written past it.
+    context = CLIContext(app=app, no_color=False, workdir=None, quiet=True)
     command.main(list(arguments), prog_name=f"switchboard {command.name}", obj=context)
