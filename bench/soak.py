@@ -140,8 +140,8 @@ def soak(seconds: float, visitors: int, every: float, capacity: float) -> list[s
             part, restarted = parts[restarts % len(parts)], time.monotonic()
             restarts += 1
             part.restart()
-            # As many as are on their way may have come before the restart.
-            _watch(chat, parts, tally, CALM, tally.visits + 2 * visitors)
+            # At half the load about half of them are on their way, and have come before the restart.
+            _watch(chat, parts, tally, CALM, tally.visits + visitors)
             took = time.monotonic() - restarted
             print(f"{restarted - began:>6.0f} s  {part.name} restarted, well after {took:.0f} s", flush=True)
         crowd.close()
