@@ -16,7 +16,8 @@ from core.stores.cluster import refuse_cluster
 logger = logging.getLogger(__name__)
 
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
-runtime = Runtime(Settings(), redis_retries=6, queue_timeout=30.0)
+_settings = Settings()
+runtime = Runtime(_settings, pool_size=_settings.database_pool_worker, redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")
@@ -59,9 +60,8 @@ def raise_descriptors(**_: Any) -> None:
 @signals.celeryd_after_setup.connect
 def refuse_clusters(**_: Any) -> None:
     """Refuse what would fail with most commands."""
-    settings = Settings()
     try:
-        refuse_cluster(REDIS_URL=settings.redis_url, BROKER_URL=settings.configured_broker_url)
+        refuse_cluster(REDIS_URL=_settings.redis_url, BROKER_URL=_settings.configured_broker_url)
     except ValueError as error:
         raise SystemExit(f"switchboard: {error}") from None
 

@@ -155,6 +155,12 @@ def _sqlite_begin(connection: Connection) -> None:
 def _postgres(url: str, patience: float, **options: Any) -> Engine:
     from core.stores import postgres
 
-    engine = create_engine(url, connect_args=postgres.connect_options(patience), pool_pre_ping=True, **options)
+    address, pooled = postgres.split_pooler(url)
+    engine = create_engine(
+        address, connect_args=postgres.connect_options(patience, pooled=pooled), pool_pre_ping=True, **options
+    )
     event.listen(engine, "do_connect", postgres.connect)
+    if pooled:
+        limits = postgres.transaction_options(patience)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limits))
     return engine
