@@ -12,6 +12,7 @@ import click
 
 from cli.addresses import check_port, flower_url, local_client, problem_at, web_url
 from cli.configuration import read_catalog, read_settings
+from cli.connections import look_at_connections
 from cli.console import CommandError, fail
 from cli.finding import Finding
 from cli.model_lists import look_at_models, with_cooldown
@@ -189,6 +190,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
     behind = revision != newest
     detail = f"{shown} is at revision {revision}" + (f", not {newest}" if behind else "")
     yield Finding("database", detail, "Run: switchboard migrate" if behind else "")
+    if url.get_backend_name() == "postgresql":
+        yield from look_at_connections(
+            settings.database_url, settings.database_pool_web, settings.database_pool_worker
+        )
 
 
 def _exists(path: str | None) -> bool:

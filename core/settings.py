@@ -213,6 +213,10 @@ class Settings(BaseSettings):
     )
     queue_type: Literal["classic", "quorum"] = Field("classic", validation_alias=_named("SWITCHBOARD_QUEUE_TYPE"))
     """What RabbitMQ keeps messages in: on one node, or on most of a cluster's."""
+    database_pool_web: int = Field(10, ge=1, le=500, validation_alias=_named("SWITCHBOARD_DATABASE_POOL_WEB"))
+    """Connections to the database that a web process keeps; it makes up to twice as many."""
+    database_pool_worker: int = Field(10, ge=1, le=500, validation_alias=_named("SWITCHBOARD_DATABASE_POOL_WORKER"))
+    """The same for a worker process."""
     models_path: Path = Field(Path("models.toml"), validation_alias=_named("SWITCHBOARD_MODELS"))
     model_url: str = Field("http://127.0.0.1:8081/v1", validation_alias=_named("SWITCHBOARD_MODEL_URL"))
     """Where the local model server listens; `switchboard up` picks a free port and sets it."""

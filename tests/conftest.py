@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.stores.database import Database
 from core.stores.redis import Redis
 from core.stores.tables import User
+from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer
 from tests.support.sole_writer import SoleWriter, environment
@@ -30,6 +31,8 @@ MARKED = ("e2e", "faults")
 """Directories whose tests are marked with their names: they have many processes, and break them."""
 SHARED = ("servers", "web", "workers")
 """Directories whose tests share processes: one set over SQLite, and one over PostgreSQL."""
+POOLED = "TESTS_THROUGH_PGBOUNCER"
+"""The variable with which all of a run's PostgreSQL databases are behind PgBouncer."""
 FIRST = (*MARKED, *SHARED)
 """Directories whose tests take longest, in the order in which they are run before all others."""
 
@@ -197,11 +200,20 @@ def any_database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """A migrated, empty PostgreSQL database."""
+def postgres_url(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated, empty PostgreSQL database; through PgBouncer for tests that tests/engines/test_pgbouncer.py runs
+    once more."""
     url = postgres.create()
-    yield url
+    yield request.getfixturevalue("pgbouncer").url(url) if os.environ.get(POOLED) else url
     postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+    """One PgBouncer before that server for the whole run."""
+    pooler = PgBouncer(postgres)
+    yield pooler
+    pooler.close()
 
 
 @pytest.fixture

@@ -42,15 +42,24 @@ PAGE_ROUTES = (STATIC, *PAGE_VIEWS)
 """What browsers show, by endpoint and path; every other route is an operation of the API."""
 
 
+def _configured_runtime() -> Runtime:
+    settings = settings_of_process()
+    return Runtime(
+        settings,
+        pool_size=settings.database_pool_web,
+        redis_retries=0,
+        redis_timeout=REDIS_TIMEOUT,
+        database_patience=DATABASE_TIMEOUT,
+    )
+
+
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The application over the given runtime, or over one that the environment configures.
 
     Raises UndeclaredOperation when a route declares no operation. The application is complete then: to add a route,
     a hook or an error handler later raises AssertionError.
     """
-    runtime = runtime or Runtime(
-        settings_of_process(), redis_retries=0, redis_timeout=REDIS_TIMEOUT, database_patience=DATABASE_TIMEOUT
-    )
+    runtime = runtime or _configured_runtime()
     app = Flask(__name__)
     pages = {STATIC: app.view_functions["static"], **PAGE_VIEWS}
     app.json.sort_keys = False  # type: ignore[attr-defined]

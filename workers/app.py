@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _settings = settings_of_process()
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
-runtime = Runtime(_settings, redis_retries=6, queue_timeout=30.0)
+runtime = Runtime(_settings, pool_size=_settings.database_pool_worker, redis_retries=6, queue_timeout=30.0)
 
 app = Celery("switchboard")
 app.config_from_object("celery_config")

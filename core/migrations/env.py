@@ -8,6 +8,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import create_engine, func, pool, select
 
 from core.settings import Settings
+from core.stores.postgres import split_pooler
 from core.stores.tables import Base, UtcDateTime
 
 MIGRATION_LOCK = 0x5377_6974_6368
@@ -22,7 +23,9 @@ def render_item(_kind: str, item: Any, _context: AutogenContext) -> str | Litera
 def run() -> None:
     """Run the migrations in one transaction."""
     url = context.config.attributes.get("url") or Settings().database_url
-    engine = create_engine(url, poolclass=pool.NullPool)
+    address, pooled = split_pooler(url)
+    connect = {"prepare_threshold": None} if pooled else {}
+    engine = create_engine(address, poolclass=pool.NullPool, connect_args=connect)
     with engine.connect() as connection:
         context.configure(
             connection=connection,

@@ -172,8 +172,14 @@ def _sqlite_begin(connection: Connection) -> None:
 def _postgres(url: str, patience: float, **options: Any) -> Engine:
     from core.stores import postgres
 
-    engine = create_engine(url, connect_args=postgres.connect_options(patience), **options)
+    address, pooled = postgres.split_pooler(url)
+    engine = create_engine(address, connect_args=postgres.connect_options(patience, pooled=pooled), **options)
     event.listen(engine, "do_connect", postgres.connect)
     event.listen(engine, "checkout", postgres.check)
-    event.listen(engine, "begin", postgres.begin)
+    if pooled:
+        # In a transaction each time, lone statements too: what is set for it reaches no further.
+        limits = postgres.transaction_options(patience)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limits))
+    else:
+        event.listen(engine, "begin", postgres.begin)
     return engine

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg.errors import OperationalError
+from sqlalchemy import URL, make_url
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy.exc import InvalidatePoolError
 
@@ -138,15 +139,36 @@ def begin(connection: SqlConnection) -> None:
         driver.autocommit = alone
 
 
-def connect_options(patience: float) -> dict[str, Any]:
+def split_pooler(url: str) -> tuple[URL, bool]:
+    """The URL without its parameter `pooler`, and whether that says `transaction`: that a pooler such as PgBouncer
+    gives each transaction whichever connection is free, so that none may leave anything behind. Raises ValueError."""
+    address = make_url(url)
+    pooler = address.query.get("pooler")
+    if pooler not in (None, "transaction"):
+        raise ValueError("pooler in DATABASE_URL is not `transaction`; leave it out for a direct connection")
+    return address.difference_update_query(["pooler"]), pooler is not None
+
+
+def connect_options(patience: float, *, pooled: bool = False) -> dict[str, Any]:
     """The driver's options, for blocks of up to `patience` seconds."""
-    server = {
+    options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVE_OPTIONS}
+    if pooled:  # a prepared statement would be another connection's
+        return {**options, "prepare_threshold": None}
+    return {
+        **options,
+        "options": " ".join(f"-c {name}={value}" for name, value in _server_options(patience).items()),
+    }
+
+
+def transaction_options(patience: float) -> str:
+    """The statements with which a transaction over a pooler begins, in one round trip: what is set for a whole
+    connection elsewhere."""
+    return ";".join(f"SET LOCAL {name} = '{value}'" for name, value in _server_options(patience).items())
+
+
+def _server_options(patience: float) -> dict[str, int | str]:
+    return {
         "statement_timeout": int(patience * STATEMENT_TIMEOUT_SHARE * 1000),
         "idle_in_transaction_session_timeout": int(IDLE_TIMEOUT * 1000),
         "timezone": "UTC",
-    }
-    return {
-        "connect_timeout": CONNECT_TIMEOUT,
-        **KEEPALIVE_OPTIONS,
-        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
     }
