@@ -27,7 +27,7 @@ from tests.support.sole_writer import SoleWriter, environment
 from tests.support.valkey import Valkey
 
 TESTS = Path(__file__).parent
-MARKED = ("e2e", "faults")
+MARKED = ("e2e", "faults", "engines", "hosts")
 """Directories whose tests are marked with their names: they have many processes, and break them."""
 SHARED = ("servers", "web", "workers")
 """Directories whose tests share processes: one set over SQLite, and one over PostgreSQL."""

@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -24,9 +25,16 @@ class Installation:
     """The processes, started as the Procfile starts them, and a runtime that looks at the same stores."""
 
     def __init__(
-        self, directory: Path, provider: ProviderServer, redis_url: str, database_url: str, **environment: str
+        self,
+        directory: Path,
+        provider: ProviderServer,
+        redis_url: str,
+        database_url: str,
+        workers: Mapping[str, Sequence[str]] = MappingProxyType({"tests": ()}),
+        **environment: str,
     ) -> None:
-        """`environment`: the options of both processes beside those two."""
+        """`workers`: for each of them a command that runs it somewhere else, such as in a network namespace.
+        `environment`: the options of all processes beside those two."""
         models = directory / "models.toml"
         models.write_text(provider.models_toml().replace("_timeout = 0.6", "_timeout = 20"))
         options = {
@@ -47,20 +55,31 @@ class Installation:
                 state_dir=directory,
             )
         )
-        self.worker = WorkerProcess(directory, options, self.runtime.redis)
-        self.worker.restart(20)
+        self.workers = [
+            WorkerProcess(directory, options, self.runtime.redis, name=name, within=within)
+            for name, within in workers.items()
+        ]
+        self.worker = self.workers[0]
+        for worker in self.workers:
+            worker.restart(20)
         try:
             self.web = WebProcess(directory, None, **{**options, "database_url": database_url})
+            for worker in self.workers:
+                wait_for(lambda each=worker: " ready." in each.logs(), seconds=60, what=f"{worker.name} is ready")  # type: ignore[misc]
             self.worker.ready()
         except AssertionError:
-            self.worker.teardown()
+            self._stop_workers()
             raise
 
     def close(self) -> None:
         """Leave nothing behind."""
         self.web.close()
-        self.worker.teardown()
+        self._stop_workers()
         self.runtime.close()
+
+    def _stop_workers(self) -> None:
+        for worker in self.workers:
+            worker.teardown()
 
 
 class Guest:

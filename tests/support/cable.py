@@ -12,12 +12,12 @@ from tests.support.postgres import Postgres
 class Cable:
     """Forwards a loopback port to the server's socket."""
 
-    def __init__(self, server: Postgres) -> None:
+    def __init__(self, server: Postgres, address: str = "127.0.0.1") -> None:
         self._server = server
         self._whole = threading.Event()
         self._whole.set()
         self._ends: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, database_url: str) -> str:

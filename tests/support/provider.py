@@ -25,7 +25,12 @@ class ProviderServer:
     It knows the manners below, and any more that it is given.
     """
 
-    def __init__(self, more: "Mapping[str, Manner] | None" = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        more: "Mapping[str, Manner] | None" = None,
+        tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.manners = {**MANNERS, **(more or {})}
         self.requests: list[dict[str, Any]] = []
         self.go_on = threading.Event()
@@ -39,11 +44,11 @@ class ProviderServer:
         class OwnHandler(Handler):
             owner = provider
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), OwnHandler)
+        self._server = ThreadingHTTPServer((address, 0), OwnHandler)
         self._server.daemon_threads = True
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._address = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+        self._address = f"http{'s' if tls else ''}://{address}:{self._server.server_address[1]}"
         self.url = self.base_url("openai")
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -7,7 +7,7 @@ import os
 import re
 import signal as signals
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,20 @@ class WorkerProcess:
     One worker consumes all the queues: a second one would double the time that the tests spend on starts.
     """
 
-    name = id = "tests"
-
-    def __init__(self, directory: Path, environment: Mapping[str, str], redis: Redis) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        redis: Redis,
+        *,
+        name: str = "tests",
+        within: Sequence[str] = (),
+    ) -> None:
+        """`within`: a command that runs others somewhere else, such as in a network namespace."""
+        self.name = self.id = name
+        self._within = within
         self._directory = directory
-        self._log = directory / "worker.log"
+        self._log = directory / f"worker-{name}.log"
         inherited = {name: value for name, value in os.environ.items() if not OPTIONS.match(name)}
         mine = {"PYTHONPATH": f"{WATCHED}{os.pathsep}{ROOT}", "SWITCHBOARD_LOG_LEVEL": "info"}
         self.environment = {**inherited, **mine, **environment}
@@ -121,7 +130,11 @@ class WorkerProcess:
         with self._log.open("ab") as log:
             # Not in the project's directory, whose .env is the developer's.
             self._process = subprocess.Popen(
-                _command(), cwd=self._directory, env=self.environment, stdout=log, stderr=log
+                [*self._within, *_command(self.name)],
+                cwd=self._directory,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
 
     def stop(self, timeout: float) -> None:
@@ -172,8 +185,8 @@ class Worker(CeleryTestWorker):
         assert self.ready()
 
 
-def _command() -> list[str]:
-    mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", "tests@%h"]
+def _command(name: str) -> list[str]:
+    mine = ["--queues", ",".join(QueueNames.ALL), "--hostname", f"{name}@%h"]
     return [*procfile_command("chat"), *mine]
 
 
