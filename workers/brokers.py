@@ -34,7 +34,9 @@ def _mistake(variable: str, url: str) -> Mistake | None:
 def _mistake_of_one(variable: str, url: str) -> Mistake | None:
     from kombu.connection import Connection
 
-    options = {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
+    import celery_config  # noqa: F401  our transports, whose names of timeouts these are
+
+    options = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
     try:
         with Connection(url, connect_timeout=TIMEOUT, transport_options=options) as connection:
             transport = connection.transport

@@ -18,12 +18,7 @@ class Queues:
 
     def __init__(self, broker_url: str) -> None:
         self._connection = Connection(
-            broker_url,
-            transport_options={
-                # Of Redis, and of AMQP, whose own `connect_timeout` below does not hold for the good-bye.
-                **{"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT},
-                **{"read_timeout": TIMEOUT, "write_timeout": TIMEOUT},
-            },
+            broker_url, transport_options={"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
         )
 
     def ping(self) -> None:
