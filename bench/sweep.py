@@ -116,8 +116,10 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         """Look until it is closed."""
-        while not self._closing.wait(0.25):
+        while True:
             self.seen.append(self._watched.memory_info().rss / 2**20)
+            if self._closing.wait(0.25):
+                break
 
     def close(self) -> None:
         """Stop."""

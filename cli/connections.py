@@ -15,7 +15,7 @@ REMEDY = (
 
 def look_at_connections(database_url: str, web_pool: int, worker_pool: int) -> Iterator[Finding]:
     """Compare what one web process (or WEB_CONCURRENCY of them) and the two workers may make with max_connections."""
-    from sqlalchemy import text
+    from sqlalchemy import func, select
 
     from core.stores.database import Database
     from core.stores.postgres import split_pooler
@@ -29,8 +29,8 @@ def look_at_connections(database_url: str, web_pool: int, worker_pool: int) -> I
     database = Database(database_url, pool_size=1)
     try:
         with database.reading() as db:
-            allowed = int(db.scalar(text("SHOW max_connections")) or 0)
-            allowed -= int(db.scalar(text("SHOW superuser_reserved_connections")) or 0)
+            allowed = int(db.scalar(select(func.current_setting("max_connections"))) or 0)
+            allowed -= int(db.scalar(select(func.current_setting("superuser_reserved_connections"))) or 0)
     finally:
         database.dispose()
     fits = wanted <= allowed

@@ -1,6 +1,11 @@
 """The stores and the broker that the settings name, and what tries them."""
 
-from core.operations.preflight.stores import Checks, store_checks
+import sys
+
+import click
+
+from cli.configuration import read_settings
+from core.operations.preflight.stores import Checks, find_mistakes, store_checks
 from core.settings import Settings
 from workers.brokers import broker_checks
 
@@ -19,3 +24,10 @@ def configured_broker(settings: Settings) -> Checks:
     """What tries the broker alone."""
     variable, url = settings.broker_variable, settings.broker_url
     return store_checks(broker_url=url, broker_variable=variable) or broker_checks(variable, url)
+
+
+if __name__ == "__main__":  # as `up` tries them (cli/up.py)
+    found = find_mistakes(configured_stores(read_settings()))
+    for mistake in found[:1]:
+        click.echo(str(mistake))
+    sys.exit(bool(found))

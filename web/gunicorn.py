@@ -1,6 +1,8 @@
 """gunicorn's configuration: one gevent process holds many open streams."""
 
 import gc
+import os
+import sys
 
 from gevent import monkey
 
@@ -17,7 +19,6 @@ from core.observability.logs import configure_logs, log_uncaught  # noqa: E402
 from core.observability.tracing import start_tracing, stop_tracing  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
 from core.operations.preflight.environment import settings_of_process  # noqa: E402
-from core.operations.preflight.stores import require_stores, store_checks  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
 
 _settings = settings_of_process()
@@ -51,11 +52,11 @@ forwarder_headers = ""
 def on_starting(_server: Any) -> None:
     """Say in one line what can't be used, before a process that needs it can show a traceback."""
     require_catalog(_settings.models_path)
-    require_stores(
-        store_checks(
-            redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
-        )
-    )
+    # In a process of its own: what that loads would stay in this one, which answers nothing.
+    tried = os.posix_spawn(sys.executable, [sys.executable, "-m", "core.operations.preflight"], os.environ)
+    _, status = monkey.get_original("os", "waitpid")(tried, 0)
+    if status:
+        raise SystemExit(os.waitstatus_to_exitcode(status))
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:

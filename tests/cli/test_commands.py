@@ -128,7 +128,7 @@ def test_a_start_whose_database_can_not_be_migrated_says_why(tmp_path: Path) -> 
     url = "postgresql+psycopg://user:hidden@127.0.0.1:1/x"
     message = refused(switchboard(tmp_path, "up", DATABASE_URL=url, **ports))
     assert message.startswith(
-        "switchboard: the database postgresql+psycopg://user:***@127.0.0.1:1/x can't be migrated"
+        "switchboard: DATABASE_URL=postgresql+psycopg://user:***@127.0.0.1:1/x: nothing listens there"
     )
 
 

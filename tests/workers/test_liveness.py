@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,11 +16,11 @@ from click.testing import CliRunner, Result
 from celery_config import QueueNames
 from cli.alive import DEFAULT, VARIABLE
 from cli.main import main
-from cli.supervision.procfile import read_procfile
 from core.messaging.consumers import Presence
 from core.operations.liveness import WRITING_LIMIT, Liveness, read_lives
 from core.operations.preflight.environment import variable_of
 from core.settings import Settings
+from tests.support.procfile import procfile_command
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
 from tests.workers.local_process import OPTIONS, ROOT
@@ -33,11 +32,10 @@ EARLY = 60.0
 @contextmanager
 def procfile_line(name: str, directory: Path, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A process as the Procfile has it, until the end of the block at the latest."""
-    command = read_procfile(ROOT / "Procfile")[name]
     inherited = {variable: value for variable, value in os.environ.items() if not OPTIONS.match(variable)}
     with (directory / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            procfile_command(name),
             cwd=directory,
             env={
                 **inherited,

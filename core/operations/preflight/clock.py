@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from sqlalchemy import text
+from sqlalchemy import extract, func, select
 
 from core.errors import Unavailable
 from core.operations.preflight.mistake import Mistake
@@ -36,7 +36,7 @@ def database_clock_mistake(url: str, now: Callable[[], float] = time.time) -> Mi
         database = Database(url, pool_size=1, patience=TIMEOUT)
         try:
             with database.reading() as db:
-                return float(db.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
+                return float(db.scalar(select(extract("epoch", func.clock_timestamp()))) or 0)
         finally:
             database.dispose()
 

@@ -187,6 +187,9 @@ def test_requests_are_answered_by_views_and_by_these_hooks_alone(stack: Settings
 
     assert {scope: names(hooks) for scope, hooks in app.before_request_funcs.items()} == {
         None: [
+            "web.middleware.request_ids._begin",
+            "web.middleware.access_log._begin",
+            "web.middleware.request_metrics.register.<locals>.begin",
             "web.middleware.body_limits._bound",
             "web.middleware.hosts.register.<locals>.check",
             "web.middleware.cors._preflight",
@@ -196,6 +199,9 @@ def test_requests_are_answered_by_views_and_by_these_hooks_alone(stack: Settings
     }
     assert {scope: names(hooks) for scope, hooks in app.after_request_funcs.items()} == {
         None: [
+            "web.middleware.request_ids._name",
+            "web.middleware.access_log._end",
+            "web.middleware.request_metrics.register.<locals>.count",
             "web.middleware.cors._allow",
             "web.middleware.security_headers._add_headers",
             "web.limits.rate_limit_headers._announce",
@@ -261,7 +267,7 @@ def test_a_handler_is_given_what_it_asks_for(serve: Make) -> None:
     answer = client.post(
         f"/probe/asking?limit=7&before={before}", json={"title": " A "}, headers={"Prefer": "wait=1, respond-async"}
     )
-    assert (answer.status_code, answer.data) == (200, b'{"status":"ok"}\n')
+    assert (answer.status_code, answer.data) == (200, b'{"status":"ok"}')
     assert (answer.headers["Location"], answer.headers["Cache-Control"]) == ("/elsewhere", "no-store")
     assert seen == {
         "session": UUID(session["session_id"]),

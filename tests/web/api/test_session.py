@@ -18,7 +18,7 @@ from core.sessions.credential import Credential
 from core.stores.tables import Session
 from tests.support.waiting import wait_for
 
-WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants", "sb:tasks:")
+WORKERS_OWN = ("sb:consumer:", "sb:turn:", "sb:ran:", "sb:invariants", "sb:{metrics}:")
 """Keys that come and go with the workers."""
 
 

@@ -166,7 +166,7 @@ def test_what_is_refused_is_left_out_and_not_tried_again(
     asker = Asker(server, model, temperature=0.5, reasoning_effort="low", max_tokens=100)
     text, asked, error = asker.ask()
     assert (text, error, len(asked)) == (ANSWER, None, 2)
-    own = {"path", "authorization", "key"}
+    own = {"path", "authorization", "key", "traceparent"}
     assert asked[0].keys() - asked[1].keys() == {parameter}
     assert asked[1].keys() - asked[0].keys() - own == ({instead} if instead else set())
     if instead:
@@ -290,7 +290,7 @@ def test_a_table_says_what_to_leave_out_and_what_to_call_otherwise(server: Provi
     )
     text, [asked], _ = asker.ask([Turn("system", "Be kind."), *QUESTION])
     assert text == ANSWER
-    assert asked.keys() - {"path", "authorization", "key"} == {
+    assert asked.keys() - {"path", "authorization", "key", "traceparent"} == {
         "model",
         "messages",
         "stream",
