@@ -344,7 +344,7 @@ def fragile(
         state_dir=tmp_path,
     )
     migrate(database_url)
-    monkeypatch.setattr("web.app.Settings", lambda: settings)
+    monkeypatch.setattr("web.app.settings_of_process", lambda: settings)
     app = create_app()
     yield app
     own_valkey.thaw()
