@@ -69,8 +69,8 @@ def test_an_unknown_task(worker: Worker, runtime: Runtime, celery_setup_app: Cel
     before = _counted(runtime, "unknown", Outcome.REJECTED)
     _send(celery_setup_app, pending, "sessions.something_new", [pending.session_id])
     assert _problem(runtime, pending)["type"] == "/problems/unavailable"
-    wait_until_told(runtime)
-    assert _counted(runtime, "unknown", Outcome.REJECTED) == before + 1
+    # Counted after the reply, and told with a later flush.
+    wait_for(lambda: _counted(runtime, "unknown", Outcome.REJECTED) == before + 1, what="it is counted")
 
 
 @pytest.mark.parametrize(
