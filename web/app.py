@@ -37,7 +37,11 @@ REDIS_TIMEOUT = 0.4
 API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
 PAGES = (chat_page, docs_page)
 STATIC = ("static", "/static/<path:filename>")
-PAGE_VIEWS = {("pages.index", "/"): chat_page.index, ("docs_page.page", "/docs"): docs_page.page}
+PAGE_VIEWS = {
+    ("pages.index", "/"): chat_page.index,
+    ("pages.conversation", "/c/<session_id>"): chat_page.conversation,
+    ("docs_page.page", "/docs"): docs_page.page,
+}
 PAGE_ROUTES = (STATIC, *PAGE_VIEWS)
 """What browsers show, by endpoint and path; every other route is an operation of the API."""
 
