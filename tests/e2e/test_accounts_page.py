@@ -275,6 +275,7 @@ def test_signing_out_leaves_nothing_on_any_tab(visit: Visit) -> None:
     ask(page, "Say hello.")
     expect_answered(page)
     other = visitor.tab()
+    other.goto(page.url)
     expect(questions(other)).to_have_text(["Say hello."])
     box(other).fill("Still typing")
 
