@@ -452,6 +452,7 @@ class Runtime:
             self.removals,
             self.revocations,
             self.audit,
+            self.transcript,
         )
 
     @cached_property
