@@ -26,10 +26,12 @@ from core.conversation.finished_messages import (
     name_parents,
     newest_below,
 )
+from core.conversation.guest_settings import add_reading, loaded
 from core.conversation.keys import keys
 from core.conversation.message import PREVIOUS, Message, whole_seconds
 from core.conversation.partial_answer import PartialAnswer
 from core.conversation.position import Position
+from core.conversation.session_settings import SessionSettings
 from core.stores import tables
 from core.stores.database import Database
 from core.stores.redis import Redis
@@ -55,6 +57,14 @@ class Conversation:
     """The message before which the next older page ends. None: there is none."""
 
 
+class Asked(NamedTuple):
+    """What a model is to be asked with."""
+
+    messages: Iterator[Message]
+    """Newest first, read as they are taken."""
+    settings: SessionSettings
+
+
 class _Moment(NamedTuple):
     """What of a conversation changes, read in one step."""
 
@@ -62,6 +72,8 @@ class _Moment(NamedTuple):
     cursor: Position | None
     finished: FinishedMessages
     """All messages but the unfinished one, as they were then."""
+    settings: SessionSettings
+    """As far as the session's row, or Redis, has them."""
 
 
 def newest_that_fit(messages: Iterable[Message], limit: int, size: int = PAGE_BYTES) -> tuple[list[Message], bool]:
@@ -95,12 +107,16 @@ class Transcript:
         """The messages of the current branch, read as they are taken."""
         return _newest_first(self._moment(session), None)
 
-    def branch(
-        self, session: tables.Session, end: UUID | None, without: UUID | None = None, newest: Newest | None = None
-    ) -> Iterator[Message]:
-        """The branch that ends with this message, or the current one; newest first, read as it is taken. `without`:
-        an answer that is being written. `newest`: what has been read of an owned session's branch already."""
-        return self._finished(session, without, newest).branch(end)
+    def before_answer(
+        self, session: tables.Session, question_id: UUID | None, answer_id: UUID, newest: Newest | None = None
+    ) -> Asked:
+        """The branch that ends with the question of an answer that is being written, or, where that is not known, the
+        current one; and the session's settings. `newest`: what has been read of an owned session's branch already."""
+        if not session.anonymous:
+            messages = SqlMessages(self._database, session.id, answer_id, newest).branch(question_id)
+            return Asked(messages, SessionSettings.of(session))
+        moment = self._moment(session)
+        return Asked(moment.finished.branch(question_id), moment.settings)
 
     def oldest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages of all branches as they are at this call, in the order of time, read as they are taken."""
@@ -186,25 +202,20 @@ class Transcript:
             pipe.llen(at.words)
             pipe.hmget(at.meta, ["epoch", "offset", "answer", "thought_for", *LEAF])
             pipe.mget(at.partial, at.thinking)
-            counted, known, texts = pipe.execute_each()
+            add_reading(pipe, session.id)
+            counted, known, texts, settings = pipe.execute_each()
         count = unless_damaged(counted, 0, session.id, "words")
         *known, leaf, since = unless_damaged(known, (None,) * 6, session.id, "meta")
         unfinished, cursor = _live(session.id, known, texts)
         if session.anonymous:
             messages = RedisMessages(self._redis, session.id, count, _leaf(session.id, leaf, since))
-            return _Moment(unfinished, cursor, messages)
+            return _Moment(unfinished, cursor, messages, loaded(session.id, settings))
         # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
         # both; the unfinished one goes with the cursor. Finished words in Redis are those of a claimed session's
         # time without an owner: SQL has them too.
         passed_over = None if unfinished is None else UUID(unfinished.id)
-        return _Moment(unfinished, cursor, SqlMessages(self._database, session.id, passed_over))
-
-    def _finished(
-        self, session: tables.Session, unfinished: UUID | None, newest: Newest | None = None
-    ) -> FinishedMessages:
-        if session.anonymous:
-            return RedisMessages(self._redis, session.id, *self._counted(session.id))
-        return SqlMessages(self._database, session.id, unfinished, newest)
+        finished = SqlMessages(self._database, session.id, passed_over)
+        return _Moment(unfinished, cursor, finished, SessionSettings.of(session))
 
     def _counted(self, session_id: UUID) -> tuple[int, Leaf | None]:
         at = keys(session_id)

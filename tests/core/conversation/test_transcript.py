@@ -329,7 +329,8 @@ def test_what_has_been_read_already_goes_on_where_it_ends(
     with runtime.database.reading() as db:
         newest = read_newest(db, session.id, UUID(messages[-1].id))
     assert (len(newest.rows), newest.before is not None) == (read, read < count)
-    told = list(runtime.transcript.branch(session, UUID(messages[-1].id), newest=newest))
+    question, answer = UUID(messages[-1].id), UUID(unfinished.id)
+    told = list(runtime.transcript.before_answer(session, question, answer, newest).messages)
     assert [message.id for message in told] == [message.id for message in reversed(messages)]
 
 

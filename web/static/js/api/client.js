@@ -1,6 +1,7 @@
 /** The calls about sessions, messages and models. What to tell the reader when one fails: error-messages.js. */
 
 import { Problem } from "./problem.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {Readonly<{generation_id: string, state: "queued" | "running", model: string}>} ActiveGeneration
@@ -41,7 +42,12 @@ export class ApiClient {
 
   /** The session that calls are about from now on; null: the cookie's. @param {Session | null} session */
   useSession(session) {
-    this.#sessionId = session && !session.anonymous ? session.session_id : null;
+    this.useOwned(session && !session.anonymous ? session.session_id : null);
+  }
+
+  /** The user's session that calls are about from now on; null: the cookie's. @param {string | null} sessionId */
+  useOwned(sessionId) {
+    this.#sessionId = sessionId;
   }
 
   /** @returns {Record<string, string>} */
@@ -76,7 +82,7 @@ export class ApiClient {
       throw new Problem({ ...details, status: response.status }, Number(response.headers.get("Retry-After")) || null);
     }
     if (response.status === 202 && response.headers.has("Location")) {
-      throw new Problem({ status: 202, detail: "The service is busy. This will be done as soon as it can be." });
+      throw new Problem({ status: 202, detail: t("error.later") });
     }
     const data = response.status === 204 ? null : await response.json();
     return { data, etag: response.headers.get("ETag") };

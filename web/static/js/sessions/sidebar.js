@@ -3,6 +3,7 @@
 import { byId } from "../ui/dom.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
@@ -12,6 +13,8 @@ import { SidebarPanel } from "./sidebar-panel.js";
  * @property {() => string | null} current the user's session on screen
  * @property {() => Promise<boolean>} mayLeave whether what is on screen may go
  * @property {(id: string) => Promise<void>} open
+ * @property {(id: string) => string} address
+ * @property {() => void} changed it is another list
  * @property {(id: string) => Promise<void>} remove
  * @property {(error: unknown) => void} failed
  * @property {(words: string) => void} announce
@@ -31,6 +34,7 @@ export class Sidebar {
       {
         now: () => page.api.serverNow(),
         open: (id) => void this.#open(id),
+        address: page.address,
         rename: (id, title) => this.#rename(id, title),
         remove: (id) => this.#remove(id),
         more: () => void this.#fetch(this.#sessions.length + 1),
@@ -49,6 +53,12 @@ export class Sidebar {
   /** Read the list again, as far as it was read before. */
   refresh() {
     return this.#fetch(this.#sessions.length);
+  }
+
+  /** The title of the session on screen, where the list has it. */
+  get currentTitle() {
+    const id = this.page.current();
+    return this.#sessions.find(({ session_id }) => session_id === id)?.title ?? null;
   }
 
   /** Mark the session on screen. */
@@ -93,6 +103,7 @@ export class Sidebar {
     this.#sessions = sessions;
     this.#next = next;
     this.list.show(sessions, next !== null);
+    this.page.changed();
   }
 
   /** @param {string} id */
@@ -111,7 +122,7 @@ export class Sidebar {
   async #rename(id, title) {
     const { title: kept } = await this.page.api.renameSession(id, title);
     this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
-    this.page.announce("Renamed");
+    this.page.announce(t("list.renamed"));
   }
 
   /** @param {string} id */
@@ -119,6 +130,6 @@ export class Sidebar {
     await this.page.remove(id);
     this.#fetches++; // one under way may still have it
     this.#show(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
-    this.page.announce("Conversation deleted");
+    this.page.announce(t("list.deleted"));
   }
 }
