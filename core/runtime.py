@@ -466,6 +466,7 @@ class Runtime:
             self.removals,
             self.revocations,
             self.audit,
+            self.transcript,
         )
 
     @cached_property

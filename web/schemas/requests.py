@@ -59,6 +59,9 @@ def _visible(text: str) -> str:
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+AnyId = Annotated[UUID, Field(strict=False)]
+
+
 class CreateSession(Body):
     """POST /session/create."""
 
@@ -74,7 +77,7 @@ class SwitchModel(Body):
 class OpenSession(Body):
     """POST /session/open."""
 
-    session_id: Annotated[UUID, Field(strict=False)]
+    session_id: AnyId
 
 
 class ChangeSession(Body):
@@ -153,6 +156,27 @@ class ChatMessage(Body):
 
     message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
     model: ModelName | None = None
+    parent: AnyId | None = None
+    """The message that this one follows; null: the beginning. Absent: the end of the current branch."""
+
+
+class Regenerate(Body):
+    """POST /chat/regenerate."""
+
+    message_id: AnyId | None = None
+    model: ModelName | None = None
+
+
+class GoOn(Body):
+    """POST /chat/continue."""
+
+    message_id: AnyId | None = None
+
+
+class TurnTo(Body):
+    """POST /session/branch."""
+
+    message_id: AnyId
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
