@@ -27,7 +27,7 @@ def require_packages(directory: Path) -> None:
     lock, installed = directory / "package-lock.json", directory / "node_modules/.installed"
     if installed.exists() and installed.read_bytes() == lock.read_bytes():
         return
-    command = [SCRIPTS / "npm", "ci", "--loglevel=error"]
+    command = [str(SCRIPTS / "npm"), "ci", "--loglevel=error"]
     run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_TIME)
     if run.returncode != 0:
         pytest.skip(f"the packages of {directory} can't be installed: {run.stderr[-300:]}")

@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from core.generation.wishes import CURRENT_LEAF, Parent
 from flask import Response
 
 from core.auth.principal import Principal
@@ -13,6 +12,7 @@ from core.conversation.message import Message
 from core.conversation.position import Position
 from core.errors import InvalidBody
 from core.generation.service import Accepted, Found
+from core.generation.wishes import CURRENT_LEAF, Parent
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.ai_sdk.chunks import Answer, tell_at_once

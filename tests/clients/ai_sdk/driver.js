@@ -40,7 +40,12 @@ function open({ chat, client, api, id, headers, messages }) {
   const data = [];
   class Chat extends AbstractChat {}
   // As cookies would be: the workflow's transport has no option for headers, and so sends its JSON as text/plain.
-  const proved = (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } });
+  const statuses = [];
+  const proved = async (url, init) => {
+    const response = await fetch(url, { ...init, headers: { ...init.headers, ...headers } });
+    statuses.push(response.status);
+    return response;
+  };
   const transport =
     client === "workflow"
       ? new WorkflowChatTransport({
@@ -53,7 +58,7 @@ function open({ chat, client, api, id, headers, messages }) {
       : new DefaultChatTransport({ api, fetch: proved });
   const state = new State(messages);
   const made = new Chat({ id, transport, state, onData: (part) => data.push(part), onError: () => {} });
-  chats.set(chat, { chat: made, state, data });
+  chats.set(chat, { chat: made, state, data, statuses });
 }
 
 const commands = {
@@ -63,8 +68,8 @@ const commands = {
   regenerate: ({ chat, ...options }) => chats.get(chat).chat.regenerate(options),
   stop: ({ chat }) => chats.get(chat).chat.stop(),
   state: ({ chat }) => {
-    const { state, data } = chats.get(chat);
-    return { status: state.status, error: state.error?.message ?? null, messages: state.messages, data };
+    const { state, data, statuses } = chats.get(chat);
+    return { status: state.status, error: state.error?.message ?? null, messages: state.messages, data, statuses };
   },
 };
 
