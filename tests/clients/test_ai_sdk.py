@@ -25,6 +25,8 @@ HERE = Path(__file__).parent / "ai_sdk"
 CLIENTS = ("ai5", "ai6", "ai7", "workflow")
 BURST = 5
 """Messages that a session may be sent at once."""
+WAIT = 60.0
+"""Seconds for what comes by itself, on a busy machine."""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -169,8 +171,13 @@ def _ask_and_wait(chats: Sequence[Chat], words: str = "Wait") -> "list[Future[An
     """Ask, and wait until each shows the beginning of the answer."""
     asked = [chat.begin("send", text="Why?") for chat in chats]
     for chat in chats:
-        wait_for(lambda shown=chat: shown.answer.startswith(words), what=f"{chat.client} shows words")  # type: ignore[misc]
+        wait_for(lambda shown=chat: shown.answer.startswith(words), seconds=WAIT, what=f"{chat.client} shows words")  # type: ignore[misc]
     return asked
+
+
+def _connected(chat: Chat, times: int) -> None:
+    """Wait until the client has been answered so often that it may read a stream."""
+    wait_for(lambda: chat.state["statuses"].count(200) == times, seconds=WAIT, what=f"{chat.client} is connected")
 
 
 def _finished(asked: "list[Future[Any]]") -> None:
@@ -205,8 +212,10 @@ def test_a_reload_in_mid_answer_and_one_after_it(chats: Open, provider: Provider
         assert [message["role"] for message in chat.state["messages"]] == ["user"]
     resumed = [chat.begin("resume") for chat in opened]
     for chat in opened:
-        wait_for(lambda shown=chat: shown.answer.startswith("Wait"), what=f"{chat.client} shows words")  # type: ignore[misc]
+        wait_for(lambda shown=chat: shown.answer.startswith("Wait"), seconds=WAIT, what=f"{chat.client} shows words")  # type: ignore[misc]
     again = [chat.begin("resume") for chat in opened]  # with a part of the answer on screen
+    for chat in opened:
+        _connected(chat, 2)
     provider.go_on.set()
     _finished(resumed + again)
     for chat in opened:
@@ -303,6 +312,8 @@ def test_the_web_process_is_replaced_in_mid_answer(chats: Open, fleet: Fleet, pr
             future.result(60)
             assert chat.state["status"] == "error"  # and not a whole answer
             asked[opened.index(chat)] = chat.begin("resume")
+    for chat in opened:
+        _connected(chat, 2)  # one that came back later would find nothing to go on with
     provider.go_on.set()
     _finished(asked)
     for chat in opened:

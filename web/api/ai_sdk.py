@@ -32,7 +32,7 @@ from web.streaming.door import wait_for_turn
 
 blueprint = Blueprint("ai_sdk", __name__, url_prefix="/api/chat")
 
-CHUNKS = StreamOf(ai_sdk.UIMessageChunk)
+CHUNKS = StreamOf(ai_sdk.UIMessageEvent)
 NAMED_ERRORS = (NotOwner, SessionInvalid, SessionExpired)
 LIMIT = parameters.page_size(200, 200)
 BEFORE = parameters.page_end(

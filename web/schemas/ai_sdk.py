@@ -3,16 +3,16 @@
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 
-class UIMessageChunk(BaseModel):
-    """A chunk of a UI message stream. The last event is `[DONE]`, which is none. Without a `finish` before it the
-    stream is broken, and its client comes back."""
+class UIMessageEvent(BaseModel):
+    """An event of a UI message stream: a chunk. Comments in between keep the connection alive.
 
-    model_config = ConfigDict(extra="allow")
+    The last event is `[DONE]`, which is no chunk. Without the chunk `finish` before it the stream is broken.
+    """
 
-    type: str
+    data: str = Field(json_schema_extra={"contentMediaType": "application/json"}, examples=['{"type":"finish"}'])
 
 
 class UIMessagePart(BaseModel):

@@ -13,19 +13,26 @@ function Chat({ history }) {
     resume: true, // after a reload, go on with the answer that is being written
   });
   const [question, setQuestion] = useState("");
+  const [attempt, setAttempt] = useState(0);
   const busy = status === "submitted" || status === "streaming";
   const unanswered = status === "ready" && messages.at(-1)?.role === "user";
   const broken = status === "error" && isBroken(error);
 
-  // A connection that broke is no answer's end. If the answer has ended meanwhile, the conversation has it.
+  // A connection that broke is no answer's end. The conversation is read anew, without the answer that is being written,
+  // and that one is gone on with. If it has ended in between, the conversation has it when it is read once more.
   useEffect(() => {
     if (!unanswered && !broken) return undefined;
     const timer = setTimeout(async () => {
-      if (broken) await resumeStream();
-      else setMessages(await loadMessages());
+      try {
+        setMessages(await loadMessages());
+        await resumeStream();
+      } catch {
+        // The server is still away.
+      }
+      setAttempt(attempt + 1);
     }, PAUSE);
     return () => clearTimeout(timer);
-  }, [unanswered, broken]);
+  }, [unanswered, broken, attempt]);
 
   function ask(event) {
     event.preventDefault();
