@@ -167,11 +167,22 @@ def _all(chats: Sequence[Chat], command: str, **options: Any) -> None:
         future.result(60)
 
 
+def _shows(chat: Chat, words: str) -> None:
+    """Wait until the client shows the beginning of an answer."""
+
+    def look() -> bool:
+        state = chat.state
+        assert state["error"] is None, (chat.client, state)
+        return bool(state["messages"]) and _text(state["messages"][-1]).startswith(words)
+
+    wait_for(look, seconds=WAIT, what=f"{chat.client} shows words")
+
+
 def _ask_and_wait(chats: Sequence[Chat], words: str = "Wait") -> "list[Future[Any]]":
     """Ask, and wait until each shows the beginning of the answer."""
     asked = [chat.begin("send", text="Why?") for chat in chats]
     for chat in chats:
-        wait_for(lambda shown=chat: shown.answer.startswith(words), seconds=WAIT, what=f"{chat.client} shows words")  # type: ignore[misc]
+        _shows(chat, words)
     return asked
 
 
@@ -212,7 +223,7 @@ def test_a_reload_in_mid_answer_and_one_after_it(chats: Open, provider: Provider
         assert [message["role"] for message in chat.state["messages"]] == ["user"]
     resumed = [chat.begin("resume") for chat in opened]
     for chat in opened:
-        wait_for(lambda shown=chat: shown.answer.startswith("Wait"), seconds=WAIT, what=f"{chat.client} shows words")  # type: ignore[misc]
+        _shows(chat, "Wait")
     again = [chat.begin("resume") for chat in opened]  # with a part of the answer on screen
     for chat in opened:
         _connected(chat, 2)
