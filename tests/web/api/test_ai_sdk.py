@@ -235,7 +235,7 @@ def test_nobody_reaches_anothers_by_an_id(app: Flask, client: FlaskClient, other
     # One's own other session is named by its id alone.
     first = person.get("/session/current").get_json()["session_id"]
     _create(person)
-    response = person.post("/api/chat", json=_ask(id=first))
+    response = person.post("/api/chat", json=_ask(id=first, model="thinks"))
     assert next(_chunks(response.iter_encoded()))["messageMetadata"]["session_id"] == first
     wait_for(lambda: person.get(f"/api/chat/{first}/stream").status_code == 204, what="the answer has ended")
     assert len(person.get(f"/api/chat/{first}/messages").get_json()) == 4
