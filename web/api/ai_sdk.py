@@ -18,14 +18,22 @@ from web.api import ai_sdk_answers, parameters
 from web.api.ai_sdk_answers import find_named
 from web.api.chat import MESSAGE_ERRORS
 from web.api.conversation_json import one_of_readers
+from web.api.message_acceptance import AcceptedMessage
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import OPTIONAL_SESSION
 from web.auth.credentials import set_session_cookie
 from web.context import context
-from web.errors import PositionLost, SessionRequired
+from web.errors import (
+    IdempotencyInFlight,
+    IdempotencyKeyInvalid,
+    IdempotencyMismatch,
+    PositionLost,
+    SessionRequired,
+)
+from web.idempotency.header import idempotent
 from web.limits import change_limits
-from web.openapi.declaration import Encoded, StreamOf
+from web.openapi.declaration import IDEMPOTENCY_KEY, Encoded, StreamOf
 from web.schemas import ai_sdk, responses
 from web.schemas.requests import Nothing
 from web.streaming.door import wait_for_turn
@@ -33,6 +41,7 @@ from web.streaming.door import wait_for_turn
 blueprint = Blueprint("ai_sdk", __name__, url_prefix="/api/chat")
 
 CHUNKS = StreamOf(ai_sdk.UIMessageEvent)
+REPEAT_ERRORS = (IdempotencyKeyInvalid, IdempotencyMismatch, IdempotencyInFlight)
 NAMED_ERRORS = (NotOwner, SessionInvalid, SessionExpired)
 LIMIT = parameters.page_size(200, 200)
 BEFORE = parameters.page_end(
@@ -44,18 +53,35 @@ BEFORE = parameters.page_end(
 @operation(
     access=OPTIONAL_SESSION,
     body=UIChat,
+    takes=(IDEMPOTENCY_KEY,),
     answers={200: CHUNKS},
-    raises=(*MESSAGE_ERRORS, *NAMED_ERRORS, NothingToRegenerate),
+    raises=(*MESSAGE_ERRORS, *NAMED_ERRORS, *REPEAT_ERRORS, NothingToRegenerate, PositionLost),
 )
 def chat(session: Session | None, principal: Principal | None, body: UIChat) -> Response:
-    """Send a message, a new version of one, or the wish for another answer; the response streams the answer."""
+    """Send a message, a new version of one, or the wish for another answer; the response streams the answer.
+
+    A repeat under the same key streams the same answer from its beginning.
+    """
     wait_for_turn()  # its reader joins as any other
     session, _ = find_named(body.id, session, principal)
     take_stream_slot()
-    accepted, session, issued = ai_sdk_answers.accept(session, body)
-    response = ai_sdk_answers.follow(session, accepted)
-    if issued is not None:
-        set_session_cookie(response, issued)
+    taken: list[AcceptedMessage] = []
+
+    def take() -> Response:
+        accepted = ai_sdk_answers.accept(session, body)
+        taken.append(accepted)
+        kept = Response(str(accepted.accepted.generation_id))
+        if accepted.issued is not None:
+            set_session_cookie(kept, accepted.issued)
+        return kept
+
+    kept = idempotent(in_session=True)(take)()
+    if taken:
+        response = ai_sdk_answers.follow(taken[0].session, taken[0].accepted)
+    else:
+        response = ai_sdk_answers.repeat(UUID(kept.get_data(as_text=True)), principal)
+    for cookie in kept.headers.getlist("Set-Cookie"):
+        response.headers.add("Set-Cookie", cookie)
     return response
 
 

@@ -10,7 +10,7 @@ from flask import Response
 from core.auth.principal import Principal
 from core.conversation.message import Message
 from core.conversation.position import Position
-from core.errors import InvalidBody
+from core.errors import InvalidBody, SessionInvalid
 from core.generation.service import Accepted, Found
 from core.generation.wishes import CURRENT_LEAF, Parent
 from core.sessions.credential import Credential
@@ -21,6 +21,8 @@ from web.ai_sdk.wire import UIMessageWire, ending
 from web.api.events import STREAM_HEADERS
 from web.api.message_acceptance import AcceptedMessage, accept_message
 from web.api.message_acceptance import accept as accept_generation
+from web.auth.creation_plan import new_credential
+from web.auth.credentials import session_credential
 from web.auth.current_session import validated_session
 from web.auth.principal import current_principal
 from web.context import context
@@ -163,6 +165,20 @@ def follow(session: Session, accepted: Accepted) -> Response:
     answer = Answer(str(session.id), str(accepted.generation_id), model)
     wire = UIMessageWire(accepted.generation_id, answer)
     return _respond(session, accepted.generation_id, accepted.before, wire)
+
+
+def repeat(generation_id: UUID, principal: Principal | None) -> Response:
+    """The answer that a request before this one has asked for, from its first chunk on. Raises PositionLost, and
+    SessionInvalid, SessionExpired or NotOwner where its session is not the sender's any more."""
+    found = context().services.generations.find(generation_id)
+    if found is None:
+        raise SessionInvalid
+    credential = session_credential()
+    if credential is None or credential.session_id != found.session_id:
+        credential = new_credential()  # the one that the first request was given, if it made the session
+    if credential.session_id != found.session_id:
+        credential = Credential(found.session_id)
+    return resume_from(validated_session(credential, principal), found, 0)
 
 
 def resume(session: Session | None, generation: Found | None) -> Response | None:

@@ -212,6 +212,20 @@ def test_a_question_that_was_refused_is_asked_by_its_repeat(client: FlaskClient)
     _problem(client.post("/api/chat", json=_ask(messageId=first)), 422, "invalid-body")  # an answer can't be edited
 
 
+def test_a_repeat_is_told_the_same_answer(app: Flask, client: FlaskClient) -> None:
+    key = {"Idempotency-Key": str(uuid7())}
+    first, repeat = (client.post("/api/chat", json=_ask(), headers=key) for _ in range(2))
+    told = list(_chunks(first.iter_encoded()))
+    assert list(_chunks(repeat.iter_encoded())) == told
+    again = app.test_client().post("/api/chat", json=_ask(), headers=key)  # its cookie never came
+    assert list(_chunks(again.iter_encoded())) == told
+    assert again.headers["Set-Cookie"].split(";")[0] == first.headers["Set-Cookie"].split(";")[0]
+    assert len(client.get("/session/messages").get_json()["messages"]) == 2
+    _problem(client.post("/api/chat", json=_ask("Else"), headers=key), 422, "idempotency-mismatch")
+    client.delete("/session")
+    _problem(app.test_client().post("/api/chat", json=_ask(), headers=key), 401, "session-invalid")
+
+
 def test_nobody_reaches_anothers_by_an_id(app: Flask, client: FlaskClient, other: FlaskClient) -> None:
     person = app.test_client()
     person.post("/auth/register", json={"email": f"{uuid7()}@example.org", "password": "correct horse battery"})
