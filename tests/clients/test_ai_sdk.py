@@ -188,7 +188,7 @@ def _ask_and_wait(chats: Sequence[Chat], words: str = "Wait") -> "list[Future[An
 
 def _connected(chat: Chat, times: int) -> None:
     """Wait until the client has been answered so often that it may read a stream."""
-    wait_for(lambda: chat.state["statuses"].count(200) == times, seconds=WAIT, what=f"{chat.client} is connected")
+    wait_for(lambda: chat.state["statuses"].count(200) >= times, seconds=WAIT, what=f"{chat.client} is connected")
 
 
 def _finished(asked: "list[Future[Any]]") -> None:
@@ -316,8 +316,7 @@ def test_the_chat_worker_is_killed_in_mid_answer(chats: Open, fleet: Fleet, prov
 def test_the_web_process_is_replaced_in_mid_answer(chats: Open, fleet: Fleet, provider: ProviderServer) -> None:
     opened = chats("paused")
     asked = _ask_and_wait(opened)
-    fleet.web.stop()  # which drains it
-    fleet.web.start()
+    fleet.web.reload()  # another process takes what comes, and this one's streams end
     for chat, future in zip(opened, asked, strict=True):
         if chat.client != "workflow":
             future.result(60)

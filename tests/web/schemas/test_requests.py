@@ -14,7 +14,7 @@ from tests.web.api.test_session import _problem
 from web.app import create_app
 from web.auth.client_address import nearest_stranger
 from web.openapi.declaration import declared_operation
-from web.schemas.requests import MAX_BODY, SMALL_BODY
+from web.schemas.requests import SMALL_BODY
 
 PASSWORD = "correct horse battery"
 MARKS = "\u0301\u0316"
