@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.conversation.message import Message
@@ -153,6 +153,7 @@ between = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(between, max_size=12), st.sampled_from(["done", "stopped", "failed"]))
 def test_a_clients_rules_hold_for_every_answer(middle: list[tuple[str, str, int]], end: str) -> None:
     """Those of `ai`: words only in a part that has begun, no part begun twice, none left open but by a failure."""
