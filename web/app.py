@@ -7,6 +7,8 @@ from core.runtime import Runtime
 from core.settings import Settings
 from web import context
 from web.api import auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
+from web.api.openai import errors as openai_errors
+from web.api.openai import models as openai_models
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
@@ -34,7 +36,7 @@ DATABASE_TIMEOUT = 0.6
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
 
-API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
+API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi, openai_models)
 PAGES = (chat_page, docs_page)
 STATIC = ("static", "/static/<path:filename>")
 PAGE_VIEWS = {("pages.index", "/"): chat_page.index, ("docs_page.page", "/docs"): docs_page.page}
@@ -82,6 +84,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     rate_limit_headers.register(app)
     slots.register(app)
     idempotency_header.register(app, runtime.limits_redis)
+    openai_errors.register(app)
     modules = [*API, *PAGES]
     if settings.oidc_login:
         from web.api import oidc  # loads Authlib, which other installations don't need

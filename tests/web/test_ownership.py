@@ -33,6 +33,7 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
 OTHER_ROUTES = {
     *[("GET", path) for path in ("/", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")],
     *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/chat/sse/probe")],
+    *[("GET", path) for path in ("/v1/models", "/v1/models/<path:name>")],
     ("POST", "/session/create"),
     # Named by their own arguments; tested below and in test_session.py.
     ("GET", "/tasks/<task_id>"),

@@ -81,7 +81,7 @@ def test_every_route_is_described(stack: Settings, oidc: bool) -> None:
         if (rule.endpoint, rule.rule) in PAGE_ROUTES:
             continue
         assert declared_operation(app.view_functions[rule.endpoint])
-        path = rule.rule.replace("<uuid:", "{").replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]
             assert operation["summary"]
