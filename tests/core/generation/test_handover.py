@@ -54,28 +54,31 @@ def _told(asked: Asked) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("owned", [False, True])
 def test_another_model_carries_the_answer_on(runtime: Runtime, provider: ProviderServer, owned: bool) -> None:
+    provider.go_on.clear()
     provider.disconnected.clear()
-    asked = ask(runtime, "prefilled-stalled", owned=owned)
+    asked = ask(runtime, "paused", owned=owned)
     writer = asked.write()
-    wait_for(lambda: len(asked.written().text) == HALF)
-    switched = _hand_over(asked, "goes-on")
-    assert switched.last_model == "goes-on"
-    writer.join(10)
+    wait_for(lambda: asked.written().text.startswith("Wait."))
+    assert _hand_over(asked, "story").last_model == "story"
+    writer.join(20)
     assert provider.disconnected.wait(5), "the call to the model before is closed"
-    handover = {"from": "prefilled-stalled", "to": "goes-on", "at": HALF}
     assert asked.kinds() == ["queued", "started", "handover", "done"]
-    assert _told(asked) == [handover]
+    (handover,) = _told(asked)
+    at = handover["at"]
+    assert handover == {"from": "paused", "to": "story", "at": at}
     message = asked.message()
-    assert (message.text, message.model, message.state) == (ANSWER, "goes-on", "complete")
-    assert message.handovers == [handover]
+    assert (message.model, message.state, message.handovers) == ("story", "complete", [handover])
+    assert message.text[:at].rstrip(".") == "Wait"
+    assert message.text[at:] == STORY[at:]
     row = asked.row()
-    assert (row.handovers, row.handover_to, row.answered_by) == ([handover], None, "goes-on")
+    assert (row.handovers, row.handover_to, row.answered_by) == ([handover], None, "story")
     prompt = sum(map(usage.tokens, ("Be kind.", "Why?")))
     assert row.prompt_tokens == 2 * prompt, "each model has been sent it"
 
 
-def test_before_the_first_word_the_new_model_simply_answers(runtime: Runtime) -> None:
-    asked = ask(runtime, "thinks-then-is-silent")
+def test_before_the_first_word_the_new_model_simply_answers(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    asked = ask(runtime, "thinks-slowly")
     writer = asked.write()
     wait_for(lambda: asked.written().thinking)
     _hand_over(asked, "good")
@@ -121,15 +124,19 @@ def test_there_and_back_and_what_is_not_wanted_any_more(runtime: Runtime, provid
     assert asked.kinds().count("done") == 1
 
 
-def test_a_model_that_fails_gives_the_answer_back(runtime: Runtime) -> None:
-    asked = ask(runtime, "prefilled-stalled")
+def test_a_model_that_fails_gives_the_answer_back(runtime: Runtime, provider: ProviderServer) -> None:
+    provider.go_on.clear()
+    asked = ask(runtime, "paused")
     writer = asked.write()
-    wait_for(lambda: len(asked.written().text) == HALF)
+    wait_for(lambda: asked.written().text.startswith("Wait."))
     _hand_over(asked, "broken")
+    wait_for(lambda: "fallback" in asked.kinds())
+    provider.go_on.set()
     writer.join(10)
     assert asked.kinds() == ["queued", "started", "handover", "fallback", "done"]
     message = asked.message()
-    assert (message.text, message.model) == (ANSWER, "prefilled-stalled")
+    assert (message.model, message.state, len(message.handovers or [])) == ("paused", "complete", 1)
+    assert message.text.startswith("Wait.")
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["wanted", "noted in the row"])
@@ -163,6 +170,12 @@ def test_an_answer_that_ends_first_has_no_handover(runtime: Runtime) -> None:
     assert (asked.kinds(), asked.row().handovers) == (["queued", "stopped"], None)
 
 
+def _work(runtime: Runtime) -> None:
+    """What a chat worker's thread does until nothing waits."""
+    while runtime.writer.run() is not None:
+        pass
+
+
 MODELS = ("story", "repeated-story")
 """With a prefilled answer, and without, where the server repeats itself."""
 
@@ -178,10 +191,12 @@ def test_a_hundred_answers_are_handed_over_at_random_moments(runtime: Runtime, p
     def one(number: int) -> Asked:
         first, then = MODELS[number % 2], MODELS[(number + 1) % 2]
         asked = ask(runtime, first, owned=number % 4 > 1)
-        writer = asked.write()
+        writer = threading.Thread(target=_work, args=(runtime,))
+        writer.start()
         threading.Event().wait(moments[number])
         _hand_over(asked, then)
-        writer.join(60)
+        writer.join(60)  # which may have written another one
+        wait_for(lambda: asked.row().finished_at, seconds=60)
         return asked
 
     with ThreadPoolExecutor(25) as together:
