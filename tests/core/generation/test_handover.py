@@ -1,10 +1,12 @@
 """Answers that a person has another model carry on while they are written."""
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +18,7 @@ from core.generation import usage
 from core.generation.finalizer import Outcome
 from core.runtime import Runtime
 from core.sessions.actions import Switch
+from core.settings import Settings
 from core.stores.tables import GenerationState, Session
 from tests.conftest import TurnableClock
 from tests.core.generation.asking import Asked, ask
@@ -180,8 +183,19 @@ MODELS = ("story", "repeated-story")
 """With a prefilled answer, and without, where the server repeats itself."""
 
 
+@pytest.fixture
+def patient(settings: Settings, tmp_path: Path) -> Iterator[Runtime]:
+    """A process whose models may be slow: no answer is to fail because the machine is."""
+    models = tmp_path / "patient.toml"
+    impatient = re.compile(r"^(first_token|between_tokens|connect)_timeout = .*$", re.MULTILINE)
+    models.write_text(impatient.sub(r"\1_timeout = 30.0", settings.models_path.read_text()))
+    parts = Runtime(settings.model_copy(update={"models_path": models}))
+    yield parts
+    parts.close()
+
+
 @pytest.mark.one_database
-def test_a_hundred_answers_are_handed_over_at_random_moments(runtime: Runtime, provider: ProviderServer) -> None:
+def test_a_hundred_answers_are_handed_over_at_random_moments(patient: Runtime, provider: ProviderServer) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -190,8 +204,8 @@ def test_a_hundred_answers_are_handed_over_at_random_moments(runtime: Runtime, p
 
     def one(number: int) -> Asked:
         first, then = MODELS[number % 2], MODELS[(number + 1) % 2]
-        asked = ask(runtime, first, owned=number % 4 > 1)
-        writer = threading.Thread(target=_work, args=(runtime,))
+        asked = ask(patient, first, owned=number % 4 > 1)
+        writer = threading.Thread(target=_work, args=(patient,))
         writer.start()
         threading.Event().wait(moments[number])
         _hand_over(asked, then)
