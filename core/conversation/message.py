@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.clock import rfc3339
 from core.conversation.damage import Damaged, decode
+from core.conversation.handover import are_handovers
 from core.stores import tables
 from core.text.characters import storable
 
@@ -48,6 +49,8 @@ class Message:
     """How long it did."""
     problem: dict[str, Any] | None = None
     """Why an answer failed."""
+    handovers: list[dict[str, Any]] | None = None
+    """Where a person has had another model carry on the answer (core/conversation/handover.py). None: nowhere."""
     parent: str | None = PREVIOUS
     """The id of the message that it follows. None: it begins a conversation."""
     siblings: Sequence[str] | None = None
@@ -71,12 +74,13 @@ class Message:
     def from_row(cls, row: tables.Message, problem: str | None, follows: UUID) -> "Message":
         """The message in a row, whose `problem` has been read as text, and which `follows` a message or, with its
         session's id, the beginning. Raises Damaged."""
-        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "parent")}
+        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "parent", "handovers")}
         made = {
             "id": str(row.id),
             "parent": None if follows == row.session_id else str(follows),
             "created_at": rfc3339(row.created_at),
             "problem": None if problem in (None, "null") else decode(problem),
+            "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),
         }
         return cls(**_checked({**fields, **made}))
 
@@ -164,6 +168,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "thinking": _optional(_is_text),
     "thinking_seconds": _optional(_is_count),
     "problem": _optional(_is_problem),
+    "handovers": _optional(are_handovers),
     "parent": lambda value: value in (None, PREVIOUS) or _is_id(value),
 }
 """What each field must be, whoever has written it."""

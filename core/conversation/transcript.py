@@ -5,6 +5,7 @@ else the one that the session's holder has turned to, unless something newer has
 newest message.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -148,6 +149,7 @@ class Transcript:
             "thinking": message.thinking,
             "thinking_seconds": message.thinking_seconds,
             "problem": message.problem,
+            "handovers": None if message.handovers is None else json.dumps({"handovers": message.handovers}),
             "created_at": datetime.fromisoformat(message.created_at),
         }
         db_session.execute(_KEEP[db_session.get_bind().dialect.name, in_place], row)

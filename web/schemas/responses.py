@@ -79,6 +79,15 @@ class Sessions(Answer):
     """The `before` of the next page; null on the last one."""
 
 
+class Handover(Answer):
+    """A place in an answer from which on another model has written it, at a person's wish."""
+
+    from_model: str = Field(alias="from")
+    to_model: str = Field(alias="to")
+    at: int
+    """How many characters of the answer came before."""
+
+
 class StoredMessage(Answer):
     """One turn of a conversation, as it is exported."""
 
@@ -102,6 +111,8 @@ class StoredMessage(Answer):
     """How long the model thought, in seconds."""
     problem: Problem | None
     """Why an answer failed, as the event `failed` told it: a problem document."""
+    handovers: list[Handover] | None
+    """Where another model has carried on the answer, as the event `handover` told it; null: nowhere."""
     parent: UUID | None
     """The message that it follows; null at the beginning of a conversation."""
 
@@ -181,6 +192,7 @@ class Event(Answer):
         "thinking",
         "delta",
         "fallback",
+        "handover",
         "resumed",
         "done",
         "stopped",
