@@ -1,0 +1,68 @@
+"""Creating a response: its conversation, the question in it, and a worker that is told of it."""
+
+
+from core.auth.principal import Principal
+from core.errors import (
+    InvalidBody,
+    NotOwner,
+    SessionExpired,
+    SessionInvalid,
+    UnknownConversation,
+    UnknownResponse,
+)
+from core.generation.answers import Answer
+from core.sessions.queries import Session
+from web.api.message_acceptance import accept_message, discard_session
+from web.api.openai import response_objects
+from web.api.openai.response_input import question_of
+from web.api.session_creation import session_of_user
+from web.auth.current_session import owned_session
+from web.context import context
+from web.schemas.openai_responses import CreateResponse
+from web.schemas.requests import ChatMessage
+
+
+def create_response(body: CreateResponse, principal: Principal) -> Answer:
+    """Accept the question into the conversation that the request names, or into a new one.
+
+    Raises InvalidBody, UnknownConversation, UnknownResponse, and what accept_message and creating a session raise.
+    """
+    question = question_of(body.input)
+    message = ChatMessage.model_construct(message=question.text, model=body.model)
+    session = _named(body, principal)
+    created = None
+    if session is None:
+        session = created = session_of_user(body.model)
+    try:
+        accepted, session, _ = accept_message(session, message)
+    except Exception:
+        if created is not None:
+            discard_session(created)
+        raise
+    return context().services.answers.find(accepted.generation_id, principal.user_id)
+
+
+def own_conversation(conversation_id: str, principal: Principal) -> Session:
+    """The user's session of this id. Raises UnknownConversation, for another's as well."""
+    session_id = response_objects.parse_id(conversation_id, "")
+    if session_id is None:
+        raise UnknownConversation
+    try:
+        return owned_session(session_id, principal)
+    except (NotOwner, SessionInvalid, SessionExpired):
+        raise UnknownConversation from None
+
+
+def _named(body: CreateResponse, principal: Principal) -> Session | None:
+    """The session that the request names, if it names one."""
+    if body.previous_response_id is None:
+        return None if body.conversation is None else own_conversation(body.conversation, principal)
+    if body.conversation is not None:
+        raise InvalidBody(
+            "conversation: either this or previous_response_id names the conversation, not both.",
+            field="conversation",
+        )
+    previous = response_objects.parse_id(body.previous_response_id, response_objects.RESPONSE)
+    if previous is None:
+        raise UnknownResponse(field="previous_response_id")
+    return context().services.answers.find(previous, principal.user_id).session
