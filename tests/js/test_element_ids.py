@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, FileSystemLoader
 
+from web.pages.strings import Strings
+
 WEB = Path(__file__).parents[2] / "web"
 MODULES = WEB / "static" / "js"
 TEMPLATES = WEB / "templates"
@@ -32,7 +34,11 @@ class Elements(HTMLParser):
         page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("index.html")
         self.feed(
             page.render(
-                root_path="", registration=True, provider="id.example", url_for=lambda *_, filename="": filename
+                t=Strings("en"),
+                root_path="",
+                registration=True,
+                provider="id.example",
+                url_for=lambda *_, filename="": filename,
             )
         )
 

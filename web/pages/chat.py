@@ -7,12 +7,15 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from web.auth import cookies
 from web.context import context
+from web.pages.strings import Strings, language_of
 
 blueprint = Blueprint("pages", __name__)
 
 _STATIC = Path(__file__).parents[1] / "static"
 _MODULES = sorted(path.relative_to(_STATIC).as_posix() for path in (_STATIC / "js").rglob("*.js"))
 """Preloaded, so that the browser fetches them all at once rather than each after the one that imports it."""
+
+_STRINGS = "js/ui/strings/"
 
 
 @blueprint.get("/")
@@ -25,9 +28,14 @@ def index() -> Response:
     options = context().options
     has_login = any(name in request.cookies for name in cookies.LOGIN.names)
     sessions = [request.cookies[name] for name in cookies.SESSION.names if name in request.cookies]
+    language = language_of(request)
     page = render_template(
         "index.html",
-        modules=_MODULES,
+        language=language,
+        t=Strings(language),
+        modules=[
+            module for module in _MODULES if not module.startswith(_STRINGS) or module == f"{_STRINGS}{language}.js"
+        ],
         root_path=request.script_root,
         has_login=has_login,
         # A session id without a secret is a user's, and opens nothing for anybody else.
@@ -37,5 +45,6 @@ def index() -> Response:
     )
     response = make_response(page)
     response.headers["Cache-Control"] = "no-cache"
-    response.vary.add("Cookie")
+    response.vary.update(("Cookie", "Accept-Language"))
+    response.content_language.add(language)
     return response

@@ -24,6 +24,7 @@ import { byId } from "./ui/dom.js";
 import { focusIsFree } from "./ui/focus.js";
 import { Notifications } from "./ui/notifications.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
+import { t } from "./ui/strings.js";
 
 const store = new Store();
 const api = new ApiClient(document.body.dataset.root);
@@ -90,7 +91,7 @@ const composer = new Composer(
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
-    wait: () => notifications.notify("An answer is still coming. Wait for its end, then send this."),
+    wait: () => notifications.notify(t("composer.wait")),
   },
 );
 
@@ -102,11 +103,11 @@ const newConversation = new NewConversation(store, { api, session, notifications
 
 const messageList = new MessageList(byId("log"), {
   retry: () => questions.send(lastQuestion(store.state)),
-  continue: () => questions.send("Continue."),
+  continue: () => questions.send(t("message.continueQuestion")),
   toggling: () => stickToBottom.stay(),
   copied(ok) {
-    if (ok) notifications.announce("Copied", "Copied");
-    else notifications.notify("This browser didn’t allow copying.");
+    if (ok) notifications.announce(t("message.copied"), t("message.copied"));
+    else notifications.notify(t("message.notCopied"));
   },
   label,
 });
@@ -117,7 +118,7 @@ const expiryBar = new ExpiryBar(
     now: () => api.serverNow(),
     keep: () => void session.extend(),
     due: () => void sync.refresh(),
-    warn: (left) => notifications.announce(`This conversation expires in ${left}`),
+    warn: (left) => notifications.announce(t("expiry.warning", { left })),
   },
 );
 

@@ -1,6 +1,7 @@
 /** The calls about sessions, messages and models. What to tell the reader when one fails: error-messages.js. */
 
 import { Problem } from "./problem.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {Readonly<{generation_id: string, state: "queued" | "running", model: string}>} ActiveGeneration
@@ -76,7 +77,7 @@ export class ApiClient {
       throw new Problem({ ...details, status: response.status }, Number(response.headers.get("Retry-After")) || null);
     }
     if (response.status === 202 && response.headers.has("Location")) {
-      throw new Problem({ status: 202, detail: "The service is busy. This will be done as soon as it can be." });
+      throw new Problem({ status: 202, detail: t("error.later") });
     }
     const data = response.status === 204 ? null : await response.json();
     return { data, etag: response.headers.get("ETag") };

@@ -1,5 +1,7 @@
 /** The message box: grows with its text, sends on Enter, counts near the limit, and never loses a word. */
 
+import { t } from "../ui/strings.js";
+
 const LIMIT = 32 * 1024; // bytes of UTF-8, as the server counts them
 const COUNT_FROM = LIMIT * 0.9;
 
@@ -92,7 +94,7 @@ export class Composer {
     const left = LIMIT - used;
     this.#ready = used > 0 && left >= 0;
     count.textContent =
-      used < COUNT_FROM ? "" : left >= 0 ? `${left.toLocaleString("en")} bytes left` : `${(-left).toLocaleString("en")} bytes too long`;
+      used < COUNT_FROM ? "" : left >= 0 ? t("composer.left", { count: left }) : t("composer.over", { count: -left });
     count.classList.toggle("bad", left < 0);
     field.ariaInvalid = String(left < 0);
     this.#draw();

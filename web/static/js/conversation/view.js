@@ -2,6 +2,7 @@
 
 import { byId } from "../ui/dom.js";
 import { isBusy, items } from "./reducer.js";
+import { t } from "../ui/strings.js";
 
 export class ConversationView {
   #earlier = byId("earlier");
@@ -32,7 +33,8 @@ export class ConversationView {
     this.#new.hidden = ended || (shown.length === 0 && !state.session);
     this.#ended.hidden = !ended;
     this.#form.hidden = ended;
-    this.#endedReason.textContent = `${state.endReason ?? ""} ${this.composer.text.trim()
-      ? "What you were writing is kept for the next one." : "You can still read it until you leave this page."}`;
+    this.#endedReason.textContent = [
+      state.endReason ?? "", t(this.composer.text.trim() ? "ended.draftKept" : "ended.stillReadable"),
+    ].join(" ");
   }
 }

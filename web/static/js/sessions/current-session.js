@@ -3,6 +3,7 @@
 import { isSessionLost, Problem } from "../api/problem.js";
 import { ownedSessionId } from "../conversation/reducer.js";
 import { untilWhen } from "../ui/time.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Session} Session
@@ -64,7 +65,7 @@ export class CurrentSession {
       this.store.dispatch({ type: "session", session: data, etag });
       const until = untilWhen(data.expires_at, this.page.api.serverNow());
       const moved = Date.parse(data.expires_at) - Date.parse(before) > 0;
-      this.page.notifications.announce(moved ? `Kept until ${until}` : `This conversation ends at ${until}`);
+      this.page.notifications.announce(t(moved ? "expiry.kept" : "expiry.last", { until }));
     } catch (error) {
       await this.failed(error);
     }
@@ -128,7 +129,7 @@ export class CurrentSession {
     this.page.sync.stream.close();
     this.store.dispatch({
       type: "ended",
-      reason: reason.includes("expired") ? "Its time ran out." : "It was ended, perhaps in another tab.",
+      reason: t(reason.includes("expired") ? "ended.expired" : "ended.elsewhere"),
     });
   }
 }

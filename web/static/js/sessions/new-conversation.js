@@ -5,6 +5,7 @@ import { items } from "../conversation/reducer.js";
 import { ConfirmBar } from "../ui/confirm-bar.js";
 import { byId } from "../ui/dom.js";
 import { focusIsFree } from "../ui/focus.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {object} Page
@@ -32,7 +33,7 @@ export class NewConversation {
     const { session, notifications, composer } = this.page;
     notifications.notify("");
     session.clear();
-    notifications.announce("New conversation");
+    notifications.announce(t("new.announcement"));
     if (focusIsFree(this.#button, byId("panel"))) composer.focus();
   }
 

@@ -2,6 +2,7 @@
 
 import { icon } from "../ui/icon.js";
 import { exactly, relative } from "../ui/time.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
@@ -14,7 +15,7 @@ import { exactly, relative } from "../ui/time.js";
  * @property {(error: unknown) => void} failed
  */
 
-const UNTITLED = "New conversation";
+const UNTITLED = t("list.untitled");
 
 export class SessionList {
   /** @type {Listed[]} */ #sessions = [];
@@ -96,8 +97,8 @@ export class SessionList {
     const shown = title || UNTITLED;
     return [
       open,
-      this.#tool("rename", `Rename “${shown}”`, id),
-      this.#tool("delete", `Delete “${shown}”`, id),
+      this.#tool("rename", t("list.renameLabel", { title: shown }), id),
+      this.#tool("delete", t("list.deleteLabel", { title: shown }), id),
     ];
   }
 
@@ -107,7 +108,7 @@ export class SessionList {
     button.type = "button";
     button.className = `tool ${what}`;
     button.ariaLabel = label;
-    button.title = what === "rename" ? "Rename" : "Delete";
+    button.title = t(what === "rename" ? "list.rename" : "delete");
     button.dataset.key = `${what} ${id}`;
     button.append(icon(what));
     button.addEventListener("click", () => {
@@ -125,14 +126,14 @@ export class SessionList {
     const form = document.createElement("form");
     form.className = "row-form";
     const field = document.createElement("input");
-    field.ariaLabel = "Title";
+    field.ariaLabel = t("list.titleField");
     field.dir = "auto";
     field.maxLength = 200;
     field.value = title ?? "";
     field.autocomplete = "off";
     field.dataset.first = "";
     field.dataset.key = `title ${id}`;
-    form.append(field, this.#formButtons("Save", "primary"));
+    form.append(field, this.#formButtons(t("save"), "primary"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const wanted = field.value.trim();
@@ -148,9 +149,9 @@ export class SessionList {
     form.className = "row-form";
     const question = document.createElement("p");
     question.id = "delete-question";
-    question.textContent = `Delete “${title || UNTITLED}”? It can’t be brought back.`;
+    question.textContent = t("list.deleteQuestion", { title: title || UNTITLED });
     form.setAttribute("aria-labelledby", question.id);
-    const answers = this.#formButtons("Delete", "danger");
+    const answers = this.#formButtons(t("delete"), "danger");
     /** @type {HTMLElement} */ (answers.lastElementChild).dataset.first = "";
     form.append(question, answers);
     form.addEventListener("submit", (event) => {
@@ -170,7 +171,7 @@ export class SessionList {
     const cancel = document.createElement("button");
     cancel.type = "button";
     cancel.className = "secondary";
-    cancel.textContent = "Cancel";
+    cancel.textContent = t("cancel");
     cancel.addEventListener("click", () => this.#closeForm());
     answers.append(submit, cancel);
     return answers;

@@ -3,6 +3,7 @@
 import { byId } from "../ui/dom.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
@@ -111,7 +112,7 @@ export class Sidebar {
   async #rename(id, title) {
     const { title: kept } = await this.page.api.renameSession(id, title);
     this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
-    this.page.announce("Renamed");
+    this.page.announce(t("list.renamed"));
   }
 
   /** @param {string} id */
@@ -119,6 +120,6 @@ export class Sidebar {
     await this.page.remove(id);
     this.#fetches++; // one under way may still have it
     this.#show(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
-    this.page.announce("Conversation deleted");
+    this.page.announce(t("list.deleted"));
   }
 }

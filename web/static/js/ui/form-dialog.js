@@ -3,6 +3,7 @@
 import { Problem } from "../api/problem.js";
 import { focusIsFree } from "./focus.js";
 import { errorMessage } from "../api/error-messages.js";
+import { t } from "./strings.js";
 
 /** @param {unknown} error */
 export const slugOf = (error) => (error instanceof Problem ? error.slug : "");
@@ -126,10 +127,10 @@ export class FormDialog {
 
 /** What is wrong with a field; empty: nothing that the page can see. @param {HTMLInputElement} input */
 function validationError({ value, required, minLength, dataset }) {
-  if (required && value === "") return dataset.missing ?? "This is needed.";
+  if (required && value === "") return dataset.missing ?? t("field.needed");
   // As the server counts: code points of the normalised text.
   const length = [...value.normalize("NFC")].length;
-  if (value !== "" && length < minLength) return `Too short: ${length} of at least ${minLength} characters.`;
+  if (value !== "" && length < minLength) return t("field.tooShort", { length, least: minLength });
   return "";
 }
 

@@ -4,12 +4,13 @@ import { describeError, errorMessage, isTransient } from "../api/error-messages.
 import { Announcer } from "./announcer.js";
 import { byId } from "./dom.js";
 import { Notice } from "./notice.js";
+import { t } from "./strings.js";
 
 const TOAST_DURATION = 1_500;
 
 export class Notifications {
   #announcer = new Announcer(byId("announcer"));
-  #notice = new Notice(byId("notice"), () => this.announce("You can try again now"));
+  #notice = new Notice(byId("notice"), () => this.announce(t("retry.nowAnnouncement")));
   #toast = byId("toast");
   /** @type {number | undefined} */ #toastTimer;
 
