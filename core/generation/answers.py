@@ -49,8 +49,7 @@ class Answers:
         self._clock = clock
 
     def find(self, generation_id: UUID, user_id: UUID) -> Answer:
-        """The answer, if it is in a living session of the user's. Raises UnknownResponse, for another's as well as for
-        none at all."""
+        """The answer, if it is in a living session of the user's. Raises UnknownResponse, for another's as well."""
         wanted = (
             select(Generation, Session)
             .join(Session, Session.id == Generation.session_id)

@@ -1,6 +1,5 @@
 """Creating a response: its conversation, the question in it, and a worker that is told of it."""
 
-
 from core.auth.principal import Principal
 from core.errors import (
     InvalidBody,
@@ -42,6 +41,14 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
     return context().services.answers.find(accepted.generation_id, principal.user_id)
 
 
+def own_answer(response_id: str, principal: Principal) -> Answer:
+    """The user's answer of this id. Raises UnknownResponse, for another's as well."""
+    generation_id = response_objects.parse_id(response_id, response_objects.RESPONSE)
+    if generation_id is None:
+        raise UnknownResponse
+    return context().services.answers.find(generation_id, principal.user_id)
+
+
 def own_conversation(conversation_id: str, principal: Principal) -> Session:
     """The user's session of this id. Raises UnknownConversation, for another's as well."""
     session_id = response_objects.parse_id(conversation_id, "")
@@ -56,13 +63,20 @@ def own_conversation(conversation_id: str, principal: Principal) -> Session:
 def _named(body: CreateResponse, principal: Principal) -> Session | None:
     """The session that the request names, if it names one."""
     if body.previous_response_id is None:
-        return None if body.conversation is None else own_conversation(body.conversation, principal)
+        return None if body.conversation is None else _conversation(body.conversation, principal)
     if body.conversation is not None:
         raise InvalidBody(
             "conversation: either this or previous_response_id names the conversation, not both.",
             field="conversation",
         )
-    previous = response_objects.parse_id(body.previous_response_id, response_objects.RESPONSE)
-    if previous is None:
-        raise UnknownResponse(field="previous_response_id")
-    return context().services.answers.find(previous, principal.user_id).session
+    try:
+        return own_answer(body.previous_response_id, principal).session
+    except UnknownResponse:
+        raise UnknownResponse(field="previous_response_id") from None
+
+
+def _conversation(conversation_id: str, principal: Principal) -> Session:
+    try:
+        return own_conversation(conversation_id, principal)
+    except UnknownConversation:
+        raise UnknownConversation(field="conversation") from None

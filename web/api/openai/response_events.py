@@ -1,10 +1,10 @@
 """The events of a response's stream, made of an answer's events by arithmetic: pure functions of values.
 
-Each event of ours becomes one event of OpenAI's, but the first, which becomes HEAD of them, and the last, which becomes
-TAIL. So the `sequence_number` of each follows from the place of ours in the log, whichever process makes it, and a
-client's `starting_after` leads back to that place. Nothing is counted that the log does not have: what OpenAI has no
-event for, such as another model that takes over, is told as `response.in_progress`, which changes nothing for a
-client and leaves no gap.
+Each event of ours becomes one event of OpenAI's, but the first, which becomes HEAD of them, and the last, which
+becomes TAIL. So the `sequence_number` of each follows from the place of ours in the log, whichever process makes it,
+and a client's `starting_after` leads back to that place. Nothing is counted that the log does not have: what OpenAI
+has no event for, such as another model that takes over, is told as `response.in_progress`, which changes nothing for
+a client and leaves no gap.
 """
 
 from collections.abc import Iterator, Mapping

@@ -25,7 +25,7 @@ from web.api.openai.errors import SHAPE
 from web.api.openai.item_pages import AFTER, INCLUDE, LIMIT, ORDER, Order, in_order
 from web.api.openai.parameters import STARTING_AFTER, STREAM
 from web.api.openai.response_cancelling import cancel_answer
-from web.api.openai.response_creation import create_response
+from web.api.openai.response_creation import create_response, own_answer
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import USER
@@ -87,7 +87,7 @@ def create(principal: Principal, body: CreateResponse) -> Response:
 def retrieve(principal: Principal, response_id: str, stream: bool, starting_after: int | None) -> Response:
     """Read a response as it is now, or with `stream` its events: all, or those after `starting_after`."""
     change_limits.admit_read(principal.user_id)
-    answer = _own(principal, response_id)
+    answer = own_answer(response_id, principal)
     if not stream:
         return _as_json(answer)
     wait_for_turn()
@@ -105,7 +105,7 @@ def retrieve(principal: Principal, response_id: str, stream: bool, starting_afte
 )
 def cancel(principal: Principal, response_id: str) -> Response:
     """Cancel a response that is being written; what there is of it is kept."""
-    answer = _own(principal, response_id)
+    answer = own_answer(response_id, principal)
     change_limits.admit_uncounted("stop", owner_of(answer.session))
     return _as_json(cancel_answer(answer))
 
@@ -122,7 +122,7 @@ def delete(principal: Principal, response_id: str) -> OpenAIDeleted:
 
     Where the conversation has others, it is deleted as a whole only: at /v1/conversations.
     """
-    answer = _own(principal, response_id)
+    answer = own_answer(response_id, principal)
     if not context().services.answers.is_alone(answer):
         raise PartOfConversation(
             f"The conversation {answer.session.id} has other responses; DELETE /v1/conversations/{answer.session.id}"
@@ -143,17 +143,9 @@ def delete(principal: Principal, response_id: str) -> OpenAIDeleted:
 def input_items(principal: Principal, response_id: str, limit: int, after: UUID | None, order: Order) -> OpenAIItems:
     """List what was asked for a response: one message."""
     change_limits.admit_read(principal.user_id)
-    question = _own(principal, response_id).question
+    question = own_answer(response_id, principal).question
     page, more = in_order(iter([question] if question else []), limit, after, order)
     return OpenAIItems(**response_objects.items(page, more=more))
-
-
-def _own(principal: Principal, response_id: str) -> Answer:
-    """The user's answer of this id. Raises UnknownResponse."""
-    generation_id = response_objects.parse_id(response_id, response_objects.RESPONSE)
-    if generation_id is None:
-        raise UnknownResponse
-    return context().services.answers.find(generation_id, principal.user_id)
 
 
 def _streamed(answer: Answer, starting_after: int | None = None) -> Response:
