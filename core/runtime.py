@@ -14,6 +14,7 @@ from core.clock import Clock, SystemClock
 from core.conversation.appender import Appender
 from core.conversation.event_log import EventLog
 from core.conversation.extent import Extents
+from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.generation import answer_metrics
@@ -276,6 +277,11 @@ class Runtime:
         return Transcript(self.database, self.redis)
 
     @cached_property
+    def guest_settings(self) -> GuestSettings:
+        """What guests have set for their sessions."""
+        return GuestSettings(self.redis)
+
+    @cached_property
     def generations(self) -> GenerationService:
         """The answers, as the front end sees them."""
         return GenerationService(
@@ -454,13 +460,21 @@ class Runtime:
     @cached_property
     def actions(self) -> SessionActions:
         """What is done to one session."""
-        claims = Claims(self.database, self.sessions, self.transcript, self.removals, self.finalizer.publish_pending)
+        claims = Claims(
+            self.database,
+            self.sessions,
+            self.transcript,
+            self.guest_settings,
+            self.removals,
+            self.finalizer.publish_pending,
+        )
         return SessionActions(
             self.database,
             self.sessions,
             claims,
             self._deletion,
             self.log,
+            self.guest_settings,
             self.removals,
             self.revocations,
             self.audit,

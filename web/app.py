@@ -1,6 +1,8 @@
 """The Flask application."""
 
-from flask import Flask
+from collections.abc import Callable
+
+from flask import Flask, Response
 
 from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
@@ -44,7 +46,11 @@ API = (
 )
 PAGES = (chat_page, docs_page)
 STATIC = ("static", "/static/<path:filename>")
-PAGE_VIEWS = {("pages.index", "/"): chat_page.index, ("docs_page.page", "/docs"): docs_page.page}
+PAGE_VIEWS: dict[tuple[str, str], Callable[..., Response]] = {
+    ("pages.index", "/"): chat_page.index,
+    ("pages.conversation", "/c/<session_id>"): chat_page.conversation,
+    ("docs_page.page", "/docs"): docs_page.page,
+}
 PAGE_ROUTES = (STATIC, *PAGE_VIEWS)
 """What browsers show, by endpoint and path; every other route is an operation of the API."""
 

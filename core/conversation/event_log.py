@@ -183,7 +183,7 @@ class EventLog:
         self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
-        beginning = scripts.Reset(answer, _new_epoch(), _expiry(expires_at), TERMINAL_SEQ)
+        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ)
         _check(self._scripts.reset(session_id, Producer(generation_id, attempt, 0), beginning))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
@@ -228,7 +228,7 @@ class EventLog:
 
     def touch(self, session_id: UUID, expires_at: datetime) -> None:
         """Let the log live as long as its session, which has been extended."""
-        self._scripts.touch(session_id, scripts.Expiry(_expiry(expires_at)))
+        self._scripts.touch(session_id, scripts.Expiry(expiry(expires_at)))
 
     def close(self, session_id: UUID, reason: str) -> None:
         """The session is over: tell its readers, and forget the log and the words."""
@@ -292,7 +292,7 @@ def _top(stored: str | RedisDamaged | None) -> int:
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
     text = _encode(data)
-    return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
+    return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, expiry(expires_at))
 
 
 def _arguments(event: AnswerEvent) -> tuple[UUID, scripts.Announcement, Producer, Size, Delta]:
@@ -317,5 +317,6 @@ def _new_epoch() -> str:
     return os.urandom(4).hex()
 
 
-def _expiry(expires_at: datetime) -> int:
+def expiry(expires_at: datetime) -> int:
+    """When the keys of a session that expires then do: Unix time in milliseconds."""
     return int((expires_at + TTL_MARGIN).timestamp() * 1000)

@@ -81,7 +81,7 @@ MEND = """
 -- entries beyond its newest event. An anonymous session's messages stay. All scripts begin with this but the one that
 -- runs for every word: where that fails, the log is reset.
 do
-  local kinds = {'stream', 'hash', 'string', 'list', 'string'}
+  local kinds = {'stream', 'hash', 'string', 'list', 'string', 'hash'}
   for i, kind in ipairs(kinds) do
     local found = redis.call('TYPE', KEYS[i]).ok
     if found ~= kind and found ~= 'none' then redis.call('DEL', KEYS[i]) end

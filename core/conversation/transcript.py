@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from core.conversation.damage import MAX_LENGTH, Damaged, number, pass_over, unless_damaged
 from core.conversation.finished_messages import FinishedMessages, Newest, RedisMessages, SqlMessages, load
+from core.conversation.guest_settings import add_reading, loaded
 from core.conversation.keys import keys
 from core.conversation.message import Message, whole_seconds
 from core.conversation.partial_answer import PartialAnswer
 from core.conversation.position import Position
+from core.conversation.session_settings import SessionSettings
 from core.stores import tables
 from core.stores.database import Database
 from core.stores.redis import Redis, RedisDamaged
@@ -40,6 +42,14 @@ class Conversation:
     """The message before which the next older page ends. None: there is none."""
 
 
+class Asked(NamedTuple):
+    """What a model is to be asked with."""
+
+    messages: Iterator[Message]
+    """Newest first, read as they are taken."""
+    settings: SessionSettings
+
+
 class _Moment(NamedTuple):
     """What of a conversation changes, read in one step."""
 
@@ -47,6 +57,8 @@ class _Moment(NamedTuple):
     cursor: Position | None
     finished: FinishedMessages
     """All messages but the unfinished one, as they were then."""
+    settings: SessionSettings
+    """As far as the session's row, or Redis, has them."""
 
 
 def newest_that_fit(messages: Iterable[Message], limit: int, size: int = PAGE_BYTES) -> tuple[list[Message], bool]:
@@ -79,14 +91,15 @@ class Transcript:
         """All messages, read as they are taken."""
         return _newest_first(self._moment(session), None)
 
-    def before_answer(
-        self, session: tables.Session, answer_id: UUID, newest: Newest | None = None
-    ) -> Iterator[Message]:
-        """All messages before the answer that is being written, newest first, read as they are taken. `newest`: what
-        has been read of an owned session's already."""
+    def before_answer(self, session: tables.Session, answer_id: UUID, newest: Newest | None = None) -> Asked:
+        """All messages before the answer that is being written, and the session's settings. `newest`: what has been
+        read of an owned session's already."""
         if not session.anonymous:
-            return SqlMessages(self._database, session.id, answer_id, newest).newest_first()
-        return (message for message in self.newest_first(session) if message.id != str(answer_id))
+            messages = SqlMessages(self._database, session.id, answer_id, newest).newest_first()
+            return Asked(messages, SessionSettings.of(session))
+        moment = self._moment(session)
+        before = (message for message in _newest_first(moment, None) if message.id != str(answer_id))
+        return Asked(before, moment.settings)
 
     def oldest_first(self, session: tables.Session) -> Iterator[Message]:
         """All messages as they are at this call, read as they are taken."""
@@ -137,16 +150,20 @@ class Transcript:
             pipe.llen(at.words)
             pipe.hmget(at.meta, ["epoch", "offset", "answer", "thought_for"])
             pipe.mget(at.partial, at.thinking)
-            counted, known, texts = pipe.execute_each()
+            add_reading(pipe, session.id)
+            counted, known, texts, settings = pipe.execute_each()
         count = unless_damaged(counted, 0, session.id, "words")
         unfinished, cursor = _live(session.id, known, texts)
         if session.anonymous:
-            return _Moment(unfinished, cursor, RedisMessages(self._redis, session.id, count))
+            return _Moment(
+                unfinished, cursor, RedisMessages(self._redis, session.id, count), loaded(session.id, settings)
+            )
         # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in
         # both; the unfinished one goes with the cursor. Finished words in Redis are those of a claimed session's
         # time without an owner: SQL has them too.
         passed_over = None if unfinished is None else UUID(unfinished.id)
-        return _Moment(unfinished, cursor, SqlMessages(self._database, session.id, passed_over))
+        finished = SqlMessages(self._database, session.id, passed_over)
+        return _Moment(unfinished, cursor, finished, SessionSettings.of(session))
 
     def written(self, session_id: UUID, generation_id: UUID) -> PartialAnswer:
         """What a generation has written so far; from its snapshot, if it has one, when Redis has lost it."""

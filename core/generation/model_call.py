@@ -93,7 +93,7 @@ class ModelCalls:
         whole = not draft.length
         self._events.begin_request(attempt)
         attempt.usage_meter.count_prompt(prompts.question, begun=not whole)
-        chunks = self._pool.open(model, prompts.turns)
+        chunks = self._pool.open(model, prompts.turns, prompts.temperature)
         stream = StreamFilter(draft.text, draft.thinking, self._deadlines(model), prefilled=prompts.prefilled)
         try:
             end = self._loop.run(self._write(attempt, chunks, stream, heartbeat))

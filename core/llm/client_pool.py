@@ -59,10 +59,11 @@ class ClientPool:
         base_url = self.config(name).base_url
         return self._local_url if base_url is None else str(base_url).rstrip("/")
 
-    def open(self, name: str, turns: Sequence[Turn]) -> ChunkStream:
-        """A model's answer to be. Raises UnknownModel, or ProviderError when it can't be asked: its key is missing,
-        or what the environment says about proxies and certificates is wrong."""
-        return self._provider(name).open(turns)
+    def open(self, name: str, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
+        """A model's answer to be, at this temperature or the one of its table. Raises UnknownModel, or ProviderError
+        when it can't be asked: its key is missing, or what the environment says about proxies and certificates is
+        wrong."""
+        return self._provider(name).open(turns, temperature)
 
     def probe(self, name: str) -> ChunkStream:
         """An answer of one token to a greeting: whether the model answers at all. Raises as `open` does."""

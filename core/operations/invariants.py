@@ -230,8 +230,8 @@ class Invariants:
 
 
 def _session_and_kind(key: str) -> tuple[UUID, bool]:
-    """The session whose key it is, and whether it holds its finished words."""
-    return UUID(key[4:40]), key.endswith(":words")
+    """The session whose key it is, and whether it holds what of an owned session is in SQL."""
+    return UUID(key[4:40]), key.endswith((":words", ":settings"))
 
 
 def _batches(ids: Collection[UUID]) -> Iterator[list[UUID]]:

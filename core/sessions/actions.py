@@ -5,14 +5,17 @@ All methods raise Unavailable when the database is away.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.conversation.event_log import EventLog
+from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
+from core.conversation.session_settings import SessionSettings
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
@@ -47,6 +50,7 @@ class SessionActions:
     claims: Claims
     deletion: Deletion
     log: EventLog
+    guest_settings: GuestSettings
     removals: Removals
     revocations: Revocations
     audit: Audit
@@ -113,11 +117,30 @@ class SessionActions:
             # The row is the truth, and has been switched: this is no failure of the command.
             logger.warning("a switch of the model was not published: %s", type(error.cause).__name__)
 
-    def rename(self, session: Session, title: str) -> Session:
-        """Give an owned session another title. Raises NotOwner for an anonymous one, SessionInvalid or
-        SessionExpired."""
+    def change_settings(self, session: Session, changes: Mapping[str, Any]) -> SessionSettings:
+        """Set a session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had never
+        been set. All of them as they are then.
+
+        Raises SessionInvalid or SessionExpired when the session is gone, and SessionInvalid when a guest's has been
+        claimed meanwhile.
+        """
+        if session.anonymous:
+            return self._change_guest_settings(session, changes)
         with self._database.writing() as db:
-            return self.sessions.rename_session(session.id, title, db)
+            self.sessions.lock_living(session.id, db)
+            changed = self.sessions.change_settings(session.id, changes, db)
+        return SessionSettings.of(changed)
+
+    def _change_guest_settings(self, session: Session, changes: Mapping[str, Any]) -> SessionSettings:
+        changed = self.guest_settings.change(session.id, changes, session.expires_at)
+        if self.removals.remove_if_gone(session):
+            with self._database.reading() as db:
+                self.sessions.validate_session(session.id, db, require_valid=True, secret_hash=session.secret_hash)
+        return changed
+
+    def settings(self, session: Session) -> SessionSettings:
+        """What its holder has set for a session that has just been validated."""
+        return self.guest_settings.read(session.id) if session.anonymous else SessionSettings.of(session)
 
     def claim(self, session: Session, user_id: UUID) -> Session:
         """Make an anonymous session the user's; one that is the user's already stays as it is.
@@ -127,12 +150,25 @@ class SessionActions:
         """
         if session.owner_id == user_id:
             return session
-        claimed, removal = self.claims.claim(session, user_id)
+        claimed, settings, removal = self.claims.claim(session, user_id)
         # What was opened with the secret ends before the new owner can say a word.
         self.revocations.announce(claimed.id)
+        claimed = self._catch_up(claimed, settings)
         self.removals.carry_out([removal])
         self.audit.record(Kind.SESSION_CLAIMED, user_id=user_id, session_id=claimed.id)
         return claimed
+
+    def _catch_up(self, claimed: Session, known: SessionSettings) -> Session:
+        """Keep what was set while the claim was under way: whoever sets later finds the session claimed."""
+        try:
+            latest = asdict(self.guest_settings.read(claimed.id))
+        except Unavailable:
+            return claimed
+        changes = {name: value for name, value in latest.items() if value not in (None, getattr(known, name))}
+        if not changes:
+            return claimed
+        with self._database.writing() as db:
+            return self.sessions.change_settings(claimed.id, changes, db)
 
     def end(self, session: Session) -> None:
         """Delete the session at its holder's request, with all that is stored about it; one that has ended already

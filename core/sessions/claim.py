@@ -1,16 +1,19 @@
 """The claim of a session: a user takes over an anonymous session whose secret they also hold, with its messages."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import select
 
+from core.conversation.guest_settings import GuestSettings
 from core.conversation.message import Message
 from core.conversation.removals import Due, Removals
+from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress, NotOwner
 from core.sessions.service import SessionService
+from core.sessions.title import title_from
 from core.stores.database import Database
 from core.stores.tables import LIVE, Generation, Session
 
@@ -34,12 +37,14 @@ class Claims:
     _database: Database
     sessions: SessionService
     transcript: Transcript
+    settings: GuestSettings
     removals: Removals
     publish_pending: Callable[[UUID], Collection[UUID]]
     """Publishes what ends of a session's answers are not published yet; returns those that can't be."""
 
-    def claim(self, session: Session, user_id: UUID) -> tuple[Session, Due]:
-        """Make a validated anonymous session the user's; returns it, and the removal to carry out.
+    def claim(self, session: Session, user_id: UUID) -> tuple[Session, SessionSettings, Due]:
+        """Make a validated anonymous session the user's; returns it, the guest's settings that it has taken over, and
+        the removal to carry out.
 
         Raises GenerationInProgress while an answer is being written, SessionInvalid or NotOwner when another
         claimant was faster, SessionExpired, TooManySessions, LoginRequired or Unavailable.
@@ -62,11 +67,14 @@ class Claims:
         secret_hash: bytes,
         published: UUID | None,
         unpublishable: Collection[UUID],
-    ) -> tuple[Session, Due]:
+    ) -> tuple[Session, SessionSettings, Due]:
         messages = self.transcript.anonymous_messages(session_id)
+        settings = self.settings.read(session_id)
         with self._database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
-            session = self.sessions.claim_session(session_id, db, user_id, secret_hash=secret_hash)
+            session = self.sessions.claim_session(
+                session_id, db, user_id, secret_hash=secret_hash, settings=asdict(_titled(settings, messages))
+            )
             # Without the rest of its row, which there may be no decoding.
             newest = db.execute(
                 select(Generation.id, Generation.state)
@@ -88,7 +96,13 @@ class Claims:
             for message in messages:
                 self.transcript.keep(message, session_id, db)
             removal = self.removals.note(db, session_id, "claimed")
-        return session, removal
+        return session, settings, removal
+
+
+def _titled(settings: SessionSettings, messages: list[Message]) -> SessionSettings:
+    """The settings with a title, as an owned session would have from its first question."""
+    first = next((message.text for message in messages if message.role == "user"), "")
+    return settings if settings.title else replace(settings, title=title_from(first))
 
 
 def _is_complete(messages: list[Message], newest: UUID) -> bool:

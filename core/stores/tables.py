@@ -147,6 +147,10 @@ class Session(Base):
     """SHA-256 of the secret; the secret itself is kept nowhere."""
     title: Mapped[str | None] = mapped_column(String(200))
     """What its owner calls it. Always None for anonymous sessions: a title is words."""
+    system_prompt: Mapped[str | None] = mapped_column(Text)
+    """The owner's instructions for the models. Always None for anonymous sessions."""
+    temperature: Mapped[float | None] = mapped_column(Double)
+    """What models are asked with in place of their own. Always None for anonymous sessions."""
     last_model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(default=1)
     """Grows with each switch of the model."""

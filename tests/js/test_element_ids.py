@@ -18,6 +18,7 @@ KINDS = {
     "button": "HTMLButtonElement",
     "dialog": "HTMLDialogElement",
     "form": "HTMLFormElement",
+    "link": "HTMLLinkElement",
     "input": "HTMLInputElement",
     "select": "HTMLSelectElement",
     "textarea": "HTMLTextAreaElement",

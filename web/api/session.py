@@ -1,5 +1,6 @@
-"""/session: create, read, extend, switch, rename, claim and end the current session."""
+"""/session: create, read, extend, switch, set, claim and end the current session."""
 
+from dataclasses import asdict
 from uuid import UUID
 
 from flask import Blueprint, Response
@@ -27,7 +28,7 @@ from web.api import parameters, session_creation
 from web.api.conversation_json import encode_conversation, one_of_readers
 from web.api.operation import operation
 from web.api.parameters import IF_MATCH, PREFER
-from web.api.representations import command_answer, session_answer, titled_session_answer
+from web.api.representations import command_answer, configured_session_answer, session_answer
 from web.auth import current_session
 from web.auth.access import OPTIONAL_USER, SESSION, USER, USER_WITH_SESSION
 from web.auth.creation_plan import new_credential
@@ -36,7 +37,7 @@ from web.context import context
 from web.limits import change_limits
 from web.openapi.declaration import Encoded
 from web.schemas import responses
-from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel
+from web.schemas.requests import ChangeSession, CreateSession, Nothing, OpenSession, SwitchModel
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
@@ -74,7 +75,8 @@ def current(session: Session) -> responses.CurrentSession:
     """Read the session and its live generation."""
     services = context().services
     active = services.generations.active(session.id)
-    return responses.CurrentSession(**services.sessions.describe(session), active_generation=active)
+    settings = asdict(services.actions.settings(session))
+    return responses.CurrentSession(**services.sessions.describe(session), **settings, active_generation=active)
 
 
 @blueprint.post("/open")
@@ -150,10 +152,10 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
 def export(session: Session) -> Response:
     """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
-    words = context().services.transcript.oldest_first(session)
-    response = Response(
-        encode_conversation(titled_session_answer(session).wire(), words), mimetype="application/json"
-    )
+    services = context().services
+    known = configured_session_answer(session, services.actions.settings(session))
+    words = services.transcript.oldest_first(session)
+    response = Response(encode_conversation(known.wire(), words), mimetype="application/json")
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 
@@ -174,11 +176,11 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
 
 
 @blueprint.patch("")
-@operation(access=SESSION, body=RenameSession, answers={200: responses.TitledSession}, raises=(RateLimited,))
-def rename(session: Session, body: RenameSession) -> responses.TitledSession:
-    """Rename an owned session."""
+@operation(access=SESSION, body=ChangeSession, answers={200: responses.ConfiguredSession}, raises=(RateLimited,))
+def change(session: Session, body: ChangeSession) -> responses.ConfiguredSession:
+    """Set the session's title, its instructions for the models, or the temperature."""
     change_limits.admit_uncounted("rename", owner_of(session))
-    return titled_session_answer(context().services.actions.rename(session, body.title))
+    return configured_session_answer(session, context().services.actions.change_settings(session, body.changes()))
 
 
 @blueprint.delete("")

@@ -1,13 +1,14 @@
 """The JSON bodies that clients send, and how they are read."""
 
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES, MAX_TEMPERATURE, MAX_TITLE
 from core.errors import InvalidBody
 from core.text.characters import blank, fits_one_line, storable, whole_characters
 
@@ -15,6 +16,8 @@ MAX_BODY = 256 * 1024
 """Bytes of a message to chat: 32 KiB with every character escaped fit."""
 SMALL_BODY = 16 * 1024
 """Bytes of every other body: the longest password and title with every character escaped fit."""
+SETTINGS_BODY = 64 * 1024
+"""Bytes of a change of a session's settings: the longest title and instructions with every character escaped fit."""
 MAX_QUOTED_NAME = 100
 """Characters of an unknown field's name that a refusal repeats."""
 
@@ -32,6 +35,17 @@ class Body(BaseModel):
 def _name(text: str) -> str:
     if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
+    return text
+
+
+def _fits_prompt(text: str) -> str:
+    size = len(storable(text).encode())
+    if size > MAX_SYSTEM_PROMPT_BYTES:
+        raise PydanticCustomError(
+            "too_long",
+            "it has {size} bytes of UTF-8; at most {most} are taken",
+            {"size": size, "most": MAX_SYSTEM_PROMPT_BYTES},
+        )
     return text
 
 
@@ -62,12 +76,39 @@ class OpenSession(Body):
     session_id: Annotated[UUID, Field(strict=False)]
 
 
-class RenameSession(Body):
-    """PATCH /session."""
+class ChangeSession(Body):
+    """PATCH /session: what is named is set, and null is as if it had never been. At least one of them."""
 
-    title: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_name)
-    ]
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    limit: ClassVar[int] = SETTINGS_BODY
+
+    title: (
+        Annotated[
+            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE), AfterValidator(_name)
+        ]
+        | None
+    ) = None
+    system_prompt: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_SYSTEM_PROMPT_BYTES),
+            AfterValidator(_fits_prompt),
+            AfterValidator(_visible),
+            AfterValidator(storable),
+        ]
+        | None
+    ) = None
+    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> "ChangeSession":
+        if not self.model_fields_set:
+            raise PydanticCustomError("nothing", "give at least one of title, system_prompt and temperature")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What is named."""
+        return self.model_dump(exclude_unset=True)
 
 
 class Credentials(Body):
@@ -162,6 +203,8 @@ def _invalid(kind: str, field: str, message: str) -> InvalidBody:
         return InvalidBody(f"The field {field!r} is missing.", field=field)
     if kind in ("string_pattern_mismatch", "blank"):
         return InvalidBody(f"The field {field!r} is empty.", field=field)
+    if kind == "nothing":
+        return InvalidBody(f"{message[0].upper()}{message[1:]}.")
     if not field:
         return InvalidBody("The body must be a JSON object.")
     return InvalidBody(f"{field}: {message}", field=field)

@@ -50,16 +50,25 @@ class ActiveGeneration(Answer):
     model: str
 
 
-class CurrentSession(Session):
-    """A session, and its live generation."""
-
-    active_generation: ActiveGeneration | None
-
-
 class TitledSession(Session):
     """A session, and its title."""
 
     title: str | None
+
+
+class ConfiguredSession(TitledSession):
+    """A session, and what its holder has set for it. Null: nothing."""
+
+    system_prompt: str | None
+    """Instructions for the models, besides the service's own."""
+    temperature: float | None
+    """What models are asked with in place of their own."""
+
+
+class CurrentSession(ConfiguredSession):
+    """A session, and its live generation."""
+
+    active_generation: ActiveGeneration | None
 
 
 class Sessions(Answer):
@@ -105,7 +114,7 @@ class Messages(Answer):
     """The `before` of the next older page; null on the first one."""
 
 
-class Export(TitledSession):
+class Export(ConfiguredSession):
     """Everything that is stored about a session."""
 
     messages: list[Message]

@@ -312,7 +312,7 @@ def test_what_has_been_read_already_goes_on_where_it_ends(
     with runtime.database.reading() as db:
         newest = read_newest(db, session.id, UUID(unfinished.id))
     assert (len(newest.rows), newest.more) == (read, read < count)
-    told = list(runtime.transcript.before_answer(session, UUID(unfinished.id), newest))
+    told = list(runtime.transcript.before_answer(session, UUID(unfinished.id), newest).messages)
     assert [message.id for message in told] == [message.id for message in reversed(messages)]
 
 
