@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from web.schemas.requests import MAX_BODY, Body, ModelName
+from web.schemas.requests import MAX_BODY, Body, ModelName, SystemPrompt, Temperature
 from web.schemas.responses import Answer
 
 MAX_ITEMS = 100
@@ -129,9 +129,9 @@ class CreateResponse(Body):
     stream_options: StreamOptions | None = None
     text: TextOptions | None = None
     store: Annotated[Literal[True] | None, UNSUPPORTED] = None
-    instructions: Nothing = None
+    instructions: SystemPrompt | None = None
+    temperature: Temperature | None = None
     max_output_tokens: Nothing = None
-    temperature: Nothing = None
     top_p: Nothing = None
     metadata: NoObject = None
     tools: NoList = None

@@ -45,7 +45,8 @@ def parse_id(text: str, prefix: str) -> UUID | None:
 def response(answer: Answer) -> Json:
     """A response as it is now."""
     ended = {} if answer.is_live else _ended(answer)
-    return {**_response(answer), "status": status(answer), **ended}
+    options = {"instructions": answer.session.system_prompt, "temperature": answer.session.temperature}
+    return {**_response(answer), "status": status(answer), **options, **ended}
 
 
 def described(answer: Answer) -> Described:
