@@ -22,6 +22,7 @@ from core.generation.answers import Answers
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
+from core.generation.handover_requests import HandoverRequests
 from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
@@ -478,6 +479,7 @@ class Runtime:
             self.removals,
             self.revocations,
             self.audit,
+            HandoverRequests(self.log),
         )
 
     @cached_property

@@ -181,6 +181,7 @@ function applyEvent(state, event, moment) {
     case "delta":
     case "thinking":
     case "fallback":
+    case "handover":
     case "resumed": {
       const { live } = state;
       // News of an answer that this page doesn't know: only the server can tell what it is.
@@ -199,7 +200,7 @@ const isComplete = ({ messages }, generation) => messages.some(({ id }) => id ==
 
 /**
  * @param {State} state @param {Live} live
- * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "resumed" | "fallback"}>} event @param {number} moment
+ * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "resumed" | "fallback" | "handover"}>} event @param {number} moment
  * @returns {State}
  */
 function applyToLive(state, live, { type, data }, moment) {
@@ -208,6 +209,8 @@ function applyToLive(state, live, { type, data }, moment) {
     case "thinking": return thinkingDelta(state, live, data, moment);
     case "resumed": return rewind(state, live, data);
     case "fallback": return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
+    // As somebody wanted it: the one before has not failed.
+    case "handover": return rewind(state, { ...live, model: data.to, fallback: null }, data);
   }
 }
 
