@@ -3,6 +3,7 @@
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -71,6 +72,25 @@ UNSUPPORTED = WrapValidator(_refuse)
 NoList = Annotated[Annotated[list[Any], Field(max_length=0)] | None, UNSUPPORTED]
 NoObject = Annotated[Annotated[dict[str, Any], Field(max_length=0)] | None, UNSUPPORTED]
 Nothing = Annotated[None, UNSUPPORTED]
+
+
+def _is_true(value: bool) -> bool:
+    if not value:
+        raise ValueError
+    return value
+
+
+def _is_false(value: bool) -> bool:
+    if value:
+        raise ValueError
+    return value
+
+
+# A Literal would take 1 for true.
+OnlyTrue = Annotated[Annotated[bool, AfterValidator(_is_true), WithJsonSchema({"const": True})] | None, UNSUPPORTED]
+OnlyFalse = Annotated[
+    Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"const": False})] | None, UNSUPPORTED
+]
 Hint = Annotated[str, StringConstraints(max_length=512)] | None
 """Something that changes no answer."""
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -110,7 +130,7 @@ class TextOptions(Body):
 class StreamOptions(Body):
     """How a stream is sent."""
 
-    include_obfuscation: Annotated[Literal[False] | None, UNSUPPORTED] = None
+    include_obfuscation: OnlyFalse = None
 
 
 class CreateResponse(Body):
@@ -128,7 +148,7 @@ class CreateResponse(Body):
 
     stream_options: StreamOptions | None = None
     text: TextOptions | None = None
-    store: Annotated[Literal[True] | None, UNSUPPORTED] = None
+    store: OnlyTrue = None
     instructions: SystemPrompt | None = None
     temperature: Temperature | None = None
     max_output_tokens: Nothing = None
@@ -142,7 +162,7 @@ class CreateResponse(Body):
     reasoning: NoObject = None
     truncation: Annotated[Literal["disabled"] | None, UNSUPPORTED] = None
     service_tier: Annotated[Literal["auto", "default"] | None, UNSUPPORTED] = None
-    top_logprobs: Annotated[Literal[0] | None, UNSUPPORTED] = None
+    top_logprobs: Annotated[Annotated[int, Field(ge=0, le=0)] | None, UNSUPPORTED] = None
     prompt: Nothing = None
     moderation: Nothing = None
     context_management: NoList = None
