@@ -39,7 +39,10 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
 """Every route that acts on the session which the request names, with a good body for it."""
 
 OTHER_ROUTES = {
-    *[("GET", path) for path in ("/", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")],
+    *[
+        ("GET", path)
+        for path in ("/", "/c/<session_id>", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")
+    ],
     *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/chat/sse/probe")],
     *[("GET", path) for path in ("/v1/models", "/v1/models/<path:name>")],
     *[

@@ -72,7 +72,10 @@ def test_every_route_but_chat_takes_small_bodies_only(app: Flask) -> None:
         for headers in ({}, {"Idempotency-Key": str(uuid7())}):
             answer = client.open(path, method=method, data=sent, content_type="application/json", headers=headers)
             if answer.status_code != 401:  # a stranger's is not even looked at
-                _problem(answer, 413, "request-entity-too-large")
+                if path.startswith("/v1/"):  # in the shape of OpenAI's API
+                    assert answer.status_code == 413
+                else:
+                    _problem(answer, 413, "request-entity-too-large")
                 expected += 1
     assert expected > 12
 
