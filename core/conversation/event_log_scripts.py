@@ -321,6 +321,16 @@ if generation == generation_id and attempt == '0' then redis.call('HSET', meta_k
 """
 )
 
+# Beside the log, of which MEND throws all away that it can't read.
+KEEP_WAITING = (
+    MEND
+    + """
+expires = math.max(expires, tonumber(redis.call('HGET', meta_key, 'expires') or 0))
+redis.call('HSET', meta_key, 'waiting:' .. words_id, words)
+redis.call('PEXPIREAT', meta_key, expires)
+"""
+)
+
 TOUCH = (
     MEND
     + """
@@ -329,6 +339,14 @@ if redis.call('EXISTS', meta_key) == 1 then redis.call('HSET', meta_key, 'expire
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
 """
 )
+
+
+class WaitingWords(NamedTuple):
+    """An anonymous session's question that waits."""
+
+    words_id: UUID
+    words: str
+
 
 Arguments = tuple[str | int | UUID, ...]
 
@@ -367,6 +385,7 @@ class LogScripts:
         self.take_over = LogScript(redis, TAKE_OVER, Producer)
         self.reset = LogScript(redis, RESET, Producer, Reset)
         self.request_stop = LogScript(redis, REQUEST_STOP, Target)
+        self.keep_waiting = LogScript(redis, KEEP_WAITING, WaitingWords, Expiry)
         self.touch = LogScript(redis, TOUCH, Expiry)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, bindparam, exists, select, update
@@ -23,11 +23,20 @@ from core.conversation.message import Message
 from core.conversation.position import Position, Producer
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
-from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
+from core.errors import (
+    GenerationInProgress,
+    GenerationLost,
+    MessageTooLarge,
+    NothingToStop,
+    SessionExpired,
+    SessionInvalid,
+    Unavailable,
+)
 from core.generation import usage
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
+from core.generation.waiting import MAX_WAITING, WaitingQuestions
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
@@ -36,12 +45,17 @@ from core.observability.tracing import traceparent
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
-from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
+from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, Waiting
 from core.text.characters import storable
 
 ADMISSION_TIMEOUT = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
 that lives: what it asks of its stores on the way has less than a second each."""
+MAX_DEFERRAL = timedelta(minutes=1)
+"""How long a question goes on waiting because its owner's limits refuse it at its turn. What they refuse for longer
+fails."""
+WhileBusy = Literal["reject", "queue", "interrupt"]
+"""What becomes of a question while an answer is live: it is refused, waits for the end, or stops it."""
 MAX_MESSAGE_BYTES = 32 * 1024
 """Bytes of UTF-8 in one message."""
 
@@ -58,16 +72,24 @@ class Accepted:
     """The place in the log just before the generation's first event."""
     limit_statuses: Sequence[LimitStatus]
     """How its owner stands with the limits."""
+    waits: bool = False
+    """Whether it waits until the answer before it has ended; then `position` is that among those of its session."""
+    to_wake: UUID | None = None
+    """The generation that a worker is to be woken for: another one, where this one waits."""
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
         return {
             "session_id": str(self.session_id),
             "generation_id": str(self.generation_id),
-            "state": GenerationState.QUEUED,
+            "state": "waiting" if self.waits else GenerationState.QUEUED,
             "position": self.position,
             "events": "/chat/sse",
         }
+
+
+class _Edited(Exception):
+    """The question that waits has other words by now, or waits no more."""
 
 
 class _Taken(NamedTuple):
@@ -96,8 +118,10 @@ class GenerationService:
         transcript: Transcript,
         limits: MessageLimits,
         pool: ClientPool,
+        waiting: WaitingQuestions,
         clock: Clock,
     ) -> None:
+        self.waiting = waiting
         self._database = database
         self._sessions = sessions
         self._finalizer = finalizer
@@ -110,17 +134,26 @@ class GenerationService:
         self._clock = clock
 
     def accept(
-        self, session: Session, message: str, generation_id: UUID | None = None, *, repeated: bool = True
+        self,
+        session: Session,
+        message: str,
+        generation_id: UUID | None = None,
+        *,
+        repeated: bool = True,
+        while_busy: WhileBusy = "reject",
     ) -> Accepted:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
-        Idempotent by `generation_id`: a second call with the same one takes nothing more. `repeated` is False where
-        it is known to be the first. Raises MessageTooLarge, GenerationInProgress, RateLimited, SessionInvalid,
-        SessionExpired or Unavailable, or GenerationLost when what the first call took will never be answered; then
-        nothing stays. The caller wakes a worker; if it can't, the reaper does.
+        While an answer is live the message waits for its end (`queue`), or ends it (`interrupt`), as `while_busy`
+        says. Idempotent by `generation_id`: a second call with the same one takes nothing more. `repeated` is False
+        where it is known to be the first. Raises MessageTooLarge, GenerationInProgress, TooManyWaiting, RateLimited,
+        SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what the first call took will never be
+        answered; then nothing stays. The caller wakes a worker; if it can't, the reaper does.
         """
         message = storable(message)
         check_size(message)
+        if while_busy != "reject":
+            return self._accept_or_wait(session, message, generation_id or uuid7(), repeated, while_busy)
         if generation_id is not None and repeated:
             with self._database.reading() as db:
                 known = db.get(Generation, generation_id)
@@ -155,12 +188,113 @@ class GenerationService:
             )
         if stopped is None:
             raise NothingToStop
-        # No worker writes it yet: then it ends here.
+        self._end_or_ask(session.id, stopped)
+        return stopped
+
+    def _end_or_ask(self, session_id: UUID, stopped: UUID) -> None:
+        """End a generation that is to stop, if no worker writes it yet; else let its worker know."""
         if not self._finalizer.finalize_from_outside(
             stopped, Outcome(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
         ):
-            self._log.request_stop(session.id, stopped)
-        return stopped
+            self._log.request_stop(session_id, stopped)
+
+    def promote(self, session_id: UUID) -> UUID | None:
+        """Have the session's next waiting question answered, if nothing is live; the generation that a worker is to
+        be woken for.
+
+        Safe to repeat, also at once: its row is the generation's by id, and the question waits until that is in the
+        queue. What the limits refuse for a moment goes on waiting; what they refuse for longer fails, for all to
+        see. Raises Unavailable.
+        """
+        for _ in range(2 * MAX_WAITING):
+            found = self.waiting.next(session_id)
+            if found is None:
+                return None
+            try:
+                if self._promote(*found):
+                    return found[0].id
+            except (GenerationInProgress, SessionInvalid, SessionExpired):
+                return None  # the end of that one, or of the session, is another's to tell
+            except _Edited:
+                continue
+        return None
+
+    def _promote(self, waiting: Waiting, session: Session) -> bool:
+        """Have one question answered; whether a worker is to be woken for it. Raises GenerationInProgress when it
+        has to go on waiting."""
+        with self._database.reading() as db:
+            known = db.get(Generation, waiting.id)
+        text = self.waiting.words(session, waiting)
+        if known is not None and not _is_halfway(known):
+            self.waiting.forget(session, waiting)
+            return known.state == GenerationState.QUEUED
+        if text is None:  # Redis has lost them: there is nothing left to answer
+            if known is not None:
+                self.retract(known.id)
+            self.waiting.forget(session, waiting, told=False)
+            return False
+        if known is not None:  # who began to promote it has died
+            taken = self._taken_halfway(known, session, text)
+        else:
+            self._require_free(session.id)
+            taken, refused = self._take_waiting(waiting, session, text)
+            if refused is not None:
+                self._fail(taken, refused)
+                self.waiting.forget(session, waiting)
+                return False
+        with suppress(GenerationLost):  # it has ended meanwhile
+            self._enqueue(taken, (), retracts=False)
+        self.waiting.forget(session, waiting)
+        return True
+
+    def _take_waiting(self, waiting: Waiting, session: Session, text: str) -> "tuple[_Taken, RateLimited | None]":
+        """The row of a question that has waited, and why it fails, if its owner's limits refuse it for long."""
+        question = _question(uuid7(), text, self._clock.now())
+        tokens = usage.tokens(text) + usage.most(self._pool.config(self._sessions.model_of(session)))
+        refused = None
+        try:
+            self._admit(session, waiting.id, tokens)
+        except RateLimited as error:
+            seconds = error.retry_after or 1
+            if seconds <= MAX_DEFERRAL.total_seconds():
+                self.waiting.defer(waiting, self._clock.now() + timedelta(seconds=seconds))
+                raise GenerationInProgress from None
+            refused = error
+        try:
+            return self._insert(waiting.id, session, question, waiting), refused
+        except Exception:
+            if refused is None:
+                self._limits.cancel(session, waiting.id)
+            raise
+
+    def _fail(self, taken: "_Taken", error: RateLimited) -> None:
+        """End a generation that was not admitted at its turn."""
+        with suppress(EndedBefore):
+            self._announce(taken)
+        failed = Outcome(GenerationState.FAILED, {"problem": error.problem()}, error.slug)
+        self._finalizer.finalize_from_outside(taken.generation.id, failed, Generation.state == GenerationState.QUEUED)
+
+    def _accept_or_wait(
+        self, session: Session, message: str, generation_id: UUID, repeated: bool, while_busy: WhileBusy
+    ) -> Accepted:
+        known = self.waiting.find(session, generation_id) if repeated else None
+        if known is not None:
+            promoted = self.promote(session.id)
+            return Accepted(session.id, generation_id, known.position, known.before, (), waits=True, to_wake=promoted)
+        try:
+            return self.accept(session, message, generation_id, repeated=repeated)
+        except GenerationInProgress:
+            added = self.waiting.add(session, generation_id, message, interrupts=while_busy == "interrupt")
+        if added is None:  # at the same time, by another call
+            return self._accept_or_wait(session, message, generation_id, True, while_busy)
+        if added.stopped is not None:
+            with suppress(Unavailable):  # the row says so, and whoever looks after it finds it
+                self._end_or_ask(session.id, added.stopped)
+        promoted = None
+        with suppress(Unavailable):
+            promoted = self.promote(session.id)
+        waits = promoted != generation_id
+        return Accepted(session.id, generation_id, added.position, added.before, (), waits=waits, to_wake=promoted)
 
     def active(self, session_id: UUID) -> dict[str, Any] | None:
         """The session's live generation as the wire has it, or None."""
@@ -188,16 +322,20 @@ class GenerationService:
             raise GenerationLost("The message was taken but could not be answered. Please send it again.")
         if not _is_halfway(known):
             return Accepted(session.id, known.id, 0, self._live_start(session.id), limit_statuses=())
+        return self._enqueue(self._taken_halfway(known, session, message), ())
+
+    def _taken_halfway(self, known: Generation, session: Session, message: str) -> "_Taken":
         assert known.question_id is not None
         now = self._clock.now()
         question = _question(known.question_id, message, now)
         with self._database.reading() as db:
-            _, _, last_turn, ahead = _standing(known.id, session, now, db)
+            _, _, _, last_turn, ahead = _standing(known.id, session, now, db)
             place = self._queue.place(known.id, now, last_turn, ahead, db)
-        return self._enqueue(_Taken(known, session, question, place, unpublished=True), ())
+        return _Taken(known, session, question, place, unpublished=True)
 
-    def _enqueue(self, taken: "_Taken", limit_statuses: Sequence[LimitStatus]) -> Accepted:
-        """Announce a generation that has its row, and put it into the queue; if that fails, nothing of it stays."""
+    def _enqueue(self, taken: "_Taken", limit_statuses: Sequence[LimitStatus], *, retracts: bool = True) -> Accepted:
+        """Announce a generation that has its row, and put it into the queue; if that fails, nothing of it stays,
+        unless it is another's to go on with it: `retracts`."""
         generation, session, _, place, unpublished = taken
         try:
             if unpublished:
@@ -208,7 +346,8 @@ class GenerationService:
             self._require_living(session)
             raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
         except Exception:
-            self.retract(generation.id)
+            if retracts:
+                self.retract(generation.id)
             self._require_living(session)
             raise
         if not waits:
@@ -245,6 +384,9 @@ class GenerationService:
             return
         if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION_TIMEOUT:
             raise GenerationInProgress
+        with self._database.reading() as db:
+            if db.get(Waiting, live.id) is not None:  # it goes on by itself, and nobody would ask it again
+                raise GenerationInProgress
         self.retract(live.id)
 
     def _release_ended(self, owner: UUID) -> None:
@@ -279,13 +421,23 @@ class GenerationService:
             self._require_free(session.id)
         return self._insert(generation_id, session, question)
 
-    def _insert(self, generation_id: UUID, session: Session, question: Message) -> "_Taken":
+    def _insert(
+        self, generation_id: UUID, session: Session, question: Message, waiting: Waiting | None = None
+    ) -> "_Taken":
+        """With `waiting`, of a question that has waited. No other is taken as long as one waits."""
         now = self._clock.now()
         with self._database.writing() as db:
             current = self._sessions.lock_living(session.id, db)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
-            later, unpublished, last_turn, ahead = _standing(generation_id, current, now, db)
+            later, others_wait, unpublished, last_turn, ahead = _standing(generation_id, current, now, db)
+            if waiting is None:
+                refused = later or others_wait
+            else:
+                refused = False
+                words_id = db.scalar(select(Waiting.words_id).where(Waiting.id == waiting.id))
+                if words_id != waiting.words_id:
+                    raise _Edited
             row = {
                 "id": generation_id,
                 "session_id": session.id,
@@ -296,10 +448,10 @@ class GenerationService:
                 "stop_requested": False,
                 "lease_until": now + ENQUEUE_TIMEOUT,
                 "created_at": now,
-                "request_id": current_request_id(),
-                "traceparent": traceparent(),
+                "request_id": waiting.request_id if waiting else current_request_id(),
+                "traceparent": waiting.traceparent if waiting else traceparent(),
             }
-            if later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
+            if refused or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress
             place = self._queue.place(generation_id, now, last_turn, ahead, db)
             if not current.anonymous:
@@ -326,6 +478,8 @@ class GenerationService:
 class _Standing(NamedTuple):
     later: bool
     """Whether the session has a later one, made by a host whose clock is ahead; the log needs the order."""
+    others_wait: bool
+    """Whether questions wait in the session, which come first."""
     unpublished: bool
     """Whether it may have an end that could not be published when it came."""
     last_turn: datetime | None
@@ -337,6 +491,7 @@ def _select_standing(*, anonymous: bool) -> Select[Any]:
     mine = select(Generation.id).where(Generation.session_id == bindparam("session_id"))
     return select(
         exists(mine.where(Generation.id > bindparam("generation_id"))),
+        exists(select(Waiting.id).where(Waiting.session_id == bindparam("session_id"))),
         exists(mine.where(Generation.unpublished.is_not(None))),
         *standing(anonymous=anonymous),
     )

@@ -3,6 +3,7 @@ into the log."""
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -57,7 +58,9 @@ class Writer:
         calls: ModelCalls,
         limits: MessageLimits,
         loop: EventLoop,
+        promote: Callable[[UUID], UUID | None],
     ) -> None:
+        """`promote` has a session's next waiting question answered."""
         self._queue = queue
         self._attempts = attempts
         self._finalizer = finalizer
@@ -68,6 +71,7 @@ class Writer:
         self._calls = calls
         self._limits = limits
         self._loop = loop
+        self._promote = promote
         self.stopping = heartbeats.stopping
 
     def run(self, woken: UUID | None = None) -> UUID | None:
@@ -103,6 +107,7 @@ class Writer:
         about = {"generation_id": str(attempt.generation_id)}
         try:
             self._finalize(attempt, self._write(attempt, slot))
+            self._promote(attempt.session_id)
         except HandedOff:
             with suppress(LeaseLost):
                 self._attempts.hand_off(attempt)

@@ -275,6 +275,30 @@ class Generation(Base):
     """True from its end until it is counted (core/stores/tally.py), which is once."""
 
 
+class Waiting(Base):
+    """A question that waits until the answer before it has ended (core/generation/waiting.py)."""
+
+    __tablename__ = "waiting"
+    __table_args__ = (Index(None, "session_id", "place"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    """That of the generation which will answer it."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    place: Mapped[int]
+    """Its place among those of its session: the smaller, the sooner."""
+    words_id: Mapped[UUID]
+    """Changes with its words; the words of an anonymous session's are in Redis only, under this id."""
+    text: Mapped[str | None] = mapped_column(Text)
+    """Of an owned session's."""
+    created_at: Mapped[datetime]
+    not_before: Mapped[datetime | None]
+    """When its owner's limits will take it, if they have refused it."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """Of its request."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The span of that request."""
+
+
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
 # that is asked for, and leave the ended ones alone.
 IS_QUEUED = Generation.state == literal_column("'queued'")

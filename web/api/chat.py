@@ -1,5 +1,7 @@
 """/chat: send a message, stop its answer."""
 
+from contextlib import suppress
+
 from flask import Blueprint, Response
 
 from core.errors import (
@@ -10,6 +12,8 @@ from core.errors import (
     NothingToStop,
     QueueSlow,
     TooManySessions,
+    TooManyWaiting,
+    Unavailable,
     UnknownModel,
 )
 from core.limits.message_limits import owner_of
@@ -17,7 +21,7 @@ from core.limits.status import RateLimited
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.api import events
-from web.api.message_acceptance import accept_message
+from web.api.message_acceptance import accept_message, wake_worker
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import OPTIONAL_SESSION, SESSION
@@ -42,6 +46,7 @@ MESSAGE_ERRORS = (
     LoginRequired,
     GenerationLost,
     QueueSlow,
+    TooManyWaiting,
 )
 
 
@@ -78,9 +83,15 @@ def chat_sse(session: Session | None, body: ChatMessage) -> Response:
 @blueprint.post("/stop")
 @operation(access=SESSION, body=Nothing, answers={202: responses.Stopped}, raises=(NothingToStop, RateLimited))
 def stop(session: Session) -> responses.Stopped:
-    """Stop the answer that is being written; what has been shown of it is kept."""
+    """Stop the answer that is being written; what has been shown of it is kept. Questions that wait are answered
+    next."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = context().services.generations.stop(session)
+    generations = context().services.generations
+    stopped = generations.stop(session)
+    with suppress(Unavailable):  # the reaper goes on with what waits
+        following = generations.promote(session.id)
+        if following is not None:
+            wake_worker(following)
     return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 

@@ -2,16 +2,18 @@
 
 import logging
 from typing import NamedTuple
+from uuid import UUID
 
 from core.errors import SwitchboardError, Unavailable
 from core.generation.service import Accepted, check_size
+from core.limits.message_limits import owner_of
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.api.session_creation import session_for_message
 from web.api.turns import Turns
 from web.auth.creation_plan import creation_plan
 from web.context import context
-from web.limits import rate_limit_headers
+from web.limits import change_limits, rate_limit_headers
 from web.schemas.requests import ChatMessage
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
     session, issued = session_for_message(session, body.model)
     try:
         with _turns.turn():
-            accepted = _accept(session, body.message)
+            accepted = _accept(session, body)
     except Exception:
         if issued is not None:
             _discard(session)
@@ -48,13 +50,24 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
     return AcceptedMessage(accepted, session, issued)
 
 
-def _accept(session: Session, message: str) -> Accepted:
-    plan = creation_plan()
-    accepted = context().services.generations.accept(session, message, plan.generation_id, repeated=plan.repeated)
+def wake_worker(generation_id: UUID) -> None:
+    """Have a worker look for what waits: this generation, most likely."""
     try:
-        context().commands.generate(accepted.generation_id)
+        context().commands.generate(generation_id)
     except Unavailable:
         logger.warning("the queue is away; the reaper calls the workers when it is back")
+
+
+def _accept(session: Session, body: ChatMessage) -> Accepted:
+    if body.while_busy != "reject":
+        change_limits.admit("queue", owner_of(session))
+    plan = creation_plan()
+    accepted = context().services.generations.accept(
+        session, body.message, plan.generation_id, repeated=plan.repeated, while_busy=body.while_busy
+    )
+    woken = accepted.to_wake if accepted.waits else accepted.generation_id
+    if woken is not None:
+        wake_worker(woken)
     return accepted
 
 
