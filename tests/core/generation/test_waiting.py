@@ -17,16 +17,16 @@ from core.limits.rate import Rate
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import GenerationState, Waiting
-from tests.conftest import TurnableClock, new_user
+from tests.conftest import new_user
 from tests.core.generation.asking import Asked, ask
 from tests.support.provider import ANSWER, ProviderServer
 from tests.support.waiting import wait_for
 
 
 @pytest.fixture
-def runtime(settings: Settings, any_database_url: str, clock: TurnableClock) -> Iterator[Runtime]:
-    """A process whose clock the test turns, once over each database."""
-    parts = Runtime(settings.model_copy(update={"configured_database_url": any_database_url}), clock=clock)
+def runtime(settings: Settings, any_database_url: str) -> Iterator[Runtime]:
+    """A process, once over each database."""
+    parts = Runtime(settings.model_copy(update={"configured_database_url": any_database_url}))
     yield parts
     parts.close()
 
@@ -178,11 +178,9 @@ def _die(*_: object) -> None:
     raise Unavailable
 
 
-def test_what_the_limits_refuse_for_long_fails_for_all_to_see(
-    settings: Settings, any_database_url: str, clock: TurnableClock
-) -> None:
+def test_what_the_limits_refuse_for_long_fails_for_all_to_see(settings: Settings, any_database_url: str) -> None:
     rates = {"limit_messages_anonymous": Rate(1, 3_600_000_000, 1), "configured_database_url": any_database_url}
-    runtime = Runtime(settings.model_copy(update=rates), clock=clock)
+    runtime = Runtime(settings.model_copy(update=rates))
     asked = ask(runtime, "good")
     attempt = runtime.attempts.claim(asked.generation_id)
     assert attempt is not None
