@@ -199,10 +199,17 @@ class EventLog:
         return PartialAnswer(*partial)
 
     def reset(
-        self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
+        self,
+        session_id: UUID,
+        generation_id: UUID,
+        attempt: int,
+        *,
+        expires_at: datetime,
+        answer: str,
+        waited: bool = False,
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
-        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ)
+        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ, waited)
         _check(self._scripts.reset(session_id, Producer(generation_id, attempt, 0), beginning))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:

@@ -68,6 +68,8 @@ class Reset(NamedTuple):
     expires: int
     """Unix time in milliseconds."""
     terminal_seq: int
+    waited: bool
+    """Whether the generation's id is older than its turn."""
 
 
 class Target(NamedTuple):
@@ -278,8 +280,9 @@ RESET = (
     MEND
     + KNOWN
     + """
--- Ids of a session's generations grow: a greater one is the next.
-if known_generation and known_generation > generation_id then return FENCED end
+-- Ids of a session's generations grow: a greater one is the next. Of one that has waited it may be the one before;
+-- its row is still its own, and if that has just ended, the next one finds its log lost, and resets it in turn.
+if known_generation and known_generation > generation_id and not waited then return FENCED end
 if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return FENCED end
 if known_generation == generation_id then
   -- With the terminal event in it, there is nothing to begin.

@@ -75,6 +75,8 @@ class Attempt:
     """Of the question's request."""
     traceparent: str | None = None
     """Of the request's span."""
+    waited: bool = False
+    """Whether its question has waited, so that its id is older than its turn."""
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
@@ -150,6 +152,7 @@ class Attempts:
             row.created_at,
             row.request_id,
             row.traceparent,
+            bool(row.waited),
         )
         if row.stop_requested:
             attempt.stop_requested.set()

@@ -448,6 +448,7 @@ class GenerationService:
                 "stop_requested": False,
                 "lease_until": now + ENQUEUE_TIMEOUT,
                 "created_at": now,
+                "waited": True if waiting else None,
                 "request_id": waiting.request_id if waiting else current_request_id(),
                 "traceparent": waiting.traceparent if waiting else traceparent(),
             }

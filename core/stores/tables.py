@@ -267,6 +267,8 @@ class Generation(Base):
     """How many workers have handed it on. Every other attempt after the first has taken it over."""
     fallbacks: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often another model was asked in the place of one that had failed."""
+    waited: Mapped[bool | None]
+    """Whether its question has waited for the end of another answer: then its id is older than its turn."""
     handover_to: Mapped[str | None] = mapped_column(String(64))
     """The model that a person wants to carry on, until the answer's worker has found it."""
     handovers: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))

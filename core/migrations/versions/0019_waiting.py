@@ -27,10 +27,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_waiting")),
     )
+    op.add_column("generation", sa.Column("waited", sa.Boolean(), nullable=True))
     op.create_index(op.f("ix_waiting_session_id_place"), "waiting", ["session_id", "place"])
 
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_column("generation", "waited")
     op.drop_index(op.f("ix_waiting_session_id_place"), table_name="waiting")
     op.drop_table("waiting")

@@ -221,3 +221,18 @@ def test_a_question_whose_words_redis_has_lost_is_taken_back(runtime: Runtime, r
     assert [kind for kind, data in _log(asked) if str(waits) in data] == ["removed"]
     assert ANSWER not in str(_log(asked))
     runtime.generations.accept(asked.session, "Free again?")
+
+
+def test_one_that_has_waited_mends_its_log_also_if_an_interrupting_one_came_before_it(
+    runtime: Runtime, redis: Any
+) -> None:
+    asked = ask(runtime, "good")
+    waits = _queue(asked, "Later?")
+    now = runtime.generations.accept(asked.session, "Now?", while_busy="interrupt").generation_id
+    runtime.writer.run()
+    attempt = runtime.attempts.claim(waits)
+    assert attempt is not None
+    runtime.event_loop.run(runtime.generation_events.append_started(attempt))
+    redis.hset(keys(asked.session.id).meta, "generation", str(now))  # it came back with what it had a moment ago
+    runtime.event_loop.run(runtime.generation_events.append_delta(attempt, "Late.", 0))
+    assert runtime.transcript.written(asked.session.id, waits).text == "Late."
