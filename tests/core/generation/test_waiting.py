@@ -1,7 +1,10 @@
 """Questions that wait until the answer before them has ended, or that interrupt it."""
 
+import random
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +13,14 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from core.conversation.keys import keys
-from core.errors import GenerationInProgress, NotWaiting, TooManyWaiting, Unavailable
+from core.errors import (
+    GenerationInProgress,
+    GenerationLost,
+    NothingToStop,
+    NotWaiting,
+    TooManyWaiting,
+    Unavailable,
+)
 from core.generation.finalizer import Outcome
 from core.generation.waiting import MAX_WAITING
 from core.limits.rate import Rate
@@ -68,6 +78,14 @@ def _log(asked: Asked) -> list[tuple[str, str]]:
     return [(event.type, event.data) for event in events if event.type not in ("delta", "thinking")]
 
 
+def _lives(asked: Asked) -> list[str]:
+    """When answers have begun to be live, whatever their place in the queue, and how that has ended."""
+    one = re.compile(r'"generation_id":"([^"]+)"')
+    kinds = ("queued", "done", "stopped", "failed")
+    told = dict.fromkeys((kind, *one.findall(data)) for kind, data in _log(asked) if kind in kinds)
+    return [kind for kind, *_ in told]
+
+
 def _left_in_redis(asked: Asked) -> list[Any]:
     fields = asked.runtime.redis.hkeys(keys(asked.session.id).meta)
     return [field for field in fields if str(field).startswith("waiting:")]
@@ -113,8 +131,7 @@ def test_questions_wait_in_order_and_can_be_edited_and_taken_back(
     assert (_listed(asked), _left_in_redis(asked)) == ([], [])
     told = [kind for kind, data in _log(asked) if str(second) in data]
     assert told == ["waiting", "removed"]
-    ends = [kind for kind, _ in _log(asked) if kind in ("queued", "done")]
-    assert ends == ["queued", "done"] * 3, "one is live at a time"
+    assert _lives(asked) == ["queued", "done"] * 3, "one is live at a time"
     with pytest.raises(NotWaiting):
         runtime.generations.waiting.remove(asked.session, first)
 
@@ -236,3 +253,60 @@ def test_one_that_has_waited_mends_its_log_also_if_an_interrupting_one_came_befo
     redis.hset(keys(asked.session.id).meta, "generation", str(now))  # it came back with what it had a moment ago
     runtime.event_loop.run(runtime.generation_events.append_delta(attempt, "Late.", 0))
     assert runtime.transcript.written(asked.session.id, waits).text == "Late."
+
+
+def test_each_question_is_answered_once_or_taken_back_whatever_happens_at_the_same_time(runtime: Runtime) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    asked = ask(runtime, "good", owned=True)
+    accepted, removed = {asked.generation_id}, set[UUID]()
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            _work(runtime)
+            runtime.reaper.reap()
+
+    def ask_and_change_their_mind(dice: random.Random) -> None:
+        mine = asked.generation_id
+        for number in range(8):
+            with suppress(TooManyWaiting, NotWaiting, NothingToStop, GenerationInProgress, GenerationLost):
+                match dice.choice(["queue", "queue", "interrupt", "reject", "stop", "edit", "remove", "promote"]):
+                    case "queue" | "interrupt" | "reject" as busy:
+                        mine = uuid7()
+                        runtime.generations.accept(asked.session, f"{number}?", mine, while_busy=busy)
+                        accepted.add(mine)
+                    case "stop":
+                        runtime.generations.stop(asked.session)
+                    case "edit":
+                        runtime.generations.waiting.edit(asked.session, mine, "Otherwise?")
+                    case "remove":
+                        runtime.generations.waiting.remove(asked.session, mine)
+                        removed.add(mine)
+                    case _:
+                        runtime.generations.promote(asked.session.id)
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+    people = [threading.Thread(target=ask_and_change_their_mind, args=(random.Random(seed + n),)) for n in range(4)]
+    for thread in (*workers, *people):
+        thread.start()
+    for person in people:
+        person.join(60)
+    wait_for(lambda: not (_listed(asked) or runtime.generations.active(asked.session.id)), seconds=30)
+    over.set()
+    for worker in workers:
+        worker.join(10)
+
+    log = _log(asked)
+    for each in accepted - removed:
+        ends = [kind for kind, data in log if kind in ("done", "stopped", "failed") and str(each) in data]
+        assert len(ends) == 1, (each, ends)
+    for each in removed:
+        assert [kind for kind, data in log if str(each) in data][-1] == "removed"
+    live = _lives(asked)
+    assert all(kind != "queued" for kind in live[1::2]), "one at a time"
+    assert all(kind == "queued" for kind in live[::2])
+    messages = list(runtime.transcript.oldest_first(asked.session))
+    assert [each.role for each in messages[1::2]] == ["assistant"] * len(accepted - removed)
+    assert {each.id for each in messages[1::2]} == {str(each) for each in accepted - removed}
+    assert [finding for finding in runtime.invariants.check() if finding.ids] == []
