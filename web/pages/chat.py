@@ -1,18 +1,17 @@
 """GET / : the chat page. Everything it shows, it fetches from the same API as any other client."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, render_template, request
 
 from web.auth import cookies
 from web.context import context
+from web.pages.static_files import DIRECTORY, compress
 from web.pages.strings import Strings, language_of
 
 blueprint = Blueprint("pages", __name__)
 
-_STATIC = Path(__file__).parents[1] / "static"
-_MODULES = sorted(path.relative_to(_STATIC).as_posix() for path in (_STATIC / "js").rglob("*.js"))
+_MODULES = sorted(path.relative_to(DIRECTORY).as_posix() for path in (DIRECTORY / "js").rglob("*.js"))
 """Preloaded, so that the browser fetches them all at once rather than each after the one that imports it."""
 
 _STRINGS = "js/ui/strings/"
@@ -48,7 +47,7 @@ def index() -> Response:
     response.headers["Cache-Control"] = "no-cache"
     response.vary.update(("Cookie", "Accept-Language"))
     response.content_language.add(language)
-    return response
+    return compress(response)
 
 
 @blueprint.get("/c/<session_id>")
