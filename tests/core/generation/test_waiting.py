@@ -24,6 +24,7 @@ from core.errors import (
 from core.generation.finalizer import Outcome
 from core.generation.waiting import MAX_WAITING
 from core.limits.rate import Rate
+from core.limits.status import RateLimited
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import GenerationState, Waiting
@@ -255,6 +256,9 @@ def test_one_that_has_waited_mends_its_log_also_if_an_interrupting_one_came_befo
     assert runtime.transcript.written(asked.session.id, waits).text == "Late."
 
 
+REFUSALS = (TooManyWaiting, NotWaiting, NothingToStop, GenerationInProgress, GenerationLost, RateLimited)
+
+
 def test_each_question_is_answered_once_or_taken_back_whatever_happens_at_the_same_time(runtime: Runtime) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -270,7 +274,7 @@ def test_each_question_is_answered_once_or_taken_back_whatever_happens_at_the_sa
     def ask_and_change_their_mind(dice: random.Random) -> None:
         mine = asked.generation_id
         for number in range(8):
-            with suppress(TooManyWaiting, NotWaiting, NothingToStop, GenerationInProgress, GenerationLost):
+            with suppress(*REFUSALS):
                 match dice.choice(["queue", "queue", "interrupt", "reject", "stop", "edit", "remove", "promote"]):
                     case "queue" | "interrupt" | "reject" as busy:
                         mine = uuid7()
