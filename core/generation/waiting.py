@@ -32,6 +32,17 @@ MAX_WAITING = 10
 """Questions that wait in one session."""
 
 
+class NewQuestion(NamedTuple):
+    """One that is to wait."""
+
+    generation_id: UUID
+    text: str
+    parent_id: UUID | None
+    """What it is to follow: a message or, with the session's id, nothing. None: the current branch at its turn."""
+    model: str | None
+    """None: the session's at its turn."""
+
+
 class WaitingQuestion(NamedTuple):
     """One that waits, as its session's holder sees it."""
 
@@ -77,17 +88,19 @@ class WaitingQuestions:
         self._removals = removals
         self._clock = clock
 
-    def add(self, session: Session, generation_id: UUID, text: str, *, interrupts: bool) -> Added | None:
+    def add(self, session: Session, question: NewQuestion, *, interrupts: bool) -> Added | None:
         """Let a question wait: behind the others or, if it interrupts, before them, and then the live answer is
         asked to stop in the same transaction. None when one of this id has been added before.
 
         Raises TooManyWaiting, SessionInvalid, SessionExpired or Unavailable; then nothing stays.
         """
 
+        generation_id, text, *_ = question
+
         def insert_row(words_id: UUID, kept: str | None, db: DatabaseSession) -> tuple[int, UUID | None]:
             if db.get(Waiting, generation_id) or db.get(Generation, generation_id):
                 raise _Known
-            self._insert(session, generation_id, words_id, kept, db, first=interrupts)
+            self._insert(session, question, words_id, kept, db, first=interrupts)
             self._sessions.note_message(self._sessions.lock_living(session.id, db), text, db)
             ahead = select(func.count()).where(Waiting.session_id == session.id, Waiting.id != generation_id)
             position = 0 if interrupts else db.scalar(ahead) or 0
@@ -191,7 +204,7 @@ class WaitingQuestions:
     def _insert(
         self,
         session: Session,
-        generation_id: UUID,
+        question: NewQuestion,
         words_id: UUID,
         kept: str | None,
         db: DatabaseSession,
@@ -203,8 +216,10 @@ class WaitingQuestions:
         if count >= MAX_WAITING:
             raise TooManyWaiting(MAX_WAITING)
         row = {
-            "id": generation_id,
+            "id": question.generation_id,
             "session_id": session.id,
+            "parent_id": question.parent_id,
+            "model": question.model,
             "place": (least or 0) - 1 if first else (most or 0) + 1,
             "words_id": words_id,
             "text": kept,

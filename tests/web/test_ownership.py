@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
+from tests.conftest import SOME_ID
 from tests.web.api.test_session import _answered, _create, _problem
 
 PASSWORD = "correct horse battery"
@@ -30,6 +31,9 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("GET", "/session/queue"): None,
     ("PATCH", "/session/queue/<uuid:generation_id>"): {"message": "Why?"},
     ("DELETE", "/session/queue/<uuid:generation_id>"): None,
+    ("POST", "/chat/regenerate"): {},
+    ("POST", "/chat/continue"): {},
+    ("POST", "/session/branch"): {"message_id": SOME_ID},
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 

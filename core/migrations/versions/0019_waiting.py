@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -16,6 +16,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("session_id", sa.Uuid(), nullable=False),
         sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("parent_id", sa.Uuid(), nullable=True),
+        sa.Column("model", sa.String(64), nullable=True),
         sa.Column("words_id", sa.Uuid(), nullable=False),
         sa.Column("text", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
