@@ -66,7 +66,7 @@ class Attempt:
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
     changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `handovers` the
-    Writer's, `stop_requested` and `sequence` this one's.
+    Writer's, `followed` the Finalizer's, `stop_requested` and `sequence` this one's.
     Each attempt has its own.
     """
 
@@ -98,6 +98,8 @@ class Attempt:
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
     """Set once the row says that the answer is to stop."""
+    followed: Flag = field(default_factory=Flag)
+    """Set once it has ended, if questions wait for that."""
     prefetched: list[Prefetched] = field(default_factory=list)
     """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))

@@ -107,7 +107,7 @@ class Writer:
         about = {"generation_id": str(attempt.generation_id)}
         try:
             self._finalize(attempt, self._write(attempt, slot))
-            self._promote(attempt.session_id)
+            self._promote_next(attempt)
         except HandedOff:
             with suppress(LeaseLost):
                 self._attempts.hand_off(attempt)
@@ -117,6 +117,18 @@ class Writer:
             logger.warning("a store is away; the reaper hands the generation off", extra=about)
         finally:
             slot.release()
+
+    def _promote_next(self, attempt: Attempt) -> None:
+        """Have the question answered that waits for this end. The reaper goes on with what fails."""
+        if not attempt.followed.is_set():
+            return
+        try:
+            self._promote(attempt.session_id)
+        except Unavailable:
+            raise
+        except Exception:
+            about = {"generation_id": str(attempt.generation_id)}
+            logger.exception("the question after this answer could not be taken", extra=about)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome) -> None:
         """End the generation. A database that is only restarted loses no answer that is written."""
