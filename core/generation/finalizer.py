@@ -241,8 +241,9 @@ class Finalizer:
         """All of these ends are published: their outboxes have nothing more. For each, whether questions wait in its
         session."""
         with self._database.writing_once() as db:
-            waited_for = dict(db.connection().execute(_EMPTY, {"ids": generation_ids}).tuples().all())
-        return [bool(waited_for.get(each)) for each in generation_ids]
+            emptied = db.connection().execute(_EMPTY, {"ids": generation_ids}).all()
+        followed = {row.id for row in emptied if row[1]}
+        return [each in followed for each in generation_ids]
 
     def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.retract(question_id, session_id, db_session):
