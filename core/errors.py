@@ -203,6 +203,20 @@ class TooManyBranches(SwitchboardError):
         super().__init__(f"There are {limit} messages beside this one, as many as there may be.", limit=limit)
 
 
+class UnknownResponse(SwitchboardError):
+    """The user has no such answer."""
+
+    slug, title, status = "unknown-response", "Unknown response", 404
+    detail = "You have no response of this id; it may have been deleted, or its conversation has expired."
+
+
+class UnknownConversation(SwitchboardError):
+    """The user has no such session."""
+
+    slug, title, status = "unknown-conversation", "Unknown conversation", 404
+    detail = "You have no conversation of this id; it may have been deleted, or have expired."
+
+
 class InvalidBody(SwitchboardError):
     """A field of the body is missing, unknown, of the wrong type or out of range."""
 

@@ -44,7 +44,7 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
         accepted = accept(lambda generation_id, repeated: _take(session, body, generation_id, repeated))
     except Exception:
         if issued is not None:
-            _discard(session)
+            discard_session(session)
         raise
     return AcceptedMessage(accepted, session, issued)
 
@@ -70,7 +70,7 @@ def _take(session: Session, body: ChatMessage, generation_id: UUID, repeated: bo
     )
 
 
-def _discard(session: Session) -> None:
+def discard_session(session: Session) -> None:
     """End a session that was created for a message which has been refused: its credential was never sent."""
     try:
         context().services.actions.discard(session)
