@@ -40,6 +40,7 @@ def index() -> Response:
         root_path=request.script_root,
         has_login=has_login,
         guest_session=guests[0] if guests else None,
+        demonstration=context().services.models.demonstration,
         registration=options.registration == "open",
         provider=options.oidc_issuer and urlsplit(options.oidc_issuer).hostname,
     )

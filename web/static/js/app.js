@@ -4,6 +4,7 @@ import { Account } from "./account/account.js";
 import { ApiClient } from "./api/client.js";
 import { announceChanges, endedJustNow } from "./conversation/announcements.js";
 import { Composer } from "./conversation/composer.js";
+import { Drafts } from "./conversation/drafts.js";
 import { EarlierMessages } from "./conversation/earlier-messages.js";
 import { MessageList } from "./conversation/message-list.js";
 import { Questions } from "./conversation/questions.js";
@@ -24,6 +25,7 @@ import { Sidebar } from "./sessions/sidebar.js";
 import { pauseWhileHidden } from "./stream/pause-while-hidden.js";
 import { byId } from "./ui/dom.js";
 import { focusIsFree } from "./ui/focus.js";
+import { NextFrame } from "./ui/frames.js";
 import { Notifications } from "./ui/notifications.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 import { t } from "./ui/strings.js";
@@ -31,7 +33,12 @@ import { t } from "./ui/strings.js";
 const store = new Store();
 const api = new ApiClient(document.body.dataset.root);
 const notifications = new Notifications();
-const address = new Address(document.body.dataset.root ?? "", () => void session.show(async () => account.user !== null));
+const address = new Address(document.body.dataset.root ?? "", {
+  moved: () => void session.show(async () => account.user !== null),
+  left: () => showDraft(),
+  renamed: () => keepDraft(),
+});
+const drafts = new Drafts(() => localStorage, Date.now);
 const title = new PageTitle(byId("icon", HTMLLinkElement));
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
@@ -66,6 +73,7 @@ const account = new Account({
     render();
   },
   leave() {
+    drafts.clear();
     session.clear();
     address.replace(null);
   },
@@ -97,11 +105,13 @@ const composer = new Composer(
   {
     form: byId("composer", HTMLFormElement), field: byId("message", HTMLTextAreaElement),
     send: byId("send", HTMLButtonElement), stop: byId("stop", HTMLButtonElement), count: byId("count"),
+    hint: byId("hint"),
   },
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
-    wait: () => notifications.notify(t("composer.wait")),
+    wait: () => notifications.notify(t("composer.wait"), store.idle()),
+    written: (text) => drafts.write(address.id, text),
   },
 );
 
@@ -143,7 +153,9 @@ const sidebar = new Sidebar({
     stickToBottom.toEnd();
   },
   async remove(id) {
-    if (await session.remove(id)) newConversation.begin();
+    const wasShown = await session.remove(id);
+    drafts.write(id, "");
+    if (wasShown) newConversation.begin();
   },
   failed(error) {
     if (!account.ended(error)) notifications.showError(error);
@@ -163,6 +175,20 @@ function render() {
   nameTitle();
 }
 
+/** Each conversation has its own draft; but what was for one that is over, or a guest's, goes along to the next. */
+function showDraft() {
+  const { session: shown, endReason } = store.state;
+  if ((endReason !== null || shown?.anonymous) && composer.text.trim()) drafts.write(address.id, composer.text);
+  else composer.show(drafts.read(address.id));
+}
+
+/** The conversation has begun, or is nobody's any more: what is in the box stays. */
+function keepDraft() {
+  drafts.write(null, "");
+  if (composer.text.trim()) drafts.write(address.id, composer.text);
+  else composer.show(drafts.read(address.id));
+}
+
 /** By the conversation's title, or by what it began with. */
 function nameTitle() {
   const first = store.state.earlier === null ? items(store.state)[0]?.text : "";
@@ -176,7 +202,11 @@ store.subscribe((now, before) => {
   if (ended?.state === "failed") void availability.refresh(); // its model may rest now
   if (ended) title.answerEnded();
 });
-store.subscribe(render);
+const picture = new NextFrame(render);
+store.subscribe((now, before) => {
+  if (now.live && before.live && now.live.text !== before.live.text && now.messages === before.messages) picture.soon();
+  else picture.now();
+});
 pauseWhileHidden(sync.stream, () => store.idle());
 new EarlierMessages(store, {
   api, stickToBottom, notifications, failed: (error) => session.failed(error),
@@ -186,6 +216,7 @@ for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => questions.send(example.textContent ?? ""));
 }
 
+if (!composer.text) composer.show(drafts.read(address.id));
 void availability.refresh();
 await session.show(async () => {
   if (!("hasLogin" in document.body.dataset)) return false;

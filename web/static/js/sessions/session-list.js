@@ -2,6 +2,7 @@
 
 import { icon } from "../ui/icon.js";
 import { exactly, relative } from "../ui/time.js";
+import { isEscape } from "../ui/keys.js";
 import { t } from "../ui/strings.js";
 
 /**
@@ -30,7 +31,7 @@ export class SessionList {
     this.on = on;
     parts.more.addEventListener("click", on.more);
     parts.list.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#openForm) return;
+      if (!isEscape(event) || !this.#openForm) return;
       event.preventDefault(); // or the drawer around it would close as well
       this.#closeForm();
     });
