@@ -22,6 +22,9 @@ import { ModelSwitcher } from "./sessions/model-switcher.js";
 import { NewConversation } from "./sessions/new-conversation.js";
 import { PageTitle } from "./sessions/page-title.js";
 import { Sidebar } from "./sessions/sidebar.js";
+import { wantsNotifications } from "./settings/preferences.js";
+import { SettingsDialog } from "./settings/settings-dialog.js";
+import { listenForShortcuts } from "./settings/shortcuts.js";
 import { pauseWhileHidden } from "./stream/pause-while-hidden.js";
 import { byId } from "./ui/dom.js";
 import { focusIsFree } from "./ui/focus.js";
@@ -192,7 +195,32 @@ function keepDraft() {
 /** By the conversation's title, or by what it began with. */
 function nameTitle() {
   const first = store.state.earlier === null ? items(store.state)[0]?.text : "";
-  title.conversation = sidebar.currentTitle ?? first ?? "";
+  title.conversation = sidebar.currentTitle ?? store.state.session?.title ?? first ?? "";
+}
+
+const settings = new SettingsDialog({
+  api,
+  accountApi: account.api,
+  session: () => (store.state.endReason ? null : store.state.session),
+  signedIn: () => account.user !== null,
+  notifications,
+  changed: (changed, etag) => store.dispatch({ type: "session", session: changed, etag }),
+});
+byId("settings-open").addEventListener("click", () => settings.open());
+listenForShortcuts({
+  compose: () => composer.focus(),
+  begin: () => byId("new").click(),
+  search: () => sidebar.search(),
+  settings: () => settings.open(),
+});
+
+/** Outside of the page. Whose words it is about is told by the title only. @param {string} title @param {string} tag */
+function notifyOf(title, tag) {
+  const told = new Notification(t("title.ready"), { body: title, tag });
+  told.addEventListener("click", () => {
+    focus();
+    told.close();
+  });
 }
 
 showLongWaits(store);
@@ -200,7 +228,7 @@ announceChanges(store, notifications, label);
 store.subscribe((now, before) => {
   const ended = endedJustNow(before, now);
   if (ended?.state === "failed") void availability.refresh(); // its model may rest now
-  if (ended) title.answerEnded();
+  if (ended && title.answerEnded() && wantsNotifications()) notifyOf(title.conversation, now.session?.session_id ?? "");
 });
 const picture = new NextFrame(render);
 store.subscribe((now, before) => {

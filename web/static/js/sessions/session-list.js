@@ -1,7 +1,7 @@
 /** The list of the user's conversations, newest first: each can be opened, renamed and deleted. */
 
 import { icon } from "../ui/icon.js";
-import { exactly, relative } from "../ui/time.js";
+import { daysSince, exactly, relative } from "../ui/time.js";
 import { isEscape } from "../ui/keys.js";
 import { t } from "../ui/strings.js";
 
@@ -18,6 +18,24 @@ import { t } from "../ui/strings.js";
  */
 
 const UNTITLED = t("list.untitled");
+
+/** @param {string} words */
+function heading(words) {
+  const row = document.createElement("li");
+  row.role = "presentation"; // or it would count as one of the conversations
+  row.className = "group";
+  const title = document.createElement("h3");
+  title.textContent = words;
+  row.append(title);
+  return row;
+}
+
+/** @param {string} at @param {number} now */
+function dateGroup(at, now) {
+  const days = daysSince(at, now);
+  if (days < 1) return t("list.today");
+  return days < 2 ? t("list.yesterday") : t(days < 7 ? "list.week" : "list.older");
+}
 
 export class SessionList {
   /** @type {Listed[]} */ #sessions = [];
@@ -57,7 +75,16 @@ export class SessionList {
     const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
     none.hidden = this.#sessions.length > 0;
-    list.replaceChildren(...this.#sessions.map((session) => this.#row(session)));
+    const now = this.on.now();
+    /** @type {HTMLElement[]} */ const rows = [];
+    /** @type {string | null} */ let group = null;
+    for (const session of this.#sessions) {
+      const words = dateGroup(session.created_at, now);
+      if (words !== group) rows.push(heading(words));
+      group = words;
+      rows.push(this.#row(session));
+    }
+    list.replaceChildren(...rows);
     const field = list.querySelector("input");
     if (field && typed !== undefined) field.value = typed;
     if (focused?.dataset.key) this.#focus(focused.dataset.key);
