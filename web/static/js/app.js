@@ -70,13 +70,16 @@ const account = new Account({
   },
   changed() {
     newConversation.dismiss();
-    if (account.user) void sidebar.refresh();
-    else sidebar.clear();
+    if (account.user) {
+      void sidebar.refresh();
+    } else {
+      drafts.clear(); // they were the user's who has gone
+      sidebar.clear();
+    }
     if (account.user && store.state.missing) void session.show(async () => true);
     render();
   },
   leave() {
-    drafts.clear();
     session.clear();
     address.replace(null);
   },
