@@ -59,7 +59,7 @@ export class Questions {
   #over(error) {
     if (!(error instanceof Problem)) return undefined;
     if (error.slug === "generation-in-progress") return this.store.idle();
-    return error.status === 0 && !navigator.onLine
+    return error.status === 0 && navigator.onLine === false
       ? new Promise((/** @type {(value: void) => void} */ back) => addEventListener("online", () => back(), { once: true }))
       : undefined;
   }
