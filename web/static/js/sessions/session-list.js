@@ -19,15 +19,13 @@ import { t } from "../ui/strings.js";
 
 const UNTITLED = t("list.untitled");
 
-/** @param {string} words */
-function heading(words) {
-  const row = document.createElement("li");
-  row.role = "presentation"; // or it would count as one of the conversations
-  row.className = "group";
+/** @param {string} words @param {HTMLElement[]} rows */
+function group(words, rows) {
   const title = document.createElement("h3");
   title.textContent = words;
-  row.append(title);
-  return row;
+  const list = document.createElement("ol");
+  list.append(...rows);
+  return [title, list];
 }
 
 /** @param {string} at @param {number} now */
@@ -76,15 +74,12 @@ export class SessionList {
     const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
     none.hidden = this.#sessions.length > 0;
     const now = this.on.now();
-    /** @type {HTMLElement[]} */ const rows = [];
-    /** @type {string | null} */ let group = null;
+    /** @type {Map<string, HTMLElement[]>} */ const groups = new Map();
     for (const session of this.#sessions) {
       const words = dateGroup(session.created_at, now);
-      if (words !== group) rows.push(heading(words));
-      group = words;
-      rows.push(this.#row(session));
+      groups.set(words, [...groups.get(words) ?? [], this.#row(session)]);
     }
-    list.replaceChildren(...rows);
+    list.replaceChildren(...[...groups].flatMap(([words, rows]) => group(words, rows)));
     const field = list.querySelector("input");
     if (field && typed !== undefined) field.value = typed;
     if (focused?.dataset.key) this.#focus(focused.dataset.key);
