@@ -13,12 +13,16 @@ from core.auth.proofs import Proofs
 from core.clock import Clock, SystemClock
 from core.conversation.appender import Appender
 from core.conversation.event_log import EventLog
+from core.conversation.extent import Extents
+from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.generation import answer_metrics
+from core.generation.answers import Answers
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
+from core.generation.handover_requests import HandoverRequests
 from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
@@ -29,6 +33,7 @@ from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
+from core.generation.waiting import WaitingQuestions
 from core.generation.writer import Writer
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
@@ -274,6 +279,11 @@ class Runtime:
         return Transcript(self.database, self.redis)
 
     @cached_property
+    def guest_settings(self) -> GuestSettings:
+        """What guests have set for their sessions."""
+        return GuestSettings(self.redis)
+
+    @cached_property
     def generations(self) -> GenerationService:
         """The answers, as the front end sees them."""
         return GenerationService(
@@ -286,8 +296,19 @@ class Runtime:
             self.transcript,
             self.message_limits,
             self.models,
+            WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock),
             self.clock,
         )
+
+    @cached_property
+    def answers(self) -> Answers:
+        """Answers by their ids."""
+        return Answers(self.database, self.clock)
+
+    @cached_property
+    def extents(self) -> Extents:
+        """Where answers lie in their sessions' logs."""
+        return Extents(self.redis)
 
     @cached_property
     def attempts(self) -> Attempts:
@@ -345,6 +366,7 @@ class Runtime:
             ModelCalls(self.models, self._prompts, self.generation_events, self.event_loop),
             self.message_limits,
             self.event_loop,
+            self.generations.promote,
         )
 
     @cached_property
@@ -366,6 +388,7 @@ class Runtime:
             self.finalizer,
             self.removals,
             self.tally,
+            self.generations,
             self._quarantine("reaper"),
             self.clock,
         )
@@ -442,16 +465,26 @@ class Runtime:
     @cached_property
     def actions(self) -> SessionActions:
         """What is done to one session."""
-        claims = Claims(self.database, self.sessions, self.transcript, self.removals, self.finalizer.publish_pending)
+        claims = Claims(
+            self.database,
+            self.sessions,
+            self.transcript,
+            self.guest_settings,
+            self.removals,
+            self.finalizer.publish_pending,
+        )
         return SessionActions(
             self.database,
             self.sessions,
             claims,
             self._deletion,
             self.log,
+            self.guest_settings,
             self.removals,
             self.revocations,
             self.audit,
+            HandoverRequests(self.log),
+            self.transcript,
         )
 
     @cached_property

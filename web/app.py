@@ -1,12 +1,18 @@
 """The Flask application."""
 
-from flask import Flask
+from collections.abc import Callable
+
+from flask import Flask, Response
 
 from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
 from core.settings import Settings
 from web import context
-from web.api import auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
+from web.api import ai_sdk, auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
+from web.api.openai import conversations as openai_conversations
+from web.api.openai import errors as openai_errors
+from web.api.openai import models as openai_models
+from web.api.openai import responses as openai_responses
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
@@ -26,6 +32,7 @@ from web.middleware import (
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
+from web.pages import static_files
 from web.services.options import WebOptions
 from web.streaming import slots
 
@@ -34,11 +41,18 @@ DATABASE_TIMEOUT = 0.6
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
 
-API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi)
+API = (
+    *(auth, session, sessions, config, chat, ai_sdk, events, tasks, probe, ops, openapi),
+    *(openai_models, openai_responses, openai_conversations),
+)
 PAGES = (chat_page, docs_page)
-STATIC = ("static", "/static/<path:filename>")
-PAGE_VIEWS = {("pages.index", "/"): chat_page.index, ("docs_page.page", "/docs"): docs_page.page}
-PAGE_ROUTES = (STATIC, *PAGE_VIEWS)
+PAGE_VIEWS: dict[tuple[str, str], Callable[..., Response]] = {
+    ("static", "/static/<path:filename>"): static_files.static,
+    ("pages.index", "/"): chat_page.index,
+    ("pages.conversation", "/c/<session_id>"): chat_page.conversation,
+    ("docs_page.page", "/docs"): docs_page.page,
+}
+PAGE_ROUTES = tuple(PAGE_VIEWS)
 """What browsers show, by endpoint and path; every other route is an operation of the API."""
 
 
@@ -60,8 +74,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     a hook or an error handler later raises AssertionError.
     """
     runtime = runtime or _configured_runtime()
-    app = Flask(__name__)
-    pages = {STATIC: app.view_functions["static"], **PAGE_VIEWS}
+    app = Flask(__name__, static_folder=None)
+    static_files.register(app)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     settings = runtime.settings
     context.register(app, runtime, _options(settings))
@@ -82,6 +96,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     rate_limit_headers.register(app)
     slots.register(app)
     idempotency_header.register(app, runtime.limits_redis)
+    openai_errors.register(app)
     modules = [*API, *PAGES]
     if settings.oidc_login:
         from web.api import oidc  # loads Authlib, which other installations don't need
@@ -90,7 +105,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in modules:
         app.register_blueprint(module.blueprint)
     problems.register(app)
-    require_operations(app, pages)
+    require_operations(app, PAGE_VIEWS)
     app._got_first_request = True  # Flask's own mark: from here on its setup methods refuse
     return app
 

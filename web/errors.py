@@ -67,8 +67,24 @@ class IdempotencyInFlight(SwitchboardError):
     detail = "A request with this Idempotency-Key is being carried out; ask again in a moment."
 
 
+class PartOfConversation(SwitchboardError):
+    """The response is one of several in its conversation, which is deleted as a whole only."""
+
+    slug, title, status = "part-of-conversation", "Part of a conversation", 400
+    detail = "Delete the conversation: it has other responses."
+
+
 class UnknownTask(SwitchboardError):
     """The task is unknown, or its result is no longer kept."""
 
     slug, title, status = "unknown-task", "Unknown task", 404
     detail = "This task is unknown, or its result is no longer kept."
+
+
+class PositionLost(SwitchboardError):
+    """The place in the stream can't be found any more."""
+
+    slug, title, status = "position-lost", "The place in the stream is lost", 410
+    detail = (
+        "This answer's events are no longer kept from the first one on. Read the conversation's messages instead."
+    )

@@ -9,6 +9,7 @@ too.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -18,7 +19,7 @@ from uuid import UUID
 from core.conversation import event_log_scripts as scripts
 from core.conversation.damage import Damaged, decode, number, pass_over, unless_damaged
 from core.conversation.keys import channel, keys
-from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
+from core.conversation.partial_answer import EMPTY, NO_WORDS, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
 from core.stores.redis import Pipeline, Redis, RedisDamaged, ScriptCall
 
@@ -85,6 +86,10 @@ class EndedBefore(Exception):
     """The log refused to begin a generation: its end came first."""
 
 
+class MovedOn(Exception):
+    """The log refused to turn to a branch: something is being written, or has been meanwhile."""
+
+
 class LogLost(Exception):
     """The log refused an event: Redis has lost it, or its newest part, or it is damaged, or its session is gone."""
 
@@ -93,6 +98,7 @@ REFUSALS: Mapping[int, type[Exception]] = {
     scripts.FENCED: Fenced,
     scripts.LOG_LOST: LogLost,
     scripts.ENDED_BEFORE: EndedBefore,
+    scripts.MOVED_ON: MovedOn,
 }
 
 
@@ -122,15 +128,27 @@ class EventLog:
         expires_at: datetime,
         answer: str,
         question: str = "",
+        kept: PartialAnswer = NO_WORDS,
+        leaf: str = "",
     ) -> Position:
         """Append the first event of a generation, which is the live one from here on.
 
-        Idempotent by the generation's id. `answer` is the stored form of the empty answer, `question` that of an
-        anonymous session's question. Raises EndedBefore.
+        Idempotent by the generation's id. `answer` is the stored form of the answer without its words, `question`
+        that of an anonymous session's new question, `kept` what there is of the answer, `leaf` the answer's id if an
+        anonymous session's goes on. Raises EndedBefore.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
+        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question, *kept, leaf)
         return appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
+
+    def turn_to(
+        self, session_id: UUID, kind: str, data: Mapping[str, Any], leaf: UUID, newest: UUID, *, expires_at: datetime
+    ) -> Position:
+        """Make the branch that ends with `leaf` an anonymous session's current one, and append an event that says so.
+        `newest` is the newest message, as far as the caller knows. Raises MovedOn."""
+        announcement = _announcement(session_id, kind, data, expires_at)
+        turn = scripts.Turn(str(leaf), str(newest))
+        return appended(self._scripts.turn_to(session_id, announcement, scripts.NewLog(_new_epoch()), turn))
 
     def write(self, event: AnswerEvent) -> Position:
         """Append an event of the live generation, with what it adds to the answer.
@@ -146,6 +164,24 @@ class EventLog:
     def write_call(self, event: AnswerEvent) -> ScriptCall:
         """What `write` runs, for those who run many together; `appended` reads what it returns."""
         return self._scripts.write.call(*_arguments(event))
+
+    def hand_over(self, event: AnswerEvent, answer: str) -> Position:
+        """Append an event of the live generation with which another model carries on. `answer` is the stored form of
+        the empty answer from here on. Idempotent by the producer. Raises Fenced or LogLost."""
+        return appended(self._scripts.hand_over(*_arguments(event), scripts.Carrying(answer)))
+
+    def live_answer(self, session_id: UUID) -> str | None:
+        """The stored form of the empty answer that is being written."""
+        try:
+            answer = self._redis.hget(keys(session_id).meta, "answer")
+            return None if answer is None else str(answer)
+        except RedisDamaged:
+            return None
+
+    def rename_model(self, session_id: UUID, generation_id: UUID, answer: str) -> None:
+        """Another model is to write the live generation, of which nothing is written: `answer` is the stored form of
+        the empty answer."""
+        self._scripts.rename_model(session_id, scripts.Target(generation_id), scripts.Carrying(answer))
 
     def end(
         self,
@@ -180,15 +216,52 @@ class EventLog:
         return PartialAnswer(*partial)
 
     def reset(
-        self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
+        self,
+        session_id: UUID,
+        generation_id: UUID,
+        attempt: int,
+        *,
+        expires_at: datetime,
+        answer: str,
+        waited: bool = False,
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
-        beginning = scripts.Reset(answer, _new_epoch(), _expiry(expires_at), TERMINAL_SEQ)
+        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ, waited)
         _check(self._scripts.reset(session_id, Producer(generation_id, attempt, 0), beginning))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
         """Let the generation's worker know soon that it is to stop; the row decides."""
         self._scripts.request_stop(session_id, scripts.Target(generation_id))
+
+    def request_handover(self, session_id: UUID, generation_id: UUID) -> None:
+        """Let the generation's worker know soon that another model is to carry on; the row decides."""
+        self._scripts.request_handover(session_id, scripts.Target(generation_id))
+
+    def add_forget_handover(self, pipe: Pipeline, session_id: UUID) -> None:
+        """Add to a pipeline: the worker has heard that the row has something to say of a handover."""
+        pipe.hdel(keys(session_id).meta, "handover")
+
+    def keep_waiting(self, session_id: UUID, words_id: UUID, words: str, *, expires_at: datetime) -> None:
+        """Keep the words of an anonymous session's question that waits, as long as the session."""
+        self._scripts.keep_waiting(
+            session_id, scripts.WaitingWords(words_id, words), scripts.Expiry(expiry(expires_at))
+        )
+
+    def waiting_words(self, session_id: UUID, words_ids: Sequence[UUID]) -> list[str | None]:
+        """The words of questions that wait; None where Redis has lost them."""
+        if not words_ids:
+            return []
+        try:
+            found = self._redis.hmget(keys(session_id).meta, [f"waiting:{each}" for each in words_ids])
+        except RedisDamaged:
+            return [None] * len(words_ids)
+        return [None if each is None else str(each) for each in found]
+
+    def forget_waiting(self, session_id: UUID, words_ids: Sequence[UUID]) -> None:
+        """Forget the words of questions that wait no more."""
+        if words_ids:
+            with suppress(RedisDamaged):
+                self._redis.hdel(keys(session_id).meta, *[f"waiting:{each}" for each in words_ids])
 
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""
@@ -197,9 +270,10 @@ class EventLog:
         except RedisDamaged:
             return False  # the next word resets the log, and the row decides
 
-    def add_stop_poll(self, pipe: Pipeline, session_id: UUID) -> None:
-        """Add to a pipeline: the id of the generation whose worker is to stop, if any."""
-        pipe.hget(keys(session_id).meta, "stop")
+    def add_request_poll(self, pipe: Pipeline, session_id: UUID) -> None:
+        """Add to a pipeline: the id of the generation whose worker is to stop, if any, and that of the one whose row
+        has something to say of a handover."""
+        pipe.hmget(keys(session_id).meta, ["stop", "handover"])
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`. One that is damaged is read as `reset`: its
@@ -228,7 +302,7 @@ class EventLog:
 
     def touch(self, session_id: UUID, expires_at: datetime) -> None:
         """Let the log live as long as its session, which has been extended."""
-        self._scripts.touch(session_id, scripts.Expiry(_expiry(expires_at)))
+        self._scripts.touch(session_id, scripts.Expiry(expiry(expires_at)))
 
     def close(self, session_id: UUID, reason: str) -> None:
         """The session is over: tell its readers, and forget the log and the words."""
@@ -292,7 +366,7 @@ def _top(stored: str | RedisDamaged | None) -> int:
 
 def _announcement(session_id: UUID, kind: str, data: Mapping[str, Any], expires_at: datetime) -> scripts.Announcement:
     text = _encode(data)
-    return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, _expiry(expires_at))
+    return scripts.Announcement(kind, text, channel(session_id), MAX_EVENTS, expiry(expires_at))
 
 
 def _arguments(event: AnswerEvent) -> tuple[UUID, scripts.Announcement, Producer, Size, Delta]:
@@ -302,7 +376,7 @@ def _arguments(event: AnswerEvent) -> tuple[UUID, scripts.Announcement, Producer
 
 
 def appended(returned: tuple[int, str]) -> Position:
-    """The place of an event, by what its script has returned. Raises Fenced, LogLost or EndedBefore."""
+    """The place of an event, by what its script has returned. Raises Fenced, LogLost, EndedBefore or MovedOn."""
     offset, epoch = returned
     _check(offset)
     return Position(epoch, offset)
@@ -317,5 +391,6 @@ def _new_epoch() -> str:
     return os.urandom(4).hex()
 
 
-def _expiry(expires_at: datetime) -> int:
+def expiry(expires_at: datetime) -> int:
+    """When the keys of a session that expires then do: Unix time in milliseconds."""
     return int((expires_at + TTL_MARGIN).timestamp() * 1000)

@@ -17,6 +17,8 @@ class Keys(NamedTuple):
     """An anonymous session's finished messages: a list."""
     thinking: str
     """The thinking for the answer being written: a string."""
+    settings: str
+    """What the holder of an anonymous session has set for it: a hash."""
 
 
 def keys(session_id: UUID) -> Keys:

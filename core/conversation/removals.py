@@ -127,7 +127,8 @@ class Removals:
         with self._redis.pipeline(transaction=False) as pipe:
             for removal in removals:
                 if removal.reason == "claimed":
-                    pipe.delete(keys(removal.session_id).words)  # SQL has the words; the log goes on
+                    guests = keys(removal.session_id)
+                    pipe.delete(guests.words, guests.settings)  # SQL has the words; the log goes on
             for reason in ("deleted", "expired"):
                 self._add_close(pipe, [removal for removal in removals if removal.reason == reason], reason)
             pipe.execute()

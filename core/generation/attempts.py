@@ -16,8 +16,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from core.clock import Clock
 from core.conversation.finished_messages import Newest, read_newest
+from core.conversation.handover import Handover
 from core.conversation.position import Producer
 from core.generation.draft import Draft
+from core.generation.handovers import Handovers
 from core.generation.usage import UsageMeter
 from core.limits.message_limits import owner_of
 from core.llm.providers.base import Usage
@@ -46,13 +48,25 @@ class Prefetched(NamedTuple):
     """Of an owned session's words. None: they are to be read when they are wanted."""
 
 
+class Kept(NamedTuple):
+    """What of an answer was there before a generation that goes on with it."""
+
+    length: int
+    """Characters of the text."""
+    thinking: int
+    """Characters of the thinking."""
+
+
+NOTHING_KEPT = Kept(0, 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Attempt:
     """A generation that this process may write, and the number that fences off earlier attempts.
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
-    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `stop_requested` and
-    `sequence` this one's.
+    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `handovers` the
+    Writer's, `followed` the Finalizer's, `stop_requested` and `sequence` this one's.
     Each attempt has its own.
     """
 
@@ -61,29 +75,62 @@ class Attempt:
     owner: UUID
     """The owner whose limits count it."""
     model: str
-    """The model it was accepted with."""
+    """The model of its row when the attempt began."""
     number: int
     anonymous: bool
     keep_until: datetime
     """How long the log lives."""
+    handovers: Handovers
     asked_at: datetime | None = None
     """When the question was taken."""
     request_id: str | None = None
     """Of the question's request."""
     traceparent: str | None = None
     """Of the request's span."""
+    waited: bool = False
+    """Whether its question has waited, so that its id is older than its turn."""
+    question_id: UUID | None = None
+    """The message that it answers. None for what versions long before have accepted."""
+    answer_id: UUID | None = None
+    """The message that it writes, if it goes on with one that had ended."""
+    kept: Kept = NOTHING_KEPT
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
     """Set once the row says that the answer is to stop."""
+    followed: Flag = field(default_factory=Flag)
+    """Set once it has ended, if questions wait for that."""
     prefetched: list[Prefetched] = field(default_factory=list)
     """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
+    def message_id(self) -> UUID:
+        """Of the message that it writes."""
+        return self.answer_id or self.generation_id
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with an answer that had ended."""
+        return self.answer_id is not None
+
+    @property
+    def has_words(self) -> bool:
+        """Whether any of the answer has been written that was not there before."""
+        return self.draft.length > self.kept.length or self.draft.thinking_length > self.kept.thinking
+
+    @property
     def usage(self) -> Usage:
-        """What the answer counts for."""
-        return self.usage_meter.usage(self.draft.text, self.draft.thinking.text)
+        """What the answer counts for, without what was there before. Each model that it was handed over to was sent
+        the prompt again."""
+        usage = self.usage_meter.usage(*self.added)
+        sent = 1 + sum(each.at >= self.kept.length for each in self.handovers.made)
+        return usage._replace(prompt_tokens=usage.prompt_tokens * sent)
+
+    @property
+    def added(self) -> tuple[str, str]:
+        """The text and the thinking that it has added."""
+        return self.draft.text[self.kept.length :], self.draft.thinking.text[self.kept.thinking :]
 
     def next_producer(self) -> Producer:
         """The producer of the attempt's next event."""
@@ -142,9 +189,14 @@ class Attempts:
             max(row.attempt, 1),
             session.anonymous,
             keep_log_until(session, self._clock.now()),
+            Handovers(row.model, map(Handover.load, row.handovers or ()), row.handover_to),
             row.created_at,
             row.request_id,
             row.traceparent,
+            bool(row.waited),
+            row.question_id,
+            None if row.answer_id == row.id else row.answer_id,
+            Kept(row.kept_length or 0, row.kept_thinking or 0),
         )
         if row.stop_requested:
             attempt.stop_requested.set()
@@ -197,6 +249,35 @@ class Attempts:
             if not change(db, attempt, fallbacks=Generation.fallbacks + 1):
                 raise LeaseLost
 
+    def find_handovers(self, attempts: Collection[Attempt]) -> None:
+        """Look which of these answers another model is to carry on."""
+        ids = [attempt.generation_id for attempt in attempts]
+        with self._database.reading() as db:
+            rows = select(Generation.id, Generation.handover_to).where(Generation.id.in_(ids))
+            wanted = dict(db.execute(rows).all())
+        for attempt in attempts:
+            attempt.handovers.target = wanted.get(attempt.generation_id)
+
+    def hand_over(self, attempt: Attempt, to_model: str) -> Handover | None:
+        """Make another model the answer's own, from here on; None when nobody wants it any more. Raises LeaseLost."""
+        handover = Handover(attempt.handovers.current, to_model, attempt.draft.length)
+        made = [each.describe() for each in (*attempt.handovers.made, handover)]
+        with self._database.writing() as db:
+            if matched(
+                db,
+                attempt.generation_id,
+                Generation.state == GenerationState.RUNNING,
+                Generation.attempt == attempt.number,
+                Generation.handover_to == to_model,
+                model=to_model,
+                handover_to=None,
+                handovers=made,
+            ):
+                return handover
+            if not change(db, attempt, state=GenerationState.RUNNING):
+                raise LeaseLost
+        return None
+
     def hand_off_lapsed(self, generation_id: UUID) -> bool:
         """Give a generation back to the queue when its worker has let the lease lapse; whether this call did."""
         now = self._clock.now()
@@ -238,8 +319,10 @@ _SESSIONS = select(Session).where(Session.id.in_(bindparam("ids", expanding=True
 
 
 def _newest(row: Generation, db_session: DatabaseSession) -> Newest | None:
+    if row.question_id is None:
+        return None
     try:
-        return read_newest(db_session, row.session_id, row.id)
+        return read_newest(db_session, row.session_id, row.question_id)
     except DBAPIError:
         raise
     except Exception:  # a message that can't be decoded fails the answer, and not the claim
@@ -277,13 +360,15 @@ def _change_all(db_session: DatabaseSession, attempts: Collection[Attempt], **va
         update(Generation)
         .where(Generation.id.in_(owned.with_for_update(key_share=True, skip_locked=True)))
         .values(**values)
-        .returning(Generation.id, Generation.attempt, Generation.stop_requested)
+        .returning(Generation.id, Generation.attempt, Generation.stop_requested, Generation.handover_to)
         .execution_options(synchronize_session=False)
     ).all()
-    to_stop = {(row.id, row.attempt): row.stop_requested for row in changed}
-    held = {attempt for attempt in attempts if (attempt.generation_id, attempt.number) in to_stop}
+    requested = {(row.id, row.attempt): row for row in changed}
+    held = {attempt for attempt in attempts if (attempt.generation_id, attempt.number) in requested}
     for attempt in held:
-        if to_stop[attempt.generation_id, attempt.number]:
+        row = requested[attempt.generation_id, attempt.number]
+        attempt.handovers.target = row.handover_to
+        if row.stop_requested:
             attempt.stop_requested.set()
     if len(held) == len(attempts):
         return Owned(held, set())

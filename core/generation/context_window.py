@@ -93,6 +93,10 @@ def narrowed(window: Window, refused: Sequence[Turn], refusal: ProviderError, *,
     return narrow._replace(room=min(room, narrow.taken_by(refused) // 2))
 
 
+SERVICE_INSTRUCTIONS = "this service's own instructions"
+OWN_INSTRUCTIONS = "this conversation's instructions"
+"""What people call the system prompt."""
+
 Subject = Literal["message", "conversation", "instructions", "answer"]
 """What is more than a model takes: the question by itself, this with what had to go with it, the operator's system
 prompt by itself, or the question with the room for its answer."""
@@ -130,10 +134,18 @@ class TooLong(ProviderError):
 
 
 def too_long(
-    window: Window, label: str, system_prompt: str, refused: Sequence[Turn], refusal: ProviderError, *, least: bool
+    window: Window,
+    label: str,
+    system_prompt: str,
+    refused: Sequence[Turn],
+    refusal: ProviderError,
+    *,
+    least: bool,
+    instructions: str = SERVICE_INSTRUCTIONS,
 ) -> TooLong:
     """Why the model is not asked again. `window`: as the model's table has it; `least`: whether the refused turns are
-    the system prompt, the question and no more than there must be of the answer."""
+    the system prompt, the question and no more than there must be of the answer; `instructions`: what people call the
+    system prompt."""
     counted, named = Figures.from_refusal(refusal, refused)
     guess = window.taken_by(refused)
     tokens = guess if counted is None else counted
@@ -143,9 +155,9 @@ def too_long(
     if not least:
         words = "This conversation"
     elif of_system > limit:
-        subject, words, tokens = "instructions", "This service's own instructions", of_system
+        subject, words, tokens = "instructions", f"{instructions[0].upper()}{instructions[1:]}", of_system
     elif 2 * of_system > tokens:
-        words = "Your message with this service's own instructions"
+        words = f"Your message with {instructions}"
     elif refused[-1].role == "assistant" or sum(turn.role == "user" for turn in refused) > 1:
         words = "Your message with the answer so far"
     else:
@@ -161,13 +173,27 @@ class Fitting:
         self._promised = window
         self._label = label
         self._system_prompt = system_prompt
+        self._instructions = SERVICE_INSTRUCTIONS
         self._tries_left = MAX_TRIES - 1
         self.window = window
         """What to ask with now."""
 
+    def begins_with(self, system_prompt: str, *, own: bool) -> None:
+        """The conversation begins with this system prompt. `own`: it has the session's own instructions in it."""
+        self._system_prompt = system_prompt
+        self._instructions = OWN_INSTRUCTIONS if own else SERVICE_INSTRUCTIONS
+
     def refused(self, turns: Sequence[Turn], refusal: ProviderError, *, least: bool) -> None:
         """The model takes less than these turns. Raises TooLong when it is not to be asked again."""
         if least or not self._tries_left:
-            raise too_long(self._promised, self._label, self._system_prompt, turns, refusal, least=least)
+            raise too_long(
+                self._promised,
+                self._label,
+                self._system_prompt,
+                turns,
+                refusal,
+                least=least,
+                instructions=self._instructions,
+            )
         self.window = narrowed(self.window, turns, refusal, last=self._tries_left == 1)
         self._tries_left -= 1

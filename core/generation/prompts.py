@@ -1,10 +1,10 @@
 """What a model is asked with: as much of the conversation as fits into its context, and less when it takes less."""
 
-from collections.abc import Iterator
 from itertools import chain
+from typing import NamedTuple
 
-from core.conversation.message import Message
-from core.conversation.transcript import Transcript
+from core.conversation.session_settings import SessionSettings
+from core.conversation.transcript import Asked, Transcript
 from core.errors import GenerationLost
 from core.generation import usage
 from core.generation.attempts import Attempt, LeaseLost, Prefetched
@@ -53,32 +53,36 @@ class Prompts:
         """How the model is told a conversation at first."""
         return PromptVariant(self._pool.config(model).prefill)
 
-    def make(self, attempt: Attempt, model: str, window: Window, variant: PromptVariant) -> Prompt:
+    def make(self, attempt: Attempt, model: str, window: Window, variant: PromptVariant) -> "Made":
         """The conversation, and what there is of the answer."""
+        messages, settings = self._conversation(attempt)
+        system_prompt = with_instructions(self._pool.system_prompt, settings.system_prompt)
         prompt = fit(
             window,
-            self._pool.system_prompt,
-            self._conversation(attempt),
+            system_prompt,
+            messages,
             attempt.draft.text,
             variant=variant,
             system_turn="system" not in self._pool.config(model).omit,
         )
         if prompt is None:
             raise GenerationLost(LOST)
-        return prompt
+        return Made(prompt, system_prompt, settings)
 
-    def _conversation(self, attempt: Attempt) -> Iterator[Message]:
+    def _conversation(self, attempt: Attempt) -> Asked:
         """From the question backwards, read as it is taken."""
         outdated = bool(attempt.prefetched)  # a guest's session may have been claimed since
         known = attempt.prefetched.pop() if outdated else self._read(attempt)
-        before = self._transcript.before_answer(known.session, attempt.generation_id, known.newest)
+        before, settings = self._transcript.before_answer(
+            known.session, attempt.question_id, attempt.message_id, known.newest
+        )
         newest = next(before, None)
         # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
         if newest is None or (known.session.anonymous and newest.role != "user"):
             if outdated:
                 return self._conversation(attempt)
             raise GenerationLost(LOST)
-        return chain([newest], before)
+        return Asked(chain([newest], before), settings)
 
     def _read(self, attempt: Attempt) -> Prefetched:
         with self._database.reading() as db:
@@ -86,6 +90,21 @@ class Prompts:
         if session is None:
             raise LeaseLost
         return Prefetched(session, None)
+
+
+class Made(NamedTuple):
+    """A prompt, and what of the session it was made with."""
+
+    prompt: Prompt
+    system_prompt: str
+    """The operator's, with the session's."""
+    settings: SessionSettings
+
+
+def with_instructions(system_prompt: str, instructions: str | None) -> str:
+    """The operator's system prompt, and after it the session's own: what comes later is what most models heed, and
+    the operator's word comes first whatever a person writes."""
+    return "\n\n".join(filter(None, (system_prompt.strip() and system_prompt, instructions)))
 
 
 class PromptRetries:
@@ -97,6 +116,8 @@ class PromptRetries:
         self._model = model
         self._fitting = prompts.fitting(model)
         self._variant = prompts.variant(model)
+        self.temperature: float | None = None
+        """What the session wants in place of the model's own."""
         self._prompt = self._make()
         if attempt.draft.text and after is not None:
             self._leave_out_after(after)
@@ -160,7 +181,10 @@ class PromptRetries:
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)
 
     def _make(self) -> Prompt:
-        return self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
+        made = self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
+        self._fitting.begins_with(made.system_prompt, own=made.settings.system_prompt is not None)
+        self.temperature = made.settings.temperature
+        return made.prompt
 
     def _learn(self, prompt_tokens: int) -> None:
         self._prompts.token_sizes.learn(self._model, self._fitting.window, self.turns, prompt_tokens)

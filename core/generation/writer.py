@@ -3,6 +3,7 @@ into the log."""
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -12,7 +13,14 @@ from core.generation.attempts import Attempt, Attempts, LeaseLost
 from core.generation.events import GenerationEvents
 from core.generation.failure import failed, finish_reason
 from core.generation.finalizer import Finalizer, Outcome
-from core.generation.heartbeat import STOP_POLL_INTERVAL, HandedOff, Heartbeat, Heartbeats, Stopped
+from core.generation.heartbeat import (
+    STOP_POLL_INTERVAL,
+    HandedOff,
+    HandoverWanted,
+    Heartbeat,
+    Heartbeats,
+    Stopped,
+)
 from core.generation.model_call import ModelCalls
 from core.generation.model_chain import Failure, ModelChain
 from core.generation.provider_slots import Slot
@@ -50,7 +58,9 @@ class Writer:
         calls: ModelCalls,
         limits: MessageLimits,
         loop: EventLoop,
+        promote: Callable[[UUID], UUID | None],
     ) -> None:
+        """`promote` has a session's next waiting question answered."""
         self._queue = queue
         self._attempts = attempts
         self._finalizer = finalizer
@@ -61,6 +71,7 @@ class Writer:
         self._calls = calls
         self._limits = limits
         self._loop = loop
+        self._promote = promote
         self.stopping = heartbeats.stopping
 
     def run(self, woken: UUID | None = None) -> UUID | None:
@@ -96,6 +107,7 @@ class Writer:
         about = {"generation_id": str(attempt.generation_id)}
         try:
             self._finalize(attempt, self._write(attempt, slot))
+            self._promote_next(attempt)
         except HandedOff:
             with suppress(LeaseLost):
                 self._attempts.hand_off(attempt)
@@ -105,6 +117,18 @@ class Writer:
             logger.warning("a store is away; the reaper hands the generation off", extra=about)
         finally:
             slot.release()
+
+    def _promote_next(self, attempt: Attempt) -> None:
+        """Have the question answered that waits for this end. The reaper goes on with what fails."""
+        if not attempt.followed.is_set():
+            return
+        try:
+            self._promote(attempt.session_id)
+        except Unavailable:
+            raise
+        except Exception:
+            about = {"generation_id": str(attempt.generation_id)}
+            logger.exception("the question after this answer could not be taken", extra=about)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome) -> None:
         """End the generation. A database that is only restarted loses no answer that is written."""
@@ -140,7 +164,7 @@ class Writer:
 
     def _begin(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         self._limits.renew_lease(attempt.owner, attempt.generation_id, self._attempts.lease)
-        if attempt.number > 1:
+        if attempt.number > 1 or attempt.goes_on:
             # First the fence, then the text: what a lost attempt sends from here on is refused.
             self._events.take_over(attempt)
         if attempt.stop_requested.is_set():
@@ -148,13 +172,30 @@ class Writer:
         if attempt.number == 1:
             self._loop.run(self._events.append_started(attempt))
         else:
+            self._events.append_missed_handover(attempt)
             self._loop.run(self._events.append_resumed(attempt))
-        return self._ask_in_turn(attempt, heartbeat)
+        while True:
+            try:
+                heartbeat.check()
+                return self._ask_in_turn(attempt, heartbeat)
+            except HandoverWanted as wanted:
+                self._hand_over(attempt, wanted.model)
+
+    def _hand_over(self, attempt: Attempt, model: str) -> None:
+        """Have this model carry on, if that is still wanted."""
+        handover = self._attempts.hand_over(attempt, model)
+        if handover is None:
+            self._attempts.find_handovers([attempt])
+            return
+        attempt.handovers.note(handover)
+        self._events.append_handover(attempt, handover)
 
     def _ask_in_turn(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         """Ask the model, and its fallbacks when it fails; how the answer ends."""
-        self._pool.require(attempt.model)
-        chain = ModelChain(self._pool.chain(attempt.model), self._cooldowns, attempt.draft)
+        models = [name for model in attempt.handovers.models for name in self._pool.chain(model)]
+        if not models:
+            self._pool.require(attempt.handovers.model)
+        chain = ModelChain(list(dict.fromkeys(models)), self._cooldowns, attempt.draft)
         for model in chain:
             before = chain.last_failure
             if before is not None and before.model != model:
@@ -171,6 +212,7 @@ class Writer:
 
     def _ask(self, attempt: Attempt, heartbeat: Heartbeat, model: str, before: Failure | None) -> FinishReason:
         """Ask one model; why its answer ended. Raises ProviderError."""
+        attempt.handovers.asked = model
         if not self._wait_for_slot(model, heartbeat):
             raise ProviderError(ErrorKind.RATE_LIMITED, "no slot")
         try:

@@ -36,6 +36,12 @@ class ClientPool:
         """What every conversation begins with, or nothing."""
         return self._catalog.system_prompt
 
+    @property
+    def demonstration(self) -> str | None:
+        """The label of the default model where all on offer are the local one; None where another is connected."""
+        models = self._catalog.models
+        return models[self.default].label if all(model.weights for model in models.values()) else None
+
     def require(self, name: str) -> None:
         """Raise UnknownModel unless the model is on offer."""
         if name not in self._catalog.models:
@@ -59,10 +65,11 @@ class ClientPool:
         base_url = self.config(name).base_url
         return self._local_url if base_url is None else str(base_url).rstrip("/")
 
-    def open(self, name: str, turns: Sequence[Turn]) -> ChunkStream:
-        """A model's answer to be. Raises UnknownModel, or ProviderError when it can't be asked: its key is missing,
-        or what the environment says about proxies and certificates is wrong."""
-        return self._provider(name).open(turns)
+    def open(self, name: str, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
+        """A model's answer to be, at this temperature or the one of its table. Raises UnknownModel, or ProviderError
+        when it can't be asked: its key is missing, or what the environment says about proxies and certificates is
+        wrong."""
+        return self._provider(name).open(turns, temperature)
 
     def probe(self, name: str) -> ChunkStream:
         """An answer of one token to a greeting: whether the model answers at all. Raises as `open` does."""

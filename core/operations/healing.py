@@ -73,7 +73,7 @@ class Healing:
                 return True
             if owners[session_id] is None:
                 return False
-            self._redis.delete(keys(session_id).words)
+            self._redis.delete(keys(session_id).words, keys(session_id).settings)
             return True
 
         return sum(self._quarantine.for_each(map(str, ids), lambda each: forget(UUID(each))))

@@ -5,22 +5,28 @@ All methods raise Unavailable when the database is away.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.event_log import EventLog
+from core.conversation.event_log import EventLog, MovedOn
+from core.conversation.finished_messages import UnknownMessage
+from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
-from core.errors import SwitchboardError, Unavailable
+from core.conversation.session_settings import SessionSettings
+from core.conversation.transcript import Transcript
+from core.errors import GenerationInProgress, NoSuchMessage, SessionInvalid, SwitchboardError, Unavailable
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
 from core.sessions.claim import Claims
 from core.sessions.deletion import Deletion
 from core.sessions.service import NewSession, SessionService
 from core.stores.database import Database
-from core.stores.tables import Session
+from core.stores.tables import IS_LIVE, Generation, Session
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +42,17 @@ class Switch:
     """The session's, or None when any will do."""
     command_id: UUID
     """By which its repeat is recognised."""
+    live: bool = False
+    """Whether the answer that is being written is carried on by the model."""
+
+
+class LiveAnswers(Protocol):
+    """The answers that are being written, as far as a switch is concerned."""
+
+    def want_handover(self, session_id: UUID, model: str, db_session: DatabaseSession) -> Callable[[], None] | None:
+        """Have the session's live answer carried on by the model, in the caller's transaction; what is to be done
+        after its commit, or None when there is no answer of another model."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,9 +64,12 @@ class SessionActions:
     claims: Claims
     deletion: Deletion
     log: EventLog
+    guest_settings: GuestSettings
     removals: Removals
     revocations: Revocations
     audit: Audit
+    answers: LiveAnswers
+    transcript: Transcript
 
     def create(self, wanted: Sequence[NewSession]) -> list[Session | SwitchboardError]:
         """Create sessions, and return for each, in their order, what became of it. Safe to repeat with the same ids.
@@ -80,13 +100,19 @@ class SessionActions:
         VersionConflict.
         """
         outcomes: dict[UUID, Session | SwitchboardError] = {}
+        handed_over: list[Callable[[], None]] = []
         with self._database.writing() as db:
             # By session, so that two transactions never wait for each other; those of one session in their order.
             for switch in sorted(switches, key=lambda each: each.session_id):
-                outcomes[switch.command_id] = self._switch(switch, db)
+                outcome = outcomes[switch.command_id] = self._switch(switch, db)
+                if switch.live and isinstance(outcome, Session):
+                    told = self.answers.want_handover(switch.session_id, switch.model, db)
+                    handed_over += [told] if told else []
         for outcome in outcomes.values():
             if isinstance(outcome, Session):
                 self._publish_model(outcome)
+        for tell in handed_over:
+            tell()
         return [outcomes[switch.command_id] for switch in switches]
 
     def _switch(self, switch: Switch, db: DatabaseSession) -> Session | SwitchboardError:
@@ -113,11 +139,76 @@ class SessionActions:
             # The row is the truth, and has been switched: this is no failure of the command.
             logger.warning("a switch of the model was not published: %s", type(error.cause).__name__)
 
-    def rename(self, session: Session, title: str) -> Session:
-        """Give an owned session another title. Raises NotOwner for an anonymous one, SessionInvalid or
-        SessionExpired."""
+    def change_settings(self, session: Session, changes: Mapping[str, Any]) -> SessionSettings:
+        """Set a session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had never
+        been set. All of them as they are then.
+
+        Raises SessionInvalid or SessionExpired when the session is gone, and SessionInvalid when a guest's has been
+        claimed meanwhile.
+        """
+        if session.anonymous:
+            return self._change_guest_settings(session, changes)
         with self._database.writing() as db:
-            return self.sessions.rename_session(session.id, title, db)
+            self.sessions.lock_living(session.id, db)
+            changed = self.sessions.change_settings(session.id, changes, db)
+        return SessionSettings.of(changed)
+
+    def _change_guest_settings(self, session: Session, changes: Mapping[str, Any]) -> SessionSettings:
+        changed = self.guest_settings.change(session.id, changes, session.expires_at)
+        if self.removals.remove_if_gone(session):
+            with self._database.reading() as db:
+                self.sessions.validate_session(session.id, db, require_valid=True, secret_hash=session.secret_hash)
+        return changed
+
+    def settings(self, session: Session) -> SessionSettings:
+        """What its holder has set for a session that has just been validated."""
+        return self.guest_settings.read(session.id) if session.anonymous else SessionSettings.of(session)
+
+    def branch(self, session: Session, message_id: UUID) -> UUID:
+        """Make the branch through this message the current one: that of its newest descendant, with which it ends.
+        Readers are told. Returns the message that it ends with.
+
+        Raises NoSuchMessage, GenerationInProgress while an answer is written, which is on the current branch,
+        SessionInvalid or NotOwner.
+        """
+        try:
+            if session.anonymous:
+                return self._branch_anonymous(session, message_id)
+            return self._branch_owned(session, message_id)
+        except UnknownMessage:
+            raise NoSuchMessage("message_id: this session has no message with this id.", field="message_id") from None
+        except MovedOn:
+            raise GenerationInProgress from None
+
+    def _branch_owned(self, session: Session, message_id: UUID) -> UUID:
+        with self._database.writing() as db:
+            self._require_quiet(session, db)
+            leaf, newest = self.transcript.newest_below(session.id, message_id, db)
+            self.sessions.turn_to(session.id, leaf, newest, db)
+        try:
+            self.log.append(session.id, "branch", {"leaf": str(leaf)}, expires_at=session.expires_at)
+            self.removals.remove_if_gone(session)
+        except Unavailable as error:
+            logger.warning("a turn to another branch was not published: %s", type(error.cause).__name__)
+        return leaf
+
+    def _branch_anonymous(self, session: Session, message_id: UUID) -> UUID:
+        with self._database.writing() as db:
+            self._require_quiet(session, db)
+        leaf, newest = self.transcript.anonymous_newest_below(session.id, message_id)
+        branch = {"leaf": str(leaf)}
+        self.log.turn_to(session.id, "branch", branch, leaf, newest, expires_at=session.expires_at)
+        if self.removals.remove_if_gone(session):
+            raise SessionInvalid("This session has just been claimed or deleted.")
+        return leaf
+
+    def _require_quiet(self, session: Session, db: DatabaseSession) -> None:
+        """Lock the session's row, and raise GenerationInProgress while it has a live generation."""
+        if not self.sessions.lock_held(session, db):
+            raise SessionInvalid
+        live = select(Generation.id).where(Generation.session_id == session.id, IS_LIVE)
+        if db.scalar(live) is not None:
+            raise GenerationInProgress
 
     def claim(self, session: Session, user_id: UUID) -> Session:
         """Make an anonymous session the user's; one that is the user's already stays as it is.
@@ -127,12 +218,25 @@ class SessionActions:
         """
         if session.owner_id == user_id:
             return session
-        claimed, removal = self.claims.claim(session, user_id)
+        claimed, settings, removal = self.claims.claim(session, user_id)
         # What was opened with the secret ends before the new owner can say a word.
         self.revocations.announce(claimed.id)
+        claimed = self._catch_up(claimed, settings)
         self.removals.carry_out([removal])
         self.audit.record(Kind.SESSION_CLAIMED, user_id=user_id, session_id=claimed.id)
         return claimed
+
+    def _catch_up(self, claimed: Session, known: SessionSettings) -> Session:
+        """Keep what was set while the claim was under way: whoever sets later finds the session claimed."""
+        try:
+            latest = asdict(self.guest_settings.read(claimed.id))
+        except Unavailable:
+            return claimed
+        changes = {name: value for name, value in latest.items() if value not in (None, getattr(known, name))}
+        if not changes:
+            return claimed
+        with self._database.writing() as db:
+            return self.sessions.change_settings(claimed.id, changes, db)
 
     def end(self, session: Session) -> None:
         """Delete the session at its holder's request, with all that is stored about it; one that has ended already

@@ -309,9 +309,18 @@ class SessionService:
         return self._models.offered(session.last_model)
 
     def claim_session(
-        self, session_id: UUID, db_session: DatabaseSession, user_id: UUID, *, secret_hash: bytes
+        self,
+        session_id: UUID,
+        db_session: DatabaseSession,
+        user_id: UUID,
+        *,
+        secret_hash: bytes,
+        leaf: tuple[UUID, UUID] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> Session:
-        """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after.
+        """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after. It
+        begins its owned life with these settings, as `change_settings` takes them, and on the branch that `leaf`
+        ends, as `turn_to` takes it with the newest message.
 
         Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions,
         LoginRequired, or TypeError for a hash that is not bytes.
@@ -333,6 +342,9 @@ class SessionService:
             version=Session.version + 1,
             expires_at=self._rules.owned.expiry(now, ends_at),
             ends_at=ends_at,
+            leaf_id=leaf and leaf[0],
+            leaf_since=leaf and leaf[1],
+            **(settings or {}),
         )
         if claimed is None:
             self.validate_session(session_id, db_session, require_valid=True, secret_hash=secret_hash)
@@ -349,21 +361,32 @@ class SessionService:
         query = query.order_by(Session.id.desc()).limit(limit)
         return db_session.scalars(query, execution_options={"populate_existing": True}).all()
 
-    def rename_session(self, session_id: UUID, title: str, db_session: DatabaseSession) -> Session:
-        """Give an owned session another title. The caller has validated it.
+    def change_settings(self, session_id: UUID, changes: Mapping[str, Any], db_session: DatabaseSession) -> Session:
+        """Set an owned session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had
+        never been set. The caller has validated the session, and bounded the values.
 
-        Raises NotOwner for an anonymous one: its title would be words in the database. Raises SessionInvalid or
+        Raises NotOwner for an anonymous one: its settings would be words in the database. Raises SessionInvalid or
         SessionExpired when the session is gone.
         """
-        renamed = _update(db_session, and_(Session.id == session_id, Session.owner_id.is_not(None)), title=title)
-        if renamed is None:
+        changed = _update(db_session, and_(Session.id == session_id, Session.owner_id.is_not(None)), **changes)
+        if changed is None:
             self._get(session_id, db_session)
-            raise NotOwner("An anonymous session has no title; claim it first.")
-        return renamed
+            raise NotOwner("An anonymous session's settings are in Redis.")
+        return changed
 
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
         """Remove the title of an owned session, after its first message has been retracted."""
         _update(db_session, Session.id == session_id, title=None)
+
+    def turn_to(self, session_id: UUID, leaf: UUID, newest: UUID, db_session: DatabaseSession) -> None:
+        """Make the branch that ends with `leaf` an owned session's current one, until something is written that is
+        newer than `newest`, its newest message. The caller has locked the row, and found both among its messages."""
+        _update(
+            db_session,
+            and_(Session.id == session_id, Session.owner_id.is_not(None)),
+            leaf_id=leaf,
+            leaf_since=newest,
+        )
 
     def lock_held(self, session: Session, db_session: DatabaseSession) -> bool:
         """Lock the row of a session that was validated before; whether it is still there.

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, FileSystemLoader
 
+from web.pages.strings import Strings
+
 WEB = Path(__file__).parents[2] / "web"
 MODULES = WEB / "static" / "js"
 TEMPLATES = WEB / "templates"
@@ -16,6 +18,7 @@ KINDS = {
     "button": "HTMLButtonElement",
     "dialog": "HTMLDialogElement",
     "form": "HTMLFormElement",
+    "link": "HTMLLinkElement",
     "input": "HTMLInputElement",
     "select": "HTMLSelectElement",
     "textarea": "HTMLTextAreaElement",
@@ -32,7 +35,13 @@ class Elements(HTMLParser):
         page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("index.html")
         self.feed(
             page.render(
-                root_path="", registration=True, provider="id.example", url_for=lambda *_, filename="": filename
+                t=Strings("en"),
+                languages=[("en", "English")],
+                root_path="",
+                registration=True,
+                provider="id.example",
+                asset=str,
+                url_for=lambda endpoint: endpoint,
             )
         )
 

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
+from tests.conftest import SOME_ID
 from tests.web.api.test_session import _answered, _create, _problem
 
 PASSWORD = "correct horse battery"
@@ -27,12 +28,36 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/sse"): {"message": "Why?"},
     ("GET", "/chat/sse"): None,
     ("POST", "/chat/stop"): {},
+    ("GET", "/session/queue"): None,
+    ("PATCH", "/session/queue/<uuid:generation_id>"): {"message": "Why?"},
+    ("DELETE", "/session/queue/<uuid:generation_id>"): None,
+    ("POST", "/chat/regenerate"): {},
+    ("POST", "/chat/continue"): {},
+    ("POST", "/session/branch"): {"message_id": SOME_ID},
+    ("POST", "/api/chat"): {"message": {"role": "user", "parts": [{"type": "text", "text": "Why?"}]}},
+    ("GET", "/api/chat/<chat_id>/stream"): None,
+    ("POST", "/api/chat/<chat_id>/stop"): {},
+    ("GET", "/api/chat/<chat_id>/messages"): None,
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 
 OTHER_ROUTES = {
-    *[("GET", path) for path in ("/", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")],
+    *[
+        ("GET", path)
+        for path in ("/", "/c/<session_id>", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")
+    ],
     *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/chat/sse/probe")],
+    *[("GET", path) for path in ("/v1/models", "/v1/models/<path:name>")],
+    *[
+        (method, f"/v1/{path}")  # tests/web/api/openai/test_responses.py walks these
+        for method, path in (
+            *(("POST", "responses"), ("GET", "responses/<response_id>"), ("DELETE", "responses/<response_id>")),
+            *(("POST", "responses/<response_id>/cancel"), ("GET", "responses/<response_id>/input_items")),
+            *(("POST", "conversations"), ("GET", "conversations/<conversation_id>")),
+            *(("POST", "conversations/<conversation_id>"), ("DELETE", "conversations/<conversation_id>")),
+            *(("GET", "conversations/<conversation_id>/items"), ("POST", "conversations/<conversation_id>/items")),
+        )
+    ],
     ("POST", "/session/create"),
     # Named by their own arguments; tested below and in test_session.py.
     ("GET", "/tasks/<task_id>"),
@@ -75,6 +100,7 @@ def test_every_route_is_accounted_for(app: Flask) -> None:
 
 def _call(client: FlaskClient, route: tuple[str, str], named: str) -> Any:
     method, path = route
+    path = path.replace("<uuid:generation_id>", str(uuid7()))
     return client.open(path, method=method, json=SESSION_ROUTES[route], headers={"X-Session-ID": named})
 
 

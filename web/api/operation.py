@@ -16,7 +16,15 @@ from werkzeug.exceptions import HTTPException
 from core.errors import SwitchboardError
 from web.auth.access import Access
 from web.idempotency.header import idempotent
-from web.openapi.declaration import AnswerKind, Operation, Parameter, UndeclaredAnswer, declare
+from web.openapi.declaration import (
+    PROBLEM_DETAILS,
+    AnswerKind,
+    ErrorShape,
+    Operation,
+    Parameter,
+    UndeclaredAnswer,
+    declare,
+)
 from web.schemas.requests import Body, parse_body
 from web.schemas.responses import Answer, Session
 
@@ -37,6 +45,7 @@ def operation(
     raises: Sequence[type[SwitchboardError]] = (),
     idempotent_by: Literal["sender", "session"] | None = None,
     safe: bool = True,
+    errors_as: ErrorShape = PROBLEM_DETAILS,
 ) -> Callable[[Handler], View]:
     """Declare an operation, and enforce what is declared. The handler's docstring describes it.
 
@@ -50,7 +59,16 @@ def operation(
         given = {BODY} if body else set()
         given |= {RESPONSE, "self", *access.grants, *(parameter.argument for parameter in takes)}
         declared = Operation(
-            handler, access, answers, body, takes, raises, idempotent_by, safe, route_arguments=arguments - given
+            handler,
+            access,
+            answers,
+            body,
+            takes,
+            raises,
+            idempotent_by,
+            safe,
+            errors_as,
+            route_arguments=arguments - given,
         )
         view = _view(declared, handler, arguments)
         declare(view, declared)

@@ -1,9 +1,12 @@
 """What the domain's values look like as answers."""
 
+from dataclasses import asdict
+
 from flask import Response, request
 
 from core.auth.accounts import ApiKey, Login, User
 from core.auth.principal import Principal
+from core.conversation.session_settings import SessionSettings
 from core.messaging.replies import Reply
 from core.sessions.queries import Session
 from web.commands import result_of
@@ -19,6 +22,11 @@ def session_answer(session: Session) -> responses.Session:
 def titled_session_answer(session: Session) -> responses.TitledSession:
     """A session with its title."""
     return responses.TitledSession(**context().services.sessions.describe(session), title=session.title)
+
+
+def configured_session_answer(session: Session, settings: SessionSettings) -> responses.ConfiguredSession:
+    """A session with its settings."""
+    return responses.ConfiguredSession(**context().services.sessions.describe(session), **asdict(settings))
 
 
 def command_answer(reply: Reply, respond_async: bool, response: Response) -> responses.Session | responses.Pending:

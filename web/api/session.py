@@ -1,5 +1,6 @@
-"""/session: create, read, extend, switch, rename, claim and end the current session."""
+"""/session: create, read, extend, switch, set, claim and end the current session, and turn to its branches."""
 
+from dataclasses import asdict
 from uuid import UUID
 
 from flask import Blueprint, Response
@@ -12,13 +13,17 @@ from core.errors import (
     GenerationInProgress,
     InvalidBody,
     LoginRequired,
+    MessageTooLarge,
+    NoSuchMessage,
     NotOwner,
+    NotWaiting,
     SessionExpired,
     SessionInvalid,
     TooManySessions,
     UnknownModel,
     VersionConflict,
 )
+from core.generation.service import check_size
 from core.limits.message_limits import owner_of
 from core.limits.status import RateLimited
 from core.sessions.credential import Credential
@@ -27,7 +32,7 @@ from web.api import parameters, session_creation
 from web.api.conversation_json import encode_conversation, one_of_readers
 from web.api.operation import operation
 from web.api.parameters import IF_MATCH, PREFER
-from web.api.representations import command_answer, session_answer, titled_session_answer
+from web.api.representations import command_answer, configured_session_answer, session_answer
 from web.auth import current_session
 from web.auth.access import OPTIONAL_USER, SESSION, USER, USER_WITH_SESSION
 from web.auth.creation_plan import new_credential
@@ -36,7 +41,15 @@ from web.context import context
 from web.limits import change_limits
 from web.openapi.declaration import Encoded
 from web.schemas import responses
-from web.schemas.requests import CreateSession, Nothing, OpenSession, RenameSession, SwitchModel
+from web.schemas.requests import (
+    ChangeSession,
+    CreateSession,
+    EditWaiting,
+    Nothing,
+    OpenSession,
+    SwitchModel,
+    TurnTo,
+)
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
@@ -74,7 +87,8 @@ def current(session: Session) -> responses.CurrentSession:
     """Read the session and its live generation."""
     services = context().services
     active = services.generations.active(session.id)
-    return responses.CurrentSession(**services.sessions.describe(session), active_generation=active)
+    settings = asdict(services.actions.settings(session))
+    return responses.CurrentSession(**services.sessions.describe(session), **settings, active_generation=active)
 
 
 @blueprint.post("/open")
@@ -111,7 +125,7 @@ def refresh(session: Session) -> responses.Session:
 def switch_model(
     session: Session, body: SwitchModel, respond_async: bool, if_match: ETags | None, response: Response
 ) -> responses.Session | responses.Pending:
-    """Switch the model of the next messages."""
+    """Switch the model of the next messages, and with `live` that of the answer that is being written."""
     context().services.models.require(body.model)
     change_limits.admit("switch", owner_of(session))
     reply = context().commands.switch_model(
@@ -121,6 +135,7 @@ def switch_model(
         _expected_version(if_match, session.version),
         _reply_wait(respond_async),
         secret_hash=session.secret_hash,
+        live=body.live,
     )
     return command_answer(reply, respond_async, response)
 
@@ -133,7 +148,7 @@ def switch_model(
     raises=(InvalidBody, RateLimited),
 )
 def messages(session: Session, limit: int, before: UUID | None) -> Response:
-    """Read a page of the conversation, the newest first, and the position in the events that it reflects."""
+    """Read a page of the current branch, the newest first, and the position in the events that it reflects."""
     change_limits.admit_read(owner_of(session))
     try:
         with one_of_readers():
@@ -145,15 +160,30 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
     return Response(list(encode_conversation(fields, page.messages)), mimetype="application/json")
 
 
+@blueprint.post("/branch")
+@operation(
+    access=SESSION,
+    body=TurnTo,
+    answers={200: responses.Branch},
+    raises=(NoSuchMessage, GenerationInProgress, NotOwner, SessionInvalid, RateLimited),
+)
+def turn_to_branch(session: Session, body: TurnTo) -> responses.Branch:
+    """Make the branch through this message the current one: of those, the one that was used last."""
+    change_limits.admit_uncounted("branch", owner_of(session))
+    leaf = context().services.actions.branch(session, body.message_id)
+    return responses.Branch(session_id=session.id, leaf=leaf)
+
+
 @blueprint.get("/export")
 @operation(access=SESSION, answers={200: Encoded(responses.Export)}, raises=(RateLimited,))
 def export(session: Session) -> Response:
     """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
-    words = context().services.transcript.oldest_first(session)
-    response = Response(
-        encode_conversation(titled_session_answer(session).wire(), words), mimetype="application/json"
-    )
+    services = context().services
+    known = configured_session_answer(session, services.actions.settings(session)).wire()
+    known["waiting"] = [each.wire() for each in _waiting(session)]
+    words = services.transcript.oldest_first(session)
+    response = Response(encode_conversation(known, words), mimetype="application/json")
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 
@@ -173,12 +203,43 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
     return session_answer(session)
 
 
+@blueprint.get("/queue")
+@operation(access=SESSION, answers={200: responses.WaitingQuestions}, raises=(RateLimited,))
+def waiting(session: Session) -> responses.WaitingQuestions:
+    """List the questions that wait until the answer before them has ended."""
+    change_limits.admit_read(owner_of(session))
+    return responses.WaitingQuestions(waiting=_waiting(session))
+
+
+@blueprint.patch("/queue/<uuid:generation_id>")
+@operation(
+    access=SESSION,
+    body=EditWaiting,
+    answers={200: responses.WaitingQuestion},
+    raises=(NotWaiting, MessageTooLarge, RateLimited),
+)
+def edit_waiting(session: Session, body: EditWaiting, generation_id: UUID) -> responses.WaitingQuestion:
+    """Give a question that waits other words."""
+    check_size(body.message)
+    change_limits.admit("queue", owner_of(session))
+    edited = context().services.generations.waiting.edit(session, generation_id, body.message)
+    return responses.WaitingQuestion(**edited.describe())
+
+
+@blueprint.delete("/queue/<uuid:generation_id>")
+@operation(access=SESSION, answers={204: None}, raises=(NotWaiting, RateLimited))
+def remove_waiting(session: Session, generation_id: UUID) -> None:
+    """Take back a question that waits."""
+    change_limits.admit_uncounted("queue", owner_of(session))
+    context().services.generations.waiting.remove(session, generation_id)
+
+
 @blueprint.patch("")
-@operation(access=SESSION, body=RenameSession, answers={200: responses.TitledSession}, raises=(RateLimited,))
-def rename(session: Session, body: RenameSession) -> responses.TitledSession:
-    """Rename an owned session."""
+@operation(access=SESSION, body=ChangeSession, answers={200: responses.ConfiguredSession}, raises=(RateLimited,))
+def change(session: Session, body: ChangeSession) -> responses.ConfiguredSession:
+    """Set the session's title, its instructions for the models, or the temperature."""
     change_limits.admit_uncounted("rename", owner_of(session))
-    return titled_session_answer(context().services.actions.rename(session, body.title))
+    return configured_session_answer(session, context().services.actions.change_settings(session, body.changes()))
 
 
 @blueprint.delete("")
@@ -189,6 +250,11 @@ def delete(session: Session, response: Response) -> None:
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
         clear_session_cookie(response)
+
+
+def _waiting(session: Session) -> list[responses.WaitingQuestion]:
+    listed = context().services.generations.waiting.list(session)
+    return [responses.WaitingQuestion(**each.describe()) for each in listed]
 
 
 def _reply_wait(respond_async: bool) -> float:

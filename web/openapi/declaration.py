@@ -7,6 +7,7 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from flask import Flask, Response
+from pydantic import BaseModel
 from werkzeug.routing import Rule
 
 from core.errors import InvalidBody, SwitchboardError, Unavailable
@@ -14,7 +15,7 @@ from core.limits.status import RateLimited
 from web.auth.access import LEVELS, PUBLIC, Access
 from web.errors import IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyMismatch
 from web.schemas.requests import Body
-from web.schemas.responses import Answer
+from web.schemas.responses import Answer, Problem
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods whose requests change nothing (RFC 9110, 9.2.1), unless an operation declares otherwise."""
@@ -29,12 +30,40 @@ class Encoded:
     """JSON of this model that the handler encodes itself: in pieces, where a conversation is too long to be encoded
     at once (web/api/conversation_json.py)."""
 
-    model: type[Answer]
+    model: type[BaseModel]
 
 
-AnswerKind = type[Answer] | type[Stream] | Encoded | str | None
+@dataclass(frozen=True)
+class StreamOf:
+    """A stream of server-sent events, the data of each of which is JSON of this model."""
+
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of two kinds, by what the request asks for."""
+
+    whole: type[Answer] | Encoded
+    stream: StreamOf
+
+
+AnswerKind = type[Answer] | type[Stream] | StreamOf | Either | Encoded | str | None
 """A model: the handler returns one, and it is serialised. A stream, an encoded model or another media type: the
 handler returns the whole response. None: an answer without a body."""
+
+
+@dataclass(frozen=True)
+class ErrorShape:
+    """How the errors of an operation are told."""
+
+    media_type: str
+    model: type[BaseModel]
+    status_of: Callable[[type[SwitchboardError]], int]
+
+
+PROBLEM_DETAILS = ErrorShape("application/problem+json", Problem, lambda error: error.status)
+"""RFC 9457."""
 
 
 def _as_text(text: str | None) -> str | None:
@@ -84,6 +113,8 @@ class Operation:
     not take one."""
     safe: bool = True
     """Whether a GET changes nothing. One that does is checked against cross-site requests like a POST."""
+    errors_as: ErrorShape = PROBLEM_DETAILS
+    """What errors look like, for the description; something else puts them into that shape."""
     route_arguments: frozenset[str] = frozenset()
     """The handler's arguments that the route has to provide."""
 
@@ -131,11 +162,13 @@ class Operation:
 
     def status_of(self, answer: object) -> int:
         """The status of a handler's answer. Raises UndeclaredAnswer."""
-        for status, kind in self.answers.items():
-            if isinstance(answer, Response) and (answer.status_code, answer.mimetype) == (status, _media_type(kind)):
-                return status
-            if (answer is None and kind is None) or (_is_model(kind) and type(answer) is kind):
-                return status
+        for status, declared in self.answers.items():
+            for kind in kinds_of(declared):
+                whole = isinstance(answer, Response) and (answer.status_code, answer.mimetype)
+                if whole == (status, _media_type(kind)):
+                    return status
+                if (answer is None and kind is None) or (_is_model(kind) and type(answer) is kind):
+                    return status
         found = f"{answer.status_code} {answer.mimetype}" if isinstance(answer, Response) else type(answer).__name__
         raise UndeclaredAnswer(f"{self.name} answers with {found}, which it does not declare")
 
@@ -185,11 +218,18 @@ def _require_operation(rule: Rule, view: Callable[..., Any]) -> None:
         raise UndeclaredOperation(f"{operation.name} at {rule} is given no {', '.join(sorted(missing))}")
 
 
+def kinds_of(kind: AnswerKind) -> Sequence[AnswerKind]:
+    """The kinds that it stands for: itself, or either of two."""
+    return (kind.whole, kind.stream) if isinstance(kind, Either) else (kind,)
+
+
 def _media_type(kind: AnswerKind) -> str | None:
     """That of the whole response that a handler returns, or None where it returns none."""
     if isinstance(kind, Encoded):
         return "application/json"
-    return "text/event-stream" if kind is Stream else kind if isinstance(kind, str) else None
+    if kind is Stream or isinstance(kind, StreamOf):
+        return "text/event-stream"
+    return kind if isinstance(kind, str) else None
 
 
 def _is_model(kind: AnswerKind) -> bool:

@@ -14,10 +14,20 @@ from werkzeug.routing import Rule
 from core.errors import SwitchboardError, Unavailable
 from core.limits.status import RateLimited
 from web.errors import CrossSite, WrongHost
-from web.openapi.declaration import AnswerKind, Encoded, Operation, Stream, declared_operation
+from web.openapi.declaration import (
+    AnswerKind,
+    Encoded,
+    ErrorShape,
+    Operation,
+    Stream,
+    StreamOf,
+    declared_operation,
+    kinds_of,
+)
 from web.schemas.responses import Event, Pending, Problem, Session
 
 Json = dict[str, Any]
+LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 REFERENCE = "#/components/schemas/{model}"
 
 BY_BODY: Mapping[int, str] = {
@@ -94,6 +104,7 @@ def describe(app: Flask) -> Json:
             "version": version("switchboard"),
             "description": "Chat sessions: messages in, answers as server-sent events. Errors are problem details "
             "(RFC 9457), times RFC 3339 in UTC, ids UUIDs.",
+            "license": LICENSE,
         },
         "servers": [{"url": app.config["APPLICATION_ROOT"]}],
         "paths": paths,
@@ -112,12 +123,14 @@ def _operations(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
 def _schemas(operations: Sequence[tuple[Rule, str, Operation]]) -> Json:
     wanted: dict[tuple[type[BaseModel], Any], None] = {(Problem, "serialization"): None}
     for _, _, operation in operations:
+        wanted[operation.errors_as.model, "serialization"] = None
         if operation.body is not None:
             wanted[operation.body, "validation"] = None
-        for kind in operation.answers.values():
-            model = _model(kind)
-            if model is not None:
-                wanted[model, "serialization"] = None
+        for declared in operation.answers.values():
+            for kind in kinds_of(declared):
+                model = _model(kind)
+                if model is not None:
+                    wanted[model, "serialization"] = None
     _, document = models_json_schema(list(wanted), ref_template=REFERENCE)
     schemas: Json = document["$defs"]
     return dict(sorted(schemas.items()))
@@ -126,7 +139,7 @@ def _schemas(operations: Sequence[tuple[Rule, str, Operation]]) -> Json:
 def _model(kind: AnswerKind) -> type[BaseModel] | None:
     """The model of an answer's JSON. OpenAPI 3.1 does not say what the schema of a stream is; here, and to
     Schemathesis, it is each event's."""
-    if isinstance(kind, Encoded):
+    if isinstance(kind, Encoded | StreamOf):
         return kind.model
     if isinstance(kind, type):
         return Event if issubclass(kind, Stream) else kind
@@ -182,7 +195,7 @@ def _reference(model: type[BaseModel]) -> Json:
 def _responses(rule: Rule, method: str, operation: Operation) -> dict[str, Json]:
     responses = {str(status): _success(status, kind) for status, kind in operation.answers.items()}
     for status, words in sorted(_problems(rule, method, operation).items()):
-        responses[str(status)] = _refusal(status, words)
+        responses[str(status)] = _refusal(status, words, operation.errors_as)
     return responses
 
 
@@ -197,7 +210,10 @@ def _success(status: int, kind: AnswerKind) -> Json:
         schema = {"type": "string" if kind.startswith("text/plain") else "object"}
         described = {"description": f"A body of `{kind}`.", "content": {kind: {"schema": schema}}}
     else:
-        described = _content(kind)
+        first, *others = kinds_of(kind)
+        described = _content(first)
+        for other in others:
+            described["content"] |= _content(other)["content"]
     if isinstance(kind, type) and issubclass(kind, Session | Pending):
         headers = ["Location"] if issubclass(kind, Pending) else ["ETag"]
     return _with_headers(described, headers)
@@ -206,11 +222,14 @@ def _success(status: int, kind: AnswerKind) -> Json:
 def _content(kind: AnswerKind) -> Json:
     model = _model(kind)
     assert model is not None
-    media_type = "text/event-stream" if kind is Stream else "application/json"
     return {
         "description": " ".join(inspect.cleandoc(model.__doc__ or model.__name__).split()),
-        "content": {media_type: {"schema": _reference(model)}},
+        "content": {_media_type(kind): {"schema": _reference(model)}},
     }
+
+
+def _media_type(kind: AnswerKind) -> str:
+    return "text/event-stream" if kind is Stream or isinstance(kind, StreamOf) else "application/json"
 
 
 def _problems(rule: Rule, method: str, operation: Operation) -> dict[int, list[str]]:
@@ -224,11 +243,12 @@ def _problems(rule: Rule, method: str, operation: Operation) -> dict[int, list[s
         words[404] = [BY_UUID]
     for error in dict.fromkeys(raised):
         summary = inspect.cleandoc(error.__doc__ or error.title).splitlines()[0].rstrip(".")
-        words.setdefault(error.status, []).append(f"`{error.slug}`: {summary[0].lower()}{summary[1:]}")
+        status = operation.errors_as.status_of(error)
+        words.setdefault(status, []).append(f"`{error.slug}`: {summary[0].lower()}{summary[1:]}")
     return words
 
 
-def _refusal(status: int, words: Sequence[str]) -> Json:
+def _refusal(status: int, words: Sequence[str], shape: ErrorShape) -> Json:
     headers = {
         401: ["WWW-Authenticate"],
         RateLimited.status: ["Retry-After", "RateLimit", "RateLimit-Policy"],
@@ -236,7 +256,7 @@ def _refusal(status: int, words: Sequence[str]) -> Json:
     }.get(status, [])
     described = {
         "description": "; ".join(words) + ".",
-        "content": {"application/problem+json": {"schema": _reference(Problem)}},
+        "content": {shape.media_type: {"schema": _reference(shape.model)}},
     }
     return _with_headers(described, headers)
 

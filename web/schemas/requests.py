@@ -1,13 +1,14 @@
 """The JSON bodies that clients send, and how they are read."""
 
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES, MAX_TEMPERATURE, MAX_TITLE
 from core.errors import InvalidBody
 from core.text.characters import blank, fits_one_line, storable, whole_characters
 
@@ -15,6 +16,8 @@ MAX_BODY = 256 * 1024
 """Bytes of a message to chat: 32 KiB with every character escaped fit."""
 SMALL_BODY = 16 * 1024
 """Bytes of every other body: the longest password and title with every character escaped fit."""
+SETTINGS_BODY = 64 * 1024
+"""Bytes of a change of a session's settings: the longest title and instructions with every character escaped fit."""
 MAX_QUOTED_NAME = 100
 """Characters of an unknown field's name that a refusal repeats."""
 
@@ -25,6 +28,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     replaces_surrogates: ClassVar[bool] = False
     """Whether lone surrogates (half characters) are replaced, as in a message; names and secrets must be whole."""
+    media_types: ClassVar[tuple[str, ...]] = ("application/json",)
     limit: ClassVar[int] = SMALL_BODY
     """Bytes; a longer body is refused unread (web/middleware/body_limits.py)."""
 
@@ -32,6 +36,17 @@ class Body(BaseModel):
 def _name(text: str) -> str:
     if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
+    return text
+
+
+def _fits_prompt(text: str) -> str:
+    size = len(storable(text).encode())
+    if size > MAX_SYSTEM_PROMPT_BYTES:
+        raise PydanticCustomError(
+            "too_long",
+            "it has {size} bytes of UTF-8; at most {most} are taken",
+            {"size": size, "most": MAX_SYSTEM_PROMPT_BYTES},
+        )
     return text
 
 
@@ -44,6 +59,9 @@ def _visible(text: str) -> str:
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+AnyId = Annotated[UUID, Field(strict=False)]
+
+
 class CreateSession(Body):
     """POST /session/create."""
 
@@ -54,20 +72,50 @@ class SwitchModel(Body):
     """POST /session/model and /config/models/switch."""
 
     model: ModelName
+    live: bool = False
+    """Whether an answer that is being written is carried on by the model."""
 
 
 class OpenSession(Body):
     """POST /session/open."""
 
-    session_id: Annotated[UUID, Field(strict=False)]
+    session_id: AnyId
 
 
-class RenameSession(Body):
-    """PATCH /session."""
+SystemPrompt = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_SYSTEM_PROMPT_BYTES),
+    AfterValidator(_fits_prompt),
+    AfterValidator(_visible),
+    AfterValidator(storable),
+]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)]
 
-    title: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_name)
-    ]
+
+class ChangeSession(Body):
+    """PATCH /session: what is named is set, and null is as if it had never been. At least one of them."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    limit: ClassVar[int] = SETTINGS_BODY
+
+    title: (
+        Annotated[
+            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE), AfterValidator(_name)
+        ]
+        | None
+    ) = None
+    system_prompt: SystemPrompt | None = None
+    temperature: Temperature | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> "ChangeSession":
+        if not self.model_fields_set:
+            raise PydanticCustomError("nothing", "give at least one of title, system_prompt and temperature")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What is named."""
+        return self.model_dump(exclude_unset=True)
 
 
 class Credentials(Body):
@@ -111,6 +159,38 @@ class ChatMessage(Body):
 
     message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
     model: ModelName | None = None
+    parent: AnyId | None = None
+    """The message that this one follows; null: the beginning. Absent: the end of the current branch."""
+    while_busy: Literal["reject", "queue", "interrupt"] = "reject"
+    """What becomes of the message while an answer is live: it is refused, waits for the end, or stops it."""
+
+
+class EditWaiting(Body):
+    """PATCH /session/queue/<generation_id>."""
+
+    replaces_surrogates: ClassVar[bool] = True
+    limit: ClassVar[int] = MAX_BODY
+
+    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
+
+
+class Regenerate(Body):
+    """POST /chat/regenerate."""
+
+    message_id: AnyId | None = None
+    model: ModelName | None = None
+
+
+class GoOn(Body):
+    """POST /chat/continue."""
+
+    message_id: AnyId | None = None
+
+
+class TurnTo(Body):
+    """POST /session/branch."""
+
+    message_id: AnyId
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
@@ -124,7 +204,7 @@ def parse_body(body_type: type[AnyBody]) -> AnyBody:
     raw = request.get_data(cache=False)
     if body_type.replaces_surrogates:
         raw = whole_characters(raw)
-    if raw and request.mimetype != "application/json":
+    if raw and request.mimetype not in body_type.media_types:
         raise UnsupportedMediaType("Send the body as application/json.")
     _refuse_unknown(raw or b"{}", body_type)
     try:
@@ -144,7 +224,7 @@ def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
         parsed = from_json(raw)
     except ValueError as error:
         raise _unreadable(raw) from error
-    if isinstance(parsed, dict):
+    if isinstance(parsed, dict) and body_type.model_config.get("extra") != "ignore":
         unknown = next((name for name in parsed if name not in body_type.model_fields), None)
         if unknown is not None:
             field = unknown[:MAX_QUOTED_NAME]
@@ -162,6 +242,8 @@ def _invalid(kind: str, field: str, message: str) -> InvalidBody:
         return InvalidBody(f"The field {field!r} is missing.", field=field)
     if kind in ("string_pattern_mismatch", "blank"):
         return InvalidBody(f"The field {field!r} is empty.", field=field)
+    if kind == "nothing":
+        return InvalidBody(f"{message[0].upper()}{message[1:]}.")
     if not field:
         return InvalidBody("The body must be a JSON object.")
     return InvalidBody(f"{field}: {message}", field=field)

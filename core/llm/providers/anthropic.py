@@ -15,6 +15,8 @@ from core.llm.providers.events import DONE, ProviderEvent
 
 PATH = "/v1/messages"
 VERSION = "2023-06-01"
+MAX_TEMPERATURE = 1.0
+"""The greatest that the API takes; elsewhere it is 2."""
 
 
 class Anthropic:
@@ -30,16 +32,18 @@ class Anthropic:
         """What shows the key: Anthropic takes either, and of the others some look for the one or the other."""
         return {"Authorization": f"Bearer {key}", "X-Api-Key": key, "anthropic-version": VERSION}
 
-    def parameters(self, limit: int) -> dict[str, Any]:
-        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
+    def parameters(self, limit: int, temperature: float | None = None) -> dict[str, Any]:
+        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking. With a
+        temperature of its own it has that in place of the table's."""
         config = self._config
+        temperature = config.temperature if temperature is None else min(temperature, MAX_TEMPERATURE)
         more: dict[str, Any] = {}
         # What the answer does not need, and half of the limit where that is too little for both.
         budget = min(config.thinking_budget or 0, max(limit - config.max_tokens, limit // 2))
         if budget >= LEAST_THINKING:  # a model that thinks takes no temperature
             more["thinking"] = {"type": "enabled", "budget_tokens": budget}
-        elif config.temperature is not None:
-            more["temperature"] = config.temperature
+        elif temperature is not None:
+            more["temperature"] = temperature
         if config.reasoning_effort is not None:
             more["output_config"] = {"effort": config.reasoning_effort}
         return {"max_tokens": limit, **more}

@@ -149,6 +149,6 @@ class ChunkStream(Protocol):
 class Provider(Protocol):
     """One model on one server."""
 
-    def open(self, turns: Sequence[Turn]) -> ChunkStream:
-        """An answer to be. Nothing is sent yet."""
+    def open(self, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
+        """An answer to be, at this temperature or the model's own. Nothing is sent yet."""
         ...

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +23,7 @@ from core.llm.providers.output_limit import (
     text_bytes,
     without_output_tokens,
 )
-from core.llm.providers.parameters import STREAM, SYSTEM, Adjustment, adjusted, refused, without_system
+from core.llm.providers.parameters import STREAM, SYSTEM, TEMPERATURE, Adjustment, adjusted, refused, without_system
 from core.llm.providers.prefill import trimmed
 from core.llm.providers.redaction import redacted
 from core.llm.providers.think_tags import ThinkTags
@@ -44,7 +45,7 @@ class WireProtocol(Protocol):
 
     def headers(self, key: str) -> dict[str, str]: ...
 
-    def parameters(self, limit: int) -> dict[str, Any]: ...
+    def parameters(self, limit: int, temperature: float | None = None) -> dict[str, Any]: ...
 
     def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]: ...
 
@@ -66,28 +67,34 @@ class Model:
         """What the table says, and what has been learned from refusals."""
         self.limits = LearnedLimits()
         """What has been learned of the length of its answers."""
+        self.refused_temperature = math.inf
+        """The least temperature of a session's that the server has refused: it takes none from there on."""
 
-    def open(self, turns: Sequence[Turn]) -> ChunkStream:
-        """An answer to be."""
-        return ModelAnswer(self, turns)
+    def open(self, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
+        """An answer to be, at this temperature or the table's."""
+        return ModelAnswer(self, turns, temperature)
+
+    def parameters(self, request: "Request") -> dict[str, Any]:
+        """What the request has besides the conversation, by our names."""
+        return self.protocol.parameters(request.limit, request.temperature)
 
     def body(self, turns: Sequence[Turn], request: "Request") -> dict[str, Any]:
         """What the server is asked with."""
         config, omit = self.config, request.adjustment.omit
         said = without_system(turns) if SYSTEM in omit else turns
-        parameters = self.protocol.parameters(request.limit)
+        parameters = self.parameters(request)
         fixed = {"model": config.model, "stream": STREAM not in omit, **self.protocol.conversation(said)}
         return {**fixed, **adjusted(parameters, request.adjustment), **config.extra_body}
 
     def sends_limit(self, request: "Request") -> bool:
         """Whether the server is told the request's limit."""
         own = not self.config.extra_body.keys().isdisjoint((*LIMITS, *request.adjustment.rename.values()))
-        names = self.protocol.parameters(request.limit).keys() - request.adjustment.omit
+        names = self.parameters(request).keys() - request.adjustment.omit
         return not own and not names.isdisjoint(LIMITS)
 
     def told_limit(self, request: "Request") -> int:
         """Tokens of an answer that the server is told, be it by `extra_body`; 0 when it is told none."""
-        sent = adjusted(self.protocol.parameters(request.limit), request.adjustment) | self.config.extra_body
+        sent = adjusted(self.parameters(request), request.adjustment) | self.config.extra_body
         names = (*LIMITS, *(request.adjustment.rename.get(name, name) for name in LIMITS))
         return next((sent[name] for name in names if type(sent.get(name)) is int), 0)
 
@@ -103,6 +110,7 @@ class Model:
         """The server has taken what is different in this request."""
         self.adjustment |= request.learned
         self.limits |= request.learned_limits
+        self.refused_temperature = min(self.refused_temperature, request.refused_temperature)
 
 
 class Request(NamedTuple):
@@ -113,6 +121,9 @@ class Request(NamedTuple):
     """Tokens of the answer, its thinking included."""
     learned: Adjustment = Adjustment()
     learned_limits: LearnedLimits = LearnedLimits()
+    temperature: float | None = None
+    """The session's own, if it is asked with one."""
+    refused_temperature: float = math.inf
 
 
 PROTOCOLS: dict[str, Callable[[ModelConfig, str], WireProtocol]] = {
@@ -132,8 +143,9 @@ class ModelAnswer:
     """A ChunkStream. A request that is refused for one of its parameters, or for the length that its answer may have,
     is sent once more without what was refused, as long as each refusal says something new."""
 
-    def __init__(self, model: Model, turns: Sequence[Turn]) -> None:
+    def __init__(self, model: Model, turns: Sequence[Turn], temperature: float | None = None) -> None:
         self._model = model
+        self._temperature = temperature
         self._turns, self._left_out = trimmed(turns)
         self._asked = text_bytes(turns)
         self._begun = False
@@ -151,7 +163,10 @@ class ModelAnswer:
 
     async def _answer(self) -> AsyncGenerator[Chunk, None]:
         model = self._model
-        request = Request(model.adjustment, output_limit(model.config, self._turns, model.limits))
+        own = self._temperature
+        temperature = own if own is not None and own < model.refused_temperature else None
+        limit = output_limit(model.config, self._turns, model.limits)
+        request = Request(model.adjustment, limit, temperature=temperature)
         for left in reversed(range(MAX_RETRIES + 1)):
             try:
                 async with aclosing(self._ask(request)) as chunks:
@@ -205,15 +220,22 @@ class ModelAnswer:
     def _adjusted_request(self, request: Request, complaint: Complaint) -> Request | None:
         """How to ask after this complaint; None when there is no other way."""
         model = self._model
-        sent = model.protocol.parameters(request.limit).keys() - model.protocol.required | {STREAM}
+        sent = model.parameters(request).keys() - model.protocol.required | {STREAM}
         system = any(turn.role == "system" for turn in self._turns)
         learned = refused(complaint, sent, request.adjustment, system=system)
         if not learned.rename and model.sends_limit(request):
             instead = reduced_limit(complaint, request.limit, model.config.max_tokens)
             if instead is not None:
                 learned_limits = limits_from_refusal(complaint, self._asked, model.limits, instead)
-                return Request(request.adjustment, instead, learned_limits=learned_limits)
-        return Request(request.adjustment | learned, request.limit, learned) if learned.changes else None
+                return Request(request.adjustment, instead, Adjustment(), learned_limits, request.temperature)
+        if not learned.changes:
+            return None
+        if request.temperature is None or TEMPERATURE not in learned.omit:
+            return Request(request.adjustment | learned, request.limit, learned, temperature=request.temperature)
+        # One session's, which may only be too high: the table's own, and other sessions', are asked for all the same.
+        learned = learned._replace(omit=learned.omit - {TEMPERATURE})
+        refused_temperature = request.temperature
+        return Request(request.adjustment | learned, request.limit, learned, refused_temperature=refused_temperature)
 
     def _provider_error(self, complaint: Complaint) -> ProviderError:
         text, thinking = self._written

@@ -29,10 +29,12 @@ class OpenAICompatible:
         """What shows the key."""
         return {"Authorization": f"Bearer {key}", **({"api-key": key} if self._azure else {})}
 
-    def parameters(self, limit: int) -> dict[str, Any]:
-        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
+    def parameters(self, limit: int, temperature: float | None = None) -> dict[str, Any]:
+        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking. With a
+        temperature of its own it has that in place of the table's."""
         config = self._config
-        wanted = {"temperature": config.temperature, "reasoning_effort": config.reasoning_effort}
+        temperature = config.temperature if temperature is None else temperature
+        wanted = {"temperature": temperature, "reasoning_effort": config.reasoning_effort}
         return {
             self._limit: limit,
             "stream_options": {"include_usage": True},

@@ -11,7 +11,8 @@ STREAM = "stream"
 """Left out, the answer is asked for as one document."""
 SYSTEM = "system"
 """What stands for the system's role among the parameters that are left out."""
-DISPENSABLE = (*LIMITS, STREAM, "stream_options", "temperature", "reasoning_effort", "output_config", "thinking")
+TEMPERATURE = "temperature"
+DISPENSABLE = (*LIMITS, STREAM, "stream_options", TEMPERATURE, "reasoning_effort", "output_config", "thinking")
 """What an answer can do without when a server does not take it."""
 _ALSO = {
     STREAM: r"['\"`]stream['\"`]|\bstreaming is not supported",

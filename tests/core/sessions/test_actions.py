@@ -85,14 +85,13 @@ def test_a_switch_is_published_and_its_repeat_changes_nothing(runtime: Runtime) 
     assert runtime.log.read(session.id, after=0).events[0].type == "model"
 
 
-def test_only_an_owned_session_is_renamed(runtime: Runtime) -> None:
-    owned, guests = _create(runtime, new_user(runtime.database)), _create(runtime)
-    assert runtime.actions.rename(owned, "Ships").title == "Ships"
-    with pytest.raises(NotOwner):
-        runtime.actions.rename(guests, "Ships")
-    runtime.actions.end(owned)
-    with pytest.raises(SessionInvalid):
-        runtime.actions.rename(owned, "Boats")
+def test_settings_of_a_session_that_is_gone_are_refused_and_not_kept(runtime: Runtime) -> None:
+    for session in (_create(runtime, new_user(runtime.database)), _create(runtime)):
+        assert runtime.actions.change_settings(session, {"title": "Ships"}).title == "Ships"
+        runtime.actions.end(session)
+        with pytest.raises(SessionInvalid):
+            runtime.actions.change_settings(session, {"title": "Boats"})
+        assert not runtime.redis.exists(*keys(session.id))
 
 
 def test_a_claim_is_audited_once_and_only_when_it_holds(runtime: Runtime) -> None:

@@ -251,4 +251,4 @@ def test_lists_are_of_ones_own_newest_first_in_pages(runtime: Runtime) -> None:
 def test_an_anonymous_session_has_no_title(runtime: Runtime) -> None:
     session, _ = _create(runtime)
     with runtime.database.writing() as db, pytest.raises(NotOwner):
-        runtime.sessions.rename_session(session.id, "words", db)
+        runtime.sessions.change_settings(session.id, {"title": "words"}, db)

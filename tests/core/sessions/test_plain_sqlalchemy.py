@@ -151,7 +151,7 @@ def test_what_another_has_changed_is_read_anew(
         assert service.list_sessions(owner, here) == [session]
         here.commit()
         service.switch_model(session.id, "paused", elsewhere, owner)
-        service.rename_session(session.id, "Elsewhere", elsewhere)
+        service.change_settings(session.id, {"title": "Elsewhere"}, elsewhere)
         clock.turn(timedelta(days=7))
         expires_at = service.extend_session(session.id, elsewhere)
         elsewhere.commit()

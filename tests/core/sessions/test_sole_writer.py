@@ -242,7 +242,7 @@ def test_all_that_the_service_does_is_its_own(
 ) -> None:
     with any_database.writing() as db:
         service.switch_model(session_id, "good", db, user_id)
-        service.rename_session(session_id, "x", db)
+        service.change_settings(session_id, {"title": "x"}, db)
         service.untitle_session(session_id, db)
         guest = service.create_session(db, secret_hash=b"x" * 32)
         service.claim_session(guest.id, db, user_id, secret_hash=b"x" * 32)

@@ -45,7 +45,7 @@ from web.errors import IdempotencyMismatch
 from web.openapi.declaration import Operation, UndeclaredAnswer, UndeclaredOperation, declared_operation
 from web.pages.chat import index
 from web.schemas import responses
-from web.schemas.requests import SMALL_BODY, RenameSession
+from web.schemas.requests import ChangeSession
 
 LIMIT = page_size(200, 50)
 BEFORE = page_end("The end.", "an id")
@@ -247,10 +247,10 @@ def test_a_handler_that_wants_what_nothing_provides_does_not_start(serve: Make) 
 def test_a_handler_is_given_what_it_asks_for(serve: Make) -> None:
     seen: dict[str, object] = {}
 
-    @operation(access=SESSION, body=RenameSession, takes=(LIMIT, BEFORE, PREFER), answers={200: responses.Health})
+    @operation(access=SESSION, body=ChangeSession, takes=(LIMIT, BEFORE, PREFER), answers={200: responses.Health})
     def asking(
         session: Session,
-        body: RenameSession,
+        body: ChangeSession,
         limit: int,
         before: UUID | None,
         respond_async: bool,
@@ -282,7 +282,7 @@ def test_length_comes_before_access_and_access_before_the_body(client: FlaskClie
     def rename(body: bytes) -> Any:
         return client.patch("/session", data=body, content_type="application/json")
 
-    _problem(rename(b"x" * (SMALL_BODY + 1)), 413, "request-entity-too-large")
+    _problem(rename(b"x" * (ChangeSession.limit + 1)), 413, "request-entity-too-large")
     _problem(rename(b"{"), 401, "session-required")
     _create(client)
     _problem(rename(b"{"), 400, "bad-request")
@@ -457,7 +457,7 @@ def test_the_status_is_that_of_the_answers_kind() -> None:
 def test_an_operation_entails_the_errors_of_what_it_declares() -> None:
     assert Operation(str, PUBLIC, {}).errors == []
     declared = Operation(
-        str, OPERATOR, {}, body=RenameSession, takes=(LIMIT,), raises=(NotOwner,), idempotent_by="sender"
+        str, OPERATOR, {}, body=ChangeSession, takes=(LIMIT,), raises=(NotOwner,), idempotent_by="sender"
     )
     assert {NotOwner, *OPERATOR.raises, Unavailable, InvalidBody, IdempotencyMismatch} <= set(declared.errors)
     assert declared.declares(InvalidBody("a field"))

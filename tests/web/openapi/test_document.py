@@ -81,7 +81,7 @@ def test_every_route_is_described(stack: Settings, oidc: bool) -> None:
         if (rule.endpoint, rule.rule) in PAGE_ROUTES:
             continue
         assert declared_operation(app.view_functions[rule.endpoint])
-        path = rule.rule.replace("<uuid:", "{").replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]
             assert operation["summary"]
@@ -292,7 +292,7 @@ def _try(case: Case[Any], url: str, caller: Caller) -> None:
         response = case.call_and_validate(checks=CHECKS, base_url=url, headers=caller.headers(), timeout=20)
     except ChunkedEncodingError:
         # On a machine so busy that Redis is late, a stream is cut after its headers, and its reader comes again.
-        assert case.path == "/chat/sse"
+        assert case.path in ("/chat/sse", "/api/chat", "/api/chat/{chat_id}/stream")
         return
     if response.status_code == 204:
         caller.leave()

@@ -4,6 +4,7 @@ import { Account } from "./account/account.js";
 import { ApiClient } from "./api/client.js";
 import { announceChanges, endedJustNow } from "./conversation/announcements.js";
 import { Composer } from "./conversation/composer.js";
+import { Drafts } from "./conversation/drafts.js";
 import { EarlierMessages } from "./conversation/earlier-messages.js";
 import { MessageList } from "./conversation/message-list.js";
 import { Questions } from "./conversation/questions.js";
@@ -12,22 +13,36 @@ import { items, lastQuestion, ownedSessionId } from "./conversation/reducer.js";
 import { Store } from "./conversation/store.js";
 import { Sync } from "./conversation/sync.js";
 import { ConversationView } from "./conversation/view.js";
+import { Address } from "./sessions/address.js";
 import { CurrentSession } from "./sessions/current-session.js";
 import { ExpiryBar } from "./sessions/expiry-bar.js";
 import { ModelAvailability } from "./sessions/model-availability.js";
 import { ModelPicker } from "./sessions/model-picker.js";
 import { ModelSwitcher } from "./sessions/model-switcher.js";
 import { NewConversation } from "./sessions/new-conversation.js";
+import { PageTitle } from "./sessions/page-title.js";
 import { Sidebar } from "./sessions/sidebar.js";
+import { wantsNotifications } from "./settings/preferences.js";
+import { SettingsDialog } from "./settings/settings-dialog.js";
+import { listenForShortcuts } from "./settings/shortcuts.js";
 import { pauseWhileHidden } from "./stream/pause-while-hidden.js";
 import { byId } from "./ui/dom.js";
 import { focusIsFree } from "./ui/focus.js";
+import { NextFrame } from "./ui/frames.js";
 import { Notifications } from "./ui/notifications.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
+import { t } from "./ui/strings.js";
 
 const store = new Store();
 const api = new ApiClient(document.body.dataset.root);
 const notifications = new Notifications();
+const address = new Address(document.body.dataset.root ?? "", {
+  moved: () => void session.show(async () => account.user !== null),
+  left: () => showDraft(),
+  renamed: () => keepDraft(),
+});
+const drafts = new Drafts(() => localStorage, Date.now);
+const title = new PageTitle(byId("icon", HTMLLinkElement));
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
 /** @param {...(Element | null)} from what a request came from, if the focus may be taken from it */
@@ -55,17 +70,26 @@ const account = new Account({
   },
   changed() {
     newConversation.dismiss();
-    if (account.user) void sidebar.refresh();
-    else sidebar.clear();
+    if (account.user) {
+      void sidebar.refresh();
+    } else {
+      drafts.clear(); // they were the user's who has gone
+      sidebar.clear();
+    }
+    if (account.user && store.state.missing) void session.show(async () => true);
     render();
   },
-  leave: () => session.clear(),
+  leave() {
+    session.clear();
+    address.replace(null);
+  },
   focus: focusComposer,
   notifications,
 });
 
 const sync = new Sync(store, {
   api,
+  expected: () => address.id,
   synced(hasMessages) {
     account.sessionChanged();
     void models.settle(); // what was chosen before there was a session to switch
@@ -80,17 +104,20 @@ const models = new ModelSwitcher(store, {
   api, picker, notifications, sync, failed: (error) => session.failed(error), changed: () => render(),
 });
 
-const session = new CurrentSession(store, { api, sync, account, notifications, models });
+const session = new CurrentSession(
+  store, { api, address, sync, account, notifications, models }, document.body.dataset.guestSession ?? null);
 
 const composer = new Composer(
   {
     form: byId("composer", HTMLFormElement), field: byId("message", HTMLTextAreaElement),
     send: byId("send", HTMLButtonElement), stop: byId("stop", HTMLButtonElement), count: byId("count"),
+    hint: byId("hint"),
   },
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
-    wait: () => notifications.notify("An answer is still coming. Wait for its end, then send this."),
+    wait: () => notifications.notify(t("composer.wait"), store.idle()),
+    written: (text) => drafts.write(address.id, text),
   },
 );
 
@@ -98,15 +125,15 @@ const questions = new Questions(store, {
   api, sync, session, models, notifications, composer, stickToBottom, signedIn: () => account.user !== null,
 });
 
-const newConversation = new NewConversation(store, { api, session, notifications, composer });
+const newConversation = new NewConversation(store, { api, session, address, notifications, composer });
 
 const messageList = new MessageList(byId("log"), {
   retry: () => questions.send(lastQuestion(store.state)),
-  continue: () => questions.send("Continue."),
+  continue: () => questions.send(t("message.continueQuestion")),
   toggling: () => stickToBottom.stay(),
   copied(ok) {
-    if (ok) notifications.announce("Copied", "Copied");
-    else notifications.notify("This browser didn’t allow copying.");
+    if (ok) notifications.announce(t("message.copied"), t("message.copied"));
+    else notifications.notify(t("message.notCopied"));
   },
   label,
 });
@@ -117,20 +144,24 @@ const expiryBar = new ExpiryBar(
     now: () => api.serverNow(),
     keep: () => void session.extend(),
     due: () => void sync.refresh(),
-    warn: (left) => notifications.announce(`This conversation expires in ${left}`),
+    warn: (left) => notifications.announce(t("expiry.warning", { left })),
   },
 );
 
 const sidebar = new Sidebar({
   api,
   current: () => ownedSessionId(store.state),
+  address: (id) => address.of(id),
+  changed: () => nameTitle(),
   mayLeave: () => account.mayLeave(),
   async open(id) {
     await session.switchTo(id, () => focusComposer(byId("panel"), byId("panel-open")));
     stickToBottom.toEnd();
   },
   async remove(id) {
-    if (await session.remove(id)) newConversation.begin();
+    const wasShown = await session.remove(id);
+    drafts.write(id, "");
+    if (wasShown) newConversation.begin();
   },
   failed(error) {
     if (!account.ended(error)) notifications.showError(error);
@@ -147,15 +178,67 @@ function render() {
   expiryBar.expiresAt = state.endReason ? null : state.session?.expires_at ?? null;
   view.render(state);
   sidebar.markCurrent();
+  nameTitle();
+}
+
+/** Each conversation has its own draft; but what was for one that is over, or a guest's, goes along to the next. */
+function showDraft() {
+  const { session: shown, endReason } = store.state;
+  if ((endReason !== null || shown?.anonymous) && composer.text.trim()) drafts.write(address.id, composer.text);
+  else composer.show(drafts.read(address.id));
+}
+
+/** The conversation has begun, or is nobody's any more: what is in the box stays. */
+function keepDraft() {
+  drafts.write(null, "");
+  if (composer.text.trim()) drafts.write(address.id, composer.text);
+  else composer.show(drafts.read(address.id));
+}
+
+/** By the conversation's title, or by what it began with. */
+function nameTitle() {
+  const first = store.state.earlier === null ? items(store.state)[0]?.text : "";
+  title.conversation = sidebar.currentTitle ?? store.state.session?.title ?? first ?? "";
+}
+
+const settings = new SettingsDialog({
+  api,
+  accountApi: account.api,
+  session: () => (store.state.endReason ? null : store.state.session),
+  signedIn: () => account.user !== null,
+  notifications,
+  changed: (changed, etag) => store.dispatch({ type: "session", session: changed, etag }),
+});
+byId("settings-open").addEventListener("click", () => settings.open());
+listenForShortcuts({
+  compose: () => composer.focus(),
+  begin: () => byId("new").click(),
+  search: () => sidebar.search(),
+  settings: () => settings.open(),
+});
+
+/** Outside of the page. Whose words it is about is told by the title only. @param {string} title @param {string} tag */
+function notifyOf(title, tag) {
+  const told = new Notification(t("title.ready"), { body: title, tag });
+  told.addEventListener("click", () => {
+    focus();
+    told.close();
+  });
 }
 
 showLongWaits(store);
 announceChanges(store, notifications, label);
 store.subscribe((now, before) => {
-  if (endedJustNow(before, now)?.state === "failed") void availability.refresh(); // its model may rest now
+  const ended = endedJustNow(before, now);
+  if (ended?.state === "failed") void availability.refresh(); // its model may rest now
+  if (ended && title.answerEnded() && wantsNotifications()) notifyOf(title.conversation, now.session?.session_id ?? "");
 });
-store.subscribe(render);
-pauseWhileHidden(sync.stream);
+const picture = new NextFrame(render);
+store.subscribe((now, before) => {
+  if (now.live && before.live && now.live.text !== before.live.text && now.messages === before.messages) picture.soon();
+  else picture.now();
+});
+pauseWhileHidden(sync.stream, () => store.idle());
 new EarlierMessages(store, {
   api, stickToBottom, notifications, failed: (error) => session.failed(error),
 });
@@ -164,9 +247,11 @@ for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => questions.send(example.textContent ?? ""));
 }
 
+if (!composer.text) composer.show(drafts.read(address.id));
 void availability.refresh();
-await session.open(async () => {
-  if ("hasLogin" in document.body.dataset) await account.find();
-  if ("hasSession" in document.body.dataset) await sync.refresh();
+await session.show(async () => {
+  if (!("hasLogin" in document.body.dataset)) return false;
+  await account.find();
+  return true; // also where the server has not told yet which user it is
 });
 focusComposer();

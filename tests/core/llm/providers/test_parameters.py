@@ -9,6 +9,7 @@ import pytest
 from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
 from core.llm.model_config import ModelConfig
+from core.llm.providers.anthropic import Anthropic
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.output_limit import LearnedLimits, output_limit
@@ -33,6 +34,16 @@ def _strict(handler: Handler) -> None:
     handler.begin()
     for piece in pieces(ANSWER):
         handler.chunk(piece)
+    handler.conclude()
+
+
+def _cool(handler: Handler) -> None:
+    if handler.owner.requests[-1]["temperature"] > 1:
+        handler.head(400, "application/json")
+        handler.say(json.dumps(_openai("temperature: must be at most 1", "temperature")))
+        return
+    handler.begin()
+    handler.chunk(ANSWER)
     handler.conclude()
 
 
@@ -120,7 +131,7 @@ REFUSALS.update(
 @pytest.fixture(scope="module")
 def server() -> Iterator[ProviderServer]:
     """A strict server."""
-    manners = {**dict.fromkeys(REFUSALS, _strict), "breaks": _breaks, "thinks": _thinks}
+    manners = {**dict.fromkeys(REFUSALS, _strict), "breaks": _breaks, "thinks": _thinks, "cool": _cool}
     manners |= {"does not stream": _does_not_stream, "runs out": _runs_out}
     strict = ProviderServer(manners)
     yield strict
@@ -136,13 +147,15 @@ class Asker:
         self._server = server
         self._pool = ClientPool(ModelCatalog(default="m", models={"m": config}), local_url="")
 
-    def ask(self, turns: list[Turn] = QUESTION) -> tuple[str, list[dict[str, Any]], ProviderError | None]:
+    def ask(
+        self, turns: list[Turn] = QUESTION, temperature: float | None = None
+    ) -> tuple[str, list[dict[str, Any]], ProviderError | None]:
         """The answer, what the server was asked for it, and the error."""
         before = len(self._server.requests)
         chunks: list[Chunk] = []
         error = None
         try:
-            read(self._pool.open("m", turns), chunks.append)
+            read(self._pool.open("m", turns, temperature), chunks.append)
         except ProviderError as failed:
             error = failed
         return "".join(chunk.text for chunk in chunks), self._server.requests[before:], error
@@ -173,6 +186,23 @@ def test_what_is_refused_is_left_out_and_not_tried_again(
         assert asked[1][instead] == 100
     text, again, error = asker.ask()
     assert (text, error, again) == (ANSWER, None, [asked[1]])
+
+
+def test_a_sessions_temperature_that_is_refused_costs_no_other_session_its_own(server: ProviderServer) -> None:
+    """It may only be too high: the table's is asked for instead, and lower ones as before."""
+    asker = Asker(server, "cool", temperature=0.5)
+    sent = [[request.get("temperature") for request in asker.ask(temperature=each)[1]] for each in (2, 2, 1.5, 0.7)]
+    assert sent == [[2, 0.5], [0.5], [1.5, 0.5], [0.7]]
+    assert Asker(server, "cool", temperature=0.5).ask()[1][0]["temperature"] == 0.5
+    strict = Asker(server, "temperature", temperature=0.5)
+    assert [request.get("temperature") for request in strict.ask(temperature=1)[1]] == [1, 0.5, None]
+    assert [request.get("temperature") for request in strict.ask()[1]] == [None]
+
+
+def test_the_other_protocol_takes_no_more_than_1() -> None:
+    config = ModelConfig.model_validate({"label": "M", "provider": "anthropic", "model": "m"})
+    assert Anthropic(config, "").parameters(9, 1.7)["temperature"] == 1
+    assert Anthropic(config, "").parameters(9, 0.0)["temperature"] == 0
 
 
 def test_a_server_that_does_not_stream_is_asked_for_a_document(server: ProviderServer) -> None:

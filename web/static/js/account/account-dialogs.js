@@ -6,6 +6,7 @@ import { focusIsFree } from "../ui/focus.js";
 import { closeOnBackdropClick, FormDialog, slugOf } from "../ui/form-dialog.js";
 import { errorMessage, retryHint } from "../api/error-messages.js";
 import { exactly, relative } from "../ui/time.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {{api: import("../api/account.js").AccountApi, failed: (error: unknown) => boolean,
@@ -25,11 +26,11 @@ export function passwordDialog(page) {
         return;
       }
       dialog.close();
-      page.succeeded("Password changed");
+      page.succeeded(t("password.changed"));
     },
     explain(error) {
       switch (slugOf(error)) {
-        case "login-failed": return { field: "current_password", words: "This is not your current password." };
+        case "login-failed": return { field: "current_password", words: t("password.currentWrong") };
         case "password-refused": return { field: "new_password", words: /** @type {Problem} */ (error).message };
         default: return rateLimited(error);
       }
@@ -52,8 +53,8 @@ export function deleteDialog(page, deleted) {
       deleted();
     },
     explain(error) {
-      if (slugOf(error) === "login-failed") return { field: "password", words: "This is not your password." };
-      if (error instanceof Problem && error.field === "password") return { field: "password", words: "Enter your password." };
+      if (slugOf(error) === "login-failed") return { field: "password", words: t("deletion.passwordWrong") };
+      if (error instanceof Problem && error.field === "password") return { field: "password", words: t("signIn.passwordMissing") };
       return rateLimited(error);
     },
   });
@@ -62,7 +63,7 @@ export function deleteDialog(page, deleted) {
 
 /** @param {unknown} error */
 const rateLimited = (error) =>
-  error instanceof Problem && error.slug === "rate-limited" ? { words: `Too many attempts. ${retryHint(error.retryAfter)}` } : null;
+  error instanceof Problem && error.slug === "rate-limited" ? { words: t("retry.tooManyAttempts", { hint: retryHint(error.retryAfter) }) } : null;
 
 /** The logins of the account: this browser's and others, which can be ended. */
 export class LoginsDialog {
@@ -105,19 +106,19 @@ export class LoginsDialog {
     const row = document.createElement("li");
     const words = document.createElement("div");
     const name = document.createElement("strong");
-    name.textContent = login.current ? "This browser" : "Another browser";
+    name.textContent = t(login.current ? "logins.this" : "logins.another");
     const used = document.createElement("span");
-    used.append("Last used ", moment(login.last_used_at, now));
+    used.append(...around(t("logins.used", { when: MOMENT }), moment(login.last_used_at, now)));
     const since = document.createElement("span");
-    since.append("Signed in ", moment(login.created_at, now));
+    since.append(...around(t("logins.since", { when: MOMENT }), moment(login.created_at, now)));
     words.append(name, used, since);
     row.append(words);
     if (!login.current) {
       const end = document.createElement("button");
       end.type = "button";
       end.className = "secondary";
-      end.textContent = "Sign out";
-      end.ariaLabel = `Sign out the browser that signed in ${relative(login.created_at, now)}`;
+      end.textContent = t("logins.end");
+      end.ariaLabel = t("logins.endLabel", { when: relative(login.created_at, now) });
       end.addEventListener("click", () => void this.#end(login.id, row));
       row.append(end);
     }
@@ -129,7 +130,7 @@ export class LoginsDialog {
     const ended = await this.#attempt(() => this.page.api.endLogin(id));
     if (!ended) return;
     row.remove();
-    this.page.succeeded("That browser is signed out");
+    this.page.succeeded(t("logins.ended"));
     if (focusIsFree()) /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-close]")).focus();
   }
 
@@ -152,6 +153,15 @@ export class LoginsDialog {
     wrong.textContent = words;
     wrong.hidden = !words;
   }
+}
+
+/** Stands for a moment in a sentence, until its element is there. */
+const MOMENT = "\0";
+
+/** The words of a sentence before and after a moment, and the moment. @param {string} sentence @param {HTMLElement} time */
+function around(sentence, time) {
+  const [before, after] = sentence.split(MOMENT);
+  return [before, time, after];
 }
 
 /** @param {string} at @param {number} now */

@@ -7,6 +7,7 @@ import { byId } from "../ui/dom.js";
 import { deleteDialog, LoginsDialog, passwordDialog } from "./account-dialogs.js";
 import { Claim } from "./claim.js";
 import { SignIn } from "./sign-in.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/account.js").User} User
@@ -42,7 +43,7 @@ export class Account {
     };
     this.password = passwordDialog(dialogPage);
     this.logins = new LoginsDialog(dialogPage);
-    this.deletion = deleteDialog(dialogPage, () => this.#signedOut("Account deleted"));
+    this.deletion = deleteDialog(dialogPage, () => this.#signedOut(t("account.deleted")));
     this.claim = new Claim({
       ...page,
       claimable: () => this.#claimable(),
@@ -78,7 +79,7 @@ export class Account {
     if (!(error instanceof Problem) || error.status !== 401 || !/^login-(invalid|required)$/.test(error.slug)) return false;
     const wasSignedIn = this.#user !== null || error.slug === "login-invalid";
     this.#setUser(null);
-    if (wasSignedIn) this.page.notifications.notify("You have been signed out.");
+    if (wasSignedIn) this.page.notifications.notify(t("account.ended"));
     return true;
   }
 
@@ -114,7 +115,7 @@ export class Account {
     this.#setUser(user);
     this.#tellOtherTabs();
     this.page.notifications.notify("");
-    this.page.notifications.announce(`Signed in${user.email ? ` as ${user.email}` : ""}`);
+    this.page.notifications.announce(user.email ? t("account.signedInAs", { name: user.email }) : t("account.signedIn"));
     if (this.#claimable()) void this.claim.offer(true);
     else this.page.focus();
   }
@@ -125,7 +126,7 @@ export class Account {
     } catch (error) {
       return this.page.notifications.notify(errorMessage(error));
     }
-    this.#signedOut("Signed out");
+    this.#signedOut(t("account.signedOut"));
   }
 
   /** @param {string} words */
@@ -146,7 +147,7 @@ export class Account {
     if (userId === (this.#user?.user_id ?? null)) return;
     if (userId) return this.find();
     this.#setUser(null);
-    this.page.notifications.notify("You have been signed out in another tab.");
+    this.page.notifications.notify(t("account.endedElsewhere"));
   }
 
   /** @param {User | null} user */
@@ -184,11 +185,11 @@ function renderUser(user) {
   byId("account-open").hidden = user === null;
   byId("panel-open").hidden = user === null;
   byId("column").hidden = user === null;
-  const name = user?.email ?? "Your account";
+  const name = user?.email ?? t("account.someName");
   byId("account-name").textContent = name;
   byId("menu-name").textContent = name;
-  byId("account-initial").textContent = [...name][0].toUpperCase();
-  byId("account-open").ariaLabel = `Account: ${name}`;
+  byId("account-initial").dataset.initial = [...name][0].toUpperCase(); // a picture, and no part of the name
+  byId("account-open").ariaLabel = t("header.account", { name });
   for (const field of document.querySelectorAll("input[name=username]")) {
     /** @type {HTMLInputElement} */ (field).defaultValue = user?.email ?? ""; // password managers look for it
   }

@@ -3,6 +3,7 @@
 import { Problem } from "../api/problem.js";
 import { ConfirmBar } from "../ui/confirm-bar.js";
 import { byId } from "../ui/dom.js";
+import { t } from "../ui/strings.js";
 
 const DECLINED = "switchboard-not-kept";
 const TRIES = 10;
@@ -39,8 +40,7 @@ export class Claim {
   async offer(focus) {
     if (this.#bar.asking) return;
     const id = this.page.session()?.session_id ?? "";
-    const answer = await this.#ask(
-      "Keep this conversation in your account? Otherwise it is deleted when it expires.", "Not now", focus);
+    const answer = await this.#ask(t("claim.offer"), t("claim.notNow"), focus);
     if (answer) await this.#claim();
     else if (answer === false) decline(id);
   }
@@ -48,7 +48,7 @@ export class Claim {
   /** Before a guest's conversation is left for another: it can't be found again. @returns {Promise<boolean>} */
   async mayLeave() {
     if (!this.page.claimable()) return true;
-    const answer = await this.#ask("Keep this conversation in your account? It is lost otherwise.", "Let it go", true);
+    const answer = await this.#ask(t("claim.leaving"), t("claim.letGo"), true);
     if (answer) await this.#claim();
     return answer === false || (answer === true && !this.page.claimable());
   }
@@ -77,7 +77,7 @@ export class Claim {
       try {
         const { data, etag } = await page.api.claimSession();
         page.claimed(data, etag);
-        return page.notifications.announce("Kept in your account", "Kept in your account");
+        return page.notifications.announce(t("claim.kept"), t("claim.kept"));
       } catch (error) {
         const begun = error instanceof Problem && error.slug === "generation-in-progress"; // another answer, meanwhile
         if (!begun || tries === TRIES) return page.failed(error);

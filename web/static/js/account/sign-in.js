@@ -3,11 +3,14 @@
 import { retryHint } from "../api/error-messages.js";
 import { byId } from "../ui/dom.js";
 import { FormDialog, slugOf } from "../ui/form-dialog.js";
+import { t } from "../ui/strings.js";
 
 const SHORTEST = 8;
 const WORDS = {
-  "sign-in": { title: "Sign in", submit: "Sign in", other: "Create an account", lead: "New here?" },
-  "create": { title: "Create an account", submit: "Create account", other: "Sign in", lead: "Have an account?" },
+  "sign-in": { title: t("signIn.title"), submit: t("signIn.submit"), other: t("signIn.other"), lead: t("signIn.lead") },
+  "create": {
+    title: t("signIn.createTitle"), submit: t("signIn.createSubmit"), other: t("signIn.createOther"), lead: t("signIn.createLead"),
+  },
 };
 
 /** @typedef {keyof typeof WORDS} Mode */
@@ -75,10 +78,10 @@ export class SignIn {
 /** @param {unknown} error */
 function explain(error) {
   switch (slugOf(error)) {
-    case "login-failed": return { field: "password", words: "The e-mail address or the password is wrong." };
-    case "email-taken": return { field: "email", words: "This e-mail address has an account already. Sign in instead." };
+    case "login-failed": return { field: "password", words: t("signIn.wrong") };
+    case "email-taken": return { field: "email", words: t("signIn.emailTaken") };
     case "password-refused": return { field: "password", words: /** @type {import("../api/problem.js").Problem} */ (error).message };
-    case "rate-limited": return { words: `Too many attempts. ${retryHint(/** @type {import("../api/problem.js").Problem} */ (error).retryAfter)}` };
+    case "rate-limited": return { words: t("retry.tooManyAttempts", { hint: retryHint(/** @type {import("../api/problem.js").Problem} */ (error).retryAfter) }) };
     default: return null;
   }
 }

@@ -1,11 +1,13 @@
 /** The calls about sessions, messages and models. What to tell the reader when one fails: error-messages.js. */
 
 import { Problem } from "./problem.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {Readonly<{generation_id: string, state: "queued" | "running", model: string}>} ActiveGeneration
  * @typedef {Readonly<{session_id: string, anonymous: boolean, model: string, version: number,
- *   created_at: string, expires_at: string, active_generation?: ActiveGeneration | null}>} Session
+ *   created_at: string, expires_at: string, title?: string | null, system_prompt?: string | null,
+ *   temperature?: number | null, active_generation?: ActiveGeneration | null}>} Session
  * @typedef {Readonly<{type?: string, title?: string, detail?: string, model?: string, reason?: string, subject?: string,
  *   tokens?: number, limit?: number}>} AnswerProblem why an answer failed, as the server keeps it with the message
  * @typedef {Readonly<{id: string, role: "user" | "assistant", text: string, html?: string | null,
@@ -41,7 +43,12 @@ export class ApiClient {
 
   /** The session that calls are about from now on; null: the cookie's. @param {Session | null} session */
   useSession(session) {
-    this.#sessionId = session && !session.anonymous ? session.session_id : null;
+    this.useOwned(session && !session.anonymous ? session.session_id : null);
+  }
+
+  /** The user's session that calls are about from now on; null: the cookie's. @param {string | null} sessionId */
+  useOwned(sessionId) {
+    this.#sessionId = sessionId;
   }
 
   /** @returns {Record<string, string>} */
@@ -76,7 +83,7 @@ export class ApiClient {
       throw new Problem({ ...details, status: response.status }, Number(response.headers.get("Retry-After")) || null);
     }
     if (response.status === 202 && response.headers.has("Location")) {
-      throw new Problem({ status: 202, detail: "The service is busy. This will be done as soon as it can be." });
+      throw new Problem({ status: 202, detail: t("error.later") });
     }
     const data = response.status === 204 ? null : await response.json();
     return { data, etag: response.headers.get("ETag") };
@@ -115,6 +122,17 @@ export class ApiClient {
   /** @param {string | null} before @returns {Promise<{sessions: Listed[], next: string | null}>} */
   async sessions(before) {
     return (await this.call("GET", `/sessions?limit=30${before ? `&before=${encodeURIComponent(before)}` : ""}`)).data;
+  }
+
+  /** Set what is named; null: as if it had never been. @param {{system_prompt?: string | null, temperature?: number | null}} changes
+   * @returns {Promise<SessionAnswer>} */
+  changeSession(changes) {
+    return this.call("PATCH", "/session", { body: changes });
+  }
+
+  /** All that the server keeps of the session. @returns {Promise<{data: {session_id: string}}>} */
+  exportSession() {
+    return this.call("GET", "/session/export");
   }
 
   /** @param {string} sessionId @param {string} title @returns {Promise<Listed>} */

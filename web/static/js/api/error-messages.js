@@ -1,19 +1,24 @@
 /** Error messages for requests that failed. */
 
 import { Problem } from "./problem.js";
+import { size } from "../ui/size.js";
+import { t } from "../ui/strings.js";
+import { dayOf, timeOfDay } from "../ui/time.js";
 
+/** Bytes of UTF-8 that a message may have, as the server counts them. */
+export const MAX_MESSAGE = 32 * 1024;
 const SECOND = 1_000;
 const HOUR = 3_600;
 const DAY = 86_400;
 
 /** By the names of limits in core/limits. */
 const LIMIT_MESSAGES = /** @type {Record<string, string>} */ ({
-  messages: "You have sent many messages in a short time.",
-  tokens: "You have used up your budget of tokens for now.",
-  concurrent: "Other answers of yours are still being written.",
-  create: "You have begun many conversations in a short time.",
-  "create-network": "Many conversations have been begun from your network in a short time.",
-  "create-global": "Many people are beginning conversations just now.",
+  messages: t("error.limit.messages"),
+  tokens: t("error.limit.tokens"),
+  concurrent: t("error.limit.concurrent"),
+  create: t("error.limit.create"),
+  "create-network": t("error.limit.network"),
+  "create-global": t("error.limit.global"),
 });
 
 /** @param {unknown} error */
@@ -22,25 +27,21 @@ export const errorMessage = (error) =>
 
 /** Without when to try again. @param {unknown} error */
 export function describeError(error) {
-  if (!(error instanceof Problem)) return "Something went wrong in this page. Reload it and try again.";
+  if (!(error instanceof Problem)) return t("error.page");
   switch (error.status) {
     case 0:
-      return navigator.onLine
-        ? "The server can’t be reached. Check your connection and try again."
-        : "No connection. Try again when you are back online.";
+      return t(navigator.onLine ? "error.unreachable" : "error.offline");
     case 409:
-      if (error.slug === "idempotency-in-flight") return "This is on its way already. Give it a moment.";
-      return error.slug === "generation-in-progress"
-        ? "An answer to this conversation is still coming, perhaps in another tab. Wait for its end, then send this."
-        : error.message;
-    case 412: return "The model was switched somewhere else in the meantime.";
-    case 413: return "That message is too long. Shorten it and try again.";
+      if (error.slug === "idempotency-in-flight") return t("error.onItsWay");
+      return error.slug === "generation-in-progress" ? t("error.generationInProgress") : error.message;
+    case 412: return t("error.switchedElsewhere");
+    case 413: return t("error.tooLong", { limit: size(MAX_MESSAGE) });
     case 429: return Object.hasOwn(LIMIT_MESSAGES, error.limit ?? "")
-      ? LIMIT_MESSAGES[error.limit ?? ""] : "That was a lot in a short time.";
+      ? LIMIT_MESSAGES[error.limit ?? ""] : t("error.rateLimited");
     case 502:
     case 503:
-    case 504: return "The service is busy or restarting.";
-    default: return error.status >= 500 ? "The server made a mistake." : error.message;
+    case 504: return t("error.busy");
+    default: return error.status >= 500 ? t("error.server") : error.message;
   }
 }
 
@@ -48,13 +49,13 @@ export function describeError(error) {
 export const isTransient = (error) => error instanceof Problem && (error.status === 429 || error.status >= 500);
 
 /** @param {number | null} seconds */
-export const retryHint = (seconds) => `Try again ${seconds ? later(seconds) : "in a moment"}.`;
+export const retryHint = (seconds) => (seconds ? later(seconds) : t("retry.moment"));
 
-/** "in 12 s", "in 40 min", "at 18:40", "on 3 May at 18:40". @param {number} seconds */
+/** "Try again in 12 s", "… in 40 min", "… at 18:40", "… on 3 May at 18:40". @param {number} seconds */
 function later(seconds) {
-  if (seconds < 90) return `in ${seconds} s`;
-  if (seconds < 2 * HOUR) return `in ${Math.ceil(seconds / 60)} min`;
+  if (seconds < 90) return t("retry.in", { duration: t("unit.seconds", { count: seconds }) });
+  if (seconds < 2 * HOUR) return t("retry.in", { duration: t("unit.minutes", { count: Math.ceil(seconds / 60) }) });
   const moment = new Date(Date.now() + seconds * SECOND); // as the reader's clock will show it
-  const at = `at ${moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
-  return seconds < DAY / 2 ? at : `on ${moment.toLocaleDateString("en", { day: "numeric", month: "long" })} ${at}`;
+  const time = timeOfDay(moment);
+  return seconds < DAY / 2 ? t("retry.at", { time }) : t("retry.on", { date: dayOf(moment), time });
 }

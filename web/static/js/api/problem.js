@@ -1,5 +1,7 @@
 /** Requests that failed: the problem document of the answer (RFC 9457), or that none came. */
 
+import { t } from "../ui/strings.js";
+
 /**
  * @typedef {Readonly<{type?: string, title?: string, status?: number, detail?: string, field?: string,
  *   limit?: string}>} ProblemDetails
@@ -9,7 +11,7 @@
 export class Problem extends Error {
   /** @param {ProblemDetails} details @param {number | null} retryAfter in seconds */
   constructor(details, retryAfter = null) {
-    super(details.detail || details.title || "Something went wrong.");
+    super(details.detail || details.title || t("error.some"));
     this.status = details.status ?? 0;
     this.slug = slugOf(details);
     this.field = details.field ?? null;

@@ -2,6 +2,7 @@
 
 import { endAnnouncement, progressLine } from "./answer-status.js";
 import { items } from "./reducer.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("./reducer.js").State} State
@@ -24,7 +25,7 @@ export function announceChanges(store, notifications, label) {
 
 /** @param {State} before @param {State} now @param {Label} label @returns {Announcement | null} */
 export function announcementOf(before, now, label) {
-  if (now.endReason) return before.endReason ? null : { words: "This conversation is over" };
+  if (now.endReason) return before.endReason ? null : { words: t("ended.announcement") };
   if (now.live) return ofProgress(before.live, now.live, label);
   const last = endedJustNow(before, now);
   return last && { words: endAnnouncement(last, label) };
@@ -45,6 +46,6 @@ function ofProgress(before, now, label) {
   }
   if (now.fallback && !before?.fallback) return { words };
   // Between its first word and its end nothing is announced.
-  if (now.text) return before?.text ? null : { words: "Answering" };
+  if (now.text) return before?.text ? null : { words: t("progress.answeringNow") };
   return now.phase === "thinking" && before?.phase !== "thinking" ? { words } : null;
 }

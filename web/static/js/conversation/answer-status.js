@@ -1,6 +1,8 @@
 /** The words above and under an answer: how long its model thought, which model gives it and why not the chosen one, how
  * it ended, what went wrong, and what can be done about it. No DOM. */
 
+import { t } from "../ui/strings.js";
+
 /**
  * @typedef {import("../api/client.js").AnswerProblem} AnswerProblem
  * @typedef {import("./reducer.js").Live} Live
@@ -9,58 +11,54 @@
  * @typedef {(model: string) => string} Label
  */
 
-const LATER = "Try again in a moment, or choose another model.";
-const OTHER = "Choose another model.";
-const OPERATOR = "Choose another model, and tell the operator.";
+const LATER = t("advice.later");
+const OTHER = t("advice.other");
+const OPERATOR = t("advice.operator");
+const AGAIN = t("advice.again");
+const SHORTEN = t("advice.shorten");
 
 /** What can be wrong with a model, after its name, and what to do then; the kinds are those of core/llm/providers. */
 const WRONG = /** @type {Record<string, [string, string]>} */ ({
-  unreachable: ["could not be reached", LATER],
-  timeout: ["took too long", LATER],
-  misconfigured: ["is set up wrongly", OPERATOR],
-  "missing-key": ["has no key set here", OPERATOR],
-  unauthorized: ["refused this service’s key", OPERATOR],
-  "model-not-found": ["is not known to its server by that name", OPERATOR],
-  quota: ["has no quota left", OPERATOR],
-  "rate-limited": ["was overloaded", LATER],
-  "too-long": ["can’t take this much", "Shorten your message, or choose another model."],
-  filtered: ["has a filter that refused this message", "Rephrase it."],
-  rejected: ["did not accept this request", OTHER],
-  empty: ["gave no answer", "Try again."],
-  "server-error": ["had an error", LATER],
-  "broken-stream": ["sent no answer", LATER],
+  unreachable: [t("wrong.unreachable"), LATER],
+  timeout: [t("wrong.timeout"), LATER],
+  misconfigured: [t("wrong.misconfigured"), OPERATOR],
+  "missing-key": [t("wrong.missingKey"), OPERATOR],
+  unauthorized: [t("wrong.unauthorized"), OPERATOR],
+  "model-not-found": [t("wrong.notFound"), OPERATOR],
+  quota: [t("wrong.quota"), OPERATOR],
+  "rate-limited": [t("wrong.overloaded"), LATER],
+  "too-long": [t("wrong.tooLong"), SHORTEN],
+  filtered: [t("wrong.filtered"), t("advice.rephrase")],
+  rejected: [t("wrong.rejected"), OTHER],
+  empty: [t("wrong.empty"), AGAIN],
+  "server-error": [t("wrong.serverError"), LATER],
+  "broken-stream": [t("wrong.brokenStream"), LATER],
 });
 /** What can be wrong with a model that had begun to answer, where the words are others. */
 const WRONG_MIDWAY = /** @type {typeof WRONG} */ ({
-  unreachable: ["could not be reached any more", LATER],
-  timeout: ["fell silent", LATER],
-  empty: ["did not go on", "Try again."],
-  "broken-stream": ["broke off", "Try again."],
+  unreachable: [t("wrong.unreachableMidway"), LATER],
+  timeout: [t("wrong.timeoutMidway"), LATER],
+  empty: [t("wrong.emptyMidway"), AGAIN],
+  "broken-stream": [t("wrong.brokenStreamMidway"), AGAIN],
 });
-const WRONG_SOMEHOW = ["was not available", ""];
+const WRONG_SOMEHOW = [t("wrong.somehow"), ""];
 
 /** What can be too long for a model, before its name, and what to do then; the kinds are those of
  * core/generation/context_window.py. Older servers name no kind: they mean the first. */
-const TOO_LONG = /** @type {Record<string, [(name: string) => string, string]>} */ ({
-  message: [(name) => `Your message is too long for ${name}`, "Shorten your message, or choose another model."],
-  conversation: [
-    (name) => `This conversation is too long for ${name}`,
-    "Shorten your message, begin a new conversation, or choose another model.",
-  ],
-  instructions: [(name) => `This service’s own instructions are too long for ${name}`, OPERATOR],
-  answer: [
-    (name) => `Your message is too long for ${name} to have room for an answer`,
-    "Shorten your message, or choose another model.",
-  ],
+const TOO_LONG = /** @type {Record<string, [import("../ui/strings.js").Key, string]>} */ ({
+  message: ["tooLong.message", SHORTEN],
+  conversation: ["tooLong.conversation", t("advice.shortenOrNew")],
+  instructions: ["tooLong.instructions", OPERATOR],
+  answer: ["tooLong.answer", SHORTEN],
 });
 
 /** Why an answer ended before its model had said all, in the words for each of core/llm/providers' reasons. */
-const ENDS = /** @type {Record<string, (name: string) => string>} */ ({
-  length: () => "The answer reached its length limit.",
-  content_filter: () => "The provider’s filter stopped this answer.",
-  refusal: (name) => `${name} declined to answer.`,
-  tool_calls: (name) => `${name} asked for a tool, which this chat does not have.`,
-  other: () => "The provider ended this answer without saying why.",
+const ENDS = /** @type {Record<string, import("../ui/strings.js").Key>} */ ({
+  length: "end.length",
+  content_filter: "end.filter",
+  refusal: "end.refusal",
+  tool_calls: "end.tool",
+  other: "end.other",
 });
 /** Reasons that need no words, or have them by the answer's state. */
 const ORDINARY = new Set([undefined, null, "stop", "stopped", "error"]);
@@ -84,8 +82,10 @@ export function statusLine(item, label) {
   const name = model ? label(model) : "";
   const fallback = eventDetails?.fallback;
   const why = fallback ? because(fallback, label) : "";
-  if (state === "stopped") return ["Stopped", fallback ? `${name}, ${why}` : name].filter(Boolean).join(" · ");
-  const by = fallback ? `${fallback.midway ? "Finished" : "Answered"} by ${name}, ${why}` : name;
+  if (state === "stopped") {
+    return [t("end.stopped"), fallback ? t("end.stoppedBecause", { model: name, because: why }) : name].filter(Boolean).join(" · ");
+  }
+  const by = fallback ? t(fallback.midway ? "end.finishedBy" : "end.answeredBy", { model: name, because: why }) : name;
   const end = ended(item, label);
   // An end that names the model says already whose answer it is.
   return (!fallback && end.startsWith(name) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
@@ -94,17 +94,20 @@ export function statusLine(item, label) {
 /** @param {Live} live @param {Label} label */
 export function progressLine({ phase, waits, position, model, fallback }, label) {
   if (phase === "queued" && waits) return place(position);
-  const name = model ? label(model) : "The model";
-  const does = phase === "thinking" ? "is thinking" : "is answering";
-  if (fallback) return `${name} ${fallback.midway ? "carries on" : does}, ${because(fallback, label)}`;
-  if (phase === "thinking" || phase === "answering") return `${name} ${does}`;
-  return `Connecting to ${model ? name : "the model"}`;
+  const thinking = phase === "thinking";
+  const name = model ? label(model) : t("model.some");
+  if (fallback) {
+    const does = thinking ? "progress.thinkingBecause" : "progress.answeringBecause";
+    return t(fallback.midway ? "progress.carriesOn" : does, { model: name, because: because(fallback, label) });
+  }
+  if (thinking || phase === "answering") return t(thinking ? "progress.thinking" : "progress.answering", { model: name });
+  return t("progress.connecting", { model: model ? name : t("model.toConnect") });
 }
 
 /** For a screen reader: that an answer has come to its end, and to which. @param {Item} item @param {Label} label */
 export function endAnnouncement(item, label) {
-  if (item.state === "failed") return `The answer failed. ${failed(item, label)}`;
-  return item.state === "stopped" ? "Answer stopped" : ended(item, label) || "Answer complete";
+  if (item.state === "failed") return t("end.failedAnnouncement", { why: failed(item, label) });
+  return item.state === "stopped" ? t("end.stoppedAnnouncement") : ended(item, label) || t("end.completeAnnouncement");
 }
 
 /** What can be done about an answer's end. @param {Item} item @returns {"retry" | "continue" | null} */
@@ -116,48 +119,51 @@ export function recoveryAction({ state, finish_reason: reason }) {
 
 /** Above what a model said to itself. @param {Item} item */
 export function thinkingSummary({ live, thinking_seconds: seconds }) {
-  if (live?.phase === "thinking") return "Thinking…";
-  return seconds ? `Thought for ${duration(seconds)}` : "Thought";
+  if (live?.phase === "thinking") return t("thinking.now");
+  return seconds ? t("thinking.for", { duration: duration(seconds) }) : t("thinking.done");
 }
 
 /** "12 s", "1 min 15 s", "1 h 2 min". @param {number} seconds */
 function duration(seconds) {
-  if (seconds < 60) return `${seconds} s`;
-  const [large, small, units] = seconds < 3_600
-    ? [Math.floor(seconds / 60), seconds % 60, ["min", "s"]]
-    : [Math.floor(seconds / 3_600), Math.floor((seconds % 3_600) / 60), ["h", "min"]];
-  return small ? `${large} ${units[0]} ${small} ${units[1]}` : `${large} ${units[0]}`;
+  if (seconds < 60) return t("unit.seconds", { count: seconds });
+  if (seconds < 3_600) {
+    return and(t("unit.minutes", { count: Math.floor(seconds / 60) }), "unit.seconds", seconds % 60);
+  }
+  return and(t("unit.hours", { count: Math.floor(seconds / 3_600) }), "unit.minutes", Math.floor((seconds % 3_600) / 60));
 }
+
+/** @param {string} large @param {"unit.minutes" | "unit.seconds"} unit @param {number} small */
+const and = (large, unit, small) => (small ? `${large} ${t(unit, { count: small })}` : large);
 
 /** @param {number} position how many wait before this one */
 function place(position) {
-  if (position === 0) return "Next in line";
-  return `Waiting: ${position === 1 ? "1 answer is" : `${position.toLocaleString("en")} answers are`} before yours`;
+  return position === 0 ? t("progress.next") : t("progress.waiting", { count: position });
 }
 
 /** @param {Fallback} fallback @param {Label} label */
-const because = ({ from, reason, midway }, label) => `because ${label(from)} ${wrong(reason, midway)[0]}`;
+const because = ({ from, reason, midway }, label) => t("wrong.because", { model: label(from), what: wrong(reason, midway)[0] });
 
 /** Nothing, of an answer whose model has said all. @param {Item} item @param {Label} label */
 function ended({ finish_reason: reason, model }, label) {
   if (ORDINARY.has(reason)) return "";
-  return (entry(ENDS, reason) ?? ENDS.other)(model ? label(model) : "The model");
+  return t(entry(ENDS, reason) ?? ENDS.other, { model: model ? label(model) : t("model.some") });
 }
 
 /** @param {Item} item @param {Label} label */
 function failed(item, label) {
   const problem = item.problem ?? item.eventDetails?.problem;
-  return `${item.text ? "Incomplete. " : ""}${failure(problem, item, label)}`;
+  const why = failure(problem, item, label);
+  return item.text ? t("failure.incomplete", { why }) : why;
 }
 
 /** @param {AnswerProblem | null | undefined} problem @param {Item} item @param {Label} label */
 function failure(problem, item, label) {
-  if (problem?.type === undefined) return item.text ? "The rest of this answer never came." : "This question was not answered.";
+  if (problem?.type === undefined) return t(item.text ? "failure.restMissing" : "failure.unanswered");
   switch (problem.type.split("/").pop()) {
-    case "provider-failed": return providerFailed(problem, item, problem.model ? label(problem.model) : "The model");
-    case "generation-lost": return item.text ? "The answer was interrupted." : "No answer could be begun in time.";
-    case "unknown-model": return "The chosen model is no longer on offer. Choose another one.";
-    default: return "The server made a mistake.";
+    case "provider-failed": return providerFailed(problem, item, problem.model ? label(problem.model) : t("model.some"));
+    case "generation-lost": return t(item.text ? "failure.interrupted" : "failure.notBegun");
+    case "unknown-model": return t("failure.unknownModel");
+    default: return t("failure.server");
   }
 }
 
@@ -165,19 +171,15 @@ function failure(problem, item, label) {
 function providerFailed({ reason = "", subject, tokens, limit }, { finish_reason: end, text }, name) {
   const [what, advice] = wrong(reason, Boolean(text));
   if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, name);
-  if (reason === "empty" && end === "length") return `${name} reached its length limit before its first word. ${advice}`;
+  if (reason === "empty" && end === "length") return t("failure.lengthBeforeFirstWord", { model: name, advice });
   const ending = reason === "empty" && entry(ENDS, end);
-  if (ending) return ending(name);
-  return `${name} ${what}.${advice && ` ${advice}`}`;
+  if (ending) return t(ending, { model: name });
+  return `${t("wrong.sentence", { model: name, what })}${advice && ` ${advice}`}`;
 }
 
 /** With the figures only when they show it: often it is the answer's room that is missing, of an unknown size.
  * @param {string | undefined} subject @param {number} tokens @param {number} limit @param {string} name */
 function tooLong(subject, tokens, limit, name) {
   const [what, advice] = entry(TOO_LONG, subject) ?? TOO_LONG.message;
-  const figures = tokens > limit ? `: ${count(tokens)} tokens, of ${count(limit)} at the most` : "";
-  return `${what(name)}${figures}. ${advice}`;
+  return t(tokens > limit ? "tooLong.figures" : "tooLong.plain", { what: t(what, { model: name }), tokens, limit, advice });
 }
-
-/** @param {number} tokens */
-const count = (tokens) => tokens.toLocaleString("en");

@@ -2,6 +2,7 @@
 
 import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
 import { ThinkingView } from "./thinking-view.js";
+import { t } from "../ui/strings.js";
 
 /** @typedef {import("./reducer.js").Item} Item */
 /** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, item?: Item, isLast?: boolean, words?: string}} Row */
@@ -89,10 +90,10 @@ export class MessageList {
     part(foot, ".answer-status").textContent = words;
 
     const actions = [];
-    if (item.text && item.state !== "streaming") actions.push(button("Copy", "Copy this answer", () => this.#copy(item.text)));
+    if (item.text && item.state !== "streaming") actions.push(button(t("message.copy"), t("message.copyLabel"), () => this.#copy(item.text)));
     const action = isLast ? recoveryAction(item) : null;
-    if (action === "retry") actions.push(button("Try again", "Try again", this.on.retry));
-    if (action === "continue") actions.push(button("Continue", "Continue this answer", this.on.continue));
+    if (action === "retry") actions.push(button(t("message.retry"), t("message.retry"), this.on.retry));
+    if (action === "continue") actions.push(button(t("message.continue"), t("message.continueLabel"), this.on.continue));
     // Replacing a focused button would throw the focus away.
     const shown = part(foot, ".actions");
     if (shown.textContent !== actions.map(({ textContent }) => textContent).join("")) shown.replaceChildren(...actions);
@@ -120,7 +121,7 @@ function renderQuestion(node, item) {
 function articleFor(role) {
   const node = document.createElement("article");
   node.dataset.role = role;
-  node.ariaLabel = role === "user" ? "You asked" : "Answer";
+  node.ariaLabel = t(role === "user" ? "message.question" : "message.answer");
   const body = document.createElement("div");
   body.className = "body";
   node.append(body);

@@ -1,6 +1,7 @@
 /** A model's thinking, folded above its answer. Whether it is open is the reader's choice, and stays so. */
 
 import { isCut } from "./thinking.js";
+import { t } from "../ui/strings.js";
 
 /** Characters of a block, from which on its next line begins another: a browser lays out a block anew when it grows. */
 const BLOCK = 2_000;
@@ -21,7 +22,7 @@ export class ThinkingView {
     this.body = document.createElement("div");
     this.rest = document.createElement("p");
     this.rest.className = "cut";
-    this.rest.textContent = "The rest is not shown.";
+    this.rest.textContent = t("thinking.cut");
     this.rest.hidden = true;
     this.node.append(this.summary, this.body, this.rest);
   }

@@ -1,5 +1,7 @@
 /** The time until the session expires, and the button that puts it off. */
 
+import { t } from "../ui/strings.js";
+
 const WARN_BELOW = 5 * 60;
 const KEEP_BELOW = 2 * 86_400;
 /** Milliseconds: most breaks end sooner than a reader needs to know of them. */
@@ -7,10 +9,10 @@ const BREAK_SHOWN_AFTER = 2_000;
 
 /** "29 min", "5 h", "3 days"; seconds only at the very end. @param {number} seconds */
 export function duration(seconds) {
-  if (seconds < 60) return `${Math.max(0, Math.ceil(seconds))} s`;
-  if (seconds < 2 * 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 2 * 86400) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86400)} days`;
+  if (seconds < 60) return t("unit.seconds", { count: Math.max(0, Math.ceil(seconds)) });
+  if (seconds < 2 * 3600) return t("unit.minutes", { count: Math.floor(seconds / 60) });
+  if (seconds < 2 * 86400) return t("unit.hours", { count: Math.floor(seconds / 3600) });
+  return t("unit.days", { count: Math.floor(seconds / 86400) });
 }
 
 export class ExpiryBar {
@@ -63,7 +65,8 @@ export class ExpiryBar {
     const left = (this.#expiresAt - this.on.now()) / 1000;
     const soon = left < WARN_BELOW;
     keep.hidden = left > KEEP_BELOW;
-    write(expiry, this.#connected ? `Expires in ${duration(left)}` : "Reconnecting");
+    const told = left <= KEEP_BELOW ? t("expiry.expiresIn", { left: duration(left) }) : ""; // a fortnight is no news
+    write(expiry, this.#connected ? told : t("expiry.reconnecting"));
     bar.classList.toggle("soon", soon);
     if (soon && !this.#warned) this.on.warn(duration(left));
     this.#warned = soon;

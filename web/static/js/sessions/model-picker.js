@@ -1,5 +1,7 @@
 /** The models on offer, and which one answers next. */
 
+import { t } from "../ui/strings.js";
+
 /** @typedef {import("../api/client.js").Model} Model */
 
 export class ModelPicker {
@@ -29,7 +31,7 @@ export class ModelPicker {
     this.#models = models;
     for (const [index, { label, available }] of models.entries()) {
       const option = this.select.options[index];
-      const text = available ? label : `${label} (unavailable)`;
+      const text = available ? label : t("model.unavailable", { model: label });
       if (option.text !== text) option.text = text;
       if (option.disabled === available) option.disabled = !available;
     }
@@ -46,7 +48,7 @@ export class ModelPicker {
     this.#current = name;
     if (this.#models.length === 0) return;
     if (name && !this.#models.some((model) => model.name === name) && !this.select.querySelector("[data-retired]")) {
-      const option = new Option(`${name} (retired)`, name);
+      const option = new Option(t("model.retired", { model: name }), name);
       option.disabled = true;
       option.dataset.retired = "";
       this.select.append(option);

@@ -3,6 +3,7 @@
 import { errorMessage } from "../api/error-messages.js";
 import { Problem } from "../api/problem.js";
 import { ModelChoice } from "./model-choice.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {object} Page
@@ -73,7 +74,7 @@ export class ModelSwitcher {
       const { data, etag } = await page.api.switchModel(model, store.state.etag);
       if (!current()) return false;
       store.dispatch({ type: "session", session: data, etag });
-      page.notifications.announce(`${page.picker.label(model)} answers from now on`);
+      page.notifications.announce(t("model.switched", { model: page.picker.label(model) }));
       return true;
     } catch (error) {
       if (!current()) return false;
@@ -91,8 +92,7 @@ export class ModelSwitcher {
     if (!current() || !store.state.session) return false;
     const now = store.state.session.model;
     if (now !== model) {
-      page.notifications.notify(
-        `${errorMessage(error)} It is ${page.picker.label(now)} now; choose again if you want another.`);
+      page.notifications.notify(t("model.switchedElsewhere", { error: errorMessage(error), model: page.picker.label(now) }));
     }
     return now === model;
   }

@@ -1,20 +1,39 @@
 /** The list of the user's conversations, newest first: each can be opened, renamed and deleted. */
 
 import { icon } from "../ui/icon.js";
-import { exactly, relative } from "../ui/time.js";
+import { daysSince, exactly, relative } from "../ui/time.js";
+import { isEscape } from "../ui/keys.js";
+import { t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
  * @typedef {object} On
  * @property {() => number} now the server's time
  * @property {(id: string) => void} open
+ * @property {(id: string) => string} address
  * @property {(id: string, title: string) => Promise<void>} rename throws what went wrong
  * @property {(id: string) => Promise<void>} remove throws what went wrong
  * @property {() => void} more
  * @property {(error: unknown) => void} failed
  */
 
-const UNTITLED = "New conversation";
+const UNTITLED = t("list.untitled");
+
+/** @param {string} words @param {HTMLElement[]} rows */
+function group(words, rows) {
+  const title = document.createElement("h3");
+  title.textContent = words;
+  const list = document.createElement("ol");
+  list.append(...rows);
+  return [title, list];
+}
+
+/** @param {string} at @param {number} now */
+function dateGroup(at, now) {
+  const days = daysSince(at, now);
+  if (days < 1) return t("list.today");
+  return days < 2 ? t("list.yesterday") : t(days < 7 ? "list.week" : "list.older");
+}
 
 export class SessionList {
   /** @type {Listed[]} */ #sessions = [];
@@ -28,7 +47,7 @@ export class SessionList {
     this.on = on;
     parts.more.addEventListener("click", on.more);
     parts.list.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#openForm) return;
+      if (!isEscape(event) || !this.#openForm) return;
       event.preventDefault(); // or the drawer around it would close as well
       this.#closeForm();
     });
@@ -54,7 +73,13 @@ export class SessionList {
     const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
     none.hidden = this.#sessions.length > 0;
-    list.replaceChildren(...this.#sessions.map((session) => this.#row(session)));
+    const now = this.on.now();
+    /** @type {Map<string, HTMLElement[]>} */ const groups = new Map();
+    for (const session of this.#sessions) {
+      const words = dateGroup(session.created_at, now);
+      groups.set(words, [...groups.get(words) ?? [], this.#row(session)]);
+    }
+    list.replaceChildren(...[...groups].flatMap(([words, rows]) => group(words, rows)));
     const field = list.querySelector("input");
     if (field && typed !== undefined) field.value = typed;
     if (focused?.dataset.key) this.#focus(focused.dataset.key);
@@ -63,7 +88,7 @@ export class SessionList {
   /** @param {string} key */
   #focus(key) {
     const found = /** @type {HTMLElement | null} */ (this.parts.list.querySelector(`[data-key="${CSS.escape(key)}"]`));
-    (found ?? this.parts.list.querySelector("button"))?.focus();
+    (found ?? /** @type {HTMLElement | null} */ (this.parts.list.querySelector("a, button")))?.focus();
   }
 
   /** @param {Listed} session */
@@ -78,8 +103,8 @@ export class SessionList {
 
   /** @param {Listed} session */
   #rowContents({ session_id: id, title, created_at: at }) {
-    const open = document.createElement("button");
-    open.type = "button";
+    const open = document.createElement("a");
+    open.href = this.on.address(id);
     open.className = "open";
     open.dataset.key = `open ${id}`;
     const name = document.createElement("span");
@@ -91,13 +116,17 @@ export class SessionList {
     time.textContent = relative(at, this.on.now());
     time.title = exactly(at);
     open.append(name, time);
-    if (id === this.#current) open.ariaCurrent = "true";
-    open.addEventListener("click", () => this.on.open(id));
+    if (id === this.#current) open.ariaCurrent = "page";
+    open.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // in a tab or window of its own
+      event.preventDefault();
+      this.on.open(id);
+    });
     const shown = title || UNTITLED;
     return [
       open,
-      this.#tool("rename", `Rename “${shown}”`, id),
-      this.#tool("delete", `Delete “${shown}”`, id),
+      this.#tool("rename", t("list.renameLabel", { title: shown }), id),
+      this.#tool("delete", t("list.deleteLabel", { title: shown }), id),
     ];
   }
 
@@ -107,7 +136,7 @@ export class SessionList {
     button.type = "button";
     button.className = `tool ${what}`;
     button.ariaLabel = label;
-    button.title = what === "rename" ? "Rename" : "Delete";
+    button.title = t(what === "rename" ? "list.rename" : "delete");
     button.dataset.key = `${what} ${id}`;
     button.append(icon(what));
     button.addEventListener("click", () => {
@@ -125,14 +154,14 @@ export class SessionList {
     const form = document.createElement("form");
     form.className = "row-form";
     const field = document.createElement("input");
-    field.ariaLabel = "Title";
+    field.ariaLabel = t("list.titleField");
     field.dir = "auto";
     field.maxLength = 200;
     field.value = title ?? "";
     field.autocomplete = "off";
     field.dataset.first = "";
     field.dataset.key = `title ${id}`;
-    form.append(field, this.#formButtons("Save", "primary"));
+    form.append(field, this.#formButtons(t("save"), "primary"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const wanted = field.value.trim();
@@ -148,9 +177,9 @@ export class SessionList {
     form.className = "row-form";
     const question = document.createElement("p");
     question.id = "delete-question";
-    question.textContent = `Delete “${title || UNTITLED}”? It can’t be brought back.`;
+    question.textContent = t("list.deleteQuestion", { title: title || UNTITLED });
     form.setAttribute("aria-labelledby", question.id);
-    const answers = this.#formButtons("Delete", "danger");
+    const answers = this.#formButtons(t("delete"), "danger");
     /** @type {HTMLElement} */ (answers.lastElementChild).dataset.first = "";
     form.append(question, answers);
     form.addEventListener("submit", (event) => {
@@ -170,7 +199,7 @@ export class SessionList {
     const cancel = document.createElement("button");
     cancel.type = "button";
     cancel.className = "secondary";
-    cancel.textContent = "Cancel";
+    cancel.textContent = t("cancel");
     cancel.addEventListener("click", () => this.#closeForm());
     answers.append(submit, cancel);
     return answers;

@@ -3,6 +3,7 @@
 import { byId } from "../ui/dom.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
+import { language, t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
@@ -12,12 +13,15 @@ import { SidebarPanel } from "./sidebar-panel.js";
  * @property {() => string | null} current the user's session on screen
  * @property {() => Promise<boolean>} mayLeave whether what is on screen may go
  * @property {(id: string) => Promise<void>} open
+ * @property {(id: string) => string} address
+ * @property {() => void} changed it is another list
  * @property {(id: string) => Promise<void>} remove
  * @property {(error: unknown) => void} failed
  * @property {(words: string) => void} announce
  */
 
 export class Sidebar {
+  #search = byId("search", HTMLInputElement);
   /** @type {Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
   /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
@@ -31,6 +35,7 @@ export class Sidebar {
       {
         now: () => page.api.serverNow(),
         open: (id) => void this.#open(id),
+        address: page.address,
         rename: (id, title) => this.#rename(id, title),
         remove: (id) => this.#remove(id),
         more: () => void this.#fetch(this.#sessions.length + 1),
@@ -44,11 +49,26 @@ export class Sidebar {
       },
       () => void this.refresh(),
     );
+    this.#search.addEventListener("input", () => this.#draw());
+  }
+
+  /** Have the reader search, where there is something to be found. */
+  search() {
+    if (this.#search.hidden) return;
+    this.panel.open();
+    this.#search.focus();
+    this.#search.select();
   }
 
   /** Read the list again, as far as it was read before. */
   refresh() {
     return this.#fetch(this.#sessions.length);
+  }
+
+  /** The title of the session on screen, where the list has it. */
+  get currentTitle() {
+    const id = this.page.current();
+    return this.#sessions.find(({ session_id }) => session_id === id)?.title ?? null;
   }
 
   /** Mark the session on screen. */
@@ -67,6 +87,7 @@ export class Sidebar {
   clear() {
     this.#fetches++;
     this.panel.close();
+    this.#search.value = "";
     this.#show([], null);
   }
 
@@ -92,7 +113,17 @@ export class Sidebar {
   #show(sessions, next) {
     this.#sessions = sessions;
     this.#next = next;
-    this.list.show(sessions, next !== null);
+    this.#search.hidden = sessions.length === 0;
+    this.#draw();
+    this.page.changed();
+  }
+
+  /** Those whose title has what is searched for. */
+  #draw() {
+    const wanted = this.#search.value.trim().toLocaleLowerCase(language);
+    const found = this.#sessions.filter(({ title }) => (title ?? "").toLocaleLowerCase(language).includes(wanted));
+    byId("not-found").hidden = found.length > 0 || !wanted;
+    this.list.show(found, this.#next !== null);
   }
 
   /** @param {string} id */
@@ -111,7 +142,7 @@ export class Sidebar {
   async #rename(id, title) {
     const { title: kept } = await this.page.api.renameSession(id, title);
     this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
-    this.page.announce("Renamed");
+    this.page.announce(t("list.renamed"));
   }
 
   /** @param {string} id */
@@ -119,6 +150,6 @@ export class Sidebar {
     await this.page.remove(id);
     this.#fetches++; // one under way may still have it
     this.#show(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
-    this.page.announce("Conversation deleted");
+    this.page.announce(t("list.deleted"));
   }
 }

@@ -3,6 +3,8 @@
 import { Problem } from "../api/problem.js";
 import { focusIsFree } from "./focus.js";
 import { errorMessage } from "../api/error-messages.js";
+import { isComposing } from "./keys.js";
+import { t } from "./strings.js";
 
 /** @param {unknown} error */
 export const slugOf = (error) => (error instanceof Problem ? error.slug : "");
@@ -33,11 +35,16 @@ export class FormDialog {
     }
     for (const closer of dialog.querySelectorAll("[data-close]")) closer.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => this.#reset());
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && isComposing(event)) event.stopPropagation(); // it ends the composition only
+    });
     closeOnBackdropClick(dialog);
   }
 
+  /** With the focus where writing begins, and not on the button that closes. */
   open() {
     this.dialog.showModal();
+    this.#inputs.find((input) => input.checkVisibility() && !input.readOnly)?.focus();
   }
 
   close() {
@@ -126,10 +133,10 @@ export class FormDialog {
 
 /** What is wrong with a field; empty: nothing that the page can see. @param {HTMLInputElement} input */
 function validationError({ value, required, minLength, dataset }) {
-  if (required && value === "") return dataset.missing ?? "This is needed.";
+  if (required && value === "") return dataset.missing ?? t("field.needed");
   // As the server counts: code points of the normalised text.
   const length = [...value.normalize("NFC")].length;
-  if (value !== "" && length < minLength) return `Too short: ${length} of at least ${minLength} characters.`;
+  if (value !== "" && length < minLength) return t("field.tooShort", { length, least: minLength });
   return "";
 }
 

@@ -1,6 +1,7 @@
 /** The notice beside the message box, with a countdown where it is known when to try again. */
 
 import { retryHint } from "../api/error-messages.js";
+import { t } from "./strings.js";
 
 export class Notice {
   /** @type {number | undefined} */ #timer;
@@ -30,7 +31,7 @@ export class Notice {
     this.node.append(" ", spoken, seen);
     this.#timer = setInterval(() => {
       const left = Math.ceil((until - Date.now()) / 1_000);
-      seen.textContent = left > 0 ? retryHint(left) : "You can try again now.";
+      seen.textContent = left > 0 ? retryHint(left) : t("retry.now");
       if (left > 0) return;
       clearInterval(this.#timer);
       spoken.remove();
