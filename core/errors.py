@@ -167,6 +167,25 @@ class GenerationInProgress(SwitchboardError):
     detail = "Wait for the answer to end before sending the next message."
 
 
+class TooManyWaiting(SwitchboardError):
+    """As many questions wait in the session as may."""
+
+    slug, title, status = "too-many-waiting", "Too many questions wait", 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} questions wait in this session already; take one back, or ask again when one is answered.",
+            limit=limit,
+        )
+
+
+class NotWaiting(SwitchboardError):
+    """No such question waits in the session."""
+
+    slug, title, status = "not-waiting", "This question does not wait", 404
+    detail = "No question of this id waits in this session; its turn may have come."
+
+
 class NothingToStop(SwitchboardError):
     """No answer is being written."""
 
