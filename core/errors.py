@@ -188,6 +188,35 @@ class UnknownConversation(SwitchboardError):
     detail = "You have no conversation of this id; it may have been deleted, or have expired."
 
 
+class NoSuchMessage(SwitchboardError):
+    """The session has no message with the id that was named."""
+
+    slug, title, status = "unknown-message", "Unknown message", 422
+
+
+class NothingToRegenerate(SwitchboardError):
+    """There is no question that could be answered again."""
+
+    slug, title, status = "nothing-to-regenerate", "There is nothing to answer again", 409
+    detail = "No question belongs to this answer, or nothing has been asked yet."
+
+
+class AnswerWhole(SwitchboardError):
+    """The answer can't be gone on with."""
+
+    slug, title, status = "answer-whole", "There is nothing to go on with", 409
+    detail = "Only an answer that ended with the finish_reason `length` can be continued."
+
+
+class TooManyBranches(SwitchboardError):
+    """As many messages follow the same one as may."""
+
+    slug, title, status = "too-many-branches", "Too many versions", 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} messages beside this one, as many as there may be.", limit=limit)
+
+
 class InvalidBody(SwitchboardError):
     """A field of the body is missing, unknown, of the wrong type or out of range."""
 

@@ -480,6 +480,7 @@ class Runtime:
             self.revocations,
             self.audit,
             HandoverRequests(self.log),
+            self.transcript,
         )
 
     @cached_property

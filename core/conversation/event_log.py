@@ -18,7 +18,7 @@ from uuid import UUID
 from core.conversation import event_log_scripts as scripts
 from core.conversation.damage import Damaged, decode, number, pass_over, unless_damaged
 from core.conversation.keys import channel, keys
-from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
+from core.conversation.partial_answer import EMPTY, NO_WORDS, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
 from core.stores.redis import Pipeline, Redis, RedisDamaged, ScriptCall
 
@@ -85,6 +85,10 @@ class EndedBefore(Exception):
     """The log refused to begin a generation: its end came first."""
 
 
+class MovedOn(Exception):
+    """The log refused to turn to a branch: something is being written, or has been meanwhile."""
+
+
 class LogLost(Exception):
     """The log refused an event: Redis has lost it, or its newest part, or it is damaged, or its session is gone."""
 
@@ -93,6 +97,7 @@ REFUSALS: Mapping[int, type[Exception]] = {
     scripts.FENCED: Fenced,
     scripts.LOG_LOST: LogLost,
     scripts.ENDED_BEFORE: EndedBefore,
+    scripts.MOVED_ON: MovedOn,
 }
 
 
@@ -122,15 +127,27 @@ class EventLog:
         expires_at: datetime,
         answer: str,
         question: str = "",
+        kept: PartialAnswer = NO_WORDS,
+        leaf: str = "",
     ) -> Position:
         """Append the first event of a generation, which is the live one from here on.
 
-        Idempotent by the generation's id. `answer` is the stored form of the empty answer, `question` that of an
-        anonymous session's question. Raises EndedBefore.
+        Idempotent by the generation's id. `answer` is the stored form of the answer without its words, `question`
+        that of an anonymous session's new question, `kept` what there is of the answer, `leaf` the answer's id if an
+        anonymous session's goes on. Raises EndedBefore.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
+        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question, *kept, leaf)
         return appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
+
+    def turn_to(
+        self, session_id: UUID, kind: str, data: Mapping[str, Any], leaf: UUID, newest: UUID, *, expires_at: datetime
+    ) -> Position:
+        """Make the branch that ends with `leaf` an anonymous session's current one, and append an event that says so.
+        `newest` is the newest message, as far as the caller knows. Raises MovedOn."""
+        announcement = _announcement(session_id, kind, data, expires_at)
+        turn = scripts.Turn(str(leaf), str(newest))
+        return appended(self._scripts.turn_to(session_id, announcement, scripts.NewLog(_new_epoch()), turn))
 
     def write(self, event: AnswerEvent) -> Position:
         """Append an event of the live generation, with what it adds to the answer.
@@ -329,7 +346,7 @@ def _arguments(event: AnswerEvent) -> tuple[UUID, scripts.Announcement, Producer
 
 
 def appended(returned: tuple[int, str]) -> Position:
-    """The place of an event, by what its script has returned. Raises Fenced, LogLost or EndedBefore."""
+    """The place of an event, by what its script has returned. Raises Fenced, LogLost, EndedBefore or MovedOn."""
     offset, epoch = returned
     _check(offset)
     return Position(epoch, offset)

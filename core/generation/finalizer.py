@@ -51,7 +51,8 @@ DEFAULT_REASONS: dict[GenerationState, str] = {
 
 RETRACTS = "retracts"
 """In the data of an end: the id of the question that goes with it, for its sender has been told that it was refused.
-Then there is no answer either, and both are kept nowhere."""
+Then there is no answer either, and both are kept nowhere. Where the question had been there before, it is the
+generation's own id, and nothing goes."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Finalizer:
                 return False
             attempt = self._attempts.from_row(row, db)
         if row.attempt == 0:
+            self._events.read_kept(attempt)
             return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
         seized = self._attempts.seize(attempt, *conditions)
         if seized is None:
@@ -168,7 +170,8 @@ class Finalizer:
         return unpublishable
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": attempt.draft.length}
+        length = max(attempt.draft.length, attempt.kept.length)
+        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": length}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
         with self._database.writing() as db:
@@ -190,8 +193,8 @@ class Finalizer:
             )
             if not ended:
                 return False
-            if not attempt.anonymous and RETRACTS not in data:
-                self._transcript.keep(answer, attempt.session_id, db)
+            if not attempt.anonymous and _is_kept(attempt, outcome.state, data):
+                self._transcript.keep(answer, attempt.session_id, db, in_place=attempt.goes_on)
         if RETRACTS not in data:
             log_answer(attempt, outcome.state, data, self._clock.now())
         self._publish(attempt, outcome.state, data, answer, usage.total)
@@ -200,6 +203,9 @@ class Finalizer:
     def _answer(
         self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], *, rendered: bool
     ) -> Message:
+        if attempt.goes_on and state is not GenerationState.DONE:
+            # It is still what it was: an answer that has been cut off, which can be gone on with.
+            state, data = GenerationState.DONE, {"finish_reason": "length"}
         answer = replace(
             self._events.message(attempt, MESSAGE_STATES[state], data.get("model")),
             finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
@@ -219,7 +225,8 @@ class Finalizer:
         # Before the event: a reader of it may send the next message at once.
         settled = self._settle(attempt, tokens)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
-            self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
+            kept = _is_kept(attempt, state, data)
+            self._events.append_end(attempt, state, data, answer, kept=kept, retracts=data.get(RETRACTS))
         if not settled:
             return
         if RETRACTS in data:
@@ -244,3 +251,11 @@ class Finalizer:
         except Unavailable:
             return False
         return True
+
+
+def _is_kept(attempt: Attempt, state: GenerationState, data: Mapping[str, Any]) -> bool:
+    """Whether the answer is kept as it is now: not if it goes with its question, nor where an answer that had ended
+    was not gone on with, for that is kept as it was."""
+    if RETRACTS in data:
+        return False
+    return not attempt.goes_on or attempt.has_words or state is GenerationState.DONE

@@ -147,7 +147,7 @@ class Writer:
 
     def _begin(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         self._limits.renew_lease(attempt.owner, attempt.generation_id, self._attempts.lease)
-        if attempt.number > 1:
+        if attempt.number > 1 or attempt.goes_on:
             # First the fence, then the text: what a lost attempt sends from here on is refused.
             self._events.take_over(attempt)
         if attempt.stop_requested.is_set():

@@ -9,7 +9,8 @@ from datetime import timedelta
 from itertools import chain
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
+from sqlalchemy.orm import aliased
 
 from core.clock import Clock
 from core.conversation.event_log import PAGE_SIZE, EventLog
@@ -18,12 +19,14 @@ from core.limits.rate_limit import PREFIX
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
-from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Message, Session
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
 RECENT_ANSWERS = 1000
 """Answers whose logs and settlements are looked at, the newest ones: looking at all of them could take minutes."""
+RECENT_MESSAGES = 1000
+"""Messages whose parents are looked for, the newest ones."""
 SLACK = timedelta(seconds=1)
 """How long what runs on a schedule may itself take."""
 SECOND_LOOK_DELAY = 1.0
@@ -41,6 +44,7 @@ MEANINGS = {
         "no words in Redis of a session that is gone, or expired for longer than the sweep's period, "
         "or whose words are in SQL"
     ),
+    "tree": "a message follows an older one of its session, and the end of a branch that was turned to is there",
 }
 """The invariants by their names, which are the labels of /metrics."""
 
@@ -91,6 +95,7 @@ class Invariants:
             "one-end": self._badly_ended,
             "told": self._untold,
             "forgotten": self._unforgotten,
+            "tree": self._uprooted,
         }
 
     def check(self) -> list[InvariantResult]:
@@ -227,6 +232,23 @@ class Invariants:
         for session_id, in_list in kept.items():
             if session_id not in owners or (in_list and owners[session_id] is not None):
                 yield str(session_id)
+
+    def _uprooted(self) -> Iterator[str]:
+        """Messages without what they follow, and sessions without the end of their branch: the newest of them."""
+        child, parent, leaf = aliased(Message), aliased(Message), aliased(Message)
+        older = tuple_(parent.created_at, parent.id) < tuple_(child.created_at, child.id)
+        recent = select(Message.id).order_by(Message.id.desc()).limit(RECENT_MESSAGES)
+        uprooted = select(child.id).where(
+            child.id.in_(recent),
+            child.parent_id != child.session_id,
+            ~exists().where(parent.id == child.parent_id, parent.session_id == child.session_id, older),
+        )
+        turned = select(Session.id).where(
+            Session.leaf_id.is_not(None), ~exists().where(leaf.id == Session.leaf_id, leaf.session_id == Session.id)
+        )
+        with self._database.reading() as db:
+            found = [*db.scalars(uprooted.limit(BATCH)), *db.scalars(turned.limit(BATCH))]
+        return map(str, found)
 
 
 def _session_and_kind(key: str) -> tuple[UUID, bool]:

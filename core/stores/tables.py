@@ -160,6 +160,11 @@ class Session(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ends_at: Mapped[datetime]
     """The end of the absolute lifetime; `expires_at` never passes it."""
+    leaf_id: Mapped[UUID | None]
+    """The message with which the branch ends that its owner has turned to, if they have."""
+    leaf_since: Mapped[UUID | None]
+    """The newest message at that time. As long as it is the newest, the current branch ends with `leaf_id`; else,
+    with the newest. So what is written, or taken back, needs no change here."""
 
     issued_secret: str | None = None
     """Not a column: the secret of a session that `create_session` has just issued one for, to hand to its holder."""
@@ -231,6 +236,12 @@ class Generation(Base):
     """The model that is asked: the one it was accepted with, or was handed over to since."""
     question_id: Mapped[UUID | None]
     """The message that it answers."""
+    answer_id: Mapped[UUID | None]
+    """The message that it writes. None: the one of its own id, and its question has come with it."""
+    kept_length: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Characters of the message that were there before: it goes on with an answer that had ended."""
+    kept_thinking: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Characters of its thinking that were."""
     state: Mapped[str] = mapped_column(String(16), default=GenerationState.QUEUED)
     attempt: Mapped[int] = mapped_column(default=0)
     """How many workers have claimed it so far."""
@@ -286,12 +297,15 @@ class Message(Base):
     """One turn of an owned session. The words of anonymous ones are in Redis only."""
 
     __tablename__ = "message"
-    # A page of a session is read backwards from a place in it.
-    __table_args__ = (Index(None, "session_id", "created_at", "id"),)
+    # All of a session is read in the order of time; what stands beside a message is found by what both follow.
+    __table_args__ = (Index(None, "session_id", "created_at", "id"), Index(None, "session_id", "parent_id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     """An answer has its generation's id."""
     session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    parent_id: Mapped[UUID | None]
+    """The message that it follows, which is older; or the session's id: it begins a conversation. None, as processes
+    of the version before write it: it follows the one before it in the order of time and id."""
     role: Mapped[str] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)
     html: Mapped[str | None] = mapped_column(Text)

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
+from tests.conftest import SOME_ID
 from tests.web.api.test_session import _answered, _create, _problem
 
 PASSWORD = "correct horse battery"
@@ -27,6 +28,9 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/sse"): {"message": "Why?"},
     ("GET", "/chat/sse"): None,
     ("POST", "/chat/stop"): {},
+    ("POST", "/chat/regenerate"): {},
+    ("POST", "/chat/continue"): {},
+    ("POST", "/session/branch"): {"message_id": SOME_ID},
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 

@@ -1,4 +1,4 @@
-"""/session: create, read, extend, switch, set, claim and end the current session."""
+"""/session: create, read, extend, switch, set, claim and end the current session, and turn to its branches."""
 
 from dataclasses import asdict
 from uuid import UUID
@@ -13,6 +13,7 @@ from core.errors import (
     GenerationInProgress,
     InvalidBody,
     LoginRequired,
+    NoSuchMessage,
     NotOwner,
     SessionExpired,
     SessionInvalid,
@@ -37,7 +38,7 @@ from web.context import context
 from web.limits import change_limits
 from web.openapi.declaration import Encoded
 from web.schemas import responses
-from web.schemas.requests import ChangeSession, CreateSession, Nothing, OpenSession, SwitchModel
+from web.schemas.requests import ChangeSession, CreateSession, Nothing, OpenSession, SwitchModel, TurnTo
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
@@ -136,7 +137,7 @@ def switch_model(
     raises=(InvalidBody, RateLimited),
 )
 def messages(session: Session, limit: int, before: UUID | None) -> Response:
-    """Read a page of the conversation, the newest first, and the position in the events that it reflects."""
+    """Read a page of the current branch, the newest first, and the position in the events that it reflects."""
     change_limits.admit_read(owner_of(session))
     try:
         with one_of_readers():
@@ -146,6 +147,20 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
     fields = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
     # All of it before the answer begins, so that what can't be read is an error and not half a page.
     return Response(list(encode_conversation(fields, page.messages)), mimetype="application/json")
+
+
+@blueprint.post("/branch")
+@operation(
+    access=SESSION,
+    body=TurnTo,
+    answers={200: responses.Branch},
+    raises=(NoSuchMessage, GenerationInProgress, NotOwner, SessionInvalid, RateLimited),
+)
+def turn_to_branch(session: Session, body: TurnTo) -> responses.Branch:
+    """Make the branch through this message the current one: of those, the one that was used last."""
+    change_limits.admit_uncounted("branch", owner_of(session))
+    leaf = context().services.actions.branch(session, body.message_id)
+    return responses.Branch(session_id=session.id, leaf=leaf)
 
 
 @blueprint.get("/export")

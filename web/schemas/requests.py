@@ -58,6 +58,9 @@ def _visible(text: str) -> str:
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+AnyId = Annotated[UUID, Field(strict=False)]
+
+
 class CreateSession(Body):
     """POST /session/create."""
 
@@ -75,7 +78,7 @@ class SwitchModel(Body):
 class OpenSession(Body):
     """POST /session/open."""
 
-    session_id: Annotated[UUID, Field(strict=False)]
+    session_id: AnyId
 
 
 SystemPrompt = Annotated[
@@ -155,6 +158,27 @@ class ChatMessage(Body):
 
     message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
     model: ModelName | None = None
+    parent: AnyId | None = None
+    """The message that this one follows; null: the beginning. Absent: the end of the current branch."""
+
+
+class Regenerate(Body):
+    """POST /chat/regenerate."""
+
+    message_id: AnyId | None = None
+    model: ModelName | None = None
+
+
+class GoOn(Body):
+    """POST /chat/continue."""
+
+    message_id: AnyId | None = None
+
+
+class TurnTo(Body):
+    """POST /session/branch."""
+
+    message_id: AnyId
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)

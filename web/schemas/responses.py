@@ -88,8 +88,8 @@ class Handover(Answer):
     """How many characters of the answer came before."""
 
 
-class Message(Answer):
-    """One turn of a conversation."""
+class StoredMessage(Answer):
+    """One turn of a conversation, as it is exported."""
 
     id: UUID
     role: Literal["user", "assistant"]
@@ -113,10 +113,20 @@ class Message(Answer):
     """Why an answer failed, as the event `failed` told it: a problem document."""
     handovers: list[Handover] | None
     """Where another model has carried on the answer, as the event `handover` told it; null: nowhere."""
+    parent: UUID | None
+    """The message that it follows; null at the beginning of a conversation."""
+
+
+class Message(StoredMessage):
+    """One turn of a conversation."""
+
+    siblings: list[UUID]
+    """The messages that follow the same one, this included, the oldest first: an edited question beside the old one,
+    an answer beside another."""
 
 
 class Messages(Answer):
-    """A page of a conversation, oldest message first, and the place in the events that it reflects."""
+    """A page of the current branch, oldest message first, and the place in the events that it reflects."""
 
     messages: list[Message]
     cursor: str | None
@@ -126,9 +136,9 @@ class Messages(Answer):
 
 
 class Export(ConfiguredSession):
-    """Everything that is stored about a session."""
+    """Everything that is stored about a session: the messages of all branches, in the order of time."""
 
-    messages: list[Message]
+    messages: list[StoredMessage]
 
 
 class Pending(Answer):
@@ -188,12 +198,21 @@ class Event(Answer):
         "stopped",
         "failed",
         "model",
+        "branch",
         "reset",
         "expired",
     ]
     id: str | None = None
     """`<epoch>-<offset>`: the position to resume after."""
     data: str = Field(json_schema_extra={"contentMediaType": "application/json"})
+
+
+class Branch(Answer):
+    """The current branch of a conversation."""
+
+    session_id: UUID
+    leaf: UUID
+    """The message with which it ends."""
 
 
 class Stopped(Answer):
