@@ -167,25 +167,30 @@ class GenerationInProgress(SwitchboardError):
     detail = "Wait for the answer to end before sending the next message."
 
 
+class TooManyWaiting(SwitchboardError):
+    """As many questions wait in the session as may."""
+
+    slug, title, status = "too-many-waiting", "Too many questions wait", 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} questions wait in this session already; take one back, or ask again when one is answered.",
+            limit=limit,
+        )
+
+
+class NotWaiting(SwitchboardError):
+    """No such question waits in the session."""
+
+    slug, title, status = "not-waiting", "This question does not wait", 404
+    detail = "No question of this id waits in this session; its turn may have come."
+
+
 class NothingToStop(SwitchboardError):
     """No answer is being written."""
 
     slug, title, status = "nothing-to-stop", "No answer is being written", 409
     detail = "The answer has ended already."
-
-
-class UnknownResponse(SwitchboardError):
-    """The user has no such answer."""
-
-    slug, title, status = "unknown-response", "Unknown response", 404
-    detail = "You have no response of this id; it may have been deleted, or its conversation has expired."
-
-
-class UnknownConversation(SwitchboardError):
-    """The user has no such session."""
-
-    slug, title, status = "unknown-conversation", "Unknown conversation", 404
-    detail = "You have no conversation of this id; it may have been deleted, or have expired."
 
 
 class NoSuchMessage(SwitchboardError):
@@ -215,6 +220,20 @@ class TooManyBranches(SwitchboardError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"There are {limit} messages beside this one, as many as there may be.", limit=limit)
+
+
+class UnknownResponse(SwitchboardError):
+    """The user has no such answer."""
+
+    slug, title, status = "unknown-response", "Unknown response", 404
+    detail = "You have no response of this id; it may have been deleted, or its conversation has expired."
+
+
+class UnknownConversation(SwitchboardError):
+    """The user has no such session."""
+
+    slug, title, status = "unknown-conversation", "Unknown conversation", 404
+    detail = "You have no conversation of this id; it may have been deleted, or have expired."
 
 
 class InvalidBody(SwitchboardError):

@@ -33,6 +33,7 @@ from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
+from core.generation.waiting import WaitingQuestions
 from core.generation.writer import Writer
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
@@ -295,6 +296,7 @@ class Runtime:
             self.transcript,
             self.message_limits,
             self.models,
+            WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock),
             self.clock,
         )
 
@@ -364,6 +366,7 @@ class Runtime:
             ModelCalls(self.models, self._prompts, self.generation_events, self.event_loop),
             self.message_limits,
             self.event_loop,
+            self.generations.promote,
         )
 
     @cached_property
@@ -385,6 +388,7 @@ class Runtime:
             self.finalizer,
             self.removals,
             self.tally,
+            self.generations,
             self._quarantine("reaper"),
             self.clock,
         )

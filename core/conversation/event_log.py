@@ -9,6 +9,7 @@ too.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -215,10 +216,17 @@ class EventLog:
         return PartialAnswer(*partial)
 
     def reset(
-        self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
+        self,
+        session_id: UUID,
+        generation_id: UUID,
+        attempt: int,
+        *,
+        expires_at: datetime,
+        answer: str,
+        waited: bool = False,
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
-        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ)
+        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ, waited)
         _check(self._scripts.reset(session_id, Producer(generation_id, attempt, 0), beginning))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
@@ -232,6 +240,28 @@ class EventLog:
     def add_forget_handover(self, pipe: Pipeline, session_id: UUID) -> None:
         """Add to a pipeline: the worker has heard that the row has something to say of a handover."""
         pipe.hdel(keys(session_id).meta, "handover")
+
+    def keep_waiting(self, session_id: UUID, words_id: UUID, words: str, *, expires_at: datetime) -> None:
+        """Keep the words of an anonymous session's question that waits, as long as the session."""
+        self._scripts.keep_waiting(
+            session_id, scripts.WaitingWords(words_id, words), scripts.Expiry(expiry(expires_at))
+        )
+
+    def waiting_words(self, session_id: UUID, words_ids: Sequence[UUID]) -> list[str | None]:
+        """The words of questions that wait; None where Redis has lost them."""
+        if not words_ids:
+            return []
+        try:
+            found = self._redis.hmget(keys(session_id).meta, [f"waiting:{each}" for each in words_ids])
+        except RedisDamaged:
+            return [None] * len(words_ids)
+        return [None if each is None else str(each) for each in found]
+
+    def forget_waiting(self, session_id: UUID, words_ids: Sequence[UUID]) -> None:
+        """Forget the words of questions that wait no more."""
+        if words_ids:
+            with suppress(RedisDamaged):
+                self._redis.hdel(keys(session_id).meta, *[f"waiting:{each}" for each in words_ids])
 
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""

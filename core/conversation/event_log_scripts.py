@@ -85,6 +85,8 @@ class Reset(NamedTuple):
     expires: int
     """Unix time in milliseconds."""
     terminal_seq: int
+    waited: bool
+    """Whether the generation's id is older than its turn."""
 
 
 class Target(NamedTuple):
@@ -351,8 +353,9 @@ RESET = (
     MEND
     + KNOWN
     + """
--- Ids of a session's generations grow: a greater one is the next.
-if known_generation and known_generation > generation_id then return FENCED end
+-- Ids of a session's generations grow: a greater one is the next. Of one that has waited it may be the one before;
+-- its row is still its own, and if that has just ended, the next one finds its log lost, and resets it in turn.
+if known_generation and known_generation > generation_id and not waited then return FENCED end
 if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return FENCED end
 if known_generation == generation_id then
   -- With the terminal event in it, there is nothing to begin.
@@ -394,6 +397,16 @@ if generation == generation_id and attempt == '0' then redis.call('HSET', meta_k
 """
 )
 
+# Beside the log, of which MEND throws all away that it can't read.
+KEEP_WAITING = (
+    MEND
+    + """
+expires = math.max(expires, tonumber(redis.call('HGET', meta_key, 'expires') or 0))
+redis.call('HSET', meta_key, 'waiting:' .. words_id, words)
+redis.call('PEXPIREAT', meta_key, expires)
+"""
+)
+
 TOUCH = (
     MEND
     + """
@@ -402,6 +415,14 @@ if redis.call('EXISTS', meta_key) == 1 then redis.call('HSET', meta_key, 'expire
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
 """
 )
+
+
+class WaitingWords(NamedTuple):
+    """An anonymous session's question that waits."""
+
+    words_id: UUID
+    words: str
+
 
 Arguments = tuple[str | int | UUID, ...]
 
@@ -441,6 +462,7 @@ class LogScripts:
         self.take_over = LogScript(redis, TAKE_OVER, Producer)
         self.reset = LogScript(redis, RESET, Producer, Reset)
         self.request_stop = LogScript(redis, REQUEST_STOP, Target)
+        self.keep_waiting = LogScript(redis, KEEP_WAITING, WaitingWords, Expiry)
         self.touch = LogScript(redis, TOUCH, Expiry)
 
 

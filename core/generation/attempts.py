@@ -66,7 +66,7 @@ class Attempt:
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
     changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `handovers` the
-    Writer's, `stop_requested` and `sequence` this one's.
+    Writer's, `followed` the Finalizer's, `stop_requested` and `sequence` this one's.
     Each attempt has its own.
     """
 
@@ -87,6 +87,8 @@ class Attempt:
     """Of the question's request."""
     traceparent: str | None = None
     """Of the request's span."""
+    waited: bool = False
+    """Whether its question has waited, so that its id is older than its turn."""
     question_id: UUID | None = None
     """The message that it answers. None for what versions long before have accepted."""
     answer_id: UUID | None = None
@@ -96,6 +98,8 @@ class Attempt:
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
     """Set once the row says that the answer is to stop."""
+    followed: Flag = field(default_factory=Flag)
+    """Set once it has ended, if questions wait for that."""
     prefetched: list[Prefetched] = field(default_factory=list)
     """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
@@ -120,7 +124,8 @@ class Attempt:
         """What the answer counts for, without what was there before. Each model that it was handed over to was sent
         the prompt again."""
         usage = self.usage_meter.usage(*self.added)
-        return usage._replace(prompt_tokens=usage.prompt_tokens * (1 + len(self.handovers.made)))
+        sent = 1 + sum(each.at >= self.kept.length for each in self.handovers.made)
+        return usage._replace(prompt_tokens=usage.prompt_tokens * sent)
 
     @property
     def added(self) -> tuple[str, str]:
@@ -188,6 +193,7 @@ class Attempts:
             row.created_at,
             row.request_id,
             row.traceparent,
+            bool(row.waited),
             row.question_id,
             None if row.answer_id == row.id else row.answer_id,
             Kept(row.kept_length or 0, row.kept_thinking or 0),

@@ -286,6 +286,7 @@ class GenerationEvents:
             attempt.number,
             expires_at=attempt.keep_until,
             answer=self._beginning(attempt),
+            waited=attempt.waited,
         )
         self._close_if_gone(attempt)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
@@ -31,7 +31,7 @@ from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.combiner import Combiner
 from core.stores.database import Database
-from core.stores.tables import IS_LIVE, Generation, GenerationState
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ _EMPTY = (
         unpublished=None,
         settled_tokens=func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0),
     )
+    .returning(Generation.id, exists().where(Waiting.session_id == Generation.session_id))
+    .execution_options(synchronize_session=False)
 )
 
 
@@ -232,13 +234,16 @@ class Finalizer:
         if RETRACTS in data:
             with self._database.writing() as db:
                 self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
-        self._emptied.call(attempt.generation_id)
+        if self._emptied.call(attempt.generation_id):
+            attempt.followed.set()
 
-    def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[None]:
-        """All of these ends are published: their outboxes have nothing more."""
+    def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[bool]:
+        """All of these ends are published: their outboxes have nothing more. For each, whether questions wait in its
+        session."""
         with self._database.writing_once() as db:
-            db.connection().execute(_EMPTY, {"ids": generation_ids})
-        return [None] * len(generation_ids)
+            emptied = db.connection().execute(_EMPTY, {"ids": generation_ids}).all()
+        followed = {row.id for row in emptied if row[1]}
+        return [each in followed for each in generation_ids]
 
     def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.retract(question_id, session_id, db_session):

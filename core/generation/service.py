@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, Uuid, bindparam, exists, literal, select, update
@@ -32,14 +32,17 @@ from core.errors import (
     NoSuchMessage,
     NothingToRegenerate,
     NothingToStop,
+    SessionExpired,
     SessionInvalid,
     TooManyBranches,
+    Unavailable,
 )
 from core.generation import usage
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.events import MOMENT
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
+from core.generation.waiting import MAX_WAITING, NewQuestion, WaitingQuestions
 from core.generation.wishes import CURRENT_LEAF, Ask, GoOn, Parent, Regenerate, Target, Targets, Wish
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
@@ -49,12 +52,17 @@ from core.observability.tracing import traceparent
 from core.sessions.service import SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
-from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
+from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, Waiting
 from core.text.characters import storable
 
 ADMISSION_TIMEOUT = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
 that lives: what it asks of its stores on the way has less than a second each."""
+MAX_DEFERRAL = timedelta(minutes=1)
+"""How long a question goes on waiting because its owner's limits refuse it at its turn. What they refuse for longer
+fails."""
+WhileBusy = Literal["reject", "queue", "interrupt"]
+"""What becomes of a question while an answer is live: it is refused, waits for the end, or stops it."""
 MAX_MESSAGE_BYTES = 32 * 1024
 """Bytes of UTF-8 in one message."""
 
@@ -71,16 +79,24 @@ class Accepted:
     """The place in the log just before the generation's first event."""
     limit_statuses: Sequence[LimitStatus]
     """How its owner stands with the limits."""
+    waits: bool = False
+    """Whether it waits until the answer before it has ended; then `position` is that among those of its session."""
+    to_wake: UUID | None = None
+    """The generation that a worker is to be woken for: another one, where this one waits."""
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
         return {
             "session_id": str(self.session_id),
             "generation_id": str(self.generation_id),
-            "state": GenerationState.QUEUED,
+            "state": "waiting" if self.waits else GenerationState.QUEUED,
             "position": self.position,
             "events": "/chat/sse",
         }
+
+
+class _Edited(Exception):
+    """The question that waits has other words by now, or waits no more."""
 
 
 class _Taken(NamedTuple):
@@ -111,8 +127,10 @@ class GenerationService:
         transcript: Transcript,
         limits: MessageLimits,
         pool: ClientPool,
+        waiting: WaitingQuestions,
         clock: Clock,
     ) -> None:
+        self.waiting = waiting
         self._targets = Targets(transcript)
         self._database = database
         self._sessions = sessions
@@ -134,18 +152,24 @@ class GenerationService:
         repeated: bool = True,
         parent: Parent = CURRENT_LEAF,
         model: str | None = None,
+        while_busy: WhileBusy = "reject",
     ) -> Accepted:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
-        It follows `parent`, a message of the session. `model` answers it, by default the session's. Idempotent by
+        It follows `parent`, a message of the session. `model` answers it, by default the session's. While an answer
+        is live the message waits for its end (`queue`), or ends it (`interrupt`), as `while_busy` says. Idempotent by
         `generation_id`: a second call with the same one takes nothing more. `repeated` is False where it is known to
         be the first. Raises MessageTooLarge, NoSuchMessage, TooManyBranches, UnknownModel, GenerationInProgress,
-        RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what the first call took
-        will never be answered; then nothing stays. The caller wakes a worker; if it can't, the reaper does.
+        TooManyWaiting, RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what the
+        first call took will never be answered; then nothing stays. The caller wakes a worker; if it can't, the reaper
+        does.
         """
         message = storable(message)
         check_size(message)
-        return self._accept(session, Ask(message, parent), generation_id, repeated=repeated, model=model)
+        ask = Ask(message, parent)
+        if while_busy != "reject":
+            return self._accept_or_wait(session, ask, generation_id or uuid7(), repeated, model, while_busy)
+        return self._accept(session, ask, generation_id, repeated=repeated, model=model)
 
     def regenerate(
         self,
@@ -206,12 +230,131 @@ class GenerationService:
             stopped: UUID | None = db.scalar(live.values(stop_requested=True).returning(Generation.id))
         if stopped is None:
             raise NothingToStop
-        # No worker writes it yet: then it ends here.
+        self._end_or_ask(session.id, stopped)
+        return stopped
+
+    def _end_or_ask(self, session_id: UUID, stopped: UUID) -> None:
+        """End a generation that is to stop, if no worker writes it yet; else let its worker know."""
         if not self._finalizer.finalize_from_outside(
             stopped, Outcome(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
         ):
-            self._log.request_stop(session.id, stopped)
-        return stopped
+            self._log.request_stop(session_id, stopped)
+
+    def promote(self, session_id: UUID) -> UUID | None:
+        """Have the session's next waiting question answered, if nothing is live; the generation that a worker is to
+        be woken for.
+
+        Safe to repeat, also at once: its row is the generation's by id, and the question waits until that is in the
+        queue. What the limits refuse for a moment goes on waiting; what they refuse for longer fails, for all to
+        see. Raises Unavailable.
+        """
+        for _ in range(2 * MAX_WAITING):
+            found = self.waiting.next(session_id)
+            if found is None:
+                return None
+            try:
+                if self._promote(*found):
+                    return found[0].id
+            except (GenerationInProgress, SessionInvalid, SessionExpired):
+                return None  # the end of that one, or of the session, is another's to tell
+            except _Edited:
+                continue
+        return None
+
+    def _promote(self, waiting: Waiting, session: Session) -> bool:
+        """Have one question answered; whether a worker is to be woken for it. Raises GenerationInProgress when it
+        has to go on waiting."""
+        with self._database.reading() as db:
+            known = db.get(Generation, waiting.id)
+        text = self.waiting.words(session, waiting)
+        if known is not None and not _is_halfway(known):
+            self.waiting.forget(session, waiting)
+            return known.state == GenerationState.QUEUED
+        if text is None:  # Redis has lost them: there is nothing left to answer
+            if known is not None:
+                self.retract(known.id)
+            self.waiting.forget(session, waiting, told=False)
+            return False
+        if known is not None:  # who began to promote it has died
+            taken = self._taken_halfway(known, session, self._target_of(waiting, session, text))
+        else:
+            self._require_free(session.id)
+            taken, refused = self._take_waiting(waiting, session, text)
+            if refused is not None:
+                self._fail(taken, refused)
+                self.waiting.forget(session, waiting)
+                return False
+        with suppress(GenerationLost):  # it has ended meanwhile
+            self._enqueue(taken, (), retracts=False)
+        self.waiting.forget(session, waiting)
+        return True
+
+    def _take_waiting(self, waiting: Waiting, session: Session, text: str) -> "tuple[_Taken, RateLimited | None]":
+        """The row of a question that has waited, and why it fails, if its owner's limits refuse it for long."""
+        target = self._target_of(waiting, session, text)
+        model = self._pool.offered(waiting.model) if waiting.model else None
+        tokens = usage.tokens(text) + usage.most(self._pool.config(model or self._sessions.model_of(session)))
+        refused = None
+        try:
+            self._admit(session, waiting.id, tokens)
+        except RateLimited as error:
+            seconds = error.retry_after or 1
+            if seconds <= MAX_DEFERRAL.total_seconds():
+                self.waiting.defer(waiting, self._clock.now() + timedelta(seconds=seconds))
+                raise GenerationInProgress from None
+            refused = error
+        try:
+            return self._insert(waiting.id, session, target, model, waiting), refused
+        except Exception:
+            if refused is None:
+                self._limits.cancel(session, waiting.id)
+            raise
+
+    def _target_of(self, waiting: Waiting, session: Session, text: str) -> Target:
+        """Where it goes: after the end of the current branch, also where what it was to follow is there no more."""
+        parent: Parent = CURRENT_LEAF
+        if waiting.parent_id is not None:
+            parent = None if waiting.parent_id == session.id else waiting.parent_id
+        try:
+            return self._targets.find(session, Ask(text, parent))
+        except (NoSuchMessage, TooManyBranches):
+            return self._targets.find(session, Ask(text, CURRENT_LEAF))
+
+    def _fail(self, taken: "_Taken", error: RateLimited) -> None:
+        """End a generation that was not admitted at its turn."""
+        with suppress(EndedBefore):
+            self._announce(taken)
+        failed = Outcome(GenerationState.FAILED, {"problem": error.problem()}, error.slug)
+        self._finalizer.finalize_from_outside(taken.generation.id, failed, Generation.state == GenerationState.QUEUED)
+
+    def _accept_or_wait(
+        self,
+        session: Session,
+        ask: Ask,
+        generation_id: UUID,
+        repeated: bool,
+        model: str | None,
+        while_busy: WhileBusy,
+    ) -> Accepted:
+        known = self.waiting.find(session, generation_id) if repeated else None
+        if known is not None:
+            promoted = self.promote(session.id)
+            return Accepted(session.id, generation_id, known.position, known.before, (), waits=True, to_wake=promoted)
+        try:
+            return self._accept(session, ask, generation_id, repeated=repeated, model=model)
+        except GenerationInProgress:
+            question = NewQuestion(generation_id, ask.text, _parent_id(session, ask.parent), model)
+            added = self.waiting.add(session, question, interrupts=while_busy == "interrupt")
+        if added is None:  # at the same time, by another call
+            return self._accept_or_wait(session, ask, generation_id, True, model, while_busy)
+        if added.stopped is not None:
+            with suppress(Unavailable):  # the row says so, and whoever looks after it finds it
+                self._end_or_ask(session.id, added.stopped)
+        promoted = None
+        with suppress(Unavailable):
+            promoted = self.promote(session.id)
+        waits = promoted != generation_id
+        return Accepted(session.id, generation_id, added.position, added.before, (), waits=waits, to_wake=promoted)
 
     def active(self, session_id: UUID) -> dict[str, Any] | None:
         """The session's live generation as the wire has it, or None."""
@@ -260,18 +403,21 @@ class GenerationService:
             raise GenerationLost("The message was taken but could not be answered. Please send it again.")
         if not _is_halfway(known):
             return Accepted(session.id, known.id, 0, self._live_start(session.id), limit_statuses=())
+        return self._enqueue(self._taken_halfway(known, session, self._targets.find(session, wish)), ())
+
+    def _taken_halfway(self, known: Generation, session: Session, target: Target) -> "_Taken":
         assert known.question_id is not None
-        target = self._targets.find(session, wish)
         now = self._clock.now()
         kept = None if session.anonymous else self._transcript.message(session, known.question_id)
         question = kept or _question(known.question_id, target.text, now, target.parent)
         with self._database.reading() as db:
             standing = _standing(known.id, session, now, db)
             place = self._queue.place(known.id, now, standing.last_turn, standing.ahead, db)
-        return self._enqueue(_Taken(known, session, question, target, place, unpublished=True), ())
+        return _Taken(known, session, question, target, place, unpublished=True)
 
-    def _enqueue(self, taken: "_Taken", limit_statuses: Sequence[LimitStatus]) -> Accepted:
-        """Announce a generation that has its row, and put it into the queue; if that fails, nothing of it stays."""
+    def _enqueue(self, taken: "_Taken", limit_statuses: Sequence[LimitStatus], *, retracts: bool = True) -> Accepted:
+        """Announce a generation that has its row, and put it into the queue; if that fails, nothing of it stays,
+        unless it is another's to go on with it: `retracts`."""
         generation, session, _, _, place, unpublished = taken
         try:
             if unpublished:
@@ -282,7 +428,8 @@ class GenerationService:
             self._require_living(session)
             raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
         except Exception:
-            self.retract(generation.id)
+            if retracts:
+                self.retract(generation.id)
             self._require_living(session)
             raise
         if not waits:
@@ -319,6 +466,9 @@ class GenerationService:
             return
         if not _is_halfway(live) or live.created_at > self._clock.now() - ADMISSION_TIMEOUT:
             raise GenerationInProgress
+        with self._database.reading() as db:
+            if db.get(Waiting, live.id) is not None:  # it goes on by itself, and nobody would ask it again
+                raise GenerationInProgress
         self.retract(live.id)
 
     def _release_ended(self, owner: UUID) -> None:
@@ -353,13 +503,21 @@ class GenerationService:
             self._require_free(session.id)
         return self._insert(generation_id, session, target, model)
 
-    def _insert(self, generation_id: UUID, session: Session, target: Target, model: str | None) -> "_Taken":
+    def _insert(
+        self, generation_id: UUID, session: Session, target: Target, model: str | None, waiting: Waiting | None = None
+    ) -> "_Taken":
+        """With `waiting`, of a question that has waited. No other is taken as long as one waits."""
         now = self._clock.now()
         with self._database.writing() as db:
             current = self._sessions.lock_living(session.id, db)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
             standing = _standing(generation_id, current, now, db)
+            refused = waiting is None and (standing.later or standing.others_wait)
+            if waiting is not None:
+                words_id = db.scalar(select(Waiting.words_id).where(Waiting.id == waiting.id))
+                if words_id != waiting.words_id:
+                    raise _Edited
             # Younger than all that there is, also where another host's clock is ahead.
             at = now if standing.newest_at is None else max(now, standing.newest_at + MOMENT)
             question = self._question_of(target, standing, at)
@@ -376,10 +534,12 @@ class GenerationService:
                 "stop_requested": False,
                 "lease_until": now + ENQUEUE_TIMEOUT,
                 "created_at": at,
-                "request_id": current_request_id(),
-                "traceparent": traceparent(),
+                "waited": True if waiting else None,
+                "handovers": target.goes_on.handovers if target.goes_on else None,
+                "request_id": waiting.request_id if waiting else current_request_id(),
+                "traceparent": waiting.traceparent if waiting else traceparent(),
             }
-            if standing.later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
+            if refused or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress
             place = self._queue.place(generation_id, now, standing.last_turn, standing.ahead, db)
             if not current.anonymous:
@@ -425,6 +585,7 @@ class GenerationService:
             "streaming",
             goes_on.created_at if goes_on else rfc3339(generation.created_at),
             parent=question.id,
+            handovers=goes_on.handovers if goes_on else None,
         )
         queued = self._log.begin(
             session.id,
@@ -450,6 +611,8 @@ class GenerationService:
 class _Standing(NamedTuple):
     later: bool
     """Whether the session has a later one, made by a host whose clock is ahead; the log needs the order."""
+    others_wait: bool
+    """Whether questions wait in the session, which come first."""
     unpublished: bool
     """Whether it may have an end that could not be published when it came."""
     last_turn: datetime | None
@@ -467,6 +630,7 @@ def _select_standing(*, anonymous: bool) -> Select[Any]:
     mine = select(Generation.id).where(Generation.session_id == bindparam("session_id"))
     return select(
         exists(mine.where(Generation.id > bindparam("generation_id"))),
+        exists(select(Waiting.id).where(Waiting.session_id == bindparam("session_id"))),
         exists(mine.where(Generation.unpublished.is_not(None))),
         *standing(anonymous=anonymous),
         literal(anonymous),
@@ -503,6 +667,13 @@ def _answer_id(target: Target, generation_id: UUID) -> UUID | None:
     if target.goes_on is not None:
         return UUID(target.goes_on.id)
     return None if target.question_id is None else generation_id
+
+
+def _parent_id(session: Session, parent: Parent) -> UUID | None:
+    """As the row of a question that waits has it: None is the current branch, the session's id the beginning."""
+    if parent is CURRENT_LEAF:
+        return None
+    return session.id if parent is None else parent
 
 
 def _is_halfway(generation: Generation) -> bool:

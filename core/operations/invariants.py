@@ -19,7 +19,7 @@ from core.limits.rate_limit import PREFIX
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
-from core.stores.tables import IS_LIVE, Generation, GenerationState, Message, Session
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Message, Session, Waiting
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
@@ -39,6 +39,7 @@ MEANINGS = {
     "reserved": "no tokens are reserved without their live generation",
     "settled": "an owner's budget was charged what an ended generation has used, its thinking once",
     "one-end": "an ended generation has exactly one end in its log, and is not said to be written there",
+    "promoted": "no question waits for longer than the reaper's period although nothing is live in its session",
     "told": "no end waits longer than a lease and the reaper's period to be told and settled",
     "forgotten": (
         "no words in Redis of a session that is gone, or expired for longer than the sweep's period, "
@@ -93,6 +94,7 @@ class Invariants:
             "reserved": lambda: self._idle(self._reserved()),
             "settled": self._badly_settled,
             "one-end": self._badly_ended,
+            "promoted": self._unpromoted,
             "told": self._untold,
             "forgotten": self._unforgotten,
             "tree": self._uprooted,
@@ -120,6 +122,19 @@ class Invariants:
     def _abandoned(self) -> Iterator[str]:
         until = self._clock.now() - self._periods.reap_every - SLACK
         return self._generations(IS_LIVE, Generation.lease_until < until)
+
+    def _unpromoted(self) -> Iterator[str]:
+        now = self._clock.now()
+        until = now - self._periods.lease - self._periods.reap_every - SLACK
+        of_session = exists().where(Generation.session_id == Waiting.session_id)
+        stuck = select(Waiting.id).where(
+            Waiting.created_at < until,
+            or_(Waiting.not_before.is_(None), Waiting.not_before < until),
+            ~of_session.where(IS_LIVE),
+            ~of_session.where(Generation.finished_at >= until),
+        )
+        with self._database.reading() as db:
+            return map(str, db.scalars(stuck.limit(BATCH)).all())
 
     def _untold(self) -> Iterator[str]:
         until = self._clock.now() - self._periods.lease - self._periods.reap_every - SLACK

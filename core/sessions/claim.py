@@ -17,7 +17,7 @@ from core.errors import GenerationInProgress, NotOwner
 from core.sessions.service import SessionService
 from core.sessions.title import title_from
 from core.stores.database import Database
-from core.stores.tables import LIVE, Generation, Session
+from core.stores.tables import LIVE, Generation, Session, Waiting
 
 MAX_READS = 3
 """An answer may end between the reading of its words and the claim's transaction; then they are read again."""
@@ -87,6 +87,8 @@ class Claims:
             ).one_or_none()
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
+            if db.scalar(select(Waiting.id).where(Waiting.session_id == session_id).limit(1)) is not None:
+                raise GenerationInProgress("Questions wait in this session; they are to be answered first.")
             unpublished = select(Generation.id).where(
                 Generation.session_id == session_id,
                 Generation.unpublished.is_not(None),

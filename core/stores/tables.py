@@ -278,12 +278,43 @@ class Generation(Base):
     """How many workers have handed it on. Every other attempt after the first has taken it over."""
     fallbacks: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often another model was asked in the place of one that had failed."""
+    waited: Mapped[bool | None]
+    """Whether its question has waited for the end of another answer: then its id is older than its turn."""
     handover_to: Mapped[str | None] = mapped_column(String(64))
     """The model that a person wants to carry on, until the answer's worker has found it."""
     handovers: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     """The models that have handed over to others, in their order; see core/conversation/handover.py."""
     uncounted: Mapped[bool | None]
     """True from its end until it is counted (core/stores/tally.py), which is once."""
+
+
+class Waiting(Base):
+    """A question that waits until the answer before it has ended (core/generation/waiting.py)."""
+
+    __tablename__ = "waiting"
+    __table_args__ = (Index(None, "session_id", "place"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    """That of the generation which will answer it."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    place: Mapped[int]
+    """Its place among those of its session: the smaller, the sooner."""
+    parent_id: Mapped[UUID | None]
+    """The message that it is to follow; the session's id: it begins the conversation. None: the end of the current
+    branch at its turn."""
+    model: Mapped[str | None] = mapped_column(String(64))
+    """The model that is to answer it. None: the session's at its turn."""
+    words_id: Mapped[UUID]
+    """Changes with its words; the words of an anonymous session's are in Redis only, under this id."""
+    text: Mapped[str | None] = mapped_column(Text)
+    """Of an owned session's."""
+    created_at: Mapped[datetime]
+    not_before: Mapped[datetime | None]
+    """When its owner's limits will take it, if they have refused it."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """Of its request."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The span of that request."""
 
 
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all

@@ -28,6 +28,9 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/sse"): {"message": "Why?"},
     ("GET", "/chat/sse"): None,
     ("POST", "/chat/stop"): {},
+    ("GET", "/session/queue"): None,
+    ("PATCH", "/session/queue/<uuid:generation_id>"): {"message": "Why?"},
+    ("DELETE", "/session/queue/<uuid:generation_id>"): None,
     ("POST", "/chat/regenerate"): {},
     ("POST", "/chat/continue"): {},
     ("POST", "/session/branch"): {"message_id": SOME_ID},
@@ -90,6 +93,7 @@ def test_every_route_is_accounted_for(app: Flask) -> None:
 
 def _call(client: FlaskClient, route: tuple[str, str], named: str) -> Any:
     method, path = route
+    path = path.replace("<uuid:generation_id>", str(uuid7()))
     return client.open(path, method=method, json=SESSION_ROUTES[route], headers={"X-Session-ID": named})
 
 

@@ -1,5 +1,7 @@
 """/chat: send a message, have it answered again or an answer continued, stop an answer."""
 
+from contextlib import suppress
+
 from flask import Blueprint, Response
 
 from core.errors import (
@@ -14,6 +16,8 @@ from core.errors import (
     QueueSlow,
     TooManyBranches,
     TooManySessions,
+    TooManyWaiting,
+    Unavailable,
     UnknownModel,
 )
 from core.limits.message_limits import owner_of
@@ -21,7 +25,7 @@ from core.limits.status import RateLimited
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.api import events
-from web.api.message_acceptance import accept, accept_message
+from web.api.message_acceptance import accept, accept_message, wake_worker
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import OPTIONAL_SESSION, SESSION
@@ -46,6 +50,7 @@ MESSAGE_ERRORS = (
     LoginRequired,
     GenerationLost,
     QueueSlow,
+    TooManyWaiting,
     NoSuchMessage,
     TooManyBranches,
 )
@@ -124,9 +129,15 @@ def go_on(session: Session, body: GoOn) -> responses.Accepted:
 @blueprint.post("/stop")
 @operation(access=SESSION, body=Nothing, answers={202: responses.Stopped}, raises=(NothingToStop, RateLimited))
 def stop(session: Session) -> responses.Stopped:
-    """Stop the answer that is being written; what has been shown of it is kept."""
+    """Stop the answer that is being written; what has been shown of it is kept. Questions that wait are answered
+    next."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = context().services.generations.stop(session)
+    generations = context().services.generations
+    stopped = generations.stop(session)
+    with suppress(Unavailable):  # the reaper goes on with what waits
+        following = generations.promote(session.id)
+        if following is not None:
+            wake_worker(following)
     return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 

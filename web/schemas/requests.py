@@ -1,6 +1,6 @@
 """The JSON bodies that clients send, and how they are read."""
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 from flask import request
@@ -160,6 +160,17 @@ class ChatMessage(Body):
     model: ModelName | None = None
     parent: AnyId | None = None
     """The message that this one follows; null: the beginning. Absent: the end of the current branch."""
+    while_busy: Literal["reject", "queue", "interrupt"] = "reject"
+    """What becomes of the message while an answer is live: it is refused, waits for the end, or stops it."""
+
+
+class EditWaiting(Body):
+    """PATCH /session/queue/<generation_id>."""
+
+    replaces_surrogates: ClassVar[bool] = True
+    limit: ClassVar[int] = MAX_BODY
+
+    message: Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_visible), AfterValidator(storable)]
 
 
 class Regenerate(Body):

@@ -135,9 +135,20 @@ class Messages(Answer):
     """The `before` of the next older page; null on the first one."""
 
 
+class WaitingQuestion(Answer):
+    """A question that waits until the answer before it has ended."""
+
+    generation_id: UUID
+    message: str
+    position: int
+    """How many wait before it."""
+    created_at: Moment
+
+
 class Export(ConfiguredSession):
     """Everything that is stored about a session: the messages of all branches, in the order of time."""
 
+    waiting: list[WaitingQuestion]
     messages: list[StoredMessage]
 
 
@@ -172,13 +183,21 @@ class Models(Answer):
     models: list[Model]
 
 
+class WaitingQuestions(Answer):
+    """The questions that wait in a session, in their order."""
+
+    waiting: list[WaitingQuestion]
+
+
 class Accepted(Answer):
     """A message that will be answered, and the URL of its events."""
 
     session_id: UUID
     generation_id: UUID
-    state: Literal["queued"]
+    state: Literal["queued", "waiting"]
+    """`waiting`: for the end of the answer before it, in this session."""
     position: int
+    """How many come before it: in the queue of answers, or of those that wait in this session."""
     events: str
 
 
@@ -187,6 +206,8 @@ class Event(Answer):
 
     event: Literal[
         "session",
+        "waiting",
+        "removed",
         "queued",
         "started",
         "thinking",

@@ -268,7 +268,7 @@ def test_a_place_is_found_without_looking_at_the_words(runtime: Runtime) -> None
         else:
             assert runtime.transcript.read(session, before).messages == expected
         moved.append(_looked_at(runtime) - start)
-    assert moved == [4, 0], "the page's own words and the one that they are before, and none"
+    assert moved == [5, 0], "the page's own words, those at its end once more, and none"
 
 
 def _say(runtime: Runtime, session: Session, question: Message, retracts: str = "") -> None:
