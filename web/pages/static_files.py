@@ -66,19 +66,19 @@ class StaticFiles:
         digest = hashlib.sha256()
         for name, file in self._files.items():
             digest.update(f"{name}\0{file.etag}\0".encode())
-        self.version = digest.hexdigest()[:12]
+        self.digest = digest.hexdigest()[:12]
 
     def address(self, name: str) -> str:
         """Where a file of this version is. Raises KeyError for one that is not there."""
         self._files[name]
-        return url_for("static", filename=f"{self.version}/{name}")
+        return url_for("static", filename=f"{self.digest}/{name}")
 
     def serve(self, filename: str) -> Response:
         """Answer with a file. One of this version may be kept for ever; one of no version, or of another, which a
         page from before a deploy asks for, is asked about each time. Raises NotFound."""
         version, _, name = filename.partition("/")
-        current = version == self.version
-        file = self._files.get(name if current or len(version) == len(self.version) else filename)
+        current = version == self.digest
+        file = self._files.get(name if current or len(version) == len(self.digest) else filename)
         if file is None:
             raise NotFound
         coding = next(

@@ -56,13 +56,13 @@ def test_nothing_else_of_the_machine_is_served(client: FlaskClient) -> None:
 
 def test_the_version_changes_with_any_file_or_name(tmp_path: Path) -> None:
     (tmp_path / "a.css").write_text("a {}")
-    versions = [StaticFiles(tmp_path).version]
+    versions = [StaticFiles(tmp_path).digest]
     (tmp_path / "a.css").write_text("b {}")
-    versions.append(StaticFiles(tmp_path).version)
+    versions.append(StaticFiles(tmp_path).digest)
     (tmp_path / "a.css").rename(tmp_path / "b.css")
-    versions.append(StaticFiles(tmp_path).version)
+    versions.append(StaticFiles(tmp_path).digest)
     assert len(set(versions)) == 3
-    assert StaticFiles(DIRECTORY).version == StaticFiles(DIRECTORY).version
+    assert StaticFiles(DIRECTORY).digest == StaticFiles(DIRECTORY).digest
 
 
 def test_the_document_is_compressed_where_the_browser_takes_it(client: FlaskClient) -> None:
