@@ -95,7 +95,7 @@ class Transcript:
     def before_answer(self, session: tables.Session, answer_id: UUID, newest: Newest | None = None) -> Asked:
         """All messages before the answer that is being written, and the session's settings. `newest`: what has been
         read of an owned session's already."""
-        if not session.anonymous:
+        if not session.words_in_redis:
             messages = SqlMessages(self._database, session.id, answer_id, newest).newest_first()
             return Asked(messages, SessionSettings.of(session))
         moment = self._moment(session)
@@ -156,7 +156,7 @@ class Transcript:
             counted, known, texts, settings = pipe.execute_each()
         count = unless_damaged(counted, 0, session.id, "words")
         unfinished, cursor = _live(session.id, known, texts)
-        if session.anonymous:
+        if session.words_in_redis:
             return _Moment(
                 unfinished, cursor, RedisMessages(self._redis, session.id, count), loaded(session.id, settings)
             )

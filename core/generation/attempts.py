@@ -75,6 +75,8 @@ class Attempt:
     """Of the question's request."""
     traceparent: str | None = None
     """Of the request's span."""
+    ephemeral: bool = False
+    """Whether it is for a request that brought its own conversation."""
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
@@ -82,6 +84,11 @@ class Attempt:
     prefetched: list[Prefetched] = field(default_factory=list)
     """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def words_in_redis(self) -> bool:
+        """Whether its words must not reach SQL."""
+        return self.anonymous or self.ephemeral
 
     @property
     def usage(self) -> Usage:
@@ -133,7 +140,7 @@ class Attempts:
 
     def _claimed(self, row: Generation, session: Session, db_session: DatabaseSession) -> Attempt:
         attempt = self._attempt(row, session)
-        newest = None if session.anonymous else _newest(row, db_session)
+        newest = None if session.words_in_redis else _newest(row, db_session)
         attempt.prefetched.append(Prefetched(session, newest))
         return attempt
 
@@ -150,6 +157,7 @@ class Attempts:
             row.created_at,
             row.request_id,
             row.traceparent,
+            session.ephemeral,
         )
         if row.stop_requested:
             attempt.stop_requested.set()
@@ -350,4 +358,6 @@ def matched(
 def keep_log_until(session: Session, now: datetime) -> datetime:
     """How long a log is kept: with an anonymous session's words, as long as the session; an owned session's
     words are in SQL, and its log is for readers that come back soon."""
+    if session.ephemeral:
+        return session.ends_at  # its expiry is moved while somebody waits for the answer
     return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG_TTL)

@@ -221,7 +221,7 @@ class GenerationEvents:
             Producer.terminal(attempt.generation_id, attempt.number),
             expires_at=attempt.keep_until,
             before=attempt.draft.size,
-            message=answer.dump() if attempt.anonymous and retracts is None else "",
+            message=answer.dump() if attempt.words_in_redis and retracts is None else "",
             retracts=retracts or "",
         )
 

@@ -93,8 +93,14 @@ class ModelCalls:
         whole = not draft.length
         self._events.begin_request(attempt)
         attempt.usage_meter.count_prompt(prompts.question, begun=not whole)
-        chunks = self._pool.open(model, prompts.turns, prompts.temperature)
-        stream = StreamFilter(draft.text, draft.thinking, self._deadlines(model), prefilled=prompts.prefilled)
+        chunks = self._pool.open(model, prompts.turns, prompts.sampling)
+        stream = StreamFilter(
+            draft.text,
+            draft.thinking,
+            self._deadlines(model),
+            prefilled=prompts.prefilled,
+            sampling=prompts.sampling,
+        )
         try:
             end = self._loop.run(self._write(attempt, chunks, stream, heartbeat))
         except CancelledError:

@@ -23,8 +23,16 @@ from core.conversation.message import Message
 from core.conversation.position import Position, Producer
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
-from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
+from core.errors import (
+    GenerationInProgress,
+    GenerationLost,
+    MessageTooLarge,
+    NothingToStop,
+    SessionInvalid,
+    Unavailable,
+)
 from core.generation import usage
+from core.generation.answer_requests import AnswerRequest, AnswerRequests
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
@@ -33,7 +41,7 @@ from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.observability.log_ids import current_request_id
 from core.observability.tracing import traceparent
-from core.sessions.service import SessionService, is_held_as
+from core.sessions.service import EPHEMERAL, NewSession, SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session
@@ -70,6 +78,13 @@ class Accepted:
         }
 
 
+class AcceptedRequest(NamedTuple):
+    """A request that will be answered, and the session that is made for it."""
+
+    accepted: Accepted
+    session: Session
+
+
 class _Taken(NamedTuple):
     """A generation that has its row, and no place in the queue yet."""
 
@@ -96,6 +111,7 @@ class GenerationService:
         transcript: Transcript,
         limits: MessageLimits,
         pool: ClientPool,
+        requests: AnswerRequests,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -107,6 +123,7 @@ class GenerationService:
         self._transcript = transcript
         self._limits = limits
         self._pool = pool
+        self._requests = requests
         self._clock = clock
 
     def accept(
@@ -127,6 +144,31 @@ class GenerationService:
             if known is not None:
                 return self._accept_repeat(known, session, message)
         return self._accept_new(generation_id, session, message)
+
+    def answer_request(self, user_id: UUID, model: str, request: AnswerRequest) -> "AcceptedRequest":
+        """Take a request that brings its own conversation: its answer is queued, limited, written and counted as any
+        other, in a session of the user's that is made for it and that no credential opens.
+
+        Raises UnknownModel, RateLimited, LoginRequired or Unavailable; then nothing stays. The caller wakes a worker,
+        and has the session discarded once the answer has been told.
+        """
+        self._pool.require(model)
+        generation_id = uuid7()
+        session = NewSession(uuid7(), user_id, None, model, ephemeral=True)
+        limit_statuses = self._admit(session, generation_id, self._most_tokens(model, request))
+        try:
+            self._requests.keep(session.id, request, self._clock.now() + EPHEMERAL.absolute)
+            taken = self._take(generation_id, session, _question(uuid7(), "", self._clock.now()))
+        except Exception:
+            self._limits.cancel(session, generation_id)
+            with suppress(Unavailable):
+                self._requests.forget(session.id)
+            raise
+        return AcceptedRequest(self._enqueue(taken, limit_statuses), taken.session)
+
+    def _most_tokens(self, model: str, request: AnswerRequest) -> int:
+        most = usage.most(self._pool.config(model))
+        return usage.prompt(request.turns) + min(most, request.sampling.max_tokens or most)
 
     def retract(self, generation_id: UUID) -> None:
         """Retract a generation that no worker has begun, with its question: the session is as it was before."""
@@ -219,7 +261,7 @@ class GenerationService:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
-    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
+    def _admit(self, session: Session | NewSession, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
         """Let the limits take the generation, also when they still count one that has ended.
 
         A live answer comes before every limit: then there is nothing to wait for but its end.
@@ -270,7 +312,7 @@ class GenerationService:
             with self._database.reading() as db:
                 self._sessions.validate_session(session.id, db, session.owner_id, require_valid=True)
 
-    def _take(self, generation_id: UUID, session: Session, question: Message) -> "_Taken":
+    def _take(self, generation_id: UUID, session: Session | NewSession, question: Message) -> "_Taken":
         """The row, and an owned session's words. Raises GenerationInProgress when the session has a live generation,
         unless its front end has died on its way to the queue."""
         try:
@@ -279,10 +321,10 @@ class GenerationService:
             self._require_free(session.id)
         return self._insert(generation_id, session, question)
 
-    def _insert(self, generation_id: UUID, session: Session, question: Message) -> "_Taken":
+    def _insert(self, generation_id: UUID, session: Session | NewSession, question: Message) -> "_Taken":
         now = self._clock.now()
         with self._database.writing() as db:
-            current = self._sessions.lock_living(session.id, db)
+            current = self._sessions.begin_session(session, db)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
             later, unpublished, last_turn, ahead = _standing(generation_id, current, now, db)
@@ -302,7 +344,7 @@ class GenerationService:
             if later or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress
             place = self._queue.place(generation_id, now, last_turn, ahead, db)
-            if not current.anonymous:
+            if not current.words_in_redis:
                 self._transcript.keep(question, session.id, db)
             current = self._sessions.note_message(current, question.text, db)
         return _Taken(Generation(**row), current, question, place, unpublished)
