@@ -28,6 +28,8 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     replaces_surrogates: ClassVar[bool] = False
     """Whether lone surrogates (half characters) are replaced, as in a message; names and secrets must be whole."""
+    ignores_unknown: ClassVar[bool] = False
+    """Whether fields that are not known are passed over, as the clients of another API expect."""
     limit: ClassVar[int] = SMALL_BODY
     """Bytes; a longer body is refused unread (web/middleware/body_limits.py)."""
 
@@ -166,7 +168,7 @@ def parse_body(body_type: type[AnyBody]) -> AnyBody:
     """
     raw = request.get_data(cache=False)
     if body_type.replaces_surrogates:
-        raw = whole_characters(raw)
+        raw = _whole(raw)
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as application/json.")
     _refuse_unknown(raw or b"{}", body_type)
@@ -175,6 +177,15 @@ def parse_body(body_type: type[AnyBody]) -> AnyBody:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _invalid(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+
+
+def _whole(raw: bytes) -> bytes:
+    """The body without half characters, which take longer to look for than it takes to see that there are none."""
+    try:
+        from_json(raw)
+    except ValueError:
+        return whole_characters(raw)
+    return raw
 
 
 def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
@@ -187,7 +198,7 @@ def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
         parsed = from_json(raw)
     except ValueError as error:
         raise _unreadable(raw) from error
-    if isinstance(parsed, dict):
+    if isinstance(parsed, dict) and not body_type.ignores_unknown:
         unknown = next((name for name in parsed if name not in body_type.model_fields), None)
         if unknown is not None:
             field = unknown[:MAX_QUOTED_NAME]
