@@ -72,10 +72,3 @@ class UnknownTask(SwitchboardError):
 
     slug, title, status = "unknown-task", "Unknown task", 404
     detail = "This task is unknown, or its result is no longer kept."
-
-
-class AnswerInterrupted(SwitchboardError):
-    """The answer can't be told to its end, and its reader can't come back for the rest."""
-
-    slug, title, status = "answer-interrupted", "The answer was interrupted", 503
-    detail = "The answer was interrupted. Please send the request again."

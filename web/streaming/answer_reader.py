@@ -11,14 +11,21 @@ from core.conversation.event_log import PAGE_SIZE, Event, Reading
 from core.conversation.keys import channel
 from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, broken, step
+from core.errors import SwitchboardError
 from core.generation.service import Accepted
 from core.sessions.queries import Session
-from web.errors import AnswerInterrupted
 from web.streaming.reader import TERMINAL_EVENTS, StreamSources
 from web.streaming.subscription import Announced, Subscription
 
 TICK = 1.0
 """Seconds of silence after which a reader is given a moment to look around: whether its client is still there."""
+
+
+class AnswerInterrupted(SwitchboardError):
+    """The answer can't be told to its end, and its reader can't come back for the rest."""
+
+    slug, title, status = "answer-interrupted", "The answer was interrupted", 503
+    detail = "The answer was interrupted. Please send the request again."
 
 
 class AnswerEvent(NamedTuple):

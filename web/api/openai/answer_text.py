@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from web.errors import AnswerInterrupted
+from web.streaming.answer_reader import AnswerInterrupted
 
 
 class Added(NamedTuple):

@@ -27,10 +27,10 @@ from web.api.stream_slot import take_stream_slot
 from web.api.turns import Turns
 from web.auth.access import USER
 from web.context import context
-from web.errors import AnswerInterrupted
 from web.limits import rate_limit_headers
 from web.openapi.declaration import Either, StreamOf
 from web.schemas.chat_completions import ChatCompletion, ChatCompletionChunk, CreateChatCompletion
+from web.streaming.answer_reader import AnswerInterrupted
 from web.streaming.door import wait_for_turn
 from web.streaming.slots import held
 

@@ -15,7 +15,6 @@ from core.generation.service import AcceptedRequest
 from web.api.openai.answer_text import NOTHING, Added, AnswerText
 from web.api.openai.errors import error_of, for_failed_answer
 from web.context import context
-from web.errors import AnswerInterrupted
 from web.schemas.chat_completions import (
     AnswerMessage,
     ChatCompletion,
@@ -25,7 +24,7 @@ from web.schemas.chat_completions import (
     CreateChatCompletion,
     FinishReason,
 )
-from web.streaming.answer_reader import TICK, AnswerEvent, AnswerReader
+from web.streaming.answer_reader import TICK, AnswerEvent, AnswerInterrupted, AnswerReader
 from web.streaming.reader import HEARTBEAT_INTERVAL
 from web.streaming.sse import COMMENT
 

@@ -3,7 +3,7 @@
 import pytest
 
 from web.api.openai.answer_text import AnswerText
-from web.errors import AnswerInterrupted
+from web.streaming.answer_reader import AnswerInterrupted
 
 
 def test_words_that_come_again_are_not_told_again() -> None:
