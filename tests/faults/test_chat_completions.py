@@ -242,6 +242,13 @@ def test_no_credential_opens_a_requests_session(
     next(stream)
     with fleet.runtime.database.reading() as db:
         session_id = str(db.scalars(select(Session.id)).one())
+        generation_id = str(db.scalars(select(Generation.id)).one())
+    for unknown in (
+        lambda: client.responses.retrieve(generation_id),
+        lambda: client.conversations.retrieve(session_id),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            unknown()
     assert user.browser.get("/sessions").json()["sessions"] == []
     for method, path in (("GET", "/session/messages"), ("GET", "/session/export"), ("DELETE", "/session")):
         answer = user.browser.request(method, path, headers={"X-Session-ID": session_id})
