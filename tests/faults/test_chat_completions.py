@@ -1,9 +1,12 @@
 """OpenAI's own client over /v1/chat/completions: what it says and raises, what survives, and that nothing stays."""
 
+import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
@@ -14,6 +17,7 @@ from sqlalchemy import select, text
 from uuid_utils.compat import uuid7
 
 from core.stores.tables import Generation, Session
+from tests.clients.node import NODE, require_packages
 from tests.e2e.test_canary import _value as value_of
 from tests.faults.fleet import Fleet
 from tests.support.postgres import Postgres
@@ -21,6 +25,7 @@ from tests.support.provider import ANSWER, STORY, THOUGHT, ProviderServer
 from tests.support.waiting import wait_for
 
 PASSWORD = "correct horse battery"
+PROGRAMS = Path(__file__).parents[1] / "clients/plain"
 CANARY = "canary7d20c1"
 QUESTION: list[Any] = [{"role": "user", "content": f"{CANARY}: why?"}]
 
@@ -172,6 +177,25 @@ def test_models_are_listed_and_told_one_by_one(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
         client.models.retrieve("nothing")
     assert refused.value.code == "model_not_found"
+
+
+def test_openais_package_for_node_sees_the_same(fleet: Fleet, user: User) -> None:
+    require_packages(PROGRAMS)
+    command = [str(NODE), "chat_completions.js", f"{fleet.web.url}/v1", user.key]
+    run = subprocess.run(command, cwd=PROGRAMS, capture_output=True, text=True, timeout=90)
+    assert run.returncode == 0, run.stderr
+    seen = json.loads(run.stdout)
+    assert seen["whole"] == {"text": ANSWER, "reason": "stop"}
+    assert (seen["streamed"], seen["usage"]) == (ANSWER, True)
+    assert {"good", "story"} <= set(seen["models"])
+    assert seen["errors"] == [
+        "NotFoundError model_not_found",
+        "BadRequestError invalid_value",
+        "InternalServerError provider_failed",
+        "NotFoundError model_not_found",
+        "AuthenticationError invalid_api_key",
+        "APIError provider_failed",
+    ]
 
 
 def _many_messages(count: int) -> list[dict[str, str]]:
