@@ -68,11 +68,11 @@ lock: $(UV) ## Resolve pyproject.toml anew into the two lock files (ARGS=--upgra
 
 venv: .venv/.dev ## Install the runtime and the development tools into .venv
 
-screenshot: .venv/.dev ## Take docs/screenshot.png of the running page
+screenshot: .venv/.dev ## Take docs/screenshot*.png of the running page: light, dark, phone
 	$(BIN)/python -m tests.e2e.screenshot
 
 clean: ## Remove what this file made; sessions in .switchboard stay
-	rm -rf .venv build node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis \
+	rm -rf .venv build node_modules examples/*/node_modules tests/clients/*/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

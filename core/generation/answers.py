@@ -61,7 +61,8 @@ class Answers:
             if found is None:
                 raise UnknownResponse
             generation, session = found
-            ids = [each for each in (generation.question_id, generation.id) if each is not None]
+            answer_id = generation.answer_id or generation.id
+            ids = [each for each in (generation.question_id, answer_id) if each is not None]
             words = select(Row, cast(Row.problem, Text)).options(defer(Row.problem, raiseload=True))
             rows = db.execute(words.where(Row.id.in_(ids), Row.session_id == session.id)).all()
         messages = {row.id: _read(row, problem) for row, problem in rows}
@@ -78,7 +79,7 @@ class Answers:
             generation.completion_tokens,
             generation.reasoning_tokens,
             messages.get(generation.question_id) if generation.question_id else None,
-            None if state in LIVE else messages.get(generation.id),
+            None if state in LIVE else messages.get(answer_id),
         )
 
     def is_alone(self, answer: Answer) -> bool:

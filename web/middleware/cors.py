@@ -13,7 +13,10 @@ ALLOWED_HEADERS = (
 OF_SDKS = r"x-stainless-[a-z-]{1,40}"
 """What the packages of OpenAI tell about themselves. They are not read."""
 MAX_OF_SDKS = 20
-EXPOSED_HEADERS = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+EXPOSED_HEADERS = (
+    "ETag, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, "
+    "X-Workflow-Run-Id"
+)
 PREFLIGHT_MAX_AGE = "600"
 """Seconds for which a browser need not ask again."""
 

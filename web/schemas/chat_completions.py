@@ -135,7 +135,6 @@ class CreateChatCompletion(Body):
     """POST /v1/chat/completions. Fields that are not listed are passed over."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
-    ignores_unknown: ClassVar[bool] = True
     replaces_surrogates: ClassVar[bool] = True
     limit: ClassVar[int] = MAX_CONVERSATION
 

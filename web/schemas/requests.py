@@ -28,8 +28,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     replaces_surrogates: ClassVar[bool] = False
     """Whether lone surrogates (half characters) are replaced, as in a message; names and secrets must be whole."""
-    ignores_unknown: ClassVar[bool] = False
-    """Whether fields that are not known are passed over, as the clients of another API expect."""
+    media_types: ClassVar[tuple[str, ...]] = ("application/json",)
     limit: ClassVar[int] = SMALL_BODY
     """Bytes; a longer body is refused unread (web/middleware/body_limits.py)."""
 
@@ -205,7 +204,7 @@ def parse_body(body_type: type[AnyBody]) -> AnyBody:
     raw = request.get_data(cache=False)
     if body_type.replaces_surrogates:
         raw = _whole(raw)
-    if raw and request.mimetype != "application/json":
+    if raw and request.mimetype not in body_type.media_types:
         raise UnsupportedMediaType("Send the body as application/json.")
     _refuse_unknown(raw or b"{}", body_type)
     try:
@@ -234,7 +233,7 @@ def _refuse_unknown(raw: bytes, body_type: type[Body]) -> None:
         parsed = from_json(raw)
     except ValueError as error:
         raise _unreadable(raw) from error
-    if isinstance(parsed, dict) and not body_type.ignores_unknown:
+    if isinstance(parsed, dict) and body_type.model_config.get("extra") != "ignore":
         unknown = next((name for name in parsed if name not in body_type.model_fields), None)
         if unknown is not None:
             field = unknown[:MAX_QUOTED_NAME]
