@@ -233,8 +233,8 @@ class GenerationService:
         """Take a request that brings its own conversation: its answer is queued, limited, written and counted as any
         other, in a session of the user's that is made for it and that no credential opens.
 
-        Raises UnknownModel, RateLimited, LoginRequired or Unavailable; then nothing stays. The caller wakes a worker,
-        and has the session discarded once the answer has been told.
+        Raises UnknownModel, RateLimited, LoginRequired or Unavailable; what is left then expires. The caller wakes a
+        worker, and has the session discarded once the answer has been told.
         """
         self._pool.require(model)
         generation_id = uuid7()
