@@ -69,7 +69,7 @@ ELEMENTS = frozenset(
         "menclose",
     ]
 )
-LENGTH = r"-?\d{0,2}(?:\.\d{1,4})?(?:em|ex|pt)?"
+LENGTH = r"-?\d?(?:\.\d{1,4})?(?:em|ex|pt)?"
 LENGTHS = re.compile(f"{LENGTH}(?: {LENGTH}){{0,20}}")
 WORDS = re.compile(r"[a-z0-9 -]{1,80}")
 COLOUR = re.compile(r"[a-zA-Z]{1,20}|#[0-9a-fA-F]{3,6}")

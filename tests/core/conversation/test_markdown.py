@@ -81,7 +81,7 @@ def test_what_a_model_writes_cant_act_or_call_home(text: str) -> None:
     reader.feed(render(text) or "")
     for tag, attributes in reader.found:
         assert tag in ("p", "a", "pre", "code", "br", "span") or tag in maths.ELEMENTS
-        assert set(attributes) <= {"href", "title", "rel", "class", "target", "mathcolor", "stretchy"}
+        assert set(attributes) <= {"href", "title", "rel", "class", "target", "mathcolor"}
         assert str(attributes.get("href", "https:")).startswith("https:")
 
 
