@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.generation.attempts import Attempt
 from core.generation.batch import Inbox
+from core.generation.block_events import BlockEvents
 from core.generation.deadlines import Deadlines
 from core.generation.events import GenerationEvents
 from core.generation.heartbeat import STOP_POLL_INTERVAL, HandedOff, Heartbeat
@@ -42,6 +43,7 @@ class ModelCalls:
         self._events = events
         self._loop = loop
         self._live: set[UUID] = set()
+        self._blocks = BlockEvents(events)
 
     def answer(self, attempt: Attempt, model: str, heartbeat: Heartbeat, after: ProviderError | None) -> FinishReason:
         """Have the model answer, and append what it writes; why the answer ended.
@@ -134,6 +136,7 @@ class ModelCalls:
             while True:
                 output = stream.take(await inbox.take(STOP_POLL_INTERVAL), time.monotonic())
                 await self._append(attempt, output)
+                await self._blocks.tell(attempt, output.text)
                 if output.error is not None:
                     raise output.error
                 if output.finish_reason is not None:
