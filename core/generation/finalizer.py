@@ -145,7 +145,7 @@ class Finalizer:
         self._events.read_draft(attempt)
         tokens = Usage(row.prompt_tokens or 0, row.completion_tokens or 0).total
         state = GenerationState(row.state)
-        answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
+        answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.words_in_redis)
         self._publish(attempt, state, row.unpublished, answer, tokens)
 
     def publish_pending(self, session_id: UUID) -> Sequence[UUID]:
@@ -177,7 +177,7 @@ class Finalizer:
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
         with self._database.writing() as db:
-            if not attempt.anonymous:
+            if not attempt.words_in_redis:
                 lock_session(db, attempt.session_id)
             ended = matched(
                 db,
@@ -195,7 +195,7 @@ class Finalizer:
             )
             if not ended:
                 return False
-            if not attempt.anonymous and _is_kept(attempt, outcome.state, data):
+            if not attempt.words_in_redis and _is_kept(attempt, outcome.state, data):
                 self._transcript.keep(answer, attempt.session_id, db, in_place=attempt.goes_on)
         if RETRACTS not in data:
             log_answer(attempt, outcome.state, data, self._clock.now())
@@ -213,7 +213,7 @@ class Finalizer:
             finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
             problem=data.get("problem"),
         )
-        if not (rendered and attempt.draft.length):
+        if attempt.ephemeral or not (rendered and attempt.draft.length):
             return answer
         from core.conversation.markdown import render  # the front end, which renders nothing, needs no parser
 

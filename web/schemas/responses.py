@@ -212,6 +212,7 @@ class Event(Answer):
         "started",
         "thinking",
         "delta",
+        "block",
         "fallback",
         "handover",
         "resumed",
