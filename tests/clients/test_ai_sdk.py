@@ -56,8 +56,16 @@ def fleet(
 def driver(fleet: Fleet) -> Iterator[Driver]:
     """The program with the clients."""
     running = Driver(HERE / "driver.js")
+    # The first of all may wait longer for a store than it may, and be told 503.
+    wait_for(lambda: _is_warm(running, fleet), seconds=WAIT, what="questions are answered")
     yield running
     running.close()
+
+
+def _is_warm(driver: Driver, fleet: Fleet) -> bool:
+    chat = Chat(driver, fleet, "ai7", "good")
+    chat.do("send", text="Why?")
+    return chat.state["error"] is None
 
 
 class Chat:
