@@ -140,7 +140,7 @@ def test_the_web_writes_into_no_row(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*_modules("core"), *_modules("web"), *_modules("workers")], ids=str)
 def test_settings_are_read_where_a_process_is_put_together(path: Path) -> None:
-    """All else is handed the values that it needs: a component in its constructor, the web as WebOptions. The settings
+    """All else is handed the values that it needs: a component in its constructor, the web as WebOptions. Those
     of one session, and where Redis has a guest's, are another thing."""
     read = [node.lineno for node in _attributes(path) if node.attr == "settings" and _is_runtime(node.value)]
     imported = [
