@@ -19,6 +19,7 @@ from tests.web.sse import ServerEvent, events
 from tests.workers.local_process import WorkerProcess
 
 TERMINAL = ("done", "stopped", "failed")
+NEWCOMER = {"email": "someone@example.org", "password": "a long pass phrase"}
 
 
 class Installation:
@@ -83,15 +84,18 @@ class Installation:
 
 
 class Guest:
-    """Somebody without an account, in a session of their own, who reads its events all the time."""
+    """Somebody in a session of their own, without an account unless one is asked for, who reads its events all the
+    time."""
 
-    def __init__(self, url: str, model: str = "good") -> None:
+    def __init__(self, url: str, model: str = "good", *, account: bool = False) -> None:
         self.http = httpx2.Client(base_url=url, trust_env=False, timeout=10)
         self.told: list[ServerEvent] = []
         self.times: list[float] = []
         """When each event came, by the monotonic clock."""
         self._closed = threading.Event()
         self._last_id = ""
+        if account:
+            self.http.post("/auth/register", json=NEWCOMER).raise_for_status()
         created = wait_for(lambda: self._created(model), what="a session is created")
         self.session_id = created["session_id"]
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -176,9 +180,9 @@ class Guest:
 
 
 @contextmanager
-def guest(url: str, model: str = "good") -> Iterator[Guest]:
-    """A guest, for as long as the block lasts."""
-    someone = Guest(url, model)
+def guest(url: str, model: str = "good", *, account: bool = False) -> Iterator[Guest]:
+    """A guest, or somebody with an account, for as long as the block lasts."""
+    someone = Guest(url, model, account=account)
     try:
         yield someone
     finally:

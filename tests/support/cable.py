@@ -34,6 +34,10 @@ class Cable:
         """Let everything pass again, what was sent meanwhile first."""
         self._whole.set()
 
+    def lead_to(self, server: Postgres) -> None:
+        """Let new connections reach another server."""
+        self._server = server
+
     def close(self) -> None:
         """Leave no connection behind."""
         self.mend()
@@ -47,7 +51,12 @@ class Cable:
             while True:
                 near, _ = self._listener.accept()
                 far = socket.socket(socket.AF_UNIX)
-                far.connect(str(self._server.socket))
+                try:
+                    far.connect(str(self._server.socket))
+                except OSError:  # the server is down
+                    near.close()
+                    far.close()
+                    continue
                 self._ends += [near, far]
                 for source, target in ((near, far), (far, near)):
                     threading.Thread(target=self._forward, args=(source, target), daemon=True).start()

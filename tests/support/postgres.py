@@ -62,6 +62,12 @@ class Postgres:
         self._execute("SELECT pg_reload_conf()")
         return self._directory / "data" / "log"
 
+    def url_of(self, url: str) -> str:
+        """Where this server has the database that another server has at `url`."""
+        name = make_url(url).database
+        assert name is not None
+        return self._named(name)
+
     def restart(self) -> None:
         """Stop it as an operator would, breaking its connections, and start it."""
         self._server.stop()
@@ -79,6 +85,14 @@ class Postgres:
         process.send_signal(signal.SIGQUIT)  # an "immediate" shutdown
         process.wait(10)
         self._server.ensure_postgres_running()
+
+    def kill(self) -> None:
+        """End it, and all its connections, at once and for good."""
+        with suppress(psutil.NoSuchProcess):
+            processes = self.processes()
+            for process in processes:
+                process.kill()
+            psutil.wait_procs(processes, timeout=10)
 
     def freeze(self) -> None:
         """Let it hold its connections and answer nothing. The kernel still acknowledges what is sent to it."""
