@@ -174,7 +174,7 @@ function providerFailed({ reason = "", subject, tokens, limit }, { finish_reason
   if (reason === "empty" && end === "length") return t("failure.lengthBeforeFirstWord", { model: name, advice });
   const ending = reason === "empty" && entry(ENDS, end);
   if (ending) return t(ending, { model: name });
-  return `${t("wrong.sentence", { model: name, what })}${advice && ` ${advice}`}`;
+  return [t("wrong.sentence", { model: name, what }), advice].filter(Boolean).join(" ");
 }
 
 /** With the figures only when they show it: often it is the answer's room that is missing, of an unknown size.
