@@ -516,7 +516,8 @@ def test_a_phone_has_the_list_in_a_drawer(visit: Visit) -> None:
     fill_in(page, email)
     expect(account_button(page, email)).to_be_visible()
     check()
-    ask(page, "Say hello.")
+    box(page).fill("Say hello.")
+    page.get_by_role("button", name="Send").tap()  # Enter is a newline there
     expect_answered(page)
     long = {"title": "A title that is much longer than any phone is wide, " + "and-one-word-" * 10}
     assert visitor.context.request.patch(visitor.base_url + "/session", data=long).ok
