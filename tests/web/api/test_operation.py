@@ -205,6 +205,7 @@ def test_requests_are_answered_by_views_and_by_these_hooks_alone(stack: Settings
             "web.middleware.cors._allow",
             "web.middleware.security_headers._add_headers",
             "web.limits.rate_limit_headers._announce",
+            "web.api.openai.errors._reshape",
         ]
     }
     assert {scope: names(hooks) for scope, hooks in app.teardown_request_funcs.items()} == {
@@ -289,6 +290,8 @@ def test_length_comes_before_access_and_access_before_the_body(client: FlaskClie
     _problem(client.get("/session/messages?limit=0"), 422, "invalid-body")
 
 
+OPENAI_REFUSAL = (401, "invalid_api_key")
+"""What a stranger meets below /v1, in OpenAI's shape."""
 REFUSALS = {
     "SESSION": (401, "session-required"),
     "PRESENTED_CREDENTIAL": (401, "session-required"),
@@ -374,7 +377,10 @@ def test_every_operation_that_is_not_open_refuses_a_stranger(app: Flask) -> None
             continue
         level = next(name for name in REFUSALS if LEVELS[name] is found.access)
         answer = app.test_client().open(path, method=method, headers={"X-Forwarded-For": "192.0.2.1"})
-        _problem(answer, *REFUSALS[level])
+        if path.startswith("/v1/"):
+            assert (answer.status_code, answer.get_json()["error"]["code"]) == OPENAI_REFUSAL
+        else:
+            _problem(answer, *REFUSALS[level])
         refused += 1
     assert refused > 20
 

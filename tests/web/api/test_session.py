@@ -89,7 +89,8 @@ def test_cookie_and_header_prove_the_same(client: FlaskClient, other: FlaskClien
     assert cookie is not None
     by_cookie = client.get("/session/current").get_json()
     by_header = other.get("/session/current", headers={"X-Session-ID": cookie.value}).get_json()
-    assert by_cookie == by_header == {**session, "active_generation": None}
+    unset = {"active_generation": None, "title": None, "system_prompt": None, "temperature": None}
+    assert by_cookie == by_header == {**session, **unset}
 
 
 def test_respond_async_answers_202_and_the_task_becomes_done(client: FlaskClient) -> None:
