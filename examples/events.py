@@ -19,6 +19,8 @@ ENDS = ("done", "stopped", "failed")
 def read(events: EventSource, seen: dict[str, str]) -> bool:
     """Print what the events say, and note how far that is; whether the answer has ended."""
     for event in events.iter_sse():
+        if not event.data:  # how long to wait before reconnecting, say
+            continue
         data = json.loads(event.data)
         if event.event == "session":
             seen["X-Session-ID"] = data["session_id"]

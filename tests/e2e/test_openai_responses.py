@@ -20,6 +20,7 @@ from uuid_utils.compat import uuid7
 from tests.clients.node import NODE, require_packages
 from tests.e2e.system import System, running
 from tests.support.provider import ANSWER, STORY, ProviderServer
+from tests.support.waiting import wait_for
 
 PASSWORD = "correct horse battery"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -238,12 +239,21 @@ def test_the_example_with_httpx_sse_goes_on_while_the_web_process_is_replaced(sy
     assert process.stdout is not None
     while len("".join(told)) < 80:
         told.append(process.stdout.read(1))
+        assert told[-1], "it has ended"
     child = system.child("gunicorn")
     assert child is not None
     child.terminate()
     told.append(process.stdout.read())
     assert process.wait(60) == 0
     assert "".join(told) == f"{STORY}\n"
+    wait_for(lambda: _answers(system), what="the web process is back")
+
+
+def _answers(system: System) -> bool:
+    try:
+        return httpx2.get(system.base_url + "/healthz", trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def test_plain_eventsource_clients_read_a_stream(system: System, key: str, provider: ProviderServer) -> None:
