@@ -43,6 +43,7 @@ from core.llm.probe import Prober
 from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
+from core.messaging.user_events import UserEvents
 from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
@@ -55,6 +56,7 @@ from core.sessions.creation_limits import CreationLimits
 from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
 from core.sessions.queries import SessionQueries
+from core.sessions.search import Search
 from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
@@ -236,7 +238,17 @@ class Runtime:
     @cached_property
     def session_queries(self) -> SessionQueries:
         """What is asked about sessions, outside of a transaction."""
-        return SessionQueries(self.database, self.sessions)
+        return SessionQueries(self.database, self.sessions, self.search)
+
+    @cached_property
+    def search(self) -> Search:
+        """The search in users' own sessions."""
+        return Search(self.database)
+
+    @cached_property
+    def user_events(self) -> UserEvents:
+        """What users are told of their sessions."""
+        return UserEvents(self.redis)
 
     @cached_property
     def limiter(self) -> RateLimiter:
@@ -292,6 +304,7 @@ class Runtime:
             self.transcript,
             self.message_limits,
             self.models,
+            self.user_events,
             self.clock,
         )
 
@@ -310,6 +323,7 @@ class Runtime:
             self.generation_events,
             self.transcript,
             self.message_limits,
+            self.user_events,
             self.clock,
         )
 
@@ -372,6 +386,7 @@ class Runtime:
             self.finalizer,
             self.removals,
             self.tally,
+            self.search,
             self._quarantine("reaper"),
             self.clock,
         )
@@ -453,6 +468,7 @@ class Runtime:
             self.sessions,
             self.transcript,
             self.guest_settings,
+            self.search,
             self.removals,
             self.finalizer.publish_pending,
         )
@@ -462,7 +478,10 @@ class Runtime:
             claims,
             self._deletion,
             self.log,
+            self.session_queries,
             self.guest_settings,
+            self.search,
+            self.user_events,
             self.removals,
             self.revocations,
             self.audit,

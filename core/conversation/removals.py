@@ -18,6 +18,7 @@ from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
+from core.messaging.user_events import add_deleted
 from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
@@ -140,6 +141,7 @@ class Removals:
             self._log.add_close(pipe, [each.session_id for each in ended], reason)
         if guests := [each.session_id for each in ended if each.owner_id is None]:
             self._limits.add_forget_all(pipe, guests)
+        add_deleted(pipe, [(each.owner_id, each.session_id) for each in ended if each.owner_id is not None])
         for each in ended:
             if each.owner_id is not None and each.generation_id is not None:
                 self._limits.add_forget(pipe, each.owner_id, each.generation_id)

@@ -28,6 +28,7 @@ from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session,
 from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
+from core.messaging.user_events import UserEvents
 from core.sessions.service import SessionService
 from core.stores.combiner import Combiner
 from core.stores.database import Database
@@ -86,6 +87,7 @@ class Finalizer:
         events: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
+        user_events: UserEvents,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -94,6 +96,7 @@ class Finalizer:
         self._events = events
         self._transcript = transcript
         self._limits = limits
+        self._user_events = user_events
         self._clock = clock
         self._emptied = Combiner(self._empty)
 
@@ -220,6 +223,9 @@ class Finalizer:
         settled = self._settle(attempt, tokens)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
+            if not attempt.anonymous:
+                ended = {"generation_id": str(attempt.generation_id), "state": str(state)}
+                self._user_events.publish(attempt.owner, "answered", attempt.session_id, **ended)
         if not settled:
             return
         if RETRACTS in data:

@@ -11,6 +11,7 @@ from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
 from core.generation.finalizer import Finalizer, Outcome
 from core.generation.scheduler import FairQueue
+from core.sessions.search import Search
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import IS_LIVE, Generation, GenerationState
@@ -47,12 +48,14 @@ class Reaper:
         finalizer: Finalizer,
         removals: Removals,
         tally: AnswerTally,
+        search: Search,
         quarantine: Quarantine[UUID],
         clock: Clock,
     ) -> None:
         self._database = database
         self._removals = removals
         self._tally = tally
+        self._search = search
         self._attempts = attempts
         self._queue = queue
         self._finalizer = finalizer
@@ -61,8 +64,8 @@ class Reaper:
 
     def reap(self) -> Reaped:
         """Hand off generations whose lease has lapsed, end those that were tried often enough or that no worker
-        claimed, publish ends that came while Redis was away, remove what could not be removed then, and count answers
-        that have ended.
+        claimed, publish ends that came while Redis was away, remove what could not be removed then, count answers
+        that have ended, and index what has been said.
 
         A generation that can't be handled holds up no other (core/stores/quarantine.py). Raises Unavailable
         when a store is away.
@@ -73,6 +76,7 @@ class Reaper:
         published = self._quarantine.for_each(unpublished, self._publish_end)
         self._removals.drain()
         self._tally.count_ended()
+        self._search.index_pending()
         self._queue.publish_positions()
         return Reaped(
             handed_off=tuple(generation_id for generation_id, handed_off, _ in recovered if handed_off),

@@ -31,6 +31,7 @@ from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
+from core.messaging.user_events import UserEvents
 from core.observability.log_ids import current_request_id
 from core.observability.tracing import traceparent
 from core.sessions.service import SessionService, is_held_as
@@ -96,6 +97,7 @@ class GenerationService:
         transcript: Transcript,
         limits: MessageLimits,
         pool: ClientPool,
+        user_events: UserEvents,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -107,6 +109,7 @@ class GenerationService:
         self._transcript = transcript
         self._limits = limits
         self._pool = pool
+        self._user_events = user_events
         self._clock = clock
 
     def accept(
@@ -213,6 +216,14 @@ class GenerationService:
             raise
         if not waits:
             self._require_living(session)
+        self._user_events.publish(
+            session.owner_id,
+            "answering",
+            session.id,
+            generation_id=str(generation.id),
+            title=session.title,
+            last_active_at=rfc3339(generation.created_at),
+        )
         return Accepted(session.id, generation.id, place.position, before, limit_statuses)
 
     def _live_start(self, session_id: UUID) -> Position:

@@ -38,6 +38,7 @@ OTHER_ROUTES = {
     # Named by their own arguments; tested below and in test_session.py.
     ("GET", "/tasks/<task_id>"),
     ("GET", "/sessions"),
+    ("GET", "/sessions/events"),
     ("POST", "/session/open"),
 }
 """Routes that act on no session that the request names. /auth is about accounts, tested in test_auth.py."""
