@@ -20,6 +20,7 @@ from core.generation import answer_metrics
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
+from core.generation.handover_requests import HandoverRequests
 from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
@@ -485,6 +486,7 @@ class Runtime:
             self.removals,
             self.revocations,
             self.audit,
+            HandoverRequests(self.log),
         )
 
     @cached_property

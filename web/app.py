@@ -1,6 +1,8 @@
 """The Flask application."""
 
-from flask import Flask
+from collections.abc import Callable
+
+from flask import Flask, Response
 
 from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
@@ -28,6 +30,7 @@ from web.middleware import (
 from web.openapi.declaration import require_operations
 from web.pages import chat as chat_page
 from web.pages import docs as docs_page
+from web.pages import static_files
 from web.services.options import WebOptions
 from web.streaming import slots
 
@@ -38,9 +41,13 @@ REDIS_TIMEOUT = 0.4
 
 API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi, openai_models)
 PAGES = (chat_page, docs_page)
-STATIC = ("static", "/static/<path:filename>")
-PAGE_VIEWS = {("pages.index", "/"): chat_page.index, ("docs_page.page", "/docs"): docs_page.page}
-PAGE_ROUTES = (STATIC, *PAGE_VIEWS)
+PAGE_VIEWS: dict[tuple[str, str], Callable[..., Response]] = {
+    ("static", "/static/<path:filename>"): static_files.static,
+    ("pages.index", "/"): chat_page.index,
+    ("pages.conversation", "/c/<session_id>"): chat_page.conversation,
+    ("docs_page.page", "/docs"): docs_page.page,
+}
+PAGE_ROUTES = tuple(PAGE_VIEWS)
 """What browsers show, by endpoint and path; every other route is an operation of the API."""
 
 
@@ -62,8 +69,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     a hook or an error handler later raises AssertionError.
     """
     runtime = runtime or _configured_runtime()
-    app = Flask(__name__)
-    pages = {STATIC: app.view_functions["static"], **PAGE_VIEWS}
+    app = Flask(__name__, static_folder=None)
+    static_files.register(app)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     settings = runtime.settings
     context.register(app, runtime, _options(settings))
@@ -93,7 +100,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in modules:
         app.register_blueprint(module.blueprint)
     problems.register(app)
-    require_operations(app, pages)
+    require_operations(app, PAGE_VIEWS)
     app._got_first_request = True  # Flask's own mark: from here on its setup methods refuse
     return app
 

@@ -39,9 +39,12 @@ def _new_session(session_id: str, secret_hash: str | None, owner_id: str | None,
     return NewSession(UUID(session_id), owner, bytes.fromhex(secret_hash) if secret_hash else None, model)
 
 
-def _switch(task_id: str, session_id: str, model: str, owner_id: str | None, version: int | None) -> Switch:
+def _switch(
+    task_id: str, session_id: str, model: str, owner_id: str | None, version: int | None, live: bool = False
+) -> Switch:
     _require_version(version)
-    return Switch(UUID(session_id), model, UUID(owner_id) if owner_id else None, version, UUID(task_id))
+    owner = UUID(owner_id) if owner_id else None
+    return Switch(UUID(session_id), model, owner, version, UUID(task_id), live is True)
 
 
 def _described(session: Session | SwitchboardError) -> Result:

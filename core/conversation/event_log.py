@@ -147,6 +147,24 @@ class EventLog:
         """What `write` runs, for those who run many together; `appended` reads what it returns."""
         return self._scripts.write.call(*_arguments(event))
 
+    def hand_over(self, event: AnswerEvent, answer: str) -> Position:
+        """Append an event of the live generation with which another model carries on. `answer` is the stored form of
+        the empty answer from here on. Idempotent by the producer. Raises Fenced or LogLost."""
+        return appended(self._scripts.hand_over(*_arguments(event), scripts.Carrying(answer)))
+
+    def live_answer(self, session_id: UUID) -> str | None:
+        """The stored form of the empty answer that is being written."""
+        try:
+            answer = self._redis.hget(keys(session_id).meta, "answer")
+            return None if answer is None else str(answer)
+        except RedisDamaged:
+            return None
+
+    def rename_model(self, session_id: UUID, generation_id: UUID, answer: str) -> None:
+        """Another model is to write the live generation, of which nothing is written: `answer` is the stored form of
+        the empty answer."""
+        self._scripts.rename_model(session_id, scripts.Target(generation_id), scripts.Carrying(answer))
+
     def end(
         self,
         session_id: UUID,
@@ -190,6 +208,14 @@ class EventLog:
         """Let the generation's worker know soon that it is to stop; the row decides."""
         self._scripts.request_stop(session_id, scripts.Target(generation_id))
 
+    def request_handover(self, session_id: UUID, generation_id: UUID) -> None:
+        """Let the generation's worker know soon that another model is to carry on; the row decides."""
+        self._scripts.request_handover(session_id, scripts.Target(generation_id))
+
+    def add_forget_handover(self, pipe: Pipeline, session_id: UUID) -> None:
+        """Add to a pipeline: the worker has heard that the row has something to say of a handover."""
+        pipe.hdel(keys(session_id).meta, "handover")
+
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""
         try:
@@ -197,9 +223,10 @@ class EventLog:
         except RedisDamaged:
             return False  # the next word resets the log, and the row decides
 
-    def add_stop_poll(self, pipe: Pipeline, session_id: UUID) -> None:
-        """Add to a pipeline: the id of the generation whose worker is to stop, if any."""
-        pipe.hget(keys(session_id).meta, "stop")
+    def add_request_poll(self, pipe: Pipeline, session_id: UUID) -> None:
+        """Add to a pipeline: the id of the generation whose worker is to stop, if any, and that of the one whose row
+        has something to say of a handover."""
+        pipe.hmget(keys(session_id).meta, ["stop", "handover"])
 
     def read(self, session_id: UUID, after: int, limit: int = PAGE_SIZE) -> Page:
         """The events after an offset, oldest first, at most `limit`. One that is damaged is read as `reset`: its

@@ -53,6 +53,13 @@ class Ending(NamedTuple):
     """The id of an anonymous session's question that is retracted, or empty."""
 
 
+class Carrying(NamedTuple):
+    """What a handover leaves to be written on."""
+
+    answer: str
+    """The empty answer with its new model, as readers of the conversation get it."""
+
+
 class Reset(NamedTuple):
     """What a generation's log begins with when Redis has lost it."""
 
@@ -208,6 +215,20 @@ local changes = {'attempt', attempt, 'seq', seq, 'thought_for', thinking_ms}
     + PUBLISH
 )
 
+# A change of the answer's model: rare, and so apart from what runs for every word.
+HAND_OVER = (
+    MEND
+    + KNOWN
+    + FENCE
+    + """
+if redis.call('STRLEN', partial_key) ~= text_size then return {LOG_LOST, ''} end
+if resets_thinking then redis.call('DEL', thinking_key)
+elseif redis.call('STRLEN', thinking_key) ~= thinking_size then return {LOG_LOST, ''} end
+local changes = {'attempt', attempt, 'seq', seq, 'thought_for', thinking_ms, 'answer', answer}
+"""
+    + ANNOUNCE
+)
+
 END = (
     MEND
     + KNOWN
@@ -282,6 +303,24 @@ end
 """
 )
 
+REQUEST_HANDOVER = (
+    MEND
+    + """
+if redis.call('HGET', meta_key, 'generation') == generation_id then
+  redis.call('HSET', meta_key, 'handover', generation_id)
+end
+"""
+)
+
+# Of an answer that no worker has begun.
+RENAME_MODEL = (
+    MEND
+    + """
+local generation, attempt = unpack(redis.call('HMGET', meta_key, 'generation', 'attempt'))
+if generation == generation_id and attempt == '0' then redis.call('HSET', meta_key, 'answer', answer) end
+"""
+)
+
 TOUCH = (
     MEND
     + """
@@ -321,6 +360,9 @@ class LogScripts:
         self.append = LogScript(redis, APPEND, Announcement, NewLog)
         self.begin = LogScript(redis, BEGIN, Announcement, NewLog, Producer, Beginning)
         self.write = LogScript(redis, WRITE, Announcement, Producer, Size, Delta)
+        self.hand_over = LogScript(redis, HAND_OVER, Announcement, Producer, Size, Delta, Carrying)
+        self.request_handover = LogScript(redis, REQUEST_HANDOVER, Target)
+        self.rename_model = LogScript(redis, RENAME_MODEL, Target, Carrying)
         self.end = LogScript(redis, END, Announcement, Producer, Size, Ending)
         self.take_over = LogScript(redis, TAKE_OVER, Producer)
         self.reset = LogScript(redis, RESET, Producer, Reset)

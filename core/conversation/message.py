@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.clock import rfc3339
 from core.conversation.damage import Damaged, decode
+from core.conversation.handover import are_handovers
 from core.stores import tables
 from core.text.characters import storable
 
@@ -42,6 +43,8 @@ class Message:
     """How long it did."""
     problem: dict[str, Any] | None = None
     """Why an answer failed."""
+    handovers: list[dict[str, Any]] | None = None
+    """Where a person has had another model carry on the answer (core/conversation/handover.py). None: nowhere."""
 
     def dump(self) -> str:
         """The stored form. Not in ASCII, which has twelve bytes for an emoji and takes three times as long."""
@@ -55,11 +58,12 @@ class Message:
     @classmethod
     def from_row(cls, row: tables.Message, problem: str | None) -> "Message":
         """The message in a row, whose `problem` has been read as text. Raises Damaged."""
-        fields = {name: getattr(row, name) for name in CHECKS if name != "problem"}
+        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "handovers")}
         made = {
             "id": str(row.id),
             "created_at": rfc3339(row.created_at),
             "problem": None if problem in (None, "null") else decode(problem),
+            "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),
         }
         return cls(**_checked({**fields, **made}))
 
@@ -146,6 +150,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "thinking": _optional(_is_text),
     "thinking_seconds": _optional(_is_count),
     "problem": _optional(_is_problem),
+    "handovers": _optional(are_handovers),
 }
 """What each field must be, whoever has written it."""
 REQUIRED = {"id", "role", "text", "model", "state", "created_at"}

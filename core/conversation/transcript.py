@@ -1,5 +1,6 @@
 """The words of a conversation: in SQL for owned sessions; in Redis only, as long as the session, for others."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -123,6 +124,7 @@ class Transcript:
             "thinking": message.thinking,
             "thinking_seconds": message.thinking_seconds,
             "problem": message.problem,
+            "handovers": None if message.handovers is None else json.dumps({"handovers": message.handovers}),
             "created_at": datetime.fromisoformat(message.created_at),
         }
         db_session.execute(_KEEP[db_session.get_bind().dialect.name], row)

@@ -23,7 +23,7 @@ def log_answer(attempt: Attempt, state: GenerationState, data: Mapping[str, Any]
             "request_id": attempt.request_id,
             "session_id": str(attempt.session_id),
             "generation_id": str(attempt.generation_id),
-            "model": data.get("model") or attempt.model,
+            "model": data.get("model") or attempt.handovers.model,
             "attempt": attempt.number,
             "outcome": state.value,
             "reason": data.get("problem", {}).get("reason") or data["finish_reason"],

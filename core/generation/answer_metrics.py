@@ -76,6 +76,12 @@ class AnswerMetrics:
             ["model"],
             registry=self.registry,
         )
+        self._handovers = Counter(
+            "switchboard_handovers",
+            "Answers that a person has had another model carry on, by that model, counted when the answer has ended.",
+            ["model"],
+            registry=self.registry,
+        )
         self._tokens = Histogram(
             "gen_ai_client_token_usage",
             "Tokens of each answer and of its prompt, as the model's server has counted them, or else estimated.",
@@ -111,7 +117,7 @@ class AnswerMetrics:
             registry=self.registry,
         )
         for model in models:
-            for rare in (self._takeovers, self._hand_offs, self._fallbacks):
+            for rare in (self._takeovers, self._hand_offs, self._fallbacks, self._handovers):
                 rare.labels(model)
 
     def observe(self, answer: Generation) -> None:
@@ -122,6 +128,8 @@ class AnswerMetrics:
         self._takeovers.labels(answer.model).inc(max(answer.attempt - 1 - answer.hand_offs, 0))
         self._hand_offs.labels(answer.model).inc(answer.hand_offs)
         self._fallbacks.labels(answer.model).inc(answer.fallbacks)
+        for handover in answer.handovers or ():
+            self._handovers.labels(handover["to"]).inc()
         for kind, tokens in (("input", answer.prompt_tokens), ("output", answer.completion_tokens)):
             if tokens:
                 self._tokens.labels("chat", model, kind).observe(tokens)

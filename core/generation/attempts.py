@@ -16,8 +16,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from core.clock import Clock
 from core.conversation.finished_messages import Newest, read_newest
+from core.conversation.handover import Handover
 from core.conversation.position import Producer
 from core.generation.draft import Draft
+from core.generation.handovers import Handovers
 from core.generation.usage import UsageMeter
 from core.limits.message_limits import owner_of
 from core.llm.providers.base import Usage
@@ -51,8 +53,8 @@ class Attempt:
     """A generation that this process may write, and the number that fences off earlier attempts.
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
-    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `stop_requested` and
-    `sequence` this one's.
+    changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `handovers` the
+    Writer's, `stop_requested` and `sequence` this one's.
     Each attempt has its own.
     """
 
@@ -61,11 +63,12 @@ class Attempt:
     owner: UUID
     """The owner whose limits count it."""
     model: str
-    """The model it was accepted with."""
+    """The model of its row when the attempt began."""
     number: int
     anonymous: bool
     keep_until: datetime
     """How long the log lives."""
+    handovers: Handovers
     asked_at: datetime | None = None
     """When the question was taken."""
     request_id: str | None = None
@@ -82,8 +85,9 @@ class Attempt:
 
     @property
     def usage(self) -> Usage:
-        """What the answer counts for."""
-        return self.usage_meter.usage(self.draft.text, self.draft.thinking.text)
+        """What the answer counts for. Each model that it was handed over to was sent the prompt again."""
+        usage = self.usage_meter.usage(self.draft.text, self.draft.thinking.text)
+        return usage._replace(prompt_tokens=usage.prompt_tokens * (1 + len(self.handovers.made)))
 
     def next_producer(self) -> Producer:
         """The producer of the attempt's next event."""
@@ -142,6 +146,7 @@ class Attempts:
             max(row.attempt, 1),
             session.anonymous,
             keep_log_until(session, self._clock.now()),
+            Handovers(row.model, map(Handover.load, row.handovers or ()), row.handover_to),
             row.created_at,
             row.request_id,
             row.traceparent,
@@ -196,6 +201,35 @@ class Attempts:
         with self._database.writing_once() as db:
             if not change(db, attempt, fallbacks=Generation.fallbacks + 1):
                 raise LeaseLost
+
+    def find_handovers(self, attempts: Collection[Attempt]) -> None:
+        """Look which of these answers another model is to carry on."""
+        ids = [attempt.generation_id for attempt in attempts]
+        with self._database.reading() as db:
+            rows = select(Generation.id, Generation.handover_to).where(Generation.id.in_(ids))
+            wanted = dict(db.execute(rows).all())
+        for attempt in attempts:
+            attempt.handovers.target = wanted.get(attempt.generation_id)
+
+    def hand_over(self, attempt: Attempt, to_model: str) -> Handover | None:
+        """Make another model the answer's own, from here on; None when nobody wants it any more. Raises LeaseLost."""
+        handover = Handover(attempt.handovers.current, to_model, attempt.draft.length)
+        made = [each.describe() for each in (*attempt.handovers.made, handover)]
+        with self._database.writing() as db:
+            if matched(
+                db,
+                attempt.generation_id,
+                Generation.state == GenerationState.RUNNING,
+                Generation.attempt == attempt.number,
+                Generation.handover_to == to_model,
+                model=to_model,
+                handover_to=None,
+                handovers=made,
+            ):
+                return handover
+            if not change(db, attempt, state=GenerationState.RUNNING):
+                raise LeaseLost
+        return None
 
     def hand_off_lapsed(self, generation_id: UUID) -> bool:
         """Give a generation back to the queue when its worker has let the lease lapse; whether this call did."""
@@ -277,13 +311,15 @@ def _change_all(db_session: DatabaseSession, attempts: Collection[Attempt], **va
         update(Generation)
         .where(Generation.id.in_(owned.with_for_update(key_share=True, skip_locked=True)))
         .values(**values)
-        .returning(Generation.id, Generation.attempt, Generation.stop_requested)
+        .returning(Generation.id, Generation.attempt, Generation.stop_requested, Generation.handover_to)
         .execution_options(synchronize_session=False)
     ).all()
-    to_stop = {(row.id, row.attempt): row.stop_requested for row in changed}
-    held = {attempt for attempt in attempts if (attempt.generation_id, attempt.number) in to_stop}
+    requested = {(row.id, row.attempt): row for row in changed}
+    held = {attempt for attempt in attempts if (attempt.generation_id, attempt.number) in requested}
     for attempt in held:
-        if to_stop[attempt.generation_id, attempt.number]:
+        row = requested[attempt.generation_id, attempt.number]
+        attempt.handovers.target = row.handover_to
+        if row.stop_requested:
             attempt.stop_requested.set()
     if len(held) == len(attempts):
         return Owned(held, set())

@@ -8,7 +8,9 @@ from typing import Any
 
 from core.clock import Clock, rfc3339
 from core.conversation.appender import Appender
+from core.conversation.damage import Damaged
 from core.conversation.event_log import AnswerEvent, EventLog, LogLost
+from core.conversation.handover import Handover
 from core.conversation.message import Message, MessageState, whole_seconds
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import Producer
@@ -82,6 +84,27 @@ class GenerationEvents:
         """Append that another model carries on, because the one before has failed."""
         await self._append_change(attempt, "fallback", {"from": failed, "to": next_model, "reason": reason})
 
+    def append_handover(self, attempt: Attempt, handover: Handover) -> None:
+        """Append that another model carries on, at a person's wish. Blocks, as its row's change before it does."""
+        try:
+            self._hand_over(attempt, handover)
+        except LogLost:
+            self._restore_owned(attempt)
+            self._hand_over(attempt, handover)
+
+    def append_missed_handover(self, attempt: Attempt) -> None:
+        """Append the handover that an earlier attempt has made, and did not come to tell of, if there is one."""
+        made = attempt.handovers.made
+        if not made:
+            return
+        answer = self._log.live_answer(attempt.session_id)
+        try:
+            told = Message.load(answer or "").handovers or []
+        except Damaged:
+            return
+        if len(told) < len(made):
+            self.append_handover(attempt, made[-1])
+
     async def append_delta(self, attempt: Attempt, text: str, thinking_ms: int) -> None:
         """Append the next words. Stale thinking that no new thinking has replaced by now goes first: it belongs to a
         request that was given up, and not to these words."""
@@ -131,9 +154,10 @@ class GenerationEvents:
             str(attempt.generation_id),
             "assistant",
             text,
-            model or attempt.model,
+            model or attempt.handovers.model,
             state,
             rfc3339(self._clock.now()),
+            handovers=[each.describe() for each in attempt.handovers.made] or None,
             thinking=thinking or None,
             thinking_seconds=whole_seconds(thinking, thinking_ms),
         )
@@ -158,6 +182,20 @@ class GenerationEvents:
             return
         await self._append(attempt, kind, {**data, "thinking": 0}, Delta(resets_thinking=True))
         draft.drop_thinking()
+
+    def _hand_over(self, attempt: Attempt, handover: Handover) -> None:
+        draft = attempt.draft
+        keeps = bool(draft.length and draft.thinking_length)
+        data = {**handover.describe(), "thinking": draft.thinking_length if keeps else 0}
+        delta = _unchanged(draft) if keeps else Delta(resets_thinking=True)
+        self._log.hand_over(_event(attempt, "handover", data, draft.size, delta), self._beginning(attempt))
+        if not keeps:
+            draft.drop_thinking()
+
+    def _beginning(self, attempt: Attempt) -> str:
+        """The stored form of the answer without its words, which the log has apart."""
+        message = self.message(attempt, "streaming")
+        return replace(message, text="", thinking=None, thinking_seconds=None).dump()
 
     async def _append(self, attempt: Attempt, kind: str, data: Mapping[str, Any], delta: Delta) -> None:
         """Append an event of the answer, with what it adds to it."""
@@ -209,13 +247,12 @@ class GenerationEvents:
             self._write(attempt, "delta", {"at": 0, "text": text}, before, said)
 
     def _reset(self, attempt: Attempt) -> None:
-        answer = replace(self.message(attempt, "streaming"), text="", thinking=None, thinking_seconds=None)
         self._log.reset(
             attempt.session_id,
             attempt.generation_id,
             attempt.number,
             expires_at=attempt.keep_until,
-            answer=answer.dump(),
+            answer=self._beginning(attempt),
         )
         self._close_if_gone(attempt)
 
@@ -230,7 +267,7 @@ class GenerationEvents:
 
 
 def _started(attempt: Attempt) -> Mapping[str, Any]:
-    return {"model": attempt.model, "attempt": attempt.number}
+    return {"model": attempt.handovers.model, "attempt": attempt.number}
 
 
 def _unchanged(draft: Draft) -> Delta:

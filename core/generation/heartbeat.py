@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event as Flag
 from threading import Lock, Thread
 
@@ -30,6 +30,14 @@ class Stopped(Exception):
     """The answer has been stopped."""
 
 
+class HandoverWanted(Exception):
+    """Another model is to carry on."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+
 class HandedOff(Exception):
     """This process has been told to stop; another carries on."""
 
@@ -46,7 +54,8 @@ class Heartbeat:
         self._reason: Exception | None = None
 
     def check(self) -> None:
-        """Raise HandedOff, Stopped, LeaseLost or Unavailable when the attempt may not go on. Costs nothing."""
+        """Raise HandedOff, Stopped, LeaseLost, HandoverWanted or Unavailable when the attempt, or the model that is
+        asked, may not go on. Costs nothing."""
         if self._stopping.is_set():
             raise HandedOff
         if self._reason is not None:
@@ -55,6 +64,9 @@ class Heartbeat:
             raise Stopped
         if time.monotonic() >= self._lapses_at:
             raise Unavailable
+        wanted = self.attempt.handovers.wanted
+        if wanted is not None:
+            raise HandoverWanted(wanted)
 
     def interrupt(self, reason: Exception) -> None:
         """Have the next check raise this, if it is the first reason."""
@@ -163,8 +175,8 @@ class Heartbeats:
         return [each for each in live if each.attempt in renewed]
 
     def _talk(self, live: Sequence[Heartbeat], owned: Sequence[Heartbeat]) -> list[Heartbeat]:
-        """Renew in Redis what these own, and look which of all are to stop, in one round trip; those that hold all
-        their own."""
+        """Renew in Redis what these own, and look which of all are to stop or to be handed over, in one round trip;
+        those that hold all their own."""
         if not live:
             return []
         with_slot = [each for each in owned if each.slot.model is not None]
@@ -174,16 +186,33 @@ class Heartbeats:
             for each in owned:
                 self._limits.add_renewal(pipe, each.attempt.owner, each.attempt.generation_id, self._lease)
             for each in live:
-                self._log.add_stop_poll(pipe, each.attempt.session_id)
+                self._log.add_request_poll(pipe, each.attempt.session_id)
             try:
                 answers = pipe.execute(raise_on_error=False)
             except Unavailable:
                 return []
-        for each, to_stop in zip(live, answers[-len(live) :], strict=True):
-            if to_stop == str(each.attempt.generation_id):
+        to_hand_over: list[Heartbeat] = []
+        for each, requested in zip(live, answers[-len(live) :], strict=True):
+            of_this = str(each.attempt.generation_id)
+            to_stop, handover = requested if isinstance(requested, list) else (None, None)
+            if to_stop == of_this:
                 each.interrupt(Stopped())
+            if handover == of_this:
+                to_hand_over.append(each)
+        self._find_handovers(to_hand_over)
         failed = [each for each, answer in zip(with_slot, answers, strict=False) if isinstance(answer, Exception)]
         return [each for each in owned if each not in failed]
+
+    def _find_handovers(self, live: Sequence[Heartbeat]) -> None:
+        """Read what the rows of these say. The request in Redis goes first: one that comes meanwhile stays."""
+        if not live:
+            return
+        with suppress(Unavailable):  # the rows are read again when their leases are renewed
+            with self._redis.pipeline(transaction=False) as pipe:
+                for each in live:
+                    self._log.add_forget_handover(pipe, each.attempt.session_id)
+                pipe.execute(raise_on_error=False)
+            self._attempts.find_handovers([each.attempt for each in live])
 
     def _keep_snapshots(self, now: float) -> None:
         """Have those kept that are due, the latest first. In another thread: no lease waits for them."""

@@ -12,7 +12,14 @@ from core.generation.attempts import Attempt, Attempts, LeaseLost
 from core.generation.events import GenerationEvents
 from core.generation.failure import failed, finish_reason
 from core.generation.finalizer import Finalizer, Outcome
-from core.generation.heartbeat import STOP_POLL_INTERVAL, HandedOff, Heartbeat, Heartbeats, Stopped
+from core.generation.heartbeat import (
+    STOP_POLL_INTERVAL,
+    HandedOff,
+    HandoverWanted,
+    Heartbeat,
+    Heartbeats,
+    Stopped,
+)
 from core.generation.model_call import ModelCalls
 from core.generation.model_chain import Failure, ModelChain
 from core.generation.provider_slots import Slot
@@ -148,13 +155,30 @@ class Writer:
         if attempt.number == 1:
             self._loop.run(self._events.append_started(attempt))
         else:
+            self._events.append_missed_handover(attempt)
             self._loop.run(self._events.append_resumed(attempt))
-        return self._ask_in_turn(attempt, heartbeat)
+        while True:
+            try:
+                heartbeat.check()
+                return self._ask_in_turn(attempt, heartbeat)
+            except HandoverWanted as wanted:
+                self._hand_over(attempt, wanted.model)
+
+    def _hand_over(self, attempt: Attempt, model: str) -> None:
+        """Have this model carry on, if that is still wanted."""
+        handover = self._attempts.hand_over(attempt, model)
+        if handover is None:
+            self._attempts.find_handovers([attempt])
+            return
+        attempt.handovers.note(handover)
+        self._events.append_handover(attempt, handover)
 
     def _ask_in_turn(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         """Ask the model, and its fallbacks when it fails; how the answer ends."""
-        self._pool.require(attempt.model)
-        chain = ModelChain(self._pool.chain(attempt.model), self._cooldowns, attempt.draft)
+        models = [name for model in attempt.handovers.models for name in self._pool.chain(model)]
+        if not models:
+            self._pool.require(attempt.handovers.model)
+        chain = ModelChain(list(dict.fromkeys(models)), self._cooldowns, attempt.draft)
         for model in chain:
             before = chain.last_failure
             if before is not None and before.model != model:
@@ -171,6 +195,7 @@ class Writer:
 
     def _ask(self, attempt: Attempt, heartbeat: Heartbeat, model: str, before: Failure | None) -> FinishReason:
         """Ask one model; why its answer ended. Raises ProviderError."""
+        attempt.handovers.asked = model
         if not self._wait_for_slot(model, heartbeat):
             raise ProviderError(ErrorKind.RATE_LIMITED, "no slot")
         try:

@@ -5,10 +5,10 @@ All methods raise Unavailable when the database is away.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy.orm import Session as DatabaseSession
@@ -43,6 +43,17 @@ class Switch:
     """The session's, or None when any will do."""
     command_id: UUID
     """By which its repeat is recognised."""
+    live: bool = False
+    """Whether the answer that is being written is carried on by the model."""
+
+
+class LiveAnswers(Protocol):
+    """The answers that are being written, as far as a switch is concerned."""
+
+    def want_handover(self, session_id: UUID, model: str, db_session: DatabaseSession) -> Callable[[], None] | None:
+        """Have the session's live answer carried on by the model, in the caller's transaction; what is to be done
+        after its commit, or None when there is no answer of another model."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class SessionActions:
     removals: Removals
     revocations: Revocations
     audit: Audit
+    answers: LiveAnswers
 
     def create(self, wanted: Sequence[NewSession]) -> list[Session | SwitchboardError]:
         """Create sessions, and return for each, in their order, what became of it. Safe to repeat with the same ids.
@@ -95,13 +107,19 @@ class SessionActions:
         VersionConflict.
         """
         outcomes: dict[UUID, Session | SwitchboardError] = {}
+        handed_over: list[Callable[[], None]] = []
         with self._database.writing() as db:
             # By session, so that two transactions never wait for each other; those of one session in their order.
             for switch in sorted(switches, key=lambda each: each.session_id):
-                outcomes[switch.command_id] = self._switch(switch, db)
+                outcome = outcomes[switch.command_id] = self._switch(switch, db)
+                if switch.live and isinstance(outcome, Session):
+                    told = self.answers.want_handover(switch.session_id, switch.model, db)
+                    handed_over += [told] if told else []
         for outcome in outcomes.values():
             if isinstance(outcome, Session):
                 self._publish_model(outcome)
+        for tell in handed_over:
+            tell()
         return [outcomes[switch.command_id] for switch in switches]
 
     def _switch(self, switch: Switch, db: DatabaseSession) -> Session | SwitchboardError:

@@ -250,7 +250,7 @@ class Generation(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
     model: Mapped[str] = mapped_column(String(64))
-    """The model it was accepted with; a switch holds from the next message on."""
+    """The model that is asked: the one it was accepted with, or was handed over to since."""
     question_id: Mapped[UUID | None]
     """The message that it answers."""
     state: Mapped[str] = mapped_column(String(16), default=GenerationState.QUEUED)
@@ -289,6 +289,10 @@ class Generation(Base):
     """How many workers have handed it on. Every other attempt after the first has taken it over."""
     fallbacks: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often another model was asked in the place of one that had failed."""
+    handover_to: Mapped[str | None] = mapped_column(String(64))
+    """The model that a person wants to carry on, until the answer's worker has found it."""
+    handovers: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    """The models that have handed over to others, in their order; see core/conversation/handover.py."""
     uncounted: Mapped[bool | None]
     """True from its end until it is counted (core/stores/tally.py), which is once."""
 
@@ -332,6 +336,8 @@ class Message(Base):
     thinking_seconds: Mapped[int | None]
     problem: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """Why an answer failed, as the terminal event told it."""
+    handovers: Mapped[str | None] = mapped_column(Text)
+    """Where an answer was handed over, and between which models: JSON, which is checked when it is read."""
     created_at: Mapped[datetime]
     searchable: Mapped[bool | None]
     """Whether the search finds it by its words as they are. None from each keeping on, until they are indexed."""

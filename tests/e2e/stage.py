@@ -58,7 +58,7 @@ class Stage:
         root = f"http://127.0.0.1:{self._server.server_address[1]}"
         for path in ("session/current", "session/messages", "session/model", "chat", "chat/sse*", "config/models"):
             page.route(f"**/{path}", lambda route: route.continue_(url=root + _path(route.request.url)))
-        page.context.add_cookies([{"name": "switchboard", "value": "played.secret", "url": page.url}])
+        page.context.add_cookies([{"name": "switchboard", "value": "s.secret", "url": page.url}])
         page.reload()
 
     def switch(self, model: str) -> None:

@@ -412,7 +412,7 @@ def test_an_unanswered_question_can_be_asked_again(visit: Visit) -> None:
         {"id": "2", "role": "assistant", "text": "", "state": "failed", **message},
     ]
     session = {"session_id": "s", "model": "smollm2", "version": 1, "expires_at": "2099-01-01T00:00:00Z"}
-    visitor.context.add_cookies([{"name": "switchboard", "value": "played.secret", "url": visitor.base_url}])
+    visitor.context.add_cookies([{"name": "switchboard", "value": "s.secret", "url": visitor.base_url}])
     page.route("**/session/current", lambda route: route.fulfill(json=session))
     page.route("**/session/messages", lambda route: route.fulfill(json={"messages": told, "cursor": "e-1"}))
     page.route("**/chat/sse*", lambda route: route.fulfill(content_type="text/event-stream", body=": \n\n"))

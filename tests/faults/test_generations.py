@@ -20,10 +20,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from core.errors import NothingToStop
 from core.generation.attempts import MAX_ATTEMPTS
 from core.limits.rate_limit import PREFIX
+from core.sessions.actions import Switch
 from core.sessions.credential import Credential
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import new_user
@@ -165,6 +167,8 @@ class Run:
             self._freeze,
             self._replace_web,
         ]
+        for _ in range(2):
+            self._hand_over(self.dice.uniform(0.3, LASTS))
         for nuisance in self.dice.choices(nuisances, k=4):
             nuisance(self.dice.uniform(0.3, LASTS))
         self.plan.sort(key=lambda step: step[0])
@@ -247,6 +251,17 @@ class Run:
         number = self.dice.randrange(ANSWERS)
         self._at(at, f"double {number}", lambda: self._with(number, self.fleet.generate))
 
+    def _hand_over(self, at: float) -> None:
+        number, model = self.dice.randrange(ANSWERS), self.dice.choice(MODELS)
+        self._at(at, f"hand {number} over to {model}", lambda: self._with(number, partial(self._switch, model)))
+
+    def _switch(self, model: str, generation_id: UUID) -> None:
+        session = next(each.session for each in self.asked if each.generation_id == generation_id)
+        with suppress(*AWAY):
+            self.fleet.runtime.actions.switch_models(
+                [Switch(session.id, model, session.owner_id, None, uuid7(), live=True)]
+            )
+
     def _stop(self, at: float) -> None:
         number = self.dice.randrange(ANSWERS)
         self._at(at, f"stop {number}", lambda: self._with(number, self._stop_twice))
@@ -282,7 +297,7 @@ def verify(fleet: Fleet, asked: Asked) -> str:
     assert not asked.reader.failures
     ends = [kind for kind in asked.kinds if kind in TERMINAL]
     assert len(ends) == 1, asked
-    assert asked.kinds[-1] == ends[0], asked
+    assert [kind for kind in asked.kinds if kind != "model"][-1] == ends[0], asked
     assert asked.kinds.count("started") <= 1, asked
     with fleet.runtime.database.reading() as db:
         row = db.get_one(Generation, asked.generation_id)
@@ -290,6 +305,9 @@ def verify(fleet: Fleet, asked: Asked) -> str:
     words = fleet.runtime.transcript.read(asked.session).messages
     assert [word.role for word in words] == ["user", "assistant"], words
     assert (words[-1].text, words[-1].thinking or "") == (asked.text, asked.told.thinking), asked
+    handovers = [data for kind, data in asked.events if kind == "handover"]
+    told = [{name: data[name] for name in ("from", "to", "at")} for data in handovers]
+    assert (words[-1].handovers or []) == (row.handovers or []) == told, asked
     if row.state == GenerationState.DONE:
         assert asked.text == STORY, asked
     elif row.state == GenerationState.STOPPED:

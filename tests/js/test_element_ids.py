@@ -18,6 +18,7 @@ KINDS = {
     "button": "HTMLButtonElement",
     "dialog": "HTMLDialogElement",
     "form": "HTMLFormElement",
+    "link": "HTMLLinkElement",
     "input": "HTMLInputElement",
     "select": "HTMLSelectElement",
     "textarea": "HTMLTextAreaElement",
@@ -38,7 +39,8 @@ class Elements(HTMLParser):
                 root_path="",
                 registration=True,
                 provider="id.example",
-                url_for=lambda *_, filename="": filename,
+                asset=str,
+                url_for=lambda endpoint: endpoint,
             )
         )
 

@@ -24,7 +24,7 @@ class Told:
         elif kind == "thinking":
             assert data["at"] == len(self.thinking) or (data["at"] == 0 and not self.text), f"{data} after {self}"
             self.thinking = self.thinking[: data["at"]] + data["text"]
-        elif kind in ("resumed", "fallback"):
+        elif kind in ("resumed", "fallback", "handover"):
             assert data["thinking"] == (len(self.thinking) if self.text else 0), f"{data} after {self}"
             self.thinking = self.thinking[: data["thinking"]]
         elif kind in ENDS:

@@ -113,7 +113,7 @@ def refresh(session: Session) -> responses.Session:
 def switch_model(
     session: Session, body: SwitchModel, respond_async: bool, if_match: ETags | None, response: Response
 ) -> responses.Session | responses.Pending:
-    """Switch the model of the next messages."""
+    """Switch the model of the next messages, and with `live` that of the answer that is being written."""
     context().services.models.require(body.model)
     change_limits.admit("switch", owner_of(session))
     reply = context().commands.switch_model(
@@ -123,6 +123,7 @@ def switch_model(
         _expected_version(if_match, session.version),
         _reply_wait(respond_async),
         secret_hash=session.secret_hash,
+        live=body.live,
     )
     return command_answer(reply, respond_async, response)
 

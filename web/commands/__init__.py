@@ -66,11 +66,15 @@ class Commands:
         wait: float,
         *,
         secret_hash: bytes | None = None,
+        live: bool = False,
     ) -> Reply:
-        """Switch a session's model, only from `version` if that is given. `secret_hash` is an anonymous session's."""
+        """Switch a session's model, only from `version` if that is given; with `live`, the answer that is being
+        written is carried on by it. `secret_hash` is an anonymous session's."""
         owner = str(owner_id) if owner_id else None
         holder = holder_of(owner_id, secret_hash)
-        return self._call(TaskNames.SWITCH_MODEL, session_id, [model, owner, version], wait, holder)
+        # A worker of the version before takes no more arguments than it knows.
+        args: list[object] = [model, owner, version, True] if live else [model, owner, version]
+        return self._call(TaskNames.SWITCH_MODEL, session_id, args, wait, holder)
 
     def generate(self, generation_id: UUID) -> None:
         """Have an accepted generation written. Raises Unavailable when the broker is away."""

@@ -1,6 +1,6 @@
 """What browsers are told about every answer (OWASP ASVS 5, 3.4)."""
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -29,7 +29,8 @@ STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """A year. Not for subdomains: those may be other servers'."""
 # Almost every answer depends on the request's credentials. Those that don't, such as static files, say so.
 _DEFAULTS = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
-_SECURE = {**_DEFAULTS, "Strict-Transport-Security": STRICT_TRANSPORT_SECURITY}
+_NO_DOCUMENT = {name: SECURITY_HEADERS[name] for name in ("Cross-Origin-Resource-Policy", "X-Content-Type-Options")}
+_TRANSPORT = {"Strict-Transport-Security": STRICT_TRANSPORT_SECURITY}
 
 
 def register(app: Flask) -> None:
@@ -37,9 +38,16 @@ def register(app: Flask) -> None:
     app.after_request(_add_headers)
 
 
+def no_document() -> None:
+    """The answer is code or a style sheet, which acts by the policy of the document that loads it: all that browsers
+    need with it is that it is nothing else, and nobody else's. The page fetches dozens of them."""
+    g.is_no_document = True
+
+
 def _add_headers(response: Response) -> Response:
     given = {name.lower() for name, _ in response.headers}
-    for name, value in (_SECURE if request.is_secure else _DEFAULTS).items():
+    wanted = _NO_DOCUMENT if g.get("is_no_document") else _DEFAULTS
+    for name, value in {**wanted, **(_TRANSPORT if request.is_secure else {})}.items():
         if name.lower() not in given:
             response.headers.add(name, value)
     return response

@@ -1,18 +1,17 @@
 """GET / : the chat page. Everything it shows, it fetches from the same API as any other client."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, render_template, request
 
 from web.auth import cookies
 from web.context import context
+from web.pages.static_files import DIRECTORY, compress
 from web.pages.strings import Strings, language_of
 
 blueprint = Blueprint("pages", __name__)
 
-_STATIC = Path(__file__).parents[1] / "static"
-_MODULES = sorted(path.relative_to(_STATIC).as_posix() for path in (_STATIC / "js").rglob("*.js"))
+_MODULES = sorted(path.relative_to(DIRECTORY).as_posix() for path in (DIRECTORY / "js").rglob("*.js"))
 """Preloaded, so that the browser fetches them all at once rather than each after the one that imports it."""
 
 _STRINGS = "js/ui/strings/"
@@ -20,7 +19,7 @@ _STRINGS = "js/ui/strings/"
 
 @blueprint.get("/")
 def index() -> Response:
-    """The page, told whether a session and a login came with it, and which ways in there are.
+    """The page, told which guest's session and whether a login came with it, and which ways in there are.
 
     The cookies are HttpOnly, so the page cannot look; without these hints every first visit would begin
     with requests that fail.
@@ -28,6 +27,8 @@ def index() -> Response:
     options = context().options
     has_login = any(name in request.cookies for name in cookies.LOGIN.names)
     sessions = [request.cookies[name] for name in cookies.SESSION.names if name in request.cookies]
+    # A session id without a secret is a user's: the page's address names those.
+    guests = [session.partition(".")[0] for session in sessions if "." in session]
     language = language_of(request)
     page = render_template(
         "index.html",
@@ -38,8 +39,7 @@ def index() -> Response:
         ],
         root_path=request.script_root,
         has_login=has_login,
-        # A session id without a secret is a user's, and opens nothing for anybody else.
-        has_session=any(has_login or "." in session for session in sessions),
+        guest_session=guests[0] if guests else None,
         registration=options.registration == "open",
         provider=options.oidc_issuer and urlsplit(options.oidc_issuer).hostname,
     )
@@ -47,4 +47,13 @@ def index() -> Response:
     response.headers["Cache-Control"] = "no-cache"
     response.vary.update(("Cookie", "Accept-Language"))
     response.content_language.add(language)
-    return response
+    return compress(response)
+
+
+@blueprint.get("/c/<session_id>")
+def conversation(session_id: str) -> Response:
+    """The same page, whatever session the address names.
+
+    Who may see it is decided where the page asks for it, so the document tells nobody which sessions there are.
+    """
+    return index()

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, make_response, render_template
 
 from web.openapi.document import document_of
+from web.pages.static_files import compress
 
 blueprint = Blueprint("docs_page", __name__)
 
@@ -14,7 +15,7 @@ def page() -> Response:
     """The description, rendered here: nothing is fetched from elsewhere."""
     response = make_response(render_template("docs.html", document=document_of(current_app), named=_named))
     response.headers["Cache-Control"] = "no-cache"  # the same for all, and may be kept; but ask
-    response.add_etag()
+    compress(response).add_etag()
     return response
 
 

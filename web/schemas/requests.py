@@ -68,6 +68,8 @@ class SwitchModel(Body):
     """POST /session/model and /config/models/switch."""
 
     model: ModelName
+    live: bool = False
+    """Whether an answer that is being written is carried on by the model."""
 
 
 class OpenSession(Body):

@@ -100,6 +100,15 @@ class Sessions(Answer):
     """The `before` of the next page; null on the last one."""
 
 
+class Handover(Answer):
+    """A place in an answer from which on another model has written it, at a person's wish."""
+
+    from_model: str = Field(alias="from")
+    to_model: str = Field(alias="to")
+    at: int
+    """How many characters of the answer came before."""
+
+
 class Message(Answer):
     """One turn of a conversation."""
 
@@ -123,6 +132,8 @@ class Message(Answer):
     """How long the model thought, in seconds."""
     problem: Problem | None
     """Why an answer failed, as the event `failed` told it: a problem document."""
+    handovers: list[Handover] | None
+    """Where another model has carried on the answer, as the event `handover` told it; null: nowhere."""
 
 
 class Messages(Answer):
@@ -192,6 +203,7 @@ class Event(Answer):
         "thinking",
         "delta",
         "fallback",
+        "handover",
         "resumed",
         "done",
         "stopped",

@@ -12,10 +12,11 @@ from core.conversation.partial_answer import PartialAnswer, Size
 from core.conversation.position import Producer
 from core.generation.attempts import Attempt
 from core.generation.draft import Draft
+from core.generation.handovers import Handovers
 
 
 def _attempt() -> Attempt:
-    return Attempt(uuid7(), uuid7(), uuid7(), "good", 2, True, datetime.now(UTC))
+    return Attempt(uuid7(), uuid7(), uuid7(), "good", 2, True, datetime.now(UTC), Handovers("good"))
 
 
 @given(st.lists(st.text(), max_size=5))

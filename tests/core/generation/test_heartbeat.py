@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
 from core.generation.attempts import Attempt, LeaseLost, Owned
+from core.generation.handovers import Handovers
 from core.generation.heartbeat import Heartbeat, Heartbeats
 
 LEASE = timedelta(seconds=12)
@@ -78,12 +79,15 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> _Stores:
 def _beating(stores: _Stores, count: int = 1) -> Iterator[tuple[Heartbeats, list[Heartbeat]]]:
     """The heartbeats of so many attempts that are never stopped."""
     redis = SimpleNamespace(pipeline=lambda **_: _Pipeline())
-    log = SimpleNamespace(add_stop_poll=lambda pipe, *_: pipe.add())
+    log = SimpleNamespace(add_request_poll=lambda pipe, *_: pipe.add())
     limits = SimpleNamespace(add_renewal=lambda pipe, *_: pipe.add())
     slot = SimpleNamespace(add_renewal=lambda pipe: pipe.add(), model="good")
     beats = Heartbeats(*cast("Any", (stores, log, None, limits, redis)))
     with ExitStack() as stack:
-        attempts = [Attempt(uuid7(), uuid7(), uuid7(), "good", 1, True, datetime.now(UTC)) for _ in range(count)]
+        attempts = [
+            Attempt(uuid7(), uuid7(), uuid7(), "good", 1, True, datetime.now(UTC), Handovers("good"))
+            for _ in range(count)
+        ]
         yield beats, [stack.enter_context(beats.start(attempt, cast("Any", slot))) for attempt in attempts]
 
 

@@ -161,6 +161,12 @@ test("of several fallbacks the first reason and the last model count", () => {
   assert.deepEqual(state.eventDetails[ID].fallback, { from: "m", to: "o", reason: "quota", midway: false });
 });
 
+test("a handover goes on with the model that was wanted, and is no fallback", () => {
+  const wanted = event("handover", { from: "m", to: "n", at: 2, thinking: 0 });
+  const state = run(answering, delta(0, "ab"), wanted, delta(2, "c"));
+  assert.deepEqual([state.live?.text, state.live?.model, state.live?.fallback, state.stale], ["abc", "n", null, false]);
+});
+
 test("the same model asked again is no fallback", () => {
   assert.equal(run(answering, event("fallback", { from: "m", to: "m", reason: "timeout" })).live?.fallback, null);
 });

@@ -33,6 +33,7 @@ function synchronised(context) {
       url: (/** @type {string} */ path) => path,
       sessionHeaders: () => ({}),
     }),
+    expected: () => null,
     synced: called("synced"),
     lost: async (error) => { told.push(["lost", error.slug]); },
     expired: called("expired"),

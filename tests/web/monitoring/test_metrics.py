@@ -277,6 +277,7 @@ OF_THE_DATABASE = {
     "switchboard_takeovers_total",
     "switchboard_hand_offs_total",
     "switchboard_fallbacks_total",
+    "switchboard_handovers_total",
 }
 OF_REDIS = {
     "switchboard_model_available",

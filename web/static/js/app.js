@@ -12,12 +12,14 @@ import { items, lastQuestion, ownedSessionId } from "./conversation/reducer.js";
 import { Store } from "./conversation/store.js";
 import { Sync } from "./conversation/sync.js";
 import { ConversationView } from "./conversation/view.js";
+import { Address } from "./sessions/address.js";
 import { CurrentSession } from "./sessions/current-session.js";
 import { ExpiryBar } from "./sessions/expiry-bar.js";
 import { ModelAvailability } from "./sessions/model-availability.js";
 import { ModelPicker } from "./sessions/model-picker.js";
 import { ModelSwitcher } from "./sessions/model-switcher.js";
 import { NewConversation } from "./sessions/new-conversation.js";
+import { PageTitle } from "./sessions/page-title.js";
 import { Sidebar } from "./sessions/sidebar.js";
 import { pauseWhileHidden } from "./stream/pause-while-hidden.js";
 import { byId } from "./ui/dom.js";
@@ -29,6 +31,8 @@ import { t } from "./ui/strings.js";
 const store = new Store();
 const api = new ApiClient(document.body.dataset.root);
 const notifications = new Notifications();
+const address = new Address(document.body.dataset.root ?? "", () => void session.show(async () => account.user !== null));
+const title = new PageTitle(byId("icon", HTMLLinkElement));
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
 /** @param {...(Element | null)} from what a request came from, if the focus may be taken from it */
@@ -58,15 +62,20 @@ const account = new Account({
     newConversation.dismiss();
     if (account.user) void sidebar.refresh();
     else sidebar.clear();
+    if (account.user && store.state.missing) void session.show(async () => true);
     render();
   },
-  leave: () => session.clear(),
+  leave() {
+    session.clear();
+    address.replace(null);
+  },
   focus: focusComposer,
   notifications,
 });
 
 const sync = new Sync(store, {
   api,
+  expected: () => address.id,
   synced(hasMessages) {
     account.sessionChanged();
     void models.settle(); // what was chosen before there was a session to switch
@@ -81,7 +90,8 @@ const models = new ModelSwitcher(store, {
   api, picker, notifications, sync, failed: (error) => session.failed(error), changed: () => render(),
 });
 
-const session = new CurrentSession(store, { api, sync, account, notifications, models });
+const session = new CurrentSession(
+  store, { api, address, sync, account, notifications, models }, document.body.dataset.guestSession ?? null);
 
 const composer = new Composer(
   {
@@ -99,7 +109,7 @@ const questions = new Questions(store, {
   api, sync, session, models, notifications, composer, stickToBottom, signedIn: () => account.user !== null,
 });
 
-const newConversation = new NewConversation(store, { api, session, notifications, composer });
+const newConversation = new NewConversation(store, { api, session, address, notifications, composer });
 
 const messageList = new MessageList(byId("log"), {
   retry: () => questions.send(lastQuestion(store.state)),
@@ -125,6 +135,8 @@ const expiryBar = new ExpiryBar(
 const sidebar = new Sidebar({
   api,
   current: () => ownedSessionId(store.state),
+  address: (id) => address.of(id),
+  changed: () => nameTitle(),
   mayLeave: () => account.mayLeave(),
   async open(id) {
     await session.switchTo(id, () => focusComposer(byId("panel"), byId("panel-open")));
@@ -148,15 +160,24 @@ function render() {
   expiryBar.expiresAt = state.endReason ? null : state.session?.expires_at ?? null;
   view.render(state);
   sidebar.markCurrent();
+  nameTitle();
+}
+
+/** By the conversation's title, or by what it began with. */
+function nameTitle() {
+  const first = store.state.earlier === null ? items(store.state)[0]?.text : "";
+  title.conversation = sidebar.currentTitle ?? first ?? "";
 }
 
 showLongWaits(store);
 announceChanges(store, notifications, label);
 store.subscribe((now, before) => {
-  if (endedJustNow(before, now)?.state === "failed") void availability.refresh(); // its model may rest now
+  const ended = endedJustNow(before, now);
+  if (ended?.state === "failed") void availability.refresh(); // its model may rest now
+  if (ended) title.answerEnded();
 });
 store.subscribe(render);
-pauseWhileHidden(sync.stream);
+pauseWhileHidden(sync.stream, () => store.idle());
 new EarlierMessages(store, {
   api, stickToBottom, notifications, failed: (error) => session.failed(error),
 });
@@ -166,8 +187,9 @@ for (const example of document.querySelectorAll(".example")) {
 }
 
 void availability.refresh();
-await session.open(async () => {
-  if ("hasLogin" in document.body.dataset) await account.find();
-  if ("hasSession" in document.body.dataset) await sync.refresh();
+await session.show(async () => {
+  if (!("hasLogin" in document.body.dataset)) return false;
+  await account.find();
+  return true; // also where the server has not told yet which user it is
 });
 focusComposer();

@@ -42,7 +42,12 @@ export class ApiClient {
 
   /** The session that calls are about from now on; null: the cookie's. @param {Session | null} session */
   useSession(session) {
-    this.#sessionId = session && !session.anonymous ? session.session_id : null;
+    this.useOwned(session && !session.anonymous ? session.session_id : null);
+  }
+
+  /** The user's session that calls are about from now on; null: the cookie's. @param {string | null} sessionId */
+  useOwned(sessionId) {
+    this.#sessionId = sessionId;
   }
 
   /** @returns {Record<string, string>} */

@@ -48,6 +48,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {Live | null} live
  * @property {Record<string, EventDetails>} eventDetails by message id
  * @property {string | null} endReason why the conversation ended, if it did
+ * @property {boolean} missing the address names a conversation that can't be had
  * @property {boolean} stale this state can't be continued from events alone: fetch it
  *
  * @typedef {object} Snapshot The server's own account.
@@ -61,7 +62,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {boolean} replayed
  *
  * @typedef {{moment?: number} & (
- *   {type: "opening"} | {type: "opened"} | {type: "clear"}
+ *   {type: "opening"} | {type: "opened"} | {type: "clear"} | {type: "missing"}
  *   | {type: "sending", text: string} | {type: "sent"} | {type: "unsent"}
  *   | {type: "session", session: Partial<Session>, etag: string | null}
  *   | Snapshot
@@ -76,7 +77,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 /** @type {State} */
 export const initialState = {
   serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null,
-  live: null, eventDetails: {}, endReason: null, stale: false,
+  live: null, eventDetails: {}, endReason: null, missing: false, stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
@@ -105,6 +106,7 @@ export function reduce(state, action) {
     case "event": return state.endReason ? state : applyEvent(state, action.event, action.moment ?? NaN);
     // A request about the conversation before goes on all the same.
     case "clear": return { ...initialState, serial: state.serial + 1, loading: state.loading, sending: state.sending };
+    case "missing": return { ...initialState, serial: state.serial + 1, loading: state.loading, missing: true };
     default: return state;
   }
 }
@@ -141,6 +143,7 @@ function snapshot(state, { session, etag, messages, earlier, events, replayed, m
       model: known?.fallback?.to ?? streaming.model ?? null,
     },
     endReason: null,
+    missing: false,
     stale: false,
   };
 }
@@ -178,6 +181,7 @@ function applyEvent(state, event, moment) {
     case "delta":
     case "thinking":
     case "fallback":
+    case "handover":
     case "resumed": {
       const { live } = state;
       // News of an answer that this page doesn't know: only the server can tell what it is.
@@ -196,7 +200,7 @@ const isComplete = ({ messages }, generation) => messages.some(({ id }) => id ==
 
 /**
  * @param {State} state @param {Live} live
- * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "resumed" | "fallback"}>} event @param {number} moment
+ * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "resumed" | "fallback" | "handover"}>} event @param {number} moment
  * @returns {State}
  */
 function applyToLive(state, live, { type, data }, moment) {
@@ -205,6 +209,8 @@ function applyToLive(state, live, { type, data }, moment) {
     case "thinking": return thinkingDelta(state, live, data, moment);
     case "resumed": return rewind(state, live, data);
     case "fallback": return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
+    // As somebody wanted it: the one before has not failed.
+    case "handover": return rewind(state, { ...live, model: data.to, fallback: null }, data);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Brings the state up to the server's account of the session, and lets the events go on from there. */
 
-import { isSessionLost } from "../api/problem.js";
+import { isSessionLost, Problem } from "../api/problem.js";
 import { Backoff } from "../stream/backoff.js";
 import { replay } from "../stream/replay.js";
 import { SessionStream } from "../stream/session-stream.js";
@@ -13,6 +13,7 @@ const EVENTS = "/chat/sse";
  *
  * @typedef {object} Page
  * @property {import("../api/client.js").ApiClient} api
+ * @property {() => string | null} expected the session that the page is about; null: whichever the cookie names
  * @property {(hasMessages: boolean) => void} synced the state is the server's account
  * @property {(error: import("../api/problem.js").Problem) => Promise<void>} lost the session is gone
  * @property {(reason: string) => void} expired the stream has come to its end
@@ -87,9 +88,12 @@ export class Sync {
   /** @param {() => boolean} current whether this is still about the conversation on screen */
   async #fetch(current) {
     const { store, stream, page: { api } } = this;
+    const expected = this.page.expected();
     const fetched = await Promise.all([api.currentSession(), api.transcript()]);
     const [{ data: session, etag }, { messages, cursor, before }] = fetched;
     if (!current()) return;
+    // The cookie is that of another conversation, which was begun in another tab.
+    if (expected && session.session_id !== expected) throw new Problem({ status: 401, type: "/problems/session-invalid" });
     api.useSession(session);
     const received = await stream.receivedUpTo(cursor);
     const events = received ?? (cursor ? await this.#missed(cursor, messages.at(-1)) : []);

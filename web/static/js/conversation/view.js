@@ -7,6 +7,7 @@ import { t } from "../ui/strings.js";
 export class ConversationView {
   #earlier = byId("earlier");
   #empty = byId("empty");
+  #missing = byId("missing");
   #new = byId("new");
   #ended = byId("ended");
   #endedReason = byId("ended-reason");
@@ -29,10 +30,11 @@ export class ConversationView {
     this.composer.busy = isBusy(state);
     this.composer.stoppable = !state.sending && state.live !== null;
     this.#earlier.hidden = state.earlier === null;
-    this.#empty.hidden = state.loading || shown.length > 0 || ended;
-    this.#new.hidden = ended || (shown.length === 0 && !state.session);
+    this.#empty.hidden = state.loading || shown.length > 0 || ended || state.missing;
+    this.#missing.hidden = !state.missing;
+    this.#new.hidden = ended || (shown.length === 0 && !state.session && !state.missing);
     this.#ended.hidden = !ended;
-    this.#form.hidden = ended;
+    this.#form.hidden = ended || state.missing;
     this.#endedReason.textContent = [
       state.endReason ?? "", t(this.composer.text.trim() ? "ended.draftKept" : "ended.stillReadable"),
     ].join(" ");

@@ -10,6 +10,7 @@ import { t } from "../ui/strings.js";
  *
  * @typedef {object} Page
  * @property {import("../api/client.js").ApiClient} api
+ * @property {import("./address.js").Address} address
  * @property {import("../conversation/sync.js").Sync} sync
  * @property {import("../account/account.js").Account} account
  * @property {import("../ui/notifications.js").Notifications} notifications
@@ -17,13 +18,23 @@ import { t } from "../ui/strings.js";
  */
 
 export class CurrentSession {
+  /** The guest's session that the cookie is for, if it is for one. @type {string | null} */
+  #guestSession;
   /** Until the server has told which conversation this is, or could not. */
   opening = Promise.resolve();
 
-  /** @param {import("../conversation/store.js").Store} store @param {Page} page */
-  constructor(store, page) {
+  /** @param {import("../conversation/store.js").Store} store @param {Page} page
+   * @param {string | null} guestSession the one that came with the page */
+  constructor(store, page, guestSession) {
     this.store = store;
     this.page = page;
+    this.#guestSession = guestSession;
+    store.subscribe(({ session, endReason }, before) => {
+      if (!session || session === before.session) return;
+      if (session.anonymous) this.#guestSession = session.session_id;
+      else if (this.#guestSession === session.session_id) this.#guestSession = null;
+      if (!endReason) page.address.replace(session.session_id);
+    });
   }
 
   /** @param {() => Promise<void>} find which conversation this is */
@@ -33,11 +44,28 @@ export class CurrentSession {
     await this.opening;
   }
 
+  /** Put the conversation on screen that the address names. @param {() => Promise<boolean>} findUser whether there is one */
+  async show(findUser) {
+    const { address, api, sync } = this.page;
+    this.page.notifications.notify("");
+    this.clear();
+    if (!address.id && this.#guestSession) address.replace(this.#guestSession);
+    const { id } = address;
+    await this.open(async () => {
+      const mayHave = (await findUser()) || id === this.#guestSession;
+      if (!id || id !== address.id) return; // or the reader has gone on meanwhile
+      api.useOwned(id === this.#guestSession ? null : id);
+      if (mayHave) await sync.refresh();
+      else this.store.dispatch({ type: "missing" });
+    });
+  }
+
   /** Put another of the user's conversations on screen. @param {string} id @param {() => void} opening it is there */
   async switchTo(id, opening) {
     const { data: session } = await this.page.api.openSession(id);
     this.page.notifications.notify("");
     this.clear();
+    this.page.address.push(id);
     this.page.api.useSession(session);
     opening();
     await this.open(() => this.page.sync.refresh());
@@ -100,8 +128,11 @@ export class CurrentSession {
       // A guest's conversation is still theirs.
       if (current() && store.state.session) void page.sync.refresh();
     } else if (current()) {
-      if (store.state.session) this.#end(error.slug);
-      else this.clear();
+      if (store.state.session) return this.#end(error.slug);
+      this.clear();
+      if (!page.address.id) return;
+      if (page.address.id === this.#guestSession) this.#guestSession = null;
+      store.dispatch({ type: "missing" });
     }
   }
 
@@ -116,6 +147,11 @@ export class CurrentSession {
     if (current()) void page.sync.refresh();
   }
 
+  /** The guest's session is deleted. */
+  guestDeleted() {
+    this.#guestSession = null;
+  }
+
   /** Nothing is on screen; the next message makes a session. */
   clear() {
     this.page.sync.stream.close();
@@ -127,6 +163,7 @@ export class CurrentSession {
   /** @param {string} reason */
   #end(reason) {
     this.page.sync.stream.close();
+    if (this.store.state.session?.anonymous) this.#guestSession = null;
     this.store.dispatch({
       type: "ended",
       reason: t(reason.includes("expired") ? "ended.expired" : "ended.elsewhere"),

@@ -11,6 +11,7 @@ import { t } from "../ui/strings.js";
  * @typedef {object} Page
  * @property {import("../api/client.js").ApiClient} api
  * @property {import("./current-session.js").CurrentSession} session
+ * @property {import("./address.js").Address} address
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {import("../conversation/composer.js").Composer} composer
  */
@@ -25,14 +26,15 @@ export class NewConversation {
     this.store = store;
     this.page = page;
     this.#button.addEventListener("click", () => void this.#ask());
-    byId("restart").addEventListener("click", () => this.begin());
+    for (const restart of [byId("restart"), byId("missing-new")]) restart.addEventListener("click", () => this.begin());
   }
 
   /** An empty page; the next message makes a session. */
   begin() {
-    const { session, notifications, composer } = this.page;
+    const { session, address, notifications, composer } = this.page;
     notifications.notify("");
     session.clear();
+    address.push(null);
     notifications.announce(t("new.announcement"));
     if (focusIsFree(this.#button, byId("panel"))) composer.focus();
   }
@@ -45,7 +47,7 @@ export class NewConversation {
   /** A user's conversation stays in the list; a guest's is deleted when a new one begins. */
   async #ask() {
     const { session } = this.store.state;
-    if (session && !session.anonymous) return this.begin();
+    if (this.store.state.missing || (session && !session.anonymous)) return this.begin();
     if (this.#confirm.asking) return this.#confirm.dismiss();
     if (items(this.store.state).length > 0) {
       this.#button.ariaExpanded = "true";
@@ -58,6 +60,7 @@ export class NewConversation {
     } catch (error) {
       if (!isSessionLost(error)) return this.page.notifications.showError(error);
     }
+    this.page.session.guestDeleted();
     this.begin();
   }
 }

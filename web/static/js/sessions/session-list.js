@@ -9,6 +9,7 @@ import { t } from "../ui/strings.js";
  * @typedef {object} On
  * @property {() => number} now the server's time
  * @property {(id: string) => void} open
+ * @property {(id: string) => string} address
  * @property {(id: string, title: string) => Promise<void>} rename throws what went wrong
  * @property {(id: string) => Promise<void>} remove throws what went wrong
  * @property {() => void} more
@@ -64,7 +65,7 @@ export class SessionList {
   /** @param {string} key */
   #focus(key) {
     const found = /** @type {HTMLElement | null} */ (this.parts.list.querySelector(`[data-key="${CSS.escape(key)}"]`));
-    (found ?? this.parts.list.querySelector("button"))?.focus();
+    (found ?? /** @type {HTMLElement | null} */ (this.parts.list.querySelector("a, button")))?.focus();
   }
 
   /** @param {Listed} session */
@@ -79,8 +80,8 @@ export class SessionList {
 
   /** @param {Listed} session */
   #rowContents({ session_id: id, title, created_at: at }) {
-    const open = document.createElement("button");
-    open.type = "button";
+    const open = document.createElement("a");
+    open.href = this.on.address(id);
     open.className = "open";
     open.dataset.key = `open ${id}`;
     const name = document.createElement("span");
@@ -92,8 +93,12 @@ export class SessionList {
     time.textContent = relative(at, this.on.now());
     time.title = exactly(at);
     open.append(name, time);
-    if (id === this.#current) open.ariaCurrent = "true";
-    open.addEventListener("click", () => this.on.open(id));
+    if (id === this.#current) open.ariaCurrent = "page";
+    open.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // in a tab or window of its own
+      event.preventDefault();
+      this.on.open(id);
+    });
     const shown = title || UNTITLED;
     return [
       open,

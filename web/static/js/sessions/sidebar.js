@@ -13,6 +13,8 @@ import { t } from "../ui/strings.js";
  * @property {() => string | null} current the user's session on screen
  * @property {() => Promise<boolean>} mayLeave whether what is on screen may go
  * @property {(id: string) => Promise<void>} open
+ * @property {(id: string) => string} address
+ * @property {() => void} changed it is another list
  * @property {(id: string) => Promise<void>} remove
  * @property {(error: unknown) => void} failed
  * @property {(words: string) => void} announce
@@ -32,6 +34,7 @@ export class Sidebar {
       {
         now: () => page.api.serverNow(),
         open: (id) => void this.#open(id),
+        address: page.address,
         rename: (id, title) => this.#rename(id, title),
         remove: (id) => this.#remove(id),
         more: () => void this.#fetch(this.#sessions.length + 1),
@@ -50,6 +53,12 @@ export class Sidebar {
   /** Read the list again, as far as it was read before. */
   refresh() {
     return this.#fetch(this.#sessions.length);
+  }
+
+  /** The title of the session on screen, where the list has it. */
+  get currentTitle() {
+    const id = this.page.current();
+    return this.#sessions.find(({ session_id }) => session_id === id)?.title ?? null;
   }
 
   /** Mark the session on screen. */
@@ -94,6 +103,7 @@ export class Sidebar {
     this.#sessions = sessions;
     this.#next = next;
     this.list.show(sessions, next !== null);
+    this.page.changed();
   }
 
   /** @param {string} id */

@@ -12,8 +12,9 @@
  * @typedef {{type: "delta" | "thinking", data: Piece}} PieceEvent
  * @typedef {{type: "resumed", data: Rewind}} ResumedEvent
  * @typedef {{type: "fallback", data: Rewind & {from: string, to: string, reason: string}}} FallbackEvent
+ * @typedef {{type: "handover", data: Rewind & {from: string, to: string}}} HandoverEvent
  * @typedef {{type: "done" | "stopped" | "failed", data: End}} EndEvent
- * @typedef {QueuedEvent | StartedEvent | PieceEvent | ResumedEvent | FallbackEvent | EndEvent} GenerationEvent
+ * @typedef {QueuedEvent | StartedEvent | PieceEvent | ResumedEvent | FallbackEvent | HandoverEvent | EndEvent} GenerationEvent
  *
  * @typedef {{type: "model", data: {model: string, version: number}}} ModelEvent
  * @typedef {{type: "session", data: Partial<import("../api/client.js").Session>}} SessionEvent

@@ -4,6 +4,7 @@ export default {
   "page.description": "Mit einem Sprachmodell chatten.",
   "page.skip": "Zum Eingabefeld springen",
   "page.noscript": "Die Chat-Seite braucht JavaScript. Die API braucht es nicht.",
+  "title.ready": "Antwort fertig",
   "close": "Schließen",
   "cancel": "Abbrechen",
   "save": "Speichern",
@@ -54,6 +55,8 @@ export default {
   "ended.draftKept": "Was du gerade schreibst, bleibt für die nächste.",
   "ended.stillReadable": "Du kannst sie noch lesen, bis du diese Seite verlässt.",
   "ended.announcement": "Diese Unterhaltung ist zu Ende",
+  "missing.title": "Diese Unterhaltung gibt es hier nicht.",
+  "missing.reason": "Sie wurde vielleicht gelöscht, oder sie ist abgelaufen, oder sie gehört zu einem Konto, das hier nicht angemeldet ist.",
 
   "composer.label": "Deine Nachricht",
   "composer.placeholder": "Frag irgendetwas",

@@ -4,6 +4,7 @@ export default {
   "page.description": "Chat with a language model.",
   "page.skip": "Skip to the message box",
   "page.noscript": "The chat page needs JavaScript. The API does not.",
+  "title.ready": "Answer ready",
   "close": "Close",
   "cancel": "Cancel",
   "save": "Save",
@@ -54,6 +55,8 @@ export default {
   "ended.draftKept": "What you were writing is kept for the next one.",
   "ended.stillReadable": "You can still read it until you leave this page.",
   "ended.announcement": "This conversation is over",
+  "missing.title": "There is no such conversation here.",
+  "missing.reason": "It may have been deleted or have expired, or it belongs to an account that isn’t signed in here.",
 
   "composer.label": "Your message",
   "composer.placeholder": "Ask anything",

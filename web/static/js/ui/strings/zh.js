@@ -4,6 +4,7 @@ export default {
   "page.description": "与语言模型聊天。",
   "page.skip": "跳到消息输入框",
   "page.noscript": "聊天页面需要 JavaScript，API 不需要。",
+  "title.ready": "回答已就绪",
   "close": "关闭",
   "cancel": "取消",
   "save": "保存",
@@ -54,6 +55,8 @@ export default {
   "ended.draftKept": "你正在写的内容会留给下一个对话。",
   "ended.stillReadable": "离开此页面之前，你仍可以阅读它。",
   "ended.announcement": "此对话已结束",
+  "missing.title": "这里没有此对话。",
+  "missing.reason": "它可能已被删除、已到期，或属于未在此登录的账户。",
 
   "composer.label": "你的消息",
   "composer.placeholder": "随便问",

@@ -1,0 +1,49 @@
+"""What one attempt knows of its answer's handovers: those that have been made, and the one that is asked for.
+
+A person may have another model carry on an answer while it is written. The request is in the row, so it holds for any
+worker, until an attempt has made it: one compare-and-set, which names the row's new model. The log tells of it after
+that; an attempt whose worker died in between has left that to the next one.
+"""
+
+from collections.abc import Iterable
+
+from core.conversation.handover import MAX_HANDOVERS, Handover
+
+
+class Handovers:
+    """Of one attempt. The heartbeat says what is asked for, the writer what is made of it."""
+
+    def __init__(self, accepted: str, made: Iterable[Handover] = (), target: str | None = None) -> None:
+        """`accepted`: the model of the row when the attempt began."""
+        self._model = accepted
+        self.made = tuple(made)
+        self.target = target
+        """The model that a person wants, as the row had it last. None: no other."""
+        self.asked: str | None = None
+        """The model that is being asked: a fallback, perhaps."""
+
+    @property
+    def model(self) -> str:
+        """The model that is to answer: that of the last handover."""
+        return self.made[-1].to_model if self.made else self._model
+
+    @property
+    def current(self) -> str:
+        """The model that answers at the moment."""
+        return self.asked or self.model
+
+    @property
+    def wanted(self) -> str | None:
+        """The model that is to carry on instead of the current one, if there is any."""
+        return self.target if self.target != self.current and len(self.made) < MAX_HANDOVERS else None
+
+    def note(self, handover: Handover) -> None:
+        """It has been made."""
+        self.made = (*self.made, handover)
+        self.asked = self.target = None
+
+    @property
+    def models(self) -> list[str]:
+        """The models to ask, in order: the one that is to answer, and those that have handed over to it, the last of
+        them first. No answer is lost for a handover."""
+        return list(dict.fromkeys([self.model, *(each.from_model for each in reversed(self.made))]))

@@ -1,0 +1,69 @@
+"""How much the page weighs, how often it asks, and whether it stays quick in a long conversation."""
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e import test_page
+from tests.e2e.test_page import Visit, ask, expect_answered
+
+visit = test_page.visit
+
+FIRST_VISIT = 80_000
+"""Bytes that the first visit may take, heads of answers included."""
+
+
+class Wire:
+    """What a page has fetched since the last look: bytes by address, and how many each cost."""
+
+    def __init__(self, page: Page) -> None:
+        self._sizes: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}
+        self._cached: set[str] = set()
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.on("Network.requestWillBeSent", lambda told: self._sent(told["requestId"], told["request"]["url"]))
+        session.on("Network.requestServedFromCache", lambda told: self._cached.add(told["requestId"]))
+        session.on("Network.responseReceived", lambda told: self._received(told["requestId"], told["response"]))
+        session.on(
+            "Network.loadingFinished", lambda told: self._finished(told["requestId"], told["encodedDataLength"])
+        )
+
+    def look(self) -> dict[str, int]:
+        """Bytes by address, of what did not come from the browser's own store."""
+        found = {address: self._sizes.get(request, 0) for request, address in self._addresses.items()}
+        kept = {self._addresses[request] for request in self._cached if request in self._addresses}
+        self._addresses.clear()
+        return {address: size for address, size in found.items() if address not in kept}
+
+    def _sent(self, request: str, address: str) -> None:
+        self._addresses[request] = address
+
+    def _received(self, request: str, response: dict[str, object]) -> None:
+        if response.get("fromDiskCache"):
+            self._cached.add(request)
+
+    def _finished(self, request: str, size: int) -> None:
+        self._sizes[request] = size
+
+
+def test_the_first_visit_is_small_and_a_reload_asks_for_no_file_again(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.context.new_page()
+    visitor.context.clear_cookies()
+    session = visitor.context.new_cdp_session(page)
+    session.send("Network.clearBrowserCache")
+    wire = Wire(page)
+    page.goto(visitor.base_url)
+    expect(page.get_by_role("combobox", name="Model")).to_be_enabled()
+    page.wait_for_load_state("networkidle")
+    first = wire.look()
+    assert any("app.js" in address for address in first)
+    assert sum(first.values()) < FIRST_VISIT, dict(sorted(first.items(), key=lambda entry: -entry[1])[:8])
+    assert sum(first.values()) > 20_000, "or nothing was measured"
+
+    page.reload()
+    expect(page.get_by_role("combobox", name="Model")).to_be_enabled()
+    page.wait_for_load_state("networkidle")
+    again = {address.removeprefix(visitor.base_url) for address in wire.look()}
+    assert again == {"/", "/config/models"}
+    ask(page, "Say hello.")
+    expect_answered(page)
