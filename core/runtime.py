@@ -16,6 +16,7 @@ from core.conversation.event_log import EventLog
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.generation import answer_metrics
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
@@ -44,7 +45,6 @@ from core.llm.probe import Prober
 from core.messaging.consumers import Presence
 from core.messaging.replies import Replies
 from core.messaging.revocations import Revocations
-from core.messaging.user_events import UserEvents
 from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
 from core.operations.counters import Counters

@@ -16,9 +16,9 @@ from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
+from core.conversation.user_events import add_deleted
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
-from core.messaging.user_events import add_deleted
 from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine

@@ -22,13 +22,13 @@ from core.clock import Clock
 from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.errors import Unavailable
 from core.generation.answer_log import log_answer
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
 from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
 from core.llm.providers.base import Usage
-from core.messaging.user_events import UserEvents
 from core.sessions.service import SessionService
 from core.stores.combiner import Combiner
 from core.stores.database import Database

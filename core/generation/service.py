@@ -23,6 +23,7 @@ from core.conversation.message import Message
 from core.conversation.position import Position, Producer
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge, NothingToStop, SessionInvalid
 from core.generation import usage
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
@@ -31,7 +32,6 @@ from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
 from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
-from core.messaging.user_events import UserEvents
 from core.observability.log_ids import current_request_id
 from core.observability.tracing import traceparent
 from core.sessions.service import SessionService, is_held_as

@@ -17,9 +17,9 @@ from core.conversation.event_log import EventLog
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.session_settings import SessionSettings
+from core.conversation.user_events import UserEvents
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.revocations import Revocations
-from core.messaging.user_events import UserEvents
 from core.operations.audit import Audit, Kind
 from core.sessions.claim import Claims
 from core.sessions.deletion import Deletion

@@ -16,7 +16,7 @@ _SPACELESS = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
     "\uac00-\ud7af"  # Korean, whose words carry their endings
 )
-_RUN = re.compile(rf"(?P<spaceless>[{_SPACELESS}]+)|(?:(?![{_SPACELESS}])[^\W_])+")
+_RUN = re.compile(rf"(?P<spaceless>[{_SPACELESS}]+)|(?:(?![{_SPACELESS}])(?:[^\W_]|[\u0300-\u036f]))+")
 
 
 class Token(NamedTuple):

@@ -22,10 +22,10 @@ from core.auth.proofs import Proof, Proofs
 from core.conversation.event_log import EventLog
 from core.conversation.keys import session_of
 from core.conversation.position import Position
+from core.conversation.user_events import is_user_channel
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply, load_announced
 from core.messaging.revocations import CHANNEL as REVOKED
-from core.messaging.user_events import is_user_channel
 from core.messaging.writable import require_writable
 from core.stores.redis import PubSub, Redis, RedisReadOnly
 from web.streaming.sse import frame

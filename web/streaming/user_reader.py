@@ -11,8 +11,8 @@ from collections.abc import Generator
 
 from core.auth.principal import Principal
 from core.auth.proofs import Proof
+from core.conversation.user_events import user_channel
 from core.errors import Unavailable
-from core.messaging.user_events import user_channel
 from web.streaming.reader import EXPIRED, HEARTBEAT_INTERVAL, MEAN_STREAM_LIFETIME, StreamSources
 from web.streaming.sse import COMMENT, RETRY, frame
 from web.streaming.subscription import Subscription
