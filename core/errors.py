@@ -174,6 +174,20 @@ class NothingToStop(SwitchboardError):
     detail = "The answer has ended already."
 
 
+class UnknownResponse(SwitchboardError):
+    """The user has no such answer."""
+
+    slug, title, status = "unknown-response", "Unknown response", 404
+    detail = "You have no response of this id; it may have been deleted, or its conversation has expired."
+
+
+class UnknownConversation(SwitchboardError):
+    """The user has no such session."""
+
+    slug, title, status = "unknown-conversation", "Unknown conversation", 404
+    detail = "You have no conversation of this id; it may have been deleted, or have expired."
+
+
 class InvalidBody(SwitchboardError):
     """A field of the body is missing, unknown, of the wrong type or out of range."""
 

@@ -13,11 +13,13 @@ from core.auth.proofs import Proofs
 from core.clock import Clock, SystemClock
 from core.conversation.appender import Appender
 from core.conversation.event_log import EventLog
+from core.conversation.extent import Extents
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.conversation.user_events import UserEvents
 from core.generation import answer_metrics
+from core.generation.answers import Answers
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
 from core.generation.finalizer import Finalizer
@@ -308,6 +310,16 @@ class Runtime:
             self.user_events,
             self.clock,
         )
+
+    @cached_property
+    def answers(self) -> Answers:
+        """Answers by their ids."""
+        return Answers(self.database, self.clock)
+
+    @cached_property
+    def extents(self) -> Extents:
+        """Where answers lie in their sessions' logs."""
+        return Extents(self.redis)
 
     @cached_property
     def attempts(self) -> Attempts:

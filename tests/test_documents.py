@@ -18,14 +18,14 @@ SOURCES = sorted(path for room in ("core", "web", "workers", "cli", "bench") for
 SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"(?<![\w./-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.py)\b")
-PLACE = re.compile(r"(?<![\w./-])((?:core|web|workers|cli|bench|tests|docs|deploy)/(?:[\w.-]+/)*[\w.-]*\w)")
+PLACE = re.compile(r"(?<![\w./-])((?:core|web|workers|cli|bench|tests|docs|deploy|examples)/(?:[\w.-]+/)*[\w.-]*\w)")
 OTHERS = {"web.py"}
 """Names of files that are none of ours."""
 
 
 @cache
 def _files() -> frozenset[str]:
-    rooms = ("core", "web", "workers", "cli", "bench", "tests")
+    rooms = ("core", "web", "workers", "cli", "bench", "tests", "examples")
     inside = {path.relative_to(ROOT).as_posix() for room in rooms for path in (ROOT / room).rglob("*.py")}
     return frozenset(inside | {path.name for path in ROOT.glob("*.py")})
 

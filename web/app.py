@@ -9,8 +9,10 @@ from core.runtime import Runtime
 from core.settings import Settings
 from web import context
 from web.api import auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
+from web.api.openai import conversations as openai_conversations
 from web.api.openai import errors as openai_errors
 from web.api.openai import models as openai_models
+from web.api.openai import responses as openai_responses
 from web.auth.client_address import trust_proxies
 from web.idempotency import header as idempotency_header
 from web.limits import rate_limit_headers
@@ -39,7 +41,10 @@ DATABASE_TIMEOUT = 0.6
 REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
 
-API = (auth, session, sessions, config, chat, events, tasks, probe, ops, openapi, openai_models)
+API = (
+    *(auth, session, sessions, config, chat, events, tasks, probe, ops, openapi),
+    *(openai_models, openai_responses, openai_conversations),
+)
 PAGES = (chat_page, docs_page)
 PAGE_VIEWS: dict[tuple[str, str], Callable[..., Response]] = {
     ("static", "/static/<path:filename>"): static_files.static,

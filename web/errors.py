@@ -67,6 +67,13 @@ class IdempotencyInFlight(SwitchboardError):
     detail = "A request with this Idempotency-Key is being carried out; ask again in a moment."
 
 
+class PartOfConversation(SwitchboardError):
+    """The response is one of several in its conversation, which is deleted as a whole only."""
+
+    slug, title, status = "part-of-conversation", "Part of a conversation", 400
+    detail = "Delete the conversation: it has other responses."
+
+
 class UnknownTask(SwitchboardError):
     """The task is unknown, or its result is no longer kept."""
 

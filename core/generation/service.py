@@ -143,19 +143,20 @@ class GenerationService:
         with suppress(RedisUnavailable):
             self._finalizer.finalize_from_outside(generation_id, failed, Generation.state == GenerationState.QUEUED)
 
-    def stop(self, session: Session) -> UUID:
-        """Stop the live generation of a validated session, before or after its first word; returns its id.
+    def stop(self, session: Session, generation_id: UUID | None = None) -> UUID:
+        """Stop the live generation of a validated session, before or after its first word; returns its id. With
+        `generation_id` only that one.
 
         What has been written is kept. The request is in the row, so it holds for any worker, also after a takeover.
         Raises NothingToStop.
         """
+        live = update(Generation).where(
+            Generation.session_id == session.id, IS_LIVE, exists().where(is_held_as(session))
+        )
+        if generation_id is not None:
+            live = live.where(Generation.id == generation_id)
         with self._database.writing_once() as db:
-            stopped: UUID | None = db.scalar(
-                update(Generation)
-                .where(Generation.session_id == session.id, IS_LIVE, exists().where(is_held_as(session)))
-                .values(stop_requested=True)
-                .returning(Generation.id)
-            )
+            stopped: UUID | None = db.scalar(live.values(stop_requested=True).returning(Generation.id))
         if stopped is None:
             raise NothingToStop
         # No worker writes it yet: then it ends here.

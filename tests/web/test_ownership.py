@@ -34,6 +34,16 @@ OTHER_ROUTES = {
     *[("GET", path) for path in ("/", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")],
     *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/chat/sse/probe")],
     *[("GET", path) for path in ("/v1/models", "/v1/models/<path:name>")],
+    *[
+        (method, f"/v1/{path}")  # tests/web/api/openai/test_responses.py walks these
+        for method, path in (
+            *(("POST", "responses"), ("GET", "responses/<response_id>"), ("DELETE", "responses/<response_id>")),
+            *(("POST", "responses/<response_id>/cancel"), ("GET", "responses/<response_id>/input_items")),
+            *(("POST", "conversations"), ("GET", "conversations/<conversation_id>")),
+            *(("POST", "conversations/<conversation_id>"), ("DELETE", "conversations/<conversation_id>")),
+            *(("GET", "conversations/<conversation_id>/items"), ("POST", "conversations/<conversation_id>/items")),
+        )
+    ],
     ("POST", "/session/create"),
     # Named by their own arguments; tested below and in test_session.py.
     ("GET", "/tasks/<task_id>"),

@@ -42,7 +42,7 @@ def accept_message(session: Session | None, body: ChatMessage) -> AcceptedMessag
             accepted = _accept(session, body.message)
     except Exception:
         if issued is not None:
-            _discard(session)
+            discard_session(session)
         raise
     rate_limit_headers.note(accepted.limit_statuses)
     return AcceptedMessage(accepted, session, issued)
@@ -58,7 +58,7 @@ def _accept(session: Session, message: str) -> Accepted:
     return accepted
 
 
-def _discard(session: Session) -> None:
+def discard_session(session: Session) -> None:
     """End a session that was created for a message which has been refused: its credential was never sent."""
     try:
         context().services.actions.discard(session)

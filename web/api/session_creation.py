@@ -8,7 +8,7 @@ from core.sessions.queries import Session
 from web.api.stream_slot import take_stream_slot
 from web.auth.client_address import client_address
 from web.auth.creation_plan import new_credential
-from web.auth.current_session import current_session, validated_session
+from web.auth.current_session import validated_session
 from web.auth.principal import current_principal
 from web.commands import result_of
 from web.context import context
@@ -53,7 +53,8 @@ def session_for_message(session: Session | None, model: str | None) -> tuple[Ses
             session.id, model, session.owner_id, None, COMMAND_TIMEOUT, secret_hash=session.secret_hash
         )
     )
-    return current_session(), None
+    proof = (session.id, session.owner_id, session.secret_hash)
+    return services.session_queries.validate_session(*proof), None
 
 
 def session_to_stream(session: Session | None) -> tuple[Session, Credential | None]:
@@ -66,9 +67,18 @@ def session_to_stream(session: Session | None) -> tuple[Session, Credential | No
     return _created(None, allowed=("on_stream",))
 
 
+def session_of_user(model: str | None) -> Session:
+    """A new session of the user who sent the request, and who asks for one, whatever the policy is for others."""
+    return _create(model)[0]
+
+
 def _created(model: str | None, allowed: tuple[str, ...]) -> tuple[Session, Credential]:
     if context().options.auto_create not in allowed:
         raise SessionRequired
+    return _create(model)
+
+
+def _create(model: str | None) -> tuple[Session, Credential]:
     admit_create(model)
     credential = new_credential()
     # Nothing uses a session that is created after the wait for it is over.

@@ -44,7 +44,7 @@ class StreamOf:
 class Either:
     """One of two kinds, by what the request asks for."""
 
-    whole: type[Answer]
+    whole: type[Answer] | Encoded
     stream: StreamOf
 
 

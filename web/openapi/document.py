@@ -27,6 +27,7 @@ from web.openapi.declaration import (
 from web.schemas.responses import Event, Pending, Problem, Session
 
 Json = dict[str, Any]
+LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 REFERENCE = "#/components/schemas/{model}"
 
 BY_BODY: Mapping[int, str] = {
@@ -103,6 +104,7 @@ def describe(app: Flask) -> Json:
             "version": version("switchboard"),
             "description": "Chat sessions: messages in, answers as server-sent events. Errors are problem details "
             "(RFC 9457), times RFC 3339 in UTC, ids UUIDs.",
+            "license": LICENSE,
         },
         "servers": [{"url": app.config["APPLICATION_ROOT"]}],
         "paths": paths,

@@ -78,6 +78,16 @@ class OpenSession(Body):
     session_id: Annotated[UUID, Field(strict=False)]
 
 
+SystemPrompt = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_SYSTEM_PROMPT_BYTES),
+    AfterValidator(_fits_prompt),
+    AfterValidator(_visible),
+    AfterValidator(storable),
+]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)]
+
+
 class ChangeSession(Body):
     """PATCH /session: what is named is set, and null is as if it had never been. At least one of them."""
 
@@ -90,17 +100,8 @@ class ChangeSession(Body):
         ]
         | None
     ) = None
-    system_prompt: (
-        Annotated[
-            str,
-            StringConstraints(min_length=1, max_length=MAX_SYSTEM_PROMPT_BYTES),
-            AfterValidator(_fits_prompt),
-            AfterValidator(_visible),
-            AfterValidator(storable),
-        ]
-        | None
-    ) = None
-    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)] | None = None
+    system_prompt: SystemPrompt | None = None
+    temperature: Temperature | None = None
 
     @model_validator(mode="after")
     def _names_something(self) -> "ChangeSession":

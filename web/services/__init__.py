@@ -7,7 +7,9 @@ from core.auth.identity import Identity
 from core.auth.proofs import Proofs
 from core.clock import Clock
 from core.conversation.event_log import EventLog
+from core.conversation.extent import Extents
 from core.conversation.transcript import Transcript
+from core.generation.answers import Answers
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.limits.open_streams import OpenStreams
@@ -41,6 +43,8 @@ class Services(Protocol):
     @property
     def actions(self) -> SessionActions: ...
     @property
+    def answers(self) -> Answers: ...
+    @property
     def audit(self) -> Audit: ...
     @property
     def check_results(self) -> CheckResults: ...
@@ -52,6 +56,8 @@ class Services(Protocol):
     def counters(self) -> Counters: ...
     @property
     def creation_limits(self) -> CreationLimits: ...
+    @property
+    def extents(self) -> Extents: ...
     @property
     def generations(self) -> GenerationService: ...
     @property

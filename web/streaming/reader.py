@@ -21,8 +21,9 @@ from core.operations.counters import Counters
 from core.sessions.queries import Session, SessionQueries
 from core.stores.combiner import Combiner
 from web.streaming.hub import Hub
-from web.streaming.sse import COMMENT, RETRY, frame
+from web.streaming.sse import COMMENT, frame
 from web.streaming.subscription import Subscription
+from web.streaming.wire import EVENTS, Wire
 
 HEARTBEAT_INTERVAL = 15.0
 """Seconds between two signs of life. A client that is gone is noticed at the latest with the next."""
@@ -73,18 +74,25 @@ class Reader:
         "_at",
         "_beat_at",
         "_expires_at",
+        "_has_told_all",
         "_proof",
         "_rotate_at",
         "_session_id",
         "_sources",
         "_subscription",
         "_until",
+        "_wire",
     )
 
     def __init__(
-        self, sources: StreamSources, session: Session, principal: Principal | None, until: str | None
+        self,
+        sources: StreamSources,
+        session: Session,
+        principal: Principal | None,
+        until: str | None,
+        wire: Wire = EVENTS,
     ) -> None:
-        """With `until`, a generation's id, the stream ends with that generation."""
+        """With `until`, a generation's id, the stream ends with that generation. `wire`: how it says what happens."""
         self._sources = sources
         self._session_id = session.id
         self._expires_at = session.expires_at
@@ -94,7 +102,9 @@ class Reader:
         self._rotate_at = time.monotonic() + MEAN_STREAM_LIFETIME * random.uniform(0.8, 1.2)  # noqa: S311
         self._beat_at = time.monotonic() + HEARTBEAT_INTERVAL
         self._at = NOWHERE
+        self._has_told_all = False
         self._subscription: Subscription | None = None
+        self._wire = wire
 
     def leave(self) -> None:
         """End it, its client has left."""
@@ -106,13 +116,16 @@ class Reader:
         counters = self._sources.counters
         counters.streams.labels("new" if cursor is None or first else "resumed").inc()
         with counters.open_streams.track_inprogress():
-            yield COMMENT + RETRY + first
+            yield self._wire.begin() + first
             try:
-                yield from self._tell(cursor)
+                ended = yield from self._tell(cursor)
             except Unavailable:
-                return  # an end between two events: the client comes back, and goes on from there
+                ended = False
+            if not ended:
+                self._wire.leave()  # an end between two events: the client comes back, and goes on from there
 
-    def _tell(self, cursor: Position | None) -> Iterator[bytes]:
+    def _tell(self, cursor: Position | None) -> Generator[bytes, None, bool]:
+        """Returns whether all has been told that was asked for."""
         with self._sources.hub.subscribe(channel(self._session_id), self._proof) as subscription:
             self._subscription = subscription
             subscription.doubted = True  # what ended before Redis had the subscription was announced to no reader
@@ -127,11 +140,11 @@ class Reader:
             behind = self._at != Position(tip.epoch, tip.top)
             while True:
                 if behind and (yield from self._catch_up(subscription, page)):
-                    return
+                    return self._has_told_all
                 behind, page = True, None
                 subscription.at = self._at.offset
                 if (yield from self._follow(subscription)):
-                    return
+                    return self._has_told_all
 
     def _catch_up(self, subscription: Subscription, page: Page | None) -> Generator[bytes, None, bool]:
         """Page through the log up to its top, from `page` on if it has been read. Returns whether the stream has
@@ -147,7 +160,8 @@ class Reader:
                     yield from self._farewell()
                     return True
                 frames, ended = self._told(page.epoch, events)
-                yield frames
+                if frames:
+                    yield frames
                 if any(event.type in TERMINAL_EVENTS for event in events):
                     self._mark_read()
                 if ended:
@@ -161,7 +175,7 @@ class Reader:
         frames, ended = [], False
         for event in events:
             self._at = Position(epoch, event.offset)
-            frames.append(frame(event.type, event.data, str(self._at)))
+            frames.append(self._wire.tell(event.type, event.data, self._at))
             if ended := self._is_end(event.type, event.data):
                 break
         return b"".join(frames), ended
@@ -171,7 +185,7 @@ class Reader:
         while True:
             announced = subscription.take(self._patience(subscription))
             if announced is not None and announced.position is None:
-                yield announced.frame
+                yield self._wire.expire(announced.frame)
                 return True
             if self._is_revoked(subscription):
                 yield from self._farewell()
@@ -180,7 +194,7 @@ class Reader:
                 if self._leaves(subscription):
                     return True
                 if self._seconds_left() <= 0:
-                    yield EXPIRED
+                    yield self._wire.expire(EXPIRED)
                     return True
                 if self._beat_is_due():
                     self._beat_at = time.monotonic() + HEARTBEAT_INTERVAL
@@ -196,7 +210,9 @@ class Reader:
                     return False
             self._at = announced.position
             subscription.at = self._at.offset
-            yield announced.frame
+            told = self._wire.tell(announced.type, announced.data, self._at, announced.frame)
+            if told:
+                yield told
             if announced.type in TERMINAL_EVENTS:
                 self._mark_read()
             if self._is_end(announced.type, announced.data):
@@ -210,7 +226,9 @@ class Reader:
             self._sources.mark_read(self._session_id)
 
     def _is_end(self, kind: str, data: str) -> bool:
-        return self._until is not None and kind in TERMINAL_EVENTS and data.startswith(self._until)
+        ended = self._until is not None and kind in TERMINAL_EVENTS and data.startswith(self._until)
+        self._has_told_all = self._has_told_all or ended
+        return ended
 
     def _patience(self, subscription: Subscription) -> float:
         """How long to wait for the next event before something else is due."""
@@ -238,7 +256,7 @@ class Reader:
         is another's now hears nothing more: it comes back with what it has, and is told then."""
         gone = self._sources.sessions.find_session(self._session_id) is None
         if gone or self._proof.principal is not None:
-            yield EXPIRED
+            yield self._wire.expire(EXPIRED)
 
     def _seconds_left(self) -> float:
         """Until the session expires. When the time that is known has come, the database may know a later one."""
@@ -253,7 +271,7 @@ class Reader:
     def _reset(self, page: Page, reason: str) -> bytes:
         self._at = Position(page.epoch, page.top)
         self._sources.counters.stream_resets.labels(reason).inc()
-        return frame("reset", json.dumps({"reason": reason}), str(self._at) if page.epoch else None)
+        return self._wire.reset(reason, self._at if page.epoch else None)
 
 
 def _pieces(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

@@ -65,6 +65,7 @@ TOLD: Mapping[str, Told] = {
     "login-required": Told(401, "invalid_api_key"),
     "login-invalid": Told(401, "invalid_api_key"),
     "token-invalid": Told(401, "invalid_api_key"),
+    "nothing-to-stop": Told(400, "response_not_cancellable"),
     "rate-limited": Told(429, "rate_limit_exceeded"),
 }
 """By the problem's slug. OpenAI's clients choose their classes by the status, and people look at the code."""

@@ -1,0 +1,1 @@
+"""Real client packages, which know nothing of us, against a whole installation."""

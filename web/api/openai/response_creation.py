@@ -1,0 +1,110 @@
+"""Creating a response: its conversation, the question in it, and a worker that is told of it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from core.auth.principal import Principal
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
+from core.errors import (
+    InvalidBody,
+    NotOwner,
+    SessionExpired,
+    SessionInvalid,
+    UnknownConversation,
+    UnknownResponse,
+)
+from core.generation.answers import Answer
+from core.sessions.queries import Session
+from web.api.message_acceptance import accept_message, discard_session
+from web.api.openai import response_objects
+from web.api.openai.response_input import BETWEEN, Question, question_of
+from web.api.session_creation import session_of_user
+from web.auth.current_session import owned_session
+from web.context import context
+from web.schemas.openai_responses import CreateResponse
+from web.schemas.requests import ChatMessage
+
+
+def create_response(body: CreateResponse, principal: Principal) -> Answer:
+    """Accept the question into the conversation that the request names, or into a new one.
+
+    Raises InvalidBody, UnknownConversation, UnknownResponse, and what accept_message and creating a session raise.
+    """
+    question = question_of(body.input)
+    message = ChatMessage.model_construct(message=question.text, model=body.model)
+    session = _named(body, principal)
+    settings = _settings(body, question)
+    created = None
+    if session is None:
+        session = created = session_of_user(body.model)
+    known = asdict(context().services.actions.settings(session))
+    changed = {name: value for name, value in settings.items() if known[name] != value}
+    try:
+        # Before the question: a worker may take that at once.
+        _set(session, changed)
+        accepted, *_ = accept_message(session, message)
+    except Exception:
+        if created is not None:
+            discard_session(created)
+        else:
+            _set(session, {name: known[name] for name in changed})
+        raise
+    return context().services.answers.find(accepted.generation_id, principal.user_id)
+
+
+def _settings(body: CreateResponse, question: Question) -> dict[str, Any]:
+    """What the request sets for the conversation. Raises InvalidBody."""
+    instructions = BETWEEN.join(each for each in (body.instructions, question.instructions) if each)
+    if len(instructions.encode()) > MAX_SYSTEM_PROMPT_BYTES:
+        raise InvalidBody(
+            f"instructions: with system and developer messages, at most {MAX_SYSTEM_PROMPT_BYTES} bytes are taken.",
+            field="instructions",
+        )
+    named = {"system_prompt": instructions or None, "temperature": body.temperature}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _set(session: Session, settings: dict[str, Any]) -> None:
+    if settings:
+        context().services.actions.change_settings(session, settings)
+
+
+def own_answer(response_id: str, principal: Principal) -> Answer:
+    """The user's answer of this id. Raises UnknownResponse, for another's as well."""
+    generation_id = response_objects.parse_id(response_id, response_objects.RESPONSE)
+    if generation_id is None:
+        raise UnknownResponse
+    return context().services.answers.find(generation_id, principal.user_id)
+
+
+def own_conversation(conversation_id: str, principal: Principal) -> Session:
+    """The user's session of this id. Raises UnknownConversation, for another's as well."""
+    session_id = response_objects.parse_id(conversation_id, "")
+    if session_id is None:
+        raise UnknownConversation
+    try:
+        return owned_session(session_id, principal)
+    except (NotOwner, SessionInvalid, SessionExpired):
+        raise UnknownConversation from None
+
+
+def _named(body: CreateResponse, principal: Principal) -> Session | None:
+    """The session that the request names, if it names one."""
+    if body.previous_response_id is None:
+        return None if body.conversation is None else _conversation(body.conversation, principal)
+    if body.conversation is not None:
+        raise InvalidBody(
+            "conversation: either this or previous_response_id names the conversation, not both.",
+            field="conversation",
+        )
+    try:
+        return own_answer(body.previous_response_id, principal).session
+    except UnknownResponse:
+        raise UnknownResponse(field="previous_response_id") from None
+
+
+def _conversation(conversation_id: str, principal: Principal) -> Session:
+    try:
+        return own_conversation(conversation_id, principal)
+    except UnknownConversation:
+        raise UnknownConversation(field="conversation") from None

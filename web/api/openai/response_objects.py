@@ -1,0 +1,156 @@
+"""Responses, conversations and their items as OpenAI's API has them: pure functions of what the domain has."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from core.conversation.message import Message
+from core.generation.answers import Answer
+from core.sessions.queries import Session
+from web.api.openai import response_events
+from web.api.openai.response_events import Described
+
+Json = dict[str, Any]
+
+RESPONSE, MESSAGE = "resp_", "msg_"
+"""What ids begin with. Clients look at these two; without, it is the id that the other wires have. A conversation's
+id is that of its session as it is."""
+STATUSES = {"queued": "queued", "running": "in_progress", "stopped": "cancelled", "failed": "failed"}
+"""By the state of an answer; `done` is told by how it has ended."""
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter", "refusal": "content_filter"}
+"""Why an answer is incomplete, by the reason for which it ended."""
+ITEM_STATUSES = {"complete": "completed", "streaming": "in_progress", "stopped": "incomplete", "failed": "incomplete"}
+
+
+def response_id(generation_id: UUID) -> str:
+    """The id of a response."""
+    return f"{RESPONSE}{generation_id}"
+
+
+def item_id(message_id: UUID | str) -> str:
+    """The id of an item."""
+    return f"{MESSAGE}{message_id}"
+
+
+def parse_id(text: str, prefix: str) -> UUID | None:
+    """What an id names, with its prefix or without; None when it is none of ours."""
+    bare = text.removeprefix(prefix)
+    try:
+        named = UUID(bare)
+    except ValueError:
+        return None
+    return named if str(named) == bare else None
+
+
+def response(answer: Answer) -> Json:
+    """A response as it is now."""
+    ended = {} if answer.is_live else _ended(answer)
+    options = {"instructions": answer.session.system_prompt, "temperature": answer.session.temperature}
+    return {**_response(answer), "status": status(answer), **options, **ended}
+
+
+def described(answer: Answer) -> Described:
+    """What the events of its stream are made of."""
+    return Described(_response(answer), item_id(answer.id))
+
+
+def status(answer: Answer) -> str:
+    """OpenAI's word for the answer's state."""
+    if answer.state == "done":
+        return "incomplete" if answer.finish_reason in INCOMPLETE else "completed"
+    return STATUSES[answer.state]
+
+
+def _response(answer: Answer) -> Json:
+    """What of it is the same from its beginning on. The options are those that there are here."""
+    return {
+        "id": response_id(answer.id),
+        "object": "response",
+        "created_at": int(answer.created_at.timestamp()),
+        "status": "queued",
+        "model": answer.model,
+        "output": [],
+        "conversation": {"id": str(answer.session.id)},
+        "previous_response_id": None,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "max_output_tokens": None,
+        "metadata": {},
+        "parallel_tool_calls": True,
+        "store": True,
+        "temperature": None,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "truncation": "disabled",
+        "usage": None,
+    }
+
+
+def _ended(answer: Answer) -> Json:
+    written, usage = answer.message, None
+    if answer.completion_tokens is not None:
+        read, wrote = answer.prompt_tokens or 0, answer.completion_tokens
+        usage = {
+            "input_tokens": read,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": wrote,
+            "output_tokens_details": {"reasoning_tokens": answer.reasoning_tokens or 0},
+            "total_tokens": read + wrote,
+        }
+    reason = INCOMPLETE.get(answer.finish_reason or "") if answer.state == "done" else None
+    return {
+        "completed_at": int(answer.finished_at.timestamp()) if answer.finished_at else None,
+        "error": _error(written) if answer.state == "failed" else None,
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": [] if written is None else [output(written)],
+        "usage": usage,
+    }
+
+
+def _error(written: Message | None) -> Json:
+    problem = (written.problem if written else None) or {}
+    code = "rate_limit_exceeded" if problem.get("reason") == "rate-limited" else "server_error"
+    return {"code": code, "message": problem.get("detail") or "The answer could not be written."}
+
+
+def output(written: Message) -> Json:
+    """An answer as an item."""
+    return response_events.message(item_id(written.id), written.text, ITEM_STATUSES[written.state])
+
+
+def item(message: Message) -> Json:
+    """A message of a conversation as an item."""
+    if message.role == "assistant":
+        return output(message)
+    return {
+        "id": item_id(message.id),
+        "type": "message",
+        "role": "user",
+        "status": "completed",
+        "content": [{"type": "input_text", "text": message.text}],
+    }
+
+
+def items(messages: Iterable[Message], *, more: bool) -> Json:
+    """A page of items."""
+    data: Sequence[Json] = [item(message) for message in messages]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": more,
+    }
+
+
+def conversation(session: Session) -> Json:
+    """A conversation."""
+    return {
+        "id": str(session.id),
+        "object": "conversation",
+        "created_at": int(session.created_at.timestamp()),
+        "metadata": {},
+    }

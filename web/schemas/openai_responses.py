@@ -1,0 +1,245 @@
+"""The JSON of OpenAI's Responses and Conversations, as far as they are spoken here."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from web.schemas.requests import MAX_BODY, Body, ModelName, SystemPrompt, Temperature
+from web.schemas.responses import Answer
+
+MAX_ITEMS = 100
+"""Items of one input."""
+MAX_PARTS = 100
+"""Parts of one item."""
+
+_PART = {
+    "type": "object",
+    "properties": {"type": {"enum": ["input_text", "output_text", "text"]}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_ITEM = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "message"},
+        "role": {"enum": ["user", "system", "developer"]},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "maxItems": MAX_PARTS, "items": _PART}]},
+    },
+    "required": ["role", "content"],
+}
+
+
+def _text_or_list(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise PydanticCustomError("input", "a text, or a list of messages, is needed")
+    return value
+
+
+Input = Annotated[
+    str | list[Any],
+    BeforeValidator(_text_or_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"\S"},
+                {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": _ITEM},
+            ]
+        }
+    ),
+]
+"""Read by web/api/openai/response_input.py."""
+
+
+def _refuse(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return accept(value)
+    except ValidationError:
+        raise PydanticCustomError("unsupported", "not supported here; leave it out") from None
+
+
+UNSUPPORTED = WrapValidator(_refuse)
+"""Of what OpenAI has, the values that change nothing are accepted, as clients send them; all others are refused."""
+NoList = Annotated[Annotated[list[Any], Field(max_length=0)] | None, UNSUPPORTED]
+NoObject = Annotated[Annotated[dict[str, Any], Field(max_length=0)] | None, UNSUPPORTED]
+Nothing = Annotated[None, UNSUPPORTED]
+
+
+def _is_true(value: bool) -> bool:
+    if not value:
+        raise ValueError
+    return value
+
+
+def _is_false(value: bool) -> bool:
+    if value:
+        raise ValueError
+    return value
+
+
+# A Literal would take 1 for true.
+OnlyTrue = Annotated[Annotated[bool, AfterValidator(_is_true), WithJsonSchema({"const": True})] | None, UNSUPPORTED]
+OnlyFalse = Annotated[
+    Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"const": False})] | None, UNSUPPORTED
+]
+Hint = Annotated[str, StringConstraints(max_length=512)] | None
+"""Something that changes no answer."""
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+def _named(value: Any) -> Any:
+    return value["id"] if isinstance(value, dict) and set(value) == {"id"} else value
+
+
+ConversationId = Annotated[
+    Id,
+    BeforeValidator(_named),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
+            ]
+        }
+    ),
+]
+
+
+class TextFormat(Body):
+    """The only format that there is."""
+
+    type: Literal["text"]
+
+
+class TextOptions(Body):
+    """What a text is to be like."""
+
+    format: TextFormat | None = None
+    verbosity: Annotated[Literal["medium"] | None, UNSUPPORTED] = None
+
+
+class StreamOptions(Body):
+    """How a stream is sent."""
+
+    include_obfuscation: OnlyFalse = None
+
+
+class CreateResponse(Body):
+    """POST /v1/responses."""
+
+    replaces_surrogates: ClassVar[bool] = True
+    limit: ClassVar[int] = MAX_BODY
+
+    input: Input
+    model: ModelName | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    previous_response_id: Id | None = None
+    conversation: ConversationId | None = None
+
+    stream_options: StreamOptions | None = None
+    text: TextOptions | None = None
+    store: OnlyTrue = None
+    instructions: SystemPrompt | None = None
+    temperature: Temperature | None = None
+    max_output_tokens: Nothing = None
+    top_p: Nothing = None
+    metadata: NoObject = None
+    tools: NoList = None
+    tool_choice: Annotated[Literal["auto", "none"] | None, UNSUPPORTED] = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: Nothing = None
+    include: NoList = None
+    reasoning: NoObject = None
+    truncation: Annotated[Literal["disabled"] | None, UNSUPPORTED] = None
+    service_tier: Annotated[Literal["auto", "default"] | None, UNSUPPORTED] = None
+    top_logprobs: Annotated[Annotated[int, Field(ge=0, le=0)] | None, UNSUPPORTED] = None
+    prompt: Nothing = None
+    moderation: Nothing = None
+    context_management: NoList = None
+    user: Hint = None
+    safety_identifier: Hint = None
+    prompt_cache_key: Hint = None
+    prompt_cache_retention: Hint = None
+
+
+class CreateConversation(Body):
+    """POST /v1/conversations."""
+
+    items: NoList = None
+    metadata: NoObject = None
+
+
+class UpdateConversation(Body):
+    """POST /v1/conversations/{conversation_id}."""
+
+    metadata: NoObject = None
+
+
+class AddItems(Body):
+    """POST /v1/conversations/{conversation_id}/items."""
+
+    items: Annotated[list[Any], Field(max_length=20)]
+
+
+class OpenAIResponse(Answer):
+    """A response, as OpenAI's API has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["queued", "in_progress", "completed", "incomplete", "cancelled", "failed"]
+    model: str
+    output: list[dict[str, Any]]
+    conversation: dict[str, str]
+    previous_response_id: str | None
+    error: dict[str, Any] | None
+    incomplete_details: dict[str, Any] | None
+    usage: dict[str, Any] | None
+
+
+class OpenAIResponseEvent(Answer):
+    """An event of a response's stream, as OpenAI's API has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    sequence_number: int
+
+
+class OpenAIDeleted(Answer):
+    """What has been deleted, as OpenAI's API has it."""
+
+    id: str
+    object: Literal["response", "conversation.deleted"]
+    deleted: Literal[True]
+
+
+class OpenAIConversation(Answer):
+    """A conversation, as OpenAI's API has it."""
+
+    id: str
+    object: Literal["conversation"]
+    created_at: int
+    metadata: dict[str, str]
+
+
+class OpenAIItems(Answer):
+    """A page of messages, as OpenAI's API has them."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
