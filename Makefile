@@ -68,7 +68,7 @@ lock: $(UV) ## Resolve pyproject.toml anew into the two lock files (ARGS=--upgra
 
 venv: .venv/.dev ## Install the runtime and the development tools into .venv
 
-screenshot: .venv/.dev ## Take docs/screenshot.png of the running page
+screenshot: .venv/.dev ## Take docs/screenshot*.png of the running page: light, dark, phone
 	$(BIN)/python -m tests.e2e.screenshot
 
 clean: ## Remove what this file made; sessions in .switchboard stay

@@ -167,11 +167,59 @@ class GenerationInProgress(SwitchboardError):
     detail = "Wait for the answer to end before sending the next message."
 
 
+class TooManyWaiting(SwitchboardError):
+    """As many questions wait in the session as may."""
+
+    slug, title, status = "too-many-waiting", "Too many questions wait", 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} questions wait in this session already; take one back, or ask again when one is answered.",
+            limit=limit,
+        )
+
+
+class NotWaiting(SwitchboardError):
+    """No such question waits in the session."""
+
+    slug, title, status = "not-waiting", "This question does not wait", 404
+    detail = "No question of this id waits in this session; its turn may have come."
+
+
 class NothingToStop(SwitchboardError):
     """No answer is being written."""
 
     slug, title, status = "nothing-to-stop", "No answer is being written", 409
     detail = "The answer has ended already."
+
+
+class NoSuchMessage(SwitchboardError):
+    """The session has no message with the id that was named."""
+
+    slug, title, status = "unknown-message", "Unknown message", 422
+
+
+class NothingToRegenerate(SwitchboardError):
+    """There is no question that could be answered again."""
+
+    slug, title, status = "nothing-to-regenerate", "There is nothing to answer again", 409
+    detail = "No question belongs to this answer, or nothing has been asked yet."
+
+
+class AnswerWhole(SwitchboardError):
+    """The answer can't be gone on with."""
+
+    slug, title, status = "answer-whole", "There is nothing to go on with", 409
+    detail = "Only an answer that ended with the finish_reason `length` can be continued."
+
+
+class TooManyBranches(SwitchboardError):
+    """As many messages follow the same one as may."""
+
+    slug, title, status = "too-many-branches", "Too many versions", 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} messages beside this one, as many as there may be.", limit=limit)
 
 
 class UnknownResponse(SwitchboardError):

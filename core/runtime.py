@@ -34,6 +34,7 @@ from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
+from core.generation.waiting import WaitingQuestions
 from core.generation.writer import Writer
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
@@ -308,6 +309,7 @@ class Runtime:
             self.message_limits,
             self.models,
             self.user_events,
+            WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock),
             self.clock,
         )
 
@@ -378,6 +380,7 @@ class Runtime:
             ModelCalls(self.models, self._prompts, self.generation_events, self.event_loop),
             self.message_limits,
             self.event_loop,
+            self.generations.promote,
         )
 
     @cached_property
@@ -400,6 +403,7 @@ class Runtime:
             self.removals,
             self.tally,
             self.search,
+            self.generations,
             self._quarantine("reaper"),
             self.clock,
         )
@@ -499,6 +503,7 @@ class Runtime:
             self.revocations,
             self.audit,
             HandoverRequests(self.log),
+            self.transcript,
         )
 
     @cached_property

@@ -32,7 +32,7 @@ def reap() -> int:
     if not runtime.runs.take_turn("reaper", period):
         return 0
     reaped = runtime.reaper.reap()
-    wake_workers([*reaped.handed_off, *reaped.waiting], expires=period.total_seconds())
+    wake_workers([*reaped.handed_off, *reaped.promoted, *reaped.waiting], expires=period.total_seconds())
     if reaped.handed_off or reaped.ended:
         logger.warning("lost workers: %d answers handed off, %d ended", len(reaped.handed_off), reaped.ended)
     runtime.runs.note("reaper", period)

@@ -9,6 +9,7 @@ too.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -18,7 +19,7 @@ from uuid import UUID
 from core.conversation import event_log_scripts as scripts
 from core.conversation.damage import Damaged, decode, number, pass_over, unless_damaged
 from core.conversation.keys import channel, keys
-from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
+from core.conversation.partial_answer import EMPTY, NO_WORDS, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import TERMINAL_SEQ, Position, Producer
 from core.stores.redis import Pipeline, Redis, RedisDamaged, ScriptCall
 
@@ -85,6 +86,10 @@ class EndedBefore(Exception):
     """The log refused to begin a generation: its end came first."""
 
 
+class MovedOn(Exception):
+    """The log refused to turn to a branch: something is being written, or has been meanwhile."""
+
+
 class LogLost(Exception):
     """The log refused an event: Redis has lost it, or its newest part, or it is damaged, or its session is gone."""
 
@@ -93,6 +98,7 @@ REFUSALS: Mapping[int, type[Exception]] = {
     scripts.FENCED: Fenced,
     scripts.LOG_LOST: LogLost,
     scripts.ENDED_BEFORE: EndedBefore,
+    scripts.MOVED_ON: MovedOn,
 }
 
 
@@ -122,15 +128,27 @@ class EventLog:
         expires_at: datetime,
         answer: str,
         question: str = "",
+        kept: PartialAnswer = NO_WORDS,
+        leaf: str = "",
     ) -> Position:
         """Append the first event of a generation, which is the live one from here on.
 
-        Idempotent by the generation's id. `answer` is the stored form of the empty answer, `question` that of an
-        anonymous session's question. Raises EndedBefore.
+        Idempotent by the generation's id. `answer` is the stored form of the answer without its words, `question`
+        that of an anonymous session's new question, `kept` what there is of the answer, `leaf` the answer's id if an
+        anonymous session's goes on. Raises EndedBefore.
         """
         announcement = _announcement(session_id, kind, data, expires_at)
-        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question)
+        new, beginning = scripts.NewLog(_new_epoch()), scripts.Beginning(answer, question, *kept, leaf)
         return appended(self._scripts.begin(session_id, announcement, new, producer, beginning))
+
+    def turn_to(
+        self, session_id: UUID, kind: str, data: Mapping[str, Any], leaf: UUID, newest: UUID, *, expires_at: datetime
+    ) -> Position:
+        """Make the branch that ends with `leaf` an anonymous session's current one, and append an event that says so.
+        `newest` is the newest message, as far as the caller knows. Raises MovedOn."""
+        announcement = _announcement(session_id, kind, data, expires_at)
+        turn = scripts.Turn(str(leaf), str(newest))
+        return appended(self._scripts.turn_to(session_id, announcement, scripts.NewLog(_new_epoch()), turn))
 
     def write(self, event: AnswerEvent) -> Position:
         """Append an event of the live generation, with what it adds to the answer.
@@ -198,10 +216,17 @@ class EventLog:
         return PartialAnswer(*partial)
 
     def reset(
-        self, session_id: UUID, generation_id: UUID, attempt: int, *, expires_at: datetime, answer: str
+        self,
+        session_id: UUID,
+        generation_id: UUID,
+        attempt: int,
+        *,
+        expires_at: datetime,
+        answer: str,
+        waited: bool = False,
     ) -> None:
         """Begin the log of a live generation a second time, empty and in another epoch. Raises Fenced."""
-        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ)
+        beginning = scripts.Reset(answer, _new_epoch(), expiry(expires_at), TERMINAL_SEQ, waited)
         _check(self._scripts.reset(session_id, Producer(generation_id, attempt, 0), beginning))
 
     def request_stop(self, session_id: UUID, generation_id: UUID) -> None:
@@ -215,6 +240,28 @@ class EventLog:
     def add_forget_handover(self, pipe: Pipeline, session_id: UUID) -> None:
         """Add to a pipeline: the worker has heard that the row has something to say of a handover."""
         pipe.hdel(keys(session_id).meta, "handover")
+
+    def keep_waiting(self, session_id: UUID, words_id: UUID, words: str, *, expires_at: datetime) -> None:
+        """Keep the words of an anonymous session's question that waits, as long as the session."""
+        self._scripts.keep_waiting(
+            session_id, scripts.WaitingWords(words_id, words), scripts.Expiry(expiry(expires_at))
+        )
+
+    def waiting_words(self, session_id: UUID, words_ids: Sequence[UUID]) -> list[str | None]:
+        """The words of questions that wait; None where Redis has lost them."""
+        if not words_ids:
+            return []
+        try:
+            found = self._redis.hmget(keys(session_id).meta, [f"waiting:{each}" for each in words_ids])
+        except RedisDamaged:
+            return [None] * len(words_ids)
+        return [None if each is None else str(each) for each in found]
+
+    def forget_waiting(self, session_id: UUID, words_ids: Sequence[UUID]) -> None:
+        """Forget the words of questions that wait no more."""
+        if words_ids:
+            with suppress(RedisDamaged):
+                self._redis.hdel(keys(session_id).meta, *[f"waiting:{each}" for each in words_ids])
 
     def stop_requested(self, session_id: UUID, generation_id: UUID) -> bool:
         """Whether the generation's worker is to stop."""
@@ -329,7 +376,7 @@ def _arguments(event: AnswerEvent) -> tuple[UUID, scripts.Announcement, Producer
 
 
 def appended(returned: tuple[int, str]) -> Position:
-    """The place of an event, by what its script has returned. Raises Fenced, LogLost or EndedBefore."""
+    """The place of an event, by what its script has returned. Raises Fenced, LogLost, EndedBefore or MovedOn."""
     offset, epoch = returned
     _check(offset)
     return Position(epoch, offset)

@@ -15,6 +15,7 @@ from core.stores.redis import Redis, ScriptCall
 FENCED = -1
 LOG_LOST = -2
 ENDED_BEFORE = -3
+MOVED_ON = -4
 """What a script returns in place of an offset when it refuses; core/conversation/event_log.py raises them."""
 
 
@@ -41,7 +42,14 @@ class Beginning(NamedTuple):
     answer: str
     """The empty answer, as readers of the conversation get it."""
     question: str
-    """An anonymous session's question, which is kept with the event; empty for an owned session."""
+    """An anonymous session's question, which is kept with the event; empty for an owned session, and where the
+    question is there already."""
+    text: str
+    """What there is of the answer, if the generation goes on with one."""
+    thinking: str
+    thinking_ms: int
+    leaf: str
+    """The id of an anonymous session's answer that the generation goes on with: it ends the current branch."""
 
 
 class Ending(NamedTuple):
@@ -60,6 +68,15 @@ class Carrying(NamedTuple):
     """The empty answer with its new model, as readers of the conversation get it."""
 
 
+class Turn(NamedTuple):
+    """To which branch an anonymous session's holder turns."""
+
+    leaf: str
+    """The id of the message that it ends with."""
+    leaf_since: str
+    """The id of the newest message."""
+
+
 class Reset(NamedTuple):
     """What a generation's log begins with when Redis has lost it."""
 
@@ -68,6 +85,8 @@ class Reset(NamedTuple):
     expires: int
     """Unix time in milliseconds."""
     terminal_seq: int
+    waited: bool
+    """Whether the generation's id is older than its turn."""
 
 
 class Target(NamedTuple):
@@ -124,14 +143,46 @@ if known_attempt > attempt then return {FENCED, ''} end
 if known_attempt == attempt and known_seq >= seq then return {offset, epoch} end
 """
 
-# A message's place is kept apart, so that no reader has to look for it among the messages, of which each may have
-# megabytes.
-KEEP_MESSAGE = """
+ID_OF = """
+local function id_of(message) return message and string.match(message, '^{"id":"([^"]+)"') end
+"""
+
+# A message's place is kept apart, and so are the messages that follow it, so that no reader has to look for them
+# among the messages, of which each may have megabytes. One that goes on is replaced where it stands.
+KEEP_MESSAGE = (
+    ID_OF
+    + """
+-- The id of what a message follows: empty at the beginning, nil where its writer did not know of that.
+local function parent_of(message)
+  if string.find(message, '^{"id":"[^"]+","parent":null') then return '' end
+  return string.match(message, '^{"id":"[^"]+","parent":"([^"]+)"')
+end
+local function place_of(id) return tonumber(redis.call('HGET', meta_key, 'place:' .. id) or nil) end
+local function add_child(parent, id, place)
+  local ids = redis.call('HGET', meta_key, 'children:' .. parent)
+  if not ids then
+    -- The first one may be of such a writer's.
+    local at = parent == '' and 0 or (place_of(parent) or place) + 1
+    local first = at < place and redis.call('LINDEX', words_key, at)
+    if first and id_of(first) and not parent_of(first) then ids = id_of(first) end
+  end
+  redis.call('HSET', meta_key, 'children:' .. parent, ids and ids .. ' ' .. id or id)
+end
 local function keep(message)
-  local place, id = redis.call('RPUSH', words_key, message) - 1, string.match(message, '^{"id":"([^"]+)"')
-  if id then redis.call('HINCRBY', meta_key, 'placed', redis.call('HSET', meta_key, 'place:' .. id, place)) end
+  local id = id_of(message)
+  local place = id and place_of(id)
+  if place and id_of(redis.call('LINDEX', words_key, place)) == id then
+    redis.call('LSET', words_key, place, message)
+    return
+  end
+  place = redis.call('RPUSH', words_key, message) - 1
+  if not id then return end
+  redis.call('HINCRBY', meta_key, 'placed', redis.call('HSET', meta_key, 'place:' .. id, place))
+  local parent = parent_of(message)
+  if parent then add_child(parent, id, place) end
 end
 """
+)
 
 # What else changes in the hash is in `changes`, so that one command writes it all.
 RECORD = """
@@ -179,6 +230,25 @@ redis.call('HSET', meta_key, 'generation', generation_id)
 redis.call('DEL', partial_key, thinking_key)
 redis.call('HDEL', meta_key, 'thought_for')
 if question ~= '' then keep(question) end
+if text ~= '' then redis.call('SET', partial_key, text) end
+if thinking ~= '' then redis.call('SET', thinking_key, thinking) end
+if thinking_ms > 0 then redis.call('HSET', meta_key, 'thought_for', thinking_ms) end
+local newest = leaf ~= '' and id_of(redis.call('LINDEX', words_key, -1))
+if newest then redis.call('HSET', meta_key, 'leaf', leaf, 'leaf_since', newest) end
+"""
+    + ANNOUNCE
+)
+
+TURN_TO = (
+    MEND
+    + KNOWN
+    + ID_OF
+    + """
+-- Something is being written, or has been since the branch was looked for.
+if redis.call('HEXISTS', meta_key, 'answer') == 1 then return {MOVED_ON, ''} end
+if id_of(redis.call('LINDEX', words_key, -1)) ~= leaf_since then return {MOVED_ON, ''} end
+epoch = epoch or new_epoch
+local changes = {'leaf', leaf, 'leaf_since', leaf_since}
 """
     + ANNOUNCE
 )
@@ -251,9 +321,14 @@ redis.call('HDEL', meta_key, 'answer', 'start', 'thought_for')
 if message ~= '' then keep(message) end
 if retracts ~= '' then
   local last = redis.call('LINDEX', words_key, -1)
-  if last and string.match(last, '^{"id":"([^"]+)"') == retracts then
+  if id_of(last) == retracts then
     redis.call('RPOP', words_key)
     redis.call('HINCRBY', meta_key, 'placed', -redis.call('HDEL', meta_key, 'place:' .. retracts))
+    local name = 'children:' .. (parent_of(last) or '')
+    local ids = redis.call('HGET', meta_key, name)
+    local left = ids and string.match(ids, '^(.+) ' .. string.gsub(retracts, '%-', '%%-') .. '$')
+    if left then redis.call('HSET', meta_key, name, left) end
+    if ids == retracts then redis.call('HDEL', meta_key, name) end
   end
 end
 """
@@ -278,8 +353,9 @@ RESET = (
     MEND
     + KNOWN
     + """
--- Ids of a session's generations grow: a greater one is the next.
-if known_generation and known_generation > generation_id then return FENCED end
+-- Ids of a session's generations grow: a greater one is the next. Of one that has waited it may be the one before;
+-- its row is still its own, and if that has just ended, the next one finds its log lost, and resets it in turn.
+if known_generation and known_generation > generation_id and not waited then return FENCED end
 if redis.call('HEXISTS', meta_key, 'ended:' .. generation_id) == 1 then return FENCED end
 if known_generation == generation_id then
   -- With the terminal event in it, there is nothing to begin.
@@ -321,6 +397,16 @@ if generation == generation_id and attempt == '0' then redis.call('HSET', meta_k
 """
 )
 
+# Beside the log, of which MEND throws all away that it can't read.
+KEEP_WAITING = (
+    MEND
+    + """
+expires = math.max(expires, tonumber(redis.call('HGET', meta_key, 'expires') or 0))
+redis.call('HSET', meta_key, 'waiting:' .. words_id, words)
+redis.call('PEXPIREAT', meta_key, expires)
+"""
+)
+
 TOUCH = (
     MEND
     + """
@@ -329,6 +415,14 @@ if redis.call('EXISTS', meta_key) == 1 then redis.call('HSET', meta_key, 'expire
 for i = 1, #KEYS do redis.call('PEXPIREAT', KEYS[i], expires) end
 """
 )
+
+
+class WaitingWords(NamedTuple):
+    """An anonymous session's question that waits."""
+
+    words_id: UUID
+    words: str
+
 
 Arguments = tuple[str | int | UUID, ...]
 
@@ -359,6 +453,7 @@ class LogScripts:
     def __init__(self, redis: Redis) -> None:
         self.append = LogScript(redis, APPEND, Announcement, NewLog)
         self.begin = LogScript(redis, BEGIN, Announcement, NewLog, Producer, Beginning)
+        self.turn_to = LogScript(redis, TURN_TO, Announcement, NewLog, Turn)
         self.write = LogScript(redis, WRITE, Announcement, Producer, Size, Delta)
         self.hand_over = LogScript(redis, HAND_OVER, Announcement, Producer, Size, Delta, Carrying)
         self.request_handover = LogScript(redis, REQUEST_HANDOVER, Target)
@@ -367,12 +462,14 @@ class LogScripts:
         self.take_over = LogScript(redis, TAKE_OVER, Producer)
         self.reset = LogScript(redis, RESET, Producer, Reset)
         self.request_stop = LogScript(redis, REQUEST_STOP, Target)
+        self.keep_waiting = LogScript(redis, KEEP_WAITING, WaitingWords, Expiry)
         self.touch = LogScript(redis, TOUCH, Expiry)
 
 
 def _declarations(arguments: tuple[type[Arguments], ...]) -> str:
     """Lua that gives the keys and the arguments their names."""
-    lines = [f"local FENCED, LOG_LOST, ENDED_BEFORE = {FENCED}, {LOG_LOST}, {ENDED_BEFORE}"]
+    codes = f"{FENCED}, {LOG_LOST}, {ENDED_BEFORE}, {MOVED_ON}"
+    lines = [f"local FENCED, LOG_LOST, ENDED_BEFORE, MOVED_ON = {codes}"]
     lines += [f"local {name}_key = KEYS[{number}]" for number, name in enumerate(Keys._fields, 1)]
     fields = [field for each in arguments for field in get_type_hints(each).items()]
     lines += [f"local {name} = {_decoded(kind, f'ARGV[{number}]')}" for number, (name, kind) in enumerate(fields, 1)]

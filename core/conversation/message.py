@@ -1,10 +1,10 @@
 """One turn of a conversation, as it is stored and as the wire has it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from core.clock import rfc3339
@@ -14,7 +14,13 @@ from core.stores import tables
 from core.text.characters import storable
 
 MESSAGE_OVERHEAD = 900
-"""Bytes of a message's JSON beside its text, its thinking and its HTML, at the most."""
+"""Bytes of a message's JSON beside its text, its thinking, its HTML and its siblings, at the most."""
+ID_BYTES = 40
+"""Of an id in a list."""
+
+PREVIOUS: Final = ""
+"""The stored parent of a message whose writer did not know of parents: it follows the one before it in time. What is
+read of a conversation has the parent itself."""
 
 Role = Literal["user", "assistant"]
 MessageState = Literal["complete", "streaming", "stopped", "failed"]
@@ -45,10 +51,19 @@ class Message:
     """Why an answer failed."""
     handovers: list[dict[str, Any]] | None = None
     """Where a person has had another model carry on the answer (core/conversation/handover.py). None: nowhere."""
+    parent: str | None = PREVIOUS
+    """The id of the message that it follows. None: it begins a conversation."""
+    siblings: Sequence[str] | None = None
+    """The ids of the messages that follow the same one, this included, the oldest first; not stored with it. None:
+    they have not been asked for."""
 
     def dump(self) -> str:
-        """The stored form. Not in ASCII, which has twelve bytes for an emoji and takes three times as long."""
-        return storable(json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False))
+        """The stored form. Not in ASCII, which has twelve bytes for an emoji and takes three times as long. The
+        id and the parent come first: there scripts look for them (core/conversation/branch_scripts.py)."""
+        fields = asdict(self)
+        del fields["siblings"]
+        ordered = {"id": fields.pop("id"), "parent": fields.pop("parent"), **fields}
+        return storable(json.dumps(ordered, separators=(",", ":"), ensure_ascii=False))
 
     @classmethod
     def load(cls, stored: str) -> "Message":
@@ -56,11 +71,13 @@ class Message:
         return cls(**_checked(decode(stored)))
 
     @classmethod
-    def from_row(cls, row: tables.Message, problem: str | None) -> "Message":
-        """The message in a row, whose `problem` has been read as text. Raises Damaged."""
-        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "handovers")}
+    def from_row(cls, row: tables.Message, problem: str | None, follows: UUID) -> "Message":
+        """The message in a row, whose `problem` has been read as text, and which `follows` a message or, with its
+        session's id, the beginning. Raises Damaged."""
+        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "parent", "handovers")}
         made = {
             "id": str(row.id),
+            "parent": None if follows == row.session_id else str(follows),
             "created_at": rfc3339(row.created_at),
             "problem": None if problem in (None, "null") else decode(problem),
             "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),
@@ -69,7 +86,7 @@ class Message:
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "siblings" or value is not None}
 
     def encode(self) -> bytes:
         """As the wire has it, as JSON. What old stores have of half characters becomes question marks."""
@@ -78,7 +95,8 @@ class Message:
     def size(self) -> int:
         """About how many bytes `encode` makes, without doing it: escapes are not counted, of which a text of control
         characters alone has six bytes each, and characters beyond ASCII count as four."""
-        return MESSAGE_OVERHEAD + _bytes(self.text) + _bytes(self.html or "") + _bytes(self.thinking or "")
+        told = (self.text, self.html or "", self.thinking or "")
+        return MESSAGE_OVERHEAD + sum(map(_bytes, told)) + ID_BYTES * len(self.siblings or ())
 
 
 def whole_seconds(thinking: str, milliseconds: int) -> int | None:
@@ -151,6 +169,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "thinking_seconds": _optional(_is_count),
     "problem": _optional(_is_problem),
     "handovers": _optional(are_handovers),
+    "parent": lambda value: value in (None, PREVIOUS) or _is_id(value),
 }
 """What each field must be, whoever has written it."""
 REQUIRED = {"id", "role", "text", "model", "state", "created_at"}

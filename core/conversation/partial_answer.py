@@ -39,3 +39,4 @@ class Delta(NamedTuple):
 
 EMPTY = Size()
 NOTHING = Delta()
+NO_WORDS = PartialAnswer()

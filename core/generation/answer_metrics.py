@@ -129,7 +129,8 @@ class AnswerMetrics:
         self._hand_offs.labels(answer.model).inc(answer.hand_offs)
         self._fallbacks.labels(answer.model).inc(answer.fallbacks)
         for handover in answer.handovers or ():
-            self._handovers.labels(handover["to"]).inc()
+            if handover["at"] >= (answer.kept_length or 0):  # the others were of the answer that it goes on with
+                self._handovers.labels(handover["to"]).inc()
         for kind, tokens in (("input", answer.prompt_tokens), ("output", answer.completion_tokens)):
             if tokens:
                 self._tokens.labels("chat", model, kind).observe(tokens)

@@ -90,7 +90,7 @@ class Answers:
 
 def _read(row: Row, problem: str | None) -> Message | None:
     try:
-        return Message.from_row(row, problem)
+        return Message.from_row(row, problem, row.parent_id or row.session_id)
     except Damaged as kind:
         pass_over(row.session_id, f"message {row.id}", kind)
         return None

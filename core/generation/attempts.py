@@ -48,13 +48,25 @@ class Prefetched(NamedTuple):
     """Of an owned session's words. None: they are to be read when they are wanted."""
 
 
+class Kept(NamedTuple):
+    """What of an answer was there before a generation that goes on with it."""
+
+    length: int
+    """Characters of the text."""
+    thinking: int
+    """Characters of the thinking."""
+
+
+NOTHING_KEPT = Kept(0, 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Attempt:
     """A generation that this process may write, and the number that fences off earlier attempts.
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
     changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `handovers` the
-    Writer's, `stop_requested` and `sequence` this one's.
+    Writer's, `followed` the Finalizer's, `stop_requested` and `sequence` this one's.
     Each attempt has its own.
     """
 
@@ -75,19 +87,50 @@ class Attempt:
     """Of the question's request."""
     traceparent: str | None = None
     """Of the request's span."""
+    waited: bool = False
+    """Whether its question has waited, so that its id is older than its turn."""
+    question_id: UUID | None = None
+    """The message that it answers. None for what versions long before have accepted."""
+    answer_id: UUID | None = None
+    """The message that it writes, if it goes on with one that had ended."""
+    kept: Kept = NOTHING_KEPT
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
     """Set once the row says that the answer is to stop."""
+    followed: Flag = field(default_factory=Flag)
+    """Set once it has ended, if questions wait for that."""
     prefetched: list[Prefetched] = field(default_factory=list)
     """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
+    def message_id(self) -> UUID:
+        """Of the message that it writes."""
+        return self.answer_id or self.generation_id
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with an answer that had ended."""
+        return self.answer_id is not None
+
+    @property
+    def has_words(self) -> bool:
+        """Whether any of the answer has been written that was not there before."""
+        return self.draft.length > self.kept.length or self.draft.thinking_length > self.kept.thinking
+
+    @property
     def usage(self) -> Usage:
-        """What the answer counts for. Each model that it was handed over to was sent the prompt again."""
-        usage = self.usage_meter.usage(self.draft.text, self.draft.thinking.text)
-        return usage._replace(prompt_tokens=usage.prompt_tokens * (1 + len(self.handovers.made)))
+        """What the answer counts for, without what was there before. Each model that it was handed over to was sent
+        the prompt again."""
+        usage = self.usage_meter.usage(*self.added)
+        sent = 1 + sum(each.at >= self.kept.length for each in self.handovers.made)
+        return usage._replace(prompt_tokens=usage.prompt_tokens * sent)
+
+    @property
+    def added(self) -> tuple[str, str]:
+        """The text and the thinking that it has added."""
+        return self.draft.text[self.kept.length :], self.draft.thinking.text[self.kept.thinking :]
 
     def next_producer(self) -> Producer:
         """The producer of the attempt's next event."""
@@ -150,6 +193,10 @@ class Attempts:
             row.created_at,
             row.request_id,
             row.traceparent,
+            bool(row.waited),
+            row.question_id,
+            None if row.answer_id == row.id else row.answer_id,
+            Kept(row.kept_length or 0, row.kept_thinking or 0),
         )
         if row.stop_requested:
             attempt.stop_requested.set()
@@ -272,8 +319,10 @@ _SESSIONS = select(Session).where(Session.id.in_(bindparam("ids", expanding=True
 
 
 def _newest(row: Generation, db_session: DatabaseSession) -> Newest | None:
+    if row.question_id is None:
+        return None
     try:
-        return read_newest(db_session, row.session_id, row.id)
+        return read_newest(db_session, row.session_id, row.question_id)
     except DBAPIError:
         raise
     except Exception:  # a message that can't be decoded fails the answer, and not the claim

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.clock import Clock, rfc3339
@@ -11,7 +13,7 @@ from core.conversation.appender import Appender
 from core.conversation.damage import Damaged
 from core.conversation.event_log import AnswerEvent, EventLog, LogLost
 from core.conversation.handover import Handover
-from core.conversation.message import Message, MessageState, whole_seconds
+from core.conversation.message import PREVIOUS, Message, MessageState, whole_seconds
 from core.conversation.partial_answer import EMPTY, NOTHING, Delta, PartialAnswer, Size
 from core.conversation.position import Producer
 from core.conversation.transcript import Transcript
@@ -19,8 +21,11 @@ from core.generation.attempts import Attempt, Attempts, LeaseLost, hold, lock_se
 from core.generation.draft import Draft
 from core.llm.providers.base import ErrorKind
 from core.stores.database import Database
+from core.stores.redis import RedisUnavailable
 from core.stores.tables import Session
 
+MOMENT = timedelta(microseconds=1)
+"""The least by which two messages of a conversation are apart."""
 RESTORATIONS = 4
 """Logs that a process begins anew at once. It blocks, so it is done in threads."""
 
@@ -57,13 +62,21 @@ class GenerationEvents:
             attempt.draft.restore(self._log.take_over(attempt.session_id, attempt.generation_id, attempt.number))
         except LogLost:
             self._attempts.renew(attempt)  # as in _restore_owned
-            attempt.draft.restore(self._transcript.snapshot(attempt.generation_id))
+            attempt.draft.restore(self._transcript.snapshot(attempt.message_id))
             self._reset(attempt)
             self._replay_text(attempt)
 
     def read_draft(self, attempt: Attempt) -> None:
-        """Restore the draft without taking the log over: the generation has ended. Raises Unavailable."""
-        attempt.draft.restore(self._transcript.written(attempt.session_id, attempt.generation_id))
+        """Restore the draft without taking the log over: no worker has the generation. Raises Unavailable."""
+        written = self._transcript.written(attempt.session_id, attempt.generation_id, attempt.message_id)
+        attempt.draft.restore(written)
+
+    def read_kept(self, attempt: Attempt) -> None:
+        """Of an attempt that goes on with an answer and has not begun, restore the draft as its log has it: empty
+        where that knows nothing of the generation, or can't be asked."""
+        if attempt.goes_on:
+            with suppress(RedisUnavailable):
+                attempt.draft.restore(self._transcript.begun(attempt.session_id, attempt.generation_id))
 
     def begin_request(self, attempt: Attempt) -> None:
         """A model is being asked. It has no event: readers see only what comes of the request."""
@@ -114,7 +127,7 @@ class GenerationEvents:
             draft.drop_thinking()
         added = Delta(text, thinking_ms=thinking_ms)
         await self._append(attempt, "delta", {"at": draft.length, "text": text}, added)
-        self._note_begun(draft)
+        self._note_begun(attempt)
         draft.add_text(text, thinking_ms)
 
     async def append_thinking(self, attempt: Attempt, words: str, thinking_ms: int) -> None:
@@ -124,26 +137,32 @@ class GenerationEvents:
         data = {"at": 0 if anew else draft.thinking_length, "text": words}
         added = Delta(thinking=words, resets_thinking=anew, thinking_ms=thinking_ms)
         await self._append(attempt, "thinking", data, added)
-        self._note_begun(draft)
+        self._note_begun(attempt)
         draft.add_thinking(words, thinking_ms)
 
-    def _note_begun(self, draft: Draft) -> None:
-        if draft.begun_at is None and draft.is_empty:
-            draft.begun_at = self._clock.now()
+    def _note_begun(self, attempt: Attempt) -> None:
+        if attempt.draft.begun_at is None and not attempt.has_words:
+            attempt.draft.begun_at = self._clock.now()
 
     def append_end(
-        self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, *, retracts: str | None = None
+        self,
+        attempt: Attempt,
+        kind: str,
+        data: Mapping[str, Any],
+        answer: Message,
+        *,
+        kept: bool = True,
+        retracts: str | None = None,
     ) -> None:
-        """Append the terminal event, with an anonymous session's finished answer.
+        """Append the terminal event, with an anonymous session's finished answer if that is `kept`.
 
-        `retracts` is the id of the question that is retracted, and then its answer is not kept. The caller has won
-        the row's last transition.
+        `retracts` is the id of the question that is retracted. The caller has won the row's last transition.
         """
         try:
-            self._end(attempt, kind, data, answer, retracts)
+            self._end(attempt, kind, data, answer, retracts, kept=kept)
         except LogLost:
             self._restore(attempt)
-            self._end(attempt, kind, data, answer, retracts)
+            self._end(attempt, kind, data, answer, retracts, kept=kept)
         if attempt.draft.is_empty:  # the log may have kept in mind the end of what had not begun
             self._close_if_gone(attempt)
 
@@ -151,16 +170,23 @@ class GenerationEvents:
         """The answer as it is now."""
         text, thinking, thinking_ms = attempt.draft.partial
         return Message(
-            str(attempt.generation_id),
+            str(attempt.message_id),
             "assistant",
             text,
             model or attempt.handovers.model,
             state,
-            rfc3339(self._clock.now()),
+            rfc3339(self._answered_at(attempt)),
             handovers=[each.describe() for each in attempt.handovers.made] or None,
             thinking=thinking or None,
             thinking_seconds=whole_seconds(thinking, thinking_ms),
+            parent=PREVIOUS if attempt.question_id is None else str(attempt.question_id),
         )
+
+    def _answered_at(self, attempt: Attempt) -> datetime:
+        """Now, and after the question: the front end's clock may be ahead of this one, and children are younger than
+        their parents."""
+        now = self._clock.now()
+        return now if attempt.asked_at is None else max(now, attempt.asked_at + MOMENT)
 
     def keep_snapshots(self, attempts: Sequence[Attempt]) -> set[Attempt]:
         """Keep what there is of owned sessions' answers in SQL, in one transaction; the attempts that have lost their
@@ -170,7 +196,7 @@ class GenerationEvents:
             locked = lock_sessions(db, [attempt.session_id for attempt in attempts])
             held, lost = hold(db, [attempt for attempt in attempts if attempt.session_id in locked])
             for attempt in held:
-                self._transcript.keep(drafts[attempt], attempt.session_id, db)
+                self._transcript.keep(drafts[attempt], attempt.session_id, db, in_place=attempt.goes_on)
         return lost
 
     async def _append_change(self, attempt: Attempt, kind: str, data: Mapping[str, Any]) -> None:
@@ -212,7 +238,14 @@ class GenerationEvents:
         self._log.write(_event(attempt, kind, data, before, delta))
 
     def _end(
-        self, attempt: Attempt, kind: str, data: Mapping[str, Any], answer: Message, retracts: str | None
+        self,
+        attempt: Attempt,
+        kind: str,
+        data: Mapping[str, Any],
+        answer: Message,
+        retracts: str | None,
+        *,
+        kept: bool,
     ) -> None:
         self._log.end(
             attempt.session_id,
@@ -221,7 +254,7 @@ class GenerationEvents:
             Producer.terminal(attempt.generation_id, attempt.number),
             expires_at=attempt.keep_until,
             before=attempt.draft.size,
-            message=answer.dump() if attempt.anonymous and retracts is None else "",
+            message=answer.dump() if attempt.anonymous and kept else "",
             retracts=retracts or "",
         )
 
@@ -253,6 +286,7 @@ class GenerationEvents:
             attempt.number,
             expires_at=attempt.keep_until,
             answer=self._beginning(attempt),
+            waited=attempt.waited,
         )
         self._close_if_gone(attempt)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.clock import Clock
@@ -32,7 +32,7 @@ from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.combiner import Combiner
 from core.stores.database import Database
-from core.stores.tables import IS_LIVE, Generation, GenerationState
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ DEFAULT_REASONS: dict[GenerationState, str] = {
 
 RETRACTS = "retracts"
 """In the data of an end: the id of the question that goes with it, for its sender has been told that it was refused.
-Then there is no answer either, and both are kept nowhere."""
+Then there is no answer either, and both are kept nowhere. Where the question had been there before, it is the
+generation's own id, and nothing goes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ _EMPTY = (
         unpublished=None,
         settled_tokens=func.coalesce(Generation.prompt_tokens, 0) + func.coalesce(Generation.completion_tokens, 0),
     )
+    .returning(Generation.id, exists().where(Waiting.session_id == Generation.session_id))
+    .execution_options(synchronize_session=False)
 )
 
 
@@ -124,6 +127,7 @@ class Finalizer:
                 return False
             attempt = self._attempts.from_row(row, db)
         if row.attempt == 0:
+            self._events.read_kept(attempt)
             return self._finalize(attempt, outcome, IS_LIVE, Generation.attempt == 0, *conditions, rendered=rendered)
         seized = self._attempts.seize(attempt, *conditions)
         if seized is None:
@@ -171,7 +175,8 @@ class Finalizer:
         return unpublishable
 
     def _finalize(self, attempt: Attempt, outcome: Outcome, *conditions: ColumnElement[bool], rendered: bool) -> bool:
-        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": attempt.draft.length}
+        length = max(attempt.draft.length, attempt.kept.length)
+        data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": length}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
         with self._database.writing() as db:
@@ -193,8 +198,8 @@ class Finalizer:
             )
             if not ended:
                 return False
-            if not attempt.anonymous and RETRACTS not in data:
-                self._transcript.keep(answer, attempt.session_id, db)
+            if not attempt.anonymous and _is_kept(attempt, outcome.state, data):
+                self._transcript.keep(answer, attempt.session_id, db, in_place=attempt.goes_on)
         if RETRACTS not in data:
             log_answer(attempt, outcome.state, data, self._clock.now())
         self._publish(attempt, outcome.state, data, answer, usage.total)
@@ -203,6 +208,9 @@ class Finalizer:
     def _answer(
         self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], *, rendered: bool
     ) -> Message:
+        if attempt.goes_on and state is not GenerationState.DONE:
+            # It is still what it was: an answer that has been cut off, which can be gone on with.
+            state, data = GenerationState.DONE, {"finish_reason": "length"}
         answer = replace(
             self._events.message(attempt, MESSAGE_STATES[state], data.get("model")),
             finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
@@ -222,7 +230,8 @@ class Finalizer:
         # Before the event: a reader of it may send the next message at once.
         settled = self._settle(attempt, tokens)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
-            self._events.append_end(attempt, state, data, answer, retracts=data.get(RETRACTS))
+            kept = _is_kept(attempt, state, data)
+            self._events.append_end(attempt, state, data, answer, kept=kept, retracts=data.get(RETRACTS))
             if not attempt.anonymous:
                 ended = {"generation_id": str(attempt.generation_id), "state": str(state)}
                 self._user_events.publish(attempt.owner, "answered", attempt.session_id, **ended)
@@ -231,13 +240,16 @@ class Finalizer:
         if RETRACTS in data:
             with self._database.writing() as db:
                 self._retract(UUID(data[RETRACTS]), attempt.session_id, db)
-        self._emptied.call(attempt.generation_id)
+        if self._emptied.call(attempt.generation_id):
+            attempt.followed.set()
 
-    def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[None]:
-        """All of these ends are published: their outboxes have nothing more."""
+    def _empty(self, generation_ids: Sequence[UUID]) -> Sequence[bool]:
+        """All of these ends are published: their outboxes have nothing more. For each, whether questions wait in its
+        session."""
         with self._database.writing_once() as db:
-            db.connection().execute(_EMPTY, {"ids": generation_ids})
-        return [None] * len(generation_ids)
+            emptied = db.connection().execute(_EMPTY, {"ids": generation_ids}).all()
+        followed = {row.id for row in emptied if row[1]}
+        return [each in followed for each in generation_ids]
 
     def _retract(self, question_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
         if self._transcript.retract(question_id, session_id, db_session):
@@ -250,3 +262,11 @@ class Finalizer:
         except Unavailable:
             return False
         return True
+
+
+def _is_kept(attempt: Attempt, state: GenerationState, data: Mapping[str, Any]) -> bool:
+    """Whether the answer is kept as it is now: not if it goes with its question, nor where an answer that had ended
+    was not gone on with, for that is kept as it was."""
+    if RETRACTS in data:
+        return False
+    return not attempt.goes_on or attempt.has_words or state is GenerationState.DONE

@@ -13,9 +13,9 @@ from core.conversation.handover import MAX_HANDOVERS, Handover
 class Handovers:
     """Of one attempt. The heartbeat says what is asked for, the writer what is made of it."""
 
-    def __init__(self, accepted: str, made: Iterable[Handover] = (), target: str | None = None) -> None:
-        """`accepted`: the model of the row when the attempt began."""
-        self._model = accepted
+    def __init__(self, model: str, made: Iterable[Handover] = (), target: str | None = None) -> None:
+        """`model`: that of the row when the attempt began."""
+        self._model = model
         self.made = tuple(made)
         self.target = target
         """The model that a person wants, as the row had it last. None: no other."""
@@ -24,8 +24,8 @@ class Handovers:
 
     @property
     def model(self) -> str:
-        """The model that is to answer: that of the last handover."""
-        return self.made[-1].to_model if self.made else self._model
+        """The model that is to answer: since the last handover the one that was wanted."""
+        return self._model
 
     @property
     def current(self) -> str:
@@ -40,6 +40,7 @@ class Handovers:
     def note(self, handover: Handover) -> None:
         """It has been made."""
         self.made = (*self.made, handover)
+        self._model = handover.to_model
         self.asked = self.target = None
 
     @property

@@ -90,9 +90,9 @@ class ModelCalls:
     ) -> FinishReason:
         """Stream what one request brings into the log; why it ended. Raises ProviderError."""
         draft = attempt.draft
-        whole = not draft.length
+        whole = draft.length == attempt.kept.length
         self._events.begin_request(attempt)
-        attempt.usage_meter.count_prompt(prompts.question, begun=not whole)
+        attempt.usage_meter.count_prompt(prompts.turns if whole else prompts.question, begun=not whole)
         chunks = self._pool.open(model, prompts.turns, prompts.temperature)
         stream = StreamFilter(draft.text, draft.thinking, self._deadlines(model), prefilled=prompts.prefilled)
         try:
@@ -114,7 +114,7 @@ class ModelCalls:
             _log_ending(attempt, model, end.ending_error)
         prompts.answered(end.usage)
         if whole and end.usage is not None:
-            estimate = attempt.usage_meter.estimate(draft.text, draft.thinking.text)
+            estimate = attempt.usage_meter.estimate(*attempt.added)
             attempt.usage_meter.report(credible(end.usage, estimate))
         return end.finish_reason
 

@@ -73,7 +73,9 @@ class Prompts:
         """From the question backwards, read as it is taken."""
         outdated = bool(attempt.prefetched)  # a guest's session may have been claimed since
         known = attempt.prefetched.pop() if outdated else self._read(attempt)
-        before, settings = self._transcript.before_answer(known.session, attempt.generation_id, known.newest)
+        before, settings = self._transcript.before_answer(
+            known.session, attempt.question_id, attempt.message_id, known.newest
+        )
         newest = next(before, None)
         # An owned session's question is in SQL, as its generation is; Redis may have lost a guest's.
         if newest is None or (known.session.anonymous and newest.role != "user"):

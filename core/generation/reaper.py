@@ -11,6 +11,7 @@ from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
 from core.generation.finalizer import Finalizer, Outcome
 from core.generation.scheduler import FairQueue
+from core.generation.service import GenerationService
 from core.sessions.search import Search
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
@@ -28,6 +29,8 @@ class Reaped:
 
     handed_off: tuple[UUID, ...]
     """Generations that are queued again; the caller sends their tasks."""
+    promoted: tuple[UUID, ...]
+    """Generations of questions that have waited for the end of another; the caller sends their tasks, too."""
     waiting: tuple[UUID, ...]
     """Others that wait. The caller sends tasks for them too, which are not wanted for longer than until the next
     run: their own may have been lost, or have come when there was no slot for them."""
@@ -49,6 +52,7 @@ class Reaper:
         removals: Removals,
         tally: AnswerTally,
         search: Search,
+        generations: GenerationService,
         quarantine: Quarantine[UUID],
         clock: Clock,
     ) -> None:
@@ -56,6 +60,7 @@ class Reaper:
         self._removals = removals
         self._tally = tally
         self._search = search
+        self._generations = generations
         self._attempts = attempts
         self._queue = queue
         self._finalizer = finalizer
@@ -74,12 +79,15 @@ class Reaper:
         waiting = self._queue.waiting()
         recovered = self._quarantine.for_each(lapsed, self._recover)
         published = self._quarantine.for_each(unpublished, self._publish_end)
+        due = self._generations.waiting.due(BATCH)
+        promoted = self._quarantine.for_each(due, self._generations.promote)
         self._removals.drain()
         self._tally.count_ended()
         self._search.index_pending()
         self._queue.publish_positions()
         return Reaped(
             handed_off=tuple(generation_id for generation_id, handed_off, _ in recovered if handed_off),
+            promoted=tuple(generation_id for generation_id in promoted if generation_id is not None),
             waiting=tuple(waiting),
             ended=sum(ended for *_, ended in recovered),
             published=len(published),

@@ -3,6 +3,7 @@ into the log."""
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -57,7 +58,9 @@ class Writer:
         calls: ModelCalls,
         limits: MessageLimits,
         loop: EventLoop,
+        promote: Callable[[UUID], UUID | None],
     ) -> None:
+        """`promote` has a session's next waiting question answered."""
         self._queue = queue
         self._attempts = attempts
         self._finalizer = finalizer
@@ -68,6 +71,7 @@ class Writer:
         self._calls = calls
         self._limits = limits
         self._loop = loop
+        self._promote = promote
         self.stopping = heartbeats.stopping
 
     def run(self, woken: UUID | None = None) -> UUID | None:
@@ -103,6 +107,7 @@ class Writer:
         about = {"generation_id": str(attempt.generation_id)}
         try:
             self._finalize(attempt, self._write(attempt, slot))
+            self._promote_next(attempt)
         except HandedOff:
             with suppress(LeaseLost):
                 self._attempts.hand_off(attempt)
@@ -112,6 +117,18 @@ class Writer:
             logger.warning("a store is away; the reaper hands the generation off", extra=about)
         finally:
             slot.release()
+
+    def _promote_next(self, attempt: Attempt) -> None:
+        """Have the question answered that waits for this end. The reaper goes on with what fails."""
+        if not attempt.followed.is_set():
+            return
+        try:
+            self._promote(attempt.session_id)
+        except Unavailable:
+            raise
+        except Exception:
+            about = {"generation_id": str(attempt.generation_id)}
+            logger.exception("the question after this answer could not be taken", extra=about)
 
     def _finalize(self, attempt: Attempt, outcome: Outcome) -> None:
         """End the generation. A database that is only restarted loses no answer that is written."""
@@ -147,7 +164,7 @@ class Writer:
 
     def _begin(self, attempt: Attempt, heartbeat: Heartbeat) -> Outcome:
         self._limits.renew_lease(attempt.owner, attempt.generation_id, self._attempts.lease)
-        if attempt.number > 1:
+        if attempt.number > 1 or attempt.goes_on:
             # First the fence, then the text: what a lost attempt sends from here on is refused.
             self._events.take_over(attempt)
         if attempt.stop_requested.is_set():

@@ -36,6 +36,12 @@ class ClientPool:
         """What every conversation begins with, or nothing."""
         return self._catalog.system_prompt
 
+    @property
+    def demonstration(self) -> str | None:
+        """The label of the default model where all on offer are the local one; None where another is connected."""
+        models = self._catalog.models
+        return models[self.default].label if all(model.weights for model in models.values()) else None
+
     def require(self, name: str) -> None:
         """Raise UnknownModel unless the model is on offer."""
         if name not in self._catalog.models:

@@ -9,7 +9,8 @@ from datetime import timedelta
 from itertools import chain
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
+from sqlalchemy.orm import aliased
 
 from core.clock import Clock
 from core.conversation.event_log import PAGE_SIZE, EventLog
@@ -18,12 +19,14 @@ from core.limits.rate_limit import PREFIX
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
-from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Message, Session, Waiting
 
 BATCH = 500
 """Ids in one SQL statement, or findings of one kind."""
 RECENT_ANSWERS = 1000
 """Answers whose logs and settlements are looked at, the newest ones: looking at all of them could take minutes."""
+RECENT_MESSAGES = 1000
+"""Messages whose parents are looked for, the newest ones."""
 SLACK = timedelta(seconds=1)
 """How long what runs on a schedule may itself take."""
 SECOND_LOOK_DELAY = 1.0
@@ -36,11 +39,13 @@ MEANINGS = {
     "reserved": "no tokens are reserved without their live generation",
     "settled": "an owner's budget was charged what an ended generation has used, its thinking once",
     "one-end": "an ended generation has exactly one end in its log, and is not said to be written there",
+    "promoted": "no question waits for longer than the reaper's period although nothing is live in its session",
     "told": "no end waits longer than a lease and the reaper's period to be told and settled",
     "forgotten": (
         "no words in Redis of a session that is gone, or expired for longer than the sweep's period, "
         "or whose words are in SQL"
     ),
+    "tree": "a message follows an older one of its session, and the end of a branch that was turned to is there",
 }
 """The invariants by their names, which are the labels of /metrics."""
 
@@ -89,8 +94,10 @@ class Invariants:
             "reserved": lambda: self._idle(self._reserved()),
             "settled": self._badly_settled,
             "one-end": self._badly_ended,
+            "promoted": self._unpromoted,
             "told": self._untold,
             "forgotten": self._unforgotten,
+            "tree": self._uprooted,
         }
 
     def check(self) -> list[InvariantResult]:
@@ -115,6 +122,19 @@ class Invariants:
     def _abandoned(self) -> Iterator[str]:
         until = self._clock.now() - self._periods.reap_every - SLACK
         return self._generations(IS_LIVE, Generation.lease_until < until)
+
+    def _unpromoted(self) -> Iterator[str]:
+        now = self._clock.now()
+        until = now - self._periods.lease - self._periods.reap_every - SLACK
+        of_session = exists().where(Generation.session_id == Waiting.session_id)
+        stuck = select(Waiting.id).where(
+            Waiting.created_at < until,
+            or_(Waiting.not_before.is_(None), Waiting.not_before < until),
+            ~of_session.where(IS_LIVE),
+            ~of_session.where(Generation.finished_at >= until),
+        )
+        with self._database.reading() as db:
+            return map(str, db.scalars(stuck.limit(BATCH)).all())
 
     def _untold(self) -> Iterator[str]:
         until = self._clock.now() - self._periods.lease - self._periods.reap_every - SLACK
@@ -227,6 +247,23 @@ class Invariants:
         for session_id, in_list in kept.items():
             if session_id not in owners or (in_list and owners[session_id] is not None):
                 yield str(session_id)
+
+    def _uprooted(self) -> Iterator[str]:
+        """Messages without what they follow, and sessions without the end of their branch: the newest of them."""
+        child, parent, leaf = aliased(Message), aliased(Message), aliased(Message)
+        older = tuple_(parent.created_at, parent.id) < tuple_(child.created_at, child.id)
+        recent = select(Message.id).order_by(Message.id.desc()).limit(RECENT_MESSAGES)
+        uprooted = select(child.id).where(
+            child.id.in_(recent),
+            child.parent_id != child.session_id,
+            ~exists().where(parent.id == child.parent_id, parent.session_id == child.session_id, older),
+        )
+        turned = select(Session.id).where(
+            Session.leaf_id.is_not(None), ~exists().where(leaf.id == Session.leaf_id, leaf.session_id == Session.id)
+        )
+        with self._database.reading() as db:
+            found = [*db.scalars(uprooted.limit(BATCH)), *db.scalars(turned.limit(BATCH))]
+        return map(str, found)
 
 
 def _session_and_kind(key: str) -> tuple[UUID, bool]:

@@ -11,14 +11,17 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
-from core.conversation.event_log import EventLog
+from core.conversation.event_log import EventLog, MovedOn
+from core.conversation.finished_messages import UnknownMessage
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.session_settings import SessionSettings
+from core.conversation.transcript import Transcript
 from core.conversation.user_events import UserEvents
-from core.errors import SwitchboardError, Unavailable
+from core.errors import GenerationInProgress, NoSuchMessage, SessionInvalid, SwitchboardError, Unavailable
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
 from core.sessions.claim import Claims
@@ -27,7 +30,7 @@ from core.sessions.queries import SessionQueries
 from core.sessions.search import Search
 from core.sessions.service import NewSession, SessionService
 from core.stores.database import Database
-from core.stores.tables import Session
+from core.stores.tables import IS_LIVE, Generation, Session
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ class SessionActions:
     revocations: Revocations
     audit: Audit
     answers: LiveAnswers
+    transcript: Transcript
 
     def create(self, wanted: Sequence[NewSession]) -> list[Session | SwitchboardError]:
         """Create sessions, and return for each, in their order, what became of it. Safe to repeat with the same ids.
@@ -189,6 +193,52 @@ class SessionActions:
     def settings(self, session: Session) -> SessionSettings:
         """What its holder has set for a session that has just been validated."""
         return self.guest_settings.read(session.id) if session.anonymous else SessionSettings.of(session)
+
+    def branch(self, session: Session, message_id: UUID) -> UUID:
+        """Make the branch through this message the current one: that of its newest descendant, with which it ends.
+        Readers are told. Returns the message that it ends with.
+
+        Raises NoSuchMessage, GenerationInProgress while an answer is written, which is on the current branch,
+        SessionInvalid or NotOwner.
+        """
+        try:
+            if session.anonymous:
+                return self._branch_anonymous(session, message_id)
+            return self._branch_owned(session, message_id)
+        except UnknownMessage:
+            raise NoSuchMessage("message_id: this session has no message with this id.", field="message_id") from None
+        except MovedOn:
+            raise GenerationInProgress from None
+
+    def _branch_owned(self, session: Session, message_id: UUID) -> UUID:
+        with self._database.writing() as db:
+            self._require_quiet(session, db)
+            leaf, newest = self.transcript.newest_below(session.id, message_id, db)
+            self.sessions.turn_to(session.id, leaf, newest, db)
+        try:
+            self.log.append(session.id, "branch", {"leaf": str(leaf)}, expires_at=session.expires_at)
+            self.removals.remove_if_gone(session)
+        except Unavailable as error:
+            logger.warning("a turn to another branch was not published: %s", type(error.cause).__name__)
+        return leaf
+
+    def _branch_anonymous(self, session: Session, message_id: UUID) -> UUID:
+        with self._database.writing() as db:
+            self._require_quiet(session, db)
+        leaf, newest = self.transcript.anonymous_newest_below(session.id, message_id)
+        branch = {"leaf": str(leaf)}
+        self.log.turn_to(session.id, "branch", branch, leaf, newest, expires_at=session.expires_at)
+        if self.removals.remove_if_gone(session):
+            raise SessionInvalid("This session has just been claimed or deleted.")
+        return leaf
+
+    def _require_quiet(self, session: Session, db: DatabaseSession) -> None:
+        """Lock the session's row, and raise GenerationInProgress while it has a live generation."""
+        if not self.sessions.lock_held(session, db):
+            raise SessionInvalid
+        live = select(Generation.id).where(Generation.session_id == session.id, IS_LIVE)
+        if db.scalar(live) is not None:
+            raise GenerationInProgress
 
     def claim(self, session: Session, user_id: UUID) -> Session:
         """Make an anonymous session the user's; one that is the user's already stays as it is.

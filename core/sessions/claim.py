@@ -1,12 +1,13 @@
 """The claim of a session: a user takes over an anonymous session whose secret they also hold, with its messages."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select
 
+from core.clock import rfc3339
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.message import Message
 from core.conversation.removals import Due, Removals
@@ -17,7 +18,7 @@ from core.sessions.search import Search
 from core.sessions.service import SessionService
 from core.sessions.title import title_from
 from core.stores.database import Database
-from core.stores.tables import LIVE, Generation, Session
+from core.stores.tables import LIVE, Generation, Session, Waiting
 
 MAX_READS = 3
 """An answer may end between the reading of its words and the claim's transaction; then they are read again."""
@@ -71,28 +72,32 @@ class Claims:
         published: UUID | None,
         unpublishable: Collection[UUID],
     ) -> tuple[Session, SessionSettings, Due]:
-        messages = self.transcript.anonymous_messages(session_id)
+        messages, leaf = self.transcript.anonymous_messages(session_id)
         settings = self.settings.read(session_id)
         with self._database.writing() as db:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
+            titled = asdict(_titled(settings, messages))
             session = self.sessions.claim_session(
                 session_id,
                 db,
                 user_id,
                 secret_hash=secret_hash,
-                settings=asdict(_titled(settings, messages)),
+                leaf=leaf,
+                settings=titled,
                 last_active_at=datetime.fromisoformat(messages[-1].created_at) if messages else None,
             )
             self.search.index_title(session, db)
             # Without the rest of its row, which there may be no decoding.
             newest = db.execute(
-                select(Generation.id, Generation.state)
+                select(Generation.id, Generation.state, Generation.answer_id)
                 .where(Generation.session_id == session_id)
                 .order_by(Generation.id.desc())
                 .limit(1)
             ).one_or_none()
             if newest is not None and newest.state in LIVE:
                 raise GenerationInProgress
+            if db.scalar(select(Waiting.id).where(Waiting.session_id == session_id).limit(1)) is not None:
+                raise GenerationInProgress("Questions wait in this session; they are to be answered first.")
             unpublished = select(Generation.id).where(
                 Generation.session_id == session_id,
                 Generation.unpublished.is_not(None),
@@ -100,9 +105,10 @@ class Claims:
             )
             if db.scalar(unpublished.limit(1)) is not None:
                 raise _TranscriptBehind(None)
-            if newest is not None and newest.id != published and not _is_complete(messages, newest.id):
+            whole = newest is None or newest.id == published or _is_complete(messages, newest.id, newest.answer_id)
+            if newest is not None and not whole:
                 raise _TranscriptBehind(newest.id)
-            for message in messages:
+            for message in _in_order(messages):
                 self.transcript.keep(message, session_id, db)
             removal = self.removals.note(db, session_id, "claimed")
         return session, settings, removal
@@ -114,6 +120,20 @@ def _titled(settings: SessionSettings, messages: list[Message]) -> SessionSettin
     return settings if settings.title else replace(settings, title=title_from(first))
 
 
-def _is_complete(messages: list[Message], newest: UUID) -> bool:
-    """Whether the messages include the newest answer. Without it they may have been read before the question came."""
-    return bool(messages) and messages[-1].id == str(newest)
+def _is_complete(messages: list[Message], newest: UUID, answer_id: UUID | None) -> bool:
+    """Whether the messages include the newest answer. Without it they may have been read before the question came; of
+    one that an older answer has been gone on with, they do not tell."""
+    return answer_id in (None, newest) and bool(messages) and messages[-1].id == str(newest)
+
+
+def _in_order(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages, each younger than the one before it: rows are in the order of time, which several hosts' clocks
+    have told."""
+    last: datetime | None = None
+    for message in messages:
+        at = datetime.fromisoformat(message.created_at)
+        if last is not None and at <= last:
+            at = last + timedelta(microseconds=1)
+            message = replace(message, created_at=rfc3339(at))
+        yield message
+        last = at

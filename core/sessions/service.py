@@ -324,11 +324,13 @@ class SessionService:
         user_id: UUID,
         *,
         secret_hash: bytes,
+        leaf: tuple[UUID, UUID] | None = None,
         settings: Mapping[str, Any] | None = None,
         last_active_at: datetime | None = None,
     ) -> Session:
         """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after. It
-        begins its owned life with these settings, as `change_settings` takes them, and with this last activity.
+        begins its owned life with these settings, as `change_settings` takes them, with this last activity, and on
+        the branch that `leaf` ends, as `turn_to` takes it with the newest message.
 
         Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions,
         LoginRequired, or TypeError for a hash that is not bytes.
@@ -351,6 +353,8 @@ class SessionService:
             expires_at=self._rules.owned.expiry(now, ends_at),
             ends_at=ends_at,
             last_active_at=last_active_at,
+            leaf_id=leaf and leaf[0],
+            leaf_since=leaf and leaf[1],
             **(settings or {}),
         )
         if claimed is None:
@@ -394,6 +398,16 @@ class SessionService:
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
         """Remove the title of an owned session, after its first message has been retracted."""
         _update(db_session, Session.id == session_id, title=None)
+
+    def turn_to(self, session_id: UUID, leaf: UUID, newest: UUID, db_session: DatabaseSession) -> None:
+        """Make the branch that ends with `leaf` an owned session's current one, until something is written that is
+        newer than `newest`, its newest message. The caller has locked the row, and found both among its messages."""
+        _update(
+            db_session,
+            and_(Session.id == session_id, Session.owner_id.is_not(None)),
+            leaf_id=leaf,
+            leaf_since=newest,
+        )
 
     def lock_held(self, session: Session, db_session: DatabaseSession) -> bool:
         """Lock the row of a session that was validated before; whether it is still there.

@@ -177,6 +177,11 @@ class Session(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ends_at: Mapped[datetime]
     """The end of the absolute lifetime; `expires_at` never passes it."""
+    leaf_id: Mapped[UUID | None]
+    """The message with which the branch ends that its owner has turned to, if they have."""
+    leaf_since: Mapped[UUID | None]
+    """The newest message at that time. As long as it is the newest, the current branch ends with `leaf_id`; else,
+    with the newest. So what is written, or taken back, needs no change here."""
 
     issued_secret: str | None = None
     """Not a column: the secret of a session that `create_session` has just issued one for, to hand to its holder."""
@@ -253,6 +258,12 @@ class Generation(Base):
     """The model that is asked: the one it was accepted with, or was handed over to since."""
     question_id: Mapped[UUID | None]
     """The message that it answers."""
+    answer_id: Mapped[UUID | None]
+    """The message that it writes. None: the one of its own id, and its question has come with it."""
+    kept_length: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Characters of the message that were there before: it goes on with an answer that had ended."""
+    kept_thinking: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Characters of its thinking that were."""
     state: Mapped[str] = mapped_column(String(16), default=GenerationState.QUEUED)
     attempt: Mapped[int] = mapped_column(default=0)
     """How many workers have claimed it so far."""
@@ -289,12 +300,43 @@ class Generation(Base):
     """How many workers have handed it on. Every other attempt after the first has taken it over."""
     fallbacks: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often another model was asked in the place of one that had failed."""
+    waited: Mapped[bool | None]
+    """Whether its question has waited for the end of another answer: then its id is older than its turn."""
     handover_to: Mapped[str | None] = mapped_column(String(64))
     """The model that a person wants to carry on, until the answer's worker has found it."""
     handovers: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     """The models that have handed over to others, in their order; see core/conversation/handover.py."""
     uncounted: Mapped[bool | None]
     """True from its end until it is counted (core/stores/tally.py), which is once."""
+
+
+class Waiting(Base):
+    """A question that waits until the answer before it has ended (core/generation/waiting.py)."""
+
+    __tablename__ = "waiting"
+    __table_args__ = (Index(None, "session_id", "place"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    """That of the generation which will answer it."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    place: Mapped[int]
+    """Its place among those of its session: the smaller, the sooner."""
+    parent_id: Mapped[UUID | None]
+    """The message that it is to follow; the session's id: it begins the conversation. None: the end of the current
+    branch at its turn."""
+    model: Mapped[str | None] = mapped_column(String(64))
+    """The model that is to answer it. None: the session's at its turn."""
+    words_id: Mapped[UUID]
+    """Changes with its words; the words of an anonymous session's are in Redis only, under this id."""
+    text: Mapped[str | None] = mapped_column(Text)
+    """Of an owned session's."""
+    created_at: Mapped[datetime]
+    not_before: Mapped[datetime | None]
+    """When its owner's limits will take it, if they have refused it."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """Of its request."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The span of that request."""
 
 
 # In a statement's own text, and not as parameters: only then do databases see that their partial indexes have all
@@ -309,8 +351,9 @@ class Message(Base):
 
     __tablename__ = "message"
     __table_args__ = (
-        # A page of a session is read backwards from a place in it.
+        # All of a session is read in the order of time; what stands beside a message is found by what both follow.
         Index(None, "session_id", "created_at", "id"),
+        Index(None, "session_id", "parent_id"),
         # What has still to be indexed.
         Index(
             "ix_message_unsearchable",
@@ -323,6 +366,9 @@ class Message(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     """An answer has its generation's id."""
     session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    parent_id: Mapped[UUID | None]
+    """The message that it follows, which is older; or the session's id: it begins a conversation. None, as processes
+    of the version before write it: it follows the one before it in the order of time and id."""
     role: Mapped[str] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)
     html: Mapped[str | None] = mapped_column(Text)

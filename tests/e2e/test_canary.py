@@ -32,7 +32,7 @@ def brief(tmp_path: Path, provider: ProviderServer) -> Iterator[System]:
         yield system
 
 
-def test_a_guest_leaves_no_trace(brief: System) -> None:
+def test_a_guest_leaves_no_trace(brief: System, provider: ProviderServer) -> None:
     headers = {"X-Forwarded-For": ADDRESS, "User-Agent": AGENT}
     with httpx2.Client(base_url=brief.base_url, headers=headers, trust_env=False, timeout=20) as guest:
         session_id = guest.post("/session/create").json()["session_id"]
@@ -43,6 +43,13 @@ def test_a_guest_leaves_no_trace(brief: System) -> None:
 
         answer = guest.get("/session/messages").json()["messages"][-1]
         assert CANARY in answer["thinking"]
+        provider.go_on.clear()
+        assert guest.post("/session/model", json={"model": "paused"}).status_code == 200
+        assert guest.post("/chat", json={"message": f"{CANARY} asks"}).status_code == 202
+        waits = guest.post("/chat", json={"message": f"{CANARY} waits", "while_busy": "queue"}).json()
+        assert waits["state"] == "waiting"
+        edited = guest.patch(f"/session/queue/{waits['generation_id']}", json={"message": f"{CANARY} waits on"})
+        assert edited.status_code == 200
 
         redis = Redis.from_url(f"unix://{brief.state_dir / 'valkey.sock'}", decode_responses=True)
         own = f"sb:{{{session_id}}}:"

@@ -14,6 +14,15 @@ HIDE = """hidden => {
   Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
+RECORD = """() => {
+  window.told = [];
+  window.Notification = class extends Notification {
+    constructor(title, options) {
+      super(title, options);
+      told.push([title, options.body]);
+    }
+  };
+}"""
 
 
 def expect_missing(page: Page) -> None:
@@ -99,10 +108,15 @@ def test_a_guests_conversation_has_an_address_until_it_is_deleted(visit: Visit) 
 
 
 def test_the_title_and_the_icon_tell_of_an_answer_that_ended_out_of_sight(visit: Visit) -> None:
-    page = visit().page
+    page = visit(permissions=["notifications"]).page
+    page.evaluate(RECORD)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Notify me").check()
+    page.keyboard.press("Escape")
     ask(page, "Say hello.")
     page.evaluate(HIDE, True)
     expect_answered(page)
+    assert page.evaluate("told") == [["Answer ready", "Say hello."]]
     expect(page).to_have_title("● Answer ready · Say hello. · Switchboard")
     expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("logo-ready"))
     page.evaluate(HIDE, False)
@@ -112,3 +126,4 @@ def test_the_title_and_the_icon_tell_of_an_answer_that_ended_out_of_sight(visit:
     expect_answered(page, 2)
     expect(page).to_have_title("Say hello. · Switchboard")
     expect(answers(page)).to_have_count(2)
+    assert len(page.evaluate("told")) == 1, "what can be seen needs no notification"

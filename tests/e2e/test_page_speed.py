@@ -1,14 +1,27 @@
 """How much the page weighs, how often it asks, and whether it stays quick in a long conversation."""
 
+import time
+from collections.abc import Iterator
+
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e import test_page
-from tests.e2e.test_page import Visit, ask, expect_answered
+from tests.e2e.stage import Stage
+from tests.e2e.test_page import Visit, answers, ask, expect_answered
 
 visit = test_page.visit
 
 FIRST_VISIT = 80_000
 """Bytes that the first visit may take, heads of answers included."""
+TOKENS = 2_000
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    started = Stage()
+    yield started
+    started.stop()
 
 
 class Wire:
@@ -67,3 +80,34 @@ def test_the_first_visit_is_small_and_a_reload_asks_for_no_file_again(visit: Vis
     assert again == {"/", "/config/models"}
     ask(page, "Say hello.")
     expect_answered(page)
+
+
+@pytest.mark.timing
+def test_two_thousand_tokens_into_a_long_conversation_hold_nothing_up(visit: Visit, stage: Stage) -> None:
+    page = visit().page
+    for number in range(150):
+        stage.begin(f"Question {number}")
+        stage.tell("delta", at=0, text=f"Answer {number}. " * 20)
+        stage.end(html=f"<p>{f'Answer {number}. ' * 20}</p>")
+    stage.play(page)
+    expect(answers(page)).to_have_count(150)
+    page.evaluate(
+        """() => {
+          window.longTasks = [];
+          new PerformanceObserver((list) => {
+            longTasks.push(...list.getEntries().map(({ duration }) => duration));
+          }).observe({ type: "longtask" });
+        }"""
+    )
+    stage.begin("Tell me a long story.")
+    text = ""
+    for number in range(TOKENS):
+        word = f"word{number} " if number % 40 else f"word{number}.\n\n"
+        stage.tell("delta", at=len(text), text=word)
+        text += word
+        if number % 20 == 0:
+            time.sleep(0.04)  # as a quick model comes: 500 tokens a second
+    expect(answers(page).last).to_contain_text(f"word{TOKENS - 1}")
+    stage.end(html=f"<p>{text}</p>")
+    expect(answers(page).last).to_have_attribute("data-state", "complete")
+    assert page.evaluate("longTasks") == []

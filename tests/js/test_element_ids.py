@@ -36,6 +36,7 @@ class Elements(HTMLParser):
         self.feed(
             page.render(
                 t=Strings("en"),
+                languages=[("en", "English")],
                 root_path="",
                 registration=True,
                 provider="id.example",

@@ -11,11 +11,13 @@ from web.pages.strings import LANGUAGES, STRINGS
 WEB = Path(__file__).parents[2] / "web"
 MODULES = WEB / "static" / "js"
 TEMPLATES = WEB / "templates"
-PAGE = [TEMPLATES / "index.html", TEMPLATES / "account.html"]
+PAGE = [TEMPLATES / "index.html", TEMPLATES / "account.html", TEMPLATES / "settings.html"]
 COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
+COMPOSED = ("empty.example.", "shortcuts.")
+"""What the templates put the ends of keys to."""
 NAMES = re.compile(
-    r"Enter|Escape|Arrow\w+|Content-Type|Date|Retry-After|ETag|If-Match|Idempotency-Key|X-Session-ID|Location|Switchboard"
+    r"Key|Comma|Enter|Escape|Arrow\w+|Content-Type|Date|Retry-After|ETag|If-Match|Idempotency-Key|X-Session-ID|Location|Switchboard"
 )
 """Capitalised, but of keys, headers and this project."""
 
@@ -56,13 +58,13 @@ def test_each_key_is_used_and_each_that_is_used_is_there() -> None:
     code = "\n".join(_modules().values())
     markup = "\n".join(page.read_text() for page in PAGE)
     assert [key for key in STRINGS["en"] if f'"{key}"' not in code + markup and not _composed(key, markup)] == []
-    asked = set(re.findall(r'\bt\("([\w.]+)"', code + markup)) - {"empty.example."}
+    asked = set(re.findall(r'\bt\("([\w.]+)"', code + markup)) - set(COMPOSED)
     assert asked - set(STRINGS["en"]) == set()
 
 
 def _composed(key: str, markup: str) -> bool:
     """Whether the template makes the key of parts."""
-    return key.startswith("empty.example.") and f'"{key.rpartition(".")[2]}"' in markup
+    return key.startswith(COMPOSED) and f'"{key.rpartition(".")[2]}"' in markup
 
 
 def test_no_other_module_has_words_of_its_own() -> None:

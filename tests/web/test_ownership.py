@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
+from tests.conftest import SOME_ID
 from tests.web.api.test_session import _answered, _create, _problem
 
 PASSWORD = "correct horse battery"
@@ -27,6 +28,12 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/sse"): {"message": "Why?"},
     ("GET", "/chat/sse"): None,
     ("POST", "/chat/stop"): {},
+    ("GET", "/session/queue"): None,
+    ("PATCH", "/session/queue/<uuid:generation_id>"): {"message": "Why?"},
+    ("DELETE", "/session/queue/<uuid:generation_id>"): None,
+    ("POST", "/chat/regenerate"): {},
+    ("POST", "/chat/continue"): {},
+    ("POST", "/session/branch"): {"message_id": SOME_ID},
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 
@@ -87,6 +94,7 @@ def test_every_route_is_accounted_for(app: Flask) -> None:
 
 def _call(client: FlaskClient, route: tuple[str, str], named: str) -> Any:
     method, path = route
+    path = path.replace("<uuid:generation_id>", str(uuid7()))
     return client.open(path, method=method, json=SESSION_ROUTES[route], headers={"X-Session-ID": named})
 
 

@@ -1,15 +1,23 @@
-"""/chat: send a message, stop its answer."""
+"""/chat: send a message, have it answered again or an answer continued, stop an answer."""
+
+from contextlib import suppress
 
 from flask import Blueprint, Response
 
 from core.errors import (
+    AnswerWhole,
     GenerationInProgress,
     GenerationLost,
     LoginRequired,
     MessageTooLarge,
+    NoSuchMessage,
+    NothingToRegenerate,
     NothingToStop,
     QueueSlow,
+    TooManyBranches,
     TooManySessions,
+    TooManyWaiting,
+    Unavailable,
     UnknownModel,
 )
 from core.limits.message_limits import owner_of
@@ -17,7 +25,7 @@ from core.limits.status import RateLimited
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.api import events
-from web.api.message_acceptance import accept_message
+from web.api.message_acceptance import accept, accept_message, wake_worker
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import OPTIONAL_SESSION, SESSION
@@ -27,7 +35,7 @@ from web.errors import SessionRequired
 from web.limits import change_limits
 from web.openapi.declaration import Stream
 from web.schemas import responses
-from web.schemas.requests import ChatMessage, Nothing
+from web.schemas.requests import ChatMessage, GoOn, Nothing, Regenerate
 from web.streaming.door import wait_for_turn
 
 blueprint = Blueprint("chat", __name__, url_prefix="/chat")
@@ -42,7 +50,12 @@ MESSAGE_ERRORS = (
     LoginRequired,
     GenerationLost,
     QueueSlow,
+    TooManyWaiting,
+    NoSuchMessage,
+    TooManyBranches,
 )
+AGAIN_ERRORS = (NoSuchMessage, GenerationInProgress, GenerationLost, RateLimited)
+"""Of what is to be answered and is there already."""
 
 
 @blueprint.post("")
@@ -75,12 +88,56 @@ def chat_sse(session: Session | None, body: ChatMessage) -> Response:
     return response
 
 
+@blueprint.post("/regenerate")
+@operation(
+    access=SESSION,
+    body=Regenerate,
+    answers={202: responses.Accepted},
+    raises=(*AGAIN_ERRORS, UnknownModel, NothingToRegenerate, TooManyBranches),
+    idempotent_by="session",
+)
+def regenerate(session: Session, body: Regenerate) -> responses.Accepted:
+    """Have another answer written beside this one, by default the last, or to this question."""
+    generations = context().services.generations
+    accepted = accept(
+        lambda generation_id, repeated: generations.regenerate(
+            session, body.message_id, generation_id, repeated=repeated, model=body.model
+        )
+    )
+    return responses.Accepted(**accepted.describe())
+
+
+@blueprint.post("/continue")
+@operation(
+    access=SESSION,
+    body=GoOn,
+    answers={202: responses.Accepted},
+    raises=(*AGAIN_ERRORS, AnswerWhole),
+    idempotent_by="session",
+)
+def go_on(session: Session, body: GoOn) -> responses.Accepted:
+    """Continue an answer that ended with `length`, by default the last, in the same message."""
+    generations = context().services.generations
+    accepted = accept(
+        lambda generation_id, repeated: generations.continue_answer(
+            session, body.message_id, generation_id, repeated=repeated
+        )
+    )
+    return responses.Accepted(**accepted.describe())
+
+
 @blueprint.post("/stop")
 @operation(access=SESSION, body=Nothing, answers={202: responses.Stopped}, raises=(NothingToStop, RateLimited))
 def stop(session: Session) -> responses.Stopped:
-    """Stop the answer that is being written; what has been shown of it is kept."""
+    """Stop the answer that is being written; what has been shown of it is kept. Questions that wait are answered
+    next."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    stopped = context().services.generations.stop(session)
+    generations = context().services.generations
+    stopped = generations.stop(session)
+    with suppress(Unavailable):  # the reaper goes on with what waits
+        following = generations.promote(session.id)
+        if following is not None:
+            wake_worker(following)
     return responses.Stopped(session_id=session.id, generation_id=stopped)
 
 

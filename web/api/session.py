@@ -1,4 +1,4 @@
-"""/session: create, read, extend, switch, set, claim and end the current session."""
+"""/session: create, read, extend, switch, set, claim and end the current session, and turn to its branches."""
 
 from dataclasses import asdict
 from uuid import UUID
@@ -13,13 +13,17 @@ from core.errors import (
     GenerationInProgress,
     InvalidBody,
     LoginRequired,
+    MessageTooLarge,
+    NoSuchMessage,
     NotOwner,
+    NotWaiting,
     SessionExpired,
     SessionInvalid,
     TooManySessions,
     UnknownModel,
     VersionConflict,
 )
+from core.generation.service import check_size
 from core.limits.message_limits import owner_of
 from core.limits.status import RateLimited
 from core.sessions.credential import Credential
@@ -37,7 +41,15 @@ from web.context import context
 from web.limits import change_limits
 from web.openapi.declaration import Encoded
 from web.schemas import responses
-from web.schemas.requests import ChangeSession, CreateSession, Nothing, OpenSession, SwitchModel
+from web.schemas.requests import (
+    ChangeSession,
+    CreateSession,
+    EditWaiting,
+    Nothing,
+    OpenSession,
+    SwitchModel,
+    TurnTo,
+)
 
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
@@ -136,7 +148,7 @@ def switch_model(
     raises=(InvalidBody, RateLimited),
 )
 def messages(session: Session, limit: int, before: UUID | None) -> Response:
-    """Read a page of the conversation, the newest first, and the position in the events that it reflects."""
+    """Read a page of the current branch, the newest first, and the position in the events that it reflects."""
     change_limits.admit_read(owner_of(session))
     services = context().services
     newest = None if before else services.session_queries.last_end(session)  # before the words: these have it
@@ -152,15 +164,30 @@ def messages(session: Session, limit: int, before: UUID | None) -> Response:
     return Response(list(encode_conversation(fields, page.messages)), mimetype="application/json")
 
 
+@blueprint.post("/branch")
+@operation(
+    access=SESSION,
+    body=TurnTo,
+    answers={200: responses.Branch},
+    raises=(NoSuchMessage, GenerationInProgress, NotOwner, SessionInvalid, RateLimited),
+)
+def turn_to_branch(session: Session, body: TurnTo) -> responses.Branch:
+    """Make the branch through this message the current one: of those, the one that was used last."""
+    change_limits.admit_uncounted("branch", owner_of(session))
+    leaf = context().services.actions.branch(session, body.message_id)
+    return responses.Branch(session_id=session.id, leaf=leaf)
+
+
 @blueprint.get("/export")
 @operation(access=SESSION, answers={200: Encoded(responses.Export)}, raises=(RateLimited,))
 def export(session: Session) -> Response:
     """Export all that is stored about the session."""
     change_limits.admit_export(owner_of(session))
     services = context().services
-    known = configured_session_answer(session, services.actions.settings(session))
+    known = configured_session_answer(session, services.actions.settings(session)).wire()
+    known["waiting"] = [each.wire() for each in _waiting(session)]
     words = services.transcript.oldest_first(session)
-    response = Response(encode_conversation(known.wire(), words), mimetype="application/json")
+    response = Response(encode_conversation(known, words), mimetype="application/json")
     response.headers["Content-Disposition"] = f'attachment; filename="session-{session.id}.json"'
     return response
 
@@ -180,6 +207,37 @@ def claim(principal: Principal, session: Session, response: Response) -> respons
     return session_answer(session)
 
 
+@blueprint.get("/queue")
+@operation(access=SESSION, answers={200: responses.WaitingQuestions}, raises=(RateLimited,))
+def waiting(session: Session) -> responses.WaitingQuestions:
+    """List the questions that wait until the answer before them has ended."""
+    change_limits.admit_read(owner_of(session))
+    return responses.WaitingQuestions(waiting=_waiting(session))
+
+
+@blueprint.patch("/queue/<uuid:generation_id>")
+@operation(
+    access=SESSION,
+    body=EditWaiting,
+    answers={200: responses.WaitingQuestion},
+    raises=(NotWaiting, MessageTooLarge, RateLimited),
+)
+def edit_waiting(session: Session, body: EditWaiting, generation_id: UUID) -> responses.WaitingQuestion:
+    """Give a question that waits other words."""
+    check_size(body.message)
+    change_limits.admit("queue", owner_of(session))
+    edited = context().services.generations.waiting.edit(session, generation_id, body.message)
+    return responses.WaitingQuestion(**edited.describe())
+
+
+@blueprint.delete("/queue/<uuid:generation_id>")
+@operation(access=SESSION, answers={204: None}, raises=(NotWaiting, RateLimited))
+def remove_waiting(session: Session, generation_id: UUID) -> None:
+    """Take back a question that waits."""
+    change_limits.admit_uncounted("queue", owner_of(session))
+    context().services.generations.waiting.remove(session, generation_id)
+
+
 @blueprint.patch("")
 @operation(access=SESSION, body=ChangeSession, answers={200: responses.ConfiguredSession}, raises=(RateLimited,))
 def change(session: Session, body: ChangeSession) -> responses.ConfiguredSession:
@@ -196,6 +254,11 @@ def delete(session: Session, response: Response) -> None:
     named = session_cookie()
     if named is not None and named.session_id == session.id:  # the header may have named another than the cookie
         clear_session_cookie(response)
+
+
+def _waiting(session: Session) -> list[responses.WaitingQuestion]:
+    listed = context().services.generations.waiting.list(session)
+    return [responses.WaitingQuestion(**each.describe()) for each in listed]
 
 
 def _reply_wait(respond_async: bool) -> float:

@@ -9,7 +9,7 @@ from core.limits.buckets import owner_buckets
 from web.context import context
 from web.limits import rate_limit_headers
 
-Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "keys", "search"]
+Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "queue", "keys", "branch", "search"]
 """Each has a bucket of its own, so that an owner that has refreshed too often can still stop an answer."""
 
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from web.auth import cookies
 from web.context import context
 from web.pages.static_files import DIRECTORY, compress
-from web.pages.strings import Strings, language_of
+from web.pages.strings import LANGUAGES, STRINGS, THEME_COOKIE, THEMES, Strings, language_of
 
 blueprint = Blueprint("pages", __name__)
 
@@ -33,6 +33,8 @@ def index() -> Response:
     page = render_template(
         "index.html",
         language=language,
+        languages=[(code, STRINGS[code]["name"]) for code in LANGUAGES],
+        theme=theme if (theme := request.cookies.get(THEME_COOKIE)) in THEMES else None,
         t=Strings(language),
         modules=[
             module for module in _MODULES if not module.startswith(_STRINGS) or module == f"{_STRINGS}{language}.js"
@@ -40,6 +42,7 @@ def index() -> Response:
         root_path=request.script_root,
         has_login=has_login,
         guest_session=guests[0] if guests else None,
+        demonstration=context().services.models.demonstration,
         registration=options.registration == "open",
         provider=options.oidc_issuer and urlsplit(options.oidc_issuer).hostname,
     )

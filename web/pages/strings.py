@@ -7,6 +7,8 @@ from werkzeug.wrappers import Request
 
 COOKIE = "switchboard_language"
 """The reader's own choice, which the page writes down; not a secret."""
+THEME_COOKIE = "switchboard_theme"
+THEMES = ("light", "dark")
 LANGUAGES = ("en", "de", "zh")
 """As BCP 47 has them; the first is for readers of none."""
 

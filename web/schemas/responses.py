@@ -109,8 +109,8 @@ class Handover(Answer):
     """How many characters of the answer came before."""
 
 
-class Message(Answer):
-    """One turn of a conversation."""
+class StoredMessage(Answer):
+    """One turn of a conversation, as it is exported."""
 
     id: UUID
     role: Literal["user", "assistant"]
@@ -134,10 +134,20 @@ class Message(Answer):
     """Why an answer failed, as the event `failed` told it: a problem document."""
     handovers: list[Handover] | None
     """Where another model has carried on the answer, as the event `handover` told it; null: nowhere."""
+    parent: UUID | None
+    """The message that it follows; null at the beginning of a conversation."""
+
+
+class Message(StoredMessage):
+    """One turn of a conversation."""
+
+    siblings: list[UUID]
+    """The messages that follow the same one, this included, the oldest first: an edited question beside the old one,
+    an answer beside another."""
 
 
 class Messages(Answer):
-    """A page of a conversation, oldest message first, and the place in the events that it reflects."""
+    """A page of the current branch, oldest message first, and the place in the events that it reflects."""
 
     messages: list[Message]
     cursor: str | None
@@ -146,10 +156,21 @@ class Messages(Answer):
     """The `before` of the next older page; null on the first one."""
 
 
-class Export(ConfiguredSession):
-    """Everything that is stored about a session."""
+class WaitingQuestion(Answer):
+    """A question that waits until the answer before it has ended."""
 
-    messages: list[Message]
+    generation_id: UUID
+    message: str
+    position: int
+    """How many wait before it."""
+    created_at: Moment
+
+
+class Export(ConfiguredSession):
+    """Everything that is stored about a session: the messages of all branches, in the order of time."""
+
+    waiting: list[WaitingQuestion]
+    messages: list[StoredMessage]
 
 
 class Pending(Answer):
@@ -183,13 +204,21 @@ class Models(Answer):
     models: list[Model]
 
 
+class WaitingQuestions(Answer):
+    """The questions that wait in a session, in their order."""
+
+    waiting: list[WaitingQuestion]
+
+
 class Accepted(Answer):
     """A message that will be answered, and the URL of its events."""
 
     session_id: UUID
     generation_id: UUID
-    state: Literal["queued"]
+    state: Literal["queued", "waiting"]
+    """`waiting`: for the end of the answer before it, in this session."""
     position: int
+    """How many come before it: in the queue of answers, or of those that wait in this session."""
     events: str
 
 
@@ -198,6 +227,8 @@ class Event(Answer):
 
     event: Literal[
         "session",
+        "waiting",
+        "removed",
         "queued",
         "started",
         "thinking",
@@ -209,6 +240,7 @@ class Event(Answer):
         "stopped",
         "failed",
         "model",
+        "branch",
         "reset",
         "expired",
     ]
@@ -222,6 +254,14 @@ class UserEvent(Answer):
 
     event: Literal["reset", "created", "changed", "model", "answering", "answered", "read", "deleted", "expired"]
     data: str = Field(json_schema_extra={"contentMediaType": "application/json"})
+
+
+class Branch(Answer):
+    """The current branch of a conversation."""
+
+    session_id: UUID
+    leaf: UUID
+    """The message with which it ends."""
 
 
 class Stopped(Answer):

@@ -39,7 +39,8 @@ PIECE = 16 * 1024
 """Characters of events that are sent together when a reader catches up, about."""
 PROOFS_AT_ONCE = 50
 """Proofs that are looked up in one query."""
-TERMINAL_EVENTS = ("done", "failed", "stopped")
+TERMINAL_EVENTS = ("done", "failed", "stopped", "removed")
+"""After which nothing comes of a generation; `removed`: of one that has only waited."""
 EXPIRED = frame("expired", json.dumps({"reason": "expired"}))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,12 +62,28 @@ def _session(runtime: Runtime, *, owned: bool) -> Session:
 
 
 def _messages(texts: Sequence[str], *, apart: timedelta = timedelta(seconds=1)) -> list[Message]:
+    """As a page has them, each after the one before it."""
+    ids = [str(uuid7()) for _ in texts]
+    parents = [None, *ids]
     return [
         Message(
-            str(uuid7()), "assistant", text, "good", "complete", rfc3339(BEGIN + number * apart), f"<p>{number}</p>"
+            ids[number],
+            "assistant",
+            text,
+            "good",
+            "complete",
+            rfc3339(BEGIN + number * apart),
+            f"<p>{number}</p>",
+            parent=parents[number],
+            siblings=[ids[number]],
         )
         for number, text in enumerate(texts)
     ]
+
+
+def _stored(messages: Iterable[Message]) -> list[Message]:
+    """As they are read without their siblings."""
+    return [replace(message, siblings=None) for message in messages]
 
 
 def _keep(runtime: Runtime, session: Session, messages: Sequence[Message]) -> None:
@@ -99,8 +115,8 @@ def test_pages_put_together_are_the_conversation(runtime: Runtime, session: Sess
         pages = _walk(runtime, session, limit)
         assert [each for page in reversed(pages) for each in page] == [message.id for message in messages]
         assert all(len(page) == limit for page in pages[:-1])
-    assert list(runtime.transcript.oldest_first(session)) == messages
-    assert list(runtime.transcript.newest_first(session)) == messages[::-1]
+    assert list(runtime.transcript.oldest_first(session)) == _stored(messages)
+    assert list(runtime.transcript.newest_first(session)) == _stored(messages[::-1])
     assert runtime.transcript.read(session).messages == messages
 
 
@@ -172,8 +188,8 @@ def test_words_left_in_redis_after_a_claim_are_not_told(runtime: Runtime) -> Non
     left = _messages(["left over"])
     runtime.redis.rpush(keys(session.id)[3], *(message.dump() for message in [*left, *messages[:2]]))
     assert runtime.transcript.read(session).messages == messages
-    assert list(runtime.transcript.oldest_first(session)) == messages
-    assert list(runtime.transcript.newest_first(session)) == messages[::-1]
+    assert list(runtime.transcript.oldest_first(session)) == _stored(messages)
+    assert list(runtime.transcript.newest_first(session)) == _stored(messages[::-1])
     with pytest.raises(UnknownMessage):
         runtime.transcript.read(session, UUID(left[0].id))
 
@@ -181,7 +197,7 @@ def test_words_left_in_redis_after_a_claim_are_not_told(runtime: Runtime) -> Non
 def test_a_conversation_larger_than_the_bound_is_told_within_it(runtime: Runtime, session: Session) -> None:
     messages = _messages(["x" * 500_000] * 60)
     _keep(runtime, session, messages)
-    messages = [replace(message, text="") for message in messages]
+    messages = [replace(message, text="") for message in _stored(messages)]
     list(runtime.transcript.oldest_first(session))  # what is loaded once
     tracemalloc.start()
     try:
@@ -200,7 +216,7 @@ def test_an_export_tells_one_moment(runtime: Runtime, session: Session) -> None:
     first = next(export)
     later = replace(_messages(["later"])[0], created_at=rfc3339(datetime.now(UTC)))
     _keep(runtime, session, [later])
-    assert [first, *export] == messages
+    assert [first, *export] == _stored(messages)
 
 
 @pytest.mark.parametrize("state", ["complete", "stopped", "failed"])
@@ -252,7 +268,7 @@ def test_a_place_is_found_without_looking_at_the_words(runtime: Runtime) -> None
         else:
             assert runtime.transcript.read(session, before).messages == expected
         moved.append(_looked_at(runtime) - start)
-    assert moved == [3, 0], "the page's own words, and none"
+    assert moved == [5, 0], "the page's own words, those at its end once more, and none"
 
 
 def _say(runtime: Runtime, session: Session, question: Message, retracts: str = "") -> None:
@@ -272,6 +288,7 @@ def _looked_at(runtime: Runtime) -> int:
 def test_a_question_that_is_taken_back_leaves_its_place(runtime: Runtime) -> None:
     session = _session(runtime, owned=False)
     first, refused, second = _messages(["first", "refused", "second"])
+    second = replace(second, parent=first.id)
     _say(runtime, session, first)
     _say(runtime, session, refused, retracts=refused.id)
     _say(runtime, session, second)
@@ -310,9 +327,10 @@ def test_what_has_been_read_already_goes_on_where_it_ends(
     *messages, unfinished = _messages([f"{number:03} ".ljust(length, "x") for number in range(count + 1)])
     _keep(runtime, session, [*messages, unfinished])
     with runtime.database.reading() as db:
-        newest = read_newest(db, session.id, UUID(unfinished.id))
-    assert (len(newest.rows), newest.more) == (read, read < count)
-    told = list(runtime.transcript.before_answer(session, UUID(unfinished.id), newest).messages)
+        newest = read_newest(db, session.id, UUID(messages[-1].id))
+    assert (len(newest.rows), newest.before is not None) == (read, read < count)
+    question, answer = UUID(messages[-1].id), UUID(unfinished.id)
+    told = list(runtime.transcript.before_answer(session, question, answer, newest).messages)
     assert [message.id for message in told] == [message.id for message in reversed(messages)]
 
 

@@ -6,15 +6,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.conversation.keys import keys
 from core.limits.leases import Leases
 from core.limits.rate_limit import PREFIX
 from core.runtime import Runtime
 from core.sessions.credential import Credential
-from core.stores.tables import Generation, GenerationState, Session
-from tests.conftest import TurnableClock
+from core.stores.tables import Generation, GenerationState, Message, Session
+from tests.conftest import TurnableClock, new_user
 from tests.support.provider import ProviderServer
 
 
@@ -149,6 +149,22 @@ def test_words_that_have_outlived_their_session(runtime: Runtime, clock: Turnabl
     assert _broken(runtime) == {"forgotten": (str(gone.id),)}
     clock.moment = expired.expires_at + timedelta(seconds=62)
     assert _broken(runtime) == {"forgotten": tuple(sorted(map(str, (gone.id, expired.id))))}
+
+
+def test_messages_that_have_lost_what_they_follow(runtime: Runtime) -> None:
+    with runtime.database.writing() as db:
+        session = runtime.sessions.create_session(db, new_user(runtime.database), model="good")
+    answers = []
+    for _ in range(2):
+        answers.append(runtime.generations.accept(session, "Why?").generation_id)
+        runtime.writer.run()
+    runtime.actions.branch(session, answers[0])
+    assert _broken(runtime) == {}
+    with runtime.database.writing() as db:
+        (question,) = db.scalars(select(Message.id).where(Message.parent_id == answers[0]))
+        db.execute(update(Message).where(Message.id == question).values(parent_id=answers[1]))
+        db.execute(update(Session).where(Session.id == session.id).values(leaf_id=uuid4()))
+    assert _broken(runtime) == {"tree": tuple(sorted(map(str, (question, session.id))))}
 
 
 @pytest.mark.parametrize("charged", [None, 17])

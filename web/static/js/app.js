@@ -4,6 +4,7 @@ import { Account } from "./account/account.js";
 import { ApiClient } from "./api/client.js";
 import { announceChanges, endedJustNow } from "./conversation/announcements.js";
 import { Composer } from "./conversation/composer.js";
+import { Drafts } from "./conversation/drafts.js";
 import { EarlierMessages } from "./conversation/earlier-messages.js";
 import { MessageList } from "./conversation/message-list.js";
 import { Questions } from "./conversation/questions.js";
@@ -21,9 +22,13 @@ import { ModelSwitcher } from "./sessions/model-switcher.js";
 import { NewConversation } from "./sessions/new-conversation.js";
 import { PageTitle } from "./sessions/page-title.js";
 import { Sidebar } from "./sessions/sidebar.js";
+import { wantsNotifications } from "./settings/preferences.js";
+import { SettingsDialog } from "./settings/settings-dialog.js";
+import { listenForShortcuts } from "./settings/shortcuts.js";
 import { pauseWhileHidden } from "./stream/pause-while-hidden.js";
 import { byId } from "./ui/dom.js";
 import { focusIsFree } from "./ui/focus.js";
+import { NextFrame } from "./ui/frames.js";
 import { Notifications } from "./ui/notifications.js";
 import { StickToBottom } from "./ui/stick-to-bottom.js";
 import { t } from "./ui/strings.js";
@@ -31,7 +36,12 @@ import { t } from "./ui/strings.js";
 const store = new Store();
 const api = new ApiClient(document.body.dataset.root);
 const notifications = new Notifications();
-const address = new Address(document.body.dataset.root ?? "", () => void session.show(async () => account.user !== null));
+const address = new Address(document.body.dataset.root ?? "", {
+  moved: () => void session.show(async () => account.user !== null),
+  left: () => showDraft(),
+  renamed: () => keepDraft(),
+});
+const drafts = new Drafts(() => localStorage, Date.now);
 const title = new PageTitle(byId("icon", HTMLLinkElement));
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
@@ -60,8 +70,12 @@ const account = new Account({
   },
   changed() {
     newConversation.dismiss();
-    if (account.user) void sidebar.refresh();
-    else sidebar.clear();
+    if (account.user) {
+      void sidebar.refresh();
+    } else {
+      drafts.clear(); // they were the user's who has gone
+      sidebar.clear();
+    }
     if (account.user && store.state.missing) void session.show(async () => true);
     render();
   },
@@ -97,11 +111,13 @@ const composer = new Composer(
   {
     form: byId("composer", HTMLFormElement), field: byId("message", HTMLTextAreaElement),
     send: byId("send", HTMLButtonElement), stop: byId("stop", HTMLButtonElement), count: byId("count"),
+    hint: byId("hint"),
   },
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
-    wait: () => notifications.notify(t("composer.wait")),
+    wait: () => notifications.notify(t("composer.wait"), store.idle()),
+    written: (text) => drafts.write(address.id, text),
   },
 );
 
@@ -143,7 +159,9 @@ const sidebar = new Sidebar({
     stickToBottom.toEnd();
   },
   async remove(id) {
-    if (await session.remove(id)) newConversation.begin();
+    const wasShown = await session.remove(id);
+    drafts.write(id, "");
+    if (wasShown) newConversation.begin();
   },
   failed(error) {
     if (!account.ended(error)) notifications.showError(error);
@@ -163,10 +181,49 @@ function render() {
   nameTitle();
 }
 
+/** Each conversation has its own draft; but what was for one that is over, or a guest's, goes along to the next. */
+function showDraft() {
+  const { session: shown, endReason } = store.state;
+  if ((endReason !== null || shown?.anonymous) && composer.text.trim()) drafts.write(address.id, composer.text);
+  else composer.show(drafts.read(address.id));
+}
+
+/** The conversation has begun, or is nobody's any more: what is in the box stays. */
+function keepDraft() {
+  drafts.write(null, "");
+  if (composer.text.trim()) drafts.write(address.id, composer.text);
+  else composer.show(drafts.read(address.id));
+}
+
 /** By the conversation's title, or by what it began with. */
 function nameTitle() {
   const first = store.state.earlier === null ? items(store.state)[0]?.text : "";
-  title.conversation = sidebar.currentTitle ?? first ?? "";
+  title.conversation = sidebar.currentTitle ?? store.state.session?.title ?? first ?? "";
+}
+
+const settings = new SettingsDialog({
+  api,
+  accountApi: account.api,
+  session: () => (store.state.endReason ? null : store.state.session),
+  signedIn: () => account.user !== null,
+  notifications,
+  changed: (changed, etag) => store.dispatch({ type: "session", session: changed, etag }),
+});
+byId("settings-open").addEventListener("click", () => settings.open());
+listenForShortcuts({
+  compose: () => composer.focus(),
+  begin: () => byId("new").click(),
+  search: () => sidebar.search(),
+  settings: () => settings.open(),
+});
+
+/** Outside of the page. Whose words it is about is told by the title only. @param {string} title @param {string} tag */
+function notifyOf(title, tag) {
+  const told = new Notification(t("title.ready"), { body: title, tag });
+  told.addEventListener("click", () => {
+    focus();
+    told.close();
+  });
 }
 
 showLongWaits(store);
@@ -174,9 +231,13 @@ announceChanges(store, notifications, label);
 store.subscribe((now, before) => {
   const ended = endedJustNow(before, now);
   if (ended?.state === "failed") void availability.refresh(); // its model may rest now
-  if (ended) title.answerEnded();
+  if (ended && title.answerEnded() && wantsNotifications()) notifyOf(title.conversation, now.session?.session_id ?? "");
 });
-store.subscribe(render);
+const picture = new NextFrame(render);
+store.subscribe((now, before) => {
+  if (now.live && before.live && now.live.text !== before.live.text && now.messages === before.messages) picture.soon();
+  else picture.now();
+});
 pauseWhileHidden(sync.stream, () => store.idle());
 new EarlierMessages(store, {
   api, stickToBottom, notifications, failed: (error) => session.failed(error),
@@ -186,6 +247,7 @@ for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => questions.send(example.textContent ?? ""));
 }
 
+if (!composer.text) composer.show(drafts.read(address.id));
 void availability.refresh();
 await session.show(async () => {
   if (!("hasLogin" in document.body.dataset)) return false;

@@ -188,7 +188,7 @@ function renderUser(user) {
   const name = user?.email ?? t("account.someName");
   byId("account-name").textContent = name;
   byId("menu-name").textContent = name;
-  byId("account-initial").textContent = [...name][0].toUpperCase();
+  byId("account-initial").dataset.initial = [...name][0].toUpperCase(); // a picture, and no part of the name
   byId("account-open").ariaLabel = t("header.account", { name });
   for (const field of document.querySelectorAll("input[name=username]")) {
     /** @type {HTMLInputElement} */ (field).defaultValue = user?.email ?? ""; // password managers look for it

@@ -3,6 +3,7 @@
 /**
  * @typedef {{user_id: string, email: string | null}} User
  * @typedef {{id: string, created_at: string, last_used_at: string, expires_at: string, current: boolean}} Login
+ * @typedef {{id: string, name: string, created_at: string, last_used_at: string | null}} ApiKey
  */
 
 export class AccountApi {
@@ -45,6 +46,21 @@ export class AccountApi {
   /** @param {string} id */
   async endLogin(id) {
     await this.client.call("DELETE", `/auth/logins/${id}`);
+  }
+
+  /** @returns {Promise<ApiKey[]>} */
+  async keys() {
+    return (await this.client.call("GET", "/auth/keys")).data.keys;
+  }
+
+  /** @param {string} name @returns {Promise<string>} the key, which no other call tells */
+  async createKey(name) {
+    return (await this.client.call("POST", "/auth/keys", { body: { name } })).data.key;
+  }
+
+  /** @param {string} id */
+  async revokeKey(id) {
+    await this.client.call("DELETE", `/auth/keys/${id}`);
   }
 
   /** An account that signs in elsewhere has no password to give. @param {string} password */

@@ -6,7 +6,8 @@ import { t } from "../ui/strings.js";
 /**
  * @typedef {Readonly<{generation_id: string, state: "queued" | "running", model: string}>} ActiveGeneration
  * @typedef {Readonly<{session_id: string, anonymous: boolean, model: string, version: number,
- *   created_at: string, expires_at: string, active_generation?: ActiveGeneration | null}>} Session
+ *   created_at: string, expires_at: string, title?: string | null, system_prompt?: string | null,
+ *   temperature?: number | null, active_generation?: ActiveGeneration | null}>} Session
  * @typedef {Readonly<{type?: string, title?: string, detail?: string, model?: string, reason?: string, subject?: string,
  *   tokens?: number, limit?: number}>} AnswerProblem why an answer failed, as the server keeps it with the message
  * @typedef {Readonly<{id: string, role: "user" | "assistant", text: string, html?: string | null,
@@ -121,6 +122,17 @@ export class ApiClient {
   /** @param {string | null} before @returns {Promise<{sessions: Listed[], next: string | null}>} */
   async sessions(before) {
     return (await this.call("GET", `/sessions?limit=30${before ? `&before=${encodeURIComponent(before)}` : ""}`)).data;
+  }
+
+  /** Set what is named; null: as if it had never been. @param {{system_prompt?: string | null, temperature?: number | null}} changes
+   * @returns {Promise<SessionAnswer>} */
+  changeSession(changes) {
+    return this.call("PATCH", "/session", { body: changes });
+  }
+
+  /** All that the server keeps of the session. @returns {Promise<{data: {session_id: string}}>} */
+  exportSession() {
+    return this.call("GET", "/session/export");
   }
 
   /** @param {string} sessionId @param {string} title @returns {Promise<Listed>} */

@@ -1,9 +1,12 @@
 /** Error messages for requests that failed. */
 
 import { Problem } from "./problem.js";
+import { size } from "../ui/size.js";
 import { t } from "../ui/strings.js";
 import { dayOf, timeOfDay } from "../ui/time.js";
 
+/** Bytes of UTF-8 that a message may have, as the server counts them. */
+export const MAX_MESSAGE = 32 * 1024;
 const SECOND = 1_000;
 const HOUR = 3_600;
 const DAY = 86_400;
@@ -32,7 +35,7 @@ export function describeError(error) {
       if (error.slug === "idempotency-in-flight") return t("error.onItsWay");
       return error.slug === "generation-in-progress" ? t("error.generationInProgress") : error.message;
     case 412: return t("error.switchedElsewhere");
-    case 413: return t("error.tooLong");
+    case 413: return t("error.tooLong", { limit: size(MAX_MESSAGE) });
     case 429: return Object.hasOwn(LIMIT_MESSAGES, error.limit ?? "")
       ? LIMIT_MESSAGES[error.limit ?? ""] : t("error.rateLimited");
     case 502:

@@ -1,9 +1,14 @@
 /** The message box: grows with its text, sends on Enter, counts near the limit, and never loses a word. */
 
+import { MAX_MESSAGE } from "../api/error-messages.js";
+import { isComposing, isEscape } from "../ui/keys.js";
+import { size } from "../ui/size.js";
 import { t } from "../ui/strings.js";
+import { messageOf } from "./message-text.js";
 
-const LIMIT = 32 * 1024; // bytes of UTF-8, as the server counts them
-const COUNT_FROM = LIMIT * 0.9;
+const COUNT_FROM = MAX_MESSAGE * 0.9;
+/** A keyboard on a screen has no Shift and Enter: there Enter is for lines, and a button sends. */
+const TOUCH = matchMedia("(hover: none) and (pointer: coarse)");
 
 const bytes = new TextEncoder();
 
@@ -13,26 +18,36 @@ export class Composer {
 
   /**
    * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, send: HTMLButtonElement,
-   *   stop: HTMLButtonElement, count: HTMLElement}} parts
-   * @param {{send: (text: string) => void, stop: () => Promise<void>, wait: () => void}} on
-   *   `wait`: the reader tries to send while an answer is coming
+   *   stop: HTMLButtonElement, count: HTMLElement, hint: HTMLElement}} parts
+   * @param {{send: (text: string) => void, stop: () => Promise<void>, wait: () => void, written: (text: string) => void}} on
+   *   `wait`: the reader tries to send while an answer is coming; `written`: what is in the box is another text
    */
   constructor(parts, on) {
     this.parts = parts;
     this.on = on;
     const { form, field } = parts;
-    field.addEventListener("input", () => this.#measure());
+    field.addEventListener("input", () => {
+      this.#measure();
+      on.written(field.value);
+    });
+    const describeKeys = () => {
+      field.enterKeyHint = TOUCH.matches ? "enter" : "send";
+      parts.hint.textContent = t(TOUCH.matches ? "composer.hintTouch" : "composer.hint");
+    };
+    TOUCH.addEventListener("change", describeKeys);
+    describeKeys();
     field.addEventListener("keydown", (event) => {
-      // While an input method composes, Enter picks a word; Safari reports that Enter as key code 229.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+      // While an input method composes, Enter picks a word.
+      if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
+      if (TOUCH.matches && !event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
       this.#send();
     });
-    parts.stop.addEventListener("click", async () => {
-      parts.stop.disabled = true; // once is enough
-      this.focus();
-      await this.on.stop();
-      parts.stop.disabled = false;
+    parts.stop.addEventListener("click", () => void this.#stop());
+    document.addEventListener("keydown", (event) => {
+      // What is open above the conversation is closed first.
+      if (!isEscape(event) || event.defaultPrevented || document.querySelector("dialog[open], :popover-open")) return;
+      if (!parts.stop.hidden) void this.#stop();
     });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -47,6 +62,13 @@ export class Composer {
 
   /** @param {string} text */
   set text(text) {
+    this.parts.field.value = text;
+    this.#measure();
+    this.on.written(text);
+  }
+
+  /** Show what was written before. @param {string} text */
+  show(text) {
     this.parts.field.value = text;
     this.#measure();
   }
@@ -76,12 +98,21 @@ export class Composer {
     send.hidden = stoppable;
   }
 
+  async #stop() {
+    const { stop } = this.parts;
+    if (stop.disabled) return; // once is enough
+    stop.disabled = true;
+    this.focus();
+    await this.on.stop();
+    stop.disabled = false;
+  }
+
   #send() {
     if (this.#busy) {
       if (this.text.trim()) this.on.wait();
       return;
     }
-    const text = this.text.trim();
+    const text = messageOf(this.text);
     if (!text || !this.#ready) return;
     this.text = "";
     this.on.send(text);
@@ -90,11 +121,11 @@ export class Composer {
   #measure() {
     const { field, count } = this.parts;
     /** @type {HTMLElement} */ (field.parentElement).dataset.text = field.value;
-    const used = bytes.encode(field.value.trim()).length;
-    const left = LIMIT - used;
+    const used = bytes.encode(messageOf(field.value)).length;
+    const left = MAX_MESSAGE - used;
     this.#ready = used > 0 && left >= 0;
     count.textContent =
-      used < COUNT_FROM ? "" : left >= 0 ? t("composer.left", { count: left }) : t("composer.over", { count: -left });
+      used < COUNT_FROM ? "" : left >= 0 ? t("composer.left", { size: size(left) }) : t("composer.over", { size: size(-left) });
     count.classList.toggle("bad", left < 0);
     field.ariaInvalid = String(left < 0);
     this.#draw();

@@ -49,10 +49,19 @@ export class Questions {
       if (isSessionLost(error) && (store.state.session || error.slug.startsWith("login-"))) {
         return page.session.lost(error);
       }
-      page.notifications.showError(error);
+      page.notifications.showError(error, this.#over(error));
       // Another question is being answered, or events came in while this was on its way.
       if (store.state.stale || (error instanceof Problem && error.status === 409)) void page.sync.refresh();
     }
+  }
+
+  /** When what a question was refused for has gone, if that can be known. @param {unknown} error */
+  #over(error) {
+    if (!(error instanceof Problem)) return undefined;
+    if (error.slug === "generation-in-progress") return this.store.idle();
+    return error.status === 0 && navigator.onLine === false
+      ? new Promise((/** @type {(value: void) => void} */ back) => addEventListener("online", () => back(), { once: true }))
+      : undefined;
   }
 
   /** Stop the answer; the event `stopped` then says where it ended. */

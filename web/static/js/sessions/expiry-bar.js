@@ -65,7 +65,8 @@ export class ExpiryBar {
     const left = (this.#expiresAt - this.on.now()) / 1000;
     const soon = left < WARN_BELOW;
     keep.hidden = left > KEEP_BELOW;
-    write(expiry, this.#connected ? t("expiry.expiresIn", { left: duration(left) }) : t("expiry.reconnecting"));
+    const told = left <= KEEP_BELOW ? t("expiry.expiresIn", { left: duration(left) }) : ""; // a fortnight is no news
+    write(expiry, this.#connected ? told : t("expiry.reconnecting"));
     bar.classList.toggle("soon", soon);
     if (soon && !this.#warned) this.on.warn(duration(left));
     this.#warned = soon;

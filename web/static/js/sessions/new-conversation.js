@@ -33,8 +33,8 @@ export class NewConversation {
   begin() {
     const { session, address, notifications, composer } = this.page;
     notifications.notify("");
+    address.push(null); // first: what was being written goes along where its conversation is over
     session.clear();
-    address.push(null);
     notifications.announce(t("new.announcement"));
     if (focusIsFree(this.#button, byId("panel"))) composer.focus();
   }

@@ -1,7 +1,8 @@
 /** The list of the user's conversations, newest first: each can be opened, renamed and deleted. */
 
 import { icon } from "../ui/icon.js";
-import { exactly, relative } from "../ui/time.js";
+import { daysSince, exactly, relative } from "../ui/time.js";
+import { isEscape } from "../ui/keys.js";
 import { t } from "../ui/strings.js";
 
 /**
@@ -18,6 +19,22 @@ import { t } from "../ui/strings.js";
 
 const UNTITLED = t("list.untitled");
 
+/** @param {string} words @param {HTMLElement[]} rows */
+function group(words, rows) {
+  const title = document.createElement("h3");
+  title.textContent = words;
+  const list = document.createElement("ol");
+  list.append(...rows);
+  return [title, list];
+}
+
+/** @param {string} at @param {number} now */
+function dateGroup(at, now) {
+  const days = daysSince(at, now);
+  if (days < 1) return t("list.today");
+  return days < 2 ? t("list.yesterday") : t(days < 7 ? "list.week" : "list.older");
+}
+
 export class SessionList {
   /** @type {Listed[]} */ #sessions = [];
   /** @type {string | null} */ #current = null;
@@ -30,7 +47,7 @@ export class SessionList {
     this.on = on;
     parts.more.addEventListener("click", on.more);
     parts.list.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#openForm) return;
+      if (!isEscape(event) || !this.#openForm) return;
       event.preventDefault(); // or the drawer around it would close as well
       this.#closeForm();
     });
@@ -56,7 +73,13 @@ export class SessionList {
     const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
     none.hidden = this.#sessions.length > 0;
-    list.replaceChildren(...this.#sessions.map((session) => this.#row(session)));
+    const now = this.on.now();
+    /** @type {Map<string, HTMLElement[]>} */ const groups = new Map();
+    for (const session of this.#sessions) {
+      const words = dateGroup(session.created_at, now);
+      groups.set(words, [...groups.get(words) ?? [], this.#row(session)]);
+    }
+    list.replaceChildren(...[...groups].flatMap(([words, rows]) => group(words, rows)));
     const field = list.querySelector("input");
     if (field && typed !== undefined) field.value = typed;
     if (focused?.dataset.key) this.#focus(focused.dataset.key);

@@ -12,16 +12,21 @@ export class SidebarPanel {
   constructor(parts, opened) {
     this.parts = parts;
     const { drawer, opener } = parts;
-    opener.addEventListener("click", () => {
-      drawer.showModal();
-      opener.ariaExpanded = "true";
-      opened();
-    });
+    this.opened = opened;
+    opener.addEventListener("click", () => this.open());
     drawer.addEventListener("close", () => { opener.ariaExpanded = "false"; });
     for (const closer of parts.panel.querySelectorAll("[data-close]")) closer.addEventListener("click", () => this.close());
     closeOnBackdropClick(drawer);
     WIDE.addEventListener("change", () => this.#place());
     this.#place();
+  }
+
+  /** Open the drawer; a column is open. */
+  open() {
+    if (WIDE.matches || this.parts.drawer.open) return;
+    this.parts.drawer.showModal();
+    this.parts.opener.ariaExpanded = "true";
+    this.opened();
   }
 
   /** Close the drawer; a column stays. */

@@ -3,7 +3,7 @@
 import { byId } from "../ui/dom.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
-import { t } from "../ui/strings.js";
+import { language, t } from "../ui/strings.js";
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
@@ -21,6 +21,7 @@ import { t } from "../ui/strings.js";
  */
 
 export class Sidebar {
+  #search = byId("search", HTMLInputElement);
   /** @type {Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
   /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
@@ -48,6 +49,15 @@ export class Sidebar {
       },
       () => void this.refresh(),
     );
+    this.#search.addEventListener("input", () => this.#draw());
+  }
+
+  /** Have the reader search, where there is something to be found. */
+  search() {
+    if (this.#search.hidden) return;
+    this.panel.open();
+    this.#search.focus();
+    this.#search.select();
   }
 
   /** Read the list again, as far as it was read before. */
@@ -77,6 +87,7 @@ export class Sidebar {
   clear() {
     this.#fetches++;
     this.panel.close();
+    this.#search.value = "";
     this.#show([], null);
   }
 
@@ -102,8 +113,17 @@ export class Sidebar {
   #show(sessions, next) {
     this.#sessions = sessions;
     this.#next = next;
-    this.list.show(sessions, next !== null);
+    this.#search.hidden = sessions.length === 0;
+    this.#draw();
     this.page.changed();
+  }
+
+  /** Those whose title has what is searched for. */
+  #draw() {
+    const wanted = this.#search.value.trim().toLocaleLowerCase(language);
+    const found = this.#sessions.filter(({ title }) => (title ?? "").toLocaleLowerCase(language).includes(wanted));
+    byId("not-found").hidden = found.length > 0 || !wanted;
+    this.list.show(found, this.#next !== null);
   }
 
   /** @param {string} id */

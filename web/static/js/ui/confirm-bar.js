@@ -1,5 +1,7 @@
 /** A question in a bar under the header: two answers, or Escape for neither. */
 
+import { isEscape } from "./keys.js";
+
 export class ConfirmBar {
   /** @type {((answer: boolean | null) => void) | null} */ #answer = null;
 
@@ -9,7 +11,9 @@ export class ConfirmBar {
     yes.addEventListener("click", () => this.#close(true));
     no.addEventListener("click", () => this.#close(false));
     bar.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#close(null);
+      if (!isEscape(event)) return;
+      event.preventDefault(); // it stops no answer as well
+      this.#close(null);
     });
   }
 

@@ -3,6 +3,7 @@
 import { Problem } from "../api/problem.js";
 import { focusIsFree } from "./focus.js";
 import { errorMessage } from "../api/error-messages.js";
+import { isComposing } from "./keys.js";
 import { t } from "./strings.js";
 
 /** @param {unknown} error */
@@ -34,11 +35,16 @@ export class FormDialog {
     }
     for (const closer of dialog.querySelectorAll("[data-close]")) closer.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => this.#reset());
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && isComposing(event)) event.stopPropagation(); // it ends the composition only
+    });
     closeOnBackdropClick(dialog);
   }
 
+  /** With the focus where writing begins, and not on the button that closes. */
   open() {
     this.dialog.showModal();
+    this.#inputs.find((input) => input.checkVisibility() && !input.readOnly)?.focus();
   }
 
   close() {

@@ -12,15 +12,22 @@ export class Notifications {
   #announcer = new Announcer(byId("announcer"));
   #notice = new Notice(byId("notice"), () => this.announce(t("retry.nowAnnouncement")));
   #toast = byId("toast");
+  /** Counts the notices, so that the end of one's reason takes no other away. */
+  #shown = 0;
   /** @type {number | undefined} */ #toastTimer;
 
-  /** Beside the message box. @param {string} words none: the notice goes */
-  notify(words) {
+  /** Beside the message box. @param {string} words none: the notice goes
+   * @param {Promise<void>} [over] when its reason has gone, and the notice with it */
+  notify(words, over) {
     this.#notice.show(words);
+    const number = ++this.#shown;
+    void over?.then(() => { if (number === this.#shown) this.notify(""); });
   }
 
-  /** @param {unknown} error why a request failed */
-  showError(error) {
+  /** @param {unknown} error why a request failed @param {Promise<void>} [over] when its reason has gone */
+  showError(error, over) {
+    const number = ++this.#shown;
+    void over?.then(() => { if (number === this.#shown) this.notify(""); });
     if (isTransient(error) && error.retryAfter) this.#notice.show(describeError(error), error.retryAfter);
     else this.#notice.show(errorMessage(error));
   }

@@ -17,7 +17,7 @@ export function relative(at, now) {
 }
 
 /** Midnights between then and now, where the reader is. @param {string} at @param {number} now */
-function daysSince(at, now) {
+export function daysSince(at, now) {
   const midnights = [new Date(at), new Date(now)].map((date) => date.setHours(0, 0, 0, 0));
   return Math.round((midnights[1] - midnights[0]) / 86_400_000);
 }

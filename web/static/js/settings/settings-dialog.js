@@ -1,0 +1,112 @@
+/** The settings: of this browser, of the conversation on screen, and the user's API keys. */
+
+import { errorMessage } from "../api/error-messages.js";
+import { byId } from "../ui/dom.js";
+import { closeOnBackdropClick } from "../ui/form-dialog.js";
+import { t } from "../ui/strings.js";
+import { ApiKeyList } from "./api-keys.js";
+import { choose, chosen, setNotifications, wantsNotifications } from "./preferences.js";
+
+/**
+ * @typedef {object} Page
+ * @property {import("../api/client.js").ApiClient} api
+ * @property {import("../api/account.js").AccountApi} accountApi
+ * @property {() => import("../api/client.js").Session | null} session the one on screen
+ * @property {() => boolean} signedIn
+ * @property {import("../ui/notifications.js").Notifications} notifications
+ * @property {(session: import("../api/client.js").Session, etag: string | null) => void} changed the session is another
+ */
+
+export class SettingsDialog {
+  #dialog = byId("settings", HTMLDialogElement);
+  #theme = byId("theme", HTMLSelectElement);
+  #language = byId("language", HTMLSelectElement);
+  #notify = byId("notify", HTMLInputElement);
+  #conversation = byId("conversation-settings", HTMLFormElement);
+  #instructions = byId("instructions", HTMLTextAreaElement);
+  #temperature = byId("temperature", HTMLInputElement);
+  #error = byId("settings-error");
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    this.keys = new ApiKeyList(page.accountApi, (error) => this.#show(errorMessage(error)));
+    closeOnBackdropClick(this.#dialog);
+    for (const closer of this.#dialog.querySelectorAll("[data-close]")) {
+      closer.addEventListener("click", () => this.#dialog.close());
+    }
+    this.#theme.addEventListener("change", () => {
+      choose(page.api.root, "theme", this.#theme.value);
+      document.documentElement.dataset.theme = this.#theme.value;
+    });
+    this.#language.addEventListener("change", () => {
+      choose(page.api.root, "language", this.#language.value);
+      location.reload(); // drafts are kept, and answers go on
+    });
+    this.#notify.addEventListener("change", async () => {
+      const wanted = this.#notify.checked;
+      this.#notify.checked = await setNotifications(wanted);
+      this.#show(wanted && !this.#notify.checked ? t("settings.notifyRefused") : "");
+    });
+    this.#conversation.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#save();
+    });
+    byId("export").addEventListener("click", () => void this.#export());
+  }
+
+  open() {
+    const session = this.page.session();
+    this.#show("");
+    this.#theme.value = chosen("theme");
+    this.#language.value = chosen("language");
+    this.#notify.checked = wantsNotifications();
+    this.#conversation.hidden = session === null;
+    this.#instructions.value = session?.system_prompt ?? "";
+    this.#temperature.value = session?.temperature == null ? "" : String(session.temperature);
+    byId("api-keys").hidden = !this.page.signedIn();
+    this.#dialog.showModal();
+    this.#theme.focus();
+    if (this.page.signedIn()) void this.keys.load();
+  }
+
+  async #save() {
+    const temperature = this.#temperature.value === "" ? null : this.#temperature.valueAsNumber;
+    await this.#attempt(async () => {
+      const { data, etag } = await this.page.api.changeSession({
+        system_prompt: this.#instructions.value.trim() || null, temperature,
+      });
+      this.page.changed(data, etag);
+      this.#dialog.close();
+      this.page.notifications.announce(t("settings.saved"), t("settings.saved"));
+    });
+  }
+
+  /** As a file of the reader's; a plain link could not name a user's session. */
+  async #export() {
+    await this.#attempt(async () => {
+      const { data } = await this.page.api.exportSession();
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify(data, null, 2)], { type: "application/json" }));
+      link.download = `conversation-${data.session_id}.json`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    });
+  }
+
+  /** @param {() => Promise<void>} work */
+  async #attempt(work) {
+    this.#show("");
+    try {
+      await work();
+    } catch (error) {
+      this.#show(errorMessage(error));
+    }
+  }
+
+  /** @param {string} words */
+  #show(words) {
+    this.#error.textContent = words;
+    this.#error.hidden = !words;
+  }
+}
