@@ -72,7 +72,7 @@ screenshot: .venv/.dev ## Take docs/screenshot*.png of the running page: light, 
 	$(BIN)/python -m tests.e2e.screenshot
 
 clean: ## Remove what this file made; sessions in .switchboard stay
-	rm -rf .venv build node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis \
+	rm -rf .venv build node_modules examples/*/node_modules tests/clients/*/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .hypothesis \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -79,3 +79,12 @@ class UnknownTask(SwitchboardError):
 
     slug, title, status = "unknown-task", "Unknown task", 404
     detail = "This task is unknown, or its result is no longer kept."
+
+
+class PositionLost(SwitchboardError):
+    """The place in the stream can't be found any more."""
+
+    slug, title, status = "position-lost", "The place in the stream is lost", 410
+    detail = (
+        "This answer's events are no longer kept from the first one on. Read the conversation's messages instead."
+    )

@@ -71,13 +71,14 @@ class Message:
         return cls(**_checked(decode(stored)))
 
     @classmethod
-    def from_row(cls, row: tables.Message, problem: str | None, follows: UUID) -> "Message":
-        """The message in a row, whose `problem` has been read as text, and which `follows` a message or, with its
-        session's id, the beginning. Raises Damaged."""
+    def from_row(cls, row: tables.Message, problem: str | None, follows: UUID | None = None) -> "Message":
+        """The message in a row, whose `problem` has been read as text. `follows`: its parent or, at the beginning,
+        its session's id, where that is known better than its row has it. Raises Damaged."""
+        follows = follows or row.parent_id
         fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "parent", "handovers")}
         made = {
             "id": str(row.id),
-            "parent": None if follows == row.session_id else str(follows),
+            "parent": None if follows == row.session_id else str(follows or PREVIOUS),
             "created_at": rfc3339(row.created_at),
             "problem": None if problem in (None, "null") else decode(problem),
             "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),

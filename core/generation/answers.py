@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Text, cast, exists, select
+from sqlalchemy import Text, cast, exists, or_, select
 from sqlalchemy.orm import defer
 
 from core.clock import Clock
 from core.conversation.damage import Damaged, pass_over
+from core.conversation.finished_messages import FOLLOWED_BY
 from core.conversation.message import Message
 from core.errors import UnknownResponse
 from core.stores.database import Database
@@ -31,6 +32,8 @@ class Answer:
     prompt_tokens: int | None
     completion_tokens: int | None
     reasoning_tokens: int | None
+    previous: UUID | None
+    """The answer that its question follows."""
     question: Message | None
     message: Message | None
     """What was written. None while it is being written, and for one that never began."""
@@ -49,21 +52,29 @@ class Answers:
         self._clock = clock
 
     def find(self, generation_id: UUID, user_id: UUID) -> Answer:
-        """The answer, if it is in a living session of the user's. Raises UnknownResponse, for another's as well."""
+        """The answer, if it is in a living session of the user's. Raises UnknownResponse, for another's as well.
+
+        One that goes on with an answer is a part of that, and none itself.
+        """
         wanted = (
             select(Generation, Session)
             .join(Session, Session.id == Generation.session_id)
             .where(Generation.id == generation_id, Session.owner_id == user_id)
             .where(Session.expires_at > self._clock.now())
+            .where(or_(Generation.answer_id.is_(None), Generation.answer_id == Generation.id))
         )
         with self._database.reading() as db:
             found = db.execute(wanted).one_or_none()
             if found is None:
                 raise UnknownResponse
             generation, session = found
-            ids = [each for each in (generation.question_id, generation.id) if each is not None]
+            answer_id = generation.answer_id or generation.id
+            ids = [each for each in (generation.question_id, answer_id) if each is not None]
             words = select(Row, cast(Row.problem, Text)).options(defer(Row.problem, raiseload=True))
             rows = db.execute(words.where(Row.id.in_(ids), Row.session_id == session.id)).all()
+            at = {"session": session.id, "message": generation.question_id}
+            follows = db.scalar(FOLLOWED_BY, at) if generation.question_id else None
+            previous = follows and db.scalar(select(Generation.id).where(Generation.id == follows))
         messages = {row.id: _read(row, problem) for row, problem in rows}
         state = GenerationState(generation.state)
         return Answer(
@@ -77,8 +88,9 @@ class Answers:
             generation.prompt_tokens,
             generation.completion_tokens,
             generation.reasoning_tokens,
+            previous,
             messages.get(generation.question_id) if generation.question_id else None,
-            None if state in LIVE else messages.get(generation.id),
+            None if state in LIVE else messages.get(answer_id),
         )
 
     def is_alone(self, answer: Answer) -> bool:

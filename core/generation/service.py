@@ -96,6 +96,23 @@ class Accepted:
         }
 
 
+class Found(NamedTuple):
+    """What is known of a generation."""
+
+    id: UUID
+    session_id: UUID
+    message_id: UUID
+    """The message that it writes."""
+    model: str
+    """The model that was asked; another may answer."""
+    live: bool
+
+    @classmethod
+    def of(cls, row: Generation) -> "Found":
+        """What its row tells."""
+        return cls(row.id, row.session_id, row.answer_id or row.id, row.model, row.state in LIVE)
+
+
 class _Edited(Exception):
     """The question that waits has other words by now, or waits no more."""
 
@@ -366,6 +383,19 @@ class GenerationService:
         if row is None:
             return None
         return {"generation_id": str(row.id), "state": row.state, "model": row.model}
+
+    def find(self, generation_id: UUID) -> Found | None:
+        """The generation of this id, whoever's it is."""
+        with self._database.reading() as db:
+            row = db.get(Generation, generation_id)
+        return None if row is None else Found.of(row)
+
+    def latest(self, session_id: UUID) -> Found | None:
+        """The session's latest generation, which is live or has ended."""
+        of_session = select(Generation).where(Generation.session_id == session_id)
+        with self._database.reading() as db:
+            row = db.scalar(of_session.order_by(Generation.id.desc()).limit(1))
+        return None if row is None else Found.of(row)
 
     def _accept(
         self, session: Session, wish: Wish, generation_id: UUID | None, *, repeated: bool, model: str | None = None

@@ -43,6 +43,9 @@ def test_a_guest_leaves_no_trace(brief: System, provider: ProviderServer) -> Non
 
         answer = guest.get("/session/messages").json()["messages"][-1]
         assert CANARY in answer["thinking"]
+        assert guest.post("/chat/regenerate", json={"model": "good"}).status_code == 202
+        wait_for(lambda: guest.get("/session/messages").json()["messages"][-1]["state"] == "complete")
+        assert guest.post("/session/branch", json={"message_id": answer["id"]}).json()["leaf"] == answer["id"]
         provider.go_on.clear()
         assert guest.post("/session/model", json={"model": "paused"}).status_code == 200
         assert guest.post("/chat", json={"message": f"{CANARY} asks"}).status_code == 202

@@ -108,8 +108,10 @@ class Fleet:
     """The installation. The test process asks and stops as its web server does, and does what beat and its worker
     do."""
 
-    def __init__(self, database_url: str, provider: ProviderServer, postgres: Postgres | None = None) -> None:
-        """`postgres` is the database's server, if it may be broken."""
+    def __init__(
+        self, database_url: str, provider: ProviderServer, postgres: Postgres | None = None, **of_web: str
+    ) -> None:
+        """`postgres` is the database's server, if it may be broken. `of_web`: variables of the web server's."""
         self.postgres = postgres
         self.directory = Path(tempfile.mkdtemp(prefix="sb-"))
         self.valkey = Valkey(self.directory)
@@ -146,7 +148,7 @@ class Fleet:
         self.workers: Sequence[ChatWorker] = [
             ChatWorker(name, self.directory, environment) for name in ("first", "second")
         ]
-        self.web = WebProcess(self.directory, self.valkey, database_url, **options)
+        self.web = WebProcess(self.directory, self.valkey, database_url, **options, **of_web)
         self._closing = threading.Event()
         self._beat = threading.Thread(target=self._reap, name="beat", daemon=True)
         self._beat.start()

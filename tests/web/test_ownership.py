@@ -34,11 +34,18 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/regenerate"): {},
     ("POST", "/chat/continue"): {},
     ("POST", "/session/branch"): {"message_id": SOME_ID},
+    ("POST", "/api/chat"): {"message": {"role": "user", "parts": [{"type": "text", "text": "Why?"}]}},
+    ("GET", "/api/chat/<chat_id>/stream"): None,
+    ("POST", "/api/chat/<chat_id>/stop"): {},
+    ("GET", "/api/chat/<chat_id>/messages"): None,
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 
 OTHER_ROUTES = {
-    *[("GET", path) for path in ("/", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")],
+    *[
+        ("GET", path)
+        for path in ("/", "/c/<session_id>", "/healthz", "/readyz", "/config/models", "/static/<path:filename>")
+    ],
     *[("GET", path) for path in ("/openapi.json", "/docs", "/metrics", "/chat/sse/probe")],
     *[("GET", path) for path in ("/v1/models", "/v1/models/<path:name>")],
     *[

@@ -46,6 +46,26 @@ LAST_EVENT_ID_QUERY = Parameter(
 GENERATION_ID = Parameter("generation_id", "query", "The stream ends with this generation.", TEXT, "generation_id")
 
 
+MAX_DIGITS = 9
+
+
+def _start_index(text: str | None) -> int | None:
+    if text is not None and not (text.isdecimal() and text.isascii() and len(text) <= MAX_DIGITS):
+        raise InvalidBody("startIndex: the number of a chunk is needed, from 0 on.", field="startIndex")
+    return None if text is None else int(text)
+
+
+START_INDEX = Parameter(
+    "startIndex",
+    "query",
+    "The number of the first chunk that is wanted, counted from 0 on since the answer's first.",
+    {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
+    "start_index",
+    _start_index,
+    (InvalidBody,),
+)
+
+
 def page_size(most: int, default: int) -> Parameter:
     """`limit`: how many entries a page has at most."""
 

@@ -8,7 +8,10 @@ ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
 ALLOWED_HEADERS = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Request-ID, X-Session-ID"
 )
-EXPOSED_HEADERS = "ETag, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+EXPOSED_HEADERS = (
+    "ETag, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, "
+    "X-Workflow-Run-Id"
+)
 PREFLIGHT_MAX_AGE = "600"
 """Seconds for which a browser need not ask again."""
 

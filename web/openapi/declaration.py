@@ -30,7 +30,7 @@ class Encoded:
     """JSON of this model that the handler encodes itself: in pieces, where a conversation is too long to be encoded
     at once (web/api/conversation_json.py)."""
 
-    model: type[Answer]
+    model: type[BaseModel]
 
 
 @dataclass(frozen=True)

@@ -292,7 +292,7 @@ def _try(case: Case[Any], url: str, caller: Caller) -> None:
         response = case.call_and_validate(checks=CHECKS, base_url=url, headers=caller.headers(), timeout=20)
     except ChunkedEncodingError:
         # On a machine so busy that Redis is late, a stream is cut after its headers, and its reader comes again.
-        assert case.path == "/chat/sse"
+        assert case.path in ("/chat/sse", "/api/chat", "/api/chat/{chat_id}/stream")
         return
     if response.status_code == 204:
         caller.leave()

@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 from core.auth.principal import Principal
 from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
 from core.errors import (
+    GenerationInProgress,
     InvalidBody,
     NotOwner,
     SessionExpired,
@@ -14,15 +16,16 @@ from core.errors import (
     UnknownResponse,
 )
 from core.generation.answers import Answer
+from core.generation.service import Accepted, check_size
+from core.generation.wishes import CURRENT_LEAF, Parent
 from core.sessions.queries import Session
-from web.api.message_acceptance import accept_message, discard_session
+from web.api.message_acceptance import accept, discard_session
 from web.api.openai import response_objects
 from web.api.openai.response_input import BETWEEN, Question, question_of
 from web.api.session_creation import session_of_user
 from web.auth.current_session import owned_session
 from web.context import context
 from web.schemas.openai_responses import CreateResponse
-from web.schemas.requests import ChatMessage
 
 
 def create_response(body: CreateResponse, principal: Principal) -> Answer:
@@ -31,8 +34,8 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
     Raises InvalidBody, UnknownConversation, UnknownResponse, and what accept_message and creating a session raise.
     """
     question = question_of(body.input)
-    message = ChatMessage.model_construct(message=question.text, model=body.model)
-    session = _named(body, principal)
+    check_size(question.text)
+    session, parent = _named(body, principal)
     settings = _settings(body, question)
     created = None
     if session is None:
@@ -42,7 +45,7 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
     try:
         # Before the question: a worker may take that at once.
         _set(session, changed)
-        accepted, *_ = accept_message(session, message)
+        accepted = accept(lambda new, repeated: _take(session, question, parent, body.model, new, repeated))
     except Exception:
         if created is not None:
             discard_session(created)
@@ -88,19 +91,31 @@ def own_conversation(conversation_id: str, principal: Principal) -> Session:
         raise UnknownConversation from None
 
 
-def _named(body: CreateResponse, principal: Principal) -> Session | None:
-    """The session that the request names, if it names one."""
+def _take(
+    session: Session, question: Question, parent: Parent, model: str | None, new: UUID, repeated: bool
+) -> Accepted:
+    generations = context().services.generations
+    return generations.accept(session, question.text, new, repeated=repeated, parent=parent, model=model)
+
+
+def _named(body: CreateResponse, principal: Principal) -> tuple[Session | None, Parent]:
+    """The session that the request names, if it names one, and the message in it that the question follows."""
     if body.previous_response_id is None:
-        return None if body.conversation is None else _conversation(body.conversation, principal)
+        named = None if body.conversation is None else _conversation(body.conversation, principal)
+        return named, CURRENT_LEAF
     if body.conversation is not None:
         raise InvalidBody(
             "conversation: either this or previous_response_id names the conversation, not both.",
             field="conversation",
         )
     try:
-        return own_answer(body.previous_response_id, principal).session
+        previous = own_answer(body.previous_response_id, principal)
     except UnknownResponse:
         raise UnknownResponse(field="previous_response_id") from None
+    if previous.is_live:
+        raise GenerationInProgress
+    last = previous.message or previous.question  # an answer that has never begun leaves its question, or nothing
+    return previous.session, UUID(last.id) if last else CURRENT_LEAF
 
 
 def _conversation(conversation_id: str, principal: Principal) -> Session:

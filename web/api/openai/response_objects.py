@@ -71,7 +71,7 @@ def _response(answer: Answer) -> Json:
         "model": answer.model,
         "output": [],
         "conversation": {"id": str(answer.session.id)},
-        "previous_response_id": None,
+        "previous_response_id": response_id(answer.previous) if answer.previous else None,
         "error": None,
         "incomplete_details": None,
         "instructions": None,

@@ -9,8 +9,10 @@ from core.errors import (
     GenerationInProgress,
     GenerationLost,
     MessageTooLarge,
+    NoSuchMessage,
     NothingToStop,
     QueueSlow,
+    TooManyBranches,
     TooManySessions,
     UnknownConversation,
     UnknownModel,
@@ -47,6 +49,8 @@ blueprint = Blueprint("openai_responses", __name__, url_prefix="/v1/responses")
 
 WHOLE_OR_STREAM = Either(Encoded(OpenAIResponse), StreamOf(OpenAIResponseEvent))
 CREATION_ERRORS = (
+    NoSuchMessage,
+    TooManyBranches,
     UnknownResponse,
     UnknownConversation,
     GenerationInProgress,

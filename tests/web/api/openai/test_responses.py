@@ -179,6 +179,22 @@ def test_a_conversation_is_paged_either_way(owner: FlaskClient) -> None:
     assert _told(owner.get(path), 404)
 
 
+def test_a_conversation_branches_at_the_response_that_is_gone_on_from(
+    owner: FlaskClient, provider: ProviderServer
+) -> None:
+    first = _ask(owner, input="One?")
+    second = _ask(owner, input="Two?", previous_response_id=first["id"])
+    beside = _ask(owner, input="Other two?", previous_response_id=first["id"], model="echo-length")
+    assert [each["previous_response_id"] for each in (first, second, beside)] == [None, first["id"], first["id"]]
+    path = f"/v1/conversations/{first['conversation']['id']}/items?order=asc"
+    said = [item["content"][0]["text"] for item in owner.get(path).get_json()["data"]]
+    assert said == ["One?", ANSWER, "Other two?", "4"]  # system, One?, its answer, Other two?
+    # The model was that response's alone.
+    assert _ask(owner, input="Three?", model=None, previous_response_id=second["id"])["model"] == "good"
+    said = [item["content"][0]["text"] for item in owner.get(path).get_json()["data"]]
+    assert said == ["One?", ANSWER, "Two?", ANSWER, "Three?", ANSWER]
+
+
 def test_a_response_that_is_alone_is_deleted_with_its_conversation(owner: FlaskClient) -> None:
     response = _ask(owner)
     assert owner.delete(f"/v1/responses/{response['id']}").get_json() == {
