@@ -19,6 +19,7 @@ from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.conversation.user_events import UserEvents
 from core.generation import answer_metrics
+from core.generation.answer_requests import AnswerRequests
 from core.generation.answers import Answers
 from core.generation.attempts import Attempts
 from core.generation.events import GenerationEvents
@@ -247,7 +248,7 @@ class Runtime:
     @cached_property
     def search(self) -> Search:
         """The search in users' own sessions."""
-        return Search(self.database)
+        return Search(self.database, self._quarantine("search"))
 
     @cached_property
     def user_events(self) -> UserEvents:
@@ -309,9 +310,15 @@ class Runtime:
             self.message_limits,
             self.models,
             self.user_events,
+            self.requests,
             WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock),
             self.clock,
         )
+
+    @cached_property
+    def requests(self) -> AnswerRequests:
+        """The requests that bring their own conversation."""
+        return AnswerRequests(self.redis)
 
     @cached_property
     def answers(self) -> Answers:
@@ -385,7 +392,8 @@ class Runtime:
 
     @cached_property
     def _prompts(self) -> Prompts:
-        return Prompts(self.database, self.transcript, self.models, TokenSizes(self.redis), KnownLimits(self.redis))
+        token_sizes, known_limits = TokenSizes(self.redis), KnownLimits(self.redis)
+        return Prompts(self.database, self.transcript, self.models, token_sizes, known_limits, self.requests)
 
     @cached_property
     def heartbeats(self) -> Heartbeats:

@@ -9,6 +9,7 @@ from core.runtime import Runtime
 from core.settings import Settings
 from web import context
 from web.api import ai_sdk, auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
+from web.api.openai import chat_completions
 from web.api.openai import conversations as openai_conversations
 from web.api.openai import errors as openai_errors
 from web.api.openai import models as openai_models
@@ -43,7 +44,7 @@ REDIS_TIMEOUT = 0.4
 
 API = (
     *(auth, session, sessions, config, chat, ai_sdk, events, tasks, probe, ops, openapi),
-    *(openai_models, openai_responses, openai_conversations),
+    *(openai_models, openai_responses, openai_conversations, chat_completions),
 )
 PAGES = (chat_page, docs_page)
 PAGE_VIEWS: dict[tuple[str, str], Callable[..., Response]] = {

@@ -19,6 +19,8 @@ class Keys(NamedTuple):
     """The thinking for the answer being written: a string."""
     settings: str
     """What the holder of an anonymous session has set for it: a hash."""
+    request: str
+    """The conversation that a request has brought with it, and what it asks for: a string."""
 
 
 def keys(session_id: UUID) -> Keys:

@@ -113,7 +113,7 @@ class Transcript:
     ) -> Asked:
         """The branch that ends with the question of an answer that is being written, or, where that is not known, the
         current one; and the session's settings. `newest`: what has been read of an owned session's branch already."""
-        if not session.anonymous:
+        if not session.words_in_redis:
             messages = SqlMessages(self._database, session.id, answer_id, newest).branch(question_id)
             return Asked(messages, SessionSettings.of(session))
         moment = self._moment(session)
@@ -209,7 +209,7 @@ class Transcript:
         count = unless_damaged(counted, 0, session.id, "words")
         *known, leaf, since = unless_damaged(known, (None,) * 6, session.id, "meta")
         unfinished, cursor = _live(session.id, known, texts)
-        if session.anonymous:
+        if session.words_in_redis:
             messages = RedisMessages(self._redis, session.id, count, _leaf(session.id, leaf, since))
             return _Moment(unfinished, cursor, messages, loaded(session.id, settings))
         # Redis first: what SQL has beyond the cursor then comes as events. An answer that ends in between is in

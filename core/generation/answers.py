@@ -60,7 +60,7 @@ class Answers:
             select(Generation, Session)
             .join(Session, Session.id == Generation.session_id)
             .where(Generation.id == generation_id, Session.owner_id == user_id)
-            .where(Session.expires_at > self._clock.now())
+            .where(Session.expires_at > self._clock.now(), Session.ephemeral.is_(False))
             .where(or_(Generation.answer_id.is_(None), Generation.answer_id == Generation.id))
         )
         with self._database.reading() as db:

@@ -94,6 +94,8 @@ class Attempt:
     answer_id: UUID | None = None
     """The message that it writes, if it goes on with one that had ended."""
     kept: Kept = NOTHING_KEPT
+    ephemeral: bool = False
+    """Whether it is for a request that brought its own conversation."""
     draft: Draft = field(default_factory=Draft)
     usage_meter: UsageMeter = field(default_factory=UsageMeter)
     stop_requested: Flag = field(default_factory=Flag)
@@ -103,6 +105,11 @@ class Attempt:
     prefetched: list[Prefetched] = field(default_factory=list)
     """One, until it is taken from here."""
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def words_in_redis(self) -> bool:
+        """Whether its words must not reach SQL."""
+        return self.anonymous or self.ephemeral
 
     @property
     def message_id(self) -> UUID:
@@ -176,7 +183,7 @@ class Attempts:
 
     def _claimed(self, row: Generation, session: Session, db_session: DatabaseSession) -> Attempt:
         attempt = self._attempt(row, session)
-        newest = None if session.anonymous else _newest(row, db_session)
+        newest = None if session.words_in_redis else _newest(row, db_session)
         attempt.prefetched.append(Prefetched(session, newest))
         return attempt
 
@@ -197,6 +204,7 @@ class Attempts:
             row.question_id,
             None if row.answer_id == row.id else row.answer_id,
             Kept(row.kept_length or 0, row.kept_thinking or 0),
+            ephemeral=session.ephemeral,
         )
         if row.stop_requested:
             attempt.stop_requested.set()
@@ -399,4 +407,6 @@ def matched(
 def keep_log_until(session: Session, now: datetime) -> datetime:
     """How long a log is kept: with an anonymous session's words, as long as the session; an owned session's
     words are in SQL, and its log is for readers that come back soon."""
+    if session.ephemeral:
+        return session.ends_at  # its expiry is moved while somebody waits for the answer
     return session.expires_at if session.anonymous else min(session.expires_at, now + OWNED_LOG_TTL)

@@ -140,6 +140,11 @@ class GenerationEvents:
         self._note_begun(attempt)
         draft.add_thinking(words, thinking_ms)
 
+    async def append_block(self, attempt: Attempt, begin: int, end: int, html: str) -> None:
+        """Append a part of the answer, between two of its characters, as HTML. It adds nothing to the answer."""
+        data = {"from": begin, "upto": end, "html": html}
+        await self._append(attempt, "block", data, _unchanged(attempt.draft))
+
     def _note_begun(self, attempt: Attempt) -> None:
         if attempt.draft.begun_at is None and not attempt.has_words:
             attempt.draft.begun_at = self._clock.now()

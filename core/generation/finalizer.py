@@ -148,7 +148,7 @@ class Finalizer:
         self._events.read_draft(attempt)
         tokens = Usage(row.prompt_tokens or 0, row.completion_tokens or 0).total
         state = GenerationState(row.state)
-        answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.anonymous)
+        answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.words_in_redis)
         self._publish(attempt, state, row.unpublished, answer, tokens)
 
     def publish_pending(self, session_id: UUID) -> Sequence[UUID]:
@@ -180,7 +180,7 @@ class Finalizer:
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
         with self._database.writing() as db:
-            if not attempt.anonymous:
+            if not attempt.words_in_redis:
                 lock_session(db, attempt.session_id)
             ended = matched(
                 db,
@@ -198,7 +198,7 @@ class Finalizer:
             )
             if not ended:
                 return False
-            if not attempt.anonymous and _is_kept(attempt, outcome.state, data):
+            if not attempt.words_in_redis and _is_kept(attempt, outcome.state, data):
                 self._transcript.keep(answer, attempt.session_id, db, in_place=attempt.goes_on)
         if RETRACTS not in data:
             log_answer(attempt, outcome.state, data, self._clock.now())
@@ -216,7 +216,7 @@ class Finalizer:
             finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
             problem=data.get("problem"),
         )
-        if not (rendered and attempt.draft.length):
+        if attempt.ephemeral or not (rendered and attempt.draft.length):
             return answer
         from core.conversation.markdown import render  # the front end, which renders nothing, needs no parser
 
@@ -232,7 +232,7 @@ class Finalizer:
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             kept = _is_kept(attempt, state, data)
             self._events.append_end(attempt, state, data, answer, kept=kept, retracts=data.get(RETRACTS))
-            if not attempt.anonymous:
+            if not attempt.words_in_redis:
                 ended = {"generation_id": str(attempt.generation_id), "state": str(state)}
                 self._user_events.publish(attempt.owner, "answered", attempt.session_id, **ended)
         if not settled:

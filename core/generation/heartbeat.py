@@ -230,7 +230,7 @@ class Heartbeats:
 
 
 def _has_snapshot(attempt: Attempt) -> bool:
-    return not (attempt.anonymous or attempt.draft.is_empty)
+    return not (attempt.words_in_redis or attempt.draft.is_empty)
 
 
 def _interrupt_lost(live: Sequence[Heartbeat], lost: Collection[Attempt]) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.generation.attempts import Attempt
 from core.generation.batch import Inbox
+from core.generation.block_events import BlockEvents
 from core.generation.deadlines import Deadlines
 from core.generation.events import GenerationEvents
 from core.generation.heartbeat import STOP_POLL_INTERVAL, HandedOff, Heartbeat
@@ -42,6 +43,7 @@ class ModelCalls:
         self._events = events
         self._loop = loop
         self._live: set[UUID] = set()
+        self._blocks = BlockEvents(events)
 
     def answer(self, attempt: Attempt, model: str, heartbeat: Heartbeat, after: ProviderError | None) -> FinishReason:
         """Have the model answer, and append what it writes; why the answer ended.
@@ -93,8 +95,14 @@ class ModelCalls:
         whole = draft.length == attempt.kept.length
         self._events.begin_request(attempt)
         attempt.usage_meter.count_prompt(prompts.turns if whole else prompts.question, begun=not whole)
-        chunks = self._pool.open(model, prompts.turns, prompts.temperature)
-        stream = StreamFilter(draft.text, draft.thinking, self._deadlines(model), prefilled=prompts.prefilled)
+        chunks = self._pool.open(model, prompts.turns, prompts.sampling)
+        stream = StreamFilter(
+            draft.text,
+            draft.thinking,
+            self._deadlines(model),
+            prefilled=prompts.prefilled,
+            sampling=prompts.sampling,
+        )
         try:
             end = self._loop.run(self._write(attempt, chunks, stream, heartbeat))
         except CancelledError:
@@ -128,6 +136,7 @@ class ModelCalls:
             while True:
                 output = stream.take(await inbox.take(STOP_POLL_INTERVAL), time.monotonic())
                 await self._append(attempt, output)
+                await self._blocks.tell(attempt, output.text)
                 if output.error is not None:
                     raise output.error
                 if output.finish_reason is not None:

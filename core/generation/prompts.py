@@ -7,14 +7,16 @@ from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import Asked, Transcript
 from core.errors import GenerationLost
 from core.generation import usage
+from core.generation.answer_requests import AnswerRequest, AnswerRequests
 from core.generation.attempts import Attempt, LeaseLost, Prefetched
 from core.generation.context_window import Figures, Fitting, Window
 from core.generation.history import Prompt, fit
 from core.generation.known_limits import KnownLimits
 from core.generation.prompt_variants import PromptVariant, next_variant
+from core.generation.request_prompt import request_prompt
 from core.generation.token_size import TokenSizes
 from core.llm.client_pool import ClientPool
-from core.llm.providers.base import ErrorKind, ProviderError, Turn, Usage
+from core.llm.providers.base import NO_SAMPLING, ErrorKind, ProviderError, Sampling, Turn, Usage
 from core.stores.database import Database
 from core.stores.tables import Session
 
@@ -31,12 +33,14 @@ class Prompts:
         pool: ClientPool,
         token_sizes: TokenSizes,
         known_limits: KnownLimits,
+        requests: AnswerRequests,
     ) -> None:
         self._database = database
         self._transcript = transcript
         self._pool = pool
         self.token_sizes = token_sizes
         self.known_limits = known_limits
+        self._requests = requests
 
     def begin(self, attempt: Attempt, model: str, after: ProviderError | None) -> "PromptRetries":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
@@ -52,6 +56,22 @@ class Prompts:
     def variant(self, model: str) -> PromptVariant:
         """How the model is told a conversation at first."""
         return PromptVariant(self._pool.config(model).prefill)
+
+    def request(self, attempt: Attempt) -> AnswerRequest | None:
+        """The request that the answer is for, if it brought its own conversation. Raises GenerationLost."""
+        return self._requests.read(attempt.session_id) if attempt.ephemeral else None
+
+    def make_for_request(
+        self, attempt: Attempt, model: str, request: AnswerRequest, variant: PromptVariant
+    ) -> Prompt:
+        """The request's conversation, and what there is of the answer."""
+        return request_prompt(
+            self._pool.system_prompt,
+            request.turns,
+            attempt.draft.text,
+            prefill=variant.prefill,
+            system_turn="system" not in self._pool.config(model).omit,
+        )
 
     def make(self, attempt: Attempt, model: str, window: Window, variant: PromptVariant) -> "Made":
         """The conversation, and what there is of the answer."""
@@ -116,8 +136,9 @@ class PromptRetries:
         self._model = model
         self._fitting = prompts.fitting(model)
         self._variant = prompts.variant(model)
-        self.temperature: float | None = None
-        """What the session wants in place of the model's own."""
+        self._request = prompts.request(attempt)
+        self.sampling = NO_SAMPLING
+        """What is asked for besides the conversation."""
         self._prompt = self._make()
         if attempt.draft.text and after is not None:
             self._leave_out_after(after)
@@ -146,7 +167,8 @@ class PromptRetries:
             return
         before = self._prompt
         while self._prompt == before:
-            variant = next_variant(self._variant, error, prefilled=self.prefilled, doubtful=before.doubtful)
+            prefilled = self.prefilled and self._variant.prefill  # else its sender has ended it with a model's turn
+            variant = next_variant(self._variant, error, prefilled=prefilled, doubtful=before.doubtful)
             if variant is None:
                 raise error
             self._variant = variant
@@ -181,9 +203,12 @@ class PromptRetries:
         self._fitting.refused(self.turns, refusal, least=self._prompt.least)
 
     def _make(self) -> Prompt:
+        if self._request is not None:
+            self.sampling = self._request.sampling
+            return self._prompts.make_for_request(self._attempt, self._model, self._request, self._variant)
         made = self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
         self._fitting.begins_with(made.system_prompt, own=made.settings.system_prompt is not None)
-        self.temperature = made.settings.temperature
+        self.sampling = Sampling(temperature=made.settings.temperature)
         return made.prompt
 
     def _learn(self, prompt_tokens: int) -> None:

@@ -39,6 +39,7 @@ from core.errors import (
     Unavailable,
 )
 from core.generation import usage
+from core.generation.answer_requests import AnswerRequest, AnswerRequests
 from core.generation.attempts import ENQUEUE_TIMEOUT, keep_log_until
 from core.generation.events import MOMENT
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
@@ -50,7 +51,7 @@ from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.observability.log_ids import current_request_id
 from core.observability.tracing import traceparent
-from core.sessions.service import SessionService, is_held_as
+from core.sessions.service import EPHEMERAL, NewSession, SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, Waiting
@@ -94,6 +95,13 @@ class Accepted:
             "position": self.position,
             "events": "/chat/sse",
         }
+
+
+class AcceptedRequest(NamedTuple):
+    """A request that will be answered, and the session that is made for it."""
+
+    accepted: Accepted
+    session: Session
 
 
 class Found(NamedTuple):
@@ -146,6 +154,7 @@ class GenerationService:
         limits: MessageLimits,
         pool: ClientPool,
         user_events: UserEvents,
+        requests: AnswerRequests,
         waiting: WaitingQuestions,
         clock: Clock,
     ) -> None:
@@ -161,6 +170,7 @@ class GenerationService:
         self._limits = limits
         self._pool = pool
         self._user_events = user_events
+        self._requests = requests
         self._clock = clock
 
     def accept(
@@ -221,6 +231,31 @@ class GenerationService:
         As `accept`, which may raise all that this does but AnswerWhole.
         """
         return self._accept(session, GoOn(message_id), generation_id, repeated=repeated)
+
+    def answer_request(self, user_id: UUID, model: str, request: AnswerRequest) -> "AcceptedRequest":
+        """Take a request that brings its own conversation: its answer is queued, limited, written and counted as any
+        other, in a session of the user's that is made for it and that no credential opens.
+
+        Raises UnknownModel, RateLimited, LoginRequired or Unavailable; what is left then expires. The caller wakes a
+        worker, and has the session discarded once the answer has been told.
+        """
+        self._pool.require(model)
+        generation_id = uuid7()
+        session = NewSession(uuid7(), user_id, None, model, ephemeral=True)
+        limit_statuses = self._admit(session, generation_id, self._most_tokens(model, request))
+        try:
+            self._requests.keep(session.id, request, self._clock.now() + EPHEMERAL.absolute)
+            taken = self._take(generation_id, session, Target("", parent=None), None)
+        except Exception:
+            self._limits.cancel(session, generation_id)
+            with suppress(Unavailable):
+                self._requests.forget(session.id)
+            raise
+        return AcceptedRequest(self._enqueue(taken, limit_statuses), taken.session)
+
+    def _most_tokens(self, model: str, request: AnswerRequest) -> int:
+        most = usage.most(self._pool.config(model))
+        return usage.prompt(request.turns) + min(most, request.sampling.max_tokens or most)
 
     def retract(self, generation_id: UUID) -> None:
         """Retract a generation that no worker has begun, with its question: the session is as it was before."""
@@ -467,21 +502,18 @@ class GenerationService:
             raise
         if not waits:
             self._require_living(session)
-        self._user_events.publish(
-            session.owner_id,
-            "answering",
-            session.id,
-            generation_id=str(generation.id),
-            title=session.title,
-            last_active_at=rfc3339(generation.created_at),
-        )
+        if not session.words_in_redis:
+            told = {"title": session.title, "last_active_at": rfc3339(generation.created_at)}
+            self._user_events.publish(
+                session.owner_id, "answering", session.id, generation_id=str(generation.id), **told
+            )
         return Accepted(session.id, generation.id, place.position, before, limit_statuses)
 
     def _live_start(self, session_id: UUID) -> Position:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
-    def _admit(self, session: Session, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
+    def _admit(self, session: Session | NewSession, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
         """Let the limits take the generation, also when they still count one that has ended.
 
         A live answer comes before every limit: then there is nothing to wait for but its end.
@@ -535,7 +567,9 @@ class GenerationService:
             with self._database.reading() as db:
                 self._sessions.validate_session(session.id, db, session.owner_id, require_valid=True)
 
-    def _take(self, generation_id: UUID, session: Session, target: Target, model: str | None) -> "_Taken":
+    def _take(
+        self, generation_id: UUID, session: Session | NewSession, target: Target, model: str | None
+    ) -> "_Taken":
         """The row, and an owned session's words. Raises GenerationInProgress when the session has a live generation,
         unless its front end has died on its way to the queue."""
         try:
@@ -545,12 +579,17 @@ class GenerationService:
         return self._insert(generation_id, session, target, model)
 
     def _insert(
-        self, generation_id: UUID, session: Session, target: Target, model: str | None, waiting: Waiting | None = None
+        self,
+        generation_id: UUID,
+        session: Session | NewSession,
+        target: Target,
+        model: str | None,
+        waiting: Waiting | None = None,
     ) -> "_Taken":
         """With `waiting`, of a question that has waited. No other is taken as long as one waits."""
         now = self._clock.now()
         with self._database.writing() as db:
-            current = self._sessions.lock_living(session.id, db)
+            current = self._sessions.begin_session(session, db)
             if current.owner_id != session.owner_id:
                 raise SessionInvalid("This session has just been claimed by a user.")
             standing = _standing(generation_id, current, now, db)
@@ -583,7 +622,7 @@ class GenerationService:
             if refused or db.scalar(_INSERT[db.get_bind().dialect.name], row) is None:
                 raise GenerationInProgress
             place = self._queue.place(generation_id, now, standing.last_turn, standing.ahead, db)
-            if not current.anonymous:
+            if not current.words_in_redis:
                 self._keep_words(target, question, standing, current, db)
             current = self._sessions.note_message(current, question.text, db)
         return _Taken(Generation(**row), current, question, target, place, standing.unpublished)

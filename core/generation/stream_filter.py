@@ -7,8 +7,9 @@ from core.generation.continuation import Overlap
 from core.generation.deadlines import Deadlines
 from core.generation.failure import EmptyAnswer, end_of_words
 from core.generation.leading_blanks import LeadingBlanks
+from core.generation.stop_sequences import StopSequences
 from core.generation.thinking import Thinking, ThinkingClock
-from core.llm.providers.base import ErrorKind, FinishReason, ProviderError, Usage
+from core.llm.providers.base import NO_SAMPLING, ErrorKind, FinishReason, ProviderError, Sampling, Usage
 from core.text.characters import blank
 
 MAX_ANSWER_LENGTH = 1_000_000
@@ -33,9 +34,23 @@ class StreamOutput(NamedTuple):
 class StreamFilter:
     """Of one request: it continues `text`, which the model may repeat unless it is `prefilled` with it."""
 
-    def __init__(self, text: str, thinking: Thinking, deadlines: Deadlines, *, prefilled: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        thinking: Thinking,
+        deadlines: Deadlines,
+        *,
+        prefilled: bool,
+        sampling: Sampling = NO_SAMPLING,
+    ) -> None:
         """`text` and `thinking`: what there is of the answer when the request begins."""
         self._length = len(text)
+        self._stop = StopSequences(sampling.stop)
+        # Who asks for an early end may get it before the first word.
+        self._ends_of_nothing = {
+            *(("stop",) if sampling.stop else ()),
+            *(("length",) if sampling.max_tokens else ()),
+        }
         self._wrote = False
         self._spoke = False
         """Whether a word of text has come, also one that is held back as a repetition."""
@@ -54,6 +69,9 @@ class StreamFilter:
         text = self._overlap.feed(batch.text) if batch.text else ""
         if batch.ended or batch.finish_reason:
             text += self._overlap.flush()
+        text = self._stop.feed(text)
+        if batch.ended or batch.finish_reason:
+            text += self._stop.flush()
         text = self._leading_blanks.feed(text)
         room = MAX_ANSWER_LENGTH - self._length
         kept = text[:room]
@@ -67,6 +85,8 @@ class StreamFilter:
         output = StreamOutput(thinking, kept, thinking_ms=self._thinking_clock.milliseconds)
         if len(text) > room:
             return output._replace(finish_reason="length")
+        if self._stop.met:
+            return output._replace(finish_reason="stop")
         return self._with_end(output, batch, now)
 
     def _with_end(self, output: StreamOutput, batch: Batch, now: float) -> StreamOutput:
@@ -84,7 +104,7 @@ class StreamFilter:
             return output._replace(error=EmptyAnswer("other", thought=self._thought))
         if not enough:
             return output
-        if self._length:
+        if self._length or batch.finish_reason in self._ends_of_nothing:
             usage = batch.usage if batch.finish_reason else None
             return output._replace(finish_reason=batch.finish_reason or "length", usage=usage)
         if not batch.finish_reason:

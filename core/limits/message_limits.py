@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 from uuid import UUID
 
 from core.errors import GenerationInProgress, Unavailable
@@ -14,7 +14,6 @@ from core.limits.rate import Rate
 from core.limits.rate_limit import BUCKETS, NOW, PREFIX, Bucket, RateLimiter, amounts, decision
 from core.limits.status import LimitStatus
 from core.stores.redis import Pipeline, Redis, Script
-from core.stores.tables import Session
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +78,17 @@ class OwnerLimits:
     tokens: Rate | None
 
 
+class Asking(Protocol):
+    """A session in which a question is asked, also before it is stored."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def owner_id(self) -> UUID | None: ...
+    @property
+    def anonymous(self) -> bool: ...
+
+
 class MessageLimits:
     """Checked before anything else is touched; the generation holds the owner's lease, and what is reserved for it
     of the owner's tokens, until it ends."""
@@ -93,7 +103,7 @@ class MessageLimits:
         self._admit: Script = redis.register_script(NOW + BUCKETS + LEASES + ADMIT)
         self._end: Script = redis.register_script(NOW + BUCKETS + END)
 
-    def admit(self, session: Session, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[LimitStatus]:
+    def admit(self, session: Asking, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[LimitStatus]:
         """Take a lease for the generation, charge its message, and reserve so many tokens: all, or none of it.
 
         Raises RateLimited, GenerationInProgress or Unavailable.
@@ -123,7 +133,7 @@ class MessageLimits:
         status = self._leases.decide(bool(taken), held, limits.concurrent)
         return [*decision(bool(admitted), buckets, backlogs).require().limit_statuses, status]
 
-    def cancel(self, session: Session, generation_id: UUID) -> None:
+    def cancel(self, session: Asking, generation_id: UUID) -> None:
         """The generation that was admitted has not come about: it holds nothing, and costs neither a message nor
         tokens. Once, since a message is given back each time."""
         owner, anonymous = owner_of(session), session.anonymous
@@ -202,6 +212,6 @@ def _reserved_key(owner: UUID) -> str:
     return f"{PREFIX}reserved:{owner}"
 
 
-def owner_of(session: Session) -> UUID:
+def owner_of(session: Asking) -> UUID:
     """Whose limits count: the user's, or the anonymous session's own."""
     return session.owner_id or session.id

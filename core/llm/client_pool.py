@@ -8,7 +8,7 @@ from typing import Any
 from core.errors import UnknownModel
 from core.llm.catalog import ModelCatalog
 from core.llm.model_config import ModelConfig
-from core.llm.providers.base import ChunkStream, Provider, ProviderError, Turn
+from core.llm.providers.base import NO_SAMPLING, ChunkStream, Provider, ProviderError, Sampling, Turn
 from core.text.secret_files import has_secret
 
 PROBE_PARAMETERS = {"max_tokens": 1, "thinking_budget": None}
@@ -65,11 +65,10 @@ class ClientPool:
         base_url = self.config(name).base_url
         return self._local_url if base_url is None else str(base_url).rstrip("/")
 
-    def open(self, name: str, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
-        """A model's answer to be, at this temperature or the one of its table. Raises UnknownModel, or ProviderError
-        when it can't be asked: its key is missing, or what the environment says about proxies and certificates is
-        wrong."""
-        return self._provider(name).open(turns, temperature)
+    def open(self, name: str, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> ChunkStream:
+        """A model's answer to be. Raises UnknownModel, or ProviderError when it can't be asked: its key is missing,
+        or what the environment says about proxies and certificates is wrong."""
+        return self._provider(name).open(turns, sampling)
 
     def probe(self, name: str) -> ChunkStream:
         """An answer of one token to a greeting: whether the model answers at all. Raises as `open` does."""

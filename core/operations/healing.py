@@ -65,13 +65,14 @@ class Healing:
         sweep removes those that have expired."""
         ids = [UUID(each) for each in session_ids]
         with self._database.reading() as db:
-            owners = dict(db.execute(select(Session.id, Session.owner_id).where(Session.id.in_(ids))).all())
+            found = db.scalars(select(Session).where(Session.id.in_(ids)))
+            in_sql = {session.id: not session.words_in_redis for session in found}
 
         def forget(session_id: UUID) -> bool:
-            if session_id not in owners:
+            if session_id not in in_sql:
                 self._log.close(session_id, "deleted")
                 return True
-            if owners[session_id] is None:
+            if not in_sql[session_id]:
                 return False
             self._redis.delete(keys(session_id).words, keys(session_id).settings)
             return True

@@ -240,12 +240,12 @@ class Invariants:
             kept[session_id] = kept.get(session_id, False) or in_list
         swept = self._clock.now() - self._periods.sweep_every - SLACK
         with self._database.reading() as db:
-            owners: dict[UUID, UUID | None] = {}
+            in_sql: dict[UUID, bool] = {}
             for some in _batches(kept):
-                living = select(Session.id, Session.owner_id).where(Session.id.in_(some), Session.expires_at >= swept)
-                owners.update(db.execute(living).all())
+                living = select(Session).where(Session.id.in_(some), Session.expires_at >= swept)
+                in_sql.update({session.id: not session.words_in_redis for session in db.scalars(living)})
         for session_id, in_list in kept.items():
-            if session_id not in owners or (in_list and owners[session_id] is not None):
+            if session_id not in in_sql or (in_list and in_sql[session_id]):
                 yield str(session_id)
 
     def _uprooted(self) -> Iterator[str]:

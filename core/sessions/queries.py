@@ -27,7 +27,7 @@ class Listed:
     answering: bool
     """Whether an answer is being written, or waits for its turn."""
     unread: bool
-    """Whether an answer has ended since its owner last read the conversation."""
+    """Whether an answer has ended, other than by a stop, since its owner last read the conversation."""
     snippet: Sequence[Piece] | None = None
     """What the search has found in it."""
 
@@ -43,6 +43,7 @@ _LAST_END = (
     .order_by(Generation.id.desc())
     .limit(1)
 )
+"""Of a session's answers. A stopped one is no news: its owner has stopped it."""
 
 
 def _marked(sessions: Sequence[Session], db: DatabaseSession) -> list[Listed]:
@@ -120,8 +121,9 @@ class SessionQueries:
         ]
 
     def last_end(self, session: Session) -> datetime | None:
-        """When the last of an owned session's answers has ended, if its owner has not read that yet."""
-        if session.anonymous:
+        """When the last of an owned session's answers that were not stopped has ended, if its owner has not read that
+        yet."""
+        if session.words_in_redis:
             return None
         with self._database.reading() as db:
             end = db.scalar(_LAST_END.where(Generation.session_id == session.id))

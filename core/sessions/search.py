@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.stores.database import Database
+from core.stores.quarantine import Quarantine
 from core.stores.tables import ACTIVITY, Message, MessageWords, Session
 from core.text.search_tokens import Term, tokens
 
@@ -46,17 +47,18 @@ class Hit(NamedTuple):
 class Search:
     """Indexes and finds. All methods raise Unavailable when the database is away."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quarantine: Quarantine[UUID]) -> None:
         self._database = database
+        self._quarantine = quarantine
 
     def index_pending(self, owner_id: UUID | None = None, batches: int = 1) -> int:
         """Index messages that are not yet, up to so many batches, only this user's if one is given; returns how many.
-        Two at once get different ones."""
+        Two at once index none twice. What can't be indexed holds up nothing else (core/stores/quarantine.py)."""
         done = 0
         for _ in range(batches):
-            indexed = self._index_batch(owner_id)
-            done += indexed
-            if indexed < BATCH:
+            ids = self._pending(owner_id)
+            done += sum(self._quarantine.for_batch(ids, self._index))
+            if len(ids) < BATCH:
                 break
         return done
 
@@ -105,13 +107,16 @@ class Search:
         with self._database.reading() as db:
             return dict(db.execute(beginnings).all())
 
-    def _index_batch(self, owner_id: UUID | None) -> int:
+    def _pending(self, owner_id: UUID | None) -> Sequence[UUID]:
         pending = _PENDING if owner_id is None else _PENDING.where(Session.owner_id == owner_id)
+        to_try = pending.with_only_columns(Message.id).where(Message.id.not_in(self._quarantine.held()))
         with self._database.reading() as db:
-            if db.scalar(pending.with_only_columns(Message.id).limit(1)) is None:
-                return 0
+            return db.scalars(to_try.limit(BATCH)).all()
+
+    def _index(self, ids: Sequence[UUID]) -> int:
         with self._database.writing() as db:
-            rows = db.execute(pending.with_for_update(skip_locked=True, of=Message).limit(BATCH)).all()
+            chosen = _PENDING.where(Message.id.in_(ids)).with_for_update(skip_locked=True, of=Message)
+            rows = db.execute(chosen).all()
             documents = {
                 row.id: _document(row.id, row.session_id, row.id, row.owner_id, row.beginning) for row in rows
             }

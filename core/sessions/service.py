@@ -48,7 +48,7 @@ from core.sessions.credential import Credential
 from core.sessions.lifetime import Lifetime
 from core.sessions.title import title_from
 from core.stores.among import among
-from core.stores.tables import ACTIVITY, Session, User
+from core.stores.tables import ACTIVITY, MessageWords, Session, User
 
 MAX_LOOKS = 2
 """How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
@@ -88,6 +88,11 @@ class Backlog:
     """How long ago the first of them has expired; nothing when there is none."""
 
 
+EPHEMERAL = Lifetime(idle=timedelta(minutes=2), absolute=timedelta(hours=3))
+"""Of sessions for a single request. They are extended while somebody waits for the answer, so that little stays, and
+not for long, of one whose front end has died. No answer takes longer than the whole."""
+
+
 @dataclass(frozen=True)
 class SessionRules:
     """The configured values that sessions are subject to."""
@@ -96,6 +101,7 @@ class SessionRules:
     owned: Lifetime
     max_per_user: int
     """Living sessions that one user may have, created or claimed."""
+    ephemeral: Lifetime = EPHEMERAL
 
 
 class Place(NamedTuple):
@@ -114,6 +120,13 @@ class NewSession:
     secret_hash: bytes | None
     model: str | None
     """None for the default one."""
+    ephemeral: bool = False
+    """Whether it is a user's for a single request. It does not count among the user's sessions."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether the session has no owner."""
+        return self.owner_id is None
 
 
 class SessionService:
@@ -127,7 +140,9 @@ class SessionService:
     def require_room(self, user_id: UUID, db_session: DatabaseSession, session_id: UUID | None = None) -> None:
         """Raise TooManySessions when the user has as many living sessions, besides the one of this id, as one may
         have."""
-        living = select(func.count()).where(Session.owner_id == user_id, Session.expires_at > self._clock.now())
+        living = select(func.count()).where(
+            Session.owner_id == user_id, Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)
+        )
         if session_id is not None:
             living = living.where(Session.id != session_id)
         if (db_session.scalar(living) or 0) >= self._rules.max_per_user:
@@ -180,6 +195,16 @@ class SessionService:
         created = _insert_new(db_session, rows) if rows else {}
         return [refused[new] if new in refused else _created_as(new, created.get(new.id)) for new in wanted]
 
+    def begin_session(self, session: Session | NewSession, db_session: DatabaseSession) -> Session:
+        """The session that a question goes to, as it is now and locked; a new one is stored with its question. Raises
+        SessionInvalid or SessionExpired, and LoginRequired or UnknownModel for a new one."""
+        if isinstance(session, Session):
+            return self.lock_living(session.id, db_session)
+        (stored,) = self.create_sessions([session], db_session)
+        if isinstance(stored, SwitchboardError):
+            raise stored
+        return stored
+
     def validate_session(
         self,
         session_id: UUID | str,
@@ -210,7 +235,7 @@ class SessionService:
     ) -> Session:
         """The session that was read under this id, with what its holder is known by, if it is valid as
         `validate_session` has it. Raises SessionInvalid, NotOwner or SessionExpired."""
-        if session is None:
+        if session is None or session.ephemeral:
             raise self._missing(session_id)
         _check_holder(session, user_id, secret_hash)
         self._require_unexpired(session)
@@ -245,8 +270,8 @@ class SessionService:
         """
         proof = session.owner_id, session.secret_hash
         for _ in range(MAX_LOOKS):
-            changes: dict[str, Any] = {} if session.anonymous else {"last_active_at": self._clock.now()}
-            title = None if session.anonymous or session.title else title_from(message)
+            changes: dict[str, Any] = {} if session.words_in_redis else {"last_active_at": self._clock.now()}
+            title = None if session.words_in_redis or session.title else title_from(message)
             noted = self._note(session, db_session, **changes, **({"title": title} if title else {}))
             if noted is not None:
                 return noted
@@ -372,9 +397,10 @@ class SessionService:
         return db_session.scalars(listed.limit(limit), execution_options={"populate_existing": True}).all()
 
     def is_listed(self, before: Place | None) -> list[ColumnElement[bool]]:
-        """Whether a session lives, and comes after that place of its owner's list."""
-        living = Session.expires_at > self._clock.now()
-        return [living] if before is None else [living, tuple_(ACTIVITY, Session.id) < tuple_(*before)]
+        """Whether a session lives, is for more than a single request, and comes after that place of its owner's
+        list."""
+        kept = [Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)]
+        return kept if before is None else [*kept, tuple_(ACTIVITY, Session.id) < tuple_(*before)]
 
     def mark_read(self, session_id: UUID, until: datetime, db_session: DatabaseSession) -> bool:
         """An owned session's answers that have ended until then have been read; whether that is news."""
@@ -398,6 +424,7 @@ class SessionService:
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
         """Remove the title of an owned session, after its first message has been retracted."""
         _update(db_session, Session.id == session_id, title=None)
+        db_session.execute(delete(MessageWords).where(MessageWords.document_id == session_id))
 
     def turn_to(self, session_id: UUID, leaf: UUID, newest: UUID, db_session: DatabaseSession) -> None:
         """Make the branch that ends with `leaf` an owned session's current one, until something is written that is
@@ -490,7 +517,9 @@ class SessionService:
     ) -> dict[NewSession, SwitchboardError]:
         owned = [new for new in wanted if new.owner_id is not None]
         in_use = _lock_users({new.owner_id for new in owned if new.owner_id is not None}, db_session)
-        living = and_(Session.owner_id.in_(in_use), Session.expires_at > self._clock.now())
+        living = and_(
+            Session.owner_id.in_(in_use), Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)
+        )
         count = select(Session.owner_id, func.count()).where(living).group_by(Session.owner_id)
         counts = Counter(dict(db_session.execute(count).all()))
         # Nothing is created under an id that is taken, so that it needs no room: a repeat, or another's.
@@ -499,7 +528,7 @@ class SessionService:
         for new in wanted:
             if new.owner_id is not None and new.owner_id not in in_use:
                 refused[new] = LoginRequired(NO_ACCOUNT)
-            elif new.id in taken:
+            elif new.id in taken or new.ephemeral:
                 continue
             elif new.owner_id is not None and counts[new.owner_id] >= self._rules.max_per_user:
                 refused[new] = TooManySessions(self._rules.max_per_user)
@@ -517,7 +546,7 @@ class SessionService:
 
     def _row(self, new: NewSession) -> dict[str, Any]:
         now = self._clock.now()
-        lifetime = self._lifetime(new.owner_id)
+        lifetime = self._lifetime(new.owner_id, ephemeral=new.ephemeral)
         ends_at = lifetime.ends(now)
         return {
             "id": new.id,
@@ -528,6 +557,7 @@ class SessionService:
             "created_at": now,
             "expires_at": lifetime.expiry(now, ends_at),
             "ends_at": ends_at,
+            "ephemeral": new.ephemeral,
         }
 
     def _lock_room(self, user_id: UUID, session_id: UUID, db_session: DatabaseSession) -> None:
@@ -539,7 +569,8 @@ class SessionService:
     def _note(self, session: Session, db_session: DatabaseSession, **changes: Any) -> Session | None:
         """Count this moment as activity of a session, and change more; the session as it is then, or None when it is
         no longer as it was read."""
-        extended = self._lifetime(session.owner_id).extension(self._clock.now(), session.expires_at, session.ends_at)
+        lifetime = self._lifetime(session.owner_id, ephemeral=session.ephemeral)
+        extended = lifetime.extension(self._clock.now(), session.expires_at, session.ends_at)
         if extended is not None:
             changes["expires_at"] = extended
         if not changes:
@@ -551,7 +582,9 @@ class SessionService:
         )
         return _update(db_session, as_read, **changes)
 
-    def _lifetime(self, owner_id: UUID | None) -> Lifetime:
+    def _lifetime(self, owner_id: UUID | None, *, ephemeral: bool) -> Lifetime:
+        if ephemeral:
+            return self._rules.ephemeral
         return self._rules.anonymous if owner_id is None else self._rules.owned
 
     def _require_unexpired(self, session: Session) -> None:
@@ -605,6 +638,8 @@ def _require_possible(new: NewSession) -> None:
     require_new_secret_hash(new.secret_hash)
     if (new.owner_id is None) == (new.secret_hash is None):
         raise ValueError("a session has an owner or a secret, not both")
+    if new.ephemeral and new.owner_id is None:
+        raise ValueError("a session for a single request has an owner")
     require_model_name(new.model)
 
 

@@ -23,9 +23,11 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     and_,
+    false,
     func,
     literal_column,
     text,
+    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
@@ -177,6 +179,9 @@ class Session(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ends_at: Mapped[datetime]
     """The end of the absolute lifetime; `expires_at` never passes it."""
+    ephemeral: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether it is for a single request that brings its own conversation: a user's, that no credential opens and no
+    list shows, and of which nothing stays once the request is answered."""
     leaf_id: Mapped[UUID | None]
     """The message with which the branch ends that its owner has turned to, if they have."""
     leaf_since: Mapped[UUID | None]
@@ -190,6 +195,11 @@ class Session(Base):
     def anonymous(self) -> bool:
         """Whether the session has no owner."""
         return self.owner_id is None
+
+    @property
+    def words_in_redis(self) -> bool:
+        """Whether its words are in Redis only, as long as the session, and never in SQL."""
+        return self.anonymous or self.ephemeral
 
 
 ACTIVITY = func.coalesce(Session.last_active_at, Session.created_at)
@@ -432,6 +442,8 @@ class Removal(Base):
     """The user whose limits counted the session's answers; None for an anonymous session, which is its own owner."""
     generation_id: Mapped[UUID | None]
     """The answer that was live."""
+    listed: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Whether it was in its owner's list, so that its owner is told."""
 
 
 class AuditEvent(Base):

@@ -1,5 +1,7 @@
 """Lets the pages of configured origins use the API (Fetch Standard, 3.3). Off unless some are configured."""
 
+import re
+
 from flask import Flask, Response, request
 
 from web.context import context
@@ -8,6 +10,9 @@ ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
 ALLOWED_HEADERS = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Request-ID, X-Session-ID"
 )
+OF_SDKS = r"x-stainless-[a-z-]{1,40}"
+"""What the packages of OpenAI tell about themselves. They are not read."""
+MAX_OF_SDKS = 20
 EXPOSED_HEADERS = (
     "ETag, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, "
     "X-Workflow-Run-Id"
@@ -29,9 +34,16 @@ def _preflight() -> Response | None:
         return None
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
-    response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+    response.headers["Access-Control-Allow-Headers"] = _allowed(
+        request.headers.get("Access-Control-Request-Headers", "")
+    )
     response.headers["Access-Control-Max-Age"] = PREFLIGHT_MAX_AGE
     return response
+
+
+def _allowed(asked: str) -> str:
+    theirs = [name for name in re.split(r"[,\s]+", asked.lower()) if re.fullmatch(OF_SDKS, name)]
+    return ", ".join([ALLOWED_HEADERS, *theirs[:MAX_OF_SDKS]])
 
 
 def _allow(response: Response) -> Response:

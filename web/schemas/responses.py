@@ -87,7 +87,7 @@ class ListedSession(TitledSession):
     answering: bool
     """Whether an answer is being written, or waits for its turn."""
     unread: bool
-    """Whether an answer has ended since the conversation, or its events, were last read."""
+    """Whether an answer has ended, other than by a stop, since the conversation, or its events, were last read."""
     snippet: list[Piece] = Field(default_factory=list)
     """Only of a search: the words around what was found in the title or the newest such message, in their order."""
 
@@ -233,6 +233,7 @@ class Event(Answer):
         "started",
         "thinking",
         "delta",
+        "block",
         "fallback",
         "handover",
         "resumed",

@@ -9,7 +9,17 @@ from typing import Any
 from core.llm.catalog_rules import LEAST_THINKING
 from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Interpreter
-from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
+from core.llm.providers.base import (
+    NO_SAMPLING,
+    Chunk,
+    ErrorKind,
+    FinishReason,
+    ProviderError,
+    Sampling,
+    Turn,
+    Usage,
+    believable,
+)
 from core.llm.providers.errors import RequestRefused, error_in
 from core.llm.providers.events import DONE, ProviderEvent
 
@@ -32,18 +42,23 @@ class Anthropic:
         """What shows the key: Anthropic takes either, and of the others some look for the one or the other."""
         return {"Authorization": f"Bearer {key}", "X-Api-Key": key, "anthropic-version": VERSION}
 
-    def parameters(self, limit: int, temperature: float | None = None) -> dict[str, Any]:
-        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking. With a
-        temperature of its own it has that in place of the table's."""
+    def parameters(self, limit: int, sampling: Sampling = NO_SAMPLING) -> dict[str, Any]:
+        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
         config = self._config
-        temperature = config.temperature if temperature is None else min(temperature, MAX_TEMPERATURE)
         more: dict[str, Any] = {}
         # What the answer does not need, and half of the limit where that is too little for both.
         budget = min(config.thinking_budget or 0, max(limit - config.max_tokens, limit // 2))
+        temperature = config.temperature if sampling.temperature is None else sampling.temperature
         if budget >= LEAST_THINKING:  # a model that thinks takes no temperature
             more["thinking"] = {"type": "enabled", "budget_tokens": budget}
         elif temperature is not None:
-            more["temperature"] = temperature
+            more["temperature"] = min(temperature, MAX_TEMPERATURE)
+        elif sampling.top_p is not None:  # newer models refuse both at once
+            more["top_p"] = sampling.top_p
+        if stop := [sequence for sequence in sampling.stop if sequence.strip()]:  # blank ones are refused
+            more["stop_sequences"] = stop
+        if sampling.user is not None:
+            more["metadata"] = {"user_id": sampling.user}
         if config.reasoning_effort is not None:
             more["output_config"] = {"effort": config.reasoning_effort}
         return {"max_tokens": limit, **more}

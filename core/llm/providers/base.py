@@ -12,6 +12,25 @@ class Turn(NamedTuple):
     text: str
 
 
+class Sampling(NamedTuple):
+    """What one question asks for besides its conversation. None: what the model's table or its server has."""
+
+    max_tokens: int | None = None
+    """Of the answer and its thinking; never more than the model's table allows."""
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    """Sequences before the first of which the answer ends."""
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    user: str | None = None
+    """Whom the sender asks for, in words of its own."""
+
+
+NO_SAMPLING = Sampling()
+
+
 class Usage(NamedTuple):
     """Tokens, as the provider counted them."""
 
@@ -149,6 +168,6 @@ class ChunkStream(Protocol):
 class Provider(Protocol):
     """One model on one server."""
 
-    def open(self, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
-        """An answer to be, at this temperature or the model's own. Nothing is sent yet."""
+    def open(self, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> ChunkStream:
+        """An answer to be. Nothing is sent yet."""
         ...

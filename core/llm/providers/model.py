@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Answer, Interpreter
 from core.llm.providers.anthropic import Anthropic
-from core.llm.providers.base import MAX_COUNT, Chunk, ChunkStream, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import (
+    MAX_COUNT,
+    NO_SAMPLING,
+    Chunk,
+    ChunkStream,
+    ErrorKind,
+    ProviderError,
+    Sampling,
+    Turn,
+)
 from core.llm.providers.errors import LIMITS, Complaint, RequestRefused, as_provider_error
 from core.llm.providers.openai_compatible import OpenAICompatible
 from core.llm.providers.output_limit import (
@@ -45,7 +54,7 @@ class WireProtocol(Protocol):
 
     def headers(self, key: str) -> dict[str, str]: ...
 
-    def parameters(self, limit: int, temperature: float | None = None) -> dict[str, Any]: ...
+    def parameters(self, limit: int, sampling: Sampling = NO_SAMPLING) -> dict[str, Any]: ...
 
     def conversation(self, turns: Sequence[Turn]) -> dict[str, Any]: ...
 
@@ -70,13 +79,13 @@ class Model:
         self.refused_temperature = math.inf
         """The least temperature of a session's that the server has refused: it takes none from there on."""
 
-    def open(self, turns: Sequence[Turn], temperature: float | None = None) -> ChunkStream:
-        """An answer to be, at this temperature or the table's."""
-        return ModelAnswer(self, turns, temperature)
+    def open(self, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> ChunkStream:
+        """An answer to be."""
+        return ModelAnswer(self, turns, sampling)
 
     def parameters(self, request: "Request") -> dict[str, Any]:
         """What the request has besides the conversation, by our names."""
-        return self.protocol.parameters(request.limit, request.temperature)
+        return self.protocol.parameters(request.limit, request.sampling)
 
     def body(self, turns: Sequence[Turn], request: "Request") -> dict[str, Any]:
         """What the server is asked with."""
@@ -121,8 +130,8 @@ class Request(NamedTuple):
     """Tokens of the answer, its thinking included."""
     learned: Adjustment = Adjustment()
     learned_limits: LearnedLimits = LearnedLimits()
-    temperature: float | None = None
-    """The session's own, if it is asked with one."""
+    sampling: Sampling = NO_SAMPLING
+    """What this answer is asked with besides."""
     refused_temperature: float = math.inf
 
 
@@ -143,9 +152,9 @@ class ModelAnswer:
     """A ChunkStream. A request that is refused for one of its parameters, or for the length that its answer may have,
     is sent once more without what was refused, as long as each refusal says something new."""
 
-    def __init__(self, model: Model, turns: Sequence[Turn], temperature: float | None = None) -> None:
+    def __init__(self, model: Model, turns: Sequence[Turn], sampling: Sampling) -> None:
         self._model = model
-        self._temperature = temperature
+        self._sampling = sampling
         self._turns, self._left_out = trimmed(turns)
         self._asked = text_bytes(turns)
         self._begun = False
@@ -163,10 +172,12 @@ class ModelAnswer:
 
     async def _answer(self) -> AsyncGenerator[Chunk, None]:
         model = self._model
-        own = self._temperature
-        temperature = own if own is not None and own < model.refused_temperature else None
+        sampling = self._sampling
+        if sampling.temperature is not None and sampling.temperature >= model.refused_temperature:
+            sampling = sampling._replace(temperature=None)
         limit = output_limit(model.config, self._turns, model.limits)
-        request = Request(model.adjustment, limit, temperature=temperature)
+        limit = min(limit, sampling.max_tokens or limit)
+        request = Request(model.adjustment, limit, sampling=sampling)
         for left in reversed(range(MAX_RETRIES + 1)):
             try:
                 async with aclosing(self._ask(request)) as chunks:
@@ -227,15 +238,20 @@ class ModelAnswer:
             instead = reduced_limit(complaint, request.limit, model.config.max_tokens)
             if instead is not None:
                 learned_limits = limits_from_refusal(complaint, self._asked, model.limits, instead)
-                return Request(request.adjustment, instead, Adjustment(), learned_limits, request.temperature)
+                return request._replace(limit=instead, learned=Adjustment(), learned_limits=learned_limits)
         if not learned.changes:
             return None
-        if request.temperature is None or TEMPERATURE not in learned.omit:
-            return Request(request.adjustment | learned, request.limit, learned, temperature=request.temperature)
-        # One session's, which may only be too high: the table's own, and other sessions', are asked for all the same.
-        learned = learned._replace(omit=learned.omit - {TEMPERATURE})
-        refused_temperature = request.temperature
-        return Request(request.adjustment | learned, request.limit, learned, refused_temperature=refused_temperature)
+        # What one session or request has asked for may only have been wrong with its value: others' is asked for all
+        # the same. Of its temperature, which the table has too, there is still that.
+        usual = model.protocol.parameters(request.limit).keys() | {STREAM, SYSTEM}
+        sampling, refused_temperature = request.sampling, math.inf
+        if TEMPERATURE in learned.omit and sampling.temperature is not None:
+            refused_temperature = sampling.temperature
+            sampling = sampling._replace(temperature=None)
+            learned = learned._replace(omit=learned.omit - {TEMPERATURE})
+        lasting = learned._replace(omit=learned.omit & usual)
+        adjustment = request.adjustment | learned
+        return Request(adjustment, request.limit, lasting, sampling=sampling, refused_temperature=refused_temperature)
 
     def _provider_error(self, complaint: Complaint) -> ProviderError:
         text, thinking = self._written

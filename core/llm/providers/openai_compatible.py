@@ -5,7 +5,17 @@ from typing import Any
 
 from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Interpreter
-from core.llm.providers.base import Chunk, ErrorKind, FinishReason, ProviderError, Turn, Usage, believable
+from core.llm.providers.base import (
+    NO_SAMPLING,
+    Chunk,
+    ErrorKind,
+    FinishReason,
+    ProviderError,
+    Sampling,
+    Turn,
+    Usage,
+    believable,
+)
 from core.llm.providers.errors import Complaint, RequestRefused, error_in
 from core.llm.providers.events import DONE, ProviderEvent
 from core.llm.providers.message_parts import content, is_thought, reasoning, refusal
@@ -29,12 +39,19 @@ class OpenAICompatible:
         """What shows the key."""
         return {"Authorization": f"Bearer {key}", **({"api-key": key} if self._azure else {})}
 
-    def parameters(self, limit: int, temperature: float | None = None) -> dict[str, Any]:
-        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking. With a
-        temperature of its own it has that in place of the table's."""
+    def parameters(self, limit: int, sampling: Sampling = NO_SAMPLING) -> dict[str, Any]:
+        """What a request has besides the conversation; `limit`: tokens of the answer and its thinking."""
         config = self._config
-        temperature = config.temperature if temperature is None else temperature
-        wanted = {"temperature": temperature, "reasoning_effort": config.reasoning_effort}
+        wanted = {
+            "temperature": config.temperature if sampling.temperature is None else sampling.temperature,
+            "reasoning_effort": config.reasoning_effort,
+            "top_p": sampling.top_p,
+            "stop": list(sampling.stop) or None,
+            "seed": sampling.seed,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "user": sampling.user,
+        }
         return {
             self._limit: limit,
             "stream_options": {"include_usage": True},

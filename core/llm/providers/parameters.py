@@ -12,7 +12,10 @@ STREAM = "stream"
 SYSTEM = "system"
 """What stands for the system's role among the parameters that are left out."""
 TEMPERATURE = "temperature"
-DISPENSABLE = (*LIMITS, STREAM, "stream_options", TEMPERATURE, "reasoning_effort", "output_config", "thinking")
+DISPENSABLE = (
+    *(*LIMITS, STREAM, "stream_options", TEMPERATURE, "reasoning_effort", "output_config", "thinking"),
+    *("top_p", "stop", "stop_sequences", "seed", "presence_penalty", "frequency_penalty", "user", "metadata"),
+)
 """What an answer can do without when a server does not take it."""
 _ALSO = {
     STREAM: r"['\"`]stream['\"`]|\bstreaming is not supported",

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0011"
-down_revision = "0019"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -85,6 +85,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_message_words_session_id", "message_words", ["session_id"])
     op.create_index("ix_message_words_message_id", "message_words", ["message_id"])
+    op.add_column("removal", sa.Column("listed", sa.Boolean(), nullable=False, server_default=sa.true()))
     if at_postgres:
         op.create_index("ix_message_words_words", "message_words", ["words"], postgresql_using="gin")
         return
@@ -96,6 +97,7 @@ def downgrade() -> None:
     """Undo."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE message_words_fts")
+    op.drop_column("removal", "listed")
     op.drop_table("message_words")
     op.drop_index("ix_message_unsearchable", "message")
     op.drop_column("message", "searchable")

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.conversation import maths
 from core.conversation.markdown import LINE_END, MAX_CELLS, MAX_INPUT, MAX_OUTPUT, cells, max_output, render
+
+LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
 
 
 @pytest.mark.parametrize(
@@ -14,12 +17,38 @@ from core.conversation.markdown import LINE_END, MAX_CELLS, MAX_INPUT, MAX_OUTPU
     [
         ("**bold** and `code`", "<p><strong>bold</strong> and <code>code</code></p>\n"),
         (
-            "| a |\n|---|\n| 1 |",
-            "<table>\n<thead>\n<tr>\n<th>a</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n<td>1</td>\n</tr>\n</tbody>\n</table>\n",
+            "| a |\n|--:|\n| 1 |",
+            '<table>\n<thead>\n<tr>\n<th class="align-right">a</th>\n</tr>\n</thead>\n'
+            '<tbody>\n<tr>\n<td class="align-right">1</td>\n</tr>\n</tbody>\n</table>\n',
         ),
         ("one\ntwo", "<p>one<br>\ntwo</p>\n"),
-        ("```python\nx<y\n```", '<pre><code class="language-python">x&lt;y\n</code></pre>\n'),
-        ("[a](https://x.example)", '<p><a href="https://x.example" rel="noopener noreferrer nofollow">a</a></p>\n'),
+        ("```\nx<y\n```", "<pre><code>x&lt;y\n</code></pre>\n"),
+        ("```nonsense\nx<y\n```", '<pre><code class="language-nonsense">x&lt;y\n</code></pre>\n'),
+        (
+            "```python\nx<1\n```",
+            '<pre><code class="language-python"><span class="n">x</span><span class="o">&lt;</span>'
+            '<span class="mi">1</span>\n</code></pre>\n',
+        ),
+        ("[a](https://x.example)", f'<p><a href="https://x.example" {LINK}>a</a></p>\n'),
+        (
+            "(https://x.example/a_b_c).",
+            f'<p>(<a href="https://x.example/a_b_c" {LINK}>https://x.example/a_b_c</a>).</p>\n',
+        ),
+        ("![a *b*](https://x.example/c.png)", f'<p><a href="https://x.example/c.png" {LINK}>a b</a></p>\n'),
+        (
+            "- [ ] a\n- [x] b",
+            '<ul>\n<li class="task"><input type="checkbox" disabled=""> a</li>\n'
+            '<li class="task"><input type="checkbox" disabled="" checked=""> b</li>\n</ul>\n',
+        ),
+        ("\\(x\\), $y$; \\$5 and $6", "<p><math><mi>x</mi></math>, <math><mi>y</mi></math>; $5 and $6</p>\n"),
+        ("costs $5 and $6, US$7 and HK$8", "<p>costs $5 and $6, US$7 and HK$8</p>\n"),
+        (
+            "So\n\\[\na\n- b\n\\]\n.",
+            '<p>So</p>\n<p class="math"><math display="block"><mrow><mi>a</mi><mo>\u2212</mo><mi>b</mi></mrow></math>'
+            "</p>\n<p>.</p>\n",
+        ),
+        ("\\(\\nonsense{a\\)", "<p><code>\\(\\nonsense{a\\)</code></p>\n"),
+        ("`$a$` \\*b\\*", "<p><code>$a$</code> *b*</p>\n"),
     ],
 )
 def test_markdown_becomes_html(text: str, html: str) -> None:
@@ -39,14 +68,20 @@ def test_markdown_becomes_html(text: str, html: str) -> None:
         '[x](https://a.example "onmouseover=alert(1)")',
         "<iframe src=https://a.example></iframe>",
         "```\n</code></pre><script>alert(1)</script>\n```",
+        "```html\n</code></pre><script>alert(1)</script>\n```",
+        '```x"onclick=alert(1)\na\n```',
+        "\\(\\href{javascript:alert(1)}{x} \\text{</math><img src=x onerror=alert(1)>}\\)",
+        "\\(\\style{x}{<b>} \\class{y}{z} \\color{red;background:url(//x)}{a} \\rule{99em}{99em}\\)",
+        'https://a.example/"onclick=alert(1)// <b>',
+        "[![a](https://spy.example/x.png)](https://b.example) ![](data:text/html,a)",
     ],
 )
 def test_what_a_model_writes_cant_act_or_call_home(text: str) -> None:
     reader = _Elements()
     reader.feed(render(text) or "")
     for tag, attributes in reader.found:
-        assert tag in ("p", "a", "pre", "code", "br")
-        assert set(attributes) <= {"href", "title", "rel", "class"}
+        assert tag in ("p", "a", "pre", "code", "br", "span") or tag in maths.ELEMENTS
+        assert set(attributes) <= {"href", "title", "rel", "class", "target", "mathcolor"}
         assert str(attributes.get("href", "https:")).startswith("https:")
 
 
@@ -126,6 +161,18 @@ HOSTILE = {
     "dashes": "-" * (SIZE - 1) + "x",
     "less than": "<" * SIZE,
     "marks": "a" + "\u0301" * (SIZE - 1),
+    "dollars": "$a$ " * (SIZE // 4),
+    "open dollars": "$a " * (SIZE // 3),
+    "displayed": "$$a" * (SIZE // 3),
+    "open formulas": "\\(a" * (SIZE // 3),
+    "open blocks of formulas": "$$\na\n" * (SIZE // 5),
+    "long formulas": ("$" + "." * 900 + "$ ") * (SIZE // 903),
+    "braces": ("$" + "{" * 30 + "x" + "}" * 30 + "$ ") * (SIZE // 64),
+    "macros": "\\(\\newcommand{\\a}{\\b\\b}\\newcommand{\\b}{\\a\\a}\\a\\) " * (SIZE // 60),
+    "bare addresses": "http://a " * (SIZE // 9),
+    "brackets after addresses": ("http://a" + ")" * 1990 + " ") * (SIZE // 1999),
+    "code of a slow lexer": "```c\n" + "\n" * 19_000 + "```",
+    "much code of a slow lexer": ("```csharp\n" + "a\n" * 1_900 + "```\n\n") * 10,
     "too long": "a" * (MAX_INPUT + 1),
     "as long as an answer may be": "|a" * 500_000,
 }
@@ -137,7 +184,7 @@ def test_no_text_costs_much(text: str) -> None:
     # Garbage that other tests have left may be collected in the middle of one try.
     assert any(_spent(text) < 0.4 for _ in range(3)), "three times what the slowest takes on a quiet machine"
     html = render(text)
-    assert html is None or len(html) <= max_output(text) <= MAX_OUTPUT
+    assert html is None or len(html) <= max_output(len(text)) <= MAX_OUTPUT
 
 
 MULTIPLIED = {

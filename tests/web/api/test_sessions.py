@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
 from core.stores.tables import Message, MessageWords
+from tests.support.provider import ProviderServer
 from tests.support.waiting import wait_for
 from tests.web.api.test_session import _create, _problem
 from tests.web.test_ownership import _person
@@ -68,7 +69,7 @@ def test_the_list_is_in_the_order_of_messages_and_pages_hold_while_it_moves(owne
         assert "before" in _problem(answer, 422, "invalid-body")["detail"]
 
 
-def test_an_answer_is_new_until_it_is_read(owner: FlaskClient, app: Flask) -> None:
+def test_an_answer_is_new_until_it_is_read(owner: FlaskClient, app: Flask, provider: ProviderServer) -> None:
     session_id = _create(owner)["session_id"]
     named = {"X-Session-ID": session_id}
     (fresh,) = _listed(owner)
@@ -85,6 +86,12 @@ def test_an_answer_is_new_until_it_is_read(owner: FlaskClient, app: Flask) -> No
     streamed = owner.post("/chat/sse", json={"message": "And now?"}, headers=named).text
     assert "event:done" in streamed
     wait_for(lambda: not _listed(owner)[0]["unread"], what="it has been read with its events")
+    provider.go_on.clear()
+    _ask(owner, session_id, "Shall I stop it?", model="paused")
+    assert owner.post("/chat/stop", headers=named).status_code == 202
+    provider.go_on.set()
+    _ended(owner, session_id)
+    assert not _listed(owner)[0]["unread"], "who has stopped it knows"
     _ask(owner, session_id, "And then?", model="away")
     _ended(owner, session_id)
     assert _listed(owner)[0]["unread"], "a failure is news as well"
@@ -176,6 +183,9 @@ def test_one_stream_tells_of_all_sessions_and_of_no_others(app: Flask, owner: Fl
     events = _events(app, other_tab)
     assert next(events) == ("reset", {"reason": "begin"})
     _ask(stranger, _create(stranger)["session_id"], "A stranger's secret?")
+    request = {"model": "good", "messages": [{"role": "user", "content": "A single request's?"}]}
+    assert owner.post("/v1/chat/completions", json=request).status_code == 200
+    assert _ids(owner) == []
     session_id = _create(owner)["session_id"]
     named = {"X-Session-ID": session_id}
     owner.patch("/session", json={"title": "Ships"}, headers=named)

@@ -10,7 +10,7 @@ from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
 from core.llm.model_config import ModelConfig
 from core.llm.providers.anthropic import Anthropic
-from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Turn
+from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Sampling, Turn
 from core.llm.providers.errors import complaint_of
 from core.llm.providers.output_limit import LearnedLimits, output_limit
 from core.llm.providers.parameters import Adjustment, refused
@@ -155,7 +155,7 @@ class Asker:
         chunks: list[Chunk] = []
         error = None
         try:
-            read(self._pool.open("m", turns, temperature), chunks.append)
+            read(self._pool.open("m", turns, Sampling(temperature=temperature)), chunks.append)
         except ProviderError as failed:
             error = failed
         return "".join(chunk.text for chunk in chunks), self._server.requests[before:], error
@@ -201,8 +201,8 @@ def test_a_sessions_temperature_that_is_refused_costs_no_other_session_its_own(s
 
 def test_the_other_protocol_takes_no_more_than_1() -> None:
     config = ModelConfig.model_validate({"label": "M", "provider": "anthropic", "model": "m"})
-    assert Anthropic(config, "").parameters(9, 1.7)["temperature"] == 1
-    assert Anthropic(config, "").parameters(9, 0.0)["temperature"] == 0
+    assert Anthropic(config, "").parameters(9, Sampling(temperature=1.7))["temperature"] == 1
+    assert Anthropic(config, "").parameters(9, Sampling(temperature=0.0))["temperature"] == 0
 
 
 def test_a_server_that_does_not_stream_is_asked_for_a_document(server: ProviderServer) -> None:

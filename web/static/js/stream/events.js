@@ -10,11 +10,12 @@
  * @typedef {{type: "queued", data: OfGeneration & {position?: number}}} QueuedEvent
  * @typedef {{type: "started", data: OfGeneration & {model: string}}} StartedEvent
  * @typedef {{type: "delta" | "thinking", data: Piece}} PieceEvent
+ * @typedef {{type: "block", data: OfGeneration & {from: number, upto: number, html: string}}} BlockEvent
  * @typedef {{type: "resumed", data: Rewind}} ResumedEvent
  * @typedef {{type: "fallback", data: Rewind & {from: string, to: string, reason: string}}} FallbackEvent
  * @typedef {{type: "handover", data: Rewind & {from: string, to: string}}} HandoverEvent
  * @typedef {{type: "done" | "stopped" | "failed", data: End}} EndEvent
- * @typedef {QueuedEvent | StartedEvent | PieceEvent | ResumedEvent | FallbackEvent | HandoverEvent | EndEvent} GenerationEvent
+ * @typedef {QueuedEvent | StartedEvent | PieceEvent | BlockEvent | ResumedEvent | FallbackEvent | HandoverEvent | EndEvent} GenerationEvent
  *
  * @typedef {{type: "model", data: {model: string, version: number}}} ModelEvent
  * @typedef {{type: "session", data: Partial<import("../api/client.js").Session>}} SessionEvent

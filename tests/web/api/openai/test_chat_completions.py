@@ -1,0 +1,86 @@
+"""A conversation that a request brings is answered over both databases, and hostile ones are refused by field."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+from uuid_utils.compat import uuid7
+
+from core.runtime import Runtime
+from core.stores.tables import Generation, Session
+from tests.support.provider import ANSWER
+
+PATH = "/v1/chat/completions"
+ASKED = {"model": "good", "messages": [{"role": "user", "content": "Why?"}]}
+
+
+@pytest.fixture
+def user(client: FlaskClient) -> FlaskClient:
+    """Somebody logged in."""
+    body = {"email": f"{uuid7()}@example.org", "password": "correct horse battery"}
+    assert client.post("/auth/register", json=body).status_code == 201
+    return client
+
+
+def test_an_answer_is_whole_or_streamed_and_nothing_of_it_stays(user: FlaskClient, web_runtime: Runtime) -> None:
+    me = user.get("/auth/me").get_json()
+    whole = user.post(PATH, json=ASKED).get_json()
+    assert whole["choices"][0]["message"] == {"role": "assistant", "content": ANSWER, "refusal": None}
+    streamed = user.post(PATH, json={**ASKED, "stream": True})
+    assert streamed.mimetype == "text/event-stream"
+    *chunks, done = [line[6:] for line in streamed.text.splitlines() if line.startswith("data: ")]
+    assert done == "[DONE]"
+    deltas = [json.loads(chunk)["choices"][0]["delta"] for chunk in chunks]
+    assert "".join(delta.get("content", "") for delta in deltas) == ANSWER
+    with web_runtime.database.reading() as db:
+        mine = select(Session.id).where(Session.owner_id == UUID(me["user_id"]))
+        assert db.scalars(mine).all() == []
+        assert db.scalars(select(Generation.id).where(Generation.session_id.in_(mine))).all() == []
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"messages": None}, "messages"),
+    ({"messages": "hi"}, "messages"),
+    ({"messages": [{"role": "user", "content": " \u200b"}]}, "messages"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [7]}]}, "messages[0].content"),
+    ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+    ({"model": "m" * 65}, "model"),
+    ({"temperature": "hot"}, "temperature"),
+    ({"top_p": 0}, "top_p"),
+    ({"seed": 2**64}, "seed"),
+    ({"stop": [""]}, "stop"),
+    ({"stop": [7]}, "stop"),
+    ({"stream": "yes"}, "stream"),
+    ({"n": True}, "n"),
+    ({"user": "u" * 513}, "user"),
+    ({"tool_choice": "auto"}, "tool_choice"),
+    ({"modalities": ["audio"]}, "modalities"),
+    ({"store": True}, "store"),
+]
+
+
+def test_what_is_wrong_is_named(user: FlaskClient) -> None:
+    for change, param in WRONG:
+        response = user.post(PATH, json={**ASKED, **change})
+        assert (response.status_code, response.get_json()["error"]["param"]) == (400, param)
+        assert response.get_json()["error"]["message"]
+
+
+def test_bodies_are_bounded_and_must_be_json(user: FlaskClient) -> None:
+    huge = user.post(PATH, data=b"x" * (4 * 1024 * 1024 + 1), content_type="application/json")
+    assert (huge.status_code, huge.get_json()["error"]["type"]) == (413, "invalid_request_error")
+    for raw in (b"", b"[]", b'{"model"', b"NaN", b'{"temperature": NaN}'):
+        assert user.post(PATH, data=raw, content_type="application/json").status_code == 400
+    assert user.post(PATH, data=b"{}", content_type="text/plain").status_code == 415
+
+
+def test_half_characters_and_nothing_asked_for_do_no_harm(user: FlaskClient) -> None:
+    harmless = {"tools": [], "tool_choice": "none", "n": 1, "logprobs": False, "response_format": {"type": "text"}}
+    body = json.dumps({**ASKED, **harmless, "anything": {"else": 1}}).replace("Why?", "Why\\ud800\\u0000?")
+    assert user.post(PATH, data=body, content_type="application/json").status_code == 200
