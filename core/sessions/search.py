@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, cast, delete, func, select, text, true, update
+from sqlalchemy import ColumnElement, Select, bindparam, cast, column, delete, func, select, table, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -148,6 +148,8 @@ _PENDING: Select[Any] = (
     .join(Session, Session.id == Message.session_id)
     .where(Message.searchable.is_(None), Message.state != "streaming", Session.owner_id.is_not(None))
 )
+_FTS = table("message_words_fts", column("rowid"), column("message_words_fts"))
+"""SQLite's index of the words, which is no table of ours. Its column of its own name stands for all others."""
 _MARK = update(Message.__table__).where(Message.id.in_(bindparam("ids", expanding=True))).values(searchable=True)  # type: ignore[arg-type]
 
 
@@ -188,5 +190,4 @@ def _matches(owner_id: UUID, wanted: Sequence[Term], db_session: DatabaseSession
         query = " & ".join(f"'{lexeme}'{':*' if prefix else ''}" for lexeme, prefix in lexemes)
         return MessageWords.words.op("@@")(cast(query, postgresql.TSQUERY()))
     query = " AND ".join(f'"{lexeme}"{"*" if prefix else ""}' for lexeme, prefix in lexemes)
-    of_query = text("SELECT rowid FROM message_words_fts WHERE message_words_fts MATCH :query")
-    return MessageWords.number.in_(of_query.bindparams(query=query).columns(MessageWords.number))
+    return MessageWords.number.in_(select(_FTS.c.rowid).where(_FTS.c.message_words_fts.match(query)))
