@@ -231,4 +231,6 @@ def test_an_export_holds_everything_about_the_session(owner: FlaskClient) -> Non
     exported = response.get_json()
     assert exported["session_id"] == session_id
     assert exported["title"] == "Why?"
-    assert exported["messages"] == owner.get("/session/messages").get_json()["messages"]
+    shown = owner.get("/session/messages").get_json()["messages"]
+    # An export has all branches: what stands beside a message is told by the parents.
+    assert exported["messages"] == [{name: each[name] for name in each if name != "siblings"} for each in shown]
