@@ -97,8 +97,8 @@ def downgrade() -> None:
     """Undo."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE message_words_fts")
-    op.drop_column("removal", "listed")
     op.drop_table("message_words")
+    op.drop_column("removal", "listed")
     op.drop_index("ix_message_unsearchable", "message")
     op.drop_column("message", "searchable")
     op.create_index("ix_generation_session_id", "generation", ["session_id"])
