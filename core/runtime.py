@@ -17,6 +17,7 @@ from core.conversation.extent import Extents
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.generation import answer_metrics
 from core.generation.answer_requests import AnswerRequests
 from core.generation.answers import Answers
@@ -60,6 +61,7 @@ from core.sessions.creation_limits import CreationLimits
 from core.sessions.deletion import Deletion
 from core.sessions.lifetime import Lifetime
 from core.sessions.queries import SessionQueries
+from core.sessions.search import Search
 from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
@@ -241,7 +243,17 @@ class Runtime:
     @cached_property
     def session_queries(self) -> SessionQueries:
         """What is asked about sessions, outside of a transaction."""
-        return SessionQueries(self.database, self.sessions)
+        return SessionQueries(self.database, self.sessions, self.search)
+
+    @cached_property
+    def search(self) -> Search:
+        """The search in users' own sessions."""
+        return Search(self.database, self._quarantine("search"))
+
+    @cached_property
+    def user_events(self) -> UserEvents:
+        """What users are told of their sessions."""
+        return UserEvents(self.redis)
 
     @cached_property
     def limiter(self) -> RateLimiter:
@@ -297,6 +309,7 @@ class Runtime:
             self.transcript,
             self.message_limits,
             self.models,
+            self.user_events,
             self.requests,
             WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock),
             self.clock,
@@ -332,6 +345,7 @@ class Runtime:
             self.generation_events,
             self.transcript,
             self.message_limits,
+            self.user_events,
             self.clock,
         )
 
@@ -396,6 +410,7 @@ class Runtime:
             self.finalizer,
             self.removals,
             self.tally,
+            self.search,
             self.generations,
             self._quarantine("reaper"),
             self.clock,
@@ -478,6 +493,7 @@ class Runtime:
             self.sessions,
             self.transcript,
             self.guest_settings,
+            self.search,
             self.removals,
             self.finalizer.publish_pending,
         )
@@ -487,7 +503,10 @@ class Runtime:
             claims,
             self._deletion,
             self.log,
+            self.session_queries,
             self.guest_settings,
+            self.search,
+            self.user_events,
             self.removals,
             self.revocations,
             self.audit,

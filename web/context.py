@@ -45,7 +45,15 @@ def register(app: Flask, services: Services, options: WebOptions) -> None:
         hub=hub,
         commands=Commands(new_sender(options.broker_url), hub, services.replies),
         database_check=SingleFlight("database-check", queries.require_database),
-        stream_sources=StreamSources(hub, services.log, queries, services.proofs, services.clock, services.counters),
+        stream_sources=StreamSources(
+            hub,
+            services.log,
+            queries,
+            services.proofs,
+            services.clock,
+            services.counters,
+            lambda session_id: services.actions.mark_all_read(session_id),
+        ),
         readiness=Readiness(
             queries.require_database, services.redis, readiness_queues, services.presence, services.runs
         ),

@@ -24,9 +24,10 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A session's owner and secret, as they were when a client proved to hold it."""
+    """A session's owner and secret, as they were when a client proved to hold it; or a user alone."""
 
-    session_id: UUID
+    session_id: UUID | None
+    """None for what is a user's own, and of no one session."""
     owner_id: UUID | None
     secret_hash: bytes | None
     principal: Principal | None
@@ -36,6 +37,11 @@ class Proof:
     def for_session(cls, session: Session, principal: Principal | None) -> "Proof":
         """Of a session that has just been validated for this principal."""
         return cls(session.id, session.owner_id, session.secret_hash, None if session.anonymous else principal)
+
+    @classmethod
+    def for_user(cls, principal: Principal) -> "Proof":
+        """Of a user, for what is theirs."""
+        return cls(None, None, None, principal)
 
     def concerns(self, subject: str) -> bool:
         """Whether this is the id of the session, of the user who proved to own it, or of the login that proved it."""
@@ -70,11 +76,12 @@ class Proofs:
     def _look(self, proofs: Sequence[Proof]) -> list[bool]:
         with self._database.reading() as db:
             wanted = select(Session.id, Session.owner_id, Session.secret_hash)
-            wanted = wanted.where(Session.id.in_({proof.session_id for proof in proofs}))
-            holders = {row.id: (row.owner_id, row.secret_hash) for row in db.execute(wanted)}
+            ids = {proof.session_id for proof in proofs} - {None}
+            found = db.execute(wanted.where(Session.id.in_(ids))) if ids else ()
+            holders = {row.id: (row.owner_id, row.secret_hash) for row in found}
             valid = self._valid({proof.principal for proof in proofs if proof.principal is not None}, db)
         return [
-            holders.get(proof.session_id) == (proof.owner_id, proof.secret_hash)
+            (proof.session_id is None or holders.get(proof.session_id) == (proof.owner_id, proof.secret_hash))
             and (proof.principal is None or proof.principal in valid)
             for proof in proofs
         ]

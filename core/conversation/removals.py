@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
+from core.conversation.user_events import add_deleted
 from core.errors import Unavailable
 from core.limits.message_limits import MessageLimits
 from core.stores.among import among
@@ -40,6 +41,7 @@ class Due(NamedTuple):
     reason: Reason
     owner_id: UUID | None
     generation_id: UUID | None
+    listed: bool = True
 
 
 _COLUMNS = tuple(getattr(Removal, field) for field in Due._fields)
@@ -58,10 +60,16 @@ class Removals:
         self._quarantine = quarantine
 
     def note(
-        self, db_session: DatabaseSession, session_id: UUID, reason: Reason, owner_id: UUID | None = None
+        self,
+        db_session: DatabaseSession,
+        session_id: UUID,
+        reason: Reason,
+        owner_id: UUID | None = None,
+        *,
+        listed: bool = True,
     ) -> Due:
         """Write down, in the caller's transaction, what is to be removed after its commit."""
-        due = Due(uuid7(), session_id, reason, owner_id, None)
+        due = Due(uuid7(), session_id, reason, owner_id, None, listed)
         db_session.execute(insert(Removal), [due._asdict()])
         return due
 
@@ -70,7 +78,9 @@ class Removals:
         answers that are live."""
         # With the sessions' rows locked, no answer is added.
         rows = (
-            select(NewId(), Session.id, literal(reason), Session.owner_id, Generation.id)
+            select(
+                NewId(), Session.id, literal(reason), Session.owner_id, Generation.id, Session.ephemeral.is_(False)
+            )
             .outerjoin(Generation, and_(Generation.session_id == Session.id, IS_LIVE))
             .where(among(Session.id, session_ids, db_session))
         )
@@ -95,7 +105,7 @@ class Removals:
             return False
         with self._database.writing() as db:
             reason: Reason = "deleted" if current is None else "claimed"
-            removal = self.note(db, session.id, reason, session.owner_id)
+            removal = self.note(db, session.id, reason, session.owner_id, listed=not session.ephemeral)
         self.carry_out([removal])
         return True
 
@@ -140,6 +150,9 @@ class Removals:
             self._log.add_close(pipe, [each.session_id for each in ended], reason)
         if guests := [each.session_id for each in ended if each.owner_id is None]:
             self._limits.add_forget_all(pipe, guests)
+        add_deleted(
+            pipe, [(each.owner_id, each.session_id) for each in ended if each.owner_id is not None and each.listed]
+        )
         for each in ended:
             if each.owner_id is not None and each.generation_id is not None:
                 self._limits.add_forget(pipe, each.owner_id, each.generation_id)

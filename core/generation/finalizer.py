@@ -22,6 +22,7 @@ from core.clock import Clock
 from core.conversation.event_log import Fenced
 from core.conversation.message import Message, MessageState
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.errors import Unavailable
 from core.generation.answer_log import log_answer
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
@@ -89,6 +90,7 @@ class Finalizer:
         events: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
+        user_events: UserEvents,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -97,6 +99,7 @@ class Finalizer:
         self._events = events
         self._transcript = transcript
         self._limits = limits
+        self._user_events = user_events
         self._clock = clock
         self._emptied = Combiner(self._empty)
 
@@ -229,6 +232,9 @@ class Finalizer:
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             kept = _is_kept(attempt, state, data)
             self._events.append_end(attempt, state, data, answer, kept=kept, retracts=data.get(RETRACTS))
+            if not attempt.words_in_redis:
+                ended = {"generation_id": str(attempt.generation_id), "state": str(state)}
+                self._user_events.publish(attempt.owner, "answered", attempt.session_id, **ended)
         if not settled:
             return
         if RETRACTS in data:

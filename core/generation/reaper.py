@@ -12,6 +12,7 @@ from core.generation.attempts import MAX_ATTEMPTS, Attempts
 from core.generation.finalizer import Finalizer, Outcome
 from core.generation.scheduler import FairQueue
 from core.generation.service import GenerationService
+from core.sessions.search import Search
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import IS_LIVE, Generation, GenerationState
@@ -50,6 +51,7 @@ class Reaper:
         finalizer: Finalizer,
         removals: Removals,
         tally: AnswerTally,
+        search: Search,
         generations: GenerationService,
         quarantine: Quarantine[UUID],
         clock: Clock,
@@ -57,6 +59,7 @@ class Reaper:
         self._database = database
         self._removals = removals
         self._tally = tally
+        self._search = search
         self._generations = generations
         self._attempts = attempts
         self._queue = queue
@@ -66,8 +69,8 @@ class Reaper:
 
     def reap(self) -> Reaped:
         """Hand off generations whose lease has lapsed, end those that were tried often enough or that no worker
-        claimed, publish ends that came while Redis was away, remove what could not be removed then, and count answers
-        that have ended.
+        claimed, publish ends that came while Redis was away, remove what could not be removed then, count answers
+        that have ended, and index what has been said.
 
         A generation that can't be handled holds up no other (core/stores/quarantine.py). Raises Unavailable
         when a store is away.
@@ -80,6 +83,7 @@ class Reaper:
         promoted = self._quarantine.for_each(due, self._generations.promote)
         self._removals.drain()
         self._tally.count_ended()
+        self._search.index_pending()
         self._queue.publish_positions()
         return Reaped(
             handed_off=tuple(generation_id for generation_id, handed_off, _ in recovered if handed_off),

@@ -24,6 +24,7 @@ from core.conversation.message import PREVIOUS, Message
 from core.conversation.position import Position, Producer
 from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.errors import (
     AnswerWhole,
     GenerationInProgress,
@@ -152,6 +153,7 @@ class GenerationService:
         transcript: Transcript,
         limits: MessageLimits,
         pool: ClientPool,
+        user_events: UserEvents,
         requests: AnswerRequests,
         waiting: WaitingQuestions,
         clock: Clock,
@@ -167,6 +169,7 @@ class GenerationService:
         self._transcript = transcript
         self._limits = limits
         self._pool = pool
+        self._user_events = user_events
         self._requests = requests
         self._clock = clock
 
@@ -499,6 +502,11 @@ class GenerationService:
             raise
         if not waits:
             self._require_living(session)
+        if not session.words_in_redis:
+            told = {"title": session.title, "last_active_at": rfc3339(generation.created_at)}
+            self._user_events.publish(
+                session.owner_id, "answering", session.id, generation_id=str(generation.id), **told
+            )
         return Accepted(session.id, generation.id, place.position, before, limit_statuses)
 
     def _live_start(self, session_id: UUID) -> Position:

@@ -7,6 +7,7 @@ All methods raise Unavailable when the database is away.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -19,11 +20,14 @@ from core.conversation.guest_settings import GuestSettings
 from core.conversation.removals import Removals
 from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import Transcript
+from core.conversation.user_events import UserEvents
 from core.errors import GenerationInProgress, NoSuchMessage, SessionInvalid, SwitchboardError, Unavailable
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
 from core.sessions.claim import Claims
 from core.sessions.deletion import Deletion
+from core.sessions.queries import SessionQueries
+from core.sessions.search import Search
 from core.sessions.service import NewSession, SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, Session
@@ -64,7 +68,10 @@ class SessionActions:
     claims: Claims
     deletion: Deletion
     log: EventLog
+    queries: SessionQueries
     guest_settings: GuestSettings
+    search: Search
+    user_events: UserEvents
     removals: Removals
     revocations: Revocations
     audit: Audit
@@ -78,7 +85,11 @@ class SessionActions:
         TypeError, and creates none, when one is what no session can be.
         """
         with self._database.writing() as db:
-            return self.sessions.create_sessions(wanted, db)
+            created = self.sessions.create_sessions(wanted, db)
+        for outcome in created:
+            if isinstance(outcome, Session):
+                self.user_events.publish(outcome.owner_id, "created", outcome.id, model=outcome.last_model)
+        return created
 
     def refresh(self, session: Session) -> Session:
         """Extend the session, as activity does, and its event log with it.
@@ -133,6 +144,7 @@ class SessionActions:
     def _publish_model(self, session: Session) -> None:
         try:
             switched = {"model": session.last_model, "version": session.version}
+            self.user_events.publish(session.owner_id, "model", session.id, **switched)
             self.log.append(session.id, "model", switched, expires_at=session.expires_at)
             self.removals.remove_if_gone(session)
         except Unavailable as error:
@@ -151,7 +163,25 @@ class SessionActions:
         with self._database.writing() as db:
             self.sessions.lock_living(session.id, db)
             changed = self.sessions.change_settings(session.id, changes, db)
+            if "title" in changes:
+                self.search.index_title(changed, db)
+        if "title" in changes:
+            self.user_events.publish(changed.owner_id, "changed", changed.id, title=changed.title)
         return SessionSettings.of(changed)
+
+    def mark_all_read(self, session_id: UUID) -> None:
+        """All answers of a session that have ended by now have been read, if it is still there."""
+        session = self.queries.find_session(session_id)
+        end = None if session is None else self.queries.last_end(session)
+        if session is not None and end is not None:
+            self.mark_read(session, end)
+
+    def mark_read(self, session: Session, until: datetime) -> None:
+        """An owned session's answers that have ended until then have been read."""
+        with self._database.writing_once() as db:
+            news = self.sessions.mark_read(session.id, until, db)
+        if news:
+            self.user_events.publish(session.owner_id, "read", session.id)
 
     def _change_guest_settings(self, session: Session, changes: Mapping[str, Any]) -> SessionSettings:
         changed = self.guest_settings.change(session.id, changes, session.expires_at)
@@ -223,6 +253,9 @@ class SessionActions:
         self.revocations.announce(claimed.id)
         claimed = self._catch_up(claimed, settings)
         self.removals.carry_out([removal])
+        self.user_events.publish(
+            user_id, "created", claimed.id, model=self.sessions.model_of(claimed), title=claimed.title
+        )
         self.audit.record(Kind.SESSION_CLAIMED, user_id=user_id, session_id=claimed.id)
         return claimed
 
@@ -236,7 +269,9 @@ class SessionActions:
         if not changes:
             return claimed
         with self._database.writing() as db:
-            return self.sessions.change_settings(claimed.id, changes, db)
+            changed = self.sessions.change_settings(claimed.id, changes, db)
+            self.search.index_title(changed, db)
+        return changed
 
     def end(self, session: Session) -> None:
         """Delete the session at its holder's request, with all that is stored about it; one that has ended already

@@ -14,6 +14,7 @@ from core.conversation.removals import Due, Removals
 from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress, NotOwner
+from core.sessions.search import Search
 from core.sessions.service import SessionService
 from core.sessions.title import title_from
 from core.stores.database import Database
@@ -40,6 +41,7 @@ class Claims:
     sessions: SessionService
     transcript: Transcript
     settings: GuestSettings
+    search: Search
     removals: Removals
     publish_pending: Callable[[UUID], Collection[UUID]]
     """Publishes what ends of a session's answers are not published yet; returns those that can't be."""
@@ -76,8 +78,15 @@ class Claims:
             # From here on no message is accepted for the session: acceptance takes the same row's lock.
             titled = asdict(_titled(settings, messages))
             session = self.sessions.claim_session(
-                session_id, db, user_id, secret_hash=secret_hash, leaf=leaf, settings=titled
+                session_id,
+                db,
+                user_id,
+                secret_hash=secret_hash,
+                leaf=leaf,
+                settings=titled,
+                last_active_at=datetime.fromisoformat(messages[-1].created_at) if messages else None,
             )
+            self.search.index_title(session, db)
             # Without the rest of its row, which there may be no decoding.
             newest = db.execute(
                 select(Generation.id, Generation.state, Generation.answer_id)

@@ -1,14 +1,68 @@
 """What is asked about sessions. Each query opens a read transaction of its own, and gives rows back detached."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
-from core.sessions.service import MAX_BACKLOG, Backlog, SessionService
-from core.stores.database import Database
-from core.stores.tables import Session
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import defer
 
-__all__ = ["MAX_BACKLOG", "Session", "SessionQueries"]
+from core.sessions.search import MAX_TERMS, Search
+from core.sessions.service import MAX_BACKLOG, Backlog, Place, SessionService
+from core.sessions.snippet import Piece, snippet
+from core.stores.database import Database
+from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
+from core.text.search_tokens import Term, terms
+
+__all__ = ["MAX_BACKLOG", "Listed", "Place", "Session", "SessionQueries"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A session in its owner's list."""
+
+    session: Session
+    answering: bool
+    """Whether an answer is being written, or waits for its turn."""
+    unread: bool
+    """Whether an answer has ended, other than by a stop, since its owner last read the conversation."""
+    snippet: Sequence[Piece] | None = None
+    """What the search has found in it."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.session.last_active_at or self.session.created_at, self.session.id)
+
+
+_LAST_END = (
+    select(Generation.finished_at)
+    .where(Generation.state.in_((GenerationState.DONE, GenerationState.FAILED)))
+    .order_by(Generation.id.desc())
+    .limit(1)
+)
+"""Of a session's answers. A stopped one is no news: its owner has stopped it."""
+
+
+def _marked(sessions: Sequence[Session], db: DatabaseSession) -> list[Listed]:
+    mine = Generation.session_id == Session.id
+    marks = select(Session.id, exists().where(mine, IS_LIVE), _LAST_END.where(mine).scalar_subquery())
+    marks = marks.where(Session.id.in_([session.id for session in sessions]))
+    known = {row[0]: (row[1], row[2]) for row in db.execute(marks)} if sessions else {}
+    return [Listed(session, *_of(session, *known.get(session.id, (False, None)))) for session in sessions]
+
+
+def _of(session: Session, answering: bool, last_end: datetime | None) -> tuple[bool, bool]:
+    unread = last_end is not None and (session.read_until is None or session.read_until < last_end)
+    return bool(answering), unread
+
+
+def _snippet(
+    session: Session, message_id: UUID | None, texts: Mapping[UUID, str], wanted: Sequence[Term]
+) -> Sequence[Piece]:
+    return snippet((session.title if message_id is None else texts.get(message_id)) or "", wanted)
 
 
 @dataclass(frozen=True)
@@ -17,6 +71,7 @@ class SessionQueries:
 
     _database: Database
     sessions: SessionService
+    search: Search
 
     def require_database(self, patience: float | None = None) -> None:
         """Raise Unavailable unless the database answers within `patience` seconds, or the usual ones."""
@@ -44,10 +99,35 @@ class SessionQueries:
         with self._database.reading() as db:
             return self.sessions.backlog(db)
 
-    def list_sessions(self, user_id: UUID, *, before: UUID | None, limit: int) -> Sequence[Session]:
-        """A user's living sessions, newest first; with `before`, those older than that one."""
+    def list_sessions(self, user_id: UUID, *, before: Place | None, limit: int) -> list[Listed]:
+        """A user's living sessions, last active first; with `before`, those after that place."""
         with self._database.reading() as db:
-            return self.sessions.list_sessions(user_id, db, before=before, limit=limit)
+            return _marked(self.sessions.list_sessions(user_id, db, before=before, limit=limit), db)
+
+    def search_sessions(self, user_id: UUID, query: str, *, before: Place | None, limit: int) -> list[Listed]:
+        """Those of a user's living sessions in which the query is found, with a snippet each; last active first."""
+        wanted = terms(query)[:MAX_TERMS]
+        hits = self.search.find(user_id, wanted, self.sessions.is_listed(before), limit)
+        texts = self.search.texts([each for _, each in hits if each is not None])
+        ids = [hit.session_id for hit in hits]
+        with self._database.reading() as db:
+            rows = select(Session).where(Session.id.in_(ids), Session.owner_id == user_id)
+            found = {row.id: row for row in db.scalars(rows.options(defer(Session.system_prompt)))}
+            listed = _marked([found[each] for each in ids if each in found], db)
+        message_of = dict(hits)
+        return [
+            replace(each, snippet=_snippet(each.session, message_of[each.session.id], texts, wanted))
+            for each in listed
+        ]
+
+    def last_end(self, session: Session) -> datetime | None:
+        """When the last of an owned session's answers that were not stopped has ended, if its owner has not read that
+        yet."""
+        if session.words_in_redis:
+            return None
+        with self._database.reading() as db:
+            end = db.scalar(_LAST_END.where(Generation.session_id == session.id))
+        return end if end is not None and (session.read_until is None or session.read_until < end) else None
 
     def require_room(self, user_id: UUID) -> None:
         """Raise TooManySessions when the user has as many living sessions as one may have."""

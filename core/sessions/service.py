@@ -14,12 +14,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import defer
 from sqlalchemy.sql.dml import ReturningUpdate
 from uuid_utils.compat import uuid7
 
@@ -47,7 +48,7 @@ from core.sessions.credential import Credential
 from core.sessions.lifetime import Lifetime
 from core.sessions.title import title_from
 from core.stores.among import among
-from core.stores.tables import Session, User
+from core.stores.tables import ACTIVITY, MessageWords, Session, User
 
 MAX_LOOKS = 2
 """How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
@@ -101,6 +102,13 @@ class SessionRules:
     max_per_user: int
     """Living sessions that one user may have, created or claimed."""
     ephemeral: Lifetime = EPHEMERAL
+
+
+class Place(NamedTuple):
+    """Of a session in its owner's list."""
+
+    active_at: datetime
+    session_id: UUID
 
 
 @dataclass(frozen=True)
@@ -262,8 +270,9 @@ class SessionService:
         """
         proof = session.owner_id, session.secret_hash
         for _ in range(MAX_LOOKS):
+            changes: dict[str, Any] = {} if session.words_in_redis else {"last_active_at": self._clock.now()}
             title = None if session.words_in_redis or session.title else title_from(message)
-            noted = self._note(session, db_session, **({"title": title} if title else {}))
+            noted = self._note(session, db_session, **changes, **({"title": title} if title else {}))
             if noted is not None:
                 return noted
             session = self.lock_living(session.id, db_session)
@@ -342,10 +351,11 @@ class SessionService:
         secret_hash: bytes,
         leaf: tuple[UUID, UUID] | None = None,
         settings: Mapping[str, Any] | None = None,
+        last_active_at: datetime | None = None,
     ) -> Session:
         """Give an anonymous session to the user who also holds its secret; the secret is worth nothing after. It
-        begins its owned life with these settings, as `change_settings` takes them, and on the branch that `leaf`
-        ends, as `turn_to` takes it with the newest message.
+        begins its owned life with these settings, as `change_settings` takes them, with this last activity, and on
+        the branch that `leaf` ends, as `turn_to` takes it with the newest message.
 
         Of any number of claimants one wins. Raises SessionInvalid, SessionExpired, NotOwner, TooManySessions,
         LoginRequired, or TypeError for a hash that is not bytes.
@@ -367,6 +377,7 @@ class SessionService:
             version=Session.version + 1,
             expires_at=self._rules.owned.expiry(now, ends_at),
             ends_at=ends_at,
+            last_active_at=last_active_at,
             leaf_id=leaf and leaf[0],
             leaf_since=leaf and leaf[1],
             **(settings or {}),
@@ -377,16 +388,25 @@ class SessionService:
         return claimed
 
     def list_sessions(
-        self, user_id: UUID, db_session: DatabaseSession, *, before: UUID | None = None, limit: int = 50
+        self, user_id: UUID, db_session: DatabaseSession, *, before: Place | None = None, limit: int = 50
     ) -> Sequence[Session]:
-        """A user's living sessions, newest first; with `before`, those older than that one."""
-        query = select(Session).where(
-            Session.owner_id == user_id, Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)
-        )
-        if before is not None:
-            query = query.where(Session.id < before)
-        query = query.order_by(Session.id.desc()).limit(limit)
-        return db_session.scalars(query, execution_options={"populate_existing": True}).all()
+        """A user's living sessions, last active first, without their instructions; with `before`, those after that
+        place."""
+        listed = select(Session).where(Session.owner_id == user_id, *self.is_listed(before))
+        listed = listed.options(defer(Session.system_prompt)).order_by(ACTIVITY.desc(), Session.id.desc())
+        return db_session.scalars(listed.limit(limit), execution_options={"populate_existing": True}).all()
+
+    def is_listed(self, before: Place | None) -> list[ColumnElement[bool]]:
+        """Whether a session lives, is for more than a single request, and comes after that place of its owner's
+        list."""
+        kept = [Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)]
+        return kept if before is None else [*kept, tuple_(ACTIVITY, Session.id) < tuple_(*before)]
+
+    def mark_read(self, session_id: UUID, until: datetime, db_session: DatabaseSession) -> bool:
+        """An owned session's answers that have ended until then have been read; whether that is news."""
+        unread = or_(Session.read_until.is_(None), Session.read_until < until)
+        mine = and_(Session.id == session_id, Session.owner_id.is_not(None))
+        return _update(db_session, and_(mine, unread), read_until=until) is not None
 
     def change_settings(self, session_id: UUID, changes: Mapping[str, Any], db_session: DatabaseSession) -> Session:
         """Set an owned session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had
@@ -404,6 +424,7 @@ class SessionService:
     def untitle_session(self, session_id: UUID, db_session: DatabaseSession) -> None:
         """Remove the title of an owned session, after its first message has been retracted."""
         _update(db_session, Session.id == session_id, title=None)
+        db_session.execute(delete(MessageWords).where(MessageWords.document_id == session_id))
 
     def turn_to(self, session_id: UUID, leaf: UUID, newest: UUID, db_session: DatabaseSession) -> None:
         """Make the branch that ends with `leaf` an owned session's current one, until something is written that is

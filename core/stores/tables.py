@@ -7,12 +7,14 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
     Double,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -22,9 +24,12 @@ from sqlalchemy import (
     Uuid,
     and_,
     false,
+    func,
     literal_column,
     text,
+    true,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -140,12 +145,25 @@ class Session(Base):
     __table_args__ = (
         # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
         CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
+        # The list of a user's sessions, last active first.
+        Index(
+            "ix_session_activity",
+            "owner_id",
+            text("coalesce(last_active_at, created_at)"),
+            "id",
+            sqlite_where=text("owner_id IS NOT NULL"),
+            postgresql_where=text("owner_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
     secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """SHA-256 of the secret; the secret itself is kept nowhere."""
+    last_active_at: Mapped[datetime | None]
+    """When its last message came. None before the first, and for anonymous sessions."""
+    read_until: Mapped[datetime | None]
+    """The end of the last answer that its owner has read."""
     title: Mapped[str | None] = mapped_column(String(200))
     """What its owner calls it. Always None for anonymous sessions: a title is words."""
     system_prompt: Mapped[str | None] = mapped_column(Text)
@@ -184,6 +202,10 @@ class Session(Base):
         return self.anonymous or self.ephemeral
 
 
+ACTIVITY = func.coalesce(Session.last_active_at, Session.created_at)
+"""A session's place in its owner's list."""
+
+
 class GenerationState(StrEnum):
     """The life cycle: queued -> running -> done | stopped | failed, and back to queued when a worker hands it on."""
 
@@ -209,6 +231,7 @@ class Generation(Base):
             sqlite_where=text("state IN ('queued', 'running')"),
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
+        Index(None, "session_id", "id"),
         # The reaper looks for lapsed leases among the live ones only.
         Index(
             "ix_generation_lease",
@@ -240,7 +263,7 @@ class Generation(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
     model: Mapped[str] = mapped_column(String(64))
     """The model that is asked: the one it was accepted with, or was handed over to since."""
     question_id: Mapped[UUID | None]
@@ -337,8 +360,18 @@ class Message(Base):
     """One turn of an owned session. The words of anonymous ones are in Redis only."""
 
     __tablename__ = "message"
-    # All of a session is read in the order of time; what stands beside a message is found by what both follow.
-    __table_args__ = (Index(None, "session_id", "created_at", "id"), Index(None, "session_id", "parent_id"))
+    __table_args__ = (
+        # All of a session is read in the order of time; what stands beside a message is found by what both follow.
+        Index(None, "session_id", "created_at", "id"),
+        Index(None, "session_id", "parent_id"),
+        # What has still to be indexed.
+        Index(
+            "ix_message_unsearchable",
+            "session_id",
+            sqlite_where=text("searchable IS NULL"),
+            postgresql_where=text("searchable IS NULL"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     """An answer has its generation's id."""
@@ -362,6 +395,24 @@ class Message(Base):
     handovers: Mapped[str | None] = mapped_column(Text)
     """Where an answer was handed over, and between which models: JSON, which is checked when it is read."""
     created_at: Mapped[datetime]
+    searchable: Mapped[bool | None]
+    """Whether the search finds it by its words as they are. None from each keeping on, until they are indexed."""
+
+
+class MessageWords(Base):
+    """What the search finds an owned session's message by, or its title: each word once, in no order
+    (core/sessions/search.py)."""
+
+    __tablename__ = "message_words"
+    __table_args__ = (Index("ix_message_words_words", "words", postgresql_using="gin").ddl_if("postgresql"),)
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    """By which SQLite's index of the words, an FTS5 table, names the row."""
+    document_id: Mapped[UUID] = mapped_column(unique=True)
+    """The message's, or for a title the session's."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"), index=True)
+    message_id: Mapped[UUID | None] = mapped_column(ForeignKey("message.id", ondelete="CASCADE"), index=True)
+    words: Mapped[str] = mapped_column(Text().with_variant(postgresql.TSVECTOR(), "postgresql"))
 
 
 class Tally(Base):
@@ -391,6 +442,8 @@ class Removal(Base):
     """The user whose limits counted the session's answers; None for an anonymous session, which is its own owner."""
     generation_id: Mapped[UUID | None]
     """The answer that was live."""
+    listed: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Whether it was in its owner's list, so that its owner is told."""
 
 
 class AuditEvent(Base):

@@ -17,7 +17,7 @@ from core.llm.providers.base import ErrorKind, ProviderError
 from core.operations.invariants import MEANINGS
 from core.runtime import Runtime
 from core.sessions.credential import Credential
-from core.stores.tables import Generation, GenerationState, Removal, Session, User
+from core.stores.tables import Generation, GenerationState, Message, Removal, Session, User
 from tests.conftest import TurnableClock, new_user
 from tests.support.counted import counted
 from tests.support.provider import ProviderServer
@@ -190,6 +190,35 @@ def test_an_undecodable_end_holds_up_no_other(
     clock.turn(timedelta(seconds=5))
     _set(runtime, poisoned, unpublished={"length": 1})
     assert runtime.reaper.reap().published == 1
+
+
+def test_a_message_that_can_not_be_indexed_holds_up_no_other(
+    runtime: Runtime, clock: TurnableClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = new_user(runtime.database)
+    session = _create(runtime, owner)
+    ids = [uuid7() for _ in range(4)]
+    said = {"session_id": session.id, "role": "user", "state": "complete", "created_at": clock.now()}
+    with runtime.database.writing() as db:
+        db.add_all(Message(id=each, text=f"the words of {number}", **said) for number, each in enumerate(ids))
+    row_id = _raw(runtime, ids[1])
+    if runtime.database.engine.dialect.name == "sqlite":
+        refused = f"CREATE TRIGGER poison BEFORE UPDATE ON message WHEN NEW.id = '{row_id}'"
+        _execute(runtime, f"{refused} BEGIN SELECT RAISE(ABORT, 'poison'); END")
+    else:
+        refused = f"CHECK (id <> '{row_id}' OR searchable IS NULL) NOT VALID"
+        _execute(runtime, f"ALTER TABLE message ADD CONSTRAINT poison {refused}")
+
+    runtime.reaper.reap()
+
+    with runtime.database.reading() as db:
+        left = db.scalars(select(Message.id).where(Message.searchable.is_(None))).all()
+    assert left == [ids[1]]
+    found = runtime.session_queries.search_sessions(owner, "words 3", before=None, limit=10)
+    assert [each.session.id for each in found] == [session.id], "the search goes on, too"
+    assert str(ids[1]) in caplog.text
+    assert "the words" not in caplog.text
+    assert counted(runtime, "switchboard_item_failures_total", quarantine="search") >= 1
 
 
 def test_an_expired_session_that_can_not_be_deleted_holds_up_no_other(

@@ -8,7 +8,7 @@ from core.auth.accounts import ApiKey, Login, User
 from core.auth.principal import Principal
 from core.conversation.session_settings import SessionSettings
 from core.messaging.replies import Reply
-from core.sessions.queries import Session
+from core.sessions.queries import Listed, Session
 from web.commands import result_of
 from web.context import context
 from web.schemas import responses
@@ -19,9 +19,18 @@ def session_answer(session: Session) -> responses.Session:
     return responses.Session(**context().services.sessions.describe(session))
 
 
-def titled_session_answer(session: Session) -> responses.TitledSession:
-    """A session with its title."""
-    return responses.TitledSession(**context().services.sessions.describe(session), title=session.title)
+def listed_session_answer(listed: Listed) -> responses.ListedSession:
+    """A session in its owner's list, with what a search has found in it."""
+    session = listed.session
+    found = {} if listed.snippet is None else {"snippet": [piece._asdict() for piece in listed.snippet]}
+    return responses.ListedSession(
+        **context().services.sessions.describe(session),
+        title=session.title,
+        last_active_at=listed.place.active_at,
+        answering=listed.answering,
+        unread=listed.unread,
+        **found,
+    )
 
 
 def configured_session_answer(session: Session, settings: SessionSettings) -> responses.ConfiguredSession:

@@ -150,11 +150,15 @@ def switch_model(
 def messages(session: Session, limit: int, before: UUID | None) -> Response:
     """Read a page of the current branch, the newest first, and the position in the events that it reflects."""
     change_limits.admit_read(owner_of(session))
+    services = context().services
+    newest = None if before else services.session_queries.last_end(session)  # before the words: these have it
     try:
         with one_of_readers():
-            page = context().services.transcript.read(session, before, limit)
+            page = services.transcript.read(session, before, limit)
     except UnknownMessage:
         raise InvalidBody("before: this session has no message with this id.", field="before") from None
+    if newest is not None:
+        services.actions.mark_read(session, newest)
     fields = {"cursor": str(page.cursor) if page.cursor else None, "before": page.before}
     # All of it before the answer begins, so that what can't be read is an error and not half a page.
     return Response(list(encode_conversation(fields, page.messages)), mimetype="application/json")

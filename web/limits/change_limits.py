@@ -9,7 +9,7 @@ from core.limits.buckets import owner_buckets
 from web.context import context
 from web.limits import rate_limit_headers
 
-Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "queue", "keys", "branch"]
+Change = Literal["switch", "refresh", "rename", "open", "claim", "stop", "queue", "keys", "branch", "search"]
 """Each has a bucket of its own, so that an owner that has refreshed too often can still stop an answer."""
 
 
@@ -19,8 +19,8 @@ def admit(change: Change, owner: UUID) -> None:
 
 
 def admit_uncounted(change: Change, owner: UUID) -> None:
-    """Charge a change that may also be made while Redis is away and can't count: it touches one row of the owner's
-    and no queue. Raises RateLimited."""
+    """Charge a change, or a search, that may also be made while Redis is away and can't count: it touches one row of
+    the owner's, or none, and no queue. Raises RateLimited."""
     try:
         admit(change, owner)
     except Unavailable:

@@ -210,12 +210,13 @@ class OpenAIResponse(Answer):
 
 
 class OpenAIResponseEvent(Answer):
-    """An event of a response's stream, as OpenAI's API has it."""
+    """A server-sent event of a response's stream: its data is an event as OpenAI's API has it, of the same type."""
 
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    sequence_number: int
+    event: str
+    data: str = Field(
+        json_schema_extra={"contentMediaType": "application/json"},
+        examples=['{"type":"response.completed","sequence_number":7}'],
+    )
 
 
 class OpenAIDeleted(Answer):

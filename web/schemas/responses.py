@@ -71,11 +71,32 @@ class CurrentSession(ConfiguredSession):
     active_generation: ActiveGeneration | None
 
 
-class Sessions(Answer):
-    """A page of sessions."""
+class Piece(Answer):
+    """A piece of a snippet, as plain text."""
 
-    sessions: list[TitledSession]
-    next: UUID | None
+    text: str
+    hit: bool
+    """Whether this is what was searched for."""
+
+
+class ListedSession(TitledSession):
+    """A session in its owner's list."""
+
+    last_active_at: Moment
+    """When its last message came, or it was created."""
+    answering: bool
+    """Whether an answer is being written, or waits for its turn."""
+    unread: bool
+    """Whether an answer has ended, other than by a stop, since the conversation, or its events, were last read."""
+    snippet: list[Piece] = Field(default_factory=list)
+    """Only of a search: the words around what was found in the title or the newest such message, in their order."""
+
+
+class Sessions(Answer):
+    """A page of sessions, last active first."""
+
+    sessions: list[ListedSession]
+    next: str | None
     """The `before` of the next page; null on the last one."""
 
 
@@ -226,6 +247,13 @@ class Event(Answer):
     ]
     id: str | None = None
     """`<epoch>-<offset>`: the position to resume after."""
+    data: str = Field(json_schema_extra={"contentMediaType": "application/json"})
+
+
+class UserEvent(Answer):
+    """A server-sent event of a user's own stream, without an id: nothing of it is kept."""
+
+    event: Literal["reset", "created", "changed", "model", "answering", "answered", "read", "deleted", "expired"]
     data: str = Field(json_schema_extra={"contentMediaType": "application/json"})
 
 

@@ -22,6 +22,7 @@ from core.auth.proofs import Proof, Proofs
 from core.conversation.event_log import EventLog
 from core.conversation.keys import session_of
 from core.conversation.position import Position
+from core.conversation.user_events import is_user_channel
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply, load_announced
 from core.messaging.revocations import CHANNEL as REVOKED
@@ -238,7 +239,7 @@ class Hub:
         while not self._closed.wait(pause):
             if not names:
                 with self._lock:
-                    names = list(self._subscriptions)
+                    names = [name for name in self._subscriptions if not is_user_channel(name)]
                 pause = COMPARE_INTERVAL / max(1, -(-len(names) // BATCH_SIZE))
             compared, names = names[:BATCH_SIZE], names[BATCH_SIZE:]
             try:
@@ -328,7 +329,7 @@ class Hub:
         """Hand an event to its readers. What is no event is passed over: where it stands for one, the offset after it
         has them read the log."""
         try:
-            announced = _announced(data)
+            announced = _announced(data, logged=not is_user_channel(channel))
         except MALFORMED as error:
             self._malformed += 1
             # Without its words, which may be a conversation's.
@@ -377,12 +378,12 @@ class Hub:
             return list(self._subscriptions.get(channel, ()))
 
 
-def _announced(data: str) -> Announced:
-    """The event of a message. Raises one of `MALFORMED`."""
+def _announced(data: str, *, logged: bool) -> Announced:
+    """The event of a message, which has a place in a log if it is one of a session's. Raises one of `MALFORMED`."""
     message = json.loads(data)
     kind, text, event_id = message["type"], message["data"], message.get("id")
     position = None if event_id is None else Position.parse(event_id)
     is_last = event_id is None and kind == "expired"
-    if not isinstance(kind, str) or not isinstance(text, str) or (position is None and not is_last):
+    if not isinstance(kind, str) or not isinstance(text, str) or (logged and position is None and not is_last):
         raise ValueError("not an event of a log")
     return Announced(position, kind, text, frame(kind, text, event_id))

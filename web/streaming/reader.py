@@ -3,7 +3,8 @@
 import json
 import random
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -53,6 +54,8 @@ class StreamSources:
     proofs: Proofs
     clock: Clock
     counters: Counters
+    mark_read: Callable[[UUID], None]
+    """The owner of this session has read its answers that have ended."""
 
     @cached_property
     def pages(self) -> Combiner[Reading, Page]:
@@ -160,6 +163,8 @@ class Reader:
                 frames, ended = self._told(page.epoch, events)
                 if frames:
                     yield frames
+                if any(event.type in TERMINAL_EVENTS for event in events):
+                    self._mark_read()
                 if ended:
                     return True
             if len(page.events) < PAGE_SIZE:
@@ -209,8 +214,17 @@ class Reader:
             told = self._wire.tell(announced.type, announced.data, self._at, announced.frame)
             if told:
                 yield told
+            if announced.type in TERMINAL_EVENTS:
+                self._mark_read()
             if self._is_end(announced.type, announced.data):
                 return True
+
+    def _mark_read(self) -> None:
+        """An end of an owned session's has been told to its owner."""
+        if self._proof.principal is None:
+            return
+        with suppress(Unavailable):  # then it stays new until it is read again
+            self._sources.mark_read(self._session_id)
 
     def _is_end(self, kind: str, data: str) -> bool:
         ended = self._until is not None and kind in TERMINAL_EVENTS and data.startswith(self._until)

@@ -16,7 +16,7 @@ class Announced(NamedTuple):
     """An event as it is sent to browsers, encoded once for all readers of this process."""
 
     position: Position | None
-    """None: not part of the log, and the last thing that is said (the session is over)."""
+    """None: not part of a log. Of a session's events only the last thing that is said is not: that it is over."""
     type: str
     data: str
     frame: bytes

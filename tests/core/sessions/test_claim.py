@@ -12,6 +12,7 @@ from core.conversation.keys import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
 from core.runtime import Runtime
 from core.sessions.credential import Credential
+from core.sessions.service import Place
 from core.stores import tables
 from tests.conftest import new_user
 from tests.support.provider import ANSWER, ProviderServer
@@ -244,7 +245,7 @@ def test_lists_are_of_ones_own_newest_first_in_pages(runtime: Runtime) -> None:
     _create(runtime)
     with runtime.database.reading() as db:
         first = runtime.sessions.list_sessions(user, db, limit=3)
-        rest = runtime.sessions.list_sessions(user, db, limit=3, before=first[-1].id)
+        rest = runtime.sessions.list_sessions(user, db, limit=3, before=Place(first[-1].created_at, first[-1].id))
     assert [session.id for session in [*first, *rest]] == mine[::-1]
 
 

@@ -58,9 +58,10 @@ def test_a_users_sessions_are_listed_newest_first_and_counted(runtime: Runtime) 
     made.append(_owned(runtime, user_id))
     with pytest.raises(TooManySessions):
         queries.require_room(user_id)
-    listed = [session.id for session in queries.list_sessions(user_id, before=None, limit=10)]
-    assert listed == sorted(made, reverse=True)
-    assert [session.id for session in queries.list_sessions(user_id, before=made[-1], limit=1)] == [made[-2]]
+    listed = queries.list_sessions(user_id, before=None, limit=10)
+    assert [each.session.id for each in listed] == sorted(made, reverse=True)
+    (second,) = queries.list_sessions(user_id, before=listed[0].place, limit=1)
+    assert second.session.id == made[-2]
     queries.require_room(new_user(runtime.database))
 
 

@@ -285,9 +285,13 @@ def test_a_program_is(case: Case[Any], url: str, program: Caller) -> None:
     _try(case, url, program)
 
 
+ENDLESS = {("GET", "/chat/sse"), ("GET", "/sessions/events")}
+"""Streams that have no end: tests/web/api/test_chat.py and test_sessions.py read them."""
+
+
 def _try(case: Case[Any], url: str, caller: Caller) -> None:
-    if (case.method, case.path) == ("GET", "/chat/sse") and caller.headers():
-        return  # a stream that has no end; tests/web/api/test_chat.py reads it
+    if (case.method, case.path) in ENDLESS and caller.headers():
+        return
     try:
         response = case.call_and_validate(checks=CHECKS, base_url=url, headers=caller.headers(), timeout=20)
     except ChunkedEncodingError:
