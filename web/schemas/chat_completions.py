@@ -234,29 +234,15 @@ class ChatCompletion(Answer):
     usage: CompletionUsage
 
 
-class ChunkDelta(Answer):
-    """What a chunk adds to the answer."""
+class ChatCompletionEvent(Answer):
+    """A server-sent event of a stream: its data is a `chat.completion.chunk`, as OpenAI's API has it, with
+    `reasoning_content` beside `content`. The stream ends with the data `[DONE]`; one that fails has an `error`
+    instead."""
 
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-    reasoning_content: str | None = None
-
-
-class ChunkChoice(Answer):
-    """The one choice."""
-
-    index: Literal[0]
-    delta: ChunkDelta
-    logprobs: None
-    finish_reason: FinishReason | None
-
-
-class ChatCompletionChunk(Answer):
-    """A piece of an answer. The stream ends with the data `[DONE]`; one that fails has an `error` in its place."""
-
-    id: str
-    object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    usage: CompletionUsage | None = None
+    data: str = Field(
+        json_schema_extra={"contentMediaType": "application/json"},
+        examples=[
+            '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"smollm2",'
+            '"choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}]}'
+        ],
+    )

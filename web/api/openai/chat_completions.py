@@ -29,7 +29,7 @@ from web.auth.access import USER
 from web.context import context
 from web.limits import rate_limit_headers
 from web.openapi.declaration import Either, StreamOf
-from web.schemas.chat_completions import ChatCompletion, ChatCompletionChunk, CreateChatCompletion
+from web.schemas.chat_completions import ChatCompletion, ChatCompletionEvent, CreateChatCompletion
 from web.streaming.answer_reader import AnswerInterrupted
 from web.streaming.door import wait_for_turn
 from web.streaming.slots import held
@@ -46,7 +46,7 @@ _turns = Turns(at_once=8, timeout=10.0)
 @operation(
     access=USER,
     body=CreateChatCompletion,
-    answers={200: Either(ChatCompletion, StreamOf(ChatCompletionChunk))},
+    answers={200: Either(ChatCompletion, StreamOf(ChatCompletionEvent))},
     raises=(
         *(UnknownModel, RateLimited, GenerationInProgress, GenerationLost, SessionInvalid, SessionExpired),
         *(LoginRequired, ProviderFailed, ContextLengthExceeded, PromptFiltered, AnswerInterrupted),
