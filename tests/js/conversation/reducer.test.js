@@ -167,6 +167,10 @@ test("a handover goes on with the model that was wanted, and is no fallback", ()
   assert.deepEqual([state.live?.text, state.live?.model, state.live?.fallback, state.stale], ["abc", "n", null, false]);
 });
 
+test("another branch is read from the server", () => {
+  assert.equal(run(idle, { type: "event", event: { type: "branch", data: { leaf: "m" } } }).stale, true);
+});
+
 test("the same model asked again is no fallback", () => {
   assert.equal(run(answering, event("fallback", { from: "m", to: "m", reason: "timeout" })).live?.fallback, null);
 });

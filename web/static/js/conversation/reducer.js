@@ -176,6 +176,7 @@ function applyEvent(state, event, moment) {
       // A session's ETag is its version: with it, this tab may switch at once after another one did.
       return { ...state, session: { ...state.session, model, version }, etag: `"${version}"` };
     }
+    case "branch": return { ...state, stale: true };
     case "queued": return begin(state, event.data, { phase: "queued", position: event.data.position ?? 0 });
     case "started": return begin(state, event.data, { phase: "connecting", position: 0, model: event.data.model });
     case "delta":

@@ -17,13 +17,15 @@
  * @typedef {{type: "done" | "stopped" | "failed", data: End}} EndEvent
  * @typedef {QueuedEvent | StartedEvent | PieceEvent | BlockEvent | ResumedEvent | FallbackEvent | HandoverEvent | EndEvent} GenerationEvent
  *
+ * @typedef {{type: "branch", data: {leaf: string | null}}} BranchEvent
+ * @typedef {{type: "waiting" | "removed", data: OfGeneration}} WaitingEvent
  * @typedef {{type: "model", data: {model: string, version: number}}} ModelEvent
  * @typedef {{type: "session", data: Partial<import("../api/client.js").Session>}} SessionEvent
  * @typedef {{type: "reset", data: object}} ResetEvent
  * @typedef {{type: "expired", data: {reason?: string}}} ExpiredEvent
  *
  * @typedef {import("../conversation/immutable.js").Immutable<
- *   GenerationEvent | ModelEvent | SessionEvent | ResetEvent | ExpiredEvent>} StreamEvent
+ *   GenerationEvent | BranchEvent | WaitingEvent | ModelEvent | SessionEvent | ResetEvent | ExpiredEvent>} StreamEvent
  */
 
 /**
