@@ -110,5 +110,5 @@ def test_two_thousand_tokens_into_a_long_conversation_hold_nothing_up(visit: Vis
     expect(answers(page).last).to_contain_text(f"word{TOKENS - 1}")
     stage.end(html=f"<p>{text}</p>")
     expect(answers(page).last).to_have_attribute("data-state", "complete")
-    # Alone on a machine there is none, or one that just passes 50 ms; a machine that others use as well takes its time.
+    # Alone on a machine there is none, or one that just passes 50 ms; one that others use as well takes its time.
     assert max(page.evaluate("longTasks"), default=0) < 150
