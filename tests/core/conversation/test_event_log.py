@@ -145,23 +145,25 @@ def test_a_log_begun_anew_has_another_epoch_and_is_refused_to_older_attempts_and
 
 def test_everything_has_a_lifetime_that_only_grows(log: EventLog, redis: Redis) -> None:
     session_id, generation = uuid7(), uuid7()
+    names = keys(session_id)
+    of_the_log = (names.log, names.meta, names.partial, names.words, names.thinking)
     log.begin(session_id, "queued", {}, Producer(generation, 0, 0), expires_at=LATER, answer="{}", question="{}")
     log.write(
         AnswerEvent(session_id, "delta", {}, Producer(generation, 1, 1), expires_at=LATER, delta=Delta("t", "Hmm"))
     )
     log.append(session_id, "model", {}, expires_at=LATER - timedelta(minutes=30))
     log.touch(session_id, LATER - timedelta(minutes=20))
-    for key in keys(session_id):
+    for key in of_the_log:
         assert redis.pexpiretime(key) >= LATER.timestamp() * 1000
     log.touch(session_id, LATER + timedelta(hours=1))
-    for key in keys(session_id):
+    for key in of_the_log:
         assert redis.pexpiretime(key) >= (LATER + timedelta(hours=1)).timestamp() * 1000
     log.write(
         AnswerEvent(
             session_id, "e", {}, Producer(generation, 1, 2), expires_at=LATER + timedelta(hours=2), before=Size(1, 3)
         )
     )
-    for key in keys(session_id):
+    for key in of_the_log:
         assert redis.pexpiretime(key) >= (LATER + timedelta(hours=2)).timestamp() * 1000
 
 

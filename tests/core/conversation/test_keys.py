@@ -14,7 +14,7 @@ def test_all_keys_of_a_session_share_one_hash_slot() -> None:
 def test_the_names_are_those_of_the_versions_before() -> None:
     """Processes of two versions share one Redis during a deployment."""
     session_id = uuid7()
-    names = ("log", "meta", "partial", "words", "thinking", "settings")
+    names = ("log", "meta", "partial", "words", "thinking", "settings", "request")
     assert keys(session_id) == tuple(f"sb:{{{session_id}}}:{name}" for name in names)
 
 

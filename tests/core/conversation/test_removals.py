@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from core.auth.principal import Principal
 from core.conversation.keys import keys
+from core.conversation.session_settings import SessionSettings
 from core.errors import SwitchboardError
 from core.runtime import Runtime
 from core.sessions.actions import Switch
@@ -136,10 +137,11 @@ def test_words_that_a_claim_could_not_remove_are_removed_later_and_read_once_and
     runtime.writer.run()
     read = runtime.transcript.anonymous_messages(session.id)
     monkeypatch.setattr(runtime.transcript, "anonymous_messages", lambda _: read)
+    monkeypatch.setattr(runtime.guest_settings, "read", lambda _: SessionSettings())
     redis_fails()
     claimed = runtime.actions.claim(session, owner)
     monkeypatch.undo()
-    assert runtime.redis.exists(keys(session.id)[3])
+    assert runtime.redis.exists(keys(session.id).words)
     runtime.generations.accept(claimed, "Second?")
     runtime.writer.run()
     said = [message.text for message in runtime.transcript.read(claimed).messages if message.role == "user"]
