@@ -325,7 +325,7 @@ def test_a_key_that_can_not_be_read_hides_no_other_from_the_invariants(
     results = runtime.invariants.check()
 
     assert {each.name: each.ids for each in results if each.ids} == {"slots": (str(never),)}
-    assert len(results) == len(MEANINGS) == 8
+    assert len(results) == len(MEANINGS) == 10
     assert runtime.healing.heal(results) == {"slots": 1}
     assert {each.name for each in runtime.invariants.check() if each.ids} == set()
 

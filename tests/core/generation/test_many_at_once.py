@@ -173,10 +173,10 @@ def test_snapshots_are_kept_together_and_one_that_can_not_be_ends_only_its_own(
     poisoned, *others = answers
     keep = runtime.transcript.keep
 
-    def kept(message: Any, *args: Any) -> None:
+    def kept(message: Any, *args: Any, **options: Any) -> None:
         if message.id == str(poisoned.generation_id) and message.state == "streaming":
             raise RuntimeError("it can't be kept")
-        keep(message, *args)
+        keep(message, *args, **options)
 
     monkeypatch.setattr(runtime.transcript, "keep", kept)
     threads = _write(answers)
