@@ -6,9 +6,10 @@ An owned session's are columns of its row. A guest's are words, and in Redis onl
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.stores import tables
+if TYPE_CHECKING:  # the web server's master reads the bounds below, and loads no database driver for them
+    from core.stores import tables
 
 MAX_TITLE = 200
 """Characters."""
@@ -26,7 +27,7 @@ class SessionSettings:
     temperature: float | None = None
 
     @classmethod
-    def of(cls, session: tables.Session) -> "SessionSettings":
+    def of(cls, session: "tables.Session") -> "SessionSettings":
         """Those of an owned session."""
         return cls(session.title, session.system_prompt, session.temperature)
 

@@ -19,7 +19,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def test_it_says_what_holds_and_what_is_broken(tmp_path: Path, runtime: Runtime) -> None:
     result = switchboard(tmp_path, "invariants", **_environment(runtime.settings))
-    assert (result.returncode, result.stdout.count("✓"), result.stderr) == (0, 8, "")
+    assert (result.returncode, result.stdout.count("✓"), result.stderr) == (0, 10, "")
 
     with runtime.database.writing() as db:
         session = runtime.sessions.create_session(db, secret_hash=bytes(32), model="good")
@@ -29,7 +29,7 @@ def test_it_says_what_holds_and_what_is_broken(tmp_path: Path, runtime: Runtime)
 
     result = switchboard(tmp_path, "invariants", **_environment(runtime.settings))
     assert refused(result) == "switchboard: 1 invariant is broken\n"
-    assert result.stdout.count("✓") == 7
+    assert result.stdout.count("✓") == 9
     assert f"\n             {generation_id}\n" in "\n" + result.stdout
 
 
