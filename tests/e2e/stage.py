@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body.get("model", self.owner.session["model"]) != self.owner.session["model"]:
             self.owner.switch(body["model"])
         begin = {"/chat/regenerate": self.owner.begin_again, "/chat/continue": self.owner.go_on}
-        generation = begin.get(self.path, self.owner.begin)(body.get("message_id") or body.get("message"))
+        generation = begin.get(self.path, self.owner.begin)(str(body.get("message_id") or body.get("message")))
         self._answer({"session_id": "s", "generation_id": generation, "state": "queued", "position": 0})
 
     def _switch(self, model: str) -> None:

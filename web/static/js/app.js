@@ -73,7 +73,7 @@ const account = new Account({
   changed() {
     newConversation.dismiss();
     if (account.user) {
-      void sidebar.refresh();
+      void sidebar.open();
     } else {
       drafts.clear(); // they were the user's who has gone
       sidebar.clear();
