@@ -55,6 +55,7 @@ from core.operations.counters import Counters
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
 from core.operations.job_runs import JobRuns
+from core.operations.usage import UsageRecords
 from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
 from core.sessions.creation_limits import CreationLimits
@@ -345,6 +346,7 @@ class Runtime:
             self.generation_events,
             self.transcript,
             self.message_limits,
+            self.models,
             self.user_events,
             self.clock,
         )
@@ -474,6 +476,11 @@ class Runtime:
     def tally(self) -> AnswerTally:
         """What is counted of answers."""
         return AnswerTally(self.database, answer_metrics.count, self._quarantine("tally"))
+
+    @cached_property
+    def usage(self) -> UsageRecords:
+        """What users' answers have come to."""
+        return UsageRecords(self.database, self.clock)
 
     @cached_property
     def removals(self) -> Removals:

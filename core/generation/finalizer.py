@@ -28,6 +28,7 @@ from core.generation.answer_log import log_answer
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
 from core.generation.events import GenerationEvents
 from core.limits.message_limits import MessageLimits
+from core.llm.client_pool import ClientPool
 from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.combiner import Combiner
@@ -90,6 +91,7 @@ class Finalizer:
         events: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
+        models: ClientPool,
         user_events: UserEvents,
         clock: Clock,
     ) -> None:
@@ -99,6 +101,7 @@ class Finalizer:
         self._events = events
         self._transcript = transcript
         self._limits = limits
+        self._models = models
         self._user_events = user_events
         self._clock = clock
         self._emptied = Combiner(self._empty)
@@ -179,6 +182,8 @@ class Finalizer:
         data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": length}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
+        price = self._models.price(data.get("model") or attempt.handovers.model)
+        cost = price.cost(usage.prompt_tokens, usage.completion_tokens)
         with self._database.writing() as db:
             if not attempt.words_in_redis:
                 lock_session(db, attempt.session_id)
@@ -193,6 +198,7 @@ class Finalizer:
                 unpublished=data,
                 uncounted=None if RETRACTS in data else True,
                 answered_by=data.get("model"),
+                cost=cost,
                 first_token_at=attempt.draft.begun_at,
                 **usage._asdict(),
             )
