@@ -274,9 +274,17 @@ class Runtime:
         settings = self.settings
         return MessageLimits(
             OwnerLimits(
-                settings.concurrent_anonymous, settings.limit_messages_anonymous, settings.limit_tokens_anonymous
+                settings.concurrent_anonymous,
+                settings.limit_messages_anonymous,
+                settings.limit_tokens_anonymous,
+                settings.limit_cost_anonymous,
             ),
-            OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
+            OwnerLimits(
+                settings.concurrent_user,
+                settings.limit_messages_user,
+                settings.limit_tokens_user,
+                settings.limit_cost_user,
+            ),
             self.limiter,
             Leases(self.limits_redis, CONCURRENT),
             self.limits_redis,
