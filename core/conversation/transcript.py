@@ -322,11 +322,13 @@ def _newest_first(moment: _Moment, before: UUID | None) -> Iterator[Message]:
     older = iter(()) if unfinished.parent is None else finished.branch(_end_before(unfinished))
     if before is not None:
         return older
-    if unfinished.parent == PREVIOUS:
+    above = next(older, None)
+    if above is None and unfinished.parent:  # its question is in no backup that the database was restored from
+        older = finished.branch()
         above = next(older, None)
+    if unfinished.parent is not None:
         unfinished = replace(unfinished, parent=above.id if above else None)
-        older = chain([above] if above else [], older)
-    return chain([unfinished], older)
+    return chain([unfinished], [above] if above else [], older)
 
 
 def _end_before(unfinished: Message) -> UUID | None:

@@ -158,7 +158,7 @@ def everything_shown(page: Page) -> JSHandle:
           const note = (list, text) => text !== undefined && text !== list.at(-1) && list.push(text);
           new MutationObserver(() => {
             const last = [...document.querySelectorAll("[data-role=assistant]")].at(-1);
-            note(seen.texts, last?.querySelector(".body.plain")?.textContent);
+            note(seen.texts, last?.querySelector(".body")?.textContent);
             note(seen.under, last?.querySelector(".answer-status")?.textContent);
           }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
           return seen;

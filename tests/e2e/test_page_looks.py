@@ -24,6 +24,7 @@ AT = """body => {
   const sides = [];
   const middle = (body.getBoundingClientRect().left + body.getBoundingClientRect().right) / 2;
   while (walker.nextNode()) {
+    if (walker.currentNode.parentElement.closest(".code-bar")) continue;
     let from = 0;
     for (const line of walker.currentNode.data.split("\\n")) {
       const range = document.createRange();

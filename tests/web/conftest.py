@@ -27,6 +27,12 @@ from web.context import context_of
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def _paused_answers_wait(provider: ProviderServer) -> None:
+    """The model `paused` waits, whatever the test before has told it."""
+    provider.go_on.clear()
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def stack(request: pytest.FixtureRequest, provider: ProviderServer) -> Iterator[Settings]:
     """A worker process on all queues, with a Valkey and a database of its own: once on SQLite, once on PostgreSQL."""

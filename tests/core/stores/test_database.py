@@ -26,12 +26,23 @@ def _session(now: datetime) -> Session:
     )
 
 
+# Indexes over expressions cannot be read from SQLite.
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection:sqlalchemy.exc.SAWarning")
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index:UserWarning")
 def test_models_and_migrations_agree(any_database_url: str) -> None:
     engine = create_engine(any_database_url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_ours})
+        differences = compare_metadata(context, Base.metadata)
+    if engine.dialect.name == "sqlite":  # which has another index of words in its place
+        differences = [each for each in differences if each[1].name != "ix_message_words_words"]
+    assert differences == []
     engine.dispose()
+
+
+def is_ours(name: str | None, kind: str, _: object) -> bool:
+    """Whether a table is one of the models, and none in which SQLite keeps an index of words."""
+    return kind != "table" or not (name or "").startswith("message_words_fts")
 
 
 def test_migrating_twice_changes_nothing(any_database_url: str) -> None:

@@ -30,6 +30,8 @@ export const started = (model = "m") => event("started", { model, attempt: 1 });
 export const delta = (at, text, moment) => event("delta", { at, text }, moment);
 /** @param {number} at @param {string} text @param {number} [moment] */
 export const thinks = (at, text, moment) => event("thinking", { at, text }, moment);
+/** @param {number} from @param {number} upto @param {string} html */
+export const block = (from, upto, html) => event("block", { from, upto, html });
 export const done = () => event("done", { model: "m", finish_reason: "stop" });
 
 /** @param {object} [fields] @returns {any} */

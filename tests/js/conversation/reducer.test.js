@@ -4,7 +4,7 @@ import {
   initialState, isBusy, items, lastQuestion, ownedSessionId, reduce,
 } from "../../../web/static/js/conversation/reducer.js";
 import {
-  answer, answering, delta, done, event, ID, idle, queued, question, run, session, snapshot, started, thinks,
+  answer, answering, block, delta, done, event, ID, idle, queued, question, run, session, snapshot, started, thinks,
 } from "./actions.js";
 
 /** @param {import("./actions.js").State} state */
@@ -75,6 +75,16 @@ test("a delta that overlaps adds only what is new", () => {
 test("offsets are code points, not UTF-16 units", () => {
   const { live, stale } = run(answering, delta(0, "a👋🏽"), delta(3, "b"), delta(2, "🏽bc"));
   assert.deepEqual([live?.text, live?.length, stale], ["a👋🏽bc", 5, false]);
+});
+
+test("finished blocks are kept in order, once, and as far as the text goes", () => {
+  const told = [block(0, 2, "<p>ab</p>"), block(3, 5, "<p>de</p>")];
+  const state = run(answering, delta(0, "ab\nde\nfg"), ...told, ...told, block(6, 9, "<p>beyond</p>"));
+  assert.deepEqual(state.live?.blocks.map(({ html }) => html), ["<p>ab</p>", "<p>de</p>"]);
+  const together = run(state, block(0, 8, "<p>all</p>"), block(3, 5, "<p>de</p>"));
+  assert.deepEqual(together.live?.blocks.map(({ html }) => html), ["<p>all</p>"]);
+  assert.deepEqual(run(state, event("resumed", { at: 4 })).live?.blocks.map(({ upto }) => upto), [2]);
+  assert.deepEqual(last(run(state, done())).blocks?.length, 2, "until the server's HTML is here");
 });
 
 test("a gap makes the state stale and adds nothing", () => {

@@ -234,8 +234,10 @@ store.subscribe((now, before) => {
   if (ended && title.answerEnded() && wantsNotifications()) notifyOf(title.conversation, now.session?.session_id ?? "");
 });
 const picture = new NextFrame(render);
+/** @param {import("./conversation/reducer.js").Live} now @param {import("./conversation/reducer.js").Live} before */
+const hasGrown = (now, before) => now.text !== before.text || now.blocks !== before.blocks;
 store.subscribe((now, before) => {
-  if (now.live && before.live && now.live.text !== before.live.text && now.messages === before.messages) picture.soon();
+  if (now.live && before.live && hasGrown(now.live, before.live) && now.messages === before.messages) picture.soon();
   else picture.now();
 });
 pauseWhileHidden(sync.stream, () => store.idle());

@@ -1,11 +1,14 @@
 /** Shows the messages. The list grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
+import { AnswerBody } from "./answer-body.js";
 import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
 import { ThinkingView } from "./thinking-view.js";
+import { copyText } from "../ui/clipboard.js";
 import { t } from "../ui/strings.js";
 
 /** @typedef {import("./reducer.js").Item} Item */
-/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, item?: Item, isLast?: boolean, words?: string}} Row */
+/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, body: AnswerBody | null, item?: Item,
+ *   isLast?: boolean, words?: string}} Row */
 
 /** Milliseconds after which a screen reader has passed over what was put into the log. */
 const QUIET_PERIOD = 500;
@@ -67,26 +70,21 @@ export class MessageList {
 
   /** @param {Item["role"]} role @returns {Row} */
   #newRow(role) {
-    const node = articleFor(role);
-    const thinkingView = role === "assistant" ? new ThinkingView(this.on.toggling) : null;
-    if (thinkingView) node.prepend(thinkingView.node);
-    return { node, thinkingView };
+    if (role === "user") return { node: articleFor(role, bodyOfQuestion()), thinkingView: null, body: null };
+    const [thinkingView, body] = [new ThinkingView(this.on.toggling), new AnswerBody((text) => void this.#copy(text))];
+    const node = articleFor(role, thinkingView.node, body.node, footer());
+    return { node, thinkingView, body };
   }
 
   /** @param {Row} row @param {Item} item @param {boolean} isLast @param {string} words the status line */
-  #renderAnswer({ node, thinkingView }, item, isLast, words) {
+  #renderAnswer({ node, thinkingView, body }, item, isLast, words) {
     node.dataset.state = item.state;
     thinkingView?.show(thinkingSummary(item), item.thinking ?? "");
-    const [body, foot] = [part(node, ".body"), part(node, ".answer-footer")];
-    if (item.html && item.state !== "streaming") {
-      body.innerHTML = item.html; // the server made it from Markdown and sanitised it
-      body.classList.remove("plain");
-    } else {
-      body.textContent = item.text;
-      body.classList.add("plain");
-    }
-    body.hidden = !item.text;
+    body?.show({
+      text: item.text, html: item.state === "streaming" ? null : item.html ?? null, blocks: item.blocks ?? [],
+    });
 
+    const foot = part(node, ".answer-footer");
     part(foot, ".answer-status").textContent = words;
 
     const actions = [];
@@ -101,7 +99,7 @@ export class MessageList {
 
   /** @param {string} text */
   async #copy(text) {
-    this.on.copied(await copy(text));
+    this.on.copied(await copyText(text));
   }
 }
 
@@ -109,7 +107,8 @@ export class MessageList {
  * long for every token.
  * @param {Item | undefined} a @param {Item} b */
 const looksLike = (a, b) => a !== undefined && a.live === b.live && a.state === b.state && a.text === b.text
-  && a.html === b.html && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds;
+  && a.html === b.html && a.blocks === b.blocks
+  && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds;
 
 /** @param {HTMLElement} node @param {Item} item */
 function renderQuestion(node, item) {
@@ -117,26 +116,30 @@ function renderQuestion(node, item) {
   part(node, ".body").textContent = item.text;
 }
 
-/** @param {Item["role"]} role */
-function articleFor(role) {
+/** @param {Item["role"]} role @param {...HTMLElement} parts */
+function articleFor(role, ...parts) {
   const node = document.createElement("article");
   node.dataset.role = role;
   node.ariaLabel = t(role === "user" ? "message.question" : "message.answer");
+  node.append(...parts);
+  return node;
+}
+
+function bodyOfQuestion() {
   const body = document.createElement("div");
   body.className = "body";
-  node.append(body);
-  if (role === "assistant") {
-    body.dir = "auto"; // for the side of its lists and quotations
-    const foot = document.createElement("p");
-    foot.className = "answer-footer";
-    for (const name of ["answer-status", "actions"]) {
-      const span = document.createElement("span");
-      span.className = name;
-      foot.append(span);
-    }
-    node.append(foot);
+  return body;
+}
+
+function footer() {
+  const foot = document.createElement("p");
+  foot.className = "answer-footer";
+  for (const name of ["answer-status", "actions"]) {
+    const span = document.createElement("span");
+    span.className = name;
+    foot.append(span);
   }
-  return node;
+  return foot;
 }
 
 /** @param {ParentNode} node @param {string} selector */
@@ -151,19 +154,4 @@ function button(text, label, press) {
   made.ariaLabel = label;
   made.addEventListener("click", press);
   return made;
-}
-
-/** The clipboard API exists on secure origins only; a chat server on a LAN is often plain http. @param {string} text */
-async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
-  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
-  const field = document.createElement("textarea");
-  field.className = "visually-hidden";
-  field.value = text;
-  document.body.append(field);
-  field.select();
-  const done = document.execCommand("copy");
-  field.remove();
-  focused?.focus();
-  return done;
 }

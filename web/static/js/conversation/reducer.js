@@ -11,6 +11,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  *
  * @typedef {import("./immutable.js").Immutable<FallbackFields>} Fallback
  * @typedef {import("./immutable.js").Immutable<LiveFields>} Live
+ * @typedef {import("./immutable.js").Immutable<BlockFields>} Block
  * @typedef {import("./immutable.js").Immutable<StateFields>} State
  *
  * @typedef {object} FallbackFields Another model answers than the one that was chosen.
@@ -26,13 +27,17 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {boolean} waits it has been in the queue for so long that the reader should know
  * @property {string} text
  * @property {number} length of the text in Unicode code points, the unit of a delta's `at`
+ * @property {Block[]} blocks parts of the text that are finished, in order; there may be text between them
  * @property {import("./thinking.js").Thinking} thinking
  * @property {string | null} model
  * @property {Fallback | null} fallback
  * @property {boolean} seenFromStart its events are known from the first on, not only its text
  *
+ * @typedef {{from: number, upto: number, html: string}} BlockFields a part of an answer's text, in code points, as HTML
+ *
  * @typedef {object} EventDetails What events told of an answer, and the server does not store.
  * @property {Fallback | null} [fallback]
+ * @property {readonly Block[]} [blocks] those that had come by its end
  * @property {import("../api/client.js").AnswerProblem} [problem] why it failed, of answers from before servers kept that
  *
  * @typedef {object} StateFields
@@ -70,7 +75,8 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  *   | {type: "event", event: StreamEvent}
  *   | {type: "waits"} | {type: "stale"} | {type: "ended", reason: string})} Action
  *
- * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live, eventDetails?: EventDetails}} Item
+ * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live,
+ *   blocks?: readonly Block[], eventDetails?: EventDetails}} Item
  *   what the page shows of a question or an answer
  */
 
@@ -82,8 +88,8 @@ export const initialState = {
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
 const newLive = (generation, fields) => ({
-  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, thinking: noThinking, model: null,
-  fallback: null, seenFromStart: false, ...fields,
+  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, blocks: [], thinking: noThinking,
+  model: null, fallback: null, seenFromStart: false, ...fields,
 });
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -181,6 +187,7 @@ function applyEvent(state, event, moment) {
     case "started": return begin(state, event.data, { phase: "connecting", position: 0, model: event.data.model });
     case "delta":
     case "thinking":
+    case "block":
     case "fallback":
     case "handover":
     case "resumed": {
@@ -201,13 +208,14 @@ const isComplete = ({ messages }, generation) => messages.some(({ id }) => id ==
 
 /**
  * @param {State} state @param {Live} live
- * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "resumed" | "fallback" | "handover"}>} event @param {number} moment
+ * @param {Extract<StreamEvent, {type: "delta" | "thinking" | "block" | "resumed" | "fallback" | "handover"}>} event @param {number} moment
  * @returns {State}
  */
 function applyToLive(state, live, { type, data }, moment) {
   switch (type) {
     case "delta": return delta(state, live, data, moment);
     case "thinking": return thinkingDelta(state, live, data, moment);
+    case "block": return { ...state, live: { ...live, blocks: withBlock(live, data) } };
     case "resumed": return rewind(state, live, data);
     case "fallback": return rewind(state, { ...live, model: data.to, fallback: fallback(live, data) }, data);
     // As somebody wanted it: the one before has not failed.
@@ -247,6 +255,17 @@ function thinkingDelta(state, live, data, moment) {
 }
 
 /**
+ * A worker that takes over tells the blocks again, and may tell several as one. One that overlaps others otherwise is left
+ * out, as is one of a text that is not here.
+ * @param {Live} live @param {Block} block @returns {readonly Block[]}
+ */
+function withBlock({ blocks, length }, { from, upto, html }) {
+  const kept = blocks.filter((each) => each.upto <= from);
+  const within = blocks.slice(kept.length).every((each) => from <= each.from && each.upto <= upto);
+  return within && upto <= length ? [...kept, { from, upto, html }] : blocks;
+}
+
+/**
  * Another worker or model goes on. What this page has beyond `at`, or of the thinking beyond `kept`, is not part of
  * the answer.
  * @param {State} state @param {Live} live @param {{at?: number, thinking?: number}} data @returns {State}
@@ -255,7 +274,8 @@ function rewind(state, live, { at = live.length, thinking: kept = live.thinking.
   const thinking = keep(live.thinking, kept);
   if (at > live.length || !thinking) return { ...state, live, stale: true };
   const text = at < live.length ? takeCodePoints(live.text, at) : live.text;
-  return { ...state, live: { ...live, text, length: at, thinking, phase: phaseOf(live.phase, text, thinking.text) } };
+  const blocks = at < live.length ? live.blocks.filter(({ upto }) => upto <= at) : live.blocks;
+  return { ...state, live: { ...live, text, length: at, blocks, thinking, phase: phaseOf(live.phase, text, thinking.text) } };
 }
 
 /** Of several in a row the reader wants to know the first reason and the last model; of the same model asked again,
@@ -273,7 +293,8 @@ const fallback = ({ fallback: before, length }, { from, to, reason }) => {
 function finish(state, data, moment, fields) {
   const { generation_id: id, model, problem, finish_reason } = data;
   const live = state.live?.generation === id ? state.live : null;
-  const eventDetails = { ...state.eventDetails, [id]: { fallback: silentFallback(live, model) ?? live?.fallback, problem } };
+  const details = { fallback: silentFallback(live, model) ?? live?.fallback, blocks: live?.blocks, problem };
+  const eventDetails = { ...state.eventDetails, [id]: details };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
   if (!live) return { ...state, eventDetails, stale: true };
   const thinking_seconds = seconds(pause(live.thinking, moment));
@@ -292,11 +313,14 @@ export function items(state) {
   /** @type {Item[]} */
   const shown = state.messages.map((message) => {
     const details = state.eventDetails[message.id];
-    return { ...message, state: message.state ?? "complete", model: details?.fallback?.to ?? message.model, eventDetails: details };
+    return {
+      ...message, state: message.state ?? "complete", model: details?.fallback?.to ?? message.model, blocks: details?.blocks,
+      eventDetails: details,
+    };
   });
   if (state.pending !== null) shown.push({ role: "user", text: state.pending, state: "pending" });
   const { live } = state;
-  if (live) shown.push({ ...contentOf(live), state: "streaming", live, thinking_seconds: seconds(live.thinking) });
+  if (live) shown.push({ ...contentOf(live), state: "streaming", live, blocks: live.blocks, thinking_seconds: seconds(live.thinking) });
   return shown;
 }
 

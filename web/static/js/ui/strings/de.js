@@ -121,6 +121,14 @@ export default {
   "message.continueLabel": "Diese Antwort fortsetzen",
   "message.continueQuestion": "Mach weiter.",
 
+  "code.name": "Code",
+  "code.label": "Code in {language}",
+  "code.wrap": "Umbrechen",
+  "code.wrapLabel": "Lange Zeilen umbrechen",
+  "code.copyLabel": "Diesen Code kopieren",
+  "table.label": "Tabelle",
+  "formula.label": "Formel",
+
   "thinking.now": "Denkt nach …",
   "thinking.for": "Hat {duration} nachgedacht",
   "thinking.done": "Hat nachgedacht",

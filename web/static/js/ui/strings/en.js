@@ -121,6 +121,14 @@ export default {
   "message.continueLabel": "Continue this answer",
   "message.continueQuestion": "Continue.",
 
+  "code.name": "Code",
+  "code.label": "{language} code",
+  "code.wrap": "Wrap",
+  "code.wrapLabel": "Wrap long lines",
+  "code.copyLabel": "Copy this code",
+  "table.label": "Table",
+  "formula.label": "Formula",
+
   "thinking.now": "Thinking…",
   "thinking.for": "Thought for {duration}",
   "thinking.done": "Thought",

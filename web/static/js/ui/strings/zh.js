@@ -121,6 +121,14 @@ export default {
   "message.continueLabel": "继续此回答",
   "message.continueQuestion": "请继续。",
 
+  "code.name": "代码",
+  "code.label": "{language} 代码",
+  "code.wrap": "换行",
+  "code.wrapLabel": "长行自动换行",
+  "code.copyLabel": "复制这段代码",
+  "table.label": "表格",
+  "formula.label": "公式",
+
   "thinking.now": "正在思考…",
   "thinking.for": "思考了 {duration}",
   "thinking.done": "已思考",
