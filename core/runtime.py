@@ -55,6 +55,7 @@ from core.operations.counters import Counters
 from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
 from core.operations.job_runs import JobRuns
+from core.operations.usage import UsageRecords
 from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
 from core.sessions.creation_limits import CreationLimits
@@ -273,9 +274,17 @@ class Runtime:
         settings = self.settings
         return MessageLimits(
             OwnerLimits(
-                settings.concurrent_anonymous, settings.limit_messages_anonymous, settings.limit_tokens_anonymous
+                settings.concurrent_anonymous,
+                settings.limit_messages_anonymous,
+                settings.limit_tokens_anonymous,
+                settings.limit_cost_anonymous,
             ),
-            OwnerLimits(settings.concurrent_user, settings.limit_messages_user, settings.limit_tokens_user),
+            OwnerLimits(
+                settings.concurrent_user,
+                settings.limit_messages_user,
+                settings.limit_tokens_user,
+                settings.limit_cost_user,
+            ),
             self.limiter,
             Leases(self.limits_redis, CONCURRENT),
             self.limits_redis,
@@ -345,6 +354,7 @@ class Runtime:
             self.generation_events,
             self.transcript,
             self.message_limits,
+            self.models,
             self.user_events,
             self.clock,
         )
@@ -474,6 +484,11 @@ class Runtime:
     def tally(self) -> AnswerTally:
         """What is counted of answers."""
         return AnswerTally(self.database, answer_metrics.count, self._quarantine("tally"))
+
+    @cached_property
+    def usage(self) -> UsageRecords:
+        """What users' answers have come to."""
+        return UsageRecords(self.database, self.clock)
 
     @cached_property
     def removals(self) -> Removals:

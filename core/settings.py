@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from core.limits.rate import Rate, parse_rate
+from core.limits.rate import Rate, parse_budget, parse_rate
 from core.observability.formatters import LogFormat
 from core.observability.logs import LogLevel
 from core.observability.redaction import secrets_in
@@ -44,6 +44,7 @@ def parse_retention(value: object) -> object:
 Retention = Annotated[timedelta | None, NoDecode, BeforeValidator(parse_retention)]
 # NoDecode: the environment's text is for parse_rate, not JSON. None, written `off`: no limit.
 Limit = Annotated[Rate | None, NoDecode, BeforeValidator(parse_rate)]
+Budget = Annotated[Rate | None, NoDecode, BeforeValidator(parse_budget)]
 
 
 def parse_count(value: object) -> object:
@@ -301,6 +302,9 @@ class Settings(BaseSettings):
     limit_tokens_user: Limit = Field(
         parse_rate("5000000/d"), validation_alias=_named("SWITCHBOARD_LIMIT_TOKENS_USER")
     )
+    limit_cost_anonymous: Budget = Field(None, validation_alias=_named("SWITCHBOARD_LIMIT_COST_ANONYMOUS"))
+    """Money per session owner, by the models' prices, in the currency of `models.toml`."""
+    limit_cost_user: Budget = Field(None, validation_alias=_named("SWITCHBOARD_LIMIT_COST_USER"))
     limit_login: Limit = Field(parse_rate("10/5m"), validation_alias=_named("SWITCHBOARD_LIMIT_LOGIN"))
     """Attempts to log in, per account and per address."""
     concurrent_anonymous: int = Field(1, ge=1, validation_alias=_named("SWITCHBOARD_CONCURRENT_ANONYMOUS"))

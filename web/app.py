@@ -8,7 +8,7 @@ from core.operations.preflight.environment import settings_of_process
 from core.runtime import Runtime
 from core.settings import Settings
 from web import context
-from web.api import ai_sdk, auth, chat, config, events, openapi, ops, probe, session, sessions, tasks
+from web.api import ai_sdk, auth, chat, config, events, openapi, ops, probe, session, sessions, tasks, usage
 from web.api.openai import chat_completions
 from web.api.openai import conversations as openai_conversations
 from web.api.openai import errors as openai_errors
@@ -43,7 +43,7 @@ REDIS_TIMEOUT = 0.4
 """Seconds that one answer of Redis may take in a process where people wait for it; there is no second try."""
 
 API = (
-    *(auth, session, sessions, config, chat, ai_sdk, events, tasks, probe, ops, openapi),
+    *(auth, session, sessions, config, chat, ai_sdk, events, tasks, usage, probe, ops, openapi),
     *(openai_models, openai_responses, openai_conversations, chat_completions),
 )
 PAGES = (chat_page, docs_page)

@@ -27,7 +27,8 @@ from core.errors import Unavailable
 from core.generation.answer_log import log_answer
 from core.generation.attempts import Attempt, Attempts, LeaseLost, lock_session, matched
 from core.generation.events import GenerationEvents
-from core.limits.message_limits import MessageLimits
+from core.limits.message_limits import MessageLimits, Spending
+from core.llm.client_pool import ClientPool
 from core.llm.providers.base import Usage
 from core.sessions.service import SessionService
 from core.stores.combiner import Combiner
@@ -90,6 +91,7 @@ class Finalizer:
         events: GenerationEvents,
         transcript: Transcript,
         limits: MessageLimits,
+        models: ClientPool,
         user_events: UserEvents,
         clock: Clock,
     ) -> None:
@@ -99,6 +101,7 @@ class Finalizer:
         self._events = events
         self._transcript = transcript
         self._limits = limits
+        self._models = models
         self._user_events = user_events
         self._clock = clock
         self._emptied = Combiner(self._empty)
@@ -146,10 +149,10 @@ class Finalizer:
                 return
             attempt = self._attempts.from_row(row, db)
         self._events.read_draft(attempt)
-        tokens = Usage(row.prompt_tokens or 0, row.completion_tokens or 0).total
+        spent = Spending(Usage(row.prompt_tokens or 0, row.completion_tokens or 0).total, row.cost or 0)
         state = GenerationState(row.state)
         answer = self._answer(attempt, state, row.unpublished, rendered=rendered and attempt.words_in_redis)
-        self._publish(attempt, state, row.unpublished, answer, tokens)
+        self._publish(attempt, state, row.unpublished, answer, spent)
 
     def publish_pending(self, session_id: UUID) -> Sequence[UUID]:
         """Publish all such ends of a session, before its next answer begins or it is claimed. Raises Unavailable.
@@ -179,6 +182,8 @@ class Finalizer:
         data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": length}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
+        price = self._models.price(data.get("model") or attempt.handovers.model)
+        cost = price.cost(usage.prompt_tokens, usage.completion_tokens)
         with self._database.writing() as db:
             if not attempt.words_in_redis:
                 lock_session(db, attempt.session_id)
@@ -193,6 +198,7 @@ class Finalizer:
                 unpublished=data,
                 uncounted=None if RETRACTS in data else True,
                 answered_by=data.get("model"),
+                cost=cost,
                 first_token_at=attempt.draft.begun_at,
                 **usage._asdict(),
             )
@@ -202,7 +208,7 @@ class Finalizer:
                 self._transcript.keep(answer, attempt.session_id, db, in_place=attempt.goes_on)
         if RETRACTS not in data:
             log_answer(attempt, outcome.state, data, self._clock.now())
-        self._publish(attempt, outcome.state, data, answer, usage.total)
+        self._publish(attempt, outcome.state, data, answer, Spending(usage.total, cost))
         return True
 
     def _answer(
@@ -223,12 +229,12 @@ class Finalizer:
         return replace(answer, html=render(attempt.draft.text))
 
     def _publish(
-        self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message, tokens: int
+        self, attempt: Attempt, state: GenerationState, data: Mapping[str, Any], answer: Message, spent: Spending
     ) -> None:
-        """Give the owner's lease back, charge the budget these tokens, append the terminal event, named after the
+        """Give the owner's lease back, charge the budgets what was spent, append the terminal event, named after the
         state, and empty the outbox. What fails leaves the outbox as it is: then all of it is repeated."""
         # Before the event: a reader of it may send the next message at once.
-        settled = self._settle(attempt, tokens)
+        settled = self._settle(attempt, spent)
         with suppress(Fenced, LeaseLost):  # the session has gone on without it, or is gone
             kept = _is_kept(attempt, state, data)
             self._events.append_end(attempt, state, data, answer, kept=kept, retracts=data.get(RETRACTS))
@@ -255,10 +261,10 @@ class Finalizer:
         if self._transcript.retract(question_id, session_id, db_session):
             self._sessions.untitle_session(session_id, db_session)
 
-    def _settle(self, attempt: Attempt, tokens: int) -> bool:
-        """Give the owner's lease back and charge the budget; whether both could be done."""
+    def _settle(self, attempt: Attempt, spent: Spending) -> bool:
+        """Give the owner's lease back and charge the budgets; whether both could be done."""
         try:
-            self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, tokens)
+            self._limits.settle(attempt.owner, attempt.anonymous, attempt.generation_id, spent)
         except Unavailable:
             return False
         return True

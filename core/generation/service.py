@@ -46,7 +46,7 @@ from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
 from core.generation.waiting import MAX_WAITING, NewQuestion, WaitingQuestions
 from core.generation.wishes import CURRENT_LEAF, Ask, GoOn, Parent, Regenerate, Target, Targets, Wish
-from core.limits.message_limits import CONCURRENT, MessageLimits, owner_of
+from core.limits.message_limits import CONCURRENT, MessageLimits, Spending, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.observability.log_ids import current_request_id
@@ -242,7 +242,9 @@ class GenerationService:
         self._pool.require(model)
         generation_id = uuid7()
         session = NewSession(uuid7(), user_id, None, model, ephemeral=True)
-        limit_statuses = self._admit(session, generation_id, self._most_tokens(model, request))
+        prompt = usage.prompt(request.turns)
+        spending = usage.at_most(self._pool.config(model), prompt, request.sampling.max_tokens)
+        limit_statuses = self._admit(session, generation_id, spending)
         try:
             self._requests.keep(session.id, request, self._clock.now() + EPHEMERAL.absolute)
             taken = self._take(generation_id, session, Target("", parent=None), None)
@@ -253,9 +255,9 @@ class GenerationService:
             raise
         return AcceptedRequest(self._enqueue(taken, limit_statuses), taken.session)
 
-    def _most_tokens(self, model: str, request: AnswerRequest) -> int:
-        most = usage.most(self._pool.config(model))
-        return usage.prompt(request.turns) + min(most, request.sampling.max_tokens or most)
+    def _at_most(self, session: Session, text: str, model: str | None) -> Spending:
+        """What an answer to this question may come to, by the model or the session's."""
+        return usage.at_most(self._pool.config(model or self._sessions.model_of(session)), usage.tokens(text))
 
     def retract(self, generation_id: UUID) -> None:
         """Retract a generation that no worker has begun, with its question: the session is as it was before."""
@@ -348,10 +350,9 @@ class GenerationService:
         """The row of a question that has waited, and why it fails, if its owner's limits refuse it for long."""
         target = self._target_of(waiting, session, text)
         model = self._pool.offered(waiting.model) if waiting.model else None
-        tokens = usage.tokens(text) + usage.most(self._pool.config(model or self._sessions.model_of(session)))
         refused = None
         try:
-            self._admit(session, waiting.id, tokens)
+            self._admit(session, waiting.id, self._at_most(session, text, model))
         except RateLimited as error:
             seconds = error.retry_after or 1
             if seconds <= MAX_DEFERRAL.total_seconds():
@@ -449,8 +450,7 @@ class GenerationService:
         target = self._find(session, wish)
         if target.goes_on is not None:
             model = self._pool.offered(target.goes_on.model or "")
-        tokens = usage.tokens(target.text) + usage.most(self._pool.config(model or self._sessions.model_of(session)))
-        limit_statuses = self._admit(session, generation_id, tokens)
+        limit_statuses = self._admit(session, generation_id, self._at_most(session, target.text, model))
         try:
             taken = self._take(generation_id, session, target, model)
         except Exception:
@@ -513,20 +513,20 @@ class GenerationService:
         tip = self._log.read(session_id, after=0, limit=1)
         return Position(tip.epoch, tip.top if tip.start is None else tip.start)
 
-    def _admit(self, session: Session | NewSession, generation_id: UUID, tokens: int) -> Sequence[LimitStatus]:
+    def _admit(self, session: Session | NewSession, generation_id: UUID, spending: Spending) -> Sequence[LimitStatus]:
         """Let the limits take the generation, also when they still count one that has ended.
 
         A live answer comes before every limit: then there is nothing to wait for but its end.
         """
         try:
-            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
+            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending)
         except (GenerationInProgress, RateLimited) as refused:
             self._require_free(session.id)
             of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
             if of_rate:
                 raise
             self._release_ended(owner_of(session))
-        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, tokens)
+        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending)
 
     def _require_free(self, session_id: UUID) -> None:
         """Raise GenerationInProgress when the session has a live generation.

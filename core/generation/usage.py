@@ -8,6 +8,7 @@ figures that can't be.
 from collections.abc import Iterable
 
 from core.generation.tokens import estimate
+from core.limits.message_limits import Spending
 from core.llm.model_config import ModelConfig
 from core.llm.providers.base import Turn, Usage
 
@@ -33,6 +34,13 @@ def prompt(turns: Iterable[Turn]) -> int:
 def most(config: ModelConfig) -> int:
     """As many tokens as a model's answer may have, with its thinking."""
     return config.max_tokens + (config.thinking_budget or 0)
+
+
+def at_most(config: ModelConfig, prompt_tokens: int, limit: int | None = None) -> Spending:
+    """What an answer to such a prompt may come to. `limit`: the tokens that it is not to exceed, if the request says
+    so."""
+    output = min(most(config), limit or most(config))
+    return Spending(prompt_tokens + output, config.price.cost(prompt_tokens, output))
 
 
 def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:

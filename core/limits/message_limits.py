@@ -1,7 +1,7 @@
-"""How much one owner may ask for: messages and tokens by rate, and answers at the same time."""
+"""How much one owner may ask for: messages, tokens and money by rate, and answers at the same time."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,53 +19,54 @@ logger = logging.getLogger(__name__)
 
 CONCURRENT = "concurrent"
 """The policy of answers at the same time."""
+MESSAGES, TOKENS, COST = "messages", "tokens", "cost"
+"""The policies of what is charged."""
+MILLIONTHS = "millionths"
+"""The unit of money."""
 
-# Once a budget's bucket is full again there is nothing to give back, so what is reserved lives no longer than that.
+# What was charged is kept with the rate that it was charged by, which may be another one when the answer ends. Once a
+# bucket is full again there is nothing to give back, so it lives no longer than that.
 ADMIT = """
-local holder, reserved = ARGV[1], ARGV[4]
+local holder, charged = ARGV[1], ARGV[4]
 local taken = acquire(KEYS[1], holder, tonumber(ARGV[2]), tonumber(ARGV[3]))
 local held = redis.call('ZCARD', KEYS[1])
 if not taken then return {0, held, 0} end
 local admitted, backlogs = charge({unpack(KEYS, 3)}, {unpack(ARGV, 6)})
 if admitted == 0 then
   redis.call('ZREM', KEYS[1], holder)
-elseif reserved ~= '' then
-  redis.call('HSET', KEYS[2], holder, reserved)
+elseif charged ~= '' then
+  redis.call('HSET', KEYS[2], holder, charged)
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
 return {1, held, admitted, unpack(backlogs)}
 """
 
-# What was reserved is forgotten with its settlement, so that a second one changes nothing.
+# What was charged is forgotten with its settlement, so that a second one changes nothing.
 END = """
 redis.call('ZREM', KEYS[1], ARGV[1])
-local reserved = redis.call('HGET', KEYS[2], ARGV[1])
+local charged = redis.call('HGET', KEYS[2], ARGV[1]) or ''
 redis.call('HDEL', KEYS[2], ARGV[1])
 for i = 3, #KEYS do
-  local at = 4 * i - 10
-  local used, before = tonumber(ARGV[at]), tonumber(ARGV[at + 1] ~= '' and ARGV[at + 1] or reserved or nil)
+  local policy, used = ARGV[2 * i - 4], tonumber(ARGV[2 * i - 3])
+  local before, interval, capacity = charged:match(policy .. ' (%d+) (%d+) (%d+)')
   if before then
-    local interval, capacity = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-    keep(KEYS[i], math.min(math.max(backlog_of(KEYS[i], capacity) + (used - before) * interval, 0), capacity))
+    capacity = tonumber(capacity)
+    local backlog = backlog_of(KEYS[i], capacity) + (used - tonumber(before)) * tonumber(interval)
+    keep(KEYS[i], math.min(math.max(backlog, 0), capacity))
   end
 end
 """
 
 
-class Correction(NamedTuple):
-    """What has been used of a bucket, and instead of what was charged."""
+class Spending(NamedTuple):
+    """What an answer comes to, or may come to."""
 
-    bucket: Bucket
-    used: int
-    """Units. More than there can ever be are taken as all there can be."""
-    instead_of: int | None = None
-    """Units; None for what is reserved for the generation, and then nothing is corrected when nothing is."""
+    tokens: int
+    cost: int
+    """Millionths of the currency."""
 
-    @property
-    def arguments(self) -> tuple[int | str, ...]:
-        """As the script has them."""
-        before = "" if self.instead_of is None else self.instead_of
-        return self.used, before, self.bucket.rate.interval, self.bucket.rate.capacity
+
+NOTHING = Spending(0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class OwnerLimits:
     """Answers at the same time."""
     messages: Rate | None
     tokens: Rate | None
+    cost: Rate | None = None
+    """Of money, in millionths of the currency."""
 
 
 class Asking(Protocol):
@@ -91,7 +94,7 @@ class Asking(Protocol):
 
 class MessageLimits:
     """Checked before anything else is touched; the generation holds the owner's lease, and what is reserved for it
-    of the owner's tokens, until it ends."""
+    of the owner's tokens and money, until it ends."""
 
     def __init__(
         self, anonymous: OwnerLimits, user: OwnerLimits, limiter: RateLimiter, leases: Leases, redis: Redis
@@ -103,16 +106,18 @@ class MessageLimits:
         self._admit: Script = redis.register_script(NOW + BUCKETS + LEASES + ADMIT)
         self._end: Script = redis.register_script(NOW + BUCKETS + END)
 
-    def admit(self, session: Asking, generation_id: UUID, lease: timedelta, tokens: int) -> Sequence[LimitStatus]:
-        """Take a lease for the generation, charge its message, and reserve so many tokens: all, or none of it.
+    def admit(
+        self, session: Asking, generation_id: UUID, lease: timedelta, spending: Spending
+    ) -> Sequence[LimitStatus]:
+        """Take a lease for the generation, charge its message, and reserve what it may come to: all, or none of it.
 
         Raises RateLimited, GenerationInProgress or Unavailable.
         """
         owner, anonymous = owner_of(session), session.anonymous
         limits = self._limits(anonymous)
-        budget = self._budget(owner, anonymous, tokens)
-        buckets = [*self._messages(owner, anonymous), *budget]
-        reserved = [number for one in budget for number in (one.charge.cost, -(-one.rate.capacity // 1000))]
+        buckets = _buckets(owner, anonymous, limits, 1, spending)
+        # In milliseconds.
+        longest = max((-(-one.rate.capacity // 1000) for one in buckets), default=0)
         taken, held, admitted, *backlogs = cast(
             "list[int]",
             self._admit(
@@ -121,7 +126,8 @@ class MessageLimits:
                     str(generation_id),
                     limits.concurrent,
                     microseconds(lease),
-                    *(reserved or ("", 0)),
+                    _charged(buckets),
+                    longest,
                     *amounts(buckets),
                 ],
             ),
@@ -135,16 +141,14 @@ class MessageLimits:
 
     def cancel(self, session: Asking, generation_id: UUID) -> None:
         """The generation that was admitted has not come about: it holds nothing, and costs neither a message nor
-        tokens. Once, since a message is given back each time."""
-        owner, anonymous = owner_of(session), session.anonymous
-        refunds = [Correction(one, used=0, instead_of=1) for one in self._messages(owner, anonymous)]
+        tokens nor money. Safe to repeat."""
         with _tolerate_unavailable():
-            self._correct(owner, generation_id, [*refunds, *self._settlement(owner, anonymous, 0)])
+            self._correct(owner_of(session), session.anonymous, generation_id, {MESSAGES: 0, TOKENS: 0, COST: 0})
 
-    def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, tokens: int) -> None:
+    def settle(self, owner: UUID, anonymous: bool, generation_id: UUID, spent: Spending) -> None:
         """The generation has ended: give its lease back, and charge what its answer has come to in place of what was
         reserved. Safe to repeat. Raises Unavailable."""
-        self._correct(owner, generation_id, self._settlement(owner, anonymous, tokens))
+        self._correct(owner, anonymous, generation_id, {TOKENS: spent.tokens, COST: spent.cost})
 
     def add_forget(self, pipe: Pipeline, owner: UUID, generation_id: UUID) -> None:
         """Add to a pipeline: the owner's generation is gone and will not be ended. It holds nothing more, and what it
@@ -157,29 +161,15 @@ class MessageLimits:
         # Limits share a hash slot, so that one command takes them all.
         pipe.delete(*map(self._leases.key, owners), *map(_reserved_key, owners))
 
-    def _correct(self, owner: UUID, generation_id: UUID, corrections: Sequence["Correction"]) -> None:
+    def _correct(self, owner: UUID, anonymous: bool, generation_id: UUID, used: Mapping[str, int]) -> None:
+        names = [self._limiter.name(policy, str(owner), durable=not anonymous) for policy in used]
         self._end(
-            keys=[
-                self._leases.key(owner),
-                _reserved_key(owner),
-                *(self._limiter.key(one.bucket) for one in corrections),
-            ],
-            args=[str(generation_id), *(number for one in corrections for number in one.arguments)],
+            keys=[self._leases.key(owner), _reserved_key(owner), *names],
+            args=[str(generation_id), *(argument for each in used.items() for argument in each)],
         )
-
-    def _settlement(self, owner: UUID, anonymous: bool, tokens: int) -> list["Correction"]:
-        return [Correction(one, used=tokens) for one in self._budget(owner, anonymous, tokens)]
-
-    def _messages(self, owner: UUID, anonymous: bool) -> list[Bucket]:
-        rate = self._limits(anonymous).messages
-        return [Bucket("messages", str(owner), rate)] if rate else []
 
     def _limits(self, anonymous: bool) -> OwnerLimits:
         return self._anonymous if anonymous else self._user
-
-    def _budget(self, owner: UUID, anonymous: bool, tokens: int) -> list[Bucket]:
-        rate = self._limits(anonymous).tokens
-        return [Bucket("tokens", str(owner), rate, cost=tokens, unit="tokens")] if rate else []
 
     def renew_lease(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
         """A worker writes the generation: its lease runs from now, even if it ran out before, or Redis lost it."""
@@ -206,6 +196,24 @@ def _tolerate_unavailable() -> Iterator[None]:
         yield
     except Unavailable:
         logger.warning("a generation's lease could not be changed: Redis is away")
+
+
+def _buckets(owner: UUID, anonymous: bool, limits: OwnerLimits, messages: int, spending: Spending) -> list[Bucket]:
+    wanted = (
+        (MESSAGES, limits.messages, messages, "requests"),
+        (TOKENS, limits.tokens, spending.tokens, "tokens"),
+        (COST, limits.cost, spending.cost, MILLIONTHS),
+    )
+    return [
+        Bucket(policy, str(owner), rate, cost=amount, unit=unit, durable=not anonymous)
+        for policy, rate, amount, unit in wanted
+        if rate is not None
+    ]
+
+
+def _charged(buckets: Sequence[Bucket]) -> str:
+    """As the scripts have it: of each bucket its policy, the units, and the rate's interval and capacity."""
+    return " ".join(f"{one.policy} {one.charge.cost} {one.rate.interval} {one.rate.capacity}" for one in buckets)
 
 
 def _reserved_key(owner: UUID) -> str:

@@ -84,6 +84,8 @@ class Bucket:
     cost: int = 1
     """How many units are taken. More than there can ever be are taken as all there can be."""
     unit: str = "requests"
+    durable: bool = False
+    """Whether it is known by its subject for longer than a day: a user's may be, and no anonymous person's."""
 
     @property
     def charge(self) -> gcra.Charge:
@@ -149,11 +151,17 @@ class RateLimiter:
 
     def key(self, bucket: Bucket) -> str:
         """The bucket's name in Redis. Raises Unavailable when the salt must be read and Redis is away."""
+        return self.name(bucket.policy, bucket.subject, durable=bucket.durable)
+
+    def name(self, policy: str, subject: str, *, durable: bool = False) -> str:
+        """The name in Redis of the subject's bucket. Raises as `key` does."""
         # A keyed hash, because a bucket's subject may be the address of a person who is to leave no trace. The
         # salt is random, lives in Redis so that all processes have the same, and dies after a day: the hashes of
-        # yesterday can then not even be tried out. The price is that a new day begins with full buckets.
-        digest = hmac.digest(self._current_salt(), f"{bucket.policy} {bucket.subject}".encode(), "sha256")
-        return f"{PREFIX}{bucket.policy}:{urlsafe_b64encode(digest[:15]).decode()}"
+        # yesterday can then not even be tried out. The price is that a new day begins with full buckets. Users are
+        # known in SQL, and a budget of theirs may be for a month: then there is no salt.
+        salt = b"" if durable else self._current_salt()
+        digest = hmac.digest(salt, f"{policy} {subject}".encode(), "sha256")
+        return f"{PREFIX}{policy}:{urlsafe_b64encode(digest[:15]).decode()}"
 
     def _charge_together(self, charges: Sequence["_Charge"]) -> Sequence[list[int] | RedisUnavailable]:
         if charges[0].came < self._failed_at:
@@ -212,6 +220,7 @@ def decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int])
             gcra.seconds(bucket.rate.capacity),
             gcra.seconds(gcra.restores(backlog, bucket.rate)),
             bucket.unit,
+            gcra.seconds(backlog),
         )
         for bucket, backlog in pairs
         if bucket.public

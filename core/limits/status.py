@@ -18,6 +18,8 @@ class LimitStatus:
     reset: int | None = None
     """Seconds for which no more than `remaining` is to be had."""
     unit: str = "requests"
+    whole_in: int | None = None
+    """Seconds until the whole quota is there again, if nothing more is used."""
 
 
 class RateLimited(SwitchboardError):

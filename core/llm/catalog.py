@@ -23,6 +23,8 @@ class ModelCatalog(Table):
 
     default: str
     system_prompt: str = ""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    """Of all prices and budgets: its code by ISO 4217."""
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")], ModelConfig]
 
     @property
@@ -85,6 +87,9 @@ def _right(kind: str, message: str, location: list[str]) -> str:
 RIGHT = {
     "think_tags": 'must be true, false or "opened"',
     "weights": "must be the name of a Python package that holds a GGUF file",
+    "currency": "must be a code of three capital letters (ISO 4217), such as USD or EUR",
+    "input_price": "must be what a million tokens cost, from 0 to 100000 with at most 6 decimals, such as 2.50",
+    "output_price": "must be what a million tokens cost, from 0 to 100000 with at most 6 decimals, such as 10",
     "[key]": "a table's name has letters, digits, `.`, `_` and `-`, at most 63",
 }
 """For keys whose types have no words that help."""

@@ -64,6 +64,9 @@ def _of_the_figures(model: ModelConfig) -> Iterator[tuple[str, str]]:
     at_anthropic = model.provider == "anthropic"
     if model.base_url and model.base_url.host == ANTHROPIC_HOST and model.temperature is not None:
         yield "temperature", "Anthropic's own API takes none"
+    for key, other in (("input_price", "output_price"), ("output_price", "input_price")):
+        if getattr(model, key) is None and getattr(model, other) is not None:
+            yield key, f"goes with {other}; it may be 0"
     if model.max_tokens >= model.context_tokens:
         yield "max_tokens", "must be less than context_tokens"
     if model.max_tokens + (model.thinking_budget or 0) >= model.context_tokens:

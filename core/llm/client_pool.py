@@ -8,6 +8,7 @@ from typing import Any
 from core.errors import UnknownModel
 from core.llm.catalog import ModelCatalog
 from core.llm.model_config import ModelConfig
+from core.llm.prices import FREE, Price
 from core.llm.providers.base import NO_SAMPLING, ChunkStream, Provider, ProviderError, Sampling, Turn
 from core.text.secret_files import has_secret
 
@@ -35,6 +36,15 @@ class ClientPool:
     def system_prompt(self) -> str:
         """What every conversation begins with, or nothing."""
         return self._catalog.system_prompt
+
+    @property
+    def currency(self) -> str:
+        """Of the prices, by ISO 4217."""
+        return self._catalog.currency
+
+    def price(self, name: str) -> Price:
+        """What the model's answers cost: nothing, where none is named or the model has been retired."""
+        return self._catalog.models[name].price if name in self._catalog.models else FREE
 
     @property
     def demonstration(self) -> str | None:

@@ -1,8 +1,11 @@
 """One `[models.NAME]` table of `models.toml`, with the types and defaults of its keys."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, model_validator
+
+from core.llm.prices import FREE, Price
 
 ANTHROPIC_HOST = "api.anthropic.com"
 """Of Anthropic's own API."""
@@ -12,6 +15,15 @@ MAX_TIMEOUT = 3600
 """Seconds of any timeout."""
 Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT)]
 """What is infinite is refused by the bound, whose words say what would be right."""
+
+
+def _exact(value: object) -> object:
+    """A number of TOML as it is written: the shortest text of a float is its digits."""
+    return Decimal(str(value)) if type(value) in (int, float) else value
+
+
+Money = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=100_000, decimal_places=6)]
+"""Units of the file's currency."""
 
 
 class Table(BaseModel):
@@ -52,6 +64,10 @@ class ModelConfig(Table):
     """Parameters that the server knows by another name."""
     extra_body: dict[str, Any] = {}
     """What each request has besides."""
+    input_price: Money | None = None
+    """For a million tokens of what the model is sent."""
+    output_price: Money | None = None
+    """For a million tokens of what it writes, its thinking included."""
     connect_timeout: Seconds = 5.0
     first_token_timeout: Seconds = 300.0
     """For the first word of text that can be seen. Any sign of life begins it anew, thinking too."""
@@ -60,6 +76,13 @@ class ModelConfig(Table):
 
     send_traceparent: bool = False
     """Whether the server is told which trace a request is part of, where traces are taken."""
+
+    @property
+    def price(self) -> Price:
+        """What its answers cost."""
+        if self.input_price is None or self.output_price is None:
+            return FREE
+        return Price(self.input_price, self.output_price)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """The tables. Words of anonymous sessions never appear here."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -107,6 +107,9 @@ class User(Base):
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
     """When the account was deleted: it can't be used any more, and what belongs to it is being removed."""
+    limits: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """Limits of their own, by policy, as options say them; the others are everybody's
+    (core/limits/message_limits.py)."""
 
 
 class Login(Base):
@@ -293,6 +296,8 @@ class Generation(Base):
     completion_tokens: Mapped[int | None]
     reasoning_tokens: Mapped[int | None]
     """How many of the completion's tokens are thinking."""
+    cost: Mapped[int | None] = mapped_column(BigInteger)
+    """What they cost by the prices at its end, in millionths of the currency (core/llm/prices.py)."""
     settled_tokens: Mapped[int | None]
     """What its owner's budget has been charged, once it has been."""
     request_id: Mapped[str | None] = mapped_column(String(64))
@@ -423,6 +428,24 @@ class Tally(Base):
     sample: Mapped[str] = mapped_column(String(400), primary_key=True)
     """A sample of a metric: its name and its labels (core/stores/samples.py)."""
     value: Mapped[float] = mapped_column(Double)
+
+
+class DailyUsage(Base):
+    """What a user's answers by one model have come to on one day; it outlives the sessions, and goes with the
+    account. Nothing is kept of anonymous sessions."""
+
+    __tablename__ = "daily_usage"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    """On which they ended, in UTC."""
+    model: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """That has written their ends."""
+    answers: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[int] = mapped_column(BigInteger)
+    """Millionths of the currency."""
 
 
 class Removal(Base):

@@ -2,7 +2,8 @@
 
 The row of an answer is marked in the transaction that ends it. Who counts takes the mark away and adds to the tally,
 in one transaction; or deletes the row with its session, and counts it in the same. So writing an answer costs nothing
-more, and what is counted is neither lost with its session nor with Redis.
+more, and what is counted is neither lost with its session nor with Redis. What users' answers come to is added to
+their daily usage as well (core/stores/daily_usage.py).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 
 from core.stores.among import among
+from core.stores.daily_usage import add_usage
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.tables import IS_LIVE, Generation, Tally
@@ -81,6 +83,7 @@ class AnswerTally:
         rows = [{"sample": sample, "value": value} for sample, value in sorted(added.items())]
         if rows:
             db_session.execute(_ADD[db_session.get_bind().dialect.name], rows)
+        add_usage(answers, db_session)
 
 
 def _addition(dialect: Any) -> postgresql.Insert | sqlite.Insert:

@@ -42,7 +42,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[System]:
     """One for all of these tests."""
-    options = {"SWITCHBOARD_LEASE": "2s", "SWITCHBOARD_LIMIT_MESSAGES_USER": "off"}
+    limits = {f"SWITCHBOARD_LIMIT_{name}": "off" for name in ("MESSAGES_USER", "READ")}
+    options = {"SWITCHBOARD_LEASE": "2s", **limits}
     state = tmp_path_factory.mktemp("responses") / "state"
     with running(state, SWITCHBOARD_MODELS=str(models), **options) as started:
         yield started
@@ -266,11 +267,15 @@ def test_plain_eventsource_clients_read_a_stream(system: System, key: str, provi
         http.headers["X-Session-ID"] = proof
         http.post("/chat", json={"message": "Why?"}).raise_for_status()
         command: list[str | Path] = [NODE, PROGRAMS / "events.js", f"{system.base_url}/chat/sse", proof]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
+        node = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
             assert node.stdout is not None
             assert node.stdout.readline() == "listening\n"
             provider.go_on.set()
-            seen = json.loads(node.stdout.read())
+            seen = json.loads(node.communicate(timeout=60)[0])
+        finally:
+            node.kill()
+            node.wait()
         shown = http.get("/session/messages").json()["messages"][-1]["text"]
         # The same once more, after the first event.
         headers = {"Last-Event-ID": seen[0][0][0]}

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from core.clock import rfc3339
 from core.conversation.keys import keys
-from core.conversation.message import Message
+from core.conversation.message import PREVIOUS, Message
 from core.stores.redis import Redis
 from tests.e2e import test_page
 from tests.e2e.system import System, running
@@ -613,7 +614,7 @@ def test_a_proxy_that_finds_no_server_for_a_while_costs_nothing(nginx: str, syst
     refusals: list[Any] = []
     page.on("response", lambda response: refusals.append(response) if response.status == 502 else None)
     ask(page, "x" * 2000)
-    expect(page.get_by_role("alert")).to_contain_text("That message is too long.")
+    expect(page.get_by_role("alert")).to_contain_text("That message is too long: 32.8 kB at the most.")
     expect(box(page)).to_have_value("x" * 2000)
     box(page).fill("")
 
@@ -659,7 +660,10 @@ def test_earlier_messages_come_page_by_page_and_the_reader_stays_put(visit: Visi
         for number in range(110)
     ]
     redis, _ = events_of(system, session_id)
-    redis.lpush(keys(UUID(session_id))[3], *(message.dump() for message in reversed(old)))
+    words = keys(UUID(session_id)).words
+    first = Message.load(redis.lindex(words, 0).decode())
+    redis.lset(words, 0, replace(first, parent=PREVIOUS).dump())  # it follows them
+    redis.lpush(words, *(message.dump() for message in reversed(old)))
     page.reload()
     earlier = page.get_by_role("button", name="Earlier messages")
     expect(questions(page)).to_have_count(49)

@@ -66,7 +66,7 @@ class ProviderServer:
         """A models.toml with a table for each manner, and one for a server that is not there."""
         tables = [_table(name, provider, self.base_url(provider)) + EXTRAS.get(name, "") for name in MANNERS]
         tables.append(_table("away", provider, nowhere() + BASE_PATHS[provider]))
-        return "\n".join(['default = "good"', 'system_prompt = "Be kind."', *tables])
+        return "\n".join(['default = "good"', 'system_prompt = "Be kind."', 'currency = "EUR"', *tables])
 
 
 BASE_PATHS = {"openai": "/v1", "anthropic": ""}
@@ -407,6 +407,7 @@ def _nothing(_: Handler) -> None:
 
 
 EXTRAS = {
+    "good": "input_price = 1.5\noutput_price = 2.25",
     "prefilled-cut": "prefill = true",
     "prefilled-stalled": "prefill = true",
     "falls-back": 'fallback = ["unauthorized", "good"]',

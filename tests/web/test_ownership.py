@@ -65,6 +65,7 @@ OTHER_ROUTES = {
     ("GET", "/tasks/<task_id>"),
     ("GET", "/sessions"),
     ("GET", "/sessions/events"),
+    ("GET", "/usage"),  # tests/web/api/test_usage.py
     ("POST", "/session/open"),
 }
 """Routes that act on no session that the request names. /auth is about accounts, tested in test_auth.py."""

@@ -66,21 +66,24 @@ START_INDEX = Parameter(
 )
 
 
-def page_size(most: int, default: int) -> Parameter:
-    """`limit`: how many entries a page has at most."""
+def number(name: str, description: str, most: int, default: int) -> Parameter:
+    """A whole number from 1 to `most`."""
 
     def parse(text: str | None) -> int:
         if text is None:
             return default
         # Python refuses to read numbers of thousands of digits.
         if not (text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-            raise InvalidBody(f"limit: a number from 1 to {most} is needed.", field="limit")
+            raise InvalidBody(f"{name}: a number from 1 to {most} is needed.", field=name)
         return int(text)
 
     schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return Parameter(
-        "limit", "query", "The most entries that the page may have.", schema, "limit", parse, (InvalidBody,)
-    )
+    return Parameter(name, "query", description, schema, name, parse, (InvalidBody,))
+
+
+def page_size(most: int, default: int) -> Parameter:
+    """`limit`: how many entries a page has at most."""
+    return number("limit", "The most entries that the page may have.", most, default)
 
 
 def page_end(description: str, needed: str) -> Parameter:

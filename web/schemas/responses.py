@@ -1,6 +1,6 @@
 """The JSON of answers: handlers return these models, and the OpenAPI document has their schemas."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -98,6 +98,40 @@ class Sessions(Answer):
     sessions: list[ListedSession]
     next: str | None
     """The `before` of the next page; null on the last one."""
+
+
+class UsageTotal(Answer):
+    """What answers have come to."""
+
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    """Thinking included."""
+    cost: str = Field(examples=["0.012345"])
+    """In the currency, by the prices at the answers' ends: a decimal number, so that nothing is lost."""
+
+
+class DailyUsage(UsageTotal):
+    """What a user's answers by one model have come to on one day."""
+
+    day: date
+    """On which they ended, in UTC."""
+    model: str
+    """That wrote their ends."""
+
+
+class Usage(Answer):
+    """What a user's answers have come to. One is there within seconds of its end, and stays when its session is
+    deleted."""
+
+    currency: str = Field(examples=["USD"])
+    """By ISO 4217."""
+    since: date
+    until: date
+    """Today; both days are included."""
+    total: UsageTotal
+    usage: list[DailyUsage]
+    """The newest day first. Days without answers are left out."""
 
 
 class Handover(Answer):

@@ -23,6 +23,7 @@ from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
 from core.operations.job_runs import JobRuns
+from core.operations.usage import UsageRecords
 from core.sessions.actions import SessionActions
 from core.sessions.creation_limits import CreationLimits
 from core.sessions.queries import SessionQueries
@@ -94,4 +95,6 @@ class Services(Protocol):
     def tally(self) -> AnswerTally: ...
     @property
     def transcript(self) -> Transcript: ...
+    @property
+    def usage(self) -> UsageRecords: ...
     def start_counting(self, process: str) -> None: ...

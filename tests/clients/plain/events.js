@@ -1,4 +1,5 @@
-// Two EventSource clients over GET /chat/sse: the ids and the text of what they see, as JSON.
+// Two EventSource clients over GET /chat/sse: "listening" when both are connected, and at the end the ids and the text of
+// what they have seen, as JSON.
 
 import { EventSource } from "eventsource";
 import { createEventSource } from "eventsource-client";
@@ -7,11 +8,12 @@ const [url, proof] = process.argv.slice(2);
 const headers = { "X-Session-ID": proof };
 const names = ["queued", "started", "delta", "done"];
 
+const source = new EventSource(url, {
+  fetch: (input, init) => fetch(input, { ...init, headers: { ...init.headers, ...headers } }),
+});
+const open = new Promise((resolve) => source.addEventListener("open", resolve));
 const standard = new Promise((resolve) => {
   const seen = [];
-  const source = new EventSource(url, {
-    fetch: (input, init) => fetch(input, { ...init, headers: { ...init.headers, ...headers } }),
-  });
   for (const name of names) {
     source.addEventListener(name, (event) => {
       seen.push([event.lastEventId, name, JSON.parse(event.data).text ?? ""]);
@@ -22,16 +24,21 @@ const standard = new Promise((resolve) => {
     });
   }
 });
+
+let onConnect;
+const connected = new Promise((resolve) => (onConnect = resolve));
 const iterated = (async () => {
   const seen = [];
-  const source = createEventSource({ url, headers });
-  for await (const { id, event, data } of source) {
+  const events = createEventSource({ url, headers, onConnect });
+  for await (const { id, event, data } of events) {
     seen.push([id, event, JSON.parse(data).text ?? ""]);
     if (event === "done") {
-      source.close();
+      events.close();
       return seen;
     }
   }
 })();
+
+await Promise.all([open, connected]);
 console.log("listening");
 console.log(JSON.stringify(await Promise.all([standard, iterated])));

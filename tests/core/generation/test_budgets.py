@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import SessionInvalid, Unavailable
 from core.generation import usage
-from core.limits.rate import SECOND, Rate
+from core.limits.rate import SECOND, Rate, parse_budget
 from core.limits.rate_limit import PREFIX, Bucket
 from core.limits.status import RateLimited
 from core.llm.providers.base import Turn
@@ -45,9 +45,10 @@ def _session(runtime: Runtime, owner: UUID | None = None, model: str = "good") -
         return runtime.sessions.create_session(db, owner, secret_hash=secret_hash, model=model)
 
 
-def _left(runtime: Runtime, owner: UUID) -> int:
-    """Of the budget. Asking costs one token."""
-    return runtime.limiter.charge([Bucket("tokens", str(owner), BUDGET)]).limit_statuses[0].remaining + 1
+def _left(runtime: Runtime, owner: UUID, *, durable: bool = False) -> int:
+    """Of the budget. Asking costs one token. `durable`: the owner is a user."""
+    bucket = Bucket("tokens", str(owner), BUDGET, durable=durable)
+    return runtime.limiter.charge([bucket]).limit_statuses[0].remaining + 1
 
 
 def _row(runtime: Runtime, generation_id: UUID) -> Generation:
@@ -79,7 +80,29 @@ def test_a_users_sessions_share_one_budget(runtime: Runtime) -> None:
     for _ in range(2):
         runtime.generations.accept(_session(runtime, owner), "Why?")
         runtime.writer.run()
-    assert _left(runtime, owner) == 1000 - 2 * REPORTED
+    assert _left(runtime, owner, durable=True) == 1000 - 2 * REPORTED
+
+
+def test_money_is_reserved_settled_and_refused_and_a_day_does_not_forget_it(settings: Any) -> None:
+    runtime = Runtime(settings.model_copy(update={"limit_cost_user": parse_budget("0.0003/30d")}))
+    session = _session(runtime, new_user(runtime.database))
+    spent = 36  # 7 tokens at 1.5 and 11 at 2.25 millionths, rounded up
+    for asked in range(3):
+        runtime.redis.delete(f"{PREFIX}salt")
+        runtime.close()
+        runtime = Runtime(runtime.settings)
+        accepted = runtime.generations.accept(session, "Why?")
+        cost = next(each for each in accepted.limit_statuses if each.policy == "cost")
+        # The question, and the longest answer: 1 token at 1.5 and 100 at 2.25.
+        assert (cost.quota, cost.remaining) == (300, 300 - asked * spent - 227)
+        runtime.writer.run()
+        assert _row(runtime, accepted.generation_id).cost == spent
+    with pytest.raises(RateLimited) as refused:
+        runtime.generations.accept(session, "Why?")
+    assert refused.value.problem()["limit"] == "cost"
+    # 227 are needed and 192 are there; one comes back in 8640 s.
+    assert refused.value.retry_after == pytest.approx(35 * 8640, abs=60)
+    runtime.close()
 
 
 def test_a_spent_budget_refuses_says_until_when_and_leaves_nothing(settings: Any) -> None:
@@ -220,8 +243,8 @@ def test_without_a_budget_nothing_is_counted_but_usage_is_known(settings: Any) -
     session = _session(runtime)
     accepted = runtime.generations.accept(session, "Why?")
     assert [limit_status.policy for limit_status in accepted.limit_statuses] == ["messages", "concurrent"]
-    assert _reserved(runtime) == []
     runtime.writer.run()
+    assert _reserved(runtime) == []
     assert _row(runtime, accepted.generation_id).settled_tokens == REPORTED
     runtime.close()
 

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import GenerationInProgress, SessionExpired, SessionInvalid, Unavailable
 from core.generation.service import Accepted
+from core.limits.message_limits import Spending
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
 from core.limits.status import RateLimited
@@ -92,7 +93,7 @@ def test_who_has_to_wait_for_an_answer_is_charged_nothing(runtime: Runtime, owne
 
 def test_a_lease_without_a_row_is_a_message_that_is_just_being_taken(runtime: Runtime) -> None:
     session = _session(runtime)
-    runtime.message_limits.admit(session, uuid7(), timedelta(seconds=60), tokens=100)
+    runtime.message_limits.admit(session, uuid7(), timedelta(seconds=60), Spending(100, 0))
     with pytest.raises(GenerationInProgress):
         runtime.generations.accept(session, "Why?")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from core.limits.rate import SECOND, Rate, parse_rate
+from core.limits.rate import SECOND, Rate, parse_budget, parse_rate
 
 HOUR = 3600 * SECOND
 
@@ -42,6 +42,27 @@ def test_rates_are_read(text: str, rate: Rate | None) -> None:
 def test_what_is_no_rate_is_refused_with_the_reason(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_rate(text)
+
+
+def test_budgets_are_rates_of_millionths() -> None:
+    assert parse_budget("2.50/d") == Rate(2_500_000, 24 * HOUR, 2_500_000)
+    assert parse_budget("20/30d:0.000001") == Rate(20_000_000, 720 * HOUR, 1)
+    assert parse_budget("off") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2,50/d", "'2,50/d' is not a budget; write AMOUNT/PERIOD"),
+        ("2.5000001/d", "is not a budget"),
+        ("0.00/d", "AMOUNT is 0"),
+        ("2/s", "more than one unit of money a second"),
+        ("1/400d", "more than a year"),
+    ],
+)
+def test_what_is_no_budget_is_refused_with_the_reason(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_budget(text)
 
 
 def test_a_unit_never_comes_back_faster_than_was_said() -> None:

@@ -238,9 +238,9 @@ def test_the_script_agrees_with_the_arithmetic(
             arrivals |= {index: now + backlog for index, backlog in zip(order, backlogs, strict=True)}
             assert {index: int(str(redis.get(f"bucket:{index}"))) for index in arrivals} == arrivals
             first, rate = order[0], buckets[order[0]]
-            redis.hset("reserved", "item", str(cost))
+            redis.hset("reserved", "item", f"tokens {cost} {rate.interval} {rate.capacity}")
             for _ in range(2):  # the second changes nothing
-                arguments: list[str | int] = ["item", used, "", rate.interval, rate.capacity, now]
+                arguments: list[str | int] = ["item", "tokens", used, now]
                 settle(keys=["leases", "reserved", f"bucket:{first}"], args=arguments)
             arrivals[first] = now + gcra.settle(now, arrivals[first], rate, used - cost)
             assert int(str(redis.get(f"bucket:{first}") or now)) == arrivals[first]

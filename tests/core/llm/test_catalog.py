@@ -1,4 +1,5 @@
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert catalog.weights is None
 
 
+def test_prices_are_read_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(GOOD.replace('"b-1"', '"b-1"\ninput_price = 0.1\noutput_price = 3'))
+    models = load_catalog(path).models
+    assert models["b"].price == (Decimal("0.1"), Decimal(3))
+    assert models["b"].price.cost(1_000_003, 1) == 100_004  # 100003.3 millionths
+    assert models["c"].price.cost(1_000_000, 1_000_000) == 0
+
+
 def test_anthropic_needs_no_address_and_may_have_another(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text(GOOD)
@@ -76,6 +86,12 @@ def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
         ('base_url = "http://127', 'baseurl = "http://127', r"\[models.a\] baseurl: .*did you mean base_url\?"),
         ('default = "a"', 'default = "A"', r"default: there is no table \[models.A\]; did you mean a\?"),
         ('default = "a"', 'defualt = "a"', r"defualt: there is no such key; did you mean default\?"),
+        ('"b-1"', '"b-1"\ninput_price = 1', r"\[models.b\] output_price: goes with input_price"),
+        ('"b-1"', '"b-1"\ninput_price = "1"\noutput_price = 2', r"\[models.b\] input_price: must be what a"),
+        ('"b-1"', '"b-1"\ninput_price = 1\noutput_price = -2', r"\[models.b\] output_price: must be what a"),
+        ('"b-1"', '"b-1"\ninput_price = 0.0000001\noutput_price = 2', r"input_price: .* at most 6 decimals"),
+        ('"b-1"', '"b-1"\ninputprice = 1', r"\[models.b\] inputprice: .*did you mean input_price\?"),
+        ('default = "a"', 'default = "a"\ncurrency = "Euro"', r": currency: must be a code of three capital"),
         ('"b-1"', '"b-1"\nthinking_budget = 31000', r"\[models.b\] thinking_budget: together with max_tokens"),
         ('"b-1"', '"b-1"\nthinking_budget = 0', r"\[models.b\] thinking_budget: Input should be greater than"),
         ('"c-1"', '"c-1"\nthinking_budget = 1000', r"\[models.c\] thinking_budget: must be at least 1024"),

@@ -1,7 +1,7 @@
 """Migrations run over databases that are in use: each finds rows of the versions before it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +22,7 @@ SAMPLES: dict[type[Any], Callable[[], Any]] = {
     str: lambda: uuid4().hex[:16],
     bytes: lambda: b"x" * 32,
     datetime: lambda: datetime.now(UTC),
+    date: lambda: datetime.now(UTC).date(),
     UUID: uuid4,
     bool: lambda: False,
     int: lambda: 1,

@@ -262,12 +262,14 @@ few = settings(
 
 
 @described.parametrize()
+@pytest.mark.one_database
 @few
 def test_nobody_is_told_what_the_description_says(case: Case[Any], url: str, nobody: Caller) -> None:
     _try(case, url, nobody)
 
 
 @proved.parametrize()
+@pytest.mark.one_database
 @few
 def test_a_guest_is(case: Case[Any], url: str, guest: Caller) -> None:
     _try(case, url, guest)
@@ -280,6 +282,7 @@ def test_a_user_is(case: Case[Any], url: str, user: Caller) -> None:
 
 
 @proved.parametrize()
+@pytest.mark.one_database
 @few
 def test_a_program_is(case: Case[Any], url: str, program: Caller) -> None:
     _try(case, url, program)

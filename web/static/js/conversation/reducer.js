@@ -214,8 +214,10 @@ function applyEvent(state, event, moment) {
   }
 }
 
-/** @param {State} state @param {string} generation */
-const isComplete = ({ messages }, generation) => messages.some(({ id }) => id === generation);
+/** Asked for each token: the answer that is coming is not looked for among all others. @param {State} state
+ * @param {string} generation */
+const isComplete = ({ live, messages }, generation) => live?.generation !== generation
+  && messages.some(({ id }) => id === generation);
 
 /**
  * @param {State} state @param {Live} live
