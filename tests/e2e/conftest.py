@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.e2e.browser import MISSING, find_chromium, launch
 from tests.e2e.system import System, running
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="package")
@@ -20,7 +21,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     """What drives browsers: there can be one in a thread."""
-    expect.set_options(timeout=15_000)  # as `wait_for`: the machine may be busy
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as started:
         yield started
 

@@ -22,6 +22,7 @@ SESSION = {
     "created_at": "2026-01-01T00:00:00Z",
     "expires_at": "2099-01-01T00:00:00Z",
 }
+CHAT = ("chat", "chat/regenerate", "chat/continue", "chat/sse*")
 OTHER = {**MODEL, "name": "plain", "label": "Plain"}
 
 
@@ -37,6 +38,7 @@ class Stage:
         self.refuses = False
         """Whether it refuses to tell them."""
         self._log: list[tuple[str, dict[str, Any]]] = []
+        self._generation = ""
         self._over = threading.Event()
         stage = self
 
@@ -56,7 +58,7 @@ class Stage:
     def play(self, page: Page) -> None:
         """Let the page talk to this server, from a reload on."""
         root = f"http://127.0.0.1:{self._server.server_address[1]}"
-        for path in ("session/current", "session/messages", "session/model", "chat", "chat/sse*", "config/models"):
+        for path in ("session/current", "session/messages", "session/model", "session/queue", *CHAT, "config/models"):
             page.route(f"**/{path}", lambda route: route.continue_(url=root + _path(route.request.url)))
         page.context.add_cookies([{"name": "switchboard", "value": "s.secret", "url": page.url}])
         page.reload()
@@ -68,15 +70,42 @@ class Stage:
 
     def begin(self, question: str = "Why?") -> str:
         """An answer is on its way; returns its id."""
+        self.messages.append(
+            _message(f"question-{len(self.messages)}", "user", text=question, state="complete", parent=self._leaf())
+        )
+        return self._begin(f"answer-{len(self.messages) - 1}")
+
+    def begin_again(self, message_id: str) -> str:
+        """Another answer beside this one is on its way."""
+        self.messages = self.messages[: self._index(message_id)]
+        return self._begin(f"{message_id}-again", siblings=[message_id, f"{message_id}-again"])
+
+    def go_on(self, message_id: str) -> str:
+        """More of this answer is on its way."""
+        message = self.messages[self._index(message_id)]
+        message |= {"state": "streaming", "finish_reason": None}
+        return self._announce(f"{message_id}-more", message)
+
+    def _begin(self, answer: str, **fields: Any) -> str:
         model = self.session["model"]
-        answer = f"answer-{len(self.messages)}"
-        self.messages += [
-            _message(f"question-{len(self.messages)}", "user", text=question, state="complete"),
-            _message(answer, "assistant", model=model, state="streaming"),
-        ]
-        self._log.append(("queued", {"generation_id": answer, "position": 0}))
-        self._log.append(("started", {"generation_id": answer, "model": model, "attempt": 1}))
-        return answer
+        message = _message(answer, "assistant", model=model, state="streaming", parent=self._leaf(), **fields)
+        self.messages.append(message)
+        return self._announce(answer, message)
+
+    def _announce(self, generation: str, message: dict[str, Any]) -> str:
+        self._generation = generation
+        question = self.messages[self._index(message["parent"])]
+        of_tree = {"question": question["id"], "parent": question["parent"], "answer": message["id"]}
+        queued = {"generation_id": generation, "position": 0, **of_tree, "at": len(message["text"])}
+        self._log.append(("queued", queued))
+        self._log.append(("started", {"generation_id": generation, "model": message["model"], "attempt": 1}))
+        return generation
+
+    def _leaf(self) -> str | None:
+        return self.messages[-1]["id"] if self.messages else None
+
+    def _index(self, message_id: str) -> int:
+        return [message["id"] for message in self.messages].index(message_id)
 
     def tell(self, event: str, **data: Any) -> None:
         """Something happens to the answer that is being written."""
@@ -89,7 +118,7 @@ class Stage:
             case "resumed" | "fallback":
                 message["thinking"] = (message["thinking"] or "")[: data["thinking"]]
                 message["model"] = data.get("to", message["model"])
-        self._log.append((event, {"generation_id": message["id"], **data}))
+        self._log.append((event, {"generation_id": self._generation, **data}))
 
     def end(self, event: str = "done", finish_reason: str = "stop", **fields: Any) -> None:
         """The answer is over."""
@@ -98,7 +127,7 @@ class Stage:
         message |= {"state": states[event], "finish_reason": finish_reason, **fields}
         told = {"done": {"model": message["model"], "finish_reason": finish_reason}, "failed": {"problem": None}}
         told["failed"]["problem"] = message["problem"]
-        self._log.append((event, {"generation_id": message["id"], **told.get(event, {})}))
+        self._log.append((event, {"generation_id": self._generation, **told.get(event, {})}))
 
     def answer(self, path: str) -> Any:
         """What a GET is answered with."""
@@ -107,6 +136,8 @@ class Stage:
                 return self.session
             case "/session/messages":
                 return {"messages": self.messages, "cursor": f"e-{len(self._log)}", "before": None}
+            case "/session/queue":
+                return {"waiting": []}
             case "/config/models":
                 return {"default": "deep", "models": self.models}
 
@@ -144,7 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.asked.append(body)
         if body.get("model", self.owner.session["model"]) != self.owner.session["model"]:
             self.owner.switch(body["model"])
-        generation = self.owner.begin(body["message"])
+        begin = {"/chat/regenerate": self.owner.begin_again, "/chat/continue": self.owner.go_on}
+        generation = begin.get(self.path, self.owner.begin)(str(body.get("message_id") or body.get("message")))
         self._answer({"session_id": "s", "generation_id": generation, "state": "queued", "position": 0})
 
     def _switch(self, model: str) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from tests.support.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 START_TIME = 60.0
 """Seconds the system has to come up, on a slow and busy machine."""
@@ -70,7 +72,7 @@ class System:
         """What `up` has said since its last start."""
         return "".join(self._output)
 
-    def until(self, condition: Callable[[], object], seconds: float = 15.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Wait for something to become true; fail with what `up` said when it does not."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -428,13 +428,13 @@ def test_an_unanswered_question_can_be_asked_again(visit: Visit) -> None:
     page.route("**/session/current", lambda route: route.fulfill(json=session))
     page.route("**/session/messages", lambda route: route.fulfill(json={"messages": told, "cursor": "e-1"}))
     page.route("**/chat/sse*", lambda route: route.fulfill(content_type="text/event-stream", body=": \n\n"))
-    page.route("**/chat", fails(429, {"type": "/problems/rate-limited"}))
+    page.route("**/session/queue", lambda route: route.fulfill(json={"waiting": []}))
+    page.route("**/chat/regenerate", fails(429, {"type": "/problems/rate-limited"}))
     page.reload()
     expect(answers(page)).to_contain_text("This question was not answered")
-    with page.expect_request("**/chat") as asked:
+    with page.expect_request("**/chat/regenerate") as asked:
         page.get_by_role("button", name="Try again").click()
-    assert asked.value.post_data_json == {"message": "Are you there?"}
-    expect(box(page)).to_have_value("Are you there?")
+    assert asked.value.post_data_json == {"message_id": "2"}
     expect(page.get_by_role("alert")).to_be_visible()
     visitor.complaints.clear()
 

@@ -23,15 +23,19 @@ def test_an_answer_that_is_too_long_can_go_on(page: Page, stage: Stage) -> None:
     stage.end(finish_reason="length")
     for _ in range(2):
         expect(under(page)).to_have_text("Deep · The answer reached its length limit.")
-        expect(answers(page).last.get_by_role("button")).to_have_text(["Copy", "Continue"])
+        expect(answers(page).last.get_by_role("button")).to_have_text(["Copy", "Continue", "Again", ""])
         page.reload()
     told.dispose()
     page.get_by_role("button", name="Continue").click()
-    expect(questions(page)).to_have_text(["Tell me all.", "Continue."])
-    expect(under(page)).to_have_text("Connecting to Deep")
-    assert stage.asked == [{"message": "Continue."}]
+    expect(under(page)).to_have_text("Deep is answering")
+    stage.tell("delta", at=7, text=" hour")
+    expect(shown(page)).to_have_text("Half an hour")
+    stage.end()
+    expect(under(page)).to_have_text("Deep")
+    expect(questions(page)).to_have_text(["Tell me all."])
+    expect(shown(page)).to_have_text("Half an hour")
+    assert stage.asked == [{"message_id": "answer-0"}]
     expect(page.get_by_role("button", name="Continue")).to_have_count(0)
-    expect(answers(page).first).to_contain_text("The answer reached its length limit.")
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "refusal", "tool_calls", "other"])
@@ -48,7 +52,9 @@ def test_an_end_that_is_no_answers_can_be_tried_again(page: Page, stage: Stage, 
     page.reload()
     expect(under(page)).to_have_text(words)
     page.get_by_role("button", name="Try again").click()
-    expect(questions(page)).to_have_text(["Well?", "Well?"])
+    expect(under(page)).to_have_text("Connecting to Deep")
+    expect(questions(page)).to_have_text(["Well?"])
+    expect(answers(page)).to_have_count(1)
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 

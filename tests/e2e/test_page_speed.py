@@ -1,10 +1,11 @@
 """How much the page weighs, how often it asks, and whether it stays quick in a long conversation."""
 
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e import test_page
 from tests.e2e.stage import Stage
@@ -15,6 +16,12 @@ visit = test_page.visit
 FIRST_VISIT = 80_000
 """Bytes that the first visit may take, heads of answers included."""
 TOKENS = 2_000
+PARAGRAPH = 40
+"""Tokens."""
+LONG_TASK = 50
+"""Milliseconds from which on a page is felt to hang (W3C, Long Tasks)."""
+ROUNDS = 3
+"""A busy machine makes now this task longer and now that one. What the page takes too long for, it does each time."""
 
 
 @pytest.fixture
@@ -83,7 +90,9 @@ def test_the_first_visit_is_small_and_a_reload_asks_for_no_file_again(visit: Vis
 
 
 @pytest.mark.timing
-def test_two_thousand_tokens_into_a_long_conversation_hold_nothing_up(visit: Visit, stage: Stage) -> None:
+def test_two_thousand_tokens_into_a_long_conversation_hold_nothing_up(
+    browser: Browser, visit: Visit, stage: Stage
+) -> None:
     page = visit().page
     for number in range(150):
         stage.begin(f"Question {number}")
@@ -91,24 +100,43 @@ def test_two_thousand_tokens_into_a_long_conversation_hold_nothing_up(visit: Vis
         stage.end(html=f"<p>{f'Answer {number}. ' * 20}</p>")
     stage.play(page)
     expect(answers(page)).to_have_count(150)
-    page.evaluate(
-        """() => {
-          window.longTasks = [];
-          new PerformanceObserver((list) => {
-            longTasks.push(...list.getEntries().map(({ duration }) => duration));
-          }).observe({ type: "longtask" });
-        }"""
-    )
+    longest: list[float] = []
+    while len(longest) < ROUNDS and min(longest, default=LONG_TASK) >= LONG_TASK:
+        browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline"])
+        write_two_thousand_tokens(page, stage)
+        longest.append(longest_task(browser.stop_tracing()))
+    assert 0 < min(longest) < LONG_TASK, longest
+
+
+def write_two_thousand_tokens(page: Page, stage: Stage) -> None:
     stage.begin("Tell me a long story.")
-    text = ""
+    text, html, start = "", "", 0
     for number in range(TOKENS):
-        word = f"word{number} " if number % 40 else f"word{number}.\n\n"
+        begins, ends = number % PARAGRAPH == 0, (number + 1) % PARAGRAPH == 0
+        word = f"word{number}" + (".\n\n" if ends else " ")
         stage.tell("delta", at=len(text), text=word)
+        start = len(text) if begins else start
         text += word
+        if ends:
+            block = f"<p>{text[start:].strip()}</p>\n"
+            stage.tell("block", **{"from": start}, upto=len(text), html=block)
+            html += block
         if number % 20 == 0:
             time.sleep(0.04)  # as a quick model comes: 500 tokens a second
-    expect(answers(page).last).to_contain_text(f"word{TOKENS - 1}")
-    stage.end(html=f"<p>{text}</p>")
-    expect(answers(page).last).to_have_attribute("data-state", "complete")
-    # Alone on a machine there is none, or one that just passes 50 ms; one that others use as well takes its time.
-    assert max(page.evaluate("longTasks"), default=0) < 150
+    last = page.locator("#log > :last-child")  # to look for its role among 300 would be the longest task
+    expect(last).to_contain_text(f"word{TOKENS - 1}")
+    stage.end(html=html)
+    expect(last).to_have_attribute("data-state", "complete")
+    expect(last.locator(".plain")).to_have_count(0)
+
+
+def longest_task(trace: bytes) -> float:
+    """Milliseconds of the page's own processor time: what others take of a busy machine is not the page's."""
+    events = json.loads(trace)["traceEvents"]
+    pages = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [each for each in events if each["name"] == "RunTask" and (each["pid"], each["tid"]) in pages]
+    return max(float(each.get("tdur", 0)) for each in tasks) / 1_000

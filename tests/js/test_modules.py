@@ -6,7 +6,10 @@ import sysconfig
 from pathlib import Path
 from typing import get_args
 
-from web.schemas.responses import Event
+import pytest
+from pydantic import BaseModel
+
+from web.schemas.responses import Event, UserEvent
 
 ROOT = Path(__file__).parents[2]
 NODE = Path(sysconfig.get_path("scripts"), "node")
@@ -25,7 +28,8 @@ def test_the_modules_in_node() -> None:
     assert re.search(r"^# pass [1-9]", run.stdout, re.MULTILINE), run.stdout
 
 
-def test_the_page_knows_each_type_of_event() -> None:
-    declared = re.findall(r'\{\{type: ("[^,]+"),', (ROOT / "web/static/js/stream/events.js").read_text())
+@pytest.mark.parametrize(("module", "events"), [("events", Event), ("user-stream", UserEvent)])
+def test_the_page_knows_each_type_of_event(module: str, events: type[BaseModel]) -> None:
+    declared = re.findall(r'\{type: ("[^,]+"),', (ROOT / f"web/static/js/stream/{module}.js").read_text())
     types = [name.strip('"') for names in declared for name in names.split(" | ")]
-    assert sorted(types) == sorted(get_args(Event.model_fields["event"].annotation))
+    assert sorted(types) == sorted(get_args(events.model_fields["event"].annotation))

@@ -6,8 +6,11 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
+PATIENCE = 40.0
+"""Seconds that a busy machine may take for what a quiet one does at once; a test that passes uses up none of them."""
 
-def wait_for(look: Callable[[], Value | None], *, seconds: float = 15.0, what: str = "") -> Value:
+
+def wait_for(look: Callable[[], Value | None], *, seconds: float = PATIENCE, what: str = "") -> Value:
     """The first true value that `look` returns. Fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -20,6 +20,7 @@ def _begin() -> None:
 
 
 def _name(response: Response) -> Response:
-    # Over what a repeat of an earlier request was answered with.
-    response.headers[HEADER] = g.request_id
+    if not response.cache_control.public:  # caches give those to other requests, and a page fetches dozens
+        # Over what a repeat of an earlier request was answered with.
+        response.headers[HEADER] = g.request_id
     return response

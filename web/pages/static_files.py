@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,12 @@ DIRECTORY = Path(__file__).parents[1] / "static"
 FOR_EVER = "public, max-age=31536000, immutable"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Not the machine's own table, in which JavaScript has one of several names (RFC 9239)."""
+JOINED = {
+    "css/page.css": [
+        f"css/{name}.css" for name in ("tokens", "layout", "controls", "conversation", "code", "account", "print")
+    ]
+}
+"""Files that are made of others, in this order: the head of each answer costs more than the page's smaller sheets."""
 CODINGS = ("br", "gzip")
 """The codings that browsers take, the better first (RFC 9110, 8.4.1; RFC 7932)."""
 
@@ -29,12 +37,13 @@ class StaticFile(NamedTuple):
     etag: str
 
 
-def _read(path: Path) -> StaticFile:
-    content = path.read_bytes()
-    media_type = MEDIA_TYPES[path.suffix]
+def _file(suffix: str, content: bytes) -> StaticFile:
+    media_type = MEDIA_TYPES[suffix]
     etag = hashlib.sha256(content).hexdigest()[:16]
-    if path.suffix == ".js":  # without its comments, which are more than half of it
+    if suffix == ".js":  # without its comments, which are more than half of it
         content = rjsmin.jsmin(content.decode()).encode()
+    elif suffix == ".css":
+        content = re.sub(rb"/\*.*?\*/\s*", b"", content, flags=re.DOTALL)
     bodies = {"br": brotli.compress(content), "gzip": gzip.compress(content, mtime=0), "identity": content}
     return StaticFile(
         media_type, {coding: body for coding, body in bodies.items() if len(body) <= len(content)}, etag
@@ -60,9 +69,12 @@ class StaticFiles:
     and so stay within one version.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, joined: Mapping[str, Sequence[str]] | None = None) -> None:
         paths = sorted(path for path in directory.rglob("*") if path.is_file())
-        self._files = {path.relative_to(directory).as_posix(): _read(path) for path in paths}
+        contents = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
+        for name, parts in (joined or {}).items():
+            contents[name] = b"\n".join(contents[part] for part in parts)
+        self._files = {name: _file(Path(name).suffix, content) for name, content in contents.items()}
         digest = hashlib.sha256()
         for name, file in self._files.items():
             digest.update(f"{name}\0{file.etag}\0".encode())
@@ -99,7 +111,7 @@ class StaticFiles:
         return response
 
 
-FILES = StaticFiles(DIRECTORY)
+FILES = StaticFiles(DIRECTORY, JOINED)
 
 
 def static(filename: str) -> Response:

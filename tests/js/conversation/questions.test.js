@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Problem } from "../../../web/static/js/api/problem.js";
 import { Questions } from "../../../web/static/js/conversation/questions.js";
 import { Store } from "../../../web/static/js/conversation/store.js";
-import { session } from "./actions.js";
+import { queued, session } from "./actions.js";
 
 /**
  * Questions over a real store, and what they do with the rest of the page.
@@ -19,7 +19,10 @@ function page({ ask = () => ({}), stop = () => {}, settles = true, signedIn = fa
   const called = (/** @type {string} */ name) => (/** @type {unknown[]} */ ...args) => { calls.push([name, ...args]); };
   const questions = new Questions(store, /** @type {any} */ ({
     api: {
-      ask: async (/** @type {unknown[]} */ ...args) => { calls.push(["ask", ...args]); return ask(); },
+      ask: async (/** @type {any} */ { path, body: { message, model, ...rest } }, /** @type {string} */ key) => {
+        calls.push(["ask", message, model, key, { path, ...rest }]);
+        return ask();
+      },
       createSession: async (/** @type {string} */ model) => { calls.push(["createSession", model]); },
       stop: async () => stop(),
     },
@@ -28,6 +31,7 @@ function page({ ask = () => ({}), stop = () => {}, settles = true, signedIn = fa
     models: { settle: async () => settles, forNewSession: known ? null : "m", picked: "m" },
     notifications: { notify: called("notify"), showError: called("showError") },
     composer: { focus() {}, restore: called("restore") },
+    waiting: { refresh: called("refreshWaiting") },
     stickToBottom: { toEnd() {} },
     signedIn: () => signedIn,
   }));
@@ -44,7 +48,7 @@ const keys = (asked) => asked.map(([, , key]) => key);
 test("a question is sent once, and then the server's account is fetched", async () => {
   const { store, questions, callsOf } = page();
   await questions.send("Why?");
-  assert.deepEqual(callsOf("ask").map(([text, model]) => [text, model]), [["Why?", null]]);
+  assert.deepEqual(callsOf("ask").map(([text, model]) => [text, model]), [["Why?", undefined]]);
   assert.equal(callsOf("refresh").length, 1);
   assert.deepEqual([store.state.sending, store.state.pending], [false, "Why?"]);
 });
@@ -106,7 +110,7 @@ test("a guest without a session gets one, with the model that the picker shows",
   await questions.send("Why?");
   assert.deepEqual(callsOf("createSession"), [["m"]]);
   const [first, second] = callsOf("ask");
-  assert.deepEqual([first[1], second[1]], ["m", null], "the new session has the model already");
+  assert.deepEqual([first[1], second[1]], ["m", undefined], "the new session has the model already");
   assert.equal(first[2], second[2], "it is one question");
 });
 
@@ -114,6 +118,24 @@ test("a user's first question makes a session of the user's first", async () => 
   const { questions, calls } = page({ known: false, signedIn: true });
   await questions.send("Why?");
   assert.deepEqual(calls.map(([name]) => name).filter((name) => /create|ask/.test(/** @type {string} */ (name))), ["createOwned", "ask"]);
+});
+
+test("a question waits for the end of an answer, and its words are given back when it may not", async () => {
+  let full = false;
+  const { store, questions, callsOf } = page({ ask: () => (full ? failing(409, "too-many-waiting")() : { state: "waiting" }) });
+  store.dispatch(/** @type {any} */ (queued()));
+  await questions.send("And?");
+  assert.deepEqual([store.state.queueing, callsOf("refreshWaiting").length], ["And?", 1]);
+  assert.deepEqual(callsOf("ask")[0][3], { path: "/chat", while_busy: "queue" });
+  full = true;
+  await questions.send("But?");
+  assert.deepEqual([store.state.queueing, callsOf("restore")], [null, [["But?"]]]);
+});
+
+test("an edited question goes beside the one before, in place of what is being written", async () => {
+  const { questions, callsOf } = page();
+  assert.equal(await questions.edit({ role: "user", text: "Why?", state: "complete", id: "q", parent: null }, "How?"), true);
+  assert.deepEqual(callsOf("ask")[0][3], { path: "/chat", parent: null, while_busy: "interrupt" });
 });
 
 test("a stop that comes after the end is no error, and the server is asked how things are", async () => {

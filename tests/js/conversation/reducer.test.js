@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  initialState, isBusy, items, lastQuestion, ownedSessionId, reduce,
+  initialState, isBusy, items, ownedSessionId, reduce,
 } from "../../../web/static/js/conversation/reducer.js";
 import {
   answer, answering, block, delta, done, event, ID, idle, queued, question, run, session, snapshot, started, thinks,
@@ -248,9 +248,43 @@ test("a question that could not be sent is not shown any more", () => {
   assert.deepEqual(state, idle);
 });
 
-test("the last question is asked again", () => {
-  assert.equal(lastQuestion(run(idle, snapshot([question(), answer({ state: "failed" })]))), "Why?");
-  assert.equal(lastQuestion(idle), "");
+test("a question sent while an answer is written waits below it, until the server's list has it", () => {
+  const waiting = [{ generation_id: "h", message: "And?" }];
+  const sent = run(answering, { type: "sending", text: "And?" }, { type: "sent" });
+  assert.deepEqual([sent.pending, sent.queueing, items(sent).length], [null, "And?", 2]);
+  const told = run(sent, event("waiting", { generation_id: "h", position: 0 }));
+  assert.deepEqual([told.waitingChanges, told.stale], [sent.waitingChanges + 1, false]);
+  const listed = run(told, { type: "waiting", waiting });
+  assert.deepEqual([listed.queueing, listed.waiting], [null, waiting]);
+  const itsTurn = run(listed, done(), event("queued", { generation_id: "h", question: "r", parent: ID, answer: "h", at: 0 }));
+  assert.deepEqual([itsTurn.waiting, itsTurn.live?.generation, itsTurn.messages.map(({ id }) => id)], [[], "h", ["q", ID]]);
+});
+
+// ---- Branches ----------------------------------------------------------------------------------------------------
+
+const conversation = run(idle, snapshot([
+  question(), answer({ text: "Half an", state: "complete", finish_reason: "length", model: "n" }),
+  question({ id: "r", parent: ID }), answer({ id: "h", text: "Yes.", state: "complete" }),
+]));
+
+for (const [what, data, kept, text] of /** @type {[string, object, string[], string][]} */ ([
+  ["another answer stands beside the one before", { question: "q", parent: null, answer: "i" }, ["q"], ""],
+  ["an answer that goes on is the same message", { question: "q", parent: null, answer: ID }, ["q"], "Half an"],
+  ["an edited question follows what the one before did", { question: "s", parent: ID, answer: "i" }, ["q", ID], ""],
+  ["an edited first question follows nothing", { question: "s", parent: null, answer: "i" }, [], ""],
+])) {
+  test(what, () => {
+    const state = run(conversation, event("queued", { generation_id: "i", position: 0, at: text.length, ...data }));
+    assert.deepEqual([state.messages.map(({ id }) => id), state.live?.text, state.stale], [kept, text, true]);
+    const more = run(state, event("delta", { generation_id: "i", at: text.length, text: " hour" }), event("done", { generation_id: "i" }));
+    assert.deepEqual([more.messages.at(-1)?.id, last(more).text], [/** @type {any} */ (data).answer, `${text} hour`]);
+  });
+}
+
+test("an answer that goes on is known by its message, and its events by their generation", () => {
+  const active_generation = { generation_id: "i", state: "running", model: "m" };
+  const state = run(idle, snapshot([question(), answer({ text: "Half an" })], { session: { ...session, active_generation } }));
+  assert.equal(run(state, event("delta", { generation_id: "i", at: 7, text: " hour" })).live?.text, "Half an hour");
 });
 
 // ---- The server's account ----------------------------------------------------------------------------------------

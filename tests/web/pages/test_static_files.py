@@ -30,6 +30,7 @@ def test_a_file_at_the_pages_address_is_kept_for_ever_in_the_browsers_coding(
     assert plain.mimetype == "text/javascript"
     assert "Content-Encoding" not in plain.headers
     assert b"/** Starts the page" not in plain.data, "comments are for those who read the source"
+    assert "X-Request-ID" not in plain.headers, "it would be another request's"
     small = client.get(address, headers=EVERYTHING)
     assert small.headers["Content-Encoding"] == "br"
     assert brotli.decompress(small.data) == plain.data
@@ -40,8 +41,8 @@ def test_a_file_at_the_pages_address_is_kept_for_ever_in_the_browsers_coding(
 
 
 def test_a_file_of_no_version_or_another_is_asked_about_each_time(client: FlaskClient) -> None:
-    current = _address(client, "css/layout.css")
-    for address in ("/static/css/layout.css", re.sub(r"/static/\w+", "/static/0123456789ab", current)):
+    current = _address(client, "css/page.css")
+    for address in ("/static/css/page.css", re.sub(r"/static/\w+", "/static/0123456789ab", current)):
         first = client.get(address, headers=EVERYTHING)
         assert first.headers["Cache-Control"] == "no-cache"
         assert client.get(address, headers={**EVERYTHING, "If-None-Match": first.headers["ETag"]}).status_code == 304

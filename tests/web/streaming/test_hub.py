@@ -76,7 +76,7 @@ def test_what_is_no_event_is_passed_over_and_disturbs_nobody(
             # It has not been told to read the log, as after a loss of the connection.
             assert not reader.missed()
     told_of = [record.getMessage() for record in caplog.records if record.name == "web.streaming.hub"]
-    assert [line.rsplit(";", 1)[1] for line in told_of] == [" 1 so far", " 2 so far"]
+    assert [line.rsplit(";", 1)[1] for line in told_of if ";" in line] == [" 1 so far", " 2 so far"]
     assert all(channel(mine) in line and "delta" not in line for line in told_of)
 
 

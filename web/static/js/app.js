@@ -7,12 +7,14 @@ import { Composer } from "./conversation/composer.js";
 import { Drafts } from "./conversation/drafts.js";
 import { EarlierMessages } from "./conversation/earlier-messages.js";
 import { MessageList } from "./conversation/message-list.js";
+import { ModelMenu } from "./conversation/model-menu.js";
 import { Questions } from "./conversation/questions.js";
 import { showLongWaits } from "./conversation/queue-wait.js";
-import { items, lastQuestion, ownedSessionId } from "./conversation/reducer.js";
+import { items, ownedSessionId } from "./conversation/reducer.js";
 import { Store } from "./conversation/store.js";
 import { Sync } from "./conversation/sync.js";
 import { ConversationView } from "./conversation/view.js";
+import { WaitingQuestions } from "./conversation/waiting-questions.js";
 import { Address } from "./sessions/address.js";
 import { CurrentSession } from "./sessions/current-session.js";
 import { ExpiryBar } from "./sessions/expiry-bar.js";
@@ -71,7 +73,7 @@ const account = new Account({
   changed() {
     newConversation.dismiss();
     if (account.user) {
-      void sidebar.refresh();
+      void sidebar.open();
     } else {
       drafts.clear(); // they were the user's who has gone
       sidebar.clear();
@@ -116,20 +118,29 @@ const composer = new Composer(
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
-    wait: () => notifications.notify(t("composer.wait"), store.idle()),
+    editLast: () => { if (!waiting.editLast()) messageList.editLast(); },
     written: (text) => drafts.write(address.id, text),
   },
 );
 
-const questions = new Questions(store, {
-  api, sync, session, models, notifications, composer, stickToBottom, signedIn: () => account.user !== null,
+const waiting = new WaitingQuestions(byId("waiting"), store, {
+  api, composer, notifications, failed: (error) => session.failed(error),
 });
+
+const questions = new Questions(store, {
+  api, sync, session, models, notifications, composer, waiting, stickToBottom, signedIn: () => account.user !== null,
+});
+
+const modelMenu = new ModelMenu(byId("model-menu"), () => picker.models);
 
 const newConversation = new NewConversation(store, { api, session, address, notifications, composer });
 
 const messageList = new MessageList(byId("log"), {
-  retry: () => questions.send(lastQuestion(store.state)),
-  continue: () => questions.send(t("message.continueQuestion")),
+  again: (answer) => void questions.again(answer),
+  againWith: (answer, anchor) => modelMenu.open(anchor, (model) => void questions.again(answer, model)),
+  goOn: (answer) => void questions.goOn(answer),
+  edit: (question, text) => questions.edit(question, text),
+  turnTo: (id, words) => void questions.turnTo(id, words),
   toggling: () => stickToBottom.stay(),
   copied(ok) {
     if (ok) notifications.announce(t("message.copied"), t("message.copied"));

@@ -12,11 +12,15 @@ import { t } from "../ui/strings.js";
  *   tokens?: number, limit?: number}>} AnswerProblem why an answer failed, as the server keeps it with the message
  * @typedef {Readonly<{id: string, role: "user" | "assistant", text: string, html?: string | null,
  *   model?: string | null, state?: string, created_at?: string, finish_reason?: string | null,
- *   thinking?: string | null, thinking_seconds?: number | null, problem?: AnswerProblem | null}>} Message
+ *   thinking?: string | null, thinking_seconds?: number | null, problem?: AnswerProblem | null,
+ *   handovers?: readonly {from: string, to: string}[] | null, parent?: string | null, siblings?: readonly string[]}>} Message
+ * @typedef {Readonly<{generation_id: string, message: string}>} WaitingQuestion
  * @typedef {{messages: Message[], cursor: string | null, before: string | null}} Transcript
  * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model
- * @typedef {{session_id: string, title: string | null, created_at: string, expires_at: string}} Listed
- * @typedef {{session_id: string, generation_id: string, state: string, position: number}} Accepted
+ * @typedef {{session_id: string, title: string | null, created_at: string, expires_at: string, last_active_at: string,
+ *   answering: boolean, unread: boolean, snippet?: {text: string, hit: boolean}[]}} Listed
+ * @typedef {{session_id: string, generation_id: string, state: "queued" | "waiting", position: number}} Accepted
+ * @typedef {{path: "/chat" | "/chat/regenerate" | "/chat/continue", body: object}} Wish
  * @typedef {{data: Session, etag: string | null}} SessionAnswer
  */
 
@@ -119,9 +123,12 @@ export class ApiClient {
     return this.call("POST", "/session/claim", { body: {} });
   }
 
-  /** @param {string | null} before @returns {Promise<{sessions: Listed[], next: string | null}>} */
-  async sessions(before) {
-    return (await this.call("GET", `/sessions?limit=30${before ? `&before=${encodeURIComponent(before)}` : ""}`)).data;
+  /** A page of the user's sessions, last active first. @param {string | null} before the `next` of the page before
+   * @param {string} query only those in which this is found; empty: all
+   * @returns {Promise<{sessions: Listed[], next: string | null}>} */
+  async sessions(before, query) {
+    const parameters = new URLSearchParams({ limit: "30", ...(before && { before }), ...(query && { q: query }) });
+    return (await this.call("GET", `/sessions?${parameters}`)).data;
   }
 
   /** Set what is named; null: as if it had never been. @param {{system_prompt?: string | null, temperature?: number | null}} changes
@@ -156,9 +163,10 @@ export class ApiClient {
     return (await this.call("GET", "/config/models")).data;
   }
 
-  /** @param {string} model @param {string | null} etag @returns {Promise<SessionAnswer>} */
-  switchModel(model, etag) {
-    return this.call("POST", "/session/model", { body: { model }, headers: etag ? { "If-Match": etag } : {} });
+  /** @param {string} model @param {string | null} etag @param {boolean} live whether it also carries on the answer that is
+   * being written @returns {Promise<SessionAnswer>} */
+  switchModel(model, etag, live) {
+    return this.call("POST", "/session/model", { body: { model, live }, headers: etag ? { "If-Match": etag } : {} });
   }
 
   /** Stop the answer that is being written. */
@@ -166,10 +174,30 @@ export class ApiClient {
     await this.call("POST", "/chat/stop", { body: {} });
   }
 
-  /** @param {string} message @param {string | null} model @param {string} key @returns {Promise<Accepted>} */
-  async ask(message, model, key) {
-    const body = model ? { message, model } : { message };
-    return (await this.call("POST", "/chat", { body, headers: { "Idempotency-Key": key } })).data;
+  /** Have something answered: a question, or one that there is. @param {Wish} wish @param {string} key
+   * @returns {Promise<Accepted>} */
+  async ask({ path, body }, key) {
+    return (await this.call("POST", path, { body, headers: { "Idempotency-Key": key } })).data;
+  }
+
+  /** Make the branch through this message the current one. @param {string} id */
+  async turnTo(id) {
+    await this.call("POST", "/session/branch", { body: { message_id: id } });
+  }
+
+  /** The questions that wait for the end of the answer, in their order. @returns {Promise<WaitingQuestion[]>} */
+  async waiting() {
+    return (await this.call("GET", "/session/queue")).data.waiting;
+  }
+
+  /** @param {string} generation @param {string} message */
+  async editWaiting(generation, message) {
+    await this.call("PATCH", `/session/queue/${generation}`, { body: { message } });
+  }
+
+  /** @param {string} generation */
+  async removeWaiting(generation) {
+    await this.call("DELETE", `/session/queue/${generation}`);
   }
 }
 

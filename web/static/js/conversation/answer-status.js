@@ -82,13 +82,21 @@ export function statusLine(item, label) {
   const name = model ? label(model) : "";
   const fallback = eventDetails?.fallback;
   const why = fallback ? because(fallback, label) : "";
+  const writers = handedOver(item, label) || name;
   if (state === "stopped") {
-    return [t("end.stopped"), fallback ? t("end.stoppedBecause", { model: name, because: why }) : name].filter(Boolean).join(" · ");
+    return [t("end.stopped"), fallback ? t("end.stoppedBecause", { model: name, because: why }) : writers].filter(Boolean).join(" · ");
   }
-  const by = fallback ? t(fallback.midway ? "end.finishedBy" : "end.answeredBy", { model: name, because: why }) : name;
+  const by = fallback ? t(fallback.midway ? "end.finishedBy" : "end.answeredBy", { model: name, because: why }) : writers;
   const end = ended(item, label);
   // An end that names the model says already whose answer it is.
   return (!fallback && end.startsWith(name) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
+}
+
+/** "A, then B": the models of an answer that was handed over, in order; empty: it was not. @param {Item} item @param {Label} label */
+function handedOver({ handovers }, label) {
+  if (!handovers?.length) return "";
+  const [first, ...others] = [handovers[0].from, ...handovers.map(({ to }) => to)].map(label);
+  return others.reduce((models, model) => t("end.then", { models, model }), first);
 }
 
 /** @param {Live} live @param {Label} label */

@@ -1,26 +1,27 @@
 /** The message box: grows with its text, sends on Enter, counts near the limit, and never loses a word. */
 
 import { MAX_MESSAGE } from "../api/error-messages.js";
-import { isComposing, isEscape } from "../ui/keys.js";
+import { isComposing, isEscape, isSending, TOUCH } from "../ui/keys.js";
 import { size } from "../ui/size.js";
 import { t } from "../ui/strings.js";
 import { messageOf } from "./message-text.js";
 
 const COUNT_FROM = MAX_MESSAGE * 0.9;
-/** A keyboard on a screen has no Shift and Enter: there Enter is for lines, and a button sends. */
-const TOUCH = matchMedia("(hover: none) and (pointer: coarse)");
 
 const bytes = new TextEncoder();
 
 export class Composer {
   #ready = true;
   #busy = false;
+  #stoppable = false;
+  /** The reader has sent this while another question was on its way: it follows that. */
+  #due = false;
 
   /**
    * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, send: HTMLButtonElement,
    *   stop: HTMLButtonElement, count: HTMLElement, hint: HTMLElement}} parts
-   * @param {{send: (text: string) => void, stop: () => Promise<void>, wait: () => void, written: (text: string) => void}} on
-   *   `wait`: the reader tries to send while an answer is coming; `written`: what is in the box is another text
+   * @param {{send: (text: string) => void, stop: () => Promise<void>, editLast: () => void, written: (text: string) => void}} on
+   *   `editLast`: the reader wants to edit the last question; `written`: what is in the box is another text
    */
   constructor(parts, on) {
     this.parts = parts;
@@ -37,11 +38,13 @@ export class Composer {
     TOUCH.addEventListener("change", describeKeys);
     describeKeys();
     field.addEventListener("keydown", (event) => {
-      // While an input method composes, Enter picks a word.
-      if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
-      if (TOUCH.matches && !event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      this.#send();
+      if (isSending(event)) {
+        event.preventDefault();
+        this.#send();
+      } else if (event.key === "ArrowUp" && !this.text && !isComposing(event)) {
+        event.preventDefault();
+        on.editLast();
+      }
     });
     parts.stop.addEventListener("click", () => void this.#stop());
     document.addEventListener("keydown", (event) => {
@@ -83,19 +86,23 @@ export class Composer {
     if (matchMedia("(pointer: fine)").matches) this.parts.field.focus();
   }
 
-  /** Whether an answer is on its way: writing goes on, sending has to wait. */
+  /** Whether a question is on its way: writing goes on, sending has to wait. */
   set busy(/** @type {boolean} */ busy) {
+    if (busy === this.#busy) return;
     this.#busy = busy;
     this.#draw();
+    if (!busy && this.#due) queueMicrotask(() => this.#send()); // after the state that is being shown
   }
 
-  /** Whether there is an answer that can be stopped: then the button for it is where Send is. */
+  /** Whether there is an answer that can be stopped. What is sent then waits for its end. */
   set stoppable(/** @type {boolean} */ stoppable) {
-    const { send, stop } = this.parts;
-    if (stop.hidden === !stoppable) return;
-    if (document.activeElement === stop) this.focus(); // it is about to go
+    const { stop, send } = this.parts;
+    if (this.#stoppable === stoppable) return;
+    this.#stoppable = stoppable;
+    if (!stoppable && document.activeElement === stop) this.focus(); // it is about to go
     stop.hidden = !stoppable;
-    send.hidden = stoppable;
+    send.ariaLabel = t(stoppable ? "composer.sendLater" : "composer.send");
+    this.#draw();
   }
 
   async #stop() {
@@ -108,17 +115,16 @@ export class Composer {
   }
 
   #send() {
-    if (this.#busy) {
-      if (this.text.trim()) this.on.wait();
-      return;
-    }
     const text = messageOf(this.text);
     if (!text || !this.#ready) return;
+    this.#due = this.#busy;
+    if (this.#busy) return;
     this.text = "";
     this.on.send(text);
   }
 
   #measure() {
+    this.#due = false; // it is another text
     const { field, count } = this.parts;
     /** @type {HTMLElement} */ (field.parentElement).dataset.text = field.value;
     const used = bytes.encode(messageOf(field.value)).length;
@@ -132,6 +138,8 @@ export class Composer {
   }
 
   #draw() {
-    this.parts.send.disabled = this.#busy || !this.#ready;
+    const { send } = this.parts;
+    send.disabled = this.#busy || !this.#ready;
+    send.hidden = this.#stoppable && !this.text.trim(); // the button to stop is in its place
   }
 }

@@ -1,14 +1,20 @@
 /** Shows the messages. The list grows at its end and, with earlier pages, at its beginning; nodes stay as they are. */
 
 import { AnswerBody } from "./answer-body.js";
-import { recoveryAction, thinkingSummary, statusLine } from "./answer-status.js";
+import { AnswerFooter } from "./answer-footer.js";
+import { thinkingSummary, statusLine } from "./answer-status.js";
+import { QuestionActions } from "./question-actions.js";
 import { ThinkingView } from "./thinking-view.js";
 import { copyText } from "../ui/clipboard.js";
 import { t } from "../ui/strings.js";
 
-/** @typedef {import("./reducer.js").Item} Item */
-/** @typedef {{node: HTMLElement, thinkingView: ThinkingView | null, body: AnswerBody | null, item?: Item,
- *   isLast?: boolean, words?: string}} Row */
+/**
+ * @typedef {import("./reducer.js").Item} Item
+ * @typedef {{node: HTMLElement, question: QuestionActions, item?: Item, isLast?: boolean, words?: string}} QuestionRow
+ * @typedef {{node: HTMLElement, question: null, thinkingView: ThinkingView, body: AnswerBody, footer: AnswerFooter,
+ *   item?: Item, isLast?: boolean, words?: string}} AnswerRow
+ * @typedef {QuestionRow | AnswerRow} Row
+ */
 
 /** Milliseconds after which a screen reader has passed over what was put into the log. */
 const QUIET_PERIOD = 500;
@@ -18,19 +24,20 @@ export class MessageList {
 
   /**
    * @param {HTMLElement} log
-   * @param {{retry: () => void, continue: () => void, toggling: () => void, copied: (ok: boolean) => void,
-   *   label: (model: string) => string}} on
-   *   `toggling`: the reader opens or closes the thinking
+   * @param {import("./answer-footer.js").On & import("./question-actions.js").On & {toggling: () => void,
+   *   label: (model: string) => string}} on `toggling`: the reader opens or closes the thinking
    */
   constructor(log, on) {
     this.log = log;
     this.on = on;
   }
 
-  /** @param {Item[]} items @param {boolean} busy more of it is on the way */
-  show(items, busy) {
+  /** @param {Item[]} items @param {boolean} busy more of it is on the way @param {boolean} idle whether another answer may
+   * be asked for */
+  show(items, busy, idle) {
     // A screen reader hears an answer once it is whole, and not token by token.
     this.log.ariaBusy = String(busy);
+    this.log.toggleAttribute("data-idle", idle);
     this.#prepend(items);
     for (const [index, item] of items.entries()) {
       let row = this.#rows[index];
@@ -45,7 +52,7 @@ export class MessageList {
       const unchanged = row.isLast === isLast && row.words === words && looksLike(row.item, item);
       Object.assign(row, { item, isLast, words });
       if (unchanged) continue;
-      if (item.role === "user") renderQuestion(row.node, item);
+      if (row.question) renderQuestion(row, item);
       else this.#renderAnswer(row, item, isLast, words);
     }
     this.#truncate(items.length);
@@ -70,36 +77,30 @@ export class MessageList {
 
   /** @param {Item["role"]} role @returns {Row} */
   #newRow(role) {
-    if (role === "user") return { node: articleFor(role, bodyOfQuestion()), thinkingView: null, body: null };
-    const [thinkingView, body] = [new ThinkingView(this.on.toggling), new AnswerBody((text) => void this.#copy(text))];
-    const node = articleFor(role, thinkingView.node, body.node, footer());
-    return { node, thinkingView, body };
+    if (role === "user") {
+      const body = bodyOfQuestion();
+      const question = new QuestionActions(body, this.on);
+      return { node: articleFor(role, body, question.node), question };
+    }
+    const thinkingView = new ThinkingView(this.on.toggling);
+    const body = new AnswerBody(async (text) => this.on.copied(await copyText(text)));
+    const footer = new AnswerFooter(this.on);
+    return { node: articleFor(role, thinkingView.node, body.node, footer.node), question: null, thinkingView, body, footer };
   }
 
-  /** @param {Row} row @param {Item} item @param {boolean} isLast @param {string} words the status line */
-  #renderAnswer({ node, thinkingView, body }, item, isLast, words) {
+  /** Let the reader edit the last question. */
+  editLast() {
+    this.#rows.findLast(({ question, item }) => question && item?.id)?.question?.edit();
+  }
+
+  /** @param {AnswerRow} row @param {Item} item @param {boolean} isLast @param {string} words the status line */
+  #renderAnswer({ node, thinkingView, body, footer }, item, isLast, words) {
     node.dataset.state = item.state;
-    thinkingView?.show(thinkingSummary(item), item.thinking ?? "");
-    body?.show({
+    thinkingView.show(thinkingSummary(item), item.thinking ?? "");
+    body.show({
       text: item.text, html: item.state === "streaming" ? null : item.html ?? null, blocks: item.blocks ?? [],
     });
-
-    const foot = part(node, ".answer-footer");
-    part(foot, ".answer-status").textContent = words;
-
-    const actions = [];
-    if (item.text && item.state !== "streaming") actions.push(button(t("message.copy"), t("message.copyLabel"), () => this.#copy(item.text)));
-    const action = isLast ? recoveryAction(item) : null;
-    if (action === "retry") actions.push(button(t("message.retry"), t("message.retry"), this.on.retry));
-    if (action === "continue") actions.push(button(t("message.continue"), t("message.continueLabel"), this.on.continue));
-    // Replacing a focused button would throw the focus away.
-    const shown = part(foot, ".actions");
-    if (shown.textContent !== actions.map(({ textContent }) => textContent).join("")) shown.replaceChildren(...actions);
-  }
-
-  /** @param {string} text */
-  async #copy(text) {
-    this.on.copied(await copyText(text));
+    footer.show(item, isLast, words);
   }
 }
 
@@ -108,12 +109,14 @@ export class MessageList {
  * @param {Item | undefined} a @param {Item} b */
 const looksLike = (a, b) => a !== undefined && a.live === b.live && a.state === b.state && a.text === b.text
   && a.html === b.html && a.blocks === b.blocks
-  && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds;
+  && a.thinking === b.thinking && a.thinking_seconds === b.thinking_seconds
+  && a.id === b.id && a.siblings?.length === b.siblings?.length;
 
-/** @param {HTMLElement} node @param {Item} item */
-function renderQuestion(node, item) {
+/** @param {QuestionRow} row @param {Item} item */
+function renderQuestion({ node, question }, item) {
   node.dataset.state = item.state;
   part(node, ".body").textContent = item.text;
+  question.show(item);
 }
 
 /** @param {Item["role"]} role @param {...HTMLElement} parts */
@@ -131,27 +134,5 @@ function bodyOfQuestion() {
   return body;
 }
 
-function footer() {
-  const foot = document.createElement("p");
-  foot.className = "answer-footer";
-  for (const name of ["answer-status", "actions"]) {
-    const span = document.createElement("span");
-    span.className = name;
-    foot.append(span);
-  }
-  return foot;
-}
-
 /** @param {ParentNode} node @param {string} selector */
 const part = (node, selector) => /** @type {HTMLElement} */ (node.querySelector(selector));
-
-/** @param {string} text @param {string} label @param {() => void} press */
-function button(text, label, press) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.className = "link";
-  made.textContent = text;
-  made.ariaLabel = label;
-  made.addEventListener("click", press);
-  return made;
-}

@@ -7,6 +7,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 /**
  * @typedef {import("../api/client.js").Message} Message
  * @typedef {import("../api/client.js").Session} Session
+ * @typedef {import("../api/client.js").WaitingQuestion} WaitingQuestion
  * @typedef {import("../stream/events.js").StreamEvent} StreamEvent
  *
  * @typedef {import("./immutable.js").Immutable<FallbackFields>} Fallback
@@ -21,7 +22,8 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {boolean} midway whether there were words of `from` by then
  *
  * @typedef {object} LiveFields The answer that is coming.
- * @property {string} generation its id, which is also that of the message it becomes
+ * @property {string} generation its id
+ * @property {string} message the id of the message that it becomes, or goes on with
  * @property {"queued" | "connecting" | "thinking" | "answering"} phase
  * @property {number} position how many wait before it
  * @property {boolean} waits it has been in the queue for so long that the reader should know
@@ -50,6 +52,9 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {string | null} earlier the message before which the rest ends; null: this is all
  * @property {boolean} sending a request with a question is on its way to the server
  * @property {string | null} pending a question that the server's messages don't have yet
+ * @property {WaitingQuestion[]} waiting the questions that wait for the end of the answer, in their order
+ * @property {string | null} queueing one that is on its way there
+ * @property {number} waitingChanges counts what has happened to them: each time, the list is to be fetched
  * @property {Live | null} live
  * @property {Record<string, EventDetails>} eventDetails by message id
  * @property {string | null} endReason why the conversation ended, if it did
@@ -68,11 +73,12 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  *
  * @typedef {{moment?: number} & (
  *   {type: "opening"} | {type: "opened"} | {type: "clear"} | {type: "missing"}
- *   | {type: "sending", text: string} | {type: "sent"} | {type: "unsent"}
+ *   | {type: "sending", text: string | null} | {type: "sent"} | {type: "unsent"}
  *   | {type: "session", session: Partial<Session>, etag: string | null}
  *   | Snapshot
  *   | {type: "earlier", before: string | null, messages: Message[], earlier: string | null}
  *   | {type: "event", event: StreamEvent}
+ *   | {type: "waiting", waiting: WaitingQuestion[]}
  *   | {type: "waits"} | {type: "stale"} | {type: "ended", reason: string})} Action
  *
  * @typedef {Partial<Message> & {role: "user" | "assistant", text: string, state: string, live?: Live,
@@ -83,13 +89,13 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 /** @type {State} */
 export const initialState = {
   serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null,
-  live: null, eventDetails: {}, endReason: null, missing: false, stale: false,
+  waiting: [], queueing: null, waitingChanges: 0, live: null, eventDetails: {}, endReason: null, missing: false, stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
 const newLive = (generation, fields) => ({
-  generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, blocks: [], thinking: noThinking,
-  model: null, fallback: null, seenFromStart: false, ...fields,
+  generation, message: generation, phase: "connecting", position: 0, waits: false, text: "", length: 0, blocks: [],
+  thinking: noThinking, model: null, fallback: null, seenFromStart: false, ...fields,
 });
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -97,9 +103,10 @@ export function reduce(state, action) {
   switch (action.type) {
     case "opening": return { ...state, loading: true };
     case "opened": return { ...state, loading: false };
-    case "sending": return { ...state, sending: true, pending: action.text };
+    case "sending": return { ...state, sending: true, [state.live ? "queueing" : "pending"]: action.text };
     case "sent": return { ...state, sending: false };
-    case "unsent": return { ...state, sending: false, pending: null };
+    case "unsent": return { ...state, sending: false, pending: null, queueing: null };
+    case "waiting": return { ...state, waiting: action.waiting, queueing: null };
     case "session": return {
       ...state, session: /** @type {Session} */ ({ ...state.session, ...action.session }), etag: action.etag ?? state.etag,
     };
@@ -131,7 +138,7 @@ function snapshot(state, { session, etag, messages, earlier, events, replayed, m
     (/** @type {State} */ before, event) => applyEvent(before, event, when),
     replayed ? { ...state, messages: [], live: null } : state,
   );
-  const known = live?.generation === streaming?.id ? live : null;
+  const known = live?.message === streaming?.id ? live : null;
   return {
     ...state,
     eventDetails,
@@ -140,8 +147,10 @@ function snapshot(state, { session, etag, messages, earlier, events, replayed, m
     messages: [...older, ...(streaming ? messages.slice(0, -1) : messages)],
     earlier: older.length > 0 ? state.earlier : earlier,
     pending: state.sending ? state.pending : null,
+    // What was told of them before the events that are known may have been missed.
+    waitingChanges: state.waitingChanges + Number(replayed),
     live: streaming && {
-      ...(known ?? newLive(streaming.id, {})),
+      ...(known ?? newLive(session.active_generation?.generation_id ?? streaming.id, { message: streaming.id })),
       phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
       text: streaming.text,
       length: countCodePoints(streaming.text),
@@ -183,6 +192,8 @@ function applyEvent(state, event, moment) {
       return { ...state, session: { ...state.session, model, version }, etag: `"${version}"` };
     }
     case "branch": return { ...state, stale: true };
+    case "waiting":
+    case "removed": return { ...state, waitingChanges: state.waitingChanges + 1 };
     case "queued": return begin(state, event.data, { phase: "queued", position: event.data.position ?? 0 });
     case "started": return begin(state, event.data, { phase: "connecting", position: 0, model: event.data.model });
     case "delta":
@@ -203,8 +214,10 @@ function applyEvent(state, event, moment) {
   }
 }
 
-/** @param {State} state @param {string} generation */
-const isComplete = ({ messages }, generation) => messages.some(({ id }) => id === generation);
+/** Asked for each token: the answer that is coming is not looked for among all others. @param {State} state
+ * @param {string} generation */
+const isComplete = ({ live, messages }, generation) => live?.generation !== generation
+  && messages.some(({ id }) => id === generation);
 
 /**
  * @param {State} state @param {Live} live
@@ -226,17 +239,41 @@ function applyToLive(state, live, { type, data }, moment) {
 /**
  * An answer is on its way. One that this page has not seen asked was asked in another tab, and only the
  * server knows the question.
- * @param {State} state @param {{generation_id: string}} data @param {Partial<Live>} news @returns {State}
+ * @param {State} state @param {import("../stream/events.js").Beginning} data @param {Partial<Live>} news @returns {State}
  */
-function begin(state, { generation_id: generation }, news) {
+function begin(state, data, news) {
   const { live } = state;
+  const { generation_id: generation, answer = generation } = data;
   if (live && live.generation === generation) {
     const phase = phaseOf(news.phase ?? live.phase, live.text, live.thinking.text);
     return { ...state, live: { ...live, ...news, phase } };
   }
-  const model = state.session?.model ?? null;
-  return { ...state, live: newLive(generation, { model, seenFromStart: news.phase === "queued", ...news }), stale: true };
+  const begun = state.messages.find(({ id }) => id === answer);
+  const model = begun?.model ?? state.session?.model ?? null;
+  const fields = { model, message: answer, seenFromStart: news.phase === "queued", ...news, ...(begun && partsOf(begun)) };
+  return {
+    ...state,
+    messages: precedingMessages(data, state.messages),
+    waiting: state.waiting.filter(({ generation_id: id }) => id !== generation),
+    live: newLive(generation, fields),
+    stale: true,
+  };
 }
+
+/** The part of the branch on screen that an answer follows: all of it where that is not known.
+ * @param {import("../stream/events.js").Beginning} data @param {State["messages"]} messages */
+function precedingMessages({ question, parent, answer }, messages) {
+  for (const [id, kept] of /** @type {const} */ ([[answer, 0], [question, 1], [parent, 1]])) {
+    const index = messages.findIndex((message) => message.id === id);
+    if (index >= 0) return messages.slice(0, index + kept);
+  }
+  return parent === null ? [] : messages;
+}
+
+/** What there is of an answer that is gone on with. @param {Message} message @returns {Partial<Live>} */
+const partsOf = ({ text, thinking, thinking_seconds: spent }) => ({
+  text, phase: "answering", length: countCodePoints(text), thinking: fromServer(undefined, thinking ?? "", spent),
+});
 
 /** @param {State} state @param {Live} live @param {{at: number, text: string}} data @param {number} moment @returns {State} */
 function delta(state, live, { at, text }, moment) {
@@ -294,12 +331,12 @@ function finish(state, data, moment, fields) {
   const { generation_id: id, model, problem, finish_reason } = data;
   const live = state.live?.generation === id ? state.live : null;
   const details = { fallback: silentFallback(live, model) ?? live?.fallback, blocks: live?.blocks, problem };
-  const eventDetails = { ...state.eventDetails, [id]: details };
+  const eventDetails = { ...state.eventDetails, [live?.message ?? id]: details };
   // Stale either way: the server has the answer as HTML, or an answer that this page never saw coming.
   if (!live) return { ...state, eventDetails, stale: true };
   const thinking_seconds = seconds(pause(live.thinking, moment));
   /** @type {Message} */
-  const message = { ...contentOf(live), id, thinking_seconds, finish_reason, ...fields };
+  const message = { ...contentOf(live), thinking_seconds, finish_reason, ...fields };
   return { ...state, eventDetails, live: null, stale: true, messages: [...state.messages, message] };
 }
 
@@ -325,14 +362,11 @@ export function items(state) {
 }
 
 /** @param {Live} live */
-const contentOf = ({ text, model, thinking }) =>
-  ({ role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
+const contentOf = ({ message: id, text, model, thinking }) =>
+  ({ id, role: /** @type {const} */ ("assistant"), text, model, thinking: thinking.text });
 
 /** Whether a question can't be sent now, because one is on its way or being answered. @param {State} state */
 export const isBusy = ({ sending, pending, live }) => sending || pending !== null || live !== null;
 
 /** The id of the user's session on screen; null: it is a guest's, has ended, or there is none. @param {State} state */
 export const ownedSessionId = ({ session, endReason }) => (session && !session.anonymous && !endReason ? session.session_id : null);
-
-/** The last question, for "Try again". @param {State} state */
-export const lastQuestion = (state) => state.messages.findLast((message) => message.role === "user")?.text ?? "";

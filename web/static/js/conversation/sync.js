@@ -113,7 +113,7 @@ export class Sync {
     const { pending, live } = this.store.state;
     const streaming = last?.state === "streaming";
     const asked = pending !== null; // so it has only just begun, and may have ended since
-    if (!streaming && !asked && (last?.state !== "failed" || last.problem) && live?.generation !== last?.id) return [];
+    if (!streaming && !asked && (last?.state !== "failed" || last.problem) && live?.message !== last?.id) return [];
     return replay(this.page.api.url(EVENTS), this.page.api.sessionHeaders(), cursor, streaming && !asked);
   }
 }

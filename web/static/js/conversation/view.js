@@ -26,9 +26,9 @@ export class ConversationView {
   render(state) {
     const shown = items(state);
     const ended = state.endReason !== null;
-    this.messageList.show(shown, state.live !== null || state.stale);
-    this.composer.busy = isBusy(state);
-    this.composer.stoppable = !state.sending && state.live !== null;
+    this.messageList.show(shown, state.live !== null || state.stale, !isBusy(state) && !ended);
+    this.composer.busy = state.sending || state.pending !== null || state.queueing !== null;
+    this.composer.stoppable = state.live !== null && state.pending === null;
     this.#earlier.hidden = state.earlier === null;
     this.#empty.hidden = state.loading || shown.length > 0 || ended || state.missing;
     this.#missing.hidden = !state.missing;

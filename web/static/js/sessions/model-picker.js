@@ -39,6 +39,11 @@ export class ModelPicker {
     this.current = this.#current;
   }
 
+  /** Those on offer. */
+  get models() {
+    return this.#models;
+  }
+
   get current() {
     return this.#current;
   }

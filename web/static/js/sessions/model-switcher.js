@@ -71,7 +71,7 @@ export class ModelSwitcher {
     const current = store.sameConversation();
     page.notifications.notify("");
     try {
-      const { data, etag } = await page.api.switchModel(model, store.state.etag);
+      const { data, etag } = await page.api.switchModel(model, store.state.etag, store.state.live !== null);
       if (!current()) return false;
       store.dispatch({ type: "session", session: data, etag });
       page.notifications.announce(t("model.switched", { model: page.picker.label(model) }));

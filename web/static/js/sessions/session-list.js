@@ -1,4 +1,4 @@
-/** The list of the user's conversations, newest first: each can be opened, renamed and deleted. */
+/** The list of the user's conversations, last active first: each can be opened, renamed and deleted. */
 
 import { icon } from "../ui/icon.js";
 import { daysSince, exactly, relative } from "../ui/time.js";
@@ -28,6 +28,31 @@ function group(words, rows) {
   return [title, list];
 }
 
+/** A dot, and its words for those who don't see it. @param {string} kind @param {string} words */
+function mark(kind, words) {
+  const dot = document.createElement("span");
+  dot.className = `mark ${kind}`;
+  dot.title = words;
+  const told = document.createElement("span");
+  told.className = "visually-hidden";
+  told.textContent = words;
+  dot.append(told);
+  return dot;
+}
+
+/** The words around what was searched for. @param {NonNullable<Listed["snippet"]>} pieces */
+function snippetOf(pieces) {
+  const words = document.createElement("span");
+  words.className = "snippet";
+  words.dir = "auto";
+  for (const { text, hit } of pieces) {
+    const piece = document.createElement(hit ? "mark" : "span");
+    piece.textContent = text;
+    words.append(piece);
+  }
+  return words;
+}
+
 /** @param {string} at @param {number} now */
 function dateGroup(at, now) {
   const days = daysSince(at, now);
@@ -36,12 +61,12 @@ function dateGroup(at, now) {
 }
 
 export class SessionList {
-  /** @type {Listed[]} */ #sessions = [];
+  /** @type {readonly Listed[]} */ #sessions = [];
   /** @type {string | null} */ #current = null;
   /** The form that is open in the place of a row. @type {{id: string, what: "rename" | "delete"} | null} */ #openForm = null;
   #busy = false;
 
-  /** @param {{list: HTMLElement, none: HTMLElement, more: HTMLButtonElement}} parts @param {On} on */
+  /** @param {{list: HTMLElement, more: HTMLButtonElement}} parts @param {On} on */
   constructor(parts, on) {
     this.parts = parts;
     this.on = on;
@@ -53,7 +78,7 @@ export class SessionList {
     });
   }
 
-  /** @param {Listed[]} sessions @param {boolean} more whether there are older ones */
+  /** @param {readonly Listed[]} sessions @param {boolean} more whether there are older ones */
   show(sessions, more) {
     this.#sessions = sessions;
     if (!sessions.some(({ session_id }) => session_id === this.#openForm?.id)) this.#openForm = null;
@@ -69,14 +94,13 @@ export class SessionList {
   }
 
   #draw() {
-    const { list, none } = this.parts;
+    const { list } = this.parts;
     const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     const typed = this.#openForm ? list.querySelector("input")?.value : undefined;
-    none.hidden = this.#sessions.length > 0;
     const now = this.on.now();
     /** @type {Map<string, HTMLElement[]>} */ const groups = new Map();
     for (const session of this.#sessions) {
-      const words = dateGroup(session.created_at, now);
+      const words = dateGroup(session.last_active_at, now);
       groups.set(words, [...groups.get(words) ?? [], this.#row(session)]);
     }
     list.replaceChildren(...[...groups].flatMap(([words, rows]) => group(words, rows)));
@@ -102,7 +126,7 @@ export class SessionList {
   }
 
   /** @param {Listed} session */
-  #rowContents({ session_id: id, title, created_at: at }) {
+  #rowContents({ session_id: id, title, last_active_at: at, answering, unread, snippet = [] }) {
     const open = document.createElement("a");
     open.href = this.on.address(id);
     open.className = "open";
@@ -116,6 +140,9 @@ export class SessionList {
     time.textContent = relative(at, this.on.now());
     time.title = exactly(at);
     open.append(name, time);
+    if (answering) name.before(mark("answering", t("list.answering")));
+    else if (unread && id !== this.#current) name.before(mark("unread", t("list.unread")));
+    if (snippet.length > 0) open.append(snippetOf(snippet));
     if (id === this.#current) open.ariaCurrent = "page";
     open.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // in a tab or window of its own

@@ -1,9 +1,14 @@
-/** The sidebar: the list of the user's conversations, as the server has it. */
+/** The sidebar: the list of the user's conversations, as the server has it, and the search in them. */
 
+import { UserStream } from "../stream/user-stream.js";
 import { byId } from "../ui/dom.js";
+import { t } from "../ui/strings.js";
+import { applyUserEvent } from "./listed-sessions.js";
 import { SessionList } from "./session-list.js";
 import { SidebarPanel } from "./sidebar-panel.js";
-import { language, t } from "../ui/strings.js";
+
+/** Milliseconds without a key after which what is in the search field is searched for. */
+const SEARCH_DELAY = 250;
 
 /**
  * @typedef {import("../api/client.js").Listed} Listed
@@ -22,7 +27,10 @@ import { language, t } from "../ui/strings.js";
 
 export class Sidebar {
   #search = byId("search", HTMLInputElement);
-  /** @type {Listed[]} */ #sessions = [];
+  /** What the list was fetched for; empty: all of it. */
+  #query = "";
+  /** @type {number | undefined} */ #searchTimer;
+  /** @type {readonly Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
   /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
   #fetches = 0;
@@ -31,7 +39,7 @@ export class Sidebar {
   constructor(page) {
     this.page = page;
     this.list = new SessionList(
-      { list: byId("sessions"), none: byId("no-sessions"), more: byId("more-sessions", HTMLButtonElement) },
+      { list: byId("sessions"), more: byId("more-sessions", HTMLButtonElement) },
       {
         now: () => page.api.serverNow(),
         open: (id) => void this.#open(id),
@@ -49,7 +57,11 @@ export class Sidebar {
       },
       () => void this.refresh(),
     );
-    this.#search.addEventListener("input", () => this.#draw());
+    this.#search.addEventListener("input", () => {
+      clearTimeout(this.#searchTimer);
+      this.#searchTimer = setTimeout(() => void this.#fetch(0), this.#search.value.trim() ? SEARCH_DELAY : 0);
+    });
+    this.stream = new UserStream(page.api.url("/sessions/events"), (event) => this.#receive(event));
   }
 
   /** Have the reader search, where there is something to be found. */
@@ -58,6 +70,12 @@ export class Sidebar {
     this.panel.open();
     this.#search.focus();
     this.#search.select();
+  }
+
+  /** A user is signed in: read their list, and what happens to it. */
+  open() {
+    this.stream.wanted = true;
+    return this.refresh();
   }
 
   /** Read the list again, as far as it was read before. */
@@ -80,50 +98,56 @@ export class Sidebar {
   sessionChanged(hasMessages) {
     const id = this.page.current();
     const listed = this.#sessions.find(({ session_id }) => session_id === id);
-    if (id && (!listed || (!listed.title && hasMessages))) void this.refresh();
+    if (id && !this.#query && (!listed || (!listed.title && hasMessages))) void this.refresh();
   }
 
   /** No user is signed in. */
   clear() {
+    this.stream.wanted = false;
     this.#fetches++;
+    clearTimeout(this.#searchTimer);
     this.panel.close();
-    this.#search.value = "";
+    this.#search.value = this.#query = "";
     this.#show([], null);
   }
 
   /** @param {number} wanted how many, at least */
   async #fetch(wanted) {
     const number = ++this.#fetches;
+    const query = this.#search.value.trim();
     /** @type {Listed[]} */ const found = [];
     /** @type {string | null} */ let next = null;
     try {
       do {
-        const page = await this.page.api.sessions(next);
+        const page = await this.page.api.sessions(next, query);
         if (number !== this.#fetches) return;
         found.push(...page.sessions);
         next = page.next;
       } while (next && found.length < wanted);
+      this.#query = query;
       this.#show(found, next);
     } catch (error) {
       if (number === this.#fetches) this.page.failed(error);
     }
   }
 
-  /** @param {Listed[]} sessions @param {string | null} next */
+  /** @param {readonly Listed[]} sessions @param {string | null} next */
   #show(sessions, next) {
     this.#sessions = sessions;
     this.#next = next;
-    this.#search.hidden = sessions.length === 0;
-    this.#draw();
+    const searched = this.#query !== "";
+    this.#search.hidden = sessions.length === 0 && !searched;
+    byId("not-found").hidden = sessions.length > 0 || !searched;
+    byId("no-sessions").hidden = sessions.length > 0 || searched;
+    this.list.show(sessions, next !== null);
     this.page.changed();
   }
 
-  /** Those whose title has what is searched for. */
-  #draw() {
-    const wanted = this.#search.value.trim().toLocaleLowerCase(language);
-    const found = this.#sessions.filter(({ title }) => (title ?? "").toLocaleLowerCase(language).includes(wanted));
-    byId("not-found").hidden = found.length > 0 || !wanted;
-    this.list.show(found, this.#next !== null);
+  /** @param {import("../stream/user-stream.js").UserEvent} event */
+  #receive(event) {
+    const sessions = applyUserEvent(this.#sessions, event);
+    if (sessions) this.#show(sessions, this.#next);
+    else void this.refresh();
   }
 
   /** @param {string} id */

@@ -7,7 +7,10 @@
  * @typedef {OfGeneration & {model?: string, finish_reason?: string,
  *   problem?: import("../api/client.js").AnswerProblem}} End
  *
- * @typedef {{type: "queued", data: OfGeneration & {position?: number}}} QueuedEvent
+ * @typedef {OfGeneration & {position?: number, question?: string, parent?: string | null, answer?: string}} Beginning the
+ *   messages that a generation answers and writes, and what the question follows
+ *
+ * @typedef {{type: "queued", data: Beginning}} QueuedEvent
  * @typedef {{type: "started", data: OfGeneration & {model: string}}} StartedEvent
  * @typedef {{type: "delta" | "thinking", data: Piece}} PieceEvent
  * @typedef {{type: "block", data: OfGeneration & {from: number, upto: number, html: string}}} BlockEvent
