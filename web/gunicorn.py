@@ -87,7 +87,10 @@ def post_worker_init(worker: Any) -> None:
     def watch() -> None:
         while worker.alive:
             gevent.sleep(0.1)
-        context_of(worker.wsgi).hub.drain(graceful_timeout - 2)
+        hub = context_of(worker.wsgi).hub
+        hub.drain(graceful_timeout - 2)
+        gevent.sleep(graceful_timeout - 2)
+        hub.drain(0)  # what has begun since, for a request that was here already
 
     gevent.spawn(watch)
     context_of(worker.wsgi).services.start_counting("web")

@@ -108,6 +108,8 @@ class HTTPWorker(GeventWorker):
         announced = incoming.length
         if announced > SMALL_BODY and announced > self._limit(req):
             req.body = Body(incoming)
+            if announced > MAX_DRAINED:
+                req.force_close()  # the answer says so: it is not read to its end
         else:
             req.body = Body(io.BytesIO(incoming.read(announced)))
         return incoming
@@ -120,6 +122,8 @@ class HTTPWorker(GeventWorker):
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be read, or whose answer could not be made. Addresses are not logged."""
+        if isinstance(exc, gevent.GreenletExit):
+            return  # the process ends while the connection waits for a request: there is nothing to answer
         status = _status(exc)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             # Without the query, which may hold words.

@@ -91,9 +91,10 @@ class AnswerReader:
             if announced is not None and announced.position is None:
                 raise AnswerInterrupted
             self._require_proof(subscription)
+            if subscription.leave_at is not None and time.monotonic() >= subscription.leave_at:
+                # Also while words come: the process would be killed between any two of them.
+                raise AnswerInterrupted("The server is about to restart. Please send the request again.")
             if announced is None:
-                if subscription.leave_at is not None and time.monotonic() >= subscription.leave_at:
-                    raise AnswerInterrupted("The server is about to restart. Please send the request again.")
                 if subscription.missed():
                     return
                 yield None
