@@ -56,6 +56,9 @@ class ModelCalls:
         self._live.add(attempt.generation_id)
         try:
             while True:
+                if prompts.exhausted:
+                    attempt.usage_meter.count_prompt(prompts.question, begun=True)
+                    return "length"
                 written = attempt.draft.length
                 try:
                     with self._span(model) as call:

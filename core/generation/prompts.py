@@ -158,6 +158,11 @@ class PromptRetries:
         """Whether the last turn is the answer's beginning, for the server to continue."""
         return self.turns[-1].role == "assistant"
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the answer has all the tokens already that it was asked to have at the most."""
+        return self.sampling.max_tokens == 0
+
     def failed(self, error: ProviderError) -> None:
         """The model has given no word of an answer to that. Raises the error to be told when it is not to be asked
         again: TooLong for what is too long, else the same."""
@@ -204,7 +209,9 @@ class PromptRetries:
 
     def _make(self) -> Prompt:
         if self._request is not None:
-            self.sampling = self._request.sampling
+            draft, asked = self._attempt.draft, self._request.sampling
+            left = usage.left(asked.max_tokens, draft.text, draft.thinking.text)
+            self.sampling = asked._replace(max_tokens=left)
             return self._prompts.make_for_request(self._attempt, self._model, self._request, self._variant)
         made = self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
         self._fitting.begins_with(made.system_prompt, own=made.settings.system_prompt is not None)

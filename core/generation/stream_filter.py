@@ -45,7 +45,7 @@ class StreamFilter:
     ) -> None:
         """`text` and `thinking`: what there is of the answer when the request begins."""
         self._length = len(text)
-        self._stop = StopSequences(sampling.stop)
+        self._stop = StopSequences(sampling.stop, text)
         # Who asks for an early end may get it before the first word.
         self._ends_of_nothing = {
             *(("stop",) if sampling.stop else ()),

@@ -52,6 +52,12 @@ def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
     return Usage(prompt_tokens, tokens(text) + thought, thought)
 
 
+def left(limit: int | None, text: str, thinking: str) -> int | None:
+    """How many tokens an answer with this text and thinking may still have, 0 for none; None without a limit. One
+    without text is begun again, and so is its thinking."""
+    return limit and max(0, limit - shown(0, text, thinking).completion_tokens if text else limit)
+
+
 def prompt_is_credible(reported: int, estimated: int) -> bool:
     """Whether a provider can have counted so many tokens in a prompt: some report none at all, or absurd numbers."""
     return 0 < reported <= MAX_TOKENS_PER_BYTE * BYTES_PER_TOKEN * estimated + MAX_TEMPLATE_TOKENS

@@ -33,9 +33,17 @@ def test_what_can_be_no_beginning_is_not_held_back() -> None:
     assert stop.met
 
 
-def _filter(sampling: Sampling) -> StreamFilter:
+def _filter(sampling: Sampling, text: str = "") -> StreamFilter:
     thinking = Thinking("", 0, stale=False)
-    return StreamFilter("", thinking, Deadlines(9, 9, time.monotonic()), prefilled=False, sampling=sampling)
+    return StreamFilter(text, thinking, Deadlines(9, 9, time.monotonic()), prefilled=True, sampling=sampling)
+
+
+def test_a_sequence_may_begin_before_a_provider_broke_off() -> None:
+    goes_on = _filter(Sampling(stop=("END!",)), "That is all. EN")
+    told = [goes_on.take(Batch(piece, alive=True), time.monotonic()) for piece in ("D", "! And")]
+    assert [(output.text, output.finish_reason) for output in told] == [("", None), ("", "stop")]
+    other = _filter(Sampling(stop=("END!",)), "That is all. EN")
+    assert [other.take(Batch(piece, alive=True), time.monotonic()).text for piece in ("D", "ED.")] == ["", "DED."]
 
 
 def test_who_asks_for_an_early_end_may_get_it_before_the_first_word() -> None:
