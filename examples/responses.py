@@ -1,7 +1,7 @@
 """Ask with OpenAI's package, read the answer as it is written, and go on wherever the connection breaks.
 
 The answer is written whether somebody reads it or not: each event has a `sequence_number`, and the stream goes on
-after any of them.
+after any of them. Ends with 1 when an answer has failed.
 """
 
 import os
@@ -30,7 +30,12 @@ def ask(question: str, previous: str | None = None) -> str:
                     last = event.sequence_number
                     if event.type == "response.output_text.delta":
                         print(event.delta, end="", flush=True)
-                    ended = event.type in ("response.completed", "response.incomplete", "response.failed", "error")
+                    if event.type == "response.failed":
+                        error = event.response.error
+                        sys.exit(f"\nThe answer failed: {error.message if error else 'for no known reason'}")
+                    if event.type == "error":
+                        sys.exit(f"\nThe stream failed: {event.message}")
+                    ended = event.type in ("response.completed", "response.incomplete")
         except (APIConnectionError, InternalServerError):
             time.sleep(1)
     print()

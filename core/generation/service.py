@@ -775,10 +775,8 @@ def _never_begun(generation: Generation) -> bool:
     return generation.state == GenerationState.FAILED and generation.started_at is None
 
 
-def check_size(message: str) -> None:
-    """Raise MessageTooLarge when a message is longer than is taken."""
+def check_size(message: str, field: str = "message") -> None:
+    """Raise MessageTooLarge when a message is longer than is taken. `field`: where in the body it came."""
     size = len(message.encode())
     if size > MAX_MESSAGE_BYTES:
-        raise MessageTooLarge(
-            f"The message has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken.", field="message"
-        )
+        raise MessageTooLarge(f"The message has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken.", field=field)

@@ -232,6 +232,9 @@ def test_instructions_and_temperature_are_the_conversations(client: openai.OpenA
 
 def test_the_example_with_openais_package_reads_two_answers(system: System, key: str) -> None:
     assert _run_example("responses.py", system, key, SWITCHBOARD_MODEL="good") == f"{ANSWER}\n{ANSWER}\n"
+    process = _example("responses.py", system, key, SWITCHBOARD_MODEL="unauthorized")
+    process.communicate(timeout=60)
+    assert process.returncode == 1
 
 
 def test_the_example_with_httpx_sse_goes_on_while_the_web_process_is_replaced(system: System, key: str) -> None:

@@ -72,7 +72,7 @@ def _text(message: UIMessage, field: str) -> str:
         if not isinstance(part.get("text"), str):
             raise InvalidBody(f"{place}.text: a string is needed.", field=f"{place}.text")
     text = "\n".join(part["text"] for part in message.parts)
-    check_size(text)
+    check_size(text, field)
     if blank(text):
         raise InvalidBody(f"{field}.parts: the message is empty.", field=f"{field}.parts")
     return storable(text)

@@ -10,8 +10,8 @@ ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
 ALLOWED_HEADERS = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, X-Request-ID, X-Session-ID"
 )
-OF_SDKS = r"x-stainless-[a-z-]{1,40}"
-"""What the packages of OpenAI tell about themselves. They are not read."""
+OF_SDKS = r"x-stainless-[a-z-]{1,40}|openai-(?:beta|organization|project)|user-agent"
+"""What the packages of OpenAI tell about themselves and their users. They are not read."""
 MAX_OF_SDKS = 20
 EXPOSED_HEADERS = (
     "ETag, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, "

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from core.text.characters import blank, storable
@@ -25,6 +34,13 @@ MAX_TOKENS = 2**31 - 1
 def _refused(value: Any) -> Any:
     """What asks for nothing is as good as left out."""
     if value not in (None, False, "none", [], {}):
+        raise PydanticCustomError("unsupported", "this is not supported here; leave it out")
+    return value
+
+
+def _left_out(value: Any) -> Any:
+    """Without any options it asks for something, too."""
+    if value is not None:
         raise PydanticCustomError("unsupported", "this is not supported here; leave it out")
     return value
 
@@ -113,10 +129,19 @@ class CompletionMessage(_Lenient):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_content), AfterValidator(storable), WithJsonSchema(TEXT_OR_PARTS)]
+    # Before the content, which such messages may lack: what is told is the reason, the first error.
     tool_calls: Unsupported = None
     function_call: Unsupported = None
     audio: Unsupported = None
+    content: Annotated[str, BeforeValidator(_content), AfterValidator(storable), WithJsonSchema(TEXT_OR_PARTS)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_refusal(cls, sent: Any) -> Any:
+        """A model's message that declines has its words in `refusal`, and no content."""
+        if isinstance(sent, dict) and sent.get("content") is None and isinstance(sent.get("refusal"), str):
+            return {**sent, "content": sent["refusal"]}
+        return sent
 
 
 def _with_words(messages: list[CompletionMessage]) -> list[CompletionMessage]:
@@ -183,7 +208,7 @@ class CreateChatCompletion(Body):
     logit_bias: Unsupported = None
     audio: Unsupported = None
     prediction: Unsupported = None
-    web_search_options: Unsupported = None
+    web_search_options: Annotated[Any, AfterValidator(_left_out), WithJsonSchema({"type": "null"})] = None
     store: Unsupported = None
 
 

@@ -96,6 +96,10 @@ Hint = Annotated[str, StringConstraints(max_length=512)] | None
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+def _none_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
 def _named(value: Any) -> Any:
     return value["id"] if isinstance(value, dict) and set(value) == {"id"} else value
 
@@ -149,10 +153,10 @@ class CreateResponse(Body):
     stream_options: StreamOptions | None = None
     text: TextOptions | None = None
     store: OnlyTrue = None
-    instructions: SystemPrompt | None = None
+    instructions: Annotated[SystemPrompt | None, BeforeValidator(_none_if_empty)] = None
     temperature: Temperature | None = None
     max_output_tokens: Nothing = None
-    top_p: Nothing = None
+    top_p: Annotated[Annotated[float, Field(ge=1, le=1)] | None, UNSUPPORTED] = None
     metadata: NoObject = None
     tools: NoList = None
     tool_choice: Annotated[Literal["auto", "none"] | None, UNSUPPORTED] = None
@@ -200,6 +204,7 @@ class OpenAIResponse(Answer):
     object: Literal["response"]
     created_at: int
     status: Literal["queued", "in_progress", "completed", "incomplete", "cancelled", "failed"]
+    background: Literal[True] = Field(description="Each is written whether its reader stays or not.")
     model: str
     output: list[dict[str, Any]]
     conversation: dict[str, str]

@@ -160,6 +160,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str | None]] = {
     "nothing to see": ({"message": _message(" \u200b")}, 422, "message.parts"),
     "no parts": ({"message": _message("x", parts=[])}, 422, "message.parts"),
     "too long": ({"message": _message(LONG)}, 413, "message"),
+    "too long among others": ({"messages": [_message("x"), _message(LONG)]}, 413, "messages.1"),
     "another trigger": (_ask(trigger="delete"), 422, "trigger"),
     "an id of another type": (_ask(id=1), 422, "id"),
     "an id that never ends": (_ask(id="x" * 201), 422, "id"),

@@ -192,7 +192,10 @@ def befriended(web_runtime: Runtime) -> FlaskClient:
     return _app_with(web_runtime, cors_origins=(FRIEND,)).test_client()
 
 
-PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-stainless-os"}
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type,x-stainless-os,openai-beta,user-agent",
+}
 
 
 def test_without_configuration_no_origin_may_ask(client: FlaskClient) -> None:
@@ -207,7 +210,8 @@ def test_a_configured_origin_may_ask_write_and_read(befriended: FlaskClient) -> 
     assert allowed.status_code == 204
     assert allowed.headers["Access-Control-Allow-Origin"] == FRIEND
     assert allowed.headers["Access-Control-Allow-Credentials"] == "true"
-    assert {"Idempotency-Key", "x-stainless-os"} <= set(allowed.headers["Access-Control-Allow-Headers"].split(", "))
+    asked = {"Idempotency-Key", "x-stainless-os", "openai-beta", "user-agent"}
+    assert asked <= set(allowed.headers["Access-Control-Allow-Headers"].split(", "))
     assert "DELETE" in allowed.headers["Access-Control-Allow-Methods"]
     created = befriended.post("/session/create", headers=from_friend)
     assert created.status_code == 201

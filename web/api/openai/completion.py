@@ -104,6 +104,8 @@ class Completion:
                 return event
             elif event.type in ("delta", "thinking"):
                 return event
+            else:
+                self._take(event)
         raise AnswerInterrupted
 
     def _stream(self, first: AnswerEvent | None) -> Generator[bytes, None, None]:

@@ -36,6 +36,7 @@ blueprint = Blueprint("openai_conversations", __name__, url_prefix="/v1/conversa
     body=CreateConversation,
     answers={200: OpenAIConversation},
     raises=(RateLimited, TooManySessions, QueueSlow),
+    idempotent_by="sender",
     errors_as=SHAPE,
 )
 def create() -> OpenAIConversation:
@@ -77,7 +78,7 @@ def delete(principal: Principal, conversation_id: str) -> OpenAIDeleted:
 @blueprint.get("/<conversation_id>/items")
 @operation(
     access=USER,
-    takes=(LIMIT, AFTER, ORDER, INCLUDE),
+    takes=(LIMIT, AFTER, ORDER, *INCLUDE),
     answers={200: OpenAIItems},
     raises=(UnknownConversation, RateLimited),
     errors_as=SHAPE,

@@ -55,13 +55,14 @@ class Told(NamedTuple):
 
     status: int
     code: str
+    message: str | None = None
 
 
 TOLD: Mapping[str, Told] = {
     "invalid-body": Told(400, "invalid_value"),
     "context-length-exceeded": Told(400, "context_length_exceeded"),
     "content-filter": Told(400, "content_filter"),
-    "unknown-model": Told(404, "model_not_found"),
+    "unknown-model": Told(404, "model_not_found", "This model is not on offer; GET /v1/models lists those that are."),
     "login-required": Told(401, "invalid_api_key"),
     "login-invalid": Told(401, "invalid_api_key"),
     "token-invalid": Told(401, "invalid_api_key"),
@@ -84,7 +85,7 @@ def error_of(problem: Mapping[str, Any]) -> dict[str, Any]:
     field = problem.get("field")
     return {
         "error": {
-            "message": str(problem.get("detail") or problem["title"]),
+            "message": told.message or str(problem.get("detail") or problem["title"]),
             "type": TYPES.get(told.status, "invalid_request_error" if told.status < 500 else "server_error"),
             "param": _path(str(field)) if field else None,
             "code": told.code,

@@ -50,15 +50,19 @@ ORDER = Parameter(
     _order,
     (InvalidBody,),
 )
-INCLUDE = Parameter(
-    "include[]",
-    "query",
-    "Nothing more than there is can be included.",
-    {"type": "array", "items": {"type": "string"}, "maxItems": 0},
-    "include",
-    _nothing,
-    (InvalidBody,),
+INCLUDE = tuple(
+    Parameter(
+        name,
+        "query",
+        "Nothing more than there is can be included.",
+        {"type": "array", "items": {"type": "string"}, "maxItems": 0},
+        "include",
+        _nothing,
+        (InvalidBody,),
+    )
+    for name in ("include", "include[]")
 )
+"""Under the names by which the packages send it, and people."""
 
 
 def in_order(

@@ -34,7 +34,7 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
     Raises InvalidBody, UnknownConversation, UnknownResponse, and what accept_message and creating a session raise.
     """
     question = question_of(body.input)
-    check_size(question.text)
+    check_size(question.text, "input")
     session, parent = _named(body, principal)
     settings = _settings(body, question)
     created = None

@@ -1,7 +1,7 @@
 """Responses, conversations and their items as OpenAI's API has them: pure functions of what the domain has."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from core.conversation.message import Message
@@ -19,7 +19,23 @@ STATUSES = {"queued": "queued", "running": "in_progress", "stopped": "cancelled"
 """By the state of an answer; `done` is told by how it has ended."""
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter", "refusal": "content_filter"}
 """Why an answer is incomplete, by the reason for which it ended."""
+ERROR_CODES = {
+    "rate-limited": "rate_limit_exceeded",
+    "too-long": "invalid_prompt",
+    "filtered": "invalid_prompt",
+}
+"""By the reason for which an answer failed."""
 ITEM_STATUSES = {"complete": "completed", "streaming": "in_progress", "stopped": "incomplete", "failed": "incomplete"}
+
+
+class Options(NamedTuple):
+    """What a response was asked with, as far as it is known: a conversation has only those that hold now."""
+
+    instructions: str | None = None
+    temperature: float | None = None
+
+
+NOT_KNOWN = Options()
 
 
 def response_id(generation_id: UUID) -> str:
@@ -42,11 +58,15 @@ def parse_id(text: str, prefix: str) -> UUID | None:
     return named if str(named) == bare else None
 
 
-def response(answer: Answer) -> Json:
-    """A response as it is now."""
+def options(answer: Answer) -> Options:
+    """Those of a response that has just been created."""
+    return Options(answer.session.system_prompt, answer.session.temperature)
+
+
+def response(answer: Answer, asked: Options = NOT_KNOWN) -> Json:
+    """A response as it is now. `asked`: its options, where they are known."""
     ended = {} if answer.is_live else _ended(answer)
-    options = {"instructions": answer.session.system_prompt, "temperature": answer.session.temperature}
-    return {**_response(answer), "status": status(answer), **options, **ended}
+    return {**_response(answer), "status": status(answer), **asked._asdict(), **ended}
 
 
 def described(answer: Answer) -> Described:
@@ -68,6 +88,7 @@ def _response(answer: Answer) -> Json:
         "object": "response",
         "created_at": int(answer.created_at.timestamp()),
         "status": "queued",
+        "background": True,  # each is written whether its reader stays or not
         "model": answer.model,
         "output": [],
         "conversation": {"id": str(answer.session.id)},
@@ -112,7 +133,7 @@ def _ended(answer: Answer) -> Json:
 
 def _error(written: Message | None) -> Json:
     problem = (written.problem if written else None) or {}
-    code = "rate_limit_exceeded" if problem.get("reason") == "rate-limited" else "server_error"
+    code = ERROR_CODES.get(str(problem.get("reason")), "server_error")
     return {"code": code, "message": problem.get("detail") or "The answer could not be written."}
 
 

@@ -28,13 +28,15 @@ from web.api.openai.item_pages import AFTER, INCLUDE, LIMIT, ORDER, Order, in_or
 from web.api.openai.parameters import STARTING_AFTER, STREAM
 from web.api.openai.response_cancelling import cancel_answer
 from web.api.openai.response_creation import create_response, own_answer
+from web.api.openai.response_objects import NOT_KNOWN, Options
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import USER
 from web.context import context
-from web.errors import PartOfConversation
+from web.errors import IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyMismatch, PartOfConversation
+from web.idempotency.header import idempotent
 from web.limits import change_limits
-from web.openapi.declaration import Either, Encoded, StreamOf
+from web.openapi.declaration import IDEMPOTENCY_KEY, Either, Encoded, StreamOf
 from web.schemas.openai_responses import (
     CreateResponse,
     OpenAIDeleted,
@@ -60,30 +62,42 @@ CREATION_ERRORS = (
     TooManySessions,
     GenerationLost,
     QueueSlow,
+    IdempotencyKeyInvalid,
+    IdempotencyMismatch,
+    IdempotencyInFlight,
 )
 
 
 @blueprint.post("")
-@operation(access=USER, body=CreateResponse, answers={200: WHOLE_OR_STREAM}, raises=CREATION_ERRORS, errors_as=SHAPE)
+@operation(
+    access=USER,
+    body=CreateResponse,
+    takes=(IDEMPOTENCY_KEY,),
+    answers={200: WHOLE_OR_STREAM},
+    raises=CREATION_ERRORS,
+    errors_as=SHAPE,
+)
 def create(principal: Principal, body: CreateResponse) -> Response:
     """Ask a model. The question and its answer are kept in a conversation, which is a session of the user's.
 
     The answer is written whether its reader stays or not: `GET /v1/responses/{response_id}` has it, and goes on with
-    a stream that was cut. With `background` the response is answered at once.
+    a stream that was cut. With `background` the response is answered at once. A repeat under the same key asks
+    nothing again, and is answered with the same response.
     """
     if not body.background or body.stream:
         wait_for_turn()
         take_stream_slot()
-    answer = create_response(body, principal)
+    answer = _created_once(body, principal)
+    asked = response_objects.options(answer)
     if body.stream:
-        return _streamed(answer)
-    return _as_json(answer) if body.background else _waiting(answer)
+        return _streamed(answer, asked=asked)
+    return _as_json(answer, asked) if body.background else _waiting(answer, asked)
 
 
 @blueprint.get("/<response_id>")
 @operation(
     access=USER,
-    takes=(STREAM, STARTING_AFTER, INCLUDE),
+    takes=(STREAM, STARTING_AFTER, *INCLUDE),
     answers={200: WHOLE_OR_STREAM},
     raises=(UnknownResponse, RateLimited),
     errors_as=SHAPE,
@@ -139,7 +153,7 @@ def delete(principal: Principal, response_id: str) -> OpenAIDeleted:
 @blueprint.get("/<response_id>/input_items")
 @operation(
     access=USER,
-    takes=(LIMIT, AFTER, ORDER, INCLUDE),
+    takes=(LIMIT, AFTER, ORDER, *INCLUDE),
     answers={200: OpenAIItems},
     raises=(UnknownResponse, RateLimited),
     errors_as=SHAPE,
@@ -152,14 +166,28 @@ def input_items(principal: Principal, response_id: str, limit: int, after: UUID 
     return OpenAIItems(**response_objects.items(page, more=more))
 
 
-def _streamed(answer: Answer, starting_after: int | None = None) -> Response:
-    body = response_stream.stream(answer, starting_after)
+def _created_once(body: CreateResponse, principal: Principal) -> Answer:
+    """The response that the request creates, or has created when it was sent before under its key."""
+    created: list[Answer] = []
+
+    def create_and_keep_id() -> Response:
+        created.append(create_response(body, principal))
+        return Response(str(created[0].id))
+
+    kept = idempotent(in_session=False)(create_and_keep_id)()
+    if created:
+        return created[0]
+    return context().services.answers.find(UUID(kept.get_data(as_text=True)), principal.user_id)
+
+
+def _streamed(answer: Answer, starting_after: int | None = None, asked: Options = NOT_KNOWN) -> Response:
+    body = response_stream.stream(answer, starting_after, asked)
     return Response(body, headers=STREAM_HEADERS, direct_passthrough=True)
 
 
-def _waiting(answer: Answer) -> Response:
-    return Response(response_stream.whole(answer), mimetype="application/json", direct_passthrough=True)
+def _waiting(answer: Answer, asked: Options) -> Response:
+    return Response(response_stream.whole(answer, asked), mimetype="application/json", direct_passthrough=True)
 
 
-def _as_json(answer: Answer) -> Response:
-    return Response(response_stream.as_json(answer), mimetype="application/json")
+def _as_json(answer: Answer, asked: Options = NOT_KNOWN) -> Response:
+    return Response(response_stream.as_json(answer, asked), mimetype="application/json")

@@ -5,16 +5,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
-from tests.support.provider import ANSWER
+from tests.support.provider import ANSWER, ProviderServer
+from web.context import context_of
 
 PATH = "/v1/chat/completions"
-ASKED = {"model": "good", "messages": [{"role": "user", "content": "Why?"}]}
+ASKED: dict[str, Any] = {"model": "good", "messages": [{"role": "user", "content": "Why?"}]}
 
 
 @pytest.fixture
@@ -41,6 +43,18 @@ def test_an_answer_is_whole_or_streamed_and_nothing_of_it_stays(user: FlaskClien
         assert db.scalars(select(Generation.id).where(Generation.session_id.in_(mine))).all() == []
 
 
+def test_a_process_that_stops_ends_an_answer_between_two_words_that_keep_coming(
+    user: FlaskClient, app: Flask
+) -> None:
+    streamed = user.post(PATH, json={**ASKED, "model": "story", "stream": True}, buffered=False)
+    chunks = streamed.iter_encoded()
+    next(chunk for chunk in chunks if b"content" in chunk)
+    context_of(app).hub.drain(1.0)  # a moment within it: the reader is told of it before
+    rest = b"".join(chunks)
+    assert b'"code":"answer_interrupted"' in rest
+    assert b"[DONE]" not in rest
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": None}, "messages"),
     ({"messages": "hi"}, "messages"),
@@ -50,6 +64,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [7]}]}, "messages[0].content"),
     ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "audio": {"id": "x"}}]}, "messages[0].audio"),
+    ({"web_search_options": {}}, "web_search_options"),
     ({"model": "m" * 65}, "model"),
     ({"temperature": "hot"}, "temperature"),
     ({"top_p": 0}, "top_p"),
@@ -70,6 +87,20 @@ def test_what_is_wrong_is_named(user: FlaskClient) -> None:
         response = user.post(PATH, json={**ASKED, **change})
         assert (response.status_code, response.get_json()["error"]["param"]) == (400, param)
         assert response.get_json()["error"]["message"]
+    assert "/v1/models" in user.post(PATH, json={**ASKED, "model": "nothing"}).get_json()["error"]["message"]
+
+
+def test_every_chunk_names_the_model_that_writes(user: FlaskClient) -> None:
+    streamed = user.post(PATH, json={**ASKED, "model": "falls-back", "stream": True})
+    chunks = [line[6:] for line in streamed.text.splitlines() if line.startswith("data: {")]
+    assert {json.loads(chunk)["model"] for chunk in chunks} == {"good"}
+
+
+def test_a_refusal_is_what_its_message_says(user: FlaskClient, provider: ProviderServer) -> None:
+    declined = {"role": "assistant", "content": None, "refusal": "I will not."}
+    asked = {**ASKED, "messages": [*ASKED["messages"], declined, {"role": "user", "content": "Please?"}]}
+    assert user.post(PATH, json=asked).status_code == 200
+    assert "I will not." in [turn["content"] for turn in provider.requests[-1]["messages"]]
 
 
 def test_bodies_are_bounded_and_must_be_json(user: FlaskClient) -> None:

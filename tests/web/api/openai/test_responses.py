@@ -106,6 +106,7 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         ({"tool_choice": "required"}, "tool_choice"),
         ({"include": ["reasoning.encrypted_content"]}, "include"),
         ({"truncation": "auto"}, "truncation"),
+        ({"top_p": 0.5}, "top_p"),
         ({"reasoning": {"effort": "high"}}, "reasoning"),
         ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
         ({"store": False}, "store"),
@@ -115,7 +116,7 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         ({"colour": "blue"}, "colour"),
         ({"input": 7}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
-        ({"input": "x" * 33_000}, "message"),
+        ({"input": "x" * 33_000}, "input"),
         ({"conversation": {"id": "x", "more": 1}}, "conversation"),
         ({"conversation": "x", "previous_response_id": "y"}, "conversation"),
         ({"previous_response_id": "x" * 65}, "previous_response_id"),
@@ -210,6 +211,7 @@ def test_how_an_answer_ended_is_told_as_openai_tells_it(owner: FlaskClient) -> N
     assert (failed["status"], failed["error"]["code"]) == ("failed", "server_error")
     assert "key" in failed["error"]["message"]
     assert _replay(owner, failed["id"])[-1]["type"] == "response.failed"
+    assert _ask(owner, model="filtered")["error"]["code"] == "invalid_prompt"
     short = _ask(owner, model="echo-length")
     assert (short["status"], short["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
     assert _replay(owner, short["id"])[-1]["type"] == "response.incomplete"
@@ -220,6 +222,25 @@ def test_how_an_answer_ended_is_told_as_openai_tells_it(owner: FlaskClient) -> N
     assert _told(owner.post(f"/v1/responses/{fallen['id']}/cancel", json={}), 400)["code"] == (
         "response_not_cancellable"
     )
+
+
+def test_a_repeat_is_answered_with_the_same_response(owner: FlaskClient) -> None:
+    body = {"input": "Why?", "model": "good", "instructions": "", "top_p": 1}
+    for path, sent in (("/v1/responses", body), ("/v1/conversations", {})):
+        first, second = (owner.post(path, json=sent, headers={"Idempotency-Key": path}) for _ in range(2))
+        assert (first.status_code, json.loads(first.data)["id"]) == (200, json.loads(second.data)["id"])
+    assert len(owner.get("/sessions").get_json()["sessions"]) == 2
+
+
+def test_no_response_tells_the_instructions_of_another(owner: FlaskClient) -> None:
+    first = _ask(owner, instructions="Rhyme.")
+    assert (first["instructions"], first["background"]) == ("Rhyme.", True)
+    second = _ask(owner, instructions="Count.", previous_response_id=first["id"])
+    assert second["instructions"] == "Count."
+    path = f"/v1/responses/{first['id']}"
+    assert owner.get(path).get_json()["instructions"] is None
+    for name in ("include", "include[]"):
+        assert _told(owner.get(f"{path}?{name}=reasoning"), 400)["param"] == "include"
 
 
 def test_a_live_answer_is_cancelled_and_only_that_one(owner: FlaskClient, provider: ProviderServer) -> None:
