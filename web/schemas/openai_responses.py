@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
 from web.schemas.requests import MAX_BODY, Body, ModelName, SystemPrompt, Temperature
 from web.schemas.responses import Answer
 
@@ -100,6 +101,13 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+Instructions = Annotated[
+    SystemPrompt | None,
+    BeforeValidator(_none_if_empty),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_SYSTEM_PROMPT_BYTES}, {"type": "null"}]}),
+]
+
+
 def _named(value: Any) -> Any:
     return value["id"] if isinstance(value, dict) and set(value) == {"id"} else value
 
@@ -153,7 +161,7 @@ class CreateResponse(Body):
     stream_options: StreamOptions | None = None
     text: TextOptions | None = None
     store: OnlyTrue = None
-    instructions: Annotated[SystemPrompt | None, BeforeValidator(_none_if_empty)] = None
+    instructions: Instructions = None
     temperature: Temperature | None = None
     max_output_tokens: Nothing = None
     top_p: Annotated[Annotated[float, Field(ge=1, le=1)] | None, UNSUPPORTED] = None
