@@ -1,5 +1,6 @@
 """What a client of the AI SDK means by its ids, and the answers that it is told."""
 
+import json
 from typing import NamedTuple
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from core.errors import SessionInvalid
 from core.generation.service import Accepted, Found
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
-from web.ai_sdk.chunks import Answer, tell_at_once
+from web.ai_sdk.chunks import NOTHING, Answer, tell, tell_at_once
 from web.ai_sdk.wire import UIMessageWire, ending
 from web.api.events import STREAM_HEADERS
 from web.auth.creation_plan import new_credential
@@ -26,6 +27,8 @@ from web.streaming.slots import held
 HEADERS = {**STREAM_HEADERS, "X-Vercel-AI-UI-Message-Stream": "v1"}
 RUN_ID = "X-Workflow-Run-Id"
 """The header that names the generation, by which `WorkflowChatTransport` comes back."""
+TAIL_INDEX = "X-Workflow-Stream-Tail-Index"
+"""The header by which it knows where a place lies that it has counted from the end: the number of the last chunk."""
 
 
 class Named(NamedTuple):
@@ -106,8 +109,9 @@ def resume(session: Session | None, generation: Found | None) -> Response | None
 
 
 def resume_from(session: Session | None, generation: Found | None, start: int) -> Response:
-    """The chunks of the generation, or else of the session's latest, from this number on; when nothing is live and
-    nothing was missed, the last chunk alone, without which `WorkflowChatTransport` asks again. Raises PositionLost.
+    """The chunks of the generation, or else of the session's latest, from this number on, which below 0 is counted
+    from the end of what there is; when nothing is live and nothing was missed, the last chunk alone, without which
+    `WorkflowChatTransport` asks again. Raises PositionLost.
 
     An answer whose first events are no longer kept can't be counted: it is told from the beginning only, and then
     none of its later chunks can be asked for.
@@ -115,12 +119,17 @@ def resume_from(session: Session | None, generation: Found | None, start: int) -
     found = generation
     if session is not None and found is None:
         found = context().services.generations.latest(session.id)
-    if session is None or found is None or (generation is None and start == 0 and not found.live):
+    if session is None or found is None or (generation is None and start <= 0 and not found.live):
         return Response(ending([]), headers=HEADERS)
     before = _beginning(found)
     if before is not None:
-        return _respond(session, found.id, before, UIMessageWire(found.id, _answer(found), skip=start))
-    whole = resume(session, found) if start == 0 else None
+        told = _count(found, before) if start < 0 else 0
+        skip = max(0, told + start)
+        response = _respond(session, found.id, before, UIMessageWire(found.id, _answer(found), skip=skip))
+        if start < 0:
+            response.headers[TAIL_INDEX] = str(told - 1)
+        return response
+    whole = resume(session, found) if start <= 0 else None
     if whole is None:
         raise PositionLost
     return whole
@@ -131,7 +140,7 @@ def _beginning(found: Found) -> Position | None:
     an answer that has begun before."""
     if found.message_id != found.id:
         return None
-    log, named = context().services.log, f'{{"generation_id":"{found.id}"'
+    log, named = context().services.log, _named(found)
     page = log.read(found.session_id, after=0)
     if found.live and page.start is not None:
         page = log.read(found.session_id, after=page.start, limit=1)
@@ -141,6 +150,24 @@ def _beginning(found: Found) -> Position | None:
                 return Position(page.epoch, event.offset - 1) if event.type == "queued" else None
         page = log.read(found.session_id, after=page.events[-1].offset)
     return None
+
+
+def _count(found: Found, before: Position) -> int:
+    """How many chunks there are by now of the generation, whose events begin after this place."""
+    log, named, answer = context().services.log, _named(found), _answer(found)
+    parts, count, after = NOTHING, 0, before.offset
+    while events := log.read(found.session_id, after=after).events:
+        for event in events:
+            if event.data.startswith(named):
+                parts, chunks = tell(parts, event.type, json.loads(event.data), answer)
+                count += len(chunks)
+        after = events[-1].offset
+    return count
+
+
+def _named(found: Found) -> str:
+    """How the data of the generation's events begin."""
+    return f'{{"generation_id":"{found.id}"'
 
 
 def _answer(found: Found) -> Answer:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -66,10 +67,15 @@ def test_an_answer_can_be_gone_on_with_at_every_chunk(client: FlaskClient) -> No
 
     for at in range(len(chunks) + 2):
         assert list(_stream(client, generation, f"?startIndex={at}")) == (chunks[at:] or LONE_FINISH)
+    for back in (1, 5, len(chunks) + 5):  # as `WorkflowChatTransport` counts with an `initialStartIndex` below 0
+        tail = client.get(f"/api/chat/{generation}/stream?startIndex=-{back}")
+        assert tail.headers["X-Workflow-Stream-Tail-Index"] == str(len(chunks) - 1)
+        assert list(_chunks(tail.iter_encoded())) == chunks[-back:]
     # By the session's id, or any that names none: what was missed of its latest, and nothing when nothing was.
     assert list(_stream(client, session_id, "?startIndex=7")) == chunks[7:]
     for named in (session_id, "anything"):
-        assert list(_stream(client, named, "?startIndex=0")) == LONE_FINISH
+        for start in (0, -5):
+            assert list(_stream(client, named, f"?startIndex={start}")) == LONE_FINISH
         assert client.get(f"/api/chat/{named}/stream").status_code == 204
 
     question, answer = client.get(f"/api/chat/{session_id}/messages").get_json()
@@ -95,11 +101,17 @@ def test_whoever_comes_back_is_told_what_there_is_and_what_comes(
         kinds = [next(stream)["type"] for _ in range(4)]
         assert kinds == ["start", "start-step", "text-start", "text-delta"]
         stream.close()
+    tail = client.get(f"/api/chat/{session_id}/stream?startIndex=-1")
+    last = next(_chunks(tail.iter_encoded()))
     whole, exact = _stream(client, session_id), _stream(client, generation, "?startIndex=0")
+    head = list(islice(exact, int(tail.headers["X-Workflow-Stream-Tail-Index"]) + 1))
+    assert head[-1] == last
     busy = _problem(client.post("/api/chat", json=_ask("And now?")), 409, "generation-in-progress")
     assert "answer" in busy["detail"]
     provider.go_on.set()
-    assert _text(whole) == _text(exact) == client.get("/session/messages").get_json()["messages"][-1]["text"]
+    assert (
+        _text(whole) == _text([*head, *exact]) == client.get("/session/messages").get_json()["messages"][-1]["text"]
+    )
 
     # An id that names a generation stops no other.
     provider.go_on.clear()
@@ -177,7 +189,7 @@ def test_what_is_wrong_is_named(client: FlaskClient) -> None:
             name,
             response.get_json(),
         )
-    for query in ("startIndex=-1", "startIndex=x", "startIndex=" + "9" * 5000, "startIndex="):
+    for query in ("startIndex=-", "startIndex=x", "startIndex=" + "9" * 5000, "startIndex="):
         assert _problem(client.get(f"/api/chat/x/stream?{query}"), 422, "invalid-body")["field"] == "startIndex"
     long = client.post("/api/chat", data=b" " * (MAX_UI_CHAT + 1), content_type="application/json")
     assert long.status_code == 413
