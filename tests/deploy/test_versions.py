@@ -96,7 +96,7 @@ def stores(tmp_path: Path, short_directory: Path) -> Iterator[Stores]:
     models, database_url = directory / "models.toml", f"sqlite:///{directory / 'chat.db'}"
     migrate(database_url)
     valkey, provider = Valkey(directory), ProviderServer()
-    known_to_both = re.sub(r"(?m)^(in|out)put_price = .*\n", "", provider.models_toml())
+    known_to_both = re.sub(r"(?m)^(currency|(in|out)put_price) = .*\n", "", provider.models_toml())
     models.write_text(known_to_both.replace("context_tokens = 600", "context_tokens = 9000"))
     environment = {
         **{name: value for name, value in os.environ.items() if not OPTIONS.match(name)},
