@@ -1,44 +1,31 @@
 """What a client of the AI SDK means by its ids, and the answers that it is told."""
 
-from collections.abc import Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from flask import Response
 
 from core.auth.principal import Principal
-from core.conversation.message import Message
 from core.conversation.position import Position
-from core.errors import InvalidBody, SessionInvalid
+from core.errors import SessionInvalid
 from core.generation.service import Accepted, Found
-from core.generation.wishes import CURRENT_LEAF, Parent
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.ai_sdk.chunks import Answer, tell_at_once
-from web.ai_sdk.requests import UIChat
 from web.ai_sdk.wire import UIMessageWire, ending
 from web.api.events import STREAM_HEADERS
-from web.api.message_acceptance import AcceptedMessage, accept_message
-from web.api.message_acceptance import accept as accept_generation
 from web.auth.creation_plan import new_credential
 from web.auth.credentials import session_credential
 from web.auth.current_session import validated_session
 from web.auth.principal import current_principal
 from web.context import context
 from web.errors import PositionLost
-from web.schemas.requests import ChatMessage
 from web.streaming.reader import Reader
 from web.streaming.slots import held
 
 HEADERS = {**STREAM_HEADERS, "X-Vercel-AI-UI-Message-Stream": "v1"}
 RUN_ID = "X-Workflow-Run-Id"
 """The header that names the generation, by which `WorkflowChatTransport` comes back."""
-MAX_LOOKED_AT = 200
-"""Messages of the current branch among which the place of a client's message is looked for, the newest."""
-MAX_REFUSED = 10
-"""Messages that a client may have kept after one that is known here, with ids in the form of ours."""
-MESSAGE_ID = "messageId"
 
 
 class Named(NamedTuple):
@@ -74,89 +61,6 @@ def uuid_of(text: str | None) -> UUID | None:
     except ValueError:
         return None
     return found if str(found) == text else None
-
-
-def accept(session: Session | None, body: UIChat) -> AcceptedMessage:
-    """Take what is asked: a new message, a new version of one, or an answer to write again.
-
-    Raises what `accept_message` and GenerationService.regenerate raise, and InvalidBody for a place that the
-    conversation does not have.
-    """
-    text, before = body.asked()
-    if session is None:
-        return _accept_message(None, body, text, CURRENT_LEAF)
-    if body.trigger == "submit-message":
-        parent = CURRENT_LEAF if body.messageId is None else _parent_of(session, body, before)
-        return _accept_message(session, body, text, parent)
-    question = _ours(session, body.messageId)
-    if question is None:
-        place = _place(session, before)
-        question = _question_after(session, place)
-        if question is None or question.text != text:  # the message was refused when it was sent
-            return _accept_message(session, body, text, place)
-    return _regenerate(session, UUID(question.id), body.model)
-
-
-def _accept_message(session: Session | None, body: UIChat, text: str, parent: Parent) -> AcceptedMessage:
-    fields: dict[str, Any] = {"message": text, "model": body.model}
-    if parent is not CURRENT_LEAF:
-        fields["parent"] = parent
-    return accept_message(session, ChatMessage.model_construct(**fields))
-
-
-def _regenerate(session: Session, message_id: UUID, model: str | None) -> AcceptedMessage:
-    generations = context().services.generations
-    accepted = accept_generation(
-        lambda generation_id, repeated: generations.regenerate(
-            session, message_id, generation_id, repeated=repeated, model=model
-        )
-    )
-    return AcceptedMessage(accepted, session, None)
-
-
-def _ours(session: Session, client_id: str | None) -> Message | None:
-    """The session's message of this id, which may be a client's own."""
-    named = uuid_of(client_id)
-    return None if named is None else context().services.transcript.message(session, named)
-
-
-def _parent_of(session: Session, body: UIChat, before: Sequence[str | None]) -> UUID | None:
-    """What the new version of a message follows. Raises InvalidBody."""
-    old = _ours(session, body.messageId)
-    if old is not None:
-        if old.role != "user":
-            raise InvalidBody(
-                "messageId: only a user's message can be edited, and this is an answer.", field=MESSAGE_ID
-            )
-        return UUID(old.parent) if old.parent else None
-    if not body.messages:
-        raise InvalidBody(
-            "messageId: this session has no message with this id. Send `messages`, or an id of ours.",
-            field=MESSAGE_ID,
-        )
-    return _place(session, before)
-
-
-def _place(session: Session, before: Sequence[str | None]) -> UUID | None:
-    """The nearest of the client's messages that is one of ours; None: the beginning. What stands after it in the
-    client was refused, and is no part of the conversation."""
-    candidates = [each for each in reversed(before) if uuid_of(each)]
-    found = (_ours(session, each) for each in candidates[:MAX_REFUSED])
-    return next((UUID(message.id) for message in found if message is not None), None)
-
-
-def _question_after(session: Session, place: UUID | None) -> Message | None:
-    """What has been asked next after a place of the current branch. Raises InvalidBody for a place of another."""
-    next_one: Message | None = None
-    for message in islice(context().services.transcript.newest_first(session), MAX_LOOKED_AT):
-        if message.id == str(place):
-            return next_one
-        next_one = message
-    if place is None and (next_one is None or not next_one.parent):
-        return next_one
-    raise InvalidBody(
-        "messageId: which answer is meant can't be told. Name it by the id that the stream gave it.", field=MESSAGE_ID
-    )
 
 
 def follow(session: Session, accepted: Accepted) -> Response:

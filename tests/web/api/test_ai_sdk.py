@@ -212,6 +212,67 @@ def test_a_question_that_was_refused_is_asked_by_its_repeat(client: FlaskClient)
     _problem(client.post("/api/chat", json=_ask(messageId=first)), 422, "invalid-body")  # an answer can't be edited
 
 
+def _say(client: FlaskClient, **body: Any) -> str:
+    """Send it, and read its answer to the end; the answer's id."""
+    response = client.post("/api/chat", json=body)
+    list(_chunks(response.iter_encoded()))
+    return response.headers["X-Workflow-Run-Id"]
+
+
+def _shown(client: FlaskClient) -> list[tuple[str, int]]:
+    """The current branch: of each message its text and how many there are in its place."""
+    messages = client.get("/session/messages").get_json()["messages"]
+    return [(message["text"], len(message["siblings"])) for message in messages]
+
+
+def test_another_answer_to_a_message_that_comes_alone_stands_beside_the_old(client: FlaskClient) -> None:
+    for text in ("First", "Second"):
+        _say(client, message=_message(text))
+    again = {"trigger": "regenerate-message"}
+    for number, named in enumerate(({}, {"messageId": "mine"}, {"messageId": str(uuid7())}), start=2):
+        _say(client, **again, **named, message=_message("Second"))
+        assert _shown(client) == [("First", 1), (ANSWER, 1), ("Second", 1), (ANSWER, number)]
+    refused: list[dict[str, Any]] = [
+        {"message": _message("First"), "messageId": "m"},  # not the last, and in words there may be two of them
+        {"message": _message("Third"), "messageId": str(uuid7())},  # an answer of another conversation
+    ]
+    for body in refused:
+        problem = _problem(client.post("/api/chat", json={**again, **body}), 422, "invalid-body")
+        assert problem["field"] == "messageId"
+    for text, named in (("Third", {}), ("Fourth", {"messageId": "m"})):  # never taken: the next
+        _say(client, **again, **named, message=_message(text))
+    assert [text for text, _ in _shown(client)][::2] == ["First", "Second", "Third", "Fourth"]
+
+
+def test_a_conversation_without_a_trigger_tells_what_is_meant(client: FlaskClient) -> None:
+    """`WorkflowChatTransport` as it comes sends its messages and nothing else."""
+    greeting = {"id": "hello", "role": "assistant", "parts": []}
+
+    def say(*before: dict[str, Any], text: str, own: str = "m") -> dict[str, Any]:
+        answer = _say(client, messages=[*before, _message(text, id=own)])
+        return {"id": answer, "role": "assistant", "parts": []}
+
+    answer = say(greeting, text="First")
+    second = say(greeting, _message("First"), answer, text="Second")
+    assert _shown(client) == [("First", 1), (ANSWER, 1), ("Second", 1), (ANSWER, 1)]
+    for number in (2, 3):  # regenerate()
+        say(greeting, _message("First"), answer, text="Second")
+        assert _shown(client) == [("First", 1), (ANSWER, 1), ("Second", 1), (ANSWER, number)]
+    say(greeting, _message("First"), answer, _message("Second"), second, text="Second")
+    assert [text for text, _ in _shown(client)][::2] == ["First", "Second", "Second"]
+    say(greeting, _message("First"), answer, _message("refused"), text="Third")
+    assert [text for text, _ in _shown(client)][::2] == ["First", "Second", "Second", "Third"]
+    say(greeting, _message("First"), answer, text="Else")  # an edit
+    assert _shown(client) == [("First", 1), (ANSWER, 1), ("Else", 2), (ANSWER, 1)]
+    say(greeting, text="Another")  # of the first
+    assert _shown(client) == [("Another", 2), (ANSWER, 1)]
+    first = client.get("/session/messages").get_json()["messages"][0]["id"]  # as /messages names it
+    say(text="Another", own=first)
+    assert _shown(client) == [("Another", 2), (ANSWER, 2)]
+    say(text="A third", own=first)
+    assert _shown(client) == [("A third", 3), (ANSWER, 1)]
+
+
 def test_a_repeat_is_told_the_same_answer(app: Flask, client: FlaskClient) -> None:
     key = {"Idempotency-Key": str(uuid7())}
     first, repeat = (client.post("/api/chat", json=_ask(), headers=key) for _ in range(2))
