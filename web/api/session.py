@@ -1,5 +1,6 @@
 """/session: create, read, extend, switch, set, claim and end the current session, and turn to its branches."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from werkzeug.datastructures import ETags
 
 from core.auth.principal import Principal
 from core.conversation.finished_messages import UnknownMessage
+from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import PAGE_SIZE
 from core.errors import (
     GenerationInProgress,
@@ -20,6 +22,7 @@ from core.errors import (
     SessionExpired,
     SessionInvalid,
     TooManySessions,
+    Unavailable,
     UnknownModel,
     VersionConflict,
 )
@@ -87,8 +90,12 @@ def current(session: Session) -> responses.CurrentSession:
     """Read the session and its live generation."""
     services = context().services
     active = services.generations.active(session.id)
-    settings = asdict(services.actions.settings(session))
-    return responses.CurrentSession(**services.sessions.describe(session), **settings, active_generation=active)
+    settings = SessionSettings()
+    with suppress(Unavailable):  # a guest's are in Redis; with it away the session is valid all the same
+        settings = services.actions.settings(session)
+    return responses.CurrentSession(
+        **services.sessions.describe(session), **asdict(settings), active_generation=active
+    )
 
 
 @blueprint.post("/open")
