@@ -11,7 +11,8 @@ from core.auth.principal import Principal
 from core.conversation.message import Message
 from core.conversation.position import Position
 from core.errors import InvalidBody, SessionInvalid
-from core.generation.service import Accepted, Found
+from core.generation.accepted import Accepted
+from core.generation.service import Found
 from core.generation.wishes import CURRENT_LEAF, Parent
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
