@@ -2,7 +2,7 @@
 
 A generation is a row with one owner at a time and exactly one end. Every transition is a compare-and-set in SQL;
 the process that wins it, and no other, publishes it. The rest of core/generation/ gives it a row and a place in
-the queue (admission.py), has questions wait for the end of another answer (waiting.py, promotion.py), writes the answer
+the queue (admission.py), has questions wait for another answer's end (waiting.py, promotion.py), writes the answer
 (writer.py), ends it (finalizer.py), and looks after generations whose worker is gone (reaper.py).
 """
 
