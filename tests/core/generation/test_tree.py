@@ -304,8 +304,8 @@ def test_a_front_end_that_died_on_the_way_is_made_up_for(chat: Chat, monkeypatch
     for take in (chat.runtime.generations.regenerate, chat.runtime.generations.continue_answer):
         generation = uuid7()
         with monkeypatch.context() as broken:
-            broken.setattr(chat.runtime.generations, "_announce", lambda _: 1 / 0)
-            broken.setattr(chat.runtime.generations, "retract", lambda _: None)
+            broken.setattr(chat.runtime.admission, "announce", lambda _: 1 / 0)
+            broken.setattr(chat.runtime.admission, "retract", lambda _: None)
             with pytest.raises(ZeroDivisionError):
                 take(chat.session, UUID(cut), generation)
         chat.written(take(chat.session, UUID(cut), generation))
