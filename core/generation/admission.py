@@ -4,7 +4,7 @@ In this order, so that whoever dies on the way leaves what another can go on wit
 the event `queued`, the place in the queue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ from core.generation.events import MOMENT
 from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
 from core.generation.wishes import CURRENT_LEAF, Parent, Target
-from core.limits.message_limits import CONCURRENT, MessageLimits, Spending, owner_of
+from core.limits.message_limits import CONCURRENT, NO_OVERRIDES, MessageLimits, Spending, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.observability.log_ids import current_request_id
@@ -45,7 +45,7 @@ from core.observability.tracing import traceparent
 from core.sessions.service import NewSession, SessionService
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
-from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, Waiting
+from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, User, Waiting
 
 ADMISSION_TIMEOUT = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
@@ -104,15 +104,25 @@ class Admission:
 
         A live answer comes before every limit: then there is nothing to wait for but its end.
         """
+        overrides = self._overrides(session)
         try:
-            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending)
+            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending, overrides)
         except (GenerationInProgress, RateLimited) as refused:
             self.require_free(session.id)
             of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
             if of_rate:
                 raise
             self._release_ended(owner_of(session))
-        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending)
+        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending, overrides)
+
+    def _overrides(self, session: Session | NewSession) -> Mapping[str, str]:
+        """The owner's own limits. The front end has mostly read them with the session."""
+        if session.owner_id is None:
+            return NO_OVERRIDES
+        if isinstance(session, Session) and session.owner_limits is not None:
+            return session.owner_limits
+        with self._database.reading() as db:
+            return db.scalar(select(User.limits).where(User.id == session.owner_id)) or NO_OVERRIDES
 
     def at_most(self, session: Session, text: str, model: str | None) -> Spending:
         """What an answer to this question may come to, by the model or the session's."""

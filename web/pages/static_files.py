@@ -13,6 +13,7 @@ from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import NotFound
 
 from web.middleware import security_headers
+from web.pages.joined_modules import join_modules
 
 DIRECTORY = Path(__file__).parents[1] / "static"
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -24,6 +25,8 @@ JOINED = {
     ]
 }
 """Files that are made of others, in this order: the head of each answer costs more than the page's smaller sheets."""
+JOINED_MODULES = {"js/page.js": "js/app.js"}
+"""Files that are made of a module and all that it imports."""
 CODINGS = ("br", "gzip")
 """The codings that browsers take, the better first (RFC 9110, 8.4.1; RFC 7932)."""
 
@@ -69,11 +72,19 @@ class StaticFiles:
     and so stay within one version.
     """
 
-    def __init__(self, directory: Path, joined: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        joined: Mapping[str, Sequence[str]] | None = None,
+        joined_modules: Mapping[str, str] | None = None,
+    ) -> None:
         paths = sorted(path for path in directory.rglob("*") if path.is_file())
         contents = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
         for name, parts in (joined or {}).items():
             contents[name] = b"\n".join(contents[part] for part in parts)
+        modules = {name: content.decode() for name, content in contents.items() if name.endswith(".js")}
+        for name, entry in (joined_modules or {}).items():
+            contents[name] = join_modules(modules, entry).encode()
         self._files = {name: _file(Path(name).suffix, content) for name, content in contents.items()}
         digest = hashlib.sha256()
         for name, file in self._files.items():
@@ -111,7 +122,7 @@ class StaticFiles:
         return response
 
 
-FILES = StaticFiles(DIRECTORY, JOINED)
+FILES = StaticFiles(DIRECTORY, JOINED, JOINED_MODULES)
 
 
 def static(filename: str) -> Response:

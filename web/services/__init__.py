@@ -14,6 +14,7 @@ from core.generation.promotion import Promotion
 from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.waiting import WaitingQuestions
+from core.limits.message_limits import MessageLimits
 from core.limits.open_streams import OpenStreams
 from core.limits.rate_limit import RateLimiter
 from core.llm.client_pool import ClientPool
@@ -73,6 +74,8 @@ class Services(Protocol):
     def load(self) -> Load: ...
     @property
     def log(self) -> EventLog: ...
+    @property
+    def message_limits(self) -> MessageLimits: ...
     @property
     def models(self) -> ClientPool: ...
     @property
