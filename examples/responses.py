@@ -14,14 +14,15 @@ client = OpenAI(base_url=os.environ["SWITCHBOARD_URL"] + "/v1", api_key=os.envir
 
 
 def ask(question: str, previous: str | None = None) -> str:
-    """Print the answer to a question, which follows the response of the id `previous`; the id of the new one."""
+    """Print the answer to a question, which follows the response of the id `previous`; the id of the new one. Exits
+    with 1 for an answer that failed."""
     response = client.responses.create(
         model=os.environ.get("SWITCHBOARD_MODEL") or client.models.list().data[0].id,
         input=question,
         previous_response_id=previous,
         background=True,
     )
-    last, ended = -1, False
+    last, ended, failure = -1, False, None
     while not ended:
         try:
             after = last if last >= 0 else omit
@@ -30,10 +31,16 @@ def ask(question: str, previous: str | None = None) -> str:
                     last = event.sequence_number
                     if event.type == "response.output_text.delta":
                         print(event.delta, end="", flush=True)
-                    ended = event.type in ("response.completed", "response.incomplete", "response.failed", "error")
+                    elif event.type == "response.failed":
+                        failure = event.response.error.message if event.response.error else "no reason is known"
+                    elif event.type == "error":
+                        failure = event.message
+                    ended = event.type in ("response.completed", "response.incomplete") or failure is not None
         except (APIConnectionError, InternalServerError):
             time.sleep(1)
     print()
+    if failure is not None:
+        sys.exit(f"The answer failed: {failure}")
     return response.id
 
 

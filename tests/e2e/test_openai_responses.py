@@ -232,6 +232,9 @@ def test_instructions_and_temperature_are_the_conversations(client: openai.OpenA
 
 def test_the_example_with_openais_package_reads_two_answers(system: System, key: str) -> None:
     assert _run_example("responses.py", system, key, SWITCHBOARD_MODEL="good") == f"{ANSWER}\n{ANSWER}\n"
+    failing = _example("responses.py", system, key, SWITCHBOARD_MODEL="unauthorized")
+    told, _ = failing.communicate(timeout=60)
+    assert (failing.returncode, "The answer failed: " in told) == (1, True)
 
 
 def test_the_example_with_httpx_sse_goes_on_while_the_web_process_is_replaced(system: System, key: str) -> None:
@@ -301,7 +304,7 @@ def _example(name: str, system: System, key: str, **environment: str) -> "subpro
     }
     questions = ["Why?"] if name == "events.py" else ["Why?", "And?"]
     command: list[str | Path] = [sys.executable, EXAMPLES / name, *questions]
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _run_example(name: str, system: System, key: str, **environment: str) -> str:
