@@ -661,8 +661,9 @@ def test_earlier_messages_come_page_by_page_and_the_reader_stays_put(visit: Visi
     ]
     redis, _ = events_of(system, session_id)
     words = keys(UUID(session_id)).words
-    first = Message.load(redis.lindex(words, 0).decode())
-    redis.lset(words, 0, replace(first, parent=PREVIOUS).dump())  # it follows them
+    newest = redis.lindex(words, 0)
+    assert isinstance(newest, bytes)
+    redis.lset(words, 0, replace(Message.load(newest.decode()), parent=PREVIOUS).dump())  # it follows them
     redis.lpush(words, *(message.dump() for message in reversed(old)))
     page.reload()
     earlier = page.get_by_role("button", name="Earlier messages")
