@@ -6,17 +6,18 @@ from uuid import UUID
 
 import click
 
-from cli.configuration import read_settings
 from cli.console import fail, table
+from cli.services import services
 from core.clock import rfc3339
 from core.stores.tables import AuditEvent
 from core.text.duration import parse_duration
-from core.text.masking import masked, without_secrets
 
 
 def show_audit(since: str | None, kind: str | None, user: str | None, limit: int | None, as_json: bool) -> None:
     """Print the events, newest last: as a table, or as one JSON object a line. Raises CommandError."""
-    events = _read(_moment(since), kind, _user(user), limit)
+    since_moment, user_id = _moment(since), _user(user)
+    with services() as system:
+        events = system.audit.read(since=since_moment, kind=kind, user_id=user_id, limit=limit)
     if as_json:
         for event in events:
             click.echo(json.dumps(_described(event)))
@@ -27,26 +28,6 @@ def show_audit(since: str | None, kind: str | None, user: str | None, limit: int
     rows = [tuple(value or "-" for value in _described(event).values()) for event in events]
     for line in table([("AT", "KIND", "USER", "SESSION", "DETAIL"), *rows]):
         click.echo(line)
-
-
-def _read(since: datetime | None, kind: str | None, user_id: UUID | None, limit: int | None) -> list[AuditEvent]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from core.clock import SystemClock
-    from core.errors import Unavailable
-    from core.operations.audit import Audit
-    from core.stores.database import Database
-
-    url = read_settings().database_url
-    try:
-        database = Database(url)
-        found = Audit(database, SystemClock()).read(since=since, kind=kind, user_id=user_id, limit=limit)
-        database.dispose()
-    except (SQLAlchemyError, ImportError, ValueError, Unavailable) as error:
-        cause = error.cause if isinstance(error, Unavailable) else error
-        reason = str(getattr(cause, "orig", None) or error).strip().splitlines()[0]
-        fail(f"the database {masked(url)} can't be read: {without_secrets(reason, url)}")
-    return list(found)
 
 
 def _moment(since: str | None) -> datetime | None:

@@ -1,8 +1,12 @@
 """The `switchboard` command. What a command does is in the module of its name."""
 
 import importlib.metadata
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from core.operations.usage import Grouping
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 PASSED_ON = {"ignore_unknown_options": True}
@@ -74,6 +78,73 @@ def audit_command(since: str | None, kind: str | None, user: str | None, limit: 
     from cli.audit import show_audit
 
     show_audit(since, kind, user, limit, as_json)
+
+
+@main.command("usage")
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="So many, today included.")
+@click.option("--by", type=click.Choice(["day", "model", "user"]), default="day", show_default=True)
+@click.option("--user", metavar="USER", help="Only of this user: an id or an e-mail address.")
+@click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="So many rows.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def usage_command(days: int, by: "Grouping", user: str | None, limit: int, as_json: bool) -> None:
+    """Print what users' answers have come to: answers, tokens, and money by the prices of models.toml.
+
+    By day (UTC, the newest first), model or user (what cost most first). Of guests nothing is kept: /metrics has what
+    all answers together come to.
+    """
+    from cli.usage import show_usage
+
+    show_usage(days, by, user, limit, as_json)
+
+
+@main.group("users")
+def users_group() -> None:
+    """List users, close accounts, and give users limits of their own.
+
+    USER is an id or an e-mail address. What is changed is in the audit log.
+    """
+
+
+@users_group.command("list")
+@click.option("--match", metavar="TEXT", help="Only those with this in their address.")
+@click.option("--after", metavar="USER", help="The next page: those after this user.")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="So many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def users_list_command(match: str | None, after: str | None, limit: int, as_json: bool) -> None:
+    """Print users, the newest account first, with their sessions, and what they have used in 30 days."""
+    from cli.users import list_users
+
+    list_users(match, after, limit, as_json)
+
+
+@users_group.command("close")
+@click.argument("user")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def users_close_command(user: str, yes: bool) -> None:
+    """Delete USER's account with all that hangs on it: sessions, words, usage, log-ins and API keys.
+
+    Answers that are being written end. It can't be undone, and the person may register anew where registration is
+    open.
+    """
+    from cli.users import close_user
+
+    close_user(user, yes)
+
+
+@users_group.command("limits")
+@click.argument("user")
+@click.option("--messages", metavar="RATE", help="Questions, such as 120/m, or off for any number.")
+@click.option("--tokens", metavar="RATE", help="Tokens, such as 5000000/d.")
+@click.option("--cost", metavar="BUDGET", help="Money in the currency of models.toml, such as 2.50/d or 20/30d:5.")
+@click.option("--concurrent", metavar="COUNT", help="Answers at the same time.")
+def users_limits_command(user: str, **changes: str | None) -> None:
+    """Show USER's own limits or, with options, change them. They hold from the next question on.
+
+    `default` takes one back: then the user has what the SWITCHBOARD_LIMIT_ options say for all.
+    """
+    from cli.users import change_limits
+
+    change_limits(user, {policy: text for policy, text in changes.items() if text is not None})
 
 
 @main.command("doctor")

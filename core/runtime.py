@@ -56,6 +56,7 @@ from core.operations.healing import Healing
 from core.operations.invariants import Invariants, Periods
 from core.operations.job_runs import JobRuns
 from core.operations.usage import UsageRecords
+from core.operations.users import Users
 from core.sessions.actions import SessionActions
 from core.sessions.claim import Claims
 from core.sessions.creation_limits import CreationLimits
@@ -489,6 +490,11 @@ class Runtime:
     def usage(self) -> UsageRecords:
         """What users' answers have come to."""
         return UsageRecords(self.database, self.clock)
+
+    @cached_property
+    def users(self) -> Users:
+        """Users, as operators see them."""
+        return Users(self.database, self.clock)
 
     @cached_property
     def removals(self) -> Removals:

@@ -239,18 +239,29 @@ class Accounts:
             if password is None:
                 raise InvalidBody("The field 'password' is missing.", field="password")
             self._verify_own(principal, password, stored)
+        self._close(principal.user_id)
+        self._audit.record(Kind.ACCOUNT_DELETED, user_id=principal.user_id)
+
+    def close(self, user_id: UUID) -> bool:
+        """Delete an account as `delete` does, at an operator's command. Whether all that hung on it is gone already;
+        else a store was away, or a row can't be deleted, and the sweeps go on with it. Raises Unavailable."""
+        gone = self._close(user_id)
+        self._audit.record(Kind.ACCOUNT_CLOSED, user_id=user_id)
+        return gone
+
+    def _close(self, user_id: UUID) -> bool:
         # Unusable first: nothing is added any more to what is removed after that, here or, should a store be away, by
         # the next sweep.
         with self._database.writing() as db:
-            user = db.scalars(select(User).where(User.id == principal.user_id).with_for_update()).one_or_none()
+            user = db.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
             if user is not None:
                 user.deleted_at = user.deleted_at or self._clock.now()
                 self._logins.end_all(user.id, db)
                 self._keys.revoke_all(user.id, db)
-        self._revocations.announce(principal.user_id)
+        self._revocations.announce(user_id)
         with suppress(Unavailable):
-            self._sweeper.remove_account(principal.user_id)
-        self._audit.record(Kind.ACCOUNT_DELETED, user_id=principal.user_id)
+            return self._sweeper.remove_account(user_id)
+        return False
 
     def sweep_logins(self, *, until: float = math.inf) -> int:
         """Delete expired logins in bounded batches; returns how many. No batch is begun after `until`, by

@@ -123,11 +123,17 @@ class Identity:
     def _read(
         self, kind: type[Proof], proof_id: UUID, named: Credential | None
     ) -> tuple[Proof | None, Session | None]:
-        """What a user is known by, and the session that is named with it, as they are stored."""
+        """What a user is known by, and the session that is named with it, as they are stored; with the user's own
+        limits, which a question in the session is subject to."""
         ids = {"proof": proof_id, "session": named and named.session_id}
         with self._database.reading() as db:
             found = db.execute(_WITH_SESSION[kind], ids).one_or_none()
-        return (None, None) if found is None else (found[0], found[1])
+        if found is None:
+            return None, None
+        proof, session, limits = found
+        if session is not None and session.owner_id == proof.user_id:
+            session.owner_limits = limits or {}
+        return proof, session
 
     def _validated(
         self, session: Session | None, named: Credential | None, user_id: UUID
@@ -140,8 +146,9 @@ class Identity:
             return refused
 
 
-_WITH_SESSION: Mapping[type[Login | ApiKey], Select[Any, Session | None]] = {
-    kind: select(kind, Session)
+_WITH_SESSION: Mapping[type[Login | ApiKey], Select[Any, Session | None, Mapping[str, str] | None]] = {
+    kind: select(kind, Session, User.limits)
+    .join(User, User.id == kind.user_id)
     .outerjoin(Session, Session.id == bindparam("session"))
     .where(kind.id == bindparam("proof"))
     for kind in (Login, ApiKey)

@@ -5,7 +5,7 @@ the process that wins it, and no other, publishes it. The rest of core/generatio
 it (finalizer.py), and looks after generations whose worker is gone (reaper.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -46,7 +46,7 @@ from core.generation.finalizer import RETRACTS, Finalizer, Outcome
 from core.generation.scheduler import MAX_QUEUE_WAIT, FairQueue, Place, standing
 from core.generation.waiting import MAX_WAITING, NewQuestion, WaitingQuestions
 from core.generation.wishes import CURRENT_LEAF, Ask, GoOn, Parent, Regenerate, Target, Targets, Wish
-from core.limits.message_limits import CONCURRENT, MessageLimits, Spending, owner_of
+from core.limits.message_limits import CONCURRENT, NO_OVERRIDES, MessageLimits, Spending, owner_of
 from core.limits.status import LimitStatus, RateLimited
 from core.llm.client_pool import ClientPool
 from core.observability.log_ids import current_request_id
@@ -54,7 +54,7 @@ from core.observability.tracing import traceparent
 from core.sessions.service import EPHEMERAL, NewSession, SessionService, is_held_as
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
-from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, Waiting
+from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, User, Waiting
 from core.text.characters import storable
 
 ADMISSION_TIMEOUT = timedelta(seconds=3)
@@ -518,15 +518,25 @@ class GenerationService:
 
         A live answer comes before every limit: then there is nothing to wait for but its end.
         """
+        overrides = self._overrides(session)
         try:
-            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending)
+            return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending, overrides)
         except (GenerationInProgress, RateLimited) as refused:
             self._require_free(session.id)
             of_rate = isinstance(refused, RateLimited) and refused.extra["limit"] != CONCURRENT
             if of_rate:
                 raise
             self._release_ended(owner_of(session))
-        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending)
+        return self._limits.admit(session, generation_id, MAX_QUEUE_WAIT, spending, overrides)
+
+    def _overrides(self, session: Session | NewSession) -> Mapping[str, str]:
+        """The owner's own limits. The front end has mostly read them with the session."""
+        if session.owner_id is None:
+            return NO_OVERRIDES
+        if isinstance(session, Session) and session.owner_limits is not None:
+            return session.owner_limits
+        with self._database.reading() as db:
+            return db.scalar(select(User.limits).where(User.id == session.owner_id)) or NO_OVERRIDES
 
     def _require_free(self, session_id: UUID) -> None:
         """Raise GenerationInProgress when the session has a live generation.

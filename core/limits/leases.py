@@ -72,8 +72,7 @@ class Leases:
 
     def decide(self, taken: bool, held: int, limit: int) -> LimitStatus:
         """How the owner stands with `held` leases. Raises RateLimited when none was to be had."""
-        # More than the limit are held after an operator has lowered it.
-        limit_status = LimitStatus(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
+        limit_status = self.status(held, limit)
         if not taken:
             raise RateLimited(
                 f"At most {limit} may be under way at once; wait until one has ended.",
@@ -82,6 +81,11 @@ class Leases:
                 limit_statuses=[limit_status],
             )
         return limit_status
+
+    def status(self, held: int, limit: int) -> LimitStatus:
+        """How an owner stands with `held` leases."""
+        # More than the limit are held after an operator has lowered it.
+        return LimitStatus(self._policy, limit, max(0, limit - held), unit="concurrent-requests")
 
     def renew(self, owner: UUID | str, holder: UUID | str, lease: timedelta) -> None:
         """The holder, which was let in before, lives: it counts for a lease from now, whether its lease has been lost

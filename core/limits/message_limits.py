@@ -1,16 +1,17 @@
 """How much one owner may ask for: messages, tokens and money by rate, and answers at the same time."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import NamedTuple, Protocol, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from core.errors import GenerationInProgress, Unavailable
 from core.limits.leases import LEASES, Leases, microseconds
-from core.limits.rate import Rate
+from core.limits.rate import Rate, parse_budget, parse_rate
 from core.limits.rate_limit import BUCKETS, NOW, PREFIX, Bucket, RateLimiter, amounts, decision
 from core.limits.status import LimitStatus
 from core.stores.redis import Pipeline, Redis, Script
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 CONCURRENT = "concurrent"
 """The policy of answers at the same time."""
+MAX_CONCURRENT = 1000
+"""Answers at the same time that one user may be allowed."""
 MESSAGES, TOKENS, COST = "messages", "tokens", "cost"
 """The policies of what is charged."""
 MILLIONTHS = "millionths"
@@ -67,6 +70,22 @@ class Spending(NamedTuple):
 
 
 NOTHING = Spending(0, 0)
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+
+def _parse_concurrent(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MAX_CONCURRENT):
+        raise ValueError(f"{text!r} is not a number from 1 to {MAX_CONCURRENT}")
+    return int(text)
+
+
+PARSERS: Mapping[str, Callable[[str], Any]] = {
+    MESSAGES: parse_rate,
+    TOKENS: parse_rate,
+    COST: parse_budget,
+    CONCURRENT: _parse_concurrent,
+}
+"""What reads a limit of a policy; each raises ValueError."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,10 @@ class OwnerLimits:
     tokens: Rate | None
     cost: Rate | None = None
     """Of money, in millionths of the currency."""
+
+    def overridden(self, texts: Mapping[str, str]) -> "OwnerLimits":
+        """With other limits for some policies, as options say them. Raises ValueError with what is wrong."""
+        return replace(self, **{policy: parse(texts[policy]) for policy, parse in PARSERS.items() if policy in texts})
 
 
 class Asking(Protocol):
@@ -103,18 +126,24 @@ class MessageLimits:
         self._user = user
         self._limiter = limiter
         self._leases = leases
+        self._redis = redis
         self._admit: Script = redis.register_script(NOW + BUCKETS + LEASES + ADMIT)
         self._end: Script = redis.register_script(NOW + BUCKETS + END)
 
     def admit(
-        self, session: Asking, generation_id: UUID, lease: timedelta, spending: Spending
+        self,
+        session: Asking,
+        generation_id: UUID,
+        lease: timedelta,
+        spending: Spending,
+        overrides: Mapping[str, str] = NO_OVERRIDES,
     ) -> Sequence[LimitStatus]:
         """Take a lease for the generation, charge its message, and reserve what it may come to: all, or none of it.
 
-        Raises RateLimited, GenerationInProgress or Unavailable.
+        `overrides`: the owner's own limits, by policy. Raises RateLimited, GenerationInProgress or Unavailable.
         """
         owner, anonymous = owner_of(session), session.anonymous
-        limits = self._limits(anonymous)
+        limits = (self._anonymous if anonymous else self._user).overridden(overrides)
         buckets = _buckets(owner, anonymous, limits, 1, spending)
         # In milliseconds.
         longest = max((-(-one.rate.capacity // 1000) for one in buckets), default=0)
@@ -138,6 +167,17 @@ class MessageLimits:
             raise GenerationInProgress
         status = self._leases.decide(bool(taken), held, limits.concurrent)
         return [*decision(bool(admitted), buckets, backlogs).require().limit_statuses, status]
+
+    def statuses(self, user_id: UUID, overrides: Mapping[str, str]) -> Sequence[LimitStatus]:
+        """How a user stands with all that is limited; nothing is charged. Raises Unavailable."""
+        limits = self._user.overridden(overrides)
+        charged = self._limiter.charge(_buckets(user_id, False, limits, 0, NOTHING))
+        return [*charged.limit_statuses, self._leases.status(len(self._leases.holders(user_id)), limits.concurrent)]
+
+    def refill(self, user_id: UUID, policies: Iterable[str]) -> None:
+        """Let these of a user's limits begin anew, after they have been changed: what was used of a small one would
+        be all of a large one. Raises Unavailable."""
+        self._redis.delete(*(self._limiter.name(policy, str(user_id), durable=True) for policy in policies))
 
     def cancel(self, session: Asking, generation_id: UUID) -> None:
         """The generation that was admitted has not come about: it holds nothing, and costs neither a message nor
@@ -167,9 +207,6 @@ class MessageLimits:
             keys=[self._leases.key(owner), _reserved_key(owner), *names],
             args=[str(generation_id), *(argument for each in used.items() for argument in each)],
         )
-
-    def _limits(self, anonymous: bool) -> OwnerLimits:
-        return self._anonymous if anonymous else self._user
 
     def renew_lease(self, owner: UUID, generation_id: UUID, lease: timedelta) -> None:
         """A worker writes the generation: its lease runs from now, even if it ran out before, or Redis lost it."""

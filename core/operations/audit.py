@@ -45,6 +45,8 @@ class Kind(StrEnum):
     KEY_CREATED = "key-created"
     KEY_REVOKED = "key-revoked"
     ACCOUNT_DELETED = "account-deleted"
+    ACCOUNT_CLOSED = "account-closed"
+    LIMITS_CHANGED = "limits-changed"
     SESSION_CLAIMED = "session-claimed"
     SESSION_DELETED = "session-deleted"
     NOT_OWNER = "not-owner"

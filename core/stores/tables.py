@@ -1,5 +1,6 @@
 """The tables. Words of anonymous sessions never appear here."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
@@ -144,7 +145,7 @@ class Session(Base):
     """A chat session. Only SessionService writes this table."""
 
     __tablename__ = "session"
-    __allow_unmapped__ = True  # for `issued_secret`
+    __allow_unmapped__ = True  # for `issued_secret` and `owner_limits`
     __table_args__ = (
         # An anonymous session is proved by its secret, an owned one by its owner's login: never both, never neither.
         CheckConstraint("(owner_id IS NULL) <> (secret_hash IS NULL)", name="one_proof"),
@@ -191,6 +192,8 @@ class Session(Base):
     """The newest message at that time. As long as it is the newest, the current branch ends with `leaf_id`; else,
     with the newest. So what is written, or taken back, needs no change here."""
 
+    owner_limits: Mapping[str, str] | None = None
+    """Not a column: its owner's `User.limits`, where they have been read with it."""
     issued_secret: str | None = None
     """Not a column: the secret of a session that `create_session` has just issued one for, to hand to its holder."""
 

@@ -46,7 +46,7 @@ def taken_port() -> Iterator[int]:
 def test_help_names_every_command(tmp_path: Path, flag: str) -> None:
     result = switchboard(tmp_path, flag)
     assert result.returncode == 0
-    for command in ("up", "worker", "beat", "flower", "migrate", "models", "doctor", "model"):
+    for command in ("up", "worker", "beat", "flower", "migrate", "models", "usage", "users", "doctor", "model"):
         assert f"\n  {command} " in result.stdout
 
 

@@ -159,7 +159,7 @@ def everything_shown(page: Page) -> JSHandle:
           const note = (list, text) => text !== undefined && text !== list.at(-1) && list.push(text);
           new MutationObserver(() => {
             const last = [...document.querySelectorAll("[data-role=assistant]")].at(-1);
-            const written = last?.dataset.state === "streaming"; // then Markdown takes the numbers for those of a list
+            const written = last?.dataset.state === "streaming"; // after that its numbers are those of a list
             note(seen.texts, written ? last.querySelector(".body").textContent : undefined);
             note(seen.under, last?.querySelector(".answer-status")?.textContent);
           }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
@@ -662,9 +662,9 @@ def test_earlier_messages_come_page_by_page_and_the_reader_stays_put(visit: Visi
     ]
     redis, _ = events_of(system, session_id)
     words = keys(UUID(session_id)).words
-    newest = redis.lindex(words, 0)
-    assert isinstance(newest, bytes)
-    redis.lset(words, 0, replace(Message.load(newest.decode()), parent=PREVIOUS).dump())  # it follows them
+    asked = redis.lindex(words, 0)
+    assert isinstance(asked, bytes)
+    redis.lset(words, 0, replace(Message.load(asked.decode()), parent=PREVIOUS).dump())  # it follows them
     redis.lpush(words, *(message.dump() for message in reversed(old)))
     page.reload()
     earlier = page.get_by_role("button", name="Earlier messages")

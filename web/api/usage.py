@@ -1,9 +1,13 @@
-"""/usage: what a user's answers have come to."""
+"""/usage: what a user's answers have come to, and what is left of the limits."""
+
+from datetime import timedelta
 
 from flask import Blueprint
 
 from core.auth.principal import Principal
-from core.limits.status import RateLimited
+from core.errors import Unavailable
+from core.limits.message_limits import MILLIONTHS, NO_OVERRIDES
+from core.limits.status import LimitStatus, RateLimited
 from core.llm.prices import money
 from core.operations.usage import MAX_DAYS, Amount, DailyUsage, total
 from web.api import parameters
@@ -21,7 +25,8 @@ DAYS = parameters.number("days", "How many days, today included, in UTC.", MAX_D
 @blueprint.get("")
 @operation(access=USER_OR_WAYS_IN, takes=(DAYS,), answers={200: responses.Usage}, raises=(RateLimited,))
 def usage(principal: Principal, days: int) -> responses.Usage:
-    """Tell what the user's answers have come to, by day and model: tokens, and money by the prices at their ends."""
+    """Tell what the user's answers have come to, by day and model: tokens, and money by the prices at their ends; and
+    what is left of the user's limits."""
     change_limits.admit_read(principal.user_id)
     services = context().services
     wanted = services.usage.last(days)
@@ -32,6 +37,28 @@ def usage(principal: Principal, days: int) -> responses.Usage:
         until=wanted.until,
         total=responses.UsageTotal(**_amount(total(rows))),
         usage=[responses.DailyUsage(day=row.day, model=row.model, **_amount(row)) for row in rows],
+        limits=_limits(principal),
+    )
+
+
+def _limits(principal: Principal) -> list[responses.Limit] | None:
+    services = context().services
+    own = services.accounts.user(principal).limits or NO_OVERRIDES
+    try:
+        statuses = services.message_limits.statuses(principal.user_id, own)
+    except Unavailable:
+        return None
+    return [_limit(each) for each in statuses]
+
+
+def _limit(status: LimitStatus) -> responses.Limit:
+    now, shown = context().services.clock.now(), money if status.unit == MILLIONTHS else int
+    return responses.Limit(
+        name=status.policy,
+        quota=shown(status.quota),
+        remaining=shown(status.remaining),
+        window_seconds=status.window,
+        resets_at=None if status.whole_in is None else now + timedelta(seconds=status.whole_in),
     )
 
 

@@ -120,6 +120,20 @@ class DailyUsage(UsageTotal):
     """That wrote their ends."""
 
 
+class Limit(Answer):
+    """What a user may ask for, and how much of it is left."""
+
+    name: Literal["messages", "tokens", "cost", "concurrent"]
+    """`concurrent`: answers at the same time. What is off is left out."""
+    quota: int | str
+    """Of money in the currency, a decimal number as text. So is `remaining`."""
+    remaining: int | str
+    window_seconds: int | None
+    """In which the whole quota comes back, little by little; null: with the end of what is under way."""
+    resets_at: Moment | None
+    """When the whole quota is there again, if nothing more is used."""
+
+
 class Usage(Answer):
     """What a user's answers have come to. One is there within seconds of its end, and stays when its session is
     deleted."""
@@ -132,6 +146,8 @@ class Usage(Answer):
     total: UsageTotal
     usage: list[DailyUsage]
     """The newest day first. Days without answers are left out."""
+    limits: list[Limit] | None
+    """Null while nothing can be known of them."""
 
 
 class Handover(Answer):

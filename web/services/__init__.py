@@ -12,6 +12,7 @@ from core.conversation.transcript import Transcript
 from core.generation.answers import Answers
 from core.generation.service import GenerationService
 from core.generation.stats import Load
+from core.limits.message_limits import MessageLimits
 from core.limits.open_streams import OpenStreams
 from core.limits.rate_limit import RateLimiter
 from core.llm.client_pool import ClientPool
@@ -71,6 +72,8 @@ class Services(Protocol):
     def load(self) -> Load: ...
     @property
     def log(self) -> EventLog: ...
+    @property
+    def message_limits(self) -> MessageLimits: ...
     @property
     def models(self) -> ClientPool: ...
     @property

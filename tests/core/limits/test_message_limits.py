@@ -113,6 +113,27 @@ def test_too_many_messages_are_refused_and_leave_nothing(settings: Any) -> None:
     runtime.close()
 
 
+def test_a_users_own_limits_go_before_everybodys_until_they_are_taken_back(settings: Any) -> None:
+    runtime = _with(settings, limit_messages_user=Rate(2, 3600 * SECOND, 2))
+    owner = new_user(runtime.database)
+    session = _session(runtime, owner)
+    assert runtime.users.change_limits(owner, {"messages": "1/h", "tokens": "off"}) == {
+        "messages": "1/h",
+        "tokens": "off",
+    }
+    runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    with pytest.raises(RateLimited, match="messages"):
+        runtime.generations.accept(session, "And?")
+    assert runtime.users.change_limits(owner, {"messages": None}) == {"tokens": "off"}
+    runtime.message_limits.refill(owner, ["messages"])
+    statuses = runtime.generations.accept(session, "Now?").limit_statuses
+    assert [each.policy for each in statuses] == ["messages", "concurrent"]
+    with pytest.raises(ValueError, match="concurrent: '0' is not a number from 1 to 1000"):
+        runtime.users.change_limits(owner, {"concurrent": "0"})
+    runtime.close()
+
+
 def test_a_users_sessions_share_the_users_limits(settings: Any) -> None:
     runtime = _with(settings, limit_messages_user=Rate(3, 3600 * SECOND, 3))
     owner = new_user(runtime.database)

@@ -15,6 +15,7 @@ const DAY = 86_400;
 const LIMIT_MESSAGES = /** @type {Record<string, string>} */ ({
   messages: t("error.limit.messages"),
   tokens: t("error.limit.tokens"),
+  cost: t("error.limit.cost"),
   concurrent: t("error.limit.concurrent"),
   create: t("error.limit.create"),
   "create-network": t("error.limit.network"),

@@ -235,6 +235,7 @@ export default {
   "error.server": "Der Server hat einen Fehler gemacht.",
   "error.limit.messages": "Du hast in kurzer Zeit viele Nachrichten gesendet.",
   "error.limit.tokens": "Du hast dein Token-Budget für jetzt aufgebraucht.",
+  "error.limit.cost": "Du hast dein Budget für jetzt aufgebraucht.",
   "error.limit.concurrent": "Andere Antworten für dich werden noch geschrieben.",
   "error.limit.create": "Du hast in kurzer Zeit viele Unterhaltungen begonnen.",
   "error.limit.network": "Aus deinem Netz wurden in kurzer Zeit viele Unterhaltungen begonnen.",

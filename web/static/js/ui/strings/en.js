@@ -235,6 +235,7 @@ export default {
   "error.server": "The server made a mistake.",
   "error.limit.messages": "You have sent many messages in a short time.",
   "error.limit.tokens": "You have used up your budget of tokens for now.",
+  "error.limit.cost": "You have used up your budget for now.",
   "error.limit.concurrent": "Other answers of yours are still being written.",
   "error.limit.create": "You have begun many conversations in a short time.",
   "error.limit.network": "Many conversations have been begun from your network in a short time.",

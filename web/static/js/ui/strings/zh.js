@@ -235,6 +235,7 @@ export default {
   "error.server": "服务器出错了。",
   "error.limit.messages": "你在短时间内发送了很多消息。",
   "error.limit.tokens": "你的词元额度暂时已用完。",
+  "error.limit.cost": "你的预算暂时已用完。",
   "error.limit.concurrent": "你的其他回答仍在生成中。",
   "error.limit.create": "你在短时间内开始了很多对话。",
   "error.limit.network": "你所在的网络在短时间内开始了很多对话。",
