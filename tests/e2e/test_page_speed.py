@@ -76,7 +76,7 @@ def test_the_first_visit_is_small_and_a_reload_asks_for_no_file_again(visit: Vis
     expect(page.get_by_role("combobox", name="Model")).to_be_enabled()
     page.wait_for_load_state("networkidle")
     first = wire.look()
-    assert any("app.js" in address for address in first)
+    assert any("page.js" in address for address in first)
     assert sum(first.values()) < FIRST_VISIT, dict(sorted(first.items(), key=lambda entry: -entry[1])[:8])
     assert sum(first.values()) > 20_000, "or nothing was measured"
 

@@ -6,15 +6,10 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from web.auth import cookies
 from web.context import context
-from web.pages.static_files import DIRECTORY, compress
+from web.pages.static_files import compress
 from web.pages.strings import LANGUAGES, STRINGS, THEME_COOKIE, THEMES, Strings, language_of
 
 blueprint = Blueprint("pages", __name__)
-
-_MODULES = sorted(path.relative_to(DIRECTORY).as_posix() for path in (DIRECTORY / "js").rglob("*.js"))
-"""Preloaded, so that the browser fetches them all at once rather than each after the one that imports it."""
-
-_STRINGS = "js/ui/strings/"
 
 
 @blueprint.get("/")
@@ -36,9 +31,6 @@ def index() -> Response:
         languages=[(code, STRINGS[code]["name"]) for code in LANGUAGES],
         theme=theme if (theme := request.cookies.get(THEME_COOKIE)) in THEMES else None,
         t=Strings(language),
-        modules=[
-            module for module in _MODULES if not module.startswith(_STRINGS) or module == f"{_STRINGS}{language}.js"
-        ],
         root_path=request.script_root,
         has_login=has_login,
         guest_session=guests[0] if guests else None,

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +13,14 @@ from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import NotFound
 
 from web.middleware import security_headers
+from web.pages import module_bundle
 
 DIRECTORY = Path(__file__).parents[1] / "static"
 FOR_EVER = "public, max-age=31536000, immutable"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Not the machine's own table, in which JavaScript has one of several names (RFC 9239)."""
-JOINED = {
-    "css/page.css": [
-        f"css/{name}.css" for name in ("tokens", "layout", "controls", "conversation", "code", "account", "print")
-    ]
-}
-"""Files that are made of others, in this order: the head of each answer costs more than the page's smaller sheets."""
+SHEETS = ("tokens", "layout", "controls", "conversation", "code", "account", "print")
+"""Those of the page, in this order."""
 CODINGS = ("br", "gzip")
 """The codings that browsers take, the better first (RFC 9110, 8.4.1; RFC 7932)."""
 
@@ -62,6 +59,19 @@ def compress(page: Response) -> Response:
     return page
 
 
+def _sheet_of_the_page(contents: Mapping[str, bytes]) -> bytes:
+    return b"\n".join(contents[f"css/{name}.css"] for name in SHEETS)
+
+
+def _module_of_the_page(contents: Mapping[str, bytes]) -> bytes:
+    modules = {name: content.decode() for name, content in contents.items() if name.endswith(".js")}
+    return module_bundle.join(modules, "js/app.js").encode()
+
+
+JOINED = {"css/page.css": _sheet_of_the_page, "js/page.js": _module_of_the_page}
+"""Files that are made of others."""
+
+
 class StaticFiles:
     """All files of a directory, as they are when the process starts.
 
@@ -69,11 +79,12 @@ class StaticFiles:
     and so stay within one version.
     """
 
-    def __init__(self, directory: Path, joined: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self, directory: Path, joined: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] | None = None
+    ) -> None:
         paths = sorted(path for path in directory.rglob("*") if path.is_file())
         contents = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
-        for name, parts in (joined or {}).items():
-            contents[name] = b"\n".join(contents[part] for part in parts)
+        contents |= {name: join(contents) for name, join in (joined or {}).items()}
         self._files = {name: _file(Path(name).suffix, content) for name, content in contents.items()}
         digest = hashlib.sha256()
         for name, file in self._files.items():

@@ -11,15 +11,11 @@ from web.pages.strings import LANGUAGES
 STATIC = Path(__file__).parents[3] / "web" / "static"
 
 
-TABLES = STATIC / "js" / "ui" / "strings"
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_page_preloads_each_module_once_and_the_words_of_its_language(client: FlaskClient, language: str) -> None:
+def test_the_page_preloads_its_code_and_the_words_of_its_language(client: FlaskClient, language: str) -> None:
     page = client.get("/", headers={"Accept-Language": language}).text
     preloaded = re.findall(r'<link rel="modulepreload" href="/static/\w+/([^"]+)">', page)
-    modules = [path for path in STATIC.rglob("*.js") if path.parent != TABLES or path.stem == language]
-    assert sorted(preloaded) == sorted(str(path.relative_to(STATIC)) for path in modules)
+    assert preloaded == ["js/page.js", f"js/ui/strings/{language}.js"]
 
 
 def test_the_page_is_in_the_language_that_was_chosen_or_the_browsers(client: FlaskClient) -> None:
@@ -47,7 +43,7 @@ def test_the_start_imports_each_module_and_each_import_is_a_file() -> None:
         found.add(module)
         imports = re.findall(r'^import\s.*?"(\.[^"]+)";$', module.read_text(), re.MULTILINE | re.DOTALL)
         waiting += [(module.parent / imported).resolve(strict=True) for imported in imports]
-    assert found == {path for path in STATIC.rglob("*.js") if path.parent != TABLES}
+    assert found == {path for path in STATIC.rglob("*.js") if path.parent != STATIC / "js" / "ui" / "strings"}
 
 
 def test_each_style_sheet_is_there(client: FlaskClient) -> None:

@@ -23,7 +23,7 @@ def _address(client: FlaskClient, name: str) -> str:
 def test_a_file_at_the_pages_address_is_kept_for_ever_in_the_browsers_coding(
     client: FlaskClient,
 ) -> None:
-    address = _address(client, "js/app.js")
+    address = _address(client, "js/page.js")
     plain = client.get(address)
     assert plain.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert plain.headers["X-Content-Type-Options"] == "nosniff"
@@ -50,8 +50,8 @@ def test_a_file_of_no_version_or_another_is_asked_about_each_time(client: FlaskC
 
 
 def test_nothing_else_of_the_machine_is_served(client: FlaskClient) -> None:
-    current = _address(client, "js/app.js").removesuffix("js/app.js")
-    for path in ("../app.py", "..%2fapp.py", "js/", "js", "", "js/app.js/", "%00", "js//app.js"):
+    current = _address(client, "js/page.js").removesuffix("js/page.js")
+    for path in ("../app.py", "..%2fapp.py", "js/", "js", "", "js/page.js/", "%00", "js//app.js"):
         assert client.get(current + path).status_code == 404
         assert client.get(f"/static/{path}").status_code in (404, 308)
 
