@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]+)";$', re.MULTILINE)
-EXPORT = re.compile(r"^export ((?:async function|function|class|const) (\w+))", re.MULTILINE)
+EXPORT = re.compile(r"^export ((?:(?:async )?function\*?|class|const) (\w+))", re.MULTILINE)
 DYNAMIC_IMPORT = re.compile(r"\bimport\(`\.")
 
 

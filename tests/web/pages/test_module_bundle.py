@@ -5,6 +5,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 
 from web.pages.module_bundle import join
 
@@ -38,6 +39,12 @@ def test_each_module_runs_once_with_names_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "page.js").write_text(join(MODULES, "js/app.js"))
     run = subprocess.run([NODE, "page.js"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert (run.stdout, run.stderr) == ("once\nHello page 13 true\n", "")
+
+
+def test_the_pages_own_modules_are_joined_to_one_that_can_be_read(client: FlaskClient, tmp_path: Path) -> None:
+    (tmp_path / "page.mjs").write_bytes(client.get("/static/js/page.js").data)
+    run = subprocess.run([NODE, "--check", "page.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_a_circle_and_a_missing_module_are_errors() -> None:
