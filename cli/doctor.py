@@ -144,11 +144,19 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", error.message, "Correct the file; its comments show what a table may hold.")
         return
     yield Finding("models", f"{settings.models_path} offers {', '.join(catalog.models)}")
+    yield from _prices(settings, catalog)
     read_keys()
     cooldowns = _cooldowns(settings, catalog)
     looked = look_at_models(catalog, local_server(settings))
     for (name, model), found in zip(catalog.models.items(), looked, strict=True):
         yield with_cooldown(name, model, found, cooldowns.get(name))
+
+
+def _prices(settings: Settings, catalog: ModelCatalog) -> Iterator[Finding]:
+    free = [name for name, model in catalog.models.items() if model.input_price is None]
+    if free and (settings.limit_cost_user or settings.limit_cost_anonymous):
+        detail = f"there is a budget in money, and no price of {', '.join(free)}: their answers cost nothing"
+        yield Finding("models", detail, "Set input_price and output_price, to 0 for what is free.", doubtful=True)
 
 
 def _cooldowns(settings: Settings, catalog: ModelCatalog) -> dict[str, Cooldown]:

@@ -32,11 +32,15 @@ def show_models(check: bool) -> None:
     settings = read_settings()
     catalog = read_catalog(settings)
     read_keys()
-    rows: list[tuple[str, ...]] = [("NAME", "LABEL", "PROVIDER", "SERVER", "CONTEXT", "API KEY")]
+    rows: list[tuple[str, ...]] = [
+        ("NAME", "LABEL", "PROVIDER", "SERVER", "CONTEXT", f"{catalog.currency}/M", "API KEY")
+    ]
     for name, model in catalog.models.items():
         mark = f"{name} (default)" if name == catalog.default else name
         server = _local(model.weights) if model.weights else masked(str(model.base_url))
-        rows.append((mark, model.label, model.provider, server, str(model.context_tokens), _api_key(model)))
+        rows.append(
+            (mark, model.label, model.provider, server, str(model.context_tokens), _price(model), _api_key(model))
+        )
     if not check:
         _print(rows)
         return
@@ -50,6 +54,11 @@ def show_models(check: bool) -> None:
         click.echo(f"  {advised(error, model)}")
     if failed:
         fail(f"{len(failed)} of {len(checked)} models did not answer: {', '.join(failed)}")
+
+
+def _price(model: ModelConfig) -> str:
+    """Of a million tokens of the prompt, and of the answer."""
+    return "-" if model.input_price is None else f"{model.input_price:f} + {model.output_price:f}"
 
 
 class Answer(NamedTuple):

@@ -272,6 +272,19 @@ def provider() -> Iterator[ProviderServer]:
     server.stop()
 
 
+@pytest.fixture(autouse=True)
+def _manners_come_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test has taught the provider, the next one does not find."""
+    if "provider" not in request.fixturenames:
+        yield
+        return
+    provider: ProviderServer = request.getfixturevalue("provider")
+    manners = dict(provider.manners)
+    yield
+    provider.manners.clear()
+    provider.manners.update(manners)
+
+
 @pytest.fixture
 def models_path(provider: ProviderServer, tmp_path: Path) -> Path:
     """A models.toml whose models all live on the test's provider, one for each of its manners."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import defer
 
@@ -46,11 +46,16 @@ _LAST_END = (
 """Of a session's answers. A stopped one is no news: its owner has stopped it."""
 
 
+_MINE = Generation.session_id == Session.id
+# Put together once, which takes as long as running it.
+_MARKS = select(Session.id, exists().where(_MINE, IS_LIVE), _LAST_END.where(_MINE).scalar_subquery()).where(
+    Session.id.in_(bindparam("ids", expanding=True))
+)
+
+
 def _marked(sessions: Sequence[Session], db: DatabaseSession) -> list[Listed]:
-    mine = Generation.session_id == Session.id
-    marks = select(Session.id, exists().where(mine, IS_LIVE), _LAST_END.where(mine).scalar_subquery())
-    marks = marks.where(Session.id.in_([session.id for session in sessions]))
-    known = {row[0]: (row[1], row[2]) for row in db.execute(marks)} if sessions else {}
+    ids = [session.id for session in sessions]
+    known = {row[0]: (row[1], row[2]) for row in db.execute(_MARKS, {"ids": ids})} if ids else {}
     return [Listed(session, *_of(session, *known.get(session.id, (False, None)))) for session in sessions]
 
 
@@ -108,6 +113,8 @@ class SessionQueries:
         """Those of a user's living sessions in which the query is found, with a snippet each; last active first."""
         wanted = terms(query)[:MAX_TERMS]
         hits = self.search.find(user_id, wanted, self.sessions.is_listed(before), limit)
+        if not hits:
+            return []
         texts = self.search.texts([each for _, each in hits if each is not None])
         ids = [hit.session_id for hit in hits]
         with self._database.reading() as db:

@@ -82,6 +82,8 @@ class Search:
             matches = _matches(owner_id, wanted, db)
             of_user = (Session.owner_id == owner_id, *where)
             found = list(db.scalars(select(MessageWords.session_id).where(matches).limit(MANY_HITS)))
+            if not found:
+                return []
             if len(found) < MANY_HITS:
                 chosen = select(Session.id).where(*of_user, Session.id.in_(set(found)))
             else:
@@ -103,9 +105,10 @@ class Search:
 
     def texts(self, message_ids: Sequence[UUID]) -> dict[UUID, str]:
         """The beginnings of these messages, as far as they are indexed."""
-        beginnings = select(Message.id, func.substr(Message.text, 1, MAX_INDEXED)).where(Message.id.in_(message_ids))
+        if not message_ids:
+            return {}
         with self._database.reading() as db:
-            return dict(db.execute(beginnings).all())
+            return dict(db.execute(_BEGINNINGS, {"ids": message_ids}).all())
 
     def _pending(self, owner_id: UUID | None) -> Sequence[UUID]:
         pending = _PENDING if owner_id is None else _PENDING.where(Session.owner_id == owner_id)
@@ -147,6 +150,10 @@ _PENDING: Select[Any] = (
     )
     .join(Session, Session.id == Message.session_id)
     .where(Message.searchable.is_(None), Message.state != "streaming", Session.owner_id.is_not(None))
+)
+# Put together once, which takes as long as running it.
+_BEGINNINGS = select(Message.id, func.substr(Message.text, 1, MAX_INDEXED)).where(
+    Message.id.in_(bindparam("ids", expanding=True))
 )
 _FTS = table("message_words_fts", column("rowid"), column("message_words_fts"))
 """SQLite's index of the words, which is no table of ours. Its column of its own name stands for all others."""

@@ -153,10 +153,18 @@ def test_models_shows_what_the_file_means(tmp_path: Path) -> None:
 
 def test_doctor_says_what_to_do_about_each_failing_part(tmp_path: Path) -> None:
     nowhere = f"redis://:hunter2@127.0.0.1:{_free_port()}/0"
-    result = switchboard(tmp_path, "doctor", REDIS_URL=nowhere, PORT=str(_free_port()), FLOWER_PORT=str(_free_port()))
+    result = switchboard(
+        tmp_path,
+        "doctor",
+        REDIS_URL=nowhere,
+        PORT=str(_free_port()),
+        FLOWER_PORT=str(_free_port()),
+        SWITCHBOARD_LIMIT_COST_USER="5/d",
+    )
     assert result.returncode == 1
     for line in ("✓ models ", "✗ model ", "✗ database ", "✗ redis ", "✗ broker ", "✗ web ", "✗ flower "):
         assert f"{line}" in result.stdout, result.stdout
+    assert "! models     there is a budget in money, and no price of smollm2, smollm2-precise" in result.stdout
     assert "Run: switchboard migrate" in result.stdout
     assert "hunter2" not in result.stdout + result.stderr
 

@@ -1,6 +1,7 @@
 """While a new version is rolled out its processes meet those of the version before, in either order."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -95,7 +96,8 @@ def stores(tmp_path: Path, short_directory: Path) -> Iterator[Stores]:
     models, database_url = directory / "models.toml", f"sqlite:///{directory / 'chat.db'}"
     migrate(database_url)
     valkey, provider = Valkey(directory), ProviderServer()
-    models.write_text(provider.models_toml().replace("context_tokens = 600", "context_tokens = 9000"))
+    known_to_both = re.sub(r"(?m)^(currency|(in|out)put_price) = .*\n", "", provider.models_toml())
+    models.write_text(known_to_both.replace("context_tokens = 600", "context_tokens = 9000"))
     environment = {
         **{name: value for name, value in os.environ.items() if not OPTIONS.match(name)},
         "REDIS_URL": valkey.url,

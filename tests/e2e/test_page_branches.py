@@ -161,6 +161,7 @@ def test_questions_wait_for_an_answer_and_another_model_carries_it_on(visit: Vis
     for question in ("Second?", "Third?"):
         ask(page, question)
         expect(waiting(page).last).to_contain_text(question)
+    expect(waiting(page).get_by_role("button", name="Take back")).to_have_count(2)
     expect(page.get_by_role("button", name="Stop the answer")).to_be_visible()
     second = visitor.tab()
     page.keyboard.press("ArrowUp")

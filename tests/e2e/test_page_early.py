@@ -45,7 +45,7 @@ def test_an_early_question_to_a_conversation_that_is_over_begins_another(
     for each in held:
         fails(401, {"type": "/problems/session-expired"})(held_one(page, each))
     expect(under(page)).to_have_text("Connecting to Plain")
-    assert stage.asked == [{"message": "Second?", "model": "plain"}]
+    assert stage.asked == [{"message": "Second?", "while_busy": "queue", "model": "plain"}]
     visitor.complaints.clear()
 
 
@@ -58,5 +58,5 @@ def test_a_break_makes_no_choice(visitor: Visitor, page: Page, stage: Stage) -> 
     ask(page, "Second?")
     held_one(page, held).abort()
     expect(under(page)).to_have_text("Connecting to Third")
-    assert stage.asked == [{"message": "Second?"}]
+    assert stage.asked == [{"message": "Second?", "while_busy": "queue"}]
     visitor.complaints.clear()

@@ -1,7 +1,7 @@
 """What the transports of `ai` and `@ai-sdk/workflow` send, and what of it is meant."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints
 
@@ -17,13 +17,22 @@ ClientId = Annotated[str, StringConstraints(max_length=200)]
 
 
 class UIMessage(BaseModel):
-    """A message as the clients keep it. Of all but the last only the id is read."""
+    """A message as the clients keep it. Of all but the last only the id and the role are read."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
     id: str | None = None
     role: str
     parts: Annotated[list[dict[str, Any]], FailFast()] = Field(default_factory=list)
+
+
+class Asked(NamedTuple):
+    """The message that is asked."""
+
+    text: str
+    message: UIMessage
+    before: Sequence[UIMessage]
+    """The client's messages before it, oldest first; none where it came alone."""
 
 
 class UIChat(Body):
@@ -43,22 +52,34 @@ class UIChat(Body):
     message: UIMessage | None = None
     """The last message alone, in place of `messages`."""
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    """Without it, and without `messageId`, `messages` tell what is meant: where they end with a question that stands
+    there already, another answer to it; where they are shorter than the conversation, another question."""
     messageId: ClientId | None = None  # noqa: N815
     """With `submit-message` the message of which the last one is a new version; with `regenerate-message` the answer
     that is to be written again, by default the last."""
     model: ModelName | None = None
 
-    def asked(self) -> tuple[str, Sequence[str | None]]:
-        """The text of the message that is asked, and the client's ids of those before it, oldest first. Raises
-        MessageTooLarge or InvalidBody."""
+    @property
+    def tells_by_messages(self) -> bool:
+        """Whether the conversation alone tells what is meant: all that `WorkflowChatTransport` sends by itself.
+        `DefaultChatTransport` always names the trigger."""
+        return self.message is None and not self.model_fields_set & {"trigger", "messageId"}
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether a message, or a new version of one, is to be taken."""
+        return self.trigger == "submit-message" and not self.tells_by_messages
+
+    def asked(self) -> Asked:
+        """The message that is asked. Raises MessageTooLarge or InvalidBody."""
         if self.message is not None:
-            return _text(self.message, "message"), []
+            return Asked(_text(self.message, "message"), self.message, [])
         if not self.messages:
             raise InvalidBody(
                 "messages: at least one is needed, the last of which is what is asked.", field="messages"
             )
-        field = f"messages.{len(self.messages) - 1}"
-        return _text(self.messages[-1], field), [message.id for message in self.messages[:-1]]
+        *before, last = self.messages
+        return Asked(_text(last, f"messages.{len(before)}"), last, before)
 
 
 def _text(message: UIMessage, field: str) -> str:

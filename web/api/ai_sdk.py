@@ -14,7 +14,7 @@ from core.limits.status import RateLimited
 from core.sessions.queries import Session
 from web.ai_sdk.chunks import ui_message
 from web.ai_sdk.requests import UIChat
-from web.api import ai_sdk_answers, parameters
+from web.api import ai_sdk_answers, ai_sdk_questions, parameters
 from web.api.ai_sdk_answers import find_named
 from web.api.chat import MESSAGE_ERRORS
 from web.api.conversation_json import one_of_readers
@@ -68,7 +68,7 @@ def chat(session: Session | None, principal: Principal | None, body: UIChat) -> 
     taken: list[AcceptedMessage] = []
 
     def take() -> Response:
-        accepted = ai_sdk_answers.accept(session, body)
+        accepted = ai_sdk_questions.accept(session, body)
         taken.append(accepted)
         kept = Response(str(accepted.accepted.generation_id))
         if accepted.issued is not None:

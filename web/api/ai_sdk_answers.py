@@ -1,44 +1,35 @@
 """What a client of the AI SDK means by its ids, and the answers that it is told."""
 
-from collections.abc import Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+import json
+from typing import NamedTuple
 from uuid import UUID
 
 from flask import Response
 
 from core.auth.principal import Principal
-from core.conversation.message import Message
 from core.conversation.position import Position
-from core.errors import InvalidBody, SessionInvalid
-from core.generation.service import Accepted, Found
-from core.generation.wishes import CURRENT_LEAF, Parent
+from core.errors import SessionInvalid
+from core.generation.accepted import Accepted
+from core.generation.service import Found
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
-from web.ai_sdk.chunks import Answer, tell_at_once
-from web.ai_sdk.requests import UIChat
+from web.ai_sdk.chunks import NOTHING, Answer, tell, tell_at_once
 from web.ai_sdk.wire import UIMessageWire, ending
 from web.api.events import STREAM_HEADERS
-from web.api.message_acceptance import AcceptedMessage, accept_message
-from web.api.message_acceptance import accept as accept_generation
 from web.auth.creation_plan import new_credential
 from web.auth.credentials import session_credential
 from web.auth.current_session import validated_session
 from web.auth.principal import current_principal
 from web.context import context
 from web.errors import PositionLost
-from web.schemas.requests import ChatMessage
 from web.streaming.reader import Reader
 from web.streaming.slots import held
 
 HEADERS = {**STREAM_HEADERS, "X-Vercel-AI-UI-Message-Stream": "v1"}
 RUN_ID = "X-Workflow-Run-Id"
 """The header that names the generation, by which `WorkflowChatTransport` comes back."""
-MAX_LOOKED_AT = 200
-"""Messages of the current branch among which the place of a client's message is looked for, the newest."""
-MAX_REFUSED = 10
-"""Messages that a client may have kept after one that is known here, with ids in the form of ours."""
-MESSAGE_ID = "messageId"
+TAIL_INDEX = "X-Workflow-Stream-Tail-Index"
+"""The header by which it knows where a place lies that it has counted from the end: the number of the last chunk."""
 
 
 class Named(NamedTuple):
@@ -74,89 +65,6 @@ def uuid_of(text: str | None) -> UUID | None:
     except ValueError:
         return None
     return found if str(found) == text else None
-
-
-def accept(session: Session | None, body: UIChat) -> AcceptedMessage:
-    """Take what is asked: a new message, a new version of one, or an answer to write again.
-
-    Raises what `accept_message` and GenerationService.regenerate raise, and InvalidBody for a place that the
-    conversation does not have.
-    """
-    text, before = body.asked()
-    if session is None:
-        return _accept_message(None, body, text, CURRENT_LEAF)
-    if body.trigger == "submit-message":
-        parent = CURRENT_LEAF if body.messageId is None else _parent_of(session, body, before)
-        return _accept_message(session, body, text, parent)
-    question = _ours(session, body.messageId)
-    if question is None:
-        place = _place(session, before)
-        question = _question_after(session, place)
-        if question is None or question.text != text:  # the message was refused when it was sent
-            return _accept_message(session, body, text, place)
-    return _regenerate(session, UUID(question.id), body.model)
-
-
-def _accept_message(session: Session | None, body: UIChat, text: str, parent: Parent) -> AcceptedMessage:
-    fields: dict[str, Any] = {"message": text, "model": body.model}
-    if parent is not CURRENT_LEAF:
-        fields["parent"] = parent
-    return accept_message(session, ChatMessage.model_construct(**fields))
-
-
-def _regenerate(session: Session, message_id: UUID, model: str | None) -> AcceptedMessage:
-    generations = context().services.generations
-    accepted = accept_generation(
-        lambda generation_id, repeated: generations.regenerate(
-            session, message_id, generation_id, repeated=repeated, model=model
-        )
-    )
-    return AcceptedMessage(accepted, session, None)
-
-
-def _ours(session: Session, client_id: str | None) -> Message | None:
-    """The session's message of this id, which may be a client's own."""
-    named = uuid_of(client_id)
-    return None if named is None else context().services.transcript.message(session, named)
-
-
-def _parent_of(session: Session, body: UIChat, before: Sequence[str | None]) -> UUID | None:
-    """What the new version of a message follows. Raises InvalidBody."""
-    old = _ours(session, body.messageId)
-    if old is not None:
-        if old.role != "user":
-            raise InvalidBody(
-                "messageId: only a user's message can be edited, and this is an answer.", field=MESSAGE_ID
-            )
-        return UUID(old.parent) if old.parent else None
-    if not body.messages:
-        raise InvalidBody(
-            "messageId: this session has no message with this id. Send `messages`, or an id of ours.",
-            field=MESSAGE_ID,
-        )
-    return _place(session, before)
-
-
-def _place(session: Session, before: Sequence[str | None]) -> UUID | None:
-    """The nearest of the client's messages that is one of ours; None: the beginning. What stands after it in the
-    client was refused, and is no part of the conversation."""
-    candidates = [each for each in reversed(before) if uuid_of(each)]
-    found = (_ours(session, each) for each in candidates[:MAX_REFUSED])
-    return next((UUID(message.id) for message in found if message is not None), None)
-
-
-def _question_after(session: Session, place: UUID | None) -> Message | None:
-    """What has been asked next after a place of the current branch. Raises InvalidBody for a place of another."""
-    next_one: Message | None = None
-    for message in islice(context().services.transcript.newest_first(session), MAX_LOOKED_AT):
-        if message.id == str(place):
-            return next_one
-        next_one = message
-    if place is None and (next_one is None or not next_one.parent):
-        return next_one
-    raise InvalidBody(
-        "messageId: which answer is meant can't be told. Name it by the id that the stream gave it.", field=MESSAGE_ID
-    )
 
 
 def follow(session: Session, accepted: Accepted) -> Response:
@@ -202,8 +110,9 @@ def resume(session: Session | None, generation: Found | None) -> Response | None
 
 
 def resume_from(session: Session | None, generation: Found | None, start: int) -> Response:
-    """The chunks of the generation, or else of the session's latest, from this number on; when nothing is live and
-    nothing was missed, the last chunk alone, without which `WorkflowChatTransport` asks again. Raises PositionLost.
+    """The chunks of the generation, or else of the session's latest, from this number on, which below 0 is counted
+    from the end of what there is; when nothing is live and nothing was missed, the last chunk alone, without which
+    `WorkflowChatTransport` asks again. Raises PositionLost.
 
     An answer whose first events are no longer kept can't be counted: it is told from the beginning only, and then
     none of its later chunks can be asked for.
@@ -211,12 +120,17 @@ def resume_from(session: Session | None, generation: Found | None, start: int) -
     found = generation
     if session is not None and found is None:
         found = context().services.generations.latest(session.id)
-    if session is None or found is None or (generation is None and start == 0 and not found.live):
+    if session is None or found is None or (generation is None and start <= 0 and not found.live):
         return Response(ending([]), headers=HEADERS)
     before = _beginning(found)
     if before is not None:
-        return _respond(session, found.id, before, UIMessageWire(found.id, _answer(found), skip=start))
-    whole = resume(session, found) if start == 0 else None
+        told = _count(found, before) if start < 0 else 0
+        skip = max(0, told + start)
+        response = _respond(session, found.id, before, UIMessageWire(found.id, _answer(found), skip=skip))
+        if start < 0:
+            response.headers[TAIL_INDEX] = str(told - 1)
+        return response
+    whole = resume(session, found) if start <= 0 else None
     if whole is None:
         raise PositionLost
     return whole
@@ -227,7 +141,7 @@ def _beginning(found: Found) -> Position | None:
     an answer that has begun before."""
     if found.message_id != found.id:
         return None
-    log, named = context().services.log, f'{{"generation_id":"{found.id}"'
+    log, named = context().services.log, _named(found)
     page = log.read(found.session_id, after=0)
     if found.live and page.start is not None:
         page = log.read(found.session_id, after=page.start, limit=1)
@@ -237,6 +151,24 @@ def _beginning(found: Found) -> Position | None:
                 return Position(page.epoch, event.offset - 1) if event.type == "queued" else None
         page = log.read(found.session_id, after=page.events[-1].offset)
     return None
+
+
+def _count(found: Found, before: Position) -> int:
+    """How many chunks there are by now of the generation, whose events begin after this place."""
+    log, named, answer = context().services.log, _named(found), _answer(found)
+    parts, count, after = NOTHING, 0, before.offset
+    while events := log.read(found.session_id, after=after).events:
+        for event in events:
+            if event.data.startswith(named):
+                parts, chunks = tell(parts, event.type, json.loads(event.data), answer)
+                count += len(chunks)
+        after = events[-1].offset
+    return count
+
+
+def _named(found: Found) -> str:
+    """How the data of the generation's events begin."""
+    return f'{{"generation_id":"{found.id}"'
 
 
 def _answer(found: Found) -> Answer:

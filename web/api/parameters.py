@@ -50,16 +50,23 @@ MAX_DIGITS = 9
 
 
 def _start_index(text: str | None) -> int | None:
-    if text is not None and not (text.isdecimal() and text.isascii() and len(text) <= MAX_DIGITS):
-        raise InvalidBody("startIndex: the number of a chunk is needed, from 0 on.", field="startIndex")
-    return None if text is None else int(text)
+    if text is None:
+        return None
+    digits = text.removeprefix("-")
+    if not (digits.isdecimal() and digits.isascii() and len(digits) <= MAX_DIGITS):
+        raise InvalidBody(
+            "startIndex: the number of a chunk is needed, from 0 on, or below 0 counted from the last.",
+            field="startIndex",
+        )
+    return int(text)
 
 
 START_INDEX = Parameter(
     "startIndex",
     "query",
-    "The number of the first chunk that is wanted, counted from 0 on since the answer's first.",
-    {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
+    "The number of the first chunk that is wanted, counted from 0 on since the answer's first. Below 0 it is counted "
+    "from the end of what there is: -1 is the last; the header `X-Workflow-Stream-Tail-Index` has that one's number.",
+    {"type": "integer", "minimum": 1 - 10**MAX_DIGITS, "maximum": 10**MAX_DIGITS - 1},
     "start_index",
     _start_index,
     (InvalidBody,),

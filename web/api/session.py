@@ -1,5 +1,6 @@
 """/session: create, read, extend, switch, set, claim and end the current session, and turn to its branches."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from werkzeug.datastructures import ETags
 
 from core.auth.principal import Principal
 from core.conversation.finished_messages import UnknownMessage
+from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import PAGE_SIZE
 from core.errors import (
     GenerationInProgress,
@@ -20,6 +22,7 @@ from core.errors import (
     SessionExpired,
     SessionInvalid,
     TooManySessions,
+    Unavailable,
     UnknownModel,
     VersionConflict,
 )
@@ -87,8 +90,12 @@ def current(session: Session) -> responses.CurrentSession:
     """Read the session and its live generation."""
     services = context().services
     active = services.generations.active(session.id)
-    settings = asdict(services.actions.settings(session))
-    return responses.CurrentSession(**services.sessions.describe(session), **settings, active_generation=active)
+    settings = SessionSettings()
+    with suppress(Unavailable):  # a guest's are in Redis; with it away the session is valid all the same
+        settings = services.actions.settings(session)
+    return responses.CurrentSession(
+        **services.sessions.describe(session), **asdict(settings), active_generation=active
+    )
 
 
 @blueprint.post("/open")
@@ -226,7 +233,7 @@ def edit_waiting(session: Session, body: EditWaiting, generation_id: UUID) -> re
     """Give a question that waits other words."""
     check_size(body.message)
     change_limits.admit("queue", owner_of(session))
-    edited = context().services.generations.waiting.edit(session, generation_id, body.message)
+    edited = context().services.waiting.edit(session, generation_id, body.message)
     return responses.WaitingQuestion(**edited.describe())
 
 
@@ -235,7 +242,7 @@ def edit_waiting(session: Session, body: EditWaiting, generation_id: UUID) -> re
 def remove_waiting(session: Session, generation_id: UUID) -> None:
     """Take back a question that waits."""
     change_limits.admit_uncounted("queue", owner_of(session))
-    context().services.generations.waiting.remove(session, generation_id)
+    context().services.waiting.remove(session, generation_id)
 
 
 @blueprint.patch("")
@@ -257,7 +264,7 @@ def delete(session: Session, response: Response) -> None:
 
 
 def _waiting(session: Session) -> list[responses.WaitingQuestion]:
-    listed = context().services.generations.waiting.list(session)
+    listed = context().services.waiting.list(session)
     return [responses.WaitingQuestion(**each.describe()) for each in listed]
 
 

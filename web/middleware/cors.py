@@ -15,7 +15,7 @@ OF_SDKS = r"x-stainless-[a-z-]{1,40}"
 MAX_OF_SDKS = 20
 EXPOSED_HEADERS = (
     "ETag, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, "
-    "X-Workflow-Run-Id"
+    "X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index"
 )
 PREFLIGHT_MAX_AGE = "600"
 """Seconds for which a browser need not ask again."""

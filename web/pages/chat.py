@@ -31,6 +31,7 @@ def index() -> Response:
         languages=[(code, STRINGS[code]["name"]) for code in LANGUAGES],
         theme=theme if (theme := request.cookies.get(THEME_COOKIE)) in THEMES else None,
         t=Strings(language),
+        words=f"js/ui/strings/{language}.js",
         root_path=request.script_root,
         has_login=has_login,
         guest_session=guests[0] if guests else None,

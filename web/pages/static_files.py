@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,20 @@ from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import NotFound
 
 from web.middleware import security_headers
-from web.pages import module_bundle
+from web.pages.joined_modules import join_modules
 
 DIRECTORY = Path(__file__).parents[1] / "static"
 FOR_EVER = "public, max-age=31536000, immutable"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Not the machine's own table, in which JavaScript has one of several names (RFC 9239)."""
-SHEETS = ("tokens", "layout", "controls", "conversation", "code", "account", "print")
-"""Those of the page, in this order."""
+JOINED = {
+    "css/page.css": [
+        f"css/{name}.css" for name in ("tokens", "layout", "controls", "conversation", "code", "account", "print")
+    ]
+}
+"""Files that are made of others, in this order: the head of each answer costs more than the page's smaller sheets."""
+JOINED_MODULES = {"js/page.js": "js/app.js"}
+"""Files that are made of a module and all that it imports."""
 CODINGS = ("br", "gzip")
 """The codings that browsers take, the better first (RFC 9110, 8.4.1; RFC 7932)."""
 
@@ -59,19 +65,6 @@ def compress(page: Response) -> Response:
     return page
 
 
-def _sheet_of_the_page(contents: Mapping[str, bytes]) -> bytes:
-    return b"\n".join(contents[f"css/{name}.css"] for name in SHEETS)
-
-
-def _module_of_the_page(contents: Mapping[str, bytes]) -> bytes:
-    modules = {name: content.decode() for name, content in contents.items() if name.endswith(".js")}
-    return module_bundle.join(modules, "js/app.js").encode()
-
-
-JOINED = {"css/page.css": _sheet_of_the_page, "js/page.js": _module_of_the_page}
-"""Files that are made of others."""
-
-
 class StaticFiles:
     """All files of a directory, as they are when the process starts.
 
@@ -80,11 +73,18 @@ class StaticFiles:
     """
 
     def __init__(
-        self, directory: Path, joined: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] | None = None
+        self,
+        directory: Path,
+        joined: Mapping[str, Sequence[str]] | None = None,
+        joined_modules: Mapping[str, str] | None = None,
     ) -> None:
         paths = sorted(path for path in directory.rglob("*") if path.is_file())
         contents = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
-        contents |= {name: join(contents) for name, join in (joined or {}).items()}
+        for name, parts in (joined or {}).items():
+            contents[name] = b"\n".join(contents[part] for part in parts)
+        modules = {name: content.decode() for name, content in contents.items() if name.endswith(".js")}
+        for name, entry in (joined_modules or {}).items():
+            contents[name] = join_modules(modules, entry).encode()
         self._files = {name: _file(Path(name).suffix, content) for name, content in contents.items()}
         digest = hashlib.sha256()
         for name, file in self._files.items():
@@ -122,7 +122,7 @@ class StaticFiles:
         return response
 
 
-FILES = StaticFiles(DIRECTORY, JOINED)
+FILES = StaticFiles(DIRECTORY, JOINED, JOINED_MODULES)
 
 
 def static(filename: str) -> Response:

@@ -51,6 +51,7 @@ def _markdown(provider: ProviderServer) -> None:
         handler.conclude()
 
     provider.manners["paused"] = write
+    provider.go_on.clear()
 
 
 def _wait(handler: Handler) -> None:

@@ -47,7 +47,8 @@ def _charged(asked: Asked) -> Usage:
     """What the answer counts for, which the row, the budget, the event and the invariants agree about."""
     row = asked.row()
     counted = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.reasoning_tokens or 0)
-    bucket = Bucket("tokens", str(asked.session.owner_id or asked.session.id), BUDGET)
+    owner = asked.session.owner_id or asked.session.id
+    bucket = Bucket("tokens", str(owner), BUDGET, durable=not asked.session.anonymous)
     left = asked.runtime.limiter.charge([bucket]).limit_statuses[0].remaining + 1
     assert row.settled_tokens == counted.total == 1000 - left
     kind, data = asked.events()[-1]

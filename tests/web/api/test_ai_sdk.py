@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -66,10 +67,15 @@ def test_an_answer_can_be_gone_on_with_at_every_chunk(client: FlaskClient) -> No
 
     for at in range(len(chunks) + 2):
         assert list(_stream(client, generation, f"?startIndex={at}")) == (chunks[at:] or LONE_FINISH)
+    for back in (1, 5, len(chunks) + 5):  # as `WorkflowChatTransport` counts with an `initialStartIndex` below 0
+        tail = client.get(f"/api/chat/{generation}/stream?startIndex=-{back}")
+        assert tail.headers["X-Workflow-Stream-Tail-Index"] == str(len(chunks) - 1)
+        assert list(_chunks(tail.iter_encoded())) == chunks[-back:]
     # By the session's id, or any that names none: what was missed of its latest, and nothing when nothing was.
     assert list(_stream(client, session_id, "?startIndex=7")) == chunks[7:]
     for named in (session_id, "anything"):
-        assert list(_stream(client, named, "?startIndex=0")) == LONE_FINISH
+        for start in (0, -5):
+            assert list(_stream(client, named, f"?startIndex={start}")) == LONE_FINISH
         assert client.get(f"/api/chat/{named}/stream").status_code == 204
 
     question, answer = client.get(f"/api/chat/{session_id}/messages").get_json()
@@ -95,11 +101,17 @@ def test_whoever_comes_back_is_told_what_there_is_and_what_comes(
         kinds = [next(stream)["type"] for _ in range(4)]
         assert kinds == ["start", "start-step", "text-start", "text-delta"]
         stream.close()
+    tail = client.get(f"/api/chat/{session_id}/stream?startIndex=-1")
+    last = next(_chunks(tail.iter_encoded()))
     whole, exact = _stream(client, session_id), _stream(client, generation, "?startIndex=0")
+    head = list(islice(exact, int(tail.headers["X-Workflow-Stream-Tail-Index"]) + 1))
+    assert head[-1] == last
     busy = _problem(client.post("/api/chat", json=_ask("And now?")), 409, "generation-in-progress")
     assert "answer" in busy["detail"]
     provider.go_on.set()
-    assert _text(whole) == _text(exact) == client.get("/session/messages").get_json()["messages"][-1]["text"]
+    assert (
+        _text(whole) == _text([*head, *exact]) == client.get("/session/messages").get_json()["messages"][-1]["text"]
+    )
 
     # An id that names a generation stops no other.
     provider.go_on.clear()
@@ -177,7 +189,7 @@ def test_what_is_wrong_is_named(client: FlaskClient) -> None:
             name,
             response.get_json(),
         )
-    for query in ("startIndex=-1", "startIndex=x", "startIndex=" + "9" * 5000, "startIndex="):
+    for query in ("startIndex=-", "startIndex=x", "startIndex=" + "9" * 5000, "startIndex="):
         assert _problem(client.get(f"/api/chat/x/stream?{query}"), 422, "invalid-body")["field"] == "startIndex"
     long = client.post("/api/chat", data=b" " * (MAX_UI_CHAT + 1), content_type="application/json")
     assert long.status_code == 413
@@ -210,6 +222,67 @@ def test_a_question_that_was_refused_is_asked_by_its_repeat(client: FlaskClient)
     messages = client.get("/session/messages").get_json()["messages"]
     assert [len(message["siblings"]) for message in messages] == [1, 1, 1, 2]
     _problem(client.post("/api/chat", json=_ask(messageId=first)), 422, "invalid-body")  # an answer can't be edited
+
+
+def _say(client: FlaskClient, **body: Any) -> str:
+    """Send it, and read its answer to the end; the answer's id."""
+    response = client.post("/api/chat", json=body)
+    list(_chunks(response.iter_encoded()))
+    return response.headers["X-Workflow-Run-Id"]
+
+
+def _shown(client: FlaskClient) -> list[tuple[str, int]]:
+    """The current branch: of each message its text and how many there are in its place."""
+    messages = client.get("/session/messages").get_json()["messages"]
+    return [(message["text"], len(message["siblings"])) for message in messages]
+
+
+def test_another_answer_to_a_message_that_comes_alone_stands_beside_the_old(client: FlaskClient) -> None:
+    for text in ("First", "Second"):
+        _say(client, message=_message(text))
+    again = {"trigger": "regenerate-message"}
+    for number, named in enumerate(({}, {"messageId": "mine"}, {"messageId": str(uuid7())}), start=2):
+        _say(client, **again, **named, message=_message("Second"))
+        assert _shown(client) == [("First", 1), (ANSWER, 1), ("Second", 1), (ANSWER, number)]
+    refused: list[dict[str, Any]] = [
+        {"message": _message("First"), "messageId": "m"},  # not the last, and in words there may be two of them
+        {"message": _message("Third"), "messageId": str(uuid7())},  # an answer of another conversation
+    ]
+    for body in refused:
+        problem = _problem(client.post("/api/chat", json={**again, **body}), 422, "invalid-body")
+        assert problem["field"] == "messageId"
+    for text, named in (("Third", {}), ("Fourth", {"messageId": "m"})):  # never taken: the next
+        _say(client, **again, **named, message=_message(text))
+    assert [text for text, _ in _shown(client)][::2] == ["First", "Second", "Third", "Fourth"]
+
+
+def test_a_conversation_without_a_trigger_tells_what_is_meant(client: FlaskClient) -> None:
+    """`WorkflowChatTransport` as it comes sends its messages and nothing else."""
+    greeting = {"id": "hello", "role": "assistant", "parts": []}
+
+    def say(*before: dict[str, Any], text: str, own: str = "m") -> dict[str, Any]:
+        answer = _say(client, messages=[*before, _message(text, id=own)])
+        return {"id": answer, "role": "assistant", "parts": []}
+
+    answer = say(greeting, text="First")
+    second = say(greeting, _message("First"), answer, text="Second")
+    assert _shown(client) == [("First", 1), (ANSWER, 1), ("Second", 1), (ANSWER, 1)]
+    for number in (2, 3):  # regenerate()
+        say(greeting, _message("First"), answer, text="Second")
+        assert _shown(client) == [("First", 1), (ANSWER, 1), ("Second", 1), (ANSWER, number)]
+    say(greeting, _message("First"), answer, _message("Second"), second, text="Second")
+    assert [text for text, _ in _shown(client)][::2] == ["First", "Second", "Second"]
+    say(greeting, _message("First"), answer, _message("refused"), text="Third")
+    assert [text for text, _ in _shown(client)][::2] == ["First", "Second", "Second", "Third"]
+    say(greeting, _message("First"), answer, text="Else")  # an edit
+    assert _shown(client) == [("First", 1), (ANSWER, 1), ("Else", 2), (ANSWER, 1)]
+    say(greeting, text="Another")  # of the first
+    assert _shown(client) == [("Another", 2), (ANSWER, 1)]
+    first = client.get("/session/messages").get_json()["messages"][0]["id"]  # as /messages names it
+    say(text="Another", own=first)
+    assert _shown(client) == [("Another", 2), (ANSWER, 2)]
+    say(text="A third", own=first)
+    assert _shown(client) == [("A third", 3), (ANSWER, 1)]
 
 
 def test_a_repeat_is_told_the_same_answer(app: Flask, client: FlaskClient) -> None:

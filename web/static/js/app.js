@@ -118,7 +118,11 @@ const composer = new Composer(
   {
     send: (text) => questions.send(text),
     stop: () => questions.stop(),
-    editLast: () => { if (!waiting.editLast()) messageList.editLast(); },
+    editLast() {
+      const { pending, queueing } = store.state;
+      if (pending !== null || queueing !== null) return; // the last one is still on its way
+      if (!waiting.editLast()) messageList.editLast();
+    },
     written: (text) => drafts.write(address.id, text),
   },
 );

@@ -282,6 +282,7 @@ export default {
   "shortcuts.send": "Senden",
   "shortcuts.line": "Neue Zeile",
   "shortcuts.stop": "Die Antwort anhalten",
+  "shortcuts.edit": "Die letzte Frage bearbeiten, wenn das Eingabefeld leer ist",
   "shortcuts.compose": "Zum Eingabefeld",
   "shortcuts.begin": "Neue Unterhaltung",
   "shortcuts.search": "Unterhaltungen durchsuchen",

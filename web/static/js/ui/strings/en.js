@@ -282,6 +282,7 @@ export default {
   "shortcuts.send": "Send",
   "shortcuts.line": "New line",
   "shortcuts.stop": "Stop the answer",
+  "shortcuts.edit": "Edit the last question, where the message box is empty",
   "shortcuts.compose": "To the message box",
   "shortcuts.begin": "New conversation",
   "shortcuts.search": "Search conversations",

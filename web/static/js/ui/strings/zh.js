@@ -282,6 +282,7 @@ export default {
   "shortcuts.send": "发送",
   "shortcuts.line": "换行",
   "shortcuts.stop": "停止回答",
+  "shortcuts.edit": "编辑上一个问题（输入框为空时）",
   "shortcuts.compose": "转到输入框",
   "shortcuts.begin": "新对话",
   "shortcuts.search": "搜索对话",
