@@ -19,6 +19,7 @@ from core.conversation.removals import Removals
 from core.conversation.transcript import Transcript
 from core.conversation.user_events import UserEvents
 from core.generation import answer_metrics
+from core.generation.admission import Admission
 from core.generation.answer_requests import AnswerRequests
 from core.generation.answers import Answers
 from core.generation.attempts import Attempts
@@ -28,6 +29,7 @@ from core.generation.handover_requests import HandoverRequests
 from core.generation.heartbeat import Heartbeats
 from core.generation.known_limits import KnownLimits
 from core.generation.model_call import ModelCalls
+from core.generation.promotion import Promotion
 from core.generation.prompts import Prompts
 from core.generation.provider_slots import ProviderSlots
 from core.generation.reaper import Reaper
@@ -36,6 +38,7 @@ from core.generation.service import GenerationService
 from core.generation.stats import Load
 from core.generation.token_size import TokenSizes
 from core.generation.waiting import WaitingQuestions
+from core.generation.wishes import Targets
 from core.generation.writer import Writer
 from core.limits.leases import Leases
 from core.limits.message_limits import CONCURRENT, MessageLimits, OwnerLimits
@@ -311,6 +314,23 @@ class Runtime:
         """The answers, as the front end sees them."""
         return GenerationService(
             self.database,
+            self.admission,
+            self.promotion,
+            self.waiting,
+            Targets(self.transcript),
+            self.finalizer,
+            self.log,
+            self.message_limits,
+            self.models,
+            self.requests,
+            self.clock,
+        )
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Takes what is to be answered."""
+        return Admission(
+            self.database,
             self.sessions,
             self.finalizer,
             self.removals,
@@ -320,8 +340,25 @@ class Runtime:
             self.message_limits,
             self.models,
             self.user_events,
-            self.requests,
-            WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock),
+            self.clock,
+        )
+
+    @cached_property
+    def waiting(self) -> WaitingQuestions:
+        """The questions that wait for the end of an answer."""
+        return WaitingQuestions(self.database, self.sessions, self.log, self.removals, self.clock)
+
+    @cached_property
+    def promotion(self) -> Promotion:
+        """Has them answered."""
+        return Promotion(
+            self.admission,
+            self.waiting,
+            Targets(self.transcript),
+            self.database,
+            self.finalizer,
+            self.message_limits,
+            self.models,
             self.clock,
         )
 
@@ -398,7 +435,7 @@ class Runtime:
             ModelCalls(self.models, self._prompts, self.generation_events, self.event_loop),
             self.message_limits,
             self.event_loop,
-            self.generations.promote,
+            self.promotion.promote,
         )
 
     @cached_property
@@ -422,7 +459,8 @@ class Runtime:
             self.removals,
             self.tally,
             self.search,
-            self.generations,
+            self.waiting,
+            self.promotion,
             self._quarantine("reaper"),
             self.clock,
         )

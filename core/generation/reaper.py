@@ -10,8 +10,9 @@ from core.conversation.removals import Removals
 from core.errors import GenerationLost
 from core.generation.attempts import MAX_ATTEMPTS, Attempts
 from core.generation.finalizer import Finalizer, Outcome
+from core.generation.promotion import Promotion
 from core.generation.scheduler import FairQueue
-from core.generation.service import GenerationService
+from core.generation.waiting import WaitingQuestions
 from core.sessions.search import Search
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
@@ -52,7 +53,8 @@ class Reaper:
         removals: Removals,
         tally: AnswerTally,
         search: Search,
-        generations: GenerationService,
+        waiting: WaitingQuestions,
+        promotion: Promotion,
         quarantine: Quarantine[UUID],
         clock: Clock,
     ) -> None:
@@ -60,7 +62,8 @@ class Reaper:
         self._removals = removals
         self._tally = tally
         self._search = search
-        self._generations = generations
+        self._waiting = waiting
+        self._promotion = promotion
         self._attempts = attempts
         self._queue = queue
         self._finalizer = finalizer
@@ -79,8 +82,8 @@ class Reaper:
         waiting = self._queue.waiting()
         recovered = self._quarantine.for_each(lapsed, self._recover)
         published = self._quarantine.for_each(unpublished, self._publish_end)
-        due = self._generations.waiting.due(BATCH)
-        promoted = self._quarantine.for_each(due, self._generations.promote)
+        due = self._waiting.due(BATCH)
+        promoted = self._quarantine.for_each(due, self._promotion.promote)
         self._removals.drain()
         self._tally.count_ended()
         self._search.index_pending()

@@ -9,7 +9,8 @@ from flask import Response
 from core.auth.principal import Principal
 from core.conversation.position import Position
 from core.errors import SessionInvalid
-from core.generation.service import Accepted, Found
+from core.generation.accepted import Accepted
+from core.generation.service import Found
 from core.sessions.credential import Credential
 from core.sessions.queries import Session
 from web.ai_sdk.chunks import NOTHING, Answer, tell, tell_at_once

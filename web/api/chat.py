@@ -132,10 +132,9 @@ def stop(session: Session) -> responses.Stopped:
     """Stop the answer that is being written; what has been shown of it is kept. Questions that wait are answered
     next."""
     change_limits.admit_uncounted("stop", owner_of(session))
-    generations = context().services.generations
-    stopped = generations.stop(session)
+    stopped = context().services.generations.stop(session)
     with suppress(Unavailable):  # the reaper goes on with what waits
-        following = generations.promote(session.id)
+        following = context().services.promotion.promote(session.id)
         if following is not None:
             wake_worker(following)
     return responses.Stopped(session_id=session.id, generation_id=stopped)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from core.errors import SwitchboardError, Unavailable
-from core.generation.service import Accepted, check_size
+from core.generation.accepted import Accepted
+from core.generation.service import check_size
 from core.generation.wishes import CURRENT_LEAF
 from core.limits.message_limits import owner_of
 from core.sessions.credential import Credential

@@ -233,7 +233,7 @@ def edit_waiting(session: Session, body: EditWaiting, generation_id: UUID) -> re
     """Give a question that waits other words."""
     check_size(body.message)
     change_limits.admit("queue", owner_of(session))
-    edited = context().services.generations.waiting.edit(session, generation_id, body.message)
+    edited = context().services.waiting.edit(session, generation_id, body.message)
     return responses.WaitingQuestion(**edited.describe())
 
 
@@ -242,7 +242,7 @@ def edit_waiting(session: Session, body: EditWaiting, generation_id: UUID) -> re
 def remove_waiting(session: Session, generation_id: UUID) -> None:
     """Take back a question that waits."""
     change_limits.admit_uncounted("queue", owner_of(session))
-    context().services.generations.waiting.remove(session, generation_id)
+    context().services.waiting.remove(session, generation_id)
 
 
 @blueprint.patch("")
@@ -264,7 +264,7 @@ def delete(session: Session, response: Response) -> None:
 
 
 def _waiting(session: Session) -> list[responses.WaitingQuestion]:
-    listed = context().services.generations.waiting.list(session)
+    listed = context().services.waiting.list(session)
     return [responses.WaitingQuestion(**each.describe()) for each in listed]
 
 

@@ -10,8 +10,10 @@ from core.conversation.event_log import EventLog
 from core.conversation.extent import Extents
 from core.conversation.transcript import Transcript
 from core.generation.answers import Answers
+from core.generation.promotion import Promotion
 from core.generation.service import GenerationService
 from core.generation.stats import Load
+from core.generation.waiting import WaitingQuestions
 from core.limits.message_limits import MessageLimits
 from core.limits.open_streams import OpenStreams
 from core.limits.rate_limit import RateLimiter
@@ -81,6 +83,8 @@ class Services(Protocol):
     @property
     def presence(self) -> Presence: ...
     @property
+    def promotion(self) -> Promotion: ...
+    @property
     def proofs(self) -> Proofs: ...
     @property
     def redis(self) -> Redis: ...
@@ -100,4 +104,6 @@ class Services(Protocol):
     def transcript(self) -> Transcript: ...
     @property
     def usage(self) -> UsageRecords: ...
+    @property
+    def waiting(self) -> WaitingQuestions: ...
     def start_counting(self, process: str) -> None: ...

@@ -12,7 +12,7 @@ from core.conversation.keys import channel
 from core.conversation.position import Position
 from core.conversation.recovery import NOWHERE, Step, broken, step
 from core.errors import SwitchboardError
-from core.generation.service import Accepted
+from core.generation.accepted import Accepted
 from core.sessions.queries import Session
 from web.streaming.reader import TERMINAL_EVENTS, StreamSources
 from web.streaming.subscription import Announced, Subscription

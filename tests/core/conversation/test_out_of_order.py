@@ -81,7 +81,7 @@ def _states(runtime: Runtime, session: Session) -> list[tuple[str, str]]:
 def test_a_question_stopped_before_its_log_has_begun_leaves_no_answer_that_never_ends(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _before(monkeypatch, runtime.generations, "_announce", lambda: runtime.generations.stop(session))
+    _before(monkeypatch, runtime.admission, "announce", lambda: runtime.generations.stop(session))
     with pytest.raises(GenerationLost):
         runtime.generations.accept(session, "Why?")
     assert "streaming" not in dict(_states(runtime, session)).values()
@@ -100,7 +100,7 @@ def test_a_late_front_end_takes_no_log_from_the_answer_after_its_own(
         runtime.generations.accept(session, "And?")
         runtime.writer.run()
 
-    _before(monkeypatch, runtime.generations, "_announce", answered_meanwhile)
+    _before(monkeypatch, runtime.admission, "announce", answered_meanwhile)
     with pytest.raises(GenerationLost):
         runtime.generations.accept(session, "Why?")
     assert [event.type for event in _events(runtime, session) if event.type != "delta"] == [
@@ -181,7 +181,7 @@ def test_a_claim_publishes_every_end_or_waits_until_it_is_published(
     # The next question is retracted, and told of; the answer before is still to be told.
     with monkeypatch.context() as away:
         away.setattr(runtime.writer._finalizer, "publish_pending", lambda _: None)
-        _before(away, runtime.generations, "_announce", lambda: runtime.generations.stop(session))
+        _before(away, runtime.admission, "announce", lambda: runtime.generations.stop(session))
         with pytest.raises(SwitchboardError):
             runtime.generations.accept(session, "And?")
     with monkeypatch.context() as away:
@@ -227,7 +227,7 @@ def test_an_end_that_comes_first_leaves_no_key_of_a_session_that_is_gone(
         with suppress(SessionInvalid):
             runtime.generations.stop(session)
 
-    _before(monkeypatch, runtime.generations, "_announce", deleted)
+    _before(monkeypatch, runtime.admission, "announce", deleted)
     with pytest.raises(SwitchboardError):
         runtime.generations.accept(session, "Why?")
     assert list(runtime.redis.scan_iter(f"*{session.id}*:log")) == []

@@ -73,7 +73,7 @@ def test_what_goes_with_its_session_is_counted_before(runtime: Runtime, clock: T
 
 
 def test_a_question_that_is_retracted_is_no_answer(runtime: Runtime) -> None:
-    runtime.generations.retract(ask(runtime, "good").generation_id)
+    runtime.admission.retract(ask(runtime, "good").generation_id)
     assert runtime.tally.count_ended() == 0
 
 

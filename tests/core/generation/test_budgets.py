@@ -219,7 +219,7 @@ def test_a_refused_and_a_retracted_message_cost_nothing(runtime: Runtime, monkey
         with pytest.raises(RedisUnavailable):
             runtime.generations.accept(session, "Why?")
     accepted = runtime.generations.accept(session, "Why?")
-    runtime.generations.retract(accepted.generation_id)
+    runtime.admission.retract(accepted.generation_id)
     assert _left(runtime, session.id) == 1000
     assert _reserved(runtime) == []
 

@@ -34,13 +34,13 @@ class LiveMachine(TreeMachine):
         text = f"Waits {number}?"
         if edits:
             text = f"Waits on {number}?"
-            generations.waiting.edit(self.session, waits.generation_id, text)
+            self.runtime.waiting.edit(self.session, waits.generation_id, text)
         if takes_back:
-            generations.waiting.remove(self.session, waits.generation_id)
+            self.runtime.waiting.remove(self.session, waits.generation_id)
         self.end(live, question)
         if not takes_back:
             self.end(waits, self._promoted(waits.generation_id, text, parent))
-        assert generations.waiting.list(self.session) == []
+        assert self.runtime.waiting.list(self.session) == []
 
     @rule(number=ANYWHERE)
     def interrupt(self, number: int) -> None:

@@ -14,8 +14,9 @@ from uuid_utils.compat import uuid7
 from core.conversation.event_log import Event
 from core.conversation.keys import keys
 from core.errors import GenerationInProgress, GenerationLost, MessageTooLarge
+from core.generation.accepted import Accepted
+from core.generation.admission import ADMISSION_TIMEOUT
 from core.generation.attempts import ENQUEUE_TIMEOUT
-from core.generation.service import ADMISSION_TIMEOUT, Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.runtime import Runtime
 from core.sessions.credential import Credential
@@ -250,7 +251,7 @@ def test_a_generation_that_nobody_picks_up_fails(settings: Any, clock: TurnableC
 
 def test_a_retracted_generation_frees_its_session(runtime: Runtime) -> None:
     session, accepted = _ask(runtime, "good")
-    runtime.generations.retract(accepted.generation_id)
+    runtime.admission.retract(accepted.generation_id)
     runtime.generations.accept(session, "Again?")
     assert [kind for kind, _ in _events(runtime, session.id)] == ["queued", "failed", "queued"]
 
@@ -389,7 +390,7 @@ def test_what_a_front_end_has_left_halfway_is_taken_back_for_the_next_question(
 
 def test_a_repeat_of_what_was_retracted_is_not_told_that_all_is_well(runtime: Runtime) -> None:
     session, accepted = _ask(runtime, "good")
-    runtime.generations.retract(accepted.generation_id)
+    runtime.admission.retract(accepted.generation_id)
     with pytest.raises(GenerationLost):
         runtime.generations.accept(session, "Why?", accepted.generation_id)
 

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from core.conversation.keys import keys
 from core.errors import NothingToStop, Unavailable
-from core.generation.service import Accepted
+from core.generation.accepted import Accepted
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.runtime import Runtime

@@ -23,7 +23,7 @@ from core.errors import (
     Unavailable,
     UnknownModel,
 )
-from core.generation.service import Accepted
+from core.generation.accepted import Accepted
 from core.runtime import Runtime
 from core.stores import tables
 from core.stores.tables import Generation, Session
@@ -202,7 +202,7 @@ def test_a_question_that_is_taken_back_leaves_the_branch_as_it_was(
         raise Unavailable
 
     with monkeypatch.context() as broken:
-        broken.setattr(chat.runtime.generations._queue, "enqueue", refuse)
+        broken.setattr(chat.runtime.admission._queue, "enqueue", refuse)
         for take in (
             lambda: chat.ask("Two?"),
             lambda: chat.ask("Two?", parent=UUID(other)),
@@ -304,8 +304,8 @@ def test_a_front_end_that_died_on_the_way_is_made_up_for(chat: Chat, monkeypatch
     for take in (chat.runtime.generations.regenerate, chat.runtime.generations.continue_answer):
         generation = uuid7()
         with monkeypatch.context() as broken:
-            broken.setattr(chat.runtime.generations, "_announce", lambda _: 1 / 0)
-            broken.setattr(chat.runtime.generations, "retract", lambda _: None)
+            broken.setattr(chat.runtime.admission, "announce", lambda _: 1 / 0)
+            broken.setattr(chat.runtime.admission, "retract", lambda _: None)
             with pytest.raises(ZeroDivisionError):
                 take(chat.session, UUID(cut), generation)
         chat.written(take(chat.session, UUID(cut), generation))
@@ -408,7 +408,7 @@ def test_a_damaged_chain_ends_where_it_is_damaged(runtime: Runtime, damage: str)
 
 def test_the_end_that_was_lost_does_not_answer(chat: Chat) -> None:
     accepted = chat.runtime.generations.regenerate(chat.session, UUID(chat.ask("Why?")))
-    chat.runtime.generations.retract(accepted.generation_id)
+    chat.runtime.admission.retract(accepted.generation_id)
     with pytest.raises(GenerationLost):
         chat.runtime.generations.regenerate(chat.session, None, accepted.generation_id)
     assert chat.texts() == ["Why?", ANSWER]

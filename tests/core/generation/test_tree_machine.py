@@ -23,7 +23,7 @@ from sqlalchemy import update
 from core.conversation.keys import keys
 from core.conversation.message import Message
 from core.errors import AnswerWhole, NothingToRegenerate, SessionExpired
-from core.generation.service import Accepted
+from core.generation.accepted import Accepted
 from core.generation.wishes import CURRENT_LEAF
 from core.runtime import Runtime
 from core.stores.tables import Session
@@ -205,7 +205,7 @@ class TreeMachine(RuleBasedStateMachine):
             accepted, _ = self.take_question("Lost?", node, named=bool(number % 2), model="good")
             self.tree.nodes.pop()
         if accepted is not None:
-            self.runtime.generations.retract(accepted.generation_id)
+            self.runtime.admission.retract(accepted.generation_id)
 
     def answers(self, node: Node) -> bool:
         """Whether there is a question for it."""

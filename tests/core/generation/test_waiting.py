@@ -65,7 +65,7 @@ def _queue(asked: Asked, message: str, generation_id: UUID | None = None) -> UUI
 
 
 def _listed(asked: Asked) -> list[tuple[UUID, str, int]]:
-    return [each[:3] for each in asked.runtime.generations.waiting.list(asked.session)]
+    return [each[:3] for each in asked.runtime.waiting.list(asked.session)]
 
 
 def _said(asked: Asked) -> list[tuple[str, str]]:
@@ -104,14 +104,14 @@ def test_questions_wait_in_order_and_can_be_edited_and_taken_back(
     asked, worker = _busy(runtime, provider, owned=owned)
     first, second, third = _queue(asked, "First?"), _queue(asked, "Second?"), _queue(asked, "Third?")
     assert _listed(asked) == [(first, "First?", 0), (second, "Second?", 1), (third, "Third?", 2)]
-    assert runtime.generations.waiting.edit(asked.session, third, "Third, then?").position == 2
-    runtime.generations.waiting.remove(asked.session, second)
+    assert runtime.waiting.edit(asked.session, third, "Third, then?").position == 2
+    runtime.waiting.remove(asked.session, second)
     assert _listed(asked) == [(first, "First?", 0), (third, "Third, then?", 1)]
     with pytest.raises(NotWaiting):
-        runtime.generations.waiting.edit(asked.session, second, "Again?")
+        runtime.waiting.edit(asked.session, second, "Again?")
     stranger = ask(runtime, "good", owned=owned)
     with pytest.raises(NotWaiting):
-        runtime.generations.waiting.remove(stranger.session, first)
+        runtime.waiting.remove(stranger.session, first)
     assert _queue(asked, "First?", first) == first, "repeated"
     assert len(_listed(asked)) == 2
     if not owned:
@@ -134,7 +134,7 @@ def test_questions_wait_in_order_and_can_be_edited_and_taken_back(
     assert told == ["waiting", "removed"]
     assert _lives(asked) == ["queued", "done"] * 3, "one is live at a time"
     with pytest.raises(NotWaiting):
-        runtime.generations.waiting.remove(asked.session, first)
+        runtime.waiting.remove(asked.session, first)
 
 
 def test_an_interrupting_question_stops_the_answer_and_comes_before_those_that_wait(
@@ -178,7 +178,7 @@ def test_whoever_dies_on_the_way_another_promotes_once(runtime: Runtime, monkeyp
     with monkeypatch.context() as dying:
         dying.setattr(runtime.queue, "enqueue", _die)
         with pytest.raises(Unavailable):
-            runtime.generations.promote(asked.session.id)
+            runtime.promotion.promote(asked.session.id)
     assert _listed(asked) == [], "its turn has come"
     racers = [threading.Thread(target=runtime.reaper.reap) for _ in range(3)]
     for racer in racers:
@@ -283,12 +283,12 @@ def test_each_question_is_answered_once_or_taken_back_whatever_happens_at_the_sa
                     case "stop":
                         runtime.generations.stop(asked.session)
                     case "edit":
-                        runtime.generations.waiting.edit(asked.session, mine, "Otherwise?")
+                        runtime.waiting.edit(asked.session, mine, "Otherwise?")
                     case "remove":
-                        runtime.generations.waiting.remove(asked.session, mine)
+                        runtime.waiting.remove(asked.session, mine)
                         removed.add(mine)
                     case _:
-                        runtime.generations.promote(asked.session.id)
+                        runtime.promotion.promote(asked.session.id)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(2)]
     people = [threading.Thread(target=ask_and_change_their_mind, args=(random.Random(seed + n),)) for n in range(4)]

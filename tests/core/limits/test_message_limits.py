@@ -10,7 +10,7 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from core.errors import GenerationInProgress, SessionExpired, SessionInvalid, Unavailable
-from core.generation.service import Accepted
+from core.generation.accepted import Accepted
 from core.limits.message_limits import Spending
 from core.limits.rate import SECOND, Rate
 from core.limits.rate_limit import PREFIX
@@ -166,7 +166,7 @@ def _reap(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
 
 
 def _retract(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:
-    runtime.generations.retract(accepted.generation_id)
+    runtime.admission.retract(accepted.generation_id)
 
 
 def _delete(runtime: Runtime, accepted: Accepted, clock: TurnableClock) -> None:

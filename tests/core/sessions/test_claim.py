@@ -180,7 +180,7 @@ def test_an_answer_whose_end_nobody_could_tell_does_not_keep_a_session_from_bein
     accepted = runtime.generations.accept(session, "And why that?")
     runtime.redis.delete(*keys(session.id)[:3])  # Redis has lost the log, but not the words before
     runtime.redis.rpop(keys(session.id)[3])
-    runtime.generations.retract(accepted.generation_id)
+    runtime.admission.retract(accepted.generation_id)
     claimed = runtime.actions.claim(session, user)
     assert [text for _, text, _ in _words(runtime, claimed)] == ["Why?", ANSWER]
 

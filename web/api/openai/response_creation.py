@@ -15,8 +15,9 @@ from core.errors import (
     UnknownConversation,
     UnknownResponse,
 )
+from core.generation.accepted import Accepted
 from core.generation.answers import Answer
-from core.generation.service import Accepted, check_size
+from core.generation.service import check_size
 from core.generation.wishes import CURRENT_LEAF, Parent
 from core.sessions.queries import Session
 from web.api.message_acceptance import accept, discard_session
