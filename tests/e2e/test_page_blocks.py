@@ -18,6 +18,7 @@ from tests.support.waiting import wait_for
 visit = test_page.visit
 stage = test_page_thinking.stage
 page = test_page_thinking.page
+modules = test_page.modules
 
 TEXT = """# Sizes 👋🏽
 
@@ -92,6 +93,42 @@ def test_finished_blocks_are_shown_at_once_and_never_replaced(page: Page, stage:
     page.reload()
     expect(body.locator("math")).to_be_visible()
     assert body.evaluate(SHOWS, markdown.render(TEXT))
+
+
+AS_IT_COMES = """async (moments) => {
+  const { AnswerBody } = await import("/static/js/conversation/answer-body.js");
+  const body = new AnswerBody(() => {});
+  document.body.append(body.node);
+  const shown = moments.map((words) => {
+    body.show({ html: null, blocks: [], ...words });
+    const first = body.node.firstElementChild;
+    first.seen = (first.seen ?? 0) + 1;
+    return [first.seen, ...[...body.node.children].map(({ textContent }) => textContent).filter(Boolean)];
+  });
+  body.node.remove();
+  return shown;
+}"""
+
+
+def test_what_is_taken_back_or_goes_on_leaves_the_rest(modules: Page) -> None:
+    one = {"from": 0, "upto": 6, "html": "<p>One</p>"}
+    two = {"from": 6, "upto": 12, "html": "<p>Two</p>"}
+    moments = [
+        {"text": "*One*\n*Two*\nTh", "blocks": [one, two]},
+        {"text": "*One*\n*T", "blocks": [one]},  # another model carries on
+        {"text": "*One*\n*Two*\n", "blocks": [{**one}, two]},  # another worker, which tells all again
+        {"text": "*One*\n*Two*\n", "html": "<p>One</p>\n<p>Two</p>"},
+        {"text": "*One*\n*Two*\nMore", "html": None},  # of an answer that was too long
+        {"text": "*One*\n*Two*\nMore", "blocks": [one, two]},
+    ]
+    assert modules.evaluate(AS_IT_COMES, moments) == [
+        [1, "One", "Two", "Th"],
+        [2, "One", "*T"],
+        [3, "One", "Two"],
+        [4, "One", "Two"],
+        [5, "One", "Two", "More"],
+        [6, "One", "Two", "More"],
+    ]
 
 
 SELECT = """node => {

@@ -159,7 +159,8 @@ def everything_shown(page: Page) -> JSHandle:
           const note = (list, text) => text !== undefined && text !== list.at(-1) && list.push(text);
           new MutationObserver(() => {
             const last = [...document.querySelectorAll("[data-role=assistant]")].at(-1);
-            note(seen.texts, last?.querySelector(".body")?.textContent);
+            const written = last?.dataset.state === "streaming"; // after that its numbers are those of a list
+            note(seen.texts, written ? last.querySelector(".body").textContent : undefined);
             note(seen.under, last?.querySelector(".answer-status")?.textContent);
           }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
           return seen;

@@ -23,6 +23,8 @@ export class AnswerBody {
   #tail = plain();
   /** @type {Part[]} */ #parts = [];
   /** @type {string | null} */ #html = null;
+  /** Where in the text the tail begins. */
+  #end = 0;
   /** @type {Words} */ #words = { text: "", html: null, blocks: [] };
   /** By node, the HTML that it was made of. @type {WeakMap<Node, string>} */ #sources = new WeakMap();
   #waits = false;
@@ -42,17 +44,24 @@ export class AnswerBody {
     this.#words = words;
     this.node.hidden = !text;
     if (goesOn && this.#isSelected()) this.#wait();
-    else if (words.html) this.#showWhole(words.html);
+    else if (words.html) this.#showWhole(words.html, text);
+    else if (goesOn && this.#html !== null && words.blocks.length === 0) this.#goOn();
     else this.#showParts(words);
-    this.#tail.show(this.#html === null ? withoutBlankLines(text.slice(this.#parts.at(-1)?.end)) : "");
+    this.#tail.show(withoutBlankLines(text.slice(this.#end)));
   }
 
-  /** @param {string} html */
-  #showWhole(html) {
+  /** @param {string} html @param {string} text */
+  #showWhole(html, text) {
+    this.#end = text.length;
     if (html === this.#html) return;
     this.#html = html;
     this.#parts = [];
     this.#place(this.#nodesOf(html));
+  }
+
+  /** There is more of an answer that was whole: until its blocks are told again, it stays as it is. */
+  #goOn() {
+    if (!this.#tail.node.parentNode) this.node.append(this.#tail.node);
   }
 
   /** @param {Words} words */
@@ -69,6 +78,7 @@ export class AnswerBody {
       parts.push({ block, end, nodes: [...(between ? [plain(between).node] : []), ...this.#nodesOf(block.html)] });
     }
     this.#parts = parts;
+    this.#end = end;
     this.#place([...parts.flatMap(({ nodes }) => nodes), this.#tail.node]);
   }
 

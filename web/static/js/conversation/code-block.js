@@ -1,6 +1,7 @@
 /** What stands around a block of code: its language, and buttons to wrap its lines and to copy it. */
 
 import { makeScrollable } from "./scrollable.js";
+import { textButton } from "../ui/button.js";
 import { t } from "../ui/strings.js";
 
 /** Put a bar above a block. @param {HTMLPreElement} pre @param {(text: string) => void} copy */
@@ -13,22 +14,11 @@ export function addCodeBar(pre, copy) {
   bar.className = "code-bar";
   const name = document.createElement("span");
   name.textContent = language ?? t("code.name");
-  const wrap = button(t("code.wrap"), t("code.wrapLabel"), () => {
+  const wrap = textButton(t("code.wrap"), t("code.wrapLabel"), () => {
     wrap.ariaPressed = String(pre.classList.toggle("wrapped"));
   });
   wrap.ariaPressed = "false";
-  bar.append(name, wrap, button(t("message.copy"), t("code.copyLabel"), () => copy(pre.textContent ?? "")));
+  bar.append(name, wrap, textButton(t("message.copy"), t("code.copyLabel"), () => copy(pre.textContent ?? "")));
   makeScrollable(pre, language ? t("code.label", { language }) : t("code.name"));
   block.append(bar, pre);
-}
-
-/** @param {string} text @param {string} label @param {() => void} press */
-function button(text, label, press) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.className = "link";
-  made.textContent = text;
-  made.ariaLabel = label;
-  made.addEventListener("click", press);
-  return made;
 }
