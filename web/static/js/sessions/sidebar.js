@@ -32,6 +32,8 @@ export class Sidebar {
   /** @type {number | undefined} */ #searchTimer;
   /** @type {readonly Listed[]} */ #sessions = [];
   /** @type {string | null} */ #next = null;
+  /** How many the reader has asked to see. A fetch that is overtaken by another is made up for by that one. */
+  #wanted = 0;
   /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
   #fetches = 0;
 
@@ -46,7 +48,10 @@ export class Sidebar {
         address: page.address,
         rename: (id, title) => this.#rename(id, title),
         remove: (id) => this.#remove(id),
-        more: () => void this.#fetch(this.#sessions.length + 1),
+        more: () => {
+          this.#wanted = this.#sessions.length + 1;
+          void this.refresh();
+        },
         failed: page.failed,
       },
     );
@@ -59,7 +64,10 @@ export class Sidebar {
     );
     this.#search.addEventListener("input", () => {
       clearTimeout(this.#searchTimer);
-      this.#searchTimer = setTimeout(() => void this.#fetch(0), this.#search.value.trim() ? SEARCH_DELAY : 0);
+      this.#searchTimer = setTimeout(() => {
+        this.#wanted = 0;
+        void this.#fetch(0);
+      }, this.#search.value.trim() ? SEARCH_DELAY : 0);
     });
     this.stream = new UserStream(page.api.url("/sessions/events"), (event) => this.#receive(event));
   }
@@ -80,7 +88,7 @@ export class Sidebar {
 
   /** Read the list again, as far as it was read before. */
   refresh() {
-    return this.#fetch(this.#sessions.length);
+    return this.#fetch(Math.max(this.#sessions.length, this.#wanted));
   }
 
   /** The title of the session on screen, where the list has it. */
@@ -105,6 +113,7 @@ export class Sidebar {
   clear() {
     this.stream.wanted = false;
     this.#fetches++;
+    this.#wanted = 0;
     clearTimeout(this.#searchTimer);
     this.panel.close();
     this.#search.value = this.#query = "";
