@@ -53,7 +53,7 @@ def test_a_session_lives_below_it_however_the_proxy_hands_paths_on(visitor: Flas
 def test_every_url_that_it_makes_begins_with_it(visitor: FlaskClient) -> None:
     page = visitor.get(f"{ROOT}/", base_url=SECURE).get_data(as_text=True)
     local = re.findall(r'(?:href|src)="(/[^"]*)"', page)
-    assert len(local) > 40
+    assert len(local) > 4
     assert all(url.startswith(f"{ROOT}/") for url in local)
     with visitor.get(local[0], base_url=SECURE) as logo:
         assert logo.status_code == 200
