@@ -165,6 +165,7 @@ def test_an_answer_is_written_to_its_end_before_it_is_kept(visit: Visit) -> None
     expect_answered(page)
     expect(page.get_by_role("status")).to_have_text("Kept in your account")
     expect_same_as_server(visitor, page)
+    expect(page.get_by_role("group", name="Keep this conversation in your account?")).to_be_hidden()
     assert visitor.get("/session/current")["anonymous"] is False
 
 
@@ -211,8 +212,15 @@ def test_conversations_are_opened_renamed_and_deleted(visit: Visit) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Rename “Say one.”")).to_be_focused()
     page.keyboard.press("Enter")
-    field.fill("The first")
+    page.route("**/session", fails(422, {"detail": "No."}), times=1)
+    field.fill("Refused")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    visitor.complaints.clear()
+    row_button(page, "Say one.", "Rename").click()
+    field.fill("The\tfirst\u202e")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_hidden()
     expect(titles(page)).to_have_text(["Say two.", "The first"])
     expect(page.get_by_role("button", name="Rename “The first”")).to_be_focused()
     assert [told["title"] for told in visitor.get("/sessions")["sessions"]] == ["Say two.", "The first"]
@@ -278,13 +286,14 @@ def test_signing_out_leaves_nothing_on_any_tab(visit: Visit) -> None:
     other.goto(page.url)
     expect(questions(other)).to_have_text(["Say hello."])
     box(other).fill("Still typing")
+    box(page).fill("For nobody else")
 
     choose(page, email, "Sign out")
     for tab in (page, other):
         expect_anonymous(tab)
         expect_empty(tab)
+        expect(box(tab)).to_have_value("")
     expect(other.get_by_role("alert")).to_contain_text("signed out")
-    expect(box(other)).to_have_value("Still typing")
     visitor.complaints.clear()  # the other tab may have asked whether it is still signed in
     left = [cookie.get("name") for cookie in visitor.context.cookies()]
     assert left == ["switchboard_device"], "which opens nothing; strangers lock nobody out of a browser that has it"
@@ -297,13 +306,15 @@ def test_signing_out_leaves_nothing_on_any_tab(visit: Visit) -> None:
     assert visitor.get("/session/current")["anonymous"] is True
 
 
-def test_a_login_that_was_ended_elsewhere_is_told_and_keeps_the_text(visit: Visit) -> None:
+def test_a_login_that_was_ended_elsewhere_is_told_and_keeps_the_text_for_its_user(visit: Visit) -> None:
     visitor, elsewhere = visit(), visit()
     page = visitor.page
     email = register(page)
     ask(page, "Say hello.")
     expect_answered(page)
     box(page).fill("Are you still there?")
+    idle = visitor.tab()
+    expect(account_button(idle, email)).to_be_visible()
     sign_in(elsewhere.page, email)
     choose(elsewhere.page, email, "Where you")
     logins = dialog(elsewhere.page).get_by_role("listitem")
@@ -316,14 +327,17 @@ def test_a_login_that_was_ended_elsewhere_is_told_and_keeps_the_text(visit: Visi
     expect(page.get_by_role("alert")).to_have_text("You have been signed out.")
     expect_anonymous(page)
     expect_empty(page)
-    expect(box(page)).to_have_value("Are you still there?")
+    expect(box(page)).to_have_value("")
+    expect_anonymous(idle)
     visitor.complaints.clear()  # the browser itself notes the 401
 
-    box(page).press("Enter")
+    ask(page, "Who am I?")
     expect(page.get_by_role("alert")).to_be_hidden()
     expect_answered(page)
     assert visitor.get("/session/current")["anonymous"] is True
     visitor.complaints.clear()  # and that the cookie's session is not an anonymous visitor's
+    sign_in(page, email)
+    expect(box(page)).to_have_value("Are you still there?")
 
 
 def test_a_wrong_password_is_told_beside_it_and_costs_nothing(visit: Visit) -> None:

@@ -117,6 +117,7 @@ SHOWS = """(body, html) => {
   const shown = body.cloneNode(true);
   for (const bar of shown.querySelectorAll(".code-bar")) bar.remove();
   for (const frame of shown.querySelectorAll(".code, .table")) frame.replaceWith(...frame.children);
+  for (const block of shown.children) block.removeAttribute("dir");
   for (const each of shown.querySelectorAll("[role=group]")) {
     for (const name of ["role", "aria-label", "tabindex"]) each.removeAttribute(name);
   }

@@ -18,7 +18,8 @@ ARABIC = "السماء زرقاء، نعم."
 ENGLISH = "The sky is."
 BOTH = f"{ARABIC}\n{ENGLISH}\n"
 LIST = f"<ul><li>{ARABIC}</li><li>{ENGLISH}</li></ul>"
-HTML = f"<p>{ARABIC}</p>{LIST}<p>{ENGLISH}</p><pre><code>x = 1 # {ARABIC}</code></pre>"
+TABLE = f"<table><tr><td>{ARABIC}</td><td>1</td></tr></table>"
+HTML = f"<p>{ENGLISH}</p>{LIST}{TABLE}<p>{ENGLISH}</p><pre><code>x = 1 # {ARABIC}</code></pre>"
 AT = """body => {
   const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
   const sides = [];
@@ -55,8 +56,9 @@ def test_each_paragraph_runs_in_its_own_direction(page: Page, stage: Stage) -> N
     assert sides(shown(page)) == ["right", "left"]
     stage.end(html=HTML, thinking_seconds=1)
     expect(shown(page).locator("li")).to_have_count(2)
-    # A list stands on one side, with its marks; code is code.
-    assert sides(shown(page)) == ["right", "right", "right", "left", "left"]
+    # A list stands on one side, with its marks, and a table's first column on its; code is code.
+    assert sides(shown(page)) == ["left", "right", "right", "right", "left", "left", "left"]
+    expect(shown(page).locator("ul")).to_have_css("direction", "rtl")
 
 
 def test_what_is_written_runs_in_its_direction(page: Page) -> None:

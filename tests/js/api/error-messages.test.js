@@ -14,6 +14,8 @@ for (const [error, words] of /** @type {[unknown, string][]} */ ([
   [problem(503, {}, 5), "The service is busy or restarting. Try again in 5 s."],
   [problem(500), "The server made a mistake. Try again in a moment."],
   [problem(409, { type: "/problems/idempotency-in-flight" }), "This is on its way already. Give it a moment."],
+  [problem(409, { type: "/problems/too-many-waiting", detail: "10 questions wait in this session already." }),
+    "Too many questions are waiting already. Take one back, or send this when one has been answered."],
   [problem(422, { detail: "title: too long" }), "title: too long"],
   [problem(418), "Something went wrong."],
 ])) {

@@ -44,6 +44,8 @@ const address = new Address(document.body.dataset.root ?? "", {
   renamed: () => keepDraft(),
 });
 const drafts = new Drafts(() => localStorage, Date.now);
+/** What was in the message box when a login ended. */
+let unsent = { of: "", text: "" };
 const title = new PageTitle(byId("icon", HTMLLinkElement));
 const stickToBottom = new StickToBottom(byId("scroller"), byId("log"), byId("latest", HTMLButtonElement));
 
@@ -70,14 +72,12 @@ const account = new Account({
     sync.stream.reopen(); // after the last event seen, and as the user
     void sync.refresh();
   },
-  changed() {
+  changed(gone) {
     newConversation.dismiss();
-    if (account.user) {
-      void sidebar.open();
-    } else {
-      drafts.clear(); // they were the user's who has gone
-      sidebar.clear();
-    }
+    if (gone) putAway(gone);
+    else if (unsent.of === account.user?.user_id) giveBack();
+    if (account.user) void sidebar.open();
+    else sidebar.clear();
     if (account.user && store.state.missing) void session.show(async () => true);
     render();
   },
@@ -178,10 +178,11 @@ const sidebar = new Sidebar({
     drafts.write(id, "");
     if (wasShown) newConversation.begin();
   },
-  failed(error) {
-    if (!account.ended(error)) notifications.showError(error);
+  failed(error, over) {
+    if (!account.ended(error)) notifications.showError(error, over);
   },
-  announce: (words) => notifications.announce(words),
+  succeeded: (words) => notifications.succeeded(words),
+  ended: () => void account.find(),
 });
 
 const view = new ConversationView(messageList, composer);
@@ -208,6 +209,20 @@ function keepDraft() {
   drafts.write(null, "");
   if (composer.text.trim()) drafts.write(address.id, composer.text);
   else composer.show(drafts.read(address.id));
+}
+
+/** What a user was writing is nobody else's: it comes back with the same user, as long as the page is there.
+ * @param {import("./api/account.js").User} gone */
+function putAway(gone) {
+  if (composer.text.trim()) unsent = { of: gone.user_id, text: composer.text };
+  composer.text = "";
+  drafts.clear();
+  settings.close();
+}
+
+function giveBack() {
+  composer.restore(unsent.text);
+  unsent = { of: "", text: "" };
 }
 
 /** By the conversation's title, or by what it began with. */

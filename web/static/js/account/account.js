@@ -18,13 +18,15 @@ import { t } from "../ui/strings.js";
  * @property {() => boolean} hasMessages whether there is anything on screen to keep
  * @property {() => Promise<void>} idle when no answer is being written
  * @property {(session: Session, etag: string | null) => void} claimed
- * @property {() => void} changed it is another user, or none
+ * @property {(gone: User | null) => void} changed it is another user, or none; `gone`: the one before
  * @property {() => void} leave away with what is on screen: it is the user's who has gone
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {() => void} focus to where writing goes on, if the reader has nothing else in hand
  */
 
 const RETRY_AFTER = 3_000;
+/** Whose login was over before the page knew who it is. @type {User} */
+const SOMEBODY = { user_id: "", email: null };
 
 export class Account {
   /** @type {User | null} */ #user = null;
@@ -39,7 +41,7 @@ export class Account {
       api: this.api,
       now: () => page.api.serverNow(),
       failed: (/** @type {unknown} */ error) => this.ended(error),
-      succeeded: (/** @type {string} */ words) => page.notifications.announce(words, words),
+      succeeded: (/** @type {string} */ words) => page.notifications.succeeded(words, words),
     };
     this.password = passwordDialog(dialogPage);
     this.logins = new LoginsDialog(dialogPage);
@@ -77,7 +79,8 @@ export class Account {
   /** Whether the login is over; then the page is told, and goes on without. @param {unknown} error */
   ended(error) {
     if (!(error instanceof Problem) || error.status !== 401 || !/^login-(invalid|required)$/.test(error.slug)) return false;
-    const wasSignedIn = this.#user !== null || error.slug === "login-invalid";
+    if (error.slug === "login-invalid") this.#user ??= SOMEBODY;
+    const wasSignedIn = this.#user !== null;
     this.#setUser(null);
     if (wasSignedIn) this.page.notifications.notify(t("account.ended"));
     return true;
@@ -162,7 +165,7 @@ export class Account {
       for (const dialog of [this.password, this.logins, this.deletion]) dialog.close();
       if (this.page.session()?.anonymous === false) this.page.leave();
     }
-    this.page.changed();
+    this.page.changed(before);
   }
 
   #claimable() {

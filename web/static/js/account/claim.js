@@ -25,20 +25,22 @@ const PAUSE = 500;
 export class Claim {
   #bar = new ConfirmBar(
     byId("claim"), byId("claim-keep", HTMLButtonElement), byId("claim-not", HTMLButtonElement));
+  #claiming = false;
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
   }
 
-  /** Offer it, unless it was declined before. */
+  /** Offer it, unless it was declined before. An offer that was made before may have lost its reason. */
   offerOnce() {
-    if (this.page.claimable() && this.page.session()?.session_id !== declined()) void this.offer(false);
+    if (!this.page.claimable()) this.dismiss();
+    else if (this.page.session()?.session_id !== declined()) void this.offer(false);
   }
 
   /** @param {boolean} focus whether the answer is what the reader is about to give */
   async offer(focus) {
-    if (this.#bar.asking) return;
+    if (this.#bar.asking || this.#claiming) return;
     const id = this.page.session()?.session_id ?? "";
     const answer = await this.#ask(t("claim.offer"), t("claim.notNow"), focus);
     if (answer) await this.#claim();
@@ -69,15 +71,25 @@ export class Claim {
   }
 
   async #claim() {
+    this.#claiming = true;
+    try {
+      await this.#claimAtTheEnd();
+    } finally {
+      this.#claiming = false;
+    }
+  }
+
+  /** An answer that is being written is kept whole or not at all. */
+  async #claimAtTheEnd() {
     const { page } = this;
     const id = page.session()?.session_id;
     for (let tries = 1; ; tries++) {
-      await page.idle(); // an answer is kept whole or not at all
+      await page.idle();
       if (!page.claimable() || page.session()?.session_id !== id) return;
       try {
         const { data, etag } = await page.api.claimSession();
         page.claimed(data, etag);
-        return page.notifications.announce(t("claim.kept"), t("claim.kept"));
+        return page.notifications.succeeded(t("claim.kept"), t("claim.kept"));
       } catch (error) {
         const begun = error instanceof Problem && error.slug === "generation-in-progress"; // another answer, meanwhile
         if (!begun || tries === TRIES) return page.failed(error);

@@ -7,9 +7,23 @@ import { dayOf, timeOfDay } from "../ui/time.js";
 
 /** Bytes of UTF-8 that a message may have, as the server counts them. */
 export const MAX_MESSAGE = 32 * 1024;
+/** Bytes of UTF-8 that a conversation's instructions may have. */
+export const MAX_INSTRUCTIONS = 8 * 1024;
 const SECOND = 1_000;
 const HOUR = 3_600;
 const DAY = 86_400;
+
+/** By the slugs of problems in core/errors.py. */
+const MESSAGES = /** @type {Record<string, string>} */ ({
+  "idempotency-in-flight": t("error.onItsWay"),
+  "generation-in-progress": t("error.generationInProgress"),
+  "too-many-waiting": t("error.tooManyWaiting"),
+  "not-waiting": t("error.notWaiting"),
+  "too-many-branches": t("error.tooManyVersions"),
+  "too-many-sessions": t("error.tooManyConversations"),
+  "too-many-keys": t("error.tooManyKeys"),
+  "unknown-model": t("failure.unknownModel"),
+});
 
 /** By the names of limits in core/limits. */
 const LIMIT_MESSAGES = /** @type {Record<string, string>} */ ({
@@ -29,12 +43,10 @@ export const errorMessage = (error) =>
 /** Without when to try again. @param {unknown} error */
 export function describeError(error) {
   if (!(error instanceof Problem)) return t("error.page");
+  if (Object.hasOwn(MESSAGES, error.slug)) return MESSAGES[error.slug];
   switch (error.status) {
     case 0:
       return t(navigator.onLine ? "error.unreachable" : "error.offline");
-    case 409:
-      if (error.slug === "idempotency-in-flight") return t("error.onItsWay");
-      return error.slug === "generation-in-progress" ? t("error.generationInProgress") : error.message;
     case 412: return t("error.switchedElsewhere");
     case 413: return t("error.tooLong", { limit: size(MAX_MESSAGE) });
     case 429: return Object.hasOwn(LIMIT_MESSAGES, error.limit ?? "")

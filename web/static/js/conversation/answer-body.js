@@ -33,7 +33,6 @@ export class AnswerBody {
   constructor(copy) {
     this.copy = copy;
     this.node.className = "body";
-    this.node.dir = "auto"; // for the side of its lists and quotations
     this.node.append(this.#tail.node);
   }
 
@@ -117,7 +116,10 @@ export class AnswerBody {
       makeScrollable(formula, t("formula.label"));
     }
     const nodes = [...template.content.children];
-    for (const [number, node] of nodes.entries()) this.#sources.set(node, sources[number]);
+    for (const [number, node] of nodes.entries()) {
+      this.#sources.set(node, sources[number]);
+      /** @type {HTMLElement} */ (node).dir = "auto"; // for the side of a list's marks, a table's columns, a quotation's line
+    }
     return nodes;
   }
 

@@ -31,7 +31,7 @@ export class EarlierMessages {
       const { messages, before: earlier } = await page.api.transcript(before);
       if (!current()) return;
       page.stickToBottom.keepPlace(() => store.dispatch({ type: "earlier", before, messages, earlier }));
-      page.notifications.announce(t(earlier ? "earlier.some" : "earlier.all"));
+      page.notifications.succeeded(t(earlier ? "earlier.some" : "earlier.all"));
       if (!earlier && focusIsFree(this.#button)) byId("scroller").focus({ preventScroll: true }); // the button is gone
     } catch (error) {
       if (current()) await page.failed(error);

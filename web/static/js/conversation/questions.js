@@ -64,7 +64,7 @@ export class Questions {
     try {
       await this.page.api.turnTo(id);
       await this.page.sync.refresh();
-      if (current()) this.page.notifications.announce(words);
+      if (current()) this.page.notifications.succeeded(words);
     } catch (error) {
       if (current()) await this.page.session.failed(error);
     }

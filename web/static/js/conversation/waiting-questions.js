@@ -90,7 +90,7 @@ export class WaitingQuestions {
     try {
       await change();
       await this.refresh();
-      this.page.notifications.announce(words);
+      this.page.notifications.succeeded(words);
       return true;
     } catch (error) {
       if (current()) await this.page.failed(error);

@@ -93,7 +93,7 @@ export class CurrentSession {
       this.store.dispatch({ type: "session", session: data, etag });
       const until = untilWhen(data.expires_at, this.page.api.serverNow());
       const moved = Date.parse(data.expires_at) - Date.parse(before) > 0;
-      this.page.notifications.announce(t(moved ? "expiry.kept" : "expiry.last", { until }));
+      this.page.notifications.succeeded(t(moved ? "expiry.kept" : "expiry.last", { until }));
     } catch (error) {
       await this.failed(error);
     }

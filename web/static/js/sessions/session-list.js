@@ -3,6 +3,7 @@
 import { icon } from "../ui/icon.js";
 import { daysSince, exactly, relative } from "../ui/time.js";
 import { isEscape } from "../ui/keys.js";
+import { oneLine } from "../ui/one-line.js";
 import { t } from "../ui/strings.js";
 
 /**
@@ -191,7 +192,7 @@ export class SessionList {
     form.append(field, this.#formButtons(t("save"), "primary"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const wanted = field.value.trim();
+      const wanted = oneLine(field.value);
       if (!wanted || wanted === title) return this.#closeForm();
       void this.#finish(() => this.on.rename(id, wanted));
     });

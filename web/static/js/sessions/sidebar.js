@@ -21,8 +21,9 @@ const SEARCH_DELAY = 250;
  * @property {(id: string) => string} address
  * @property {() => void} changed it is another list
  * @property {(id: string) => Promise<void>} remove
- * @property {(error: unknown) => void} failed
- * @property {(words: string) => void} announce
+ * @property {(error: unknown, over?: Promise<void>) => void} failed `over`: when it is of no matter any more
+ * @property {(words: string) => void} succeeded
+ * @property {() => void} ended the user's login may be over
  */
 
 export class Sidebar {
@@ -36,6 +37,8 @@ export class Sidebar {
   #wanted = 0;
   /** Counts the fetches, so that the answer to an old one is not shown after a newer one. */
   #fetches = 0;
+  /** The list that could not be read is there. */
+  #wasRead = () => {};
 
   /** @param {Page} page */
   constructor(page) {
@@ -135,8 +138,9 @@ export class Sidebar {
       } while (next && found.length < wanted);
       this.#query = query;
       this.#show(found, next);
+      this.#wasRead();
     } catch (error) {
-      if (number === this.#fetches) this.page.failed(error);
+      if (number === this.#fetches) this.page.failed(error, new Promise((resolve) => { this.#wasRead = resolve; }));
     }
   }
 
@@ -154,6 +158,7 @@ export class Sidebar {
 
   /** @param {import("../stream/user-stream.js").UserEvent} event */
   #receive(event) {
+    if (event.type === "expired") return this.page.ended();
     const sessions = applyUserEvent(this.#sessions, event);
     if (sessions) this.#show(sessions, this.#next);
     else void this.refresh();
@@ -175,7 +180,7 @@ export class Sidebar {
   async #rename(id, title) {
     const { title: kept } = await this.page.api.renameSession(id, title);
     this.#show(this.#sessions.map((session) => (session.session_id === id ? { ...session, title: kept } : session)), this.#next);
-    this.page.announce(t("list.renamed"));
+    this.page.succeeded(t("list.renamed"));
   }
 
   /** @param {string} id */
@@ -183,6 +188,6 @@ export class Sidebar {
     await this.page.remove(id);
     this.#fetches++; // one under way may still have it
     this.#show(this.#sessions.filter(({ session_id }) => session_id !== id), this.#next);
-    this.page.announce(t("list.deleted"));
+    this.page.succeeded(t("list.deleted"));
   }
 }

@@ -1,6 +1,7 @@
 /** The user's API keys: made, shown once, and revoked. */
 
 import { byId } from "../ui/dom.js";
+import { oneLine } from "../ui/one-line.js";
 import { t } from "../ui/strings.js";
 import { exactly } from "../ui/time.js";
 
@@ -22,14 +23,15 @@ export class ApiKeyList {
     this.#made.addEventListener("focus", () => this.#made.select());
   }
 
-  /** Show those that there are. A secret is shown once, and never again. */
-  async load() {
+  /** A secret is shown once, and never again; and no user sees what another has. */
+  clear() {
     this.#made.value = "";
     this.#madeField.hidden = true;
-    await this.#draw();
+    this.#list.replaceChildren();
   }
 
-  async #draw() {
+  /** Show those that there are. */
+  async load() {
     try {
       this.#list.replaceChildren(...(await this.api.keys()).map((key) => this.#row(key)));
     } catch (error) {
@@ -58,7 +60,7 @@ export class ApiKeyList {
   }
 
   async #make() {
-    const name = this.#name.value.trim();
+    const name = oneLine(this.#name.value);
     if (!name) return this.#name.focus();
     try {
       this.#made.value = await this.api.createKey(name);
@@ -68,7 +70,7 @@ export class ApiKeyList {
     } catch (error) {
       this.failed(error);
     }
-    await this.#draw();
+    await this.load();
   }
 
   /** @param {string} id */
@@ -78,7 +80,7 @@ export class ApiKeyList {
     } catch (error) {
       this.failed(error);
     }
-    await this.#draw();
+    await this.load();
     this.#name.focus();
   }
 }

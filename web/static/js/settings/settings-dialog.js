@@ -1,8 +1,9 @@
 /** The settings: of this browser, of the conversation on screen, and the user's API keys. */
 
-import { errorMessage } from "../api/error-messages.js";
+import { errorMessage, MAX_INSTRUCTIONS } from "../api/error-messages.js";
 import { byId } from "../ui/dom.js";
 import { closeOnBackdropClick } from "../ui/form-dialog.js";
+import { size } from "../ui/size.js";
 import { t } from "../ui/strings.js";
 import { ApiKeyList } from "./api-keys.js";
 import { choose, chosen, setNotifications, wantsNotifications } from "./preferences.js";
@@ -17,6 +18,8 @@ import { choose, chosen, setNotifications, wantsNotifications } from "./preferen
  * @property {(session: import("../api/client.js").Session, etag: string | null) => void} changed the session is another
  */
 
+const bytes = new TextEncoder();
+
 export class SettingsDialog {
   #dialog = byId("settings", HTMLDialogElement);
   #theme = byId("theme", HTMLSelectElement);
@@ -24,6 +27,7 @@ export class SettingsDialog {
   #notify = byId("notify", HTMLInputElement);
   #conversation = byId("conversation-settings", HTMLFormElement);
   #instructions = byId("instructions", HTMLTextAreaElement);
+  #instructionsError = byId("instructions-error");
   #temperature = byId("temperature", HTMLInputElement);
   #error = byId("settings-error");
 
@@ -52,6 +56,8 @@ export class SettingsDialog {
       event.preventDefault();
       void this.#save();
     });
+    this.#instructions.addEventListener("input", () => this.#measure());
+    this.#dialog.addEventListener("close", () => this.keys.clear());
     byId("export").addEventListener("click", () => void this.#export());
   }
 
@@ -64,13 +70,28 @@ export class SettingsDialog {
     this.#conversation.hidden = session === null;
     this.#instructions.value = session?.system_prompt ?? "";
     this.#temperature.value = session?.temperature == null ? "" : String(session.temperature);
+    this.#measure();
     byId("api-keys").hidden = !this.page.signedIn();
     this.#dialog.showModal();
     this.#theme.focus();
     if (this.page.signedIn()) void this.keys.load();
   }
 
+  close() {
+    this.#dialog.close();
+  }
+
+  /** Instructions that are too long say by how much. @returns {boolean} whether they fit */
+  #measure() {
+    const over = bytes.encode(this.#instructions.value.trim()).length - MAX_INSTRUCTIONS;
+    this.#instructions.ariaInvalid = String(over > 0);
+    this.#instructionsError.textContent = over > 0 ? t("composer.over", { size: size(over) }) : "";
+    this.#instructionsError.hidden = over <= 0;
+    return over <= 0;
+  }
+
   async #save() {
+    if (!this.#measure()) return this.#instructions.focus();
     const temperature = this.#temperature.value === "" ? null : this.#temperature.valueAsNumber;
     await this.#attempt(async () => {
       const { data, etag } = await this.page.api.changeSession({
@@ -78,7 +99,7 @@ export class SettingsDialog {
       });
       this.page.changed(data, etag);
       this.#dialog.close();
-      this.page.notifications.announce(t("settings.saved"), t("settings.saved"));
+      this.page.notifications.succeeded(t("settings.saved"), t("settings.saved"));
     });
   }
 

@@ -87,7 +87,9 @@ export class UserStream {
     if (signal.aborted) return;
     this.#disconnect();
     if (performance.now() - began > STABLE_AFTER) this.#backoff.reset();
-    if (refused) this.#wanted = false; // the login is over
-    else this.#timer = setTimeout(() => this.#reconnect(), this.#backoff.next());
+    if (refused) {
+      this.#wanted = false;
+      this.receive({ type: "expired", data: {} }); // as a connection would have said
+    } else this.#timer = setTimeout(() => this.#reconnect(), this.#backoff.next());
   }
 }

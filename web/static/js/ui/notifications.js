@@ -42,6 +42,13 @@ export class Notifications {
     this.#toastTimer = setTimeout(() => { this.#toast.hidden = true; }, TOAST_DURATION);
   }
 
+  /** What the reader has asked for is done: the notice of what was refused before has lost its reason.
+   * @param {string} words @param {string} [toast] */
+  succeeded(words, toast) {
+    this.notify("");
+    this.announce(words, toast);
+  }
+
   /** By screen reader, of what changes all the time. @param {string} words */
   announceUpdate(words) {
     this.#announcer.update(words);
