@@ -16,6 +16,7 @@ CODE = "    if x:\n        y()"
 def test_each_conversation_keeps_its_draft_until_it_is_nobodys(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
+    expect(box(page)).to_be_focused()
     page.keyboard.type("Not sent")
     page.reload()
     expect(box(page)).to_have_value("Not sent")

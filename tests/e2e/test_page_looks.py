@@ -56,9 +56,10 @@ def test_each_paragraph_runs_in_its_own_direction(page: Page, stage: Stage) -> N
     assert sides(shown(page)) == ["right", "left"]
     stage.end(html=HTML, thinking_seconds=1)
     expect(shown(page).locator("li")).to_have_count(2)
-    # A list stands on one side, with its marks, and a table's first column on its; code is code.
-    assert sides(shown(page)) == ["left", "right", "right", "right", "left", "left", "left"]
-    expect(shown(page).locator("ul")).to_have_css("direction", "rtl")
+    # A list stands on one side, with its marks, and so does a table, with its first column; code is code.
+    assert sides(shown(page)) == ["left", "right", "right", "right", "right", "left", "left"]
+    for each in ("ul", "table"):
+        expect(shown(page).locator(each)).to_have_css("direction", "rtl")
 
 
 def test_what_is_written_runs_in_its_direction(page: Page) -> None:
