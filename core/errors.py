@@ -164,7 +164,7 @@ class GenerationInProgress(SwitchboardError):
     """The session already has a live generation."""
 
     slug, title, status = "generation-in-progress", "An answer is still being written", 409
-    detail = "Wait for the answer to end before sending the next message."
+    detail = "Wait for the answer to end, or stop it."
 
 
 class TooManyWaiting(SwitchboardError):

@@ -275,10 +275,10 @@ def provider() -> Iterator[ProviderServer]:
 @pytest.fixture(autouse=True)
 def _manners_come_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """What a test has taught the provider, the next one does not find."""
-    if "provider" not in request.fixturenames:
+    provider = request.getfixturevalue("provider") if "provider" in request.fixturenames else None
+    if not isinstance(provider, ProviderServer):
         yield
         return
-    provider: ProviderServer = request.getfixturevalue("provider")
     manners = dict(provider.manners)
     yield
     provider.manners.clear()

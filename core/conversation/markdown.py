@@ -61,6 +61,8 @@ AFTER_ADDRESS = ".,;:!?'*_~"
 OPENING = {")": "(", "]": "["}
 LABEL = re.compile(r"\[[^\[\]]*\S[^\[\]]*\]")
 """What a reference that is defined below would make a link of."""
+ABSOLUTE = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
+"""How an address begins that may become a link."""
 LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,30}")
 
 
@@ -274,8 +276,16 @@ def _mathml(latex: str, displayed: bool, env: Any) -> str | None:
     return html if env["maths_html"] >= 0 else None
 
 
+class _Markdown(MarkdownIt):
+    """What is a link leads to another place by its whole address: one without a scheme would lead into the page that
+    shows the answer."""
+
+    def validateLink(self, url: str) -> bool:  # noqa: N802  the library's name
+        return ABSOLUTE.match(url) is not None
+
+
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True})
+    parser = _Markdown("commonmark", {"html": False, "breaks": True})
     for ruler in (parser.block.ruler, parser.inline.ruler):
         for rule in ruler.__rules__:
             rule.fn = _counted(rule.fn)

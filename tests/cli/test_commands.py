@@ -143,7 +143,7 @@ def test_models_shows_what_the_file_means(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text('default = "a"\n' + MODEL + 'api_key_env = "SOME_KEY"\n')
     shown = switchboard(tmp_path, "models", SWITCHBOARD_MODELS=str(path), SOME_KEY="sesame").stdout
-    assert "a (default)  A      openai    http://127.0.0.1:1/v1  8192     SOME_KEY is set" in shown
+    assert "a (default)  A      openai    http://127.0.0.1:1/v1  8192     -      SOME_KEY is set" in shown
     assert "sesame" not in shown
     checked = switchboard(tmp_path, "models", "--check", SWITCHBOARD_MODELS=str(path))
     assert "SOME_KEY is not set  no" in checked.stdout

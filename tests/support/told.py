@@ -17,6 +17,8 @@ class Told:
 
     def hear(self, kind: str, data: Mapping[str, Any]) -> None:
         """One event of the answer."""
+        if kind == "model":
+            return  # the session's: it may be switched at any time
         assert not self.end, f"{kind} after {self.end}"
         if kind == "delta":
             assert data["at"] == len(self.text), f"{data} does not follow {self.text!r}"

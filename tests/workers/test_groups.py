@@ -162,7 +162,10 @@ def test_arguments_that_can_not_be_understood_fail_alone(
         gained = [_counted(runtime, kind) - before[kind] for kind in Outcome]
         return gained == [{"succeeded": 2, "failed": 5, "refused": 1}.get(kind, 0) for kind in Outcome]
 
-    wait_for(all_counted, what="each is counted")
+    try:
+        wait_for(all_counted, what="each is counted")
+    except AssertionError:
+        raise AssertionError({kind: _counted(runtime, kind) - before[kind] for kind in Outcome}) from None
 
 
 def _counted(runtime: Runtime, outcome: Outcome) -> float:

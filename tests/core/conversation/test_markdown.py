@@ -34,6 +34,7 @@ LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
             "(https://x.example/a_b_c).",
             f'<p>(<a href="https://x.example/a_b_c" {LINK}>https://x.example/a_b_c</a>).</p>\n',
         ),
+        ("[a](/auth/logout) [b](c)\n\n[^1]: d", "<p>[a](/auth/logout) [b](c)</p>\n<p>[^1]: d</p>\n"),
         ("![a *b*](https://x.example/c.png)", f'<p><a href="https://x.example/c.png" {LINK}>a b</a></p>\n'),
         (
             "- [ ] a\n- [x] b",

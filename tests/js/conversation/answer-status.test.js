@@ -41,3 +41,12 @@ for (const [seconds, words] of /** @type {[number | null, string][]} */ ([
     assert.equal(thinkingSummary(item({ thinking_seconds: seconds })), words);
   });
 }
+
+test("of an answer that was handed over all are named that wrote it, the one that ended it last", () => {
+  const handed = (/** @type {string} */ model, /** @type {[string, string][]} */ ...steps) =>
+    status(item({ model, handovers: steps.map(([from, to]) => ({ from, to, at: 1 })) }));
+  assert.equal(handed("b", ["a", "b"]), "A, then B");
+  assert.equal(handed("a", ["a", "b"], ["b", "a"]), "A, then B, then A");
+  assert.equal(handed("c", ["a", "b"]), "A, then C");
+  assert.equal(handed("a", ["a", "b"]), "A");
+});

@@ -92,10 +92,17 @@ export function statusLine(item, label) {
   return (!fallback && end.startsWith(name) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
 }
 
-/** "A, then B": the models of an answer that was handed over, in order; empty: it was not. @param {Item} item @param {Label} label */
-function handedOver({ handovers }, label) {
+/**
+ * "A, then B": the models of an answer that was handed over, in order; empty: one alone has written it. The last is the
+ * one that ended it: where another had to help out, the one that was asked has written little or nothing.
+ * @param {Item} item @param {Label} label
+ */
+function handedOver({ handovers, model }, label) {
   if (!handovers?.length) return "";
-  const [first, ...others] = [handovers[0].from, ...handovers.map(({ to }) => to)].map(label);
+  const asked = [handovers[0].from, ...handovers.map(({ to }) => to)];
+  const writers = [...asked.slice(0, -1), model ?? asked[asked.length - 1]];
+  const [first, ...others] = writers.filter((name, at) => name !== writers[at - 1]).map(label);
+  if (others.length === 0) return "";
   return others.reduce((models, model) => t("end.then", { models, model }), first);
 }
 
