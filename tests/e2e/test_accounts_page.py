@@ -491,7 +491,6 @@ def test_a_password_is_changed_and_an_account_deleted(visit: Visit) -> None:
     expect(page.get_by_role("status")).to_have_text("Password changed")
     ask(page, "Am I still here?")
     expect_answered(page, 2)
-    ask(elsewhere.page, "And I?")
     expect(elsewhere.page.get_by_role("alert")).to_have_text("You have been signed out.")
     elsewhere.complaints.clear()
 
