@@ -256,7 +256,7 @@ proved = schemathesis.openapi.from_dict(
 """The document without its security schemes, for callers with credentials of their own: invented ones would only get
 in their way."""
 few = settings(
-    max_examples=10, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 """Examples for each call, the same in every run."""
 
