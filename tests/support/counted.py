@@ -30,9 +30,14 @@ def total(samples: Mapping[str, float], name: str, **labels: str) -> float:
 
 
 def wait_until_told(runtime: Runtime) -> None:
-    """Wait until all processes have told what they had counted when this was called."""
+    """Wait until all processes have told what they had counted when this was called; one at least."""
     began = _now(runtime)
-    wait_for(lambda: all(began < at or at < _now(runtime) - SILENCE for at in _told_at(runtime)), what="all is told")
+
+    def told() -> bool:
+        moments = _told_at(runtime)
+        return any(began < at for at in moments) and all(began < at or at < _now(runtime) - SILENCE for at in moments)
+
+    wait_for(told, what="all is told")
 
 
 def _now(runtime: Runtime) -> int:
