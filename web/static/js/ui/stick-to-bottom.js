@@ -3,8 +3,14 @@
 /** Pixels from the end within which a reader who comes down is at it. */
 const NEAR = 32;
 
+const UP = new Set(["ArrowUp", "PageUp", "Home"]);
+const DOWN = new Set(["ArrowDown", "PageDown", "End", " "]);
+
 export class StickToBottom {
   #sticking = true;
+  /** Whether the reader moved downwards last. The browser moves too, to keep a place while what is above it changes. */
+  #downwards = false;
+  #touch = 0;
   #top = 0;
   /** Of what scrolls, when it was last drawn. */
   #height = 0;
@@ -14,6 +20,18 @@ export class StickToBottom {
     this.scroller = scroller;
     this.button = button;
     scroller.addEventListener("scroll", () => this.#measure(), { passive: true });
+    scroller.addEventListener("wheel", ({ deltaY }) => this.#moves(deltaY), { passive: true });
+    scroller.addEventListener("touchstart", ({ touches }) => { this.#touch = touches[0].clientY; }, { passive: true });
+    scroller.addEventListener("touchmove", ({ touches }) => {
+      this.#moves(this.#touch - touches[0].clientY);
+      this.#touch = touches[0].clientY;
+    }, { passive: true });
+    scroller.addEventListener("keydown", ({ key, shiftKey }) => {
+      if (UP.has(key) || DOWN.has(key)) this.#moves(UP.has(key) || shiftKey ? -1 : 1);
+    });
+    scroller.addEventListener("pointerdown", ({ target, offsetX }) => {
+      if (target === scroller && offsetX >= scroller.clientWidth) this.#moves(1); // on the scroll bar
+    });
     button.addEventListener("click", () => {
       this.toEnd();
       scroller.focus({ preventScroll: true });
@@ -46,13 +64,19 @@ export class StickToBottom {
     this.#draw();
   }
 
+  /** @param {number} by upwards if negative */
+  #moves(by) {
+    if (by !== 0) this.#downwards = by > 0;
+  }
+
   #measure() {
     const { scrollHeight, scrollTop } = this.scroller;
     const below = this.#below();
     // Any move upwards means "let me read", however small; it takes coming near the end to stick again. The end may come
     // near by itself, when text becomes shorter.
+    const steady = scrollHeight === this.#height;
     if (scrollTop < this.#top && below > 2) this.#sticking = false;
-    else if (scrollTop > this.#top && below < NEAR && scrollHeight === this.#height) this.#sticking = true;
+    else if (this.#downwards && steady && scrollTop > this.#top && below < NEAR) this.#sticking = true;
     this.#draw();
   }
 
