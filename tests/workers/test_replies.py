@@ -221,7 +221,7 @@ def test_a_message_of_the_wrong_shape_is_answered_when_its_id_can_be_read(
 def test_a_broadcast_of_the_wrong_shape_ends_no_worker(
     worker: Worker, runtime: Runtime, redis: Redis, celery_setup_app: Celery, raw: bytes
 ) -> None:
-    assert redis.publish("/0.celery.pidbox", raw) > 0
+    wait_for(lambda: redis.publish("/0.celery.pidbox", raw), what="a worker listens to broadcasts")
     pending = _expect(runtime)
     _send(celery_setup_app, pending, TaskNames.SWITCH_MODEL, [pending.session_id, "good", None, None])
     assert _problem(runtime, pending)["status"] == 401
