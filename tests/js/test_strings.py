@@ -17,7 +17,7 @@ LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
 COMPOSED = ("empty.example.", "shortcuts.")
 """What the templates put the ends of keys to."""
 NAMES = re.compile(
-    r"Key|Comma|Enter|Escape|Arrow\w+|Content-Type|Date|Retry-After|ETag|If-Match|Idempotency-Key|X-Session-ID|Location|Switchboard"
+    r"Key|Comma|Enter|Escape|Home|End|Page(?:Up|Down)|Arrow\w+|Content-Type|Date|Retry-After|ETag|If-Match|Idempotency-Key|X-Session-ID|Location|Switchboard"
 )
 """Capitalised, but of keys, headers and this project."""
 
