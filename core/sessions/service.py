@@ -14,13 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import defer
 from sqlalchemy.sql.dml import ReturningUpdate
 from uuid_utils.compat import uuid7
 
@@ -36,6 +35,7 @@ from core.errors import (
     VersionConflict,
 )
 from core.secret import digests_match
+from core.sessions import listing
 from core.sessions.arguments import (
     parse_session_id,
     parse_user_id,
@@ -46,9 +46,10 @@ from core.sessions.arguments import (
 )
 from core.sessions.credential import Credential
 from core.sessions.lifetime import Lifetime
+from core.sessions.listing import Place
 from core.sessions.title import title_from
 from core.stores.among import among
-from core.stores.tables import ACTIVITY, MessageWords, Session, User
+from core.stores.tables import MessageWords, Session, User
 
 MAX_LOOKS = 2
 """How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
@@ -102,13 +103,6 @@ class SessionRules:
     max_per_user: int
     """Living sessions that one user may have, created or claimed."""
     ephemeral: Lifetime = EPHEMERAL
-
-
-class Place(NamedTuple):
-    """Of a session in its owner's list."""
-
-    active_at: datetime
-    session_id: UUID
 
 
 @dataclass(frozen=True)
@@ -392,15 +386,9 @@ class SessionService:
     ) -> Sequence[Session]:
         """A user's living sessions, last active first, without their instructions; with `before`, those after that
         place."""
-        listed = select(Session).where(Session.owner_id == user_id, *self.is_listed(before))
-        listed = listed.options(defer(Session.system_prompt)).order_by(ACTIVITY.desc(), Session.id.desc())
-        return db_session.scalars(listed.limit(limit), execution_options={"populate_existing": True}).all()
-
-    def is_listed(self, before: Place | None) -> list[ColumnElement[bool]]:
-        """Whether a session lives, is for more than a single request, and comes after that place of its owner's
-        list."""
-        kept = [Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)]
-        return kept if before is None else [*kept, tuple_(ACTIVITY, Session.id) < tuple_(*before)]
+        values = listing.parameters(user_id, self._clock.now(), before, limit)
+        as_it_is_now = {"populate_existing": True}
+        return db_session.scalars(listing.PLAIN[before is not None], values, execution_options=as_it_is_now).all()
 
     def mark_read(self, session_id: UUID, until: datetime, db_session: DatabaseSession) -> bool:
         """An owned session's answers that have ended until then have been read; whether that is news."""
