@@ -12,7 +12,22 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, column, delete, func, select, table, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import aliased
@@ -196,7 +211,8 @@ _COUNT = {
 }
 
 
-def _page(matches: ColumnElement[bool], *, many: bool, continued: bool) -> Select[Any]:
+def _page(dialect: str, *, many: bool, continued: bool) -> Select[Any]:
+    matches = _MATCHES[dialect]
     newest = (
         select(func.max(MessageWords.number))
         .where(MessageWords.session_id == Session.id, matches)
@@ -213,14 +229,19 @@ def _page(matches: ColumnElement[bool], *, many: bool, continued: bool) -> Selec
         .scalar_subquery()
     )
     page = listing.listing(IS_ANSWERING, LAST_END, said, continued=continued)
-    # Asked for a value, PostgreSQL looks at one session after the other until the page is full.
-    found = newest.is_not(None) if many else Session.id.in_(select(MessageWords.session_id).where(matches))
-    return page.where(found)
+    # Each way is put so that PostgreSQL has no choice, which knows little of how many hits there are: from one
+    # session to the next until the page is full, or from the hits to their sessions.
+    if many:
+        return page.where(newest.is_not(None))
+    hits = select(MessageWords.session_id).where(matches)
+    if dialect == "postgresql":
+        return page.where(Session.id == any_(func.array(hits.scalar_subquery(), type_=ARRAY(Uuid()))))
+    return page.where(Session.id.in_(hits))
 
 
 _PAGES = {
-    (dialect, many, continued): _page(matches, many=many, continued=continued)
-    for dialect, matches in _MATCHES.items()
+    (dialect, many, continued): _page(dialect, many=many, continued=continued)
+    for dialect in _MATCHES
     for many in (False, True)
     for continued in (False, True)
 }
