@@ -79,12 +79,13 @@ def test_a_list_in_a_list_stands_on_its_own_side(page: Page, stage: Stage) -> No
 def test_a_question_that_its_owners_limits_hold_back_waits_for_no_answer(page: Page, stage: Stage) -> None:
     stage.begin()
     stage.tell("delta", at=0, text="The end")
-    stage.waiting = [{"generation_id": "next", "message": "And then?", "position": 0}]
+    stage.waiting = [{"generation_id": f"{at}", "message": f"And {at}?", "position": at} for at in range(2)]
     stage.tell("waiting")
-    row = page.get_by_role("list", name="Waiting questions").get_by_role("listitem")
-    expect(row).to_contain_text("Waits for the end of this answer")
+    rows = page.get_by_role("list", name="Waiting questions").get_by_role("listitem")
+    expect(rows.first).to_contain_text("Waits for the end of this answer")
+    expect(rows.last).to_contain_text("Waits for its turn")
     stage.end(html="<p>The end</p>")
-    expect(row).to_contain_text("Waits for its turn")
+    expect(rows.first).to_contain_text("Waits for its turn")
 
 
 def test_on_a_phone_the_picker_is_no_wider_than_its_label(visit: Visit, stage: Stage) -> None:

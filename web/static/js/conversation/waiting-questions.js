@@ -71,7 +71,11 @@ export class WaitingQuestions {
     this.#tell(state);
     const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
     const nodes = [...this.#rows.values()].map(({ node }) => node);
-    if (queueing !== null) nodes.push(new WaitingRow(queueing, null).node);
+    if (queueing !== null) {
+      const last = new WaitingRow(queueing, null);
+      last.waitsForAnswer(state.live !== null && nodes.length === 0);
+      nodes.push(last.node);
+    }
     this.list.replaceChildren(...nodes);
     this.list.hidden = nodes.length === 0;
     if (focused?.isConnected) /** @type {HTMLElement} */ (focused).focus();
@@ -80,7 +84,7 @@ export class WaitingQuestions {
 
   /** What they wait for. @param {State} state */
   #tell({ live }) {
-    for (const row of this.#rows.values()) row.waitsFor(live !== null);
+    for (const [place, row] of [...this.#rows.values()].entries()) row.waitsForAnswer(live !== null && place === 0);
   }
 
   /** @param {string} id @param {string} message */

@@ -24,7 +24,6 @@ export class WaitingRow {
     this.#words.dir = "auto";
     this.#foot.className = "waiting-footer";
     this.#foot.append(this.#status);
-    this.waitsFor(true);
     if (on) {
       const actions = document.createElement("span");
       actions.className = "actions";
@@ -38,9 +37,9 @@ export class WaitingRow {
     this.text = text;
   }
 
-  /** @param {boolean} answer whether it is the end of an answer that it waits for; else its owner's limits */
-  waitsFor(answer) {
-    const words = t(answer ? "waiting.status" : "waiting.turn");
+  /** @param {boolean} does whether it is next when this answer ends; else others are before it, or limits hold it back */
+  waitsForAnswer(does) {
+    const words = t(does ? "waiting.status" : "waiting.turn");
     if (words !== this.#status.textContent) this.#status.textContent = words;
   }
 
