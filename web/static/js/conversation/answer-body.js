@@ -117,8 +117,8 @@ export class AnswerBody {
     }
     const nodes = [...template.content.children];
     for (const [number, node] of nodes.entries()) this.#sources.set(node, sources[number]);
-    // For the side of a list's marks, a table's columns, a quotation's line: each by its own words.
-    for (const node of [...nodes, ...template.content.querySelectorAll("ul, ol, table, blockquote")]) {
+    // For the side of a list's marks, a table's columns, a quotation's line; of a list within a list by its own words.
+    for (const node of [...nodes, ...template.content.querySelectorAll("li :is(ul, ol)")]) {
       /** @type {HTMLElement} */ (node).dir = "auto";
     }
     return nodes;
