@@ -222,14 +222,19 @@ class PromptRetries:
 
     def _make(self) -> Prompt:
         if self._request is not None:
-            draft, asked = self._attempt.draft, self._request.sampling
-            left = usage.left(asked.max_tokens, draft.text, draft.thinking.text)
-            self.sampling = asked._replace(max_tokens=left)
+            asked = self._request.sampling
+            self.sampling = asked._replace(max_tokens=self._tokens_left(asked.max_tokens))
             return self._prompts.make_for_request(self._attempt, self._model, self._request, self._variant)
         made = self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
         self._fitting.begins_with(made.system_prompt, own=made.settings.system_prompt is not None)
-        self.sampling = Sampling(temperature=made.settings.temperature)
+        self.sampling = Sampling(
+            temperature=made.settings.temperature, max_tokens=self._tokens_left(self._attempt.max_tokens)
+        )
         return made.prompt
+
+    def _tokens_left(self, limit: int | None) -> int | None:
+        draft = self._attempt.draft
+        return usage.left(limit, draft.text, draft.thinking.text)
 
     def _learn(self, prompt_tokens: int) -> None:
         self._prompts.token_sizes.learn(self._model, self._fitting.window, self.turns, prompt_tokens)

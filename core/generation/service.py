@@ -36,7 +36,18 @@ from core.generation.promotion import Promotion
 from core.generation.request_prompt import tokens_too_many
 from core.generation.token_size import TokenSizes
 from core.generation.waiting import NewQuestion, WaitingQuestions
-from core.generation.wishes import CURRENT_LEAF, Ask, GoOn, Parent, Regenerate, Target, Targets, Wish
+from core.generation.wishes import (
+    CURRENT_LEAF,
+    NO_TERMS,
+    Ask,
+    GoOn,
+    Parent,
+    Regenerate,
+    Target,
+    Targets,
+    Terms,
+    Wish,
+)
 from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.sessions.service import EPHEMERAL, NewSession, is_held_as
@@ -115,11 +126,13 @@ class GenerationService:
         parent: Parent = CURRENT_LEAF,
         model: str | None = None,
         while_busy: WhileBusy = "reject",
+        terms: Terms = NO_TERMS,
     ) -> Accepted:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
         It follows `parent`, a message of the session. `model` answers it, by default the session's. While an answer
-        is live the message waits for its end (`queue`), or ends it (`interrupt`), as `while_busy` says. Idempotent by
+        is live the message waits for its end (`queue`), or ends it (`interrupt`), as `while_busy` says; then without
+        any `terms`. Idempotent by
         `generation_id`: a second call with the same one takes nothing more. `repeated` is False where it is known to
         be the first. Raises MessageTooLarge, NoSuchMessage, TooManyBranches, UnknownModel, GenerationInProgress,
         TooManyWaiting, RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what the
@@ -128,7 +141,7 @@ class GenerationService:
         """
         message = storable(message)
         check_size(message)
-        ask = Ask(message, parent)
+        ask = Ask(message, parent, terms)
         if while_busy != "reject":
             return self._accept_or_wait(session, ask, generation_id or uuid7(), repeated, model, while_busy)
         return self._accept(session, ask, generation_id, repeated=repeated, model=model)
@@ -292,7 +305,7 @@ class GenerationService:
         target = self._find(session, wish)
         if target.goes_on is not None:
             model = self._pool.offered(target.goes_on.model or "")
-        spending = self._admission.at_most(session, target.text, model)
+        spending = self._admission.at_most(session, target.text, model, target.terms.max_tokens)
         limit_statuses = self._admission.admit(session, generation_id, spending)
         try:
             taken = self._admission.take(generation_id, session, target, model)

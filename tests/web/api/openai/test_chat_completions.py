@@ -103,7 +103,7 @@ def test_a_conversation_beyond_the_models_context_is_refused_before_all_else(
         assert "600 tokens" in error["message"]
         assert "RateLimit" not in refused.headers  # no limit has counted it
     assert len(provider.requests) == before
-    assert user.get("/usage").get_json()["days"] == []
+    assert user.get("/usage").get_json()["usage"] == []
     assert user.post(PATH, json={**asked, "messages": turns[:4] + ASKED["messages"]}).status_code == 200
 
 
