@@ -9,7 +9,7 @@ TSC := $(BIN)/node node_modules/typescript/bin/tsc
 COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra embedded
 
-TOGETHER := -n 2 -m "not timing"
+TOGETHER := -n 3 -m "not timing"
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-fast coverage lint layout migration format lock venv screenshot clean
@@ -20,8 +20,8 @@ help: ## List the targets
 up: .venv/.runtime ## Start the whole system on its embedded defaults
 	@$(BIN)/switchboard up $(ARGS)
 
-# First those that measure how long something takes: they have the machine to themselves. Then the many, in two processes,
-# since most of their time is waiting. What fails in the crowd, where a store may answer too late, is tried again without
+# First those that measure how long something takes: they have the machine to themselves. Then the many, in three processes
+# on two cores, since most of their time is waiting. What fails in the crowd, where a store may answer too late, is tried again without
 # it, and named also if it passes then.
 test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some, in one process)
 ifdef ARGS

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from kombu.message import Message as BaseMessage
 from kombu.transport import redis, virtual
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from core.messaging.replies import sendable
@@ -96,6 +97,13 @@ class Channel(redis.Channel):
                 self._kept_client = self._create_client()
             client = self._kept_client
         yield client
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        """A pool of connections. Raises ConnectionError when the transport is gone: a channel whose connection is
+        lost is closed more than once, and kombu's own AttributeError would then end the worker."""
+        if self.connection is None or self.connection.client is None:
+            raise RedisConnectionError("the connection is closed")
+        return super()._get_pool(asynchronous)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters: dict[str, Any] = super()._connparams(asynchronous)

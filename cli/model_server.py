@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CONTEXT_CACHE_MIB = 256
 """Memory for the prompts of conversations that are not being answered; llama.cpp's own default is 8 GiB."""
+HONCHO = "HONCHO_PROCESS_NAME"
+"""The variable that processes have under honcho."""
 WARNINGS = 2
 """llama.cpp's verbosity. Prompts are printed from 4 on."""
 
@@ -37,10 +39,13 @@ def weights_file(package: str) -> Path:
 def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> None:
     """Serve the catalog's weights at `url`, to clients with the key, until SIGTERM or SIGINT ends the process.
 
-    Returns at once when there are none. Raises CommandError when it can't serve them.
+    Returns at once when there are none, except under honcho. Raises CommandError when it can't serve them.
     """
     if catalog.weights is None:
         click.echo("no model of models.toml has weights: there is nothing to serve")
+        if HONCHO in os.environ:
+            click.echo("waiting, because honcho ends all processes with the first")
+            _wait()
         return
     if key is None:
         fail(
@@ -63,6 +68,11 @@ def serve(catalog: ModelCatalog, url: str, key: SecretStr | None) -> None:
     except RuntimeError as error:
         fail(f"the model server can't start at {url}: is the port taken? ({error})")
     print(f"serving {', '.join(sorted(parameters.model_alias))} at {server.listening_address}", flush=True)  # noqa: T201
+    _wait()
+
+
+def _wait() -> NoReturn:
+    """Nothing, until a signal ends the process."""
     while True:
         signal.pause()
 

@@ -64,8 +64,8 @@ def _directory(item: pytest.Item) -> str:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Which tests `pytest -n` gives to the same process: those of a module, or all that share processes, or all that
-    start whole systems, so that there is one system at a time."""
+    """Which tests `pytest -n` gives to the same process: those of a module, or all that share processes. Those with
+    whole systems make two rows, that of the pages, which share a system, and that of all others."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         config.option.loadscopereorder = False  # by number of tests, which says nothing about their length
@@ -75,7 +75,7 @@ class Scheduling(LoadScopeScheduling):
         module, _, name = nodeid.partition("::")
         directory = module.split("/")[1]
         if directory in MARKED:
-            return "systems"
+            return "pages" if "page" in module else "systems"
         database = re.search("sqlite|postgresql", name, re.IGNORECASE)
         return f"{directory}, {database.group().lower()}" if directory in SHARED and database else module
 

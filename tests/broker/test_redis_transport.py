@@ -4,7 +4,9 @@ import logging
 
 import pytest
 from celery import Celery
+from kombu.common import ignore_errors
 from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from broker.queue_length import queue_length
@@ -51,6 +53,27 @@ def test_what_is_kept_unacknowledged_and_is_no_message_holds_up_no_other(
         (record,) = caplog.records
         assert record.exc_info is None
         queue.close()
+
+
+def test_a_connection_that_is_lost_with_a_message_in_hand_can_be_closed(own_valkey: Valkey) -> None:
+    with _connection(own_valkey) as connection:
+        taken: list[Message] = []
+        connection.SimpleQueue("lost").put({"n": 1}, serializer="json")
+        channel = connection.default_channel
+        Queue("broadcast", Exchange("broadcast", "fanout"), auto_delete=True)(channel).declare()
+        channel.basic_qos(0, 2, False)  # it goes on asking for messages
+        channel.basic_consume("lost", no_ack=False, callback=taken.append, consumer_tag="1")
+        channel.basic_consume("broadcast", no_ack=True, callback=taken.append, consumer_tag="2")
+        with pytest.raises(TimeoutError):
+            while True:
+                connection.drain_events(timeout=0.5 if taken else 5)
+
+        own_valkey.stop()
+        connection.collect(socket_timeout=1)  # what Celery's consumer does then,
+        own_valkey.start()
+        ignore_errors(connection, connection.close)  # and then
+
+        assert taken
 
 
 def test_of_a_message_of_the_wrong_shape_is_kept_what_can_be_read() -> None:
