@@ -17,14 +17,17 @@ def unsupported() -> PydanticCustomError:
     return PydanticCustomError("unsupported", "this is not supported here; leave it out")
 
 
+NOTHING: list[Any] = [None, False, 0, "none", [], {}]
+"""What asks for nothing, and is as good as left out."""
+
+
 def _refused(value: Any) -> Any:
-    """What asks for nothing is as good as left out."""
-    if value not in (None, False, "none", [], {}):
+    if value not in NOTHING:
         raise unsupported()
     return value
 
 
-Unsupported = Annotated[Any, AfterValidator(_refused), WithJsonSchema({"type": "null"})]
+Unsupported = Annotated[Any, AfterValidator(_refused), WithJsonSchema({"enum": NOTHING})]
 """A field that changes what an answer is: it is refused rather than passed over."""
 
 
