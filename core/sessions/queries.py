@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import defer
 
 from core.sessions.search import MAX_TERMS, Search
-from core.sessions.service import MAX_BACKLOG, Backlog, Place, SessionService
+from core.sessions.service import LAST_END, MAX_BACKLOG, Backlog, Place, SessionService
 from core.sessions.snippet import Piece, snippet
 from core.stores.database import Database
-from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
+from core.stores.tables import IS_LIVE, Generation, Session
 from core.text.search_tokens import Term, terms
 
 __all__ = ["MAX_BACKLOG", "Listed", "Place", "Session", "SessionQueries"]
@@ -37,18 +37,9 @@ class Listed:
         return Place(self.session.last_active_at or self.session.created_at, self.session.id)
 
 
-_LAST_END = (
-    select(Generation.finished_at)
-    .where(Generation.state.in_((GenerationState.DONE, GenerationState.FAILED)))
-    .order_by(Generation.id.desc())
-    .limit(1)
-)
-"""Of a session's answers. A stopped one is no news: its owner has stopped it."""
-
-
 _MINE = Generation.session_id == Session.id
 # Put together once, which takes as long as running it.
-_MARKS = select(Session.id, exists().where(_MINE, IS_LIVE), _LAST_END.where(_MINE).scalar_subquery()).where(
+_MARKS = select(Session.id, exists().where(_MINE, IS_LIVE), LAST_END.where(_MINE).scalar_subquery()).where(
     Session.id.in_(bindparam("ids", expanding=True))
 )
 
@@ -133,7 +124,7 @@ class SessionQueries:
         if session.words_in_redis:
             return None
         with self._database.reading() as db:
-            end = db.scalar(_LAST_END.where(Generation.session_id == session.id))
+            end = db.scalar(LAST_END.where(Generation.session_id == session.id))
         return end if end is not None and (session.read_until is None or session.read_until < end) else None
 
     def require_room(self, user_id: UUID) -> None:
