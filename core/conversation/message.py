@@ -75,15 +75,16 @@ class Message:
         """The message in a row, whose `problem` has been read as text. `follows`: its parent or, at the beginning,
         its session's id, where that is known better than its row has it. Raises Damaged."""
         follows = follows or row.parent_id
-        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "parent", "handovers")}
-        made = {
-            "id": str(row.id),
-            "parent": None if follows == row.session_id else str(follows or PREVIOUS),
-            "created_at": rfc3339(row.created_at),
-            "problem": None if problem in (None, "null") else decode(problem),
-            "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),
-        }
-        return cls(**_checked({**fields, **made}))
+        words = {name: getattr(row, name) for name in IN_ROWS}
+        words["problem"] = None if problem in (None, "null") else decode(problem)
+        words["handovers"] = None if row.handovers is None else decode(row.handovers).get("handovers")
+        _check(words)
+        return cls(
+            id=str(row.id),
+            parent=None if follows == row.session_id else str(follows or PREVIOUS),
+            created_at=rfc3339(row.created_at),
+            **words,
+        )
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
@@ -107,13 +108,18 @@ def whole_seconds(thinking: str, milliseconds: int) -> int | None:
 
 def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Those fields that a message has. Raises Damaged."""
-    for name, is_right in CHECKS.items():
-        if name in fields and not is_right(fields[name]):
-            raise Damaged(f"the field {name}")
+    _check(fields)
     missing = REQUIRED - fields.keys()
     if missing:
         raise Damaged(f"without {', '.join(sorted(missing))}")
     return {name: fields[name] for name in CHECKS if name in fields}
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """Raise Damaged for one that is not what it must be."""
+    for name, value in fields.items():
+        if name in CHECKS and not CHECKS[name](value):
+            raise Damaged(f"the field {name}")
 
 
 def _is_id(value: Any) -> bool:
@@ -175,6 +181,8 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
 """What each field must be, whoever has written it."""
 REQUIRED = {"id", "role", "text", "model", "state", "created_at"}
 """Fields that all messages have had from the first version on."""
+IN_ROWS = CHECKS.keys() - {"id", "parent", "created_at", "problem", "handovers"}
+"""Fields that rows have as they are. The first three the database knows to be what they must be."""
 
 
 def _bytes(text: str) -> int:
