@@ -124,9 +124,11 @@ class Admission:
         with self._database.reading() as db:
             return db.scalar(select(User.limits).where(User.id == session.owner_id)) or NO_OVERRIDES
 
-    def at_most(self, session: Session, text: str, model: str | None) -> Spending:
-        """What an answer to this question may come to, by the model or the session's."""
-        return usage.at_most(self._pool.config(model or self._sessions.model_of(session)), usage.tokens(text))
+    def at_most(self, session: Session, text: str, model: str | None, limit: int | None = None) -> Spending:
+        """What an answer to this question may come to, by the model or the session's. `limit`: the tokens that it is
+        not to exceed."""
+        config = self._pool.config(model or self._sessions.model_of(session))
+        return usage.at_most(config, usage.tokens(text), limit)
 
     def take(self, generation_id: UUID, session: Session | NewSession, target: Target, model: str | None) -> Taken:
         """The row, and an owned session's words. Raises GenerationInProgress when the session has a live generation,
@@ -175,6 +177,8 @@ class Admission:
                 "created_at": at,
                 "waited": True if waiting else None,
                 "handovers": target.goes_on.handovers if target.goes_on else None,
+                "max_tokens": target.terms.max_tokens,
+                "client_options": target.terms.client_options,
                 "request_id": waiting.request_id if waiting else current_request_id(),
                 "traceparent": waiting.traceparent if waiting else traceparent(),
             }

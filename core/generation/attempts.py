@@ -94,6 +94,8 @@ class Attempt:
     answer_id: UUID | None = None
     """The message that it writes, if it goes on with one that had ended."""
     kept: Kept = NOTHING_KEPT
+    max_tokens: int | None = None
+    """The tokens that it is to have at the most, where its question says so."""
     ephemeral: bool = False
     """Whether it is for a request that brought its own conversation."""
     draft: Draft = field(default_factory=Draft)
@@ -206,6 +208,7 @@ class Attempts:
             row.question_id,
             None if row.answer_id == row.id else row.answer_id,
             Kept(row.kept_length or 0, row.kept_thinking or 0),
+            max_tokens=row.max_tokens,
             ephemeral=session.ephemeral,
         )
         if row.stop_requested:

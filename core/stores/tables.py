@@ -312,6 +312,11 @@ class Generation(Base):
     answer ends."""
     answered_by: Mapped[str | None] = mapped_column(String(64))
     """The model that has written its end, where one has."""
+    max_tokens: Mapped[int | None]
+    """The tokens that it is to have at the most, where its question says so."""
+    client_options: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What its question was asked with, for who asks for it again; see core/generation/wishes.py. Always None for
+    anonymous sessions: there may be words in it."""
     first_token_at: Mapped[datetime | None]
     """When its first word came, or the first of its thinking. None when the worker that wrote it was lost."""
     hand_offs: Mapped[int] = mapped_column(default=0, server_default="0")
