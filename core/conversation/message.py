@@ -78,16 +78,17 @@ class Message:
         """The message in a row, whose `problem` has been read as text. `follows`: its parent or, at the beginning,
         its session's id, where that is known better than its row has it. Raises Damaged."""
         follows = follows or row.parent_id
-        fields = {name: getattr(row, name) for name in CHECKS.keys() - APART}
-        made = {
-            "id": str(row.id),
-            "parent": None if follows == row.session_id else str(follows or PREVIOUS),
-            "created_at": rfc3339(row.created_at),
-            "problem": None if problem in (None, "null") else decode(problem),
-            "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),
-            "fallback": None if row.fallback is None else decode(row.fallback),
-        }
-        return cls(**_checked({**fields, **made}))
+        words = {name: getattr(row, name) for name in IN_ROWS}
+        words["problem"] = None if problem in (None, "null") else decode(problem)
+        words["handovers"] = None if row.handovers is None else decode(row.handovers).get("handovers")
+        words["fallback"] = None if row.fallback is None else decode(row.fallback)
+        _check(words)
+        return cls(
+            id=str(row.id),
+            parent=None if follows == row.session_id else str(follows or PREVIOUS),
+            created_at=rfc3339(row.created_at),
+            **words,
+        )
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
@@ -111,13 +112,18 @@ def whole_seconds(thinking: str, milliseconds: int) -> int | None:
 
 def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Those fields that a message has. Raises Damaged."""
-    for name, is_right in CHECKS.items():
-        if name in fields and not is_right(fields[name]):
-            raise Damaged(f"the field {name}")
+    _check(fields)
     missing = REQUIRED - fields.keys()
     if missing:
         raise Damaged(f"without {', '.join(sorted(missing))}")
     return {name: fields[name] for name in CHECKS if name in fields}
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """Raise Damaged for one that is not what it must be."""
+    for name, value in fields.items():
+        if name in CHECKS and not CHECKS[name](value):
+            raise Damaged(f"the field {name}")
 
 
 def _is_id(value: Any) -> bool:
@@ -178,10 +184,10 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "parent": lambda value: value in (None, PREVIOUS) or _is_id(value),
 }
 """What each field must be, whoever has written it."""
-APART = {"problem", "parent", "handovers", "fallback"}
-"""Fields that a row has in another form."""
 REQUIRED = {"id", "role", "text", "model", "state", "created_at"}
 """Fields that all messages have had from the first version on."""
+IN_ROWS = CHECKS.keys() - {"id", "parent", "created_at", "problem", "handovers", "fallback"}
+"""Fields that rows have as they are. The first three the database knows to be what they must be."""
 
 
 def _bytes(text: str) -> int:
