@@ -248,7 +248,7 @@ class Runtime:
     @cached_property
     def session_queries(self) -> SessionQueries:
         """What is asked about sessions, outside of a transaction."""
-        return SessionQueries(self.database, self.sessions, self.search)
+        return SessionQueries(self.database, self.clock, self.sessions, self.search)
 
     @cached_property
     def search(self) -> Search:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import defer
 from sqlalchemy.sql.dml import ReturningUpdate
 from uuid_utils.compat import uuid7
 
@@ -37,6 +36,7 @@ from core.errors import (
     VersionConflict,
 )
 from core.secret import digests_match
+from core.sessions import listing
 from core.sessions.arguments import (
     parse_session_id,
     parse_user_id,
@@ -47,9 +47,10 @@ from core.sessions.arguments import (
 )
 from core.sessions.credential import Credential
 from core.sessions.lifetime import Lifetime
+from core.sessions.listing import LAST_END, Place
 from core.sessions.title import title_from
 from core.stores.among import among
-from core.stores.tables import ACTIVITY, Generation, GenerationState, MessageWords, Session, User
+from core.stores.tables import MessageWords, Session, User
 
 MAX_LOOKS = 2
 """How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
@@ -103,13 +104,6 @@ class SessionRules:
     max_per_user: int
     """Living sessions that one user may have, created or claimed."""
     ephemeral: Lifetime = EPHEMERAL
-
-
-class Place(NamedTuple):
-    """Of a session in its owner's list."""
-
-    active_at: datetime
-    session_id: UUID
 
 
 @dataclass(frozen=True)
@@ -397,15 +391,9 @@ class SessionService:
     ) -> Sequence[Session]:
         """A user's living sessions, last active first, without their instructions; with `before`, those after that
         place."""
-        listed = select(Session).where(Session.owner_id == user_id, *self.is_listed(before))
-        listed = listed.options(defer(Session.system_prompt)).order_by(ACTIVITY.desc(), Session.id.desc())
-        return db_session.scalars(listed.limit(limit), execution_options={"populate_existing": True}).all()
-
-    def is_listed(self, before: Place | None) -> list[ColumnElement[bool]]:
-        """Whether a session lives, is for more than a single request, and comes after that place of its owner's
-        list."""
-        kept = [Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)]
-        return kept if before is None else [*kept, tuple_(ACTIVITY, Session.id) < tuple_(*before)]
+        values = listing.parameters(user_id, self._clock.now(), before, limit)
+        as_it_is_now = {"populate_existing": True}
+        return db_session.scalars(listing.PLAIN[before is not None], values, execution_options=as_it_is_now).all()
 
     def mark_read(self, session_id: UUID, until: datetime, db_session: DatabaseSession) -> bool:
         """An owned session's answers that have ended until then have been read; whether that is news."""
@@ -714,15 +702,6 @@ def _returned(change: ReturningUpdate[Session], db_session: DatabaseSession, **p
     return db_session.scalar(change, parameters, execution_options=options)
 
 
-LAST_END = (
-    select(Generation.finished_at)
-    .where(Generation.state.in_((GenerationState.DONE, GenerationState.FAILED)))
-    .order_by(Generation.id.desc())
-    .limit(1)
-)
-"""Of a session's answers. A stopped one is no news: its owner has stopped it."""
-
-
 def _marking(end: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ReturningUpdate[UUID]:
     """The statement that marks an owned session as read until `end`, if it is not yet."""
     unread = func.coalesce(Session.read_until, datetime.fromtimestamp(0, UTC)) < end
@@ -731,9 +710,7 @@ def _marking(end: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Retur
 
 
 _READ_UNTIL = _marking(bindparam("until", type_=Session.read_until.type))
-_READ_ALL = _marking(
-    LAST_END.where(Generation.session_id == Session.id).scalar_subquery(), Session.ephemeral.is_(False)
-)
+_READ_ALL = _marking(LAST_END, Session.ephemeral.is_(False))
 
 
 def _mark_read(marking: ReturningUpdate[UUID], db_session: DatabaseSession, **parameters: Any) -> UUID | None:

@@ -407,6 +407,8 @@ class Message(Base):
     """Why an answer failed, as the terminal event told it."""
     handovers: Mapped[str | None] = mapped_column(Text)
     """Where an answer was handed over, and between which models: JSON, which is checked when it is read."""
+    fallback: Mapped[str | None] = mapped_column(Text)
+    """That another model has answered than was asked, and why: likewise JSON."""
     created_at: Mapped[datetime]
     searchable: Mapped[bool | None]
     """Whether the search finds it by its words as they are. None from each keeping on, until they are indexed."""

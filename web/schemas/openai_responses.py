@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT
 from core.text.characters import storable
 from web.schemas.openai import Tokens, Unsupported, unsupported
 from web.schemas.requests import MAX_BODY, Body, ModelName, SystemPrompt, Temperature
@@ -113,7 +113,7 @@ def _none_if_empty(value: Any) -> Any:
 Instructions = Annotated[
     SystemPrompt | None,
     BeforeValidator(_none_if_empty),
-    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_SYSTEM_PROMPT_BYTES}, {"type": "null"}]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_SYSTEM_PROMPT}, {"type": "null"}]}),
 ]
 
 

@@ -147,7 +147,12 @@ def test_titles_and_words_are_found_and_shown_as_text(owner: FlaskClient, app: F
     assert [each["session_id"] for each in _found(owner, "world", before=page["next"])] == [ships]
     for words in HOSTILE:
         _found(owner, words)
-    assert len(_listed(owner, "?q=")) == 3
+    for blanks in ("", " ", "%20%09", "%E3%80%80"):
+        assert len(_listed(owner, f"?q={blanks}")) == 3, "as without a query"
+    owner.patch("/session", json={"title": "Party ⚓ 100 %"}, headers={"X-Session-ID": empty})
+    for symbols in ("⚓", "party ⚓", "100%", "⚓ PARTY"):
+        assert [each["session_id"] for each in _found(owner, symbols)] == [empty]
+    assert _found(owner, "🎊") == []
     assert "201 characters" in _problem(owner.get("/sessions?q=" + "x" * 201), 422, "invalid-body")["detail"]
     # What is deleted is found no more, and nothing of it stays.
     assert owner.delete("/session", headers={"X-Session-ID": ships}).status_code == 204

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from core.auth.principal import Principal
-from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT
 from core.errors import (
     GenerationInProgress,
     InvalidBody,
@@ -62,9 +62,9 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
 def _settings(body: CreateResponse, question: Question) -> dict[str, Any]:
     """What the request sets for the conversation. Raises InvalidBody."""
     instructions = BETWEEN.join(each for each in (body.instructions, question.instructions) if each)
-    if len(instructions.encode()) > MAX_SYSTEM_PROMPT_BYTES:
+    if len(instructions) > MAX_SYSTEM_PROMPT:
         raise InvalidBody(
-            f"instructions: with system and developer messages, at most {MAX_SYSTEM_PROMPT_BYTES} bytes are taken.",
+            f"instructions: with system and developer messages, at most {MAX_SYSTEM_PROMPT} characters are taken.",
             field="instructions",
         )
     named = {"system_prompt": instructions or None, "temperature": body.temperature}
