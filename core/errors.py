@@ -242,6 +242,12 @@ class InvalidBody(SwitchboardError):
     slug, title, status = "invalid-body", "The request body is not valid", 422
 
 
+class ContextLengthExceeded(InvalidBody):
+    """The conversation that a request brings is longer than the context of the model."""
+
+    slug, title = "context-length-exceeded", "The conversation is too long"
+
+
 class MessageTooLarge(SwitchboardError):
     """The message is longer than the limit."""
 

@@ -248,7 +248,7 @@ class Runtime:
     @cached_property
     def session_queries(self) -> SessionQueries:
         """What is asked about sessions, outside of a transaction."""
-        return SessionQueries(self.database, self.sessions, self.search)
+        return SessionQueries(self.database, self.clock, self.sessions, self.search)
 
     @cached_property
     def search(self) -> Search:
@@ -323,6 +323,7 @@ class Runtime:
             self.message_limits,
             self.models,
             self.requests,
+            self._token_sizes,
             self.clock,
         )
 
@@ -440,8 +441,12 @@ class Runtime:
 
     @cached_property
     def _prompts(self) -> Prompts:
-        token_sizes, known_limits = TokenSizes(self.redis), KnownLimits(self.redis)
-        return Prompts(self.database, self.transcript, self.models, token_sizes, known_limits, self.requests)
+        known_limits = KnownLimits(self.redis)
+        return Prompts(self.database, self.transcript, self.models, self._token_sizes, known_limits, self.requests)
+
+    @cached_property
+    def _token_sizes(self) -> TokenSizes:
+        return TokenSizes(self.redis)
 
     @cached_property
     def heartbeats(self) -> Heartbeats:

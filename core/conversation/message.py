@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.clock import rfc3339
 from core.conversation.damage import Damaged, decode
+from core.conversation.fallback import is_fallback
 from core.conversation.handover import are_handovers
 from core.stores import tables
 from core.text.characters import storable
@@ -51,6 +52,8 @@ class Message:
     """Why an answer failed."""
     handovers: list[dict[str, Any]] | None = None
     """Where a person has had another model carry on the answer (core/conversation/handover.py). None: nowhere."""
+    fallback: dict[str, Any] | None = None
+    """Why another model has answered than was asked (core/conversation/fallback.py). None: none has."""
     parent: str | None = PREVIOUS
     """The id of the message that it follows. None: it begins a conversation."""
     siblings: Sequence[str] | None = None
@@ -75,15 +78,17 @@ class Message:
         """The message in a row, whose `problem` has been read as text. `follows`: its parent or, at the beginning,
         its session's id, where that is known better than its row has it. Raises Damaged."""
         follows = follows or row.parent_id
-        fields = {name: getattr(row, name) for name in CHECKS if name not in ("problem", "parent", "handovers")}
-        made = {
-            "id": str(row.id),
-            "parent": None if follows == row.session_id else str(follows or PREVIOUS),
-            "created_at": rfc3339(row.created_at),
-            "problem": None if problem in (None, "null") else decode(problem),
-            "handovers": None if row.handovers is None else decode(row.handovers).get("handovers"),
-        }
-        return cls(**_checked({**fields, **made}))
+        words = {name: getattr(row, name) for name in IN_ROWS}
+        words["problem"] = None if problem in (None, "null") else decode(problem)
+        words["handovers"] = None if row.handovers is None else decode(row.handovers).get("handovers")
+        words["fallback"] = None if row.fallback is None else decode(row.fallback)
+        _check(words)
+        return cls(
+            id=str(row.id),
+            parent=None if follows == row.session_id else str(follows or PREVIOUS),
+            created_at=rfc3339(row.created_at),
+            **words,
+        )
 
     def describe(self) -> dict[str, Any]:
         """As the wire has it."""
@@ -107,13 +112,18 @@ def whole_seconds(thinking: str, milliseconds: int) -> int | None:
 
 def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Those fields that a message has. Raises Damaged."""
-    for name, is_right in CHECKS.items():
-        if name in fields and not is_right(fields[name]):
-            raise Damaged(f"the field {name}")
+    _check(fields)
     missing = REQUIRED - fields.keys()
     if missing:
         raise Damaged(f"without {', '.join(sorted(missing))}")
     return {name: fields[name] for name in CHECKS if name in fields}
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """Raise Damaged for one that is not what it must be."""
+    for name, value in fields.items():
+        if name in CHECKS and not CHECKS[name](value):
+            raise Damaged(f"the field {name}")
 
 
 def _is_id(value: Any) -> bool:
@@ -170,11 +180,14 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "thinking_seconds": _optional(_is_count),
     "problem": _optional(_is_problem),
     "handovers": _optional(are_handovers),
+    "fallback": _optional(is_fallback),
     "parent": lambda value: value in (None, PREVIOUS) or _is_id(value),
 }
 """What each field must be, whoever has written it."""
 REQUIRED = {"id", "role", "text", "model", "state", "created_at"}
 """Fields that all messages have had from the first version on."""
+IN_ROWS = CHECKS.keys() - {"id", "parent", "created_at", "problem", "handovers", "fallback"}
+"""Fields that rows have as they are. The first three the database knows to be what they must be."""
 
 
 def _bytes(text: str) -> int:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # the web server's master reads the bounds below, and loads n
 
 MAX_TITLE = 200
 """Characters."""
-MAX_SYSTEM_PROMPT_BYTES = 8 * 1024
-"""Bytes of UTF-8."""
+MAX_SYSTEM_PROMPT = 8 * 1024
+"""Characters, as JSON Schema counts them."""
 MAX_TEMPERATURE = 2.0
 
 
@@ -39,7 +39,7 @@ def is_title(value: Any) -> bool:
 
 def is_system_prompt(value: Any) -> bool:
     """Whether these can be a session's instructions."""
-    return isinstance(value, str) and 0 < len(value.encode(errors="replace")) <= MAX_SYSTEM_PROMPT_BYTES
+    return isinstance(value, str) and 0 < len(value) <= MAX_SYSTEM_PROMPT
 
 
 def is_temperature(value: Any) -> bool:

@@ -150,6 +150,7 @@ class Transcript:
             "thinking_seconds": message.thinking_seconds,
             "problem": message.problem,
             "handovers": None if message.handovers is None else json.dumps({"handovers": message.handovers}),
+            "fallback": None if message.fallback is None else json.dumps(message.fallback),
             "created_at": datetime.fromisoformat(message.created_at),
         }
         db_session.execute(_KEEP[db_session.get_bind().dialect.name, in_place], row)

@@ -1,7 +1,9 @@
 """One answer with its question, as its owner asks for it by the generation's id."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Text, cast, exists, or_, select
@@ -32,6 +34,10 @@ class Answer:
     prompt_tokens: int | None
     completion_tokens: int | None
     reasoning_tokens: int | None
+    max_tokens: int | None
+    """The tokens that it was to have at the most, if its question said so."""
+    client_options: Mapping[str, Any]
+    """What its question was asked with, as its wire has put it down; empty where it came by another."""
     previous: UUID | None
     """The answer that its question follows."""
     question: Message | None
@@ -88,6 +94,8 @@ class Answers:
             generation.prompt_tokens,
             generation.completion_tokens,
             generation.reasoning_tokens,
+            generation.max_tokens,
+            generation.client_options or {},
             previous,
             messages.get(generation.question_id) if generation.question_id else None,
             None if state in LIVE else messages.get(answer_id),

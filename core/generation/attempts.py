@@ -9,7 +9,7 @@ from threading import Event as Flag
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, or_, select, true, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -94,6 +94,8 @@ class Attempt:
     answer_id: UUID | None = None
     """The message that it writes, if it goes on with one that had ended."""
     kept: Kept = NOTHING_KEPT
+    max_tokens: int | None = None
+    """The tokens that it is to have at the most, where its question says so."""
     ephemeral: bool = False
     """Whether it is for a request that brought its own conversation."""
     draft: Draft = field(default_factory=Draft)
@@ -172,22 +174,24 @@ class Attempts:
         """Take generations with a statement of `claiming`; each with the value of `also` in its row."""
         now = self._clock.now()
         with self._database.writing() as db:
-            rows = db.execute(claiming, {**parameters, "now": now, "until": now + self.lease}).all()
-            living = db.scalars(_SESSIONS, {"ids": [row.session_id for row, _ in rows]}).all() if rows else ()
+            # Past the ORM, which takes as long again: the rows are only read, here.
+            values = {**parameters, "now": now, "until": now + self.lease}
+            rows = db.connection().execute(claiming, values).all()
+            living = db.scalars(_SESSIONS, {"ids": [row.session_id for row in rows]}).all() if rows else ()
             sessions = {session.id: session for session in living}
-            return [(self._claimed(row, sessions[row.session_id], db), bool(value)) for row, value in rows]
+            return [(self._claimed(row, sessions[row.session_id], db), bool(row.also)) for row in rows]
 
     def from_row(self, row: Generation, db_session: DatabaseSession) -> Attempt:
         """The attempt that a row is at: the first, if no worker has begun one."""
         return self._attempt(row, db_session.get_one(Session, row.session_id))
 
-    def _claimed(self, row: Generation, session: Session, db_session: DatabaseSession) -> Attempt:
+    def _claimed(self, row: Row[Any], session: Session, db_session: DatabaseSession) -> Attempt:
         attempt = self._attempt(row, session)
         newest = None if session.words_in_redis else _newest(row, db_session)
         attempt.prefetched.append(Prefetched(session, newest))
         return attempt
 
-    def _attempt(self, row: Generation, session: Session) -> Attempt:
+    def _attempt(self, row: Generation | Row[Any], session: Session) -> Attempt:
         attempt = Attempt(
             row.id,
             session.id,
@@ -204,6 +208,7 @@ class Attempts:
             row.question_id,
             None if row.answer_id == row.id else row.answer_id,
             Kept(row.kept_length or 0, row.kept_thinking or 0),
+            max_tokens=row.max_tokens,
             ephemeral=session.ephemeral,
         )
         if row.stop_requested:
@@ -302,7 +307,7 @@ class Attempts:
             )
 
 
-Claiming: TypeAlias = ReturningUpdate[Generation, bool]
+Claiming: TypeAlias = ReturningUpdate[Any]
 
 
 def claiming(*conditions: ColumnElement[bool], also: ColumnElement[bool]) -> Claiming:
@@ -316,8 +321,7 @@ def claiming(*conditions: ColumnElement[bool], also: ColumnElement[bool]) -> Cla
             started_at=bindparam("now"),
             lease_until=bindparam("until"),
         )
-        .returning(Generation, also)
-        .execution_options(synchronize_session=False)
+        .returning(Generation.__table__, also.label("also"))
     )
 
 
@@ -326,7 +330,7 @@ _CLAIM_ALL = claiming(Generation.id.in_(bindparam("ids", expanding=True)), also=
 _SESSIONS = select(Session).where(Session.id.in_(bindparam("ids", expanding=True)))
 
 
-def _newest(row: Generation, db_session: DatabaseSession) -> Newest | None:
+def _newest(row: Row[Any], db_session: DatabaseSession) -> Newest | None:
     if row.question_id is None:
         return None
     try:
@@ -343,7 +347,7 @@ _LOCK_SESSION = select(Session.id).where(Session.id == bindparam("id")).with_for
 def lock_session(db_session: DatabaseSession, session_id: UUID) -> None:
     """Keep the session from being deleted before the transaction ends. To be called before a generation of it is
     changed and messages are kept: a deletion locks the two in this order, and neither must wait for the other."""
-    db_session.execute(_LOCK_SESSION, {"id": session_id})
+    db_session.connection().execute(_LOCK_SESSION, {"id": session_id})
 
 
 def lock_sessions(db_session: DatabaseSession, session_ids: Collection[UUID]) -> set[UUID]:

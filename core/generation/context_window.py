@@ -36,6 +36,12 @@ class Window(NamedTuple):
             room = min(room, _room(known, reserve))
         return cls(max(0, room), bytes_per_token * SAFETY_FACTOR, reserve)
 
+    @classmethod
+    def whole(cls, config: ModelConfig, bytes_per_token: float) -> "Window":
+        """All of the context, and as many bytes in a token as most texts have: what is more than that is told to be
+        too long before it is sent, for some servers leave the beginning out in silence. What may be is sent."""
+        return cls(config.context_tokens, bytes_per_token / SAFETY_FACTOR)
+
     def tokens(self, text: str) -> int:
         """What a turn with this text takes."""
         return estimate(text, self.bytes_per_token) + TURN_OVERHEAD

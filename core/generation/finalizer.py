@@ -221,6 +221,7 @@ class Finalizer:
             self._events.message(attempt, MESSAGE_STATES[state], data.get("model")),
             finish_reason=data.get("finish_reason") or DEFAULT_REASONS[state],
             problem=data.get("problem"),
+            fallback=data.get("fallback"),
         )
         if attempt.ephemeral or not (rendered and attempt.draft.length):
             return answer

@@ -6,7 +6,9 @@ that; an attempt whose worker died in between has left that to the next one.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
+from core.conversation.fallback import RESTING, Fallback
 from core.conversation.handover import MAX_HANDOVERS, Handover
 
 
@@ -21,6 +23,8 @@ class Handovers:
         """The model that a person wants, as the row had it last. None: no other."""
         self.asked: str | None = None
         """The model that is being asked: a fallback, perhaps."""
+        self.fallback: Fallback | None = None
+        """Why it is not the one that is to answer, if it is not."""
 
     @property
     def model(self) -> str:
@@ -37,11 +41,27 @@ class Handovers:
         """The model that is to carry on instead of the current one, if there is any."""
         return self.target if self.target != self.current and len(self.made) < MAX_HANDOVERS else None
 
+    @property
+    def helped_out(self) -> dict[str, Any]:
+        """Of the terminal event and its message: which model has answered in the place of the one that was to."""
+        return {} if self.fallback is None else {"model": self.current, "fallback": self.fallback.describe()}
+
+    def note_asked(self, model: str, failure: str | None, at: int) -> None:
+        """This model is asked, with so many characters of the answer before it. `failure`: what another one that was
+        asked just before has failed with. Of several that fail in a row, the first one's reason counts."""
+        self.asked = model
+        if model == self.model:
+            self.fallback = None
+        elif self.fallback is None:
+            self.fallback = Fallback(self.model, model, failure or RESTING, at)
+        else:
+            self.fallback = self.fallback._replace(to_model=model)
+
     def note(self, handover: Handover) -> None:
         """It has been made."""
         self.made = (*self.made, handover)
         self._model = handover.to_model
-        self.asked = self.target = None
+        self.asked = self.target = self.fallback = None
 
     @property
     def models(self) -> list[str]:

@@ -9,11 +9,11 @@ from core.errors import GenerationLost
 from core.generation import usage
 from core.generation.answer_requests import AnswerRequest, AnswerRequests
 from core.generation.attempts import Attempt, LeaseLost, Prefetched
-from core.generation.context_window import Figures, Fitting, Window
+from core.generation.context_window import Figures, Fitting, TooLong, Window
 from core.generation.history import Prompt, fit
 from core.generation.known_limits import KnownLimits
 from core.generation.prompt_variants import PromptVariant, next_variant
-from core.generation.request_prompt import request_prompt
+from core.generation.request_prompt import request_prompt, tokens_too_many
 from core.generation.token_size import TokenSizes
 from core.llm.client_pool import ClientPool
 from core.llm.providers.base import NO_SAMPLING, ErrorKind, ProviderError, Sampling, Turn, Usage
@@ -44,7 +44,8 @@ class Prompts:
 
     def begin(self, attempt: Attempt, model: str, after: ProviderError | None) -> "PromptRetries":
         """What one model is asked with for the answer, or for the rest of it. Raises GenerationLost when the question
-        is not known any more, and LeaseLost when the session is gone."""
+        is not known any more, LeaseLost when the session is gone, and TooLong for a request's conversation that is
+        more than the model's context."""
         return PromptRetries(self, attempt, model, after)
 
     def fitting(self, model: str) -> Fitting:
@@ -60,6 +61,16 @@ class Prompts:
     def request(self, attempt: Attempt) -> AnswerRequest | None:
         """The request that the answer is for, if it brought its own conversation. Raises GenerationLost."""
         return self._requests.read(attempt.session_id) if attempt.ephemeral else None
+
+    def require_context(self, model: str, request: AnswerRequest) -> None:
+        """Raise TooLong when the request's conversation is more than the model's context."""
+        config = self._pool.config(model)
+        size = self.token_sizes.for_model(model)
+        tokens = tokens_too_many(config, self._pool.system_prompt, request.turns, size)
+        if tokens is not None:
+            limit = config.context_tokens
+            unasked = ProviderError(ErrorKind.TOO_LONG, f"about {tokens} tokens of {limit}, not asked")
+            raise TooLong("conversation", "This conversation", tokens, limit, config.label, unasked)
 
     def make_for_request(
         self, attempt: Attempt, model: str, request: AnswerRequest, variant: PromptVariant
@@ -137,6 +148,8 @@ class PromptRetries:
         self._fitting = prompts.fitting(model)
         self._variant = prompts.variant(model)
         self._request = prompts.request(attempt)
+        if self._request is not None:
+            prompts.require_context(model, self._request)
         self.sampling = NO_SAMPLING
         """What is asked for besides the conversation."""
         self._prompt = self._make()
@@ -209,14 +222,19 @@ class PromptRetries:
 
     def _make(self) -> Prompt:
         if self._request is not None:
-            draft, asked = self._attempt.draft, self._request.sampling
-            left = usage.left(asked.max_tokens, draft.text, draft.thinking.text)
-            self.sampling = asked._replace(max_tokens=left)
+            asked = self._request.sampling
+            self.sampling = asked._replace(max_tokens=self._tokens_left(asked.max_tokens))
             return self._prompts.make_for_request(self._attempt, self._model, self._request, self._variant)
         made = self._prompts.make(self._attempt, self._model, self._fitting.window, self._variant)
         self._fitting.begins_with(made.system_prompt, own=made.settings.system_prompt is not None)
-        self.sampling = Sampling(temperature=made.settings.temperature)
+        self.sampling = Sampling(
+            temperature=made.settings.temperature, max_tokens=self._tokens_left(self._attempt.max_tokens)
+        )
         return made.prompt
+
+    def _tokens_left(self, limit: int | None) -> int | None:
+        draft = self._attempt.draft
+        return usage.left(limit, draft.text, draft.thinking.text)
 
     def _learn(self, prompt_tokens: int) -> None:
         self._prompts.token_sizes.learn(self._model, self._fitting.window, self.turns, prompt_tokens)

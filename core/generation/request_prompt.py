@@ -1,4 +1,4 @@
-"""What a model is asked with for a request that brings its own conversation: a pure function of values.
+"""What a model is asked with for a request that brings its own conversation: pure functions of values.
 
 The conversation goes to the model whole and in its order: who sends it has decided what belongs to it, and is told
 when it is too long. Only the instructions stand at the beginning, where all chat templates take them.
@@ -7,7 +7,9 @@ when it is too long. Only the instructions stand at the beginning, where all cha
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from core.generation.context_window import Window
 from core.generation.history import CONTINUE_PROMPT, Prompt
+from core.llm.model_config import ModelConfig
 from core.llm.providers.base import Turn
 
 
@@ -33,6 +35,15 @@ def request_prompt(
         return Prompt(question, [], least=True)
     going_on = [] if prefill else [Turn("user", CONTINUE_PROMPT)]
     return Prompt(question, [Turn("assistant", answer), *going_on], least=True)
+
+
+def tokens_too_many(
+    config: ModelConfig, system_prompt: str, turns: Sequence[Turn], bytes_per_token: float
+) -> int | None:
+    """About how many tokens the conversation has, if that is more than the model's context; else None."""
+    window = Window.whole(config, bytes_per_token)
+    tokens = window.taken_by([Turn("system", system_prompt), *turns] if system_prompt.strip() else turns)
+    return tokens if tokens > window.room else None
 
 
 def _joined(turns: Iterable[Turn]) -> Iterator[Turn]:

@@ -14,9 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, and_, bindparam, func, literal_column, null, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import aliased
 
 from core.clock import Clock
 from core.conversation.event_log import AnswerEvent, EventLog, Fenced, LogLost
@@ -115,7 +114,7 @@ class FairQueue:
     def waiting(self, limit: int = WAKE_LIMIT) -> list[UUID]:
         """The generations that wait, those at the front first."""
         with self._database.reading() as db:
-            return list(db.scalars(_WAITING, {"limit": limit}))
+            return list(db.connection().scalars(_WAITING, {"limit": limit}))
 
     def claim_next(self, woken: UUID | None = None) -> Claim | None:
         """Claim the first generation whose provider has a slot for it; None when there is none (any more).
@@ -304,9 +303,13 @@ def standing(*, anonymous: bool) -> tuple[ColumnElement[Any], ColumnElement[int]
 
 def _claim_front() -> Claiming:
     front = _FRONT.limit(1).with_for_update(skip_locked=True).correlate(None).scalar_subquery()
-    other = aliased(Generation)
-    queued = other.state == literal_column("'queued'")  # for the index, see tables
-    others = exists().where(queued, other.turn.is_not(None), other.id != Generation.id)
+    # Written out: in what a statement returns, SQLAlchemy leaves the tables' names out for SQLite, and `id` alone
+    # would be the other's own.
+    others = literal_column(
+        "EXISTS (SELECT 1 FROM generation AS other"
+        " WHERE other.state = 'queued' AND other.turn IS NOT NULL AND other.id <> generation.id)",
+        Boolean,
+    )
     return claiming(Generation.id == front, Generation.model == bindparam("likely_model"), also=others)
 
 

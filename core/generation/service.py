@@ -18,6 +18,7 @@ from core.conversation.event_log import EventLog
 from core.conversation.position import Position
 from core.errors import (
     AnswerWhole,
+    ContextLengthExceeded,
     GenerationInProgress,
     GenerationLost,
     MessageTooLarge,
@@ -32,8 +33,21 @@ from core.generation.admission import Admission, is_halfway
 from core.generation.answer_requests import AnswerRequest, AnswerRequests
 from core.generation.finalizer import Finalizer, Outcome
 from core.generation.promotion import Promotion
+from core.generation.request_prompt import tokens_too_many
+from core.generation.token_size import TokenSizes
 from core.generation.waiting import NewQuestion, WaitingQuestions
-from core.generation.wishes import CURRENT_LEAF, Ask, GoOn, Parent, Regenerate, Target, Targets, Wish
+from core.generation.wishes import (
+    CURRENT_LEAF,
+    NO_TERMS,
+    Ask,
+    GoOn,
+    Parent,
+    Regenerate,
+    Target,
+    Targets,
+    Terms,
+    Wish,
+)
 from core.limits.message_limits import MessageLimits
 from core.llm.client_pool import ClientPool
 from core.sessions.service import EPHEMERAL, NewSession, is_held_as
@@ -86,6 +100,7 @@ class GenerationService:
         limits: MessageLimits,
         pool: ClientPool,
         requests: AnswerRequests,
+        token_sizes: TokenSizes,
         clock: Clock,
     ) -> None:
         self._waiting = waiting
@@ -98,6 +113,7 @@ class GenerationService:
         self._limits = limits
         self._pool = pool
         self._requests = requests
+        self._token_sizes = token_sizes
         self._clock = clock
 
     def accept(
@@ -110,11 +126,13 @@ class GenerationService:
         parent: Parent = CURRENT_LEAF,
         model: str | None = None,
         while_busy: WhileBusy = "reject",
+        terms: Terms = NO_TERMS,
     ) -> Accepted:
         """Take a message of a validated session: a row, and the event `queued` with the words.
 
         It follows `parent`, a message of the session. `model` answers it, by default the session's. While an answer
-        is live the message waits for its end (`queue`), or ends it (`interrupt`), as `while_busy` says. Idempotent by
+        is live the message waits for its end (`queue`), or ends it (`interrupt`), as `while_busy` says; then without
+        any `terms`. Idempotent by
         `generation_id`: a second call with the same one takes nothing more. `repeated` is False where it is known to
         be the first. Raises MessageTooLarge, NoSuchMessage, TooManyBranches, UnknownModel, GenerationInProgress,
         TooManyWaiting, RateLimited, SessionInvalid, SessionExpired or Unavailable, or GenerationLost when what the
@@ -123,7 +141,7 @@ class GenerationService:
         """
         message = storable(message)
         check_size(message)
-        ask = Ask(message, parent)
+        ask = Ask(message, parent, terms)
         if while_busy != "reject":
             return self._accept_or_wait(session, ask, generation_id or uuid7(), repeated, model, while_busy)
         return self._accept(session, ask, generation_id, repeated=repeated, model=model)
@@ -163,10 +181,11 @@ class GenerationService:
         """Take a request that brings its own conversation: its answer is queued, limited, written and counted as any
         other, in a session of the user's that is made for it and that no credential opens.
 
-        Raises UnknownModel, RateLimited, LoginRequired or Unavailable; what is left then expires. The caller wakes a
-        worker, and has the session discarded once the answer has been told.
+        Raises UnknownModel, ContextLengthExceeded, RateLimited, LoginRequired or Unavailable; what is left then
+        expires. The caller wakes a worker, and has the session discarded once the answer has been told.
         """
         self._pool.require(model)
+        self._require_context(model, request)
         generation_id = uuid7()
         session = NewSession(uuid7(), user_id, None, model, ephemeral=True)
         prompt = usage.prompt(request.turns)
@@ -181,6 +200,17 @@ class GenerationService:
                 self._requests.forget(session.id)
             raise
         return AcceptedRequest(self._admission.enqueue(taken, limit_statuses), taken.session)
+
+    def _require_context(self, model: str, request: AnswerRequest) -> None:
+        config = self._pool.config(model)
+        size = self._token_sizes.for_model(model)
+        tokens = tokens_too_many(config, self._pool.system_prompt, request.turns, size)
+        if tokens is not None:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {config.context_tokens} tokens; the messages have about"
+                f" {tokens}. Leave some of them out.",
+                field="messages",
+            )
 
     def stop(self, session: Session, generation_id: UUID | None = None) -> UUID:
         """Stop the live generation of a validated session, before or after its first word; returns its id. With
@@ -275,7 +305,7 @@ class GenerationService:
         target = self._find(session, wish)
         if target.goes_on is not None:
             model = self._pool.offered(target.goes_on.model or "")
-        spending = self._admission.at_most(session, target.text, model)
+        spending = self._admission.at_most(session, target.text, model, target.terms.max_tokens)
         limit_statuses = self._admission.admit(session, generation_id, spending)
         try:
             taken = self._admission.take(generation_id, session, target, model)

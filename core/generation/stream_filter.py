@@ -45,7 +45,7 @@ class StreamFilter:
     ) -> None:
         """`text` and `thinking`: what there is of the answer when the request begins."""
         self._length = len(text)
-        self._stop = StopSequences(sampling.stop, text)
+        self._stop = StopSequences(sampling.stop)
         # Who asks for an early end may get it before the first word.
         self._ends_of_nothing = {
             *(("stop",) if sampling.stop else ()),
@@ -70,7 +70,7 @@ class StreamFilter:
         if batch.ended or batch.finish_reason:
             text += self._overlap.flush()
         text = self._stop.feed(text)
-        if batch.ended or batch.finish_reason:
+        if self._is_over(batch):
             text += self._stop.flush()
         text = self._leading_blanks.feed(text)
         room = MAX_ANSWER_LENGTH - self._length
@@ -88,6 +88,12 @@ class StreamFilter:
         if self._stop.met:
             return output._replace(finish_reason="stop")
         return self._with_end(output, batch, now)
+
+    def _is_over(self, batch: Batch) -> bool:
+        """Whether the answer has all its words: it has not broken off, to be gone on with."""
+        if batch.error is not None:
+            return end_of_words(batch.error, wrote=self._spoke) is not None
+        return batch.ended or batch.finish_reason is not None
 
     def _with_end(self, output: StreamOutput, batch: Batch, now: float) -> StreamOutput:
         """The output, with the error or the end that has come with it, or that has to be made."""

@@ -1,8 +1,9 @@
 """What may be asked of a conversation, and where in its tree that goes: values, and how they are looked up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from core.conversation.finished_messages import MAX_SIBLINGS
@@ -26,12 +27,25 @@ Parent: TypeAlias = UUID | Literal[Current.LEAF] | None
 """What a question is to follow. None: the beginning."""
 
 
+class Terms(NamedTuple):
+    """What a question asks for besides its words."""
+
+    max_tokens: int | None = None
+    """Tokens that the answer is to have at the most, its thinking included. None: as the model has it."""
+    client_options: Mapping[str, Any] | None = None
+    """What its wire tells of the question again, as JSON: nothing else reads it. For owned sessions only."""
+
+
+NO_TERMS = Terms()
+
+
 @dataclass(frozen=True)
 class Ask:
     """A new question."""
 
     text: str
     parent: Parent = CURRENT_LEAF
+    terms: Terms = NO_TERMS
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ class Target:
     """None: the question is new."""
     goes_on: Message | None = None
     """The answer, where it had ended."""
+    terms: Terms = NO_TERMS
 
     @property
     def kept(self) -> PartialAnswer:
@@ -102,7 +117,7 @@ class Targets:
             if ask.parent is not None:
                 self._named(session, ask.parent, "parent")
             self._require_room(session, ask.parent)
-        return Target(ask.text, ask.parent)
+        return Target(ask.text, ask.parent, terms=ask.terms)
 
     def _regenerated(self, session: Session, message_id: UUID | None) -> Target:
         message = self._named(session, message_id, "message_id")

@@ -149,7 +149,7 @@ class Writer:
         try:
             return self._answer(attempt, slot)
         except Stopped:
-            return Outcome(GenerationState.STOPPED)
+            return Outcome(GenerationState.STOPPED, attempt.handovers.helped_out)
         except (HandedOff, LeaseLost, Fenced, LogLost, Unavailable):
             raise
         except SwitchboardError as error:
@@ -207,12 +207,13 @@ class Writer:
                 chain.failed(model, error)
             else:
                 data = {"model": model, "finish_reason": reason, "usage": attempt.usage._asdict()}
-                return Outcome(GenerationState.DONE, data, reason)
+                return Outcome(GenerationState.DONE, {**data, **attempt.handovers.helped_out}, reason)
         return _failed(chain.reported_failure, begun=bool(attempt.draft.length))
 
     def _ask(self, attempt: Attempt, heartbeat: Heartbeat, model: str, before: Failure | None) -> FinishReason:
         """Ask one model; why its answer ended. Raises ProviderError."""
-        attempt.handovers.asked = model
+        failure = before.error.kind if before and before.model != model else None
+        attempt.handovers.note_asked(model, failure, attempt.draft.length)
         if not self._wait_for_slot(model, heartbeat):
             raise ProviderError(ErrorKind.RATE_LIMITED, "no slot")
         try:

@@ -171,10 +171,9 @@ class SessionActions:
 
     def mark_all_read(self, session_id: UUID) -> None:
         """All answers of a session that have ended by now have been read, if it is still there."""
-        session = self.queries.find_session(session_id)
-        end = None if session is None else self.queries.last_end(session)
-        if session is not None and end is not None:
-            self.mark_read(session, end)
+        with self._database.writing_once() as db:
+            owner_id = self.sessions.mark_all_read(session_id, db)
+        self.user_events.publish(owner_id, "read", session_id)
 
     def mark_read(self, session: Session, until: datetime) -> None:
         """An owned session's answers that have ended until then have been read."""

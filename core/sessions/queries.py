@@ -1,20 +1,21 @@
 """What is asked about sessions. Each query opens a read transaction of its own, and gives rows back detached."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, select
-from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import defer
+from sqlalchemy import select
 
+from core.clock import Clock
+from core.sessions import listing
+from core.sessions.listing import LAST_END, Place
 from core.sessions.search import MAX_TERMS, Search
-from core.sessions.service import MAX_BACKLOG, Backlog, Place, SessionService
+from core.sessions.service import MAX_BACKLOG, Backlog, SessionService
 from core.sessions.snippet import Piece, snippet
 from core.stores.database import Database
-from core.stores.tables import IS_LIVE, Generation, GenerationState, Session
-from core.text.search_tokens import Term, terms
+from core.stores.tables import Session
+from core.text.search_tokens import terms
 
 __all__ = ["MAX_BACKLOG", "Listed", "Place", "Session", "SessionQueries"]
 
@@ -37,37 +38,9 @@ class Listed:
         return Place(self.session.last_active_at or self.session.created_at, self.session.id)
 
 
-_LAST_END = (
-    select(Generation.finished_at)
-    .where(Generation.state.in_((GenerationState.DONE, GenerationState.FAILED)))
-    .order_by(Generation.id.desc())
-    .limit(1)
-)
-"""Of a session's answers. A stopped one is no news: its owner has stopped it."""
-
-
-_MINE = Generation.session_id == Session.id
-# Put together once, which takes as long as running it.
-_MARKS = select(Session.id, exists().where(_MINE, IS_LIVE), _LAST_END.where(_MINE).scalar_subquery()).where(
-    Session.id.in_(bindparam("ids", expanding=True))
-)
-
-
-def _marked(sessions: Sequence[Session], db: DatabaseSession) -> list[Listed]:
-    ids = [session.id for session in sessions]
-    known = {row[0]: (row[1], row[2]) for row in db.execute(_MARKS, {"ids": ids})} if ids else {}
-    return [Listed(session, *_of(session, *known.get(session.id, (False, None)))) for session in sessions]
-
-
-def _of(session: Session, answering: bool, last_end: datetime | None) -> tuple[bool, bool]:
+def _listed(session: Session, answering: bool, last_end: datetime | None) -> Listed:
     unread = last_end is not None and (session.read_until is None or session.read_until < last_end)
-    return bool(answering), unread
-
-
-def _snippet(
-    session: Session, message_id: UUID | None, texts: Mapping[UUID, str], wanted: Sequence[Term]
-) -> Sequence[Piece]:
-    return snippet((session.title if message_id is None else texts.get(message_id)) or "", wanted)
+    return Listed(session, bool(answering), unread)
 
 
 @dataclass(frozen=True)
@@ -75,6 +48,7 @@ class SessionQueries:
     """Queries for callers that hold no transaction. All raise Unavailable when the database is away."""
 
     _database: Database
+    _clock: Clock
     sessions: SessionService
     search: Search
 
@@ -106,25 +80,18 @@ class SessionQueries:
 
     def list_sessions(self, user_id: UUID, *, before: Place | None, limit: int) -> list[Listed]:
         """A user's living sessions, last active first; with `before`, those after that place."""
+        values = listing.parameters(user_id, self._clock.now(), before, limit)
         with self._database.reading() as db:
-            return _marked(self.sessions.list_sessions(user_id, db, before=before, limit=limit), db)
+            rows = db.execute(listing.MARKED[before is not None], values).all()
+        return [_listed(*row) for row in rows]
 
     def search_sessions(self, user_id: UUID, query: str, *, before: Place | None, limit: int) -> list[Listed]:
         """Those of a user's living sessions in which the query is found, with a snippet each; last active first."""
         wanted = terms(query)[:MAX_TERMS]
-        hits = self.search.find(user_id, wanted, self.sessions.is_listed(before), limit)
-        if not hits:
-            return []
-        texts = self.search.texts([each for _, each in hits if each is not None])
-        ids = [hit.session_id for hit in hits]
-        with self._database.reading() as db:
-            rows = select(Session).where(Session.id.in_(ids), Session.owner_id == user_id)
-            found = {row.id: row for row in db.scalars(rows.options(defer(Session.system_prompt)))}
-            listed = _marked([found[each] for each in ids if each in found], db)
-        message_of = dict(hits)
+        found = self.search.find(user_id, wanted, self._clock.now(), before, limit)
         return [
-            replace(each, snippet=_snippet(each.session, message_of[each.session.id], texts, wanted))
-            for each in listed
+            replace(_listed(session, answering, last_end), snippet=snippet(said or session.title or "", wanted))
+            for session, answering, last_end, said in found
         ]
 
     def last_end(self, session: Session) -> datetime | None:
@@ -133,7 +100,7 @@ class SessionQueries:
         if session.words_in_redis:
             return None
         with self._database.reading() as db:
-            end = db.scalar(_LAST_END.where(Generation.session_id == session.id))
+            end = db.scalar(select(LAST_END).where(Session.id == session.id))
         return end if end is not None and (session.read_until is None or session.read_until < end) else None
 
     def require_room(self, user_id: UUID) -> None:

@@ -6,18 +6,37 @@ Tokens are hexadecimal, and begin with their owner: so no query has a syntax to 
 looked up among the user's own alone. PostgreSQL has them in a tsvector, SQLite in FTS5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, cast, column, delete, func, select, table, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import aliased
 
+from core.sessions import listing
+from core.sessions.listing import IS_ANSWERING, LAST_END, Place
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
-from core.stores.tables import ACTIVITY, Message, MessageWords, Session
+from core.stores.tables import Message, MessageWords, Session
 from core.text.search_tokens import Term, tokens
 
 MAX_QUERY = 200
@@ -36,12 +55,14 @@ MANY_HITS = 1_000
 """From so many on, what is found is looked for session by session, newest first: then a page is soon full."""
 
 
-class Hit(NamedTuple):
-    """A session that has been found."""
+class Found(NamedTuple):
+    """A session that has been found, and its marks."""
 
-    session_id: UUID
-    message_id: UUID | None
-    """The newest message in which something was found, or None when it was in the title."""
+    session: Session
+    answering: bool
+    last_end: datetime | None
+    said: str | None
+    """The beginning of the newest message in which all of it was found; None: it was in the title."""
 
 
 class Search:
@@ -70,51 +91,30 @@ class Search:
         self._keep([_document(session.id, session.id, None, session.owner_id, session.title)], db_session)
 
     def find(
-        self, owner_id: UUID, wanted: Sequence[Term], where: Sequence[ColumnElement[bool]], limit: int
-    ) -> list[Hit]:
-        """The user's sessions in which all of the terms are found in one message or in the title, that meet the
-        conditions; last active first."""
+        self, owner_id: UUID, wanted: Sequence[Term], now: datetime, before: Place | None, limit: int
+    ) -> list[Found]:
+        """The user's living sessions in which all of the terms are found in one message or in the title; last active
+        first; with `before`, those after that place."""
         self.index_pending(owner_id, MAX_CAUGHT_UP)
-        wanted = wanted[:MAX_TERMS]
         if not wanted:
             return []
         with self._database.reading() as db:
-            matches = _matches(owner_id, wanted, db)
-            of_user = (Session.owner_id == owner_id, *where)
-            found = list(db.scalars(select(MessageWords.session_id).where(matches).limit(MANY_HITS)))
-            if not found:
+            dialect = db.get_bind().dialect.name
+            query = {"query": _QUERIES[dialect](owner_id, wanted[:MAX_TERMS])}
+            hits = db.connection().execute(_COUNT[dialect], query).scalar_one()
+            if not hits:
                 return []
-            if len(found) < MANY_HITS:
-                chosen = select(Session.id).where(*of_user, Session.id.in_(set(found)))
-            else:
-                chosen = select(Session.id).where(
-                    *of_user, select(true()).where(MessageWords.session_id == Session.id, matches).exists()
-                )
-            ordered = db.scalars(chosen.order_by(ACTIVITY.desc(), Session.id.desc()).limit(limit)).all()
-            newest = (
-                select(MessageWords.session_id, func.max(MessageWords.number).label("number"))
-                .where(MessageWords.session_id.in_(ordered), matches)
-                .group_by(MessageWords.session_id)
-                .subquery()
-            )
-            hits = select(MessageWords.session_id, MessageWords.message_id).join(
-                newest, newest.c.number == MessageWords.number
-            )
-            messages = dict(db.execute(hits).all()) if ordered else {}
-        return [Hit(each, messages[each]) for each in ordered if each in messages]
-
-    def texts(self, message_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """The beginnings of these messages, as far as they are indexed."""
-        if not message_ids:
-            return {}
-        with self._database.reading() as db:
-            return dict(db.execute(_BEGINNINGS, {"ids": message_ids}).all())
+            values = {**listing.parameters(owner_id, now, before, limit), **query}
+            page = _PAGES[dialect, hits == MANY_HITS, before is not None]
+            return [Found(*row) for row in db.execute(page, values)]
 
     def _pending(self, owner_id: UUID | None) -> Sequence[UUID]:
-        pending = _PENDING if owner_id is None else _PENDING.where(Session.owner_id == owner_id)
-        to_try = pending.with_only_columns(Message.id).where(Message.id.not_in(self._quarantine.held()))
+        held = self._quarantine.held()
+        pending = _PENDING_IDS if owner_id is None else _PENDING_IDS_OF_USER
+        if held:
+            pending = pending.where(Message.id.not_in(held))
         with self._database.reading() as db:
-            return db.scalars(to_try.limit(BATCH)).all()
+            return db.connection().execute(pending, {"owner_id": owner_id} if owner_id else None).scalars().all()
 
     def _index(self, ids: Sequence[UUID]) -> int:
         with self._database.writing() as db:
@@ -151,10 +151,9 @@ _PENDING: Select[Any] = (
     .join(Session, Session.id == Message.session_id)
     .where(Message.searchable.is_(None), Message.state != "streaming", Session.owner_id.is_not(None))
 )
-# Put together once, which takes as long as running it.
-_BEGINNINGS = select(Message.id, func.substr(Message.text, 1, MAX_INDEXED)).where(
-    Message.id.in_(bindparam("ids", expanding=True))
-)
+# What follows is put together once, which takes as long as running it.
+_PENDING_IDS: Select[Any] = _PENDING.with_only_columns(Message.id).limit(BATCH)
+_PENDING_IDS_OF_USER = _PENDING_IDS.where(Session.owner_id == bindparam("owner_id"))
 _FTS = table("message_words_fts", column("rowid"), column("message_words_fts"))
 """SQLite's index of the words, which is no table of ours. Its column of its own name stands for all others."""
 _MARK = update(Message.__table__).where(Message.id.in_(bindparam("ids", expanding=True))).values(searchable=True)  # type: ignore[arg-type]
@@ -190,11 +189,59 @@ def _lexeme(owner_id: UUID, token: str) -> str:
     return f"{owner_id.hex[-12:]}x{token.encode(errors='replace').hex()}"
 
 
-def _matches(owner_id: UUID, wanted: Sequence[Term], db_session: DatabaseSession) -> ColumnElement[bool]:
-    """Whether a row has all of the terms."""
-    lexemes = [(_lexeme(owner_id, term.text), term.prefix) for term in wanted]
-    if db_session.get_bind().dialect.name == "postgresql":
-        query = " & ".join(f"'{lexeme}'{':*' if prefix else ''}" for lexeme, prefix in lexemes)
-        return MessageWords.words.op("@@")(cast(query, postgresql.TSQUERY()))
-    query = " AND ".join(f'"{lexeme}"{"*" if prefix else ""}' for lexeme, prefix in lexemes)
-    return MessageWords.number.in_(select(_FTS.c.rowid).where(_FTS.c.message_words_fts.match(query)))
+def _postgres_query(owner_id: UUID, wanted: Sequence[Term]) -> str:
+    return " & ".join(f"'{_lexeme(owner_id, term.text)}'{':*' if term.prefix else ''}" for term in wanted)
+
+
+def _sqlite_query(owner_id: UUID, wanted: Sequence[Term]) -> str:
+    return " AND ".join(f'"{_lexeme(owner_id, term.text)}"{"*" if term.prefix else ""}' for term in wanted)
+
+
+_QUERIES = {"postgresql": _postgres_query, "sqlite": _sqlite_query}
+_MATCHES: Mapping[str, ColumnElement[bool]] = {
+    "postgresql": MessageWords.words.op("@@", is_comparison=True)(
+        cast(bindparam("query", type_=Text()), postgresql.TSQUERY())
+    ),
+    "sqlite": MessageWords.number.in_(select(_FTS.c.rowid).where(_FTS.c.message_words_fts.match(bindparam("query")))),
+}
+"""Whether a row has all of the terms."""
+_COUNT = {
+    dialect: select(func.count()).select_from(select(MessageWords.number).where(matches).limit(MANY_HITS).subquery())
+    for dialect, matches in _MATCHES.items()
+}
+
+
+def _page(dialect: str, *, many: bool, continued: bool) -> Select[Any]:
+    matches = _MATCHES[dialect]
+    newest = (
+        select(func.max(MessageWords.number))
+        .where(MessageWords.session_id == Session.id, matches)
+        .correlate(Session)
+        .scalar_subquery()
+    )
+    hit = aliased(MessageWords)
+    said = (
+        select(func.substr(Message.text, 1, MAX_INDEXED))
+        .select_from(hit)
+        .outerjoin(Message, Message.id == hit.message_id)
+        .where(hit.number == newest)
+        .correlate(Session)
+        .scalar_subquery()
+    )
+    page = listing.listing(IS_ANSWERING, LAST_END, said, continued=continued)
+    # Each way is put so that PostgreSQL has no choice, which knows little of how many hits there are: from one
+    # session to the next until the page is full, or from the hits to their sessions.
+    if many:
+        return page.where(newest.is_not(None))
+    hits = select(MessageWords.session_id).where(matches)
+    if dialect == "postgresql":
+        return page.where(Session.id == any_(func.array(hits.scalar_subquery(), type_=ARRAY(Uuid()))))
+    return page.where(Session.id.in_(hits))
+
+
+_PAGES = {
+    (dialect, many, continued): _page(dialect, many=many, continued=continued)
+    for dialect in _MATCHES
+    for many in (False, True)
+    for continued in (False, True)
+}

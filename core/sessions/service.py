@@ -12,15 +12,15 @@ core/stores/database.py wait for a lock until their deadline, and turn these err
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.orm import defer
 from sqlalchemy.sql.dml import ReturningUpdate
 from uuid_utils.compat import uuid7
 
@@ -36,6 +36,7 @@ from core.errors import (
     VersionConflict,
 )
 from core.secret import digests_match
+from core.sessions import listing
 from core.sessions.arguments import (
     parse_session_id,
     parse_user_id,
@@ -46,9 +47,10 @@ from core.sessions.arguments import (
 )
 from core.sessions.credential import Credential
 from core.sessions.lifetime import Lifetime
+from core.sessions.listing import LAST_END, Place
 from core.sessions.title import title_from
 from core.stores.among import among
-from core.stores.tables import ACTIVITY, MessageWords, Session, User
+from core.stores.tables import MessageWords, Session, User
 
 MAX_LOOKS = 2
 """How often a row is read before what was decided on it is written. A write that finds it changed holds SQLite's lock
@@ -102,13 +104,6 @@ class SessionRules:
     max_per_user: int
     """Living sessions that one user may have, created or claimed."""
     ephemeral: Lifetime = EPHEMERAL
-
-
-class Place(NamedTuple):
-    """Of a session in its owner's list."""
-
-    active_at: datetime
-    session_id: UUID
 
 
 @dataclass(frozen=True)
@@ -195,15 +190,18 @@ class SessionService:
         created = _insert_new(db_session, rows) if rows else {}
         return [refused[new] if new in refused else _created_as(new, created.get(new.id)) for new in wanted]
 
-    def begin_session(self, session: Session | NewSession, db_session: DatabaseSession) -> Session:
-        """The session that a question goes to, as it is now and locked; a new one is stored with its question. Raises
-        SessionInvalid or SessionExpired, and LoginRequired or UnknownModel for a new one."""
+    def begin_session(self, session: Session | NewSession, message: str, db_session: DatabaseSession) -> Session:
+        """The session that a question goes to, as it is now and locked, with the message noted; a new one is stored
+        with its question. Raises what `note_message` raises, and LoginRequired or UnknownModel for a new one."""
         if isinstance(session, Session):
-            return self.lock_living(session.id, db_session)
+            if not session.words_in_redis:
+                self._require_unexpired(session)
+                return self.note_message(session, message, db_session)  # always a write, and so a lock
+            return self.note_message(self.lock_living(session.id, db_session), message, db_session)
         (stored,) = self.create_sessions([session], db_session)
         if isinstance(stored, SwitchboardError):
             raise stored
-        return stored
+        return self.note_message(stored, message, db_session)
 
     def validate_session(
         self,
@@ -263,10 +261,11 @@ class SessionService:
 
     def note_message(self, session: Session, message: str, db_session: DatabaseSession) -> Session:
         """Count a message as activity, and give an owned session that has no title yet one from it; the session as
-        it is then. The caller has locked the row. Writes only what changes noticeably.
+        it is then. The caller has locked the row, or an owned session's has just been read. Writes only what changes
+        noticeably, which an owned session's time does each time.
 
-        Raises SessionInvalid, SessionExpired or NotOwner when the lock was none, as on a plain SQLite engine, and the
-        session has changed hands or ended meanwhile.
+        Raises SessionInvalid, SessionExpired or NotOwner when the row was not locked, as on a plain SQLite engine,
+        and the session has changed hands or ended meanwhile.
         """
         proof = session.owner_id, session.secret_hash
         for _ in range(MAX_LOOKS):
@@ -392,21 +391,17 @@ class SessionService:
     ) -> Sequence[Session]:
         """A user's living sessions, last active first, without their instructions; with `before`, those after that
         place."""
-        listed = select(Session).where(Session.owner_id == user_id, *self.is_listed(before))
-        listed = listed.options(defer(Session.system_prompt)).order_by(ACTIVITY.desc(), Session.id.desc())
-        return db_session.scalars(listed.limit(limit), execution_options={"populate_existing": True}).all()
-
-    def is_listed(self, before: Place | None) -> list[ColumnElement[bool]]:
-        """Whether a session lives, is for more than a single request, and comes after that place of its owner's
-        list."""
-        kept = [Session.expires_at > self._clock.now(), Session.ephemeral.is_(False)]
-        return kept if before is None else [*kept, tuple_(ACTIVITY, Session.id) < tuple_(*before)]
+        values = listing.parameters(user_id, self._clock.now(), before, limit)
+        as_it_is_now = {"populate_existing": True}
+        return db_session.scalars(listing.PLAIN[before is not None], values, execution_options=as_it_is_now).all()
 
     def mark_read(self, session_id: UUID, until: datetime, db_session: DatabaseSession) -> bool:
         """An owned session's answers that have ended until then have been read; whether that is news."""
-        unread = or_(Session.read_until.is_(None), Session.read_until < until)
-        mine = and_(Session.id == session_id, Session.owner_id.is_not(None))
-        return _update(db_session, and_(mine, unread), read_until=until) is not None
+        return _mark_read(_READ_UNTIL, db_session, session=session_id, until=until) is not None
+
+    def mark_all_read(self, session_id: UUID, db_session: DatabaseSession) -> UUID | None:
+        """All answers of a listed session that have ended by now have been read; its owner, if that is news."""
+        return _mark_read(_READ_ALL, db_session, session=session_id)
 
     def change_settings(self, session_id: UUID, changes: Mapping[str, Any], db_session: DatabaseSession) -> Session:
         """Set an owned session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had
@@ -575,12 +570,14 @@ class SessionService:
             changes["expires_at"] = extended
         if not changes:
             return session
-        as_read = and_(
-            is_held_as(session),
-            Session.expires_at == session.expires_at,
-            Session.title.is_not_distinct_from(session.title),
-        )
-        return _update(db_session, as_read, **changes)
+        as_read = {
+            "of_id": session.id,
+            "of_owner": session.owner_id,
+            "of_secret": session.secret_hash,
+            "read_expiry": session.expires_at,
+            "read_title": session.title,
+        }
+        return _returned(_noting(*sorted(changes)), db_session, **as_read, **_new(changes))
 
     def _lifetime(self, owner_id: UUID | None, *, ephemeral: bool) -> Lifetime:
         if ephemeral:
@@ -674,12 +671,52 @@ def _insert_new(db_session: DatabaseSession, rows: Sequence[Mapping[str, Any]]) 
     return found
 
 
+@cache
+def _noting(*changed: str) -> ReturningUpdate[Session]:
+    """The statement that changes these columns of a session if it is as it was read. Put together once: that takes
+    longer than running it."""
+    as_read = and_(
+        Session.id == bindparam("of_id"),
+        Session.owner_id.is_not_distinct_from(bindparam("of_owner")),
+        Session.secret_hash.is_not_distinct_from(bindparam("of_secret")),
+        Session.expires_at == bindparam("read_expiry"),
+        Session.title.is_not_distinct_from(bindparam("read_title")),
+    )
+    return (
+        update(Session).where(as_read).values({name: bindparam(f"new_{name}") for name in changed}).returning(Session)
+    )
+
+
+def _new(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {f"new_{name}": value for name, value in changes.items()}
+
+
 def _update(db_session: DatabaseSession, where: ColumnElement[bool], **values: Any) -> Session | None:
     """Update the one row that meets the condition, and return it as it is now; None when none does."""
-    statement = update(Session).where(where).values(**values).returning(Session)
+    return _returned(update(Session).where(where).values(**values).returning(Session), db_session)
+
+
+def _returned(change: ReturningUpdate[Session], db_session: DatabaseSession, **parameters: Any) -> Session | None:
     # A row that the database session has read before gets the new values too.
     options = {"synchronize_session": False, "populate_existing": True}
-    return db_session.scalar(statement, execution_options=options)
+    return db_session.scalar(change, parameters, execution_options=options)
+
+
+def _marking(end: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ReturningUpdate[UUID]:
+    """The statement that marks an owned session as read until `end`, if it is not yet."""
+    unread = func.coalesce(Session.read_until, datetime.fromtimestamp(0, UTC)) < end
+    mine = and_(Session.id == bindparam("session"), Session.owner_id.is_not(None))
+    return update(Session).where(mine, unread, *conditions).values(read_until=end).returning(Session.owner_id)
+
+
+_READ_UNTIL = _marking(bindparam("until", type_=Session.read_until.type))
+_READ_ALL = _marking(LAST_END, Session.ephemeral.is_(False))
+
+
+def _mark_read(marking: ReturningUpdate[UUID], db_session: DatabaseSession, **parameters: Any) -> UUID | None:
+    # Past the ORM, which takes as long again: no row of it is wanted.
+    owner: UUID | None = db_session.connection().execute(marking, parameters).scalar()
+    return owner
 
 
 def _lock_users(user_ids: Collection[UUID], db_session: DatabaseSession) -> Collection[UUID]:

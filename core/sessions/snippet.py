@@ -1,9 +1,9 @@
 """A piece of a text around what a search has found in it: pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from core.text.search_tokens import Term, tokens
+from core.text.search_tokens import Term, Token, tokens
 
 BEFORE, LENGTH = 40, 160
 """Characters before the first hit, and altogether."""
@@ -35,7 +35,7 @@ def snippet(text: str, terms: Sequence[Term]) -> list[Piece]:
 def _hits(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
     """The places of the hits in a snippet's length, those that touch as one."""
     hits: list[tuple[int, int]] = []
-    for token, start, end in tokens(text):
+    for token, start, end in _tokens_from_first_hit(text, terms):
         if hits and start > hits[0][0] + LENGTH:
             break
         term = next((term for term in terms if term.finds(token)), None)
@@ -46,3 +46,16 @@ def _hits(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
         else:
             hits.append((start, end))
     return hits
+
+
+def _tokens_from_first_hit(text: str, terms: Sequence[Term]) -> Iterator[Token]:
+    """The text's tokens, of plain ones without most of those before the first hit: an answer may be long, and a page
+    has many."""
+    if not text.isascii():
+        return tokens(text)
+    plain = text.lower()
+    places = [at for term in terms if (at := plain.find(term.text)) >= 0]
+    begin = min(places, default=len(text))
+    while begin and plain[begin - 1].isalnum():
+        begin -= 1
+    return (Token(token, begin + start, begin + end) for token, start, end in tokens(text[begin:]))

@@ -312,6 +312,11 @@ class Generation(Base):
     answer ends."""
     answered_by: Mapped[str | None] = mapped_column(String(64))
     """The model that has written its end, where one has."""
+    max_tokens: Mapped[int | None]
+    """The tokens that it is to have at the most, where its question says so."""
+    client_options: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What its question was asked with, for who asks for it again; see core/generation/wishes.py. Always None for
+    anonymous sessions: there may be words in it."""
     first_token_at: Mapped[datetime | None]
     """When its first word came, or the first of its thinking. None when the worker that wrote it was lost."""
     hand_offs: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -402,6 +407,8 @@ class Message(Base):
     """Why an answer failed, as the terminal event told it."""
     handovers: Mapped[str | None] = mapped_column(Text)
     """Where an answer was handed over, and between which models: JSON, which is checked when it is read."""
+    fallback: Mapped[str | None] = mapped_column(Text)
+    """That another model has answered than was asked, and why: likewise JSON."""
     created_at: Mapped[datetime]
     searchable: Mapped[bool | None]
     """Whether the search finds it by its words as they are. None from each keeping on, until they are indexed."""

@@ -33,6 +33,8 @@ class Stage:
         self.models = [MODEL, OTHER]
         self.session: dict[str, Any] = dict(SESSION)
         self.messages: list[dict[str, Any]] = []
+        self.waiting: list[dict[str, Any]] = []
+        """The questions that wait for their turn."""
         self.asked: list[dict[str, Any]] = []
         """The bodies of questions."""
         self.refuses = False
@@ -137,7 +139,7 @@ class Stage:
             case "/session/messages":
                 return {"messages": self.messages, "cursor": f"e-{len(self._log)}", "before": None}
             case "/session/queue":
-                return {"waiting": []}
+                return {"waiting": self.waiting}
             case "/config/models":
                 return {"default": "deep", "models": self.models}
 

@@ -268,13 +268,15 @@ def test_another_model_that_answers_is_named_with_the_reason(visit: Visit, go_on
     expect(under(page)).to_have_text("Good is answering, because Broken was overloaded")
     go_on.set()
     expect_answered(page)
-    expect(under(page)).to_have_text("Answered by Good, because Broken was overloaded")
-    page.reload()
-    expect(under(page)).to_have_text("Good")
+    for _ in range(2):
+        expect(under(page)).to_have_text("Answered by Good, because Broken was overloaded")
+        page.reload()
 
     ask(page, "And now?")  # it rests, and is not even asked
     expect_answered(page, 2)
-    expect(under(page)).to_contain_text("Answered by Good, because Broken was")
+    for _ in range(2):
+        expect(under(page)).to_contain_text("Answered by Good, because Broken was")
+        page.reload()
 
 
 def test_another_model_that_carries_on_in_mid_answer_is_named_too(visit: Visit, go_on: Flag) -> None:
@@ -288,9 +290,9 @@ def test_another_model_that_carries_on_in_mid_answer_is_named_too(visit: Visit, 
     expect(under(page)).to_have_text("Good carries on, because Broken had an error")
     go_on.set()
     expect_answered(page)
-    expect(under(page)).to_have_text("Finished by Good, because Broken had an error")
-    page.reload()
-    expect(under(page)).to_have_text("Good")
+    for _ in range(2):
+        expect(under(page)).to_have_text("Finished by Good, because Broken had an error")
+        page.reload()
 
 
 # ---- What went wrong -----------------------------------------------------------------------------------------

@@ -93,3 +93,21 @@ def test_a_search_finds_words_of_the_users_own(visit: Visit, visitor: Visitor) -
     expect_answered(stranger)
     stranger.get_by_role("searchbox").fill("another")
     expect(stranger.get_by_text("Nothing has this.")).to_be_visible()
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh"])
+def test_the_hint_in_the_search_fits_there(visit: Visit, language: str) -> None:
+    page = visit(locale=language).page
+    room = page.locator("#search").evaluate(
+        """field => {
+          document.body.replaceChildren(field);
+          field.hidden = false;
+          field.style.cssText = "width: 12rem; box-sizing: border-box";
+          const { font, paddingLeft, paddingRight } = getComputedStyle(field);
+          const pen = document.createElement("canvas").getContext("2d");
+          pen.font = font;
+          const inside = field.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+          return inside - pen.measureText(field.placeholder).width;
+        }"""
+    )
+    assert room > 40, "beside the button that empties it"

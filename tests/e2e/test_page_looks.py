@@ -62,6 +62,44 @@ def test_each_paragraph_runs_in_its_own_direction(page: Page, stage: Stage) -> N
         expect(shown(page).locator(each)).to_have_css("direction", "rtl")
 
 
+def test_a_list_in_a_list_stands_on_its_own_side(page: Page, stage: Stage) -> None:
+    stage.begin()
+    inner = [f"<ul><li>{words}</li></ul>" for words in (ARABIC, ENGLISH)]
+    stage.tell("delta", at=0, text=ENGLISH)
+    stage.end(html=f"<ul><li>{ENGLISH}{inner[0]}</li></ul><ol><li>{ARABIC}{inner[1]}</li></ol>")
+    for each, direction in (
+        ("> ul", "ltr"),
+        ("> ul > li > ul", "rtl"),
+        ("> ol", "rtl"),
+        ("> ol > li > ul", "ltr"),
+    ):
+        expect(shown(page).locator(each)).to_have_css("direction", direction)
+
+
+def test_a_question_that_its_owners_limits_hold_back_waits_for_no_answer(page: Page, stage: Stage) -> None:
+    stage.begin()
+    stage.tell("delta", at=0, text="The end")
+    stage.waiting = [{"generation_id": f"{at}", "message": f"And {at}?", "position": at} for at in range(2)]
+    stage.tell("waiting")
+    rows = page.get_by_role("list", name="Waiting questions").get_by_role("listitem")
+    expect(rows.first).to_contain_text("Waits for the end of this answer")
+    expect(rows.last).to_contain_text("Waits for its turn")
+    stage.end(html="<p>The end</p>")
+    expect(rows.first).to_contain_text("Waits for its turn")
+
+
+def test_on_a_phone_the_picker_is_no_wider_than_its_label(visit: Visit, stage: Stage) -> None:
+    page = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True).page
+    stage.models[1]["label"] = "One with a name that is too long for any header of any phone"
+    stage.play(page)
+    picker = page.get_by_role("combobox", name="Model")
+    expect(picker).to_have_value("deep")
+    assert picker.evaluate("select => select.offsetWidth") < 120
+    stage.switch("plain")
+    expect(picker).to_have_value("plain")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_what_is_written_runs_in_its_direction(page: Page) -> None:
     for words, direction in ((ARABIC, "rtl"), (ENGLISH, "ltr")):
         box(page).fill(words)

@@ -23,6 +23,10 @@ MAX_REFUSED = 10
 MESSAGE_ID = "messageId"
 
 
+class OnAnotherBranch(Exception):
+    """The current branch does not have this place."""
+
+
 def accept(session: Session | None, body: UIChat) -> AcceptedMessage:
     """Take what is asked: a new message, a new version of one, or an answer to write again.
 
@@ -70,7 +74,10 @@ def _find(session: Session, body: UIChat, asked: Asked) -> Message | Parent:
     if body.tells_by_messages:
         return _find_by_messages(session, asked)
     place = _place(session, asked.before)
-    question = _question_after(session, place)
+    try:
+        question = _question_after(session, place)
+    except OnAnotherBranch:
+        raise _ambiguous() from None
     if question is None or question.text != asked.text:  # the message was refused when it was sent
         return place
     return question
@@ -92,11 +99,12 @@ def _find_alone(session: Session, message_id: str | None, asked: Asked) -> Messa
 
 def _find_by_messages(session: Session, asked: Asked) -> Message | Parent:
     """For a client that sends its conversation without saying what for, as `WorkflowChatTransport` does: where ours
-    goes on with the same question, that is to be answered again; any other is asked in its place."""
+    goes on with the same question, that is to be answered again; any other is asked in its place. Raises InvalidBody
+    where ours is so long that this can't be told."""
     place = _place(session, asked.before)
     try:
         question = _question_after(session, place)
-    except InvalidBody:  # on another branch, or long ago
+    except OnAnotherBranch:
         question = None
     if question is not None and question.text == asked.text:
         return question
@@ -145,14 +153,23 @@ def _place(session: Session, before: Sequence[UIMessage]) -> UUID | None:
 
 
 def _question_after(session: Session, place: UUID | None) -> Message | None:
-    """What has been asked next after a place of the current branch. Raises InvalidBody for a place of another."""
+    """What has been asked next after a place of the current branch. Raises OnAnotherBranch, and InvalidBody for a
+    place before the messages that are looked at."""
     next_one: Message | None = None
-    for message in islice(context().services.transcript.newest_first(session), MAX_LOOKED_AT):
+    for number, message in enumerate(context().services.transcript.newest_first(session)):
         if message.id == str(place):
             return next_one
+        if number == MAX_LOOKED_AT:
+            raise _ambiguous()
         next_one = message
     if place is None and (next_one is None or not next_one.parent):
         return next_one
-    raise InvalidBody(
-        "messageId: which answer is meant can't be told. Name it by the id that the stream gave it.", field=MESSAGE_ID
+    raise OnAnotherBranch
+
+
+def _ambiguous() -> InvalidBody:
+    return InvalidBody(
+        "messageId: which message is meant can't be told. Name it by the id that the stream or /messages gave it, or"
+        " send a new one alone, as `message`.",
+        field=MESSAGE_ID,
     )

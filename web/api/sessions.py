@@ -51,7 +51,7 @@ def _parse_cursor(text: str | None) -> Place | None:
 def _parse_query(text: str | None) -> str | None:
     if text is not None and len(text) > MAX_QUERY:
         raise InvalidBody(f"q: it has {len(text)} characters; at most {MAX_QUERY} are taken.", field="q")
-    return text or None
+    return text if text and text.strip() else None
 
 
 LIMIT = parameters.page_size(100, 50)
@@ -61,7 +61,8 @@ BEFORE = Parameter(
 QUERY = Parameter(
     "q",
     "query",
-    "Words that are all in the title or in one message, the last one perhaps only begun.",
+    "Words, emoji and other symbols that are all in the title or in one message, the last word perhaps only begun. "
+    "Blanks alone: as if it were left out.",
     {"type": "string", "maxLength": MAX_QUERY},
     "query",
     _parse_query,

@@ -15,7 +15,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from core.text.characters import blank, storable
-from web.schemas.requests import Body, ModelName
+from web.schemas.openai import Tokens, Unsupported, unsupported
+from web.schemas.requests import Body, ModelName, Temperature
 from web.schemas.responses import Answer
 
 MAX_CONVERSATION = 4 * 1024 * 1024
@@ -28,20 +29,12 @@ MAX_STOP = 256
 """Characters of one stop sequence."""
 MAX_USER = 512
 MAX_SEED = 2**63 - 1
-MAX_TOKENS = 2**31 - 1
-
-
-def _refused(value: Any) -> Any:
-    """What asks for nothing is as good as left out."""
-    if value not in (None, False, "none", [], {}):
-        raise PydanticCustomError("unsupported", "this is not supported here; leave it out")
-    return value
 
 
 def _left_out(value: Any) -> Any:
     """Without any options it asks for something, too."""
     if value is not None:
-        raise PydanticCustomError("unsupported", "this is not supported here; leave it out")
+        raise unsupported()
     return value
 
 
@@ -115,10 +108,7 @@ STRING_OR_STRINGS = {
         {"type": "null"},
     ]
 }
-Unsupported = Annotated[Any, AfterValidator(_refused), WithJsonSchema({"type": "null"})]
-"""A field that changes what an answer is: it is refused rather than passed over."""
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
-Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 
 class _Lenient(BaseModel):
@@ -171,7 +161,7 @@ class CreateChatCompletion(Body):
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    temperature: Temperature | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     stop: Annotated[list[str] | None, BeforeValidator(_stops), WithJsonSchema(STRING_OR_STRINGS)] = None
     seed: Annotated[int, Field(ge=-MAX_SEED - 1, le=MAX_SEED)] | None = None

@@ -1,10 +1,34 @@
 """The JSON of OpenAI's API, as far as it is spoken here."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from web.schemas.responses import Answer
+
+MAX_TOKENS = 2**31 - 1
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+"""How many an answer may have."""
+
+
+def unsupported() -> PydanticCustomError:
+    """Of a field's value that would change what an answer is."""
+    return PydanticCustomError("unsupported", "this is not supported here; leave it out")
+
+
+NOTHING: list[Any] = [None, False, 0, "none", [], {}]
+"""What asks for nothing, and is as good as left out."""
+
+
+def _refused(value: Any) -> Any:
+    if value not in NOTHING:
+        raise unsupported()
+    return value
+
+
+Unsupported = Annotated[Any, AfterValidator(_refused), WithJsonSchema({"enum": NOTHING})]
+"""A field that changes what an answer is: it is refused rather than passed over."""
 
 
 class OpenAIModel(Answer):

@@ -15,7 +15,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT
+from core.text.characters import storable
+from web.schemas.openai import Tokens, Unsupported, unsupported
 from web.schemas.requests import MAX_BODY, Body, ModelName, SystemPrompt, Temperature
 from web.schemas.responses import Answer
 
@@ -65,20 +67,11 @@ def _refuse(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:
     try:
         return accept(value)
     except ValidationError:
-        raise PydanticCustomError("unsupported", "not supported here; leave it out") from None
+        raise unsupported() from None
 
 
 UNSUPPORTED = WrapValidator(_refuse)
 """Of what OpenAI has, the values that change nothing are accepted, as clients send them; all others are refused."""
-NoList = Annotated[Annotated[list[Any], Field(max_length=0)] | None, UNSUPPORTED]
-NoObject = Annotated[Annotated[dict[str, Any], Field(max_length=0)] | None, UNSUPPORTED]
-Nothing = Annotated[None, UNSUPPORTED]
-
-
-def _is_true(value: bool) -> bool:
-    if not value:
-        raise ValueError
-    return value
 
 
 def _is_false(value: bool) -> bool:
@@ -87,11 +80,27 @@ def _is_false(value: bool) -> bool:
     return value
 
 
+def _stored(value: bool) -> bool:
+    if not value:
+        raise PydanticCustomError(
+            "unsupported", "responses are kept here, in their conversation; /v1/chat/completions keeps nothing"
+        )
+    return value
+
+
 # A Literal would take 1 for true.
-OnlyTrue = Annotated[Annotated[bool, AfterValidator(_is_true), WithJsonSchema({"const": True})] | None, UNSUPPORTED]
+Stored = Annotated[bool, AfterValidator(_stored), WithJsonSchema({"const": True})] | None
 OnlyFalse = Annotated[
     Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"const": False})] | None, UNSUPPORTED
 ]
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)],
+        Annotated[str, StringConstraints(max_length=512), AfterValidator(storable)],
+    ],
+    Field(max_length=16),
+]
+"""Within OpenAI's bounds."""
 Hint = Annotated[str, StringConstraints(max_length=512)] | None
 """Something that changes no answer."""
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -104,7 +113,7 @@ def _none_if_empty(value: Any) -> Any:
 Instructions = Annotated[
     SystemPrompt | None,
     BeforeValidator(_none_if_empty),
-    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_SYSTEM_PROMPT_BYTES}, {"type": "null"}]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_SYSTEM_PROMPT}, {"type": "null"}]}),
 ]
 
 
@@ -160,24 +169,24 @@ class CreateResponse(Body):
 
     stream_options: StreamOptions | None = None
     text: TextOptions | None = None
-    store: OnlyTrue = None
+    store: Stored = None
     instructions: Instructions = None
     temperature: Temperature | None = None
-    max_output_tokens: Nothing = None
+    max_output_tokens: Tokens | None = None
     top_p: Annotated[Annotated[float, Field(ge=1, le=1)] | None, UNSUPPORTED] = None
-    metadata: NoObject = None
-    tools: NoList = None
+    metadata: Metadata | None = None
+    tools: Unsupported = None
     tool_choice: Annotated[Literal["auto", "none"] | None, UNSUPPORTED] = None
     parallel_tool_calls: bool | None = None
-    max_tool_calls: Nothing = None
-    include: NoList = None
-    reasoning: NoObject = None
-    truncation: Annotated[Literal["disabled"] | None, UNSUPPORTED] = None
+    max_tool_calls: Unsupported = None
+    include: Unsupported = None
+    reasoning: Unsupported = None
+    truncation: Annotated[Literal["auto"] | None, UNSUPPORTED] = None
     service_tier: Annotated[Literal["auto", "default"] | None, UNSUPPORTED] = None
     top_logprobs: Annotated[Annotated[int, Field(ge=0, le=0)] | None, UNSUPPORTED] = None
-    prompt: Nothing = None
-    moderation: Nothing = None
-    context_management: NoList = None
+    prompt: Unsupported = None
+    moderation: Unsupported = None
+    context_management: Unsupported = None
     user: Hint = None
     safety_identifier: Hint = None
     prompt_cache_key: Hint = None
@@ -187,14 +196,14 @@ class CreateResponse(Body):
 class CreateConversation(Body):
     """POST /v1/conversations."""
 
-    items: NoList = None
-    metadata: NoObject = None
+    items: Unsupported = None
+    metadata: Unsupported = None
 
 
 class UpdateConversation(Body):
     """POST /v1/conversations/{conversation_id}."""
 
-    metadata: NoObject = None
+    metadata: Unsupported = None
 
 
 class AddItems(Body):
@@ -212,7 +221,7 @@ class OpenAIResponse(Answer):
     object: Literal["response"]
     created_at: int
     status: Literal["queued", "in_progress", "completed", "incomplete", "cancelled", "failed"]
-    background: Literal[True] = Field(description="Each is written whether its reader stays or not.")
+    background: bool = Field(description="As it was asked: each is written whether its reader stays or not.")
     model: str
     output: list[dict[str, Any]]
     conversation: dict[str, str]

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES, MAX_TEMPERATURE, MAX_TITLE
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT, MAX_TEMPERATURE, MAX_TITLE
 from core.errors import InvalidBody
 from core.text.characters import blank, fits_one_line, storable, whole_characters
 
@@ -16,7 +16,7 @@ MAX_BODY = 256 * 1024
 """Bytes of a message to chat: 32 KiB with every character escaped fit."""
 SMALL_BODY = 16 * 1024
 """Bytes of every other body: the longest password and title with every character escaped fit."""
-SETTINGS_BODY = 64 * 1024
+SETTINGS_BODY = 128 * 1024
 """Bytes of a change of a session's settings: the longest title and instructions with every character escaped fit."""
 MAX_QUOTED_NAME = 100
 """Characters of an unknown field's name that a refusal repeats."""
@@ -36,17 +36,6 @@ class Body(BaseModel):
 def _name(text: str) -> str:
     if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
-    return text
-
-
-def _fits_prompt(text: str) -> str:
-    size = len(storable(text).encode())
-    if size > MAX_SYSTEM_PROMPT_BYTES:
-        raise PydanticCustomError(
-            "too_long",
-            "it has {size} bytes of UTF-8; at most {most} are taken",
-            {"size": size, "most": MAX_SYSTEM_PROMPT_BYTES},
-        )
     return text
 
 
@@ -84,8 +73,7 @@ class OpenSession(Body):
 
 SystemPrompt = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=MAX_SYSTEM_PROMPT_BYTES),
-    AfterValidator(_fits_prompt),
+    StringConstraints(min_length=1, max_length=MAX_SYSTEM_PROMPT),
     AfterValidator(_visible),
     AfterValidator(storable),
 ]

@@ -159,6 +159,18 @@ class Handover(Answer):
     """How many characters of the answer came before."""
 
 
+class Fallback(Answer):
+    """That another model has answered than was asked."""
+
+    from_model: str = Field(alias="from")
+    to_model: str = Field(alias="to")
+    reason: str
+    """What the first has failed with, as the event `fallback` told it; `resting`: it had failed a moment before, and
+    was not asked."""
+    at: int
+    """How many characters of the answer came before."""
+
+
 class StoredMessage(Answer):
     """One turn of a conversation, as it is exported."""
 
@@ -184,6 +196,8 @@ class StoredMessage(Answer):
     """Why an answer failed, as the event `failed` told it: a problem document."""
     handovers: list[Handover] | None
     """Where another model has carried on the answer, as the event `handover` told it; null: nowhere."""
+    fallback: Fallback | None
+    """Why another model has answered than was asked; null: none has."""
     parent: UUID | None
     """The message that it follows; null at the beginning of a conversation."""
 

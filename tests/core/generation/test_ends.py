@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, get_args
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from core.conversation.message import Message
 from core.llm.providers import openai_compatible  # noqa: F401  half a second that no first token should wait for
@@ -14,6 +15,7 @@ from core.runtime import Runtime
 from tests.conftest import SOME_ID
 from tests.core.generation.asking import Asked, ask
 from tests.support.provider import ANSWER, THOUGHT, ProviderServer
+from tests.support.waiting import wait_for
 from web.schemas.responses import Message as MessageOnTheWire
 
 owned_or_not = pytest.mark.parametrize("owned", [False, True], ids=["guest", "owned"])
@@ -122,6 +124,50 @@ def test_the_next_model_is_asked_in_place_of_one_without_a_word(runtime: Runtime
     deltas = [data for kind, data in asked.events() if kind == "delta"]
     assert deltas[0]["at"] == 0
     assert deltas[0]["text"].strip()
+
+
+@owned_or_not
+@pytest.mark.parametrize(
+    ("model", "resting", "reason", "midway"),
+    [
+        ("falls-back", [], "server-error", False),
+        ("falls-back-midway", [], "server-error", True),
+        ("falls-back", ["falls-back", "unauthorized"], "resting", False),
+        ("good", [], None, False),
+    ],
+    ids=["fails", "fails midway", "rests", "answers itself"],
+)
+def test_who_has_answered_for_another_model_is_kept_with_the_answer(
+    runtime: Runtime, model: str, resting: list[str], reason: str | None, midway: bool, owned: bool
+) -> None:
+    for each in resting:
+        runtime.cooldowns.note_failure(each, ProviderError(ErrorKind.UNREACHABLE), uuid7())
+    asked = ask(runtime, model, owned=owned)
+    runtime.writer.run()
+    message = asked.message()
+    kept, told = message.fallback, asked.events()[-1][1].get("fallback")
+    assert kept == told
+    if reason is None:
+        assert kept is None
+        return
+    assert kept is not None
+    assert (kept["from"], kept["to"], kept["reason"], kept["at"] > 0) == (model, message.model, reason, midway)
+
+
+@owned_or_not
+def test_a_stopped_answer_says_which_model_wrote_it_in_place_of_another(
+    runtime: Runtime, provider: ProviderServer, owned: bool
+) -> None:
+    provider.go_on.clear()
+    asked = ask(runtime, "falls-back-to-busy", owned=owned)
+    writer = asked.write()
+    wait_for(lambda: asked.written().text)
+    runtime.generations.stop(asked.session)
+    writer.join(10)
+    provider.go_on.set()
+    message = asked.message()
+    assert (message.state, message.model) == ("stopped", "one-at-a-time")
+    assert message.fallback == {"from": "falls-back-to-busy", "to": message.model, "reason": "server-error", "at": 0}
 
 
 def test_an_answers_own_blanks_are_kept(runtime: Runtime, settings: Any, tmp_path: Any) -> None:

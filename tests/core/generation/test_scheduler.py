@@ -190,6 +190,16 @@ def test_waiting_readers_are_told_when_they_move_up(runtime: Runtime) -> None:
     assert [_positions(runtime, each) for each in waiting[2:]] == [[2, 1, 0], [3, 2, 1]]
 
 
+def test_they_are_told_as_well_when_a_worker_gets_just_what_it_was_woken_for(runtime: Runtime) -> None:
+    first = _ask(runtime)
+    assert _served(runtime, 1) == [first]
+    woken, waiting = _ask(runtime), _ask(runtime)
+    claim = runtime.queue.claim_next(woken)
+    assert claim is not None
+    assert claim.attempt.generation_id == woken
+    assert _positions(runtime, waiting) == [1, 0]
+
+
 def test_the_place_that_is_told_at_first_is_the_fair_one(runtime: Runtime) -> None:
     busy = new_user(runtime.database)
     for _ in range(4):

@@ -10,7 +10,7 @@ from core.generation.deadlines import Deadlines
 from core.generation.stop_sequences import StopSequences
 from core.generation.stream_filter import StreamFilter
 from core.generation.thinking import Thinking
-from core.llm.providers.base import Sampling
+from core.llm.providers.base import ErrorKind, ProviderError, Sampling
 
 WORDS = st.text("ab\n", max_size=12)
 
@@ -38,12 +38,16 @@ def _filter(sampling: Sampling, text: str = "") -> StreamFilter:
     return StreamFilter(text, thinking, Deadlines(9, 9, time.monotonic()), prefilled=True, sampling=sampling)
 
 
-def test_a_sequence_may_begin_before_a_provider_broke_off() -> None:
-    goes_on = _filter(Sampling(stop=("END!",)), "That is all. EN")
-    told = [goes_on.take(Batch(piece, alive=True), time.monotonic()) for piece in ("D", "! And")]
-    assert [(output.text, output.finish_reason) for output in told] == [("", None), ("", "stop")]
-    other = _filter(Sampling(stop=("END!",)), "That is all. EN")
-    assert [other.take(Batch(piece, alive=True), time.monotonic()).text for piece in ("D", "ED.")] == ["", "DED."]
+def test_only_at_the_end_is_what_may_begin_a_sequence_told() -> None:
+    sampling, now = Sampling(stop=("END!",)), time.monotonic()
+    words = Batch("That is all. EN", alive=True)
+    for last, told in (
+        (Batch(ended=True, error=ProviderError(ErrorKind.BROKEN_STREAM, "cut")), ""),
+        (Batch(ended=True, error=ProviderError(ErrorKind.FILTERED, "cut")), "EN"),
+        (Batch(ended=True, finish_reason="length"), "EN"),
+    ):
+        answer = _filter(sampling)
+        assert [answer.take(words, now).text, answer.take(last, now).text] == ["That is all. ", told]
 
 
 def test_who_asks_for_an_early_end_may_get_it_before_the_first_word() -> None:

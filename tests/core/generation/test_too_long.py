@@ -8,8 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
+from core.errors import ContextLengthExceeded
+from core.generation.answer_requests import AnswerRequest
 from core.generation.token_size import DEFAULT_BYTES_PER_TOKEN, MAX_STEP, TokenSizes
+from core.llm.providers.base import Turn
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.settings import Settings
@@ -68,6 +72,7 @@ def runtime(settings: Settings, servers: ProviderServer, tmp_path: Path) -> Iter
         _table("nowhere", servers, base_url="http://127.0.0.1:1" + BASE_PATHS["openai"]),
         _table("promising-prose", servers, model="prose", context_tokens=32_000),
         _table("cut-prefilled", servers, prefill=True),
+        _table("promising-much-and-smaller", servers, model="small", context_tokens=9000, fallback=["smaller"]),
         _table("cut-and-smaller", servers, model="cut", context_tokens=2000, fallback=["smaller"]),
     ]
     path = tmp_path / "counting.toml"
@@ -287,3 +292,19 @@ def test_what_was_asked_in_the_end_is_what_it_counts_for(runtime: Runtime, serve
         chat.ask("9" * 200)
     done = chat.events()[-1][1]
     assert done["usage"]["prompt_tokens"] < CONTEXT
+
+
+def test_a_request_that_is_too_long_for_a_model_is_not_sent_to_it(runtime: Runtime, servers: ProviderServer) -> None:
+    user, request = new_user(runtime.database), AnswerRequest((Turn("user", "Why is that so? " * 200),))
+    before = len(servers.requests)
+    with pytest.raises(ContextLengthExceeded, match=f"maximum context length is {CONTEXT} tokens"):
+        runtime.generations.answer_request(user, "small", request)
+    with runtime.database.reading() as db:
+        assert db.scalars(select(tables.Session.id).where(tables.Session.owner_id == user)).all() == []
+
+    taken = runtime.generations.answer_request(user, "promising-much-and-smaller", request)
+    runtime.writer.run()
+    events = [(each.type, json.loads(each.data)) for each in runtime.log.read(taken.session.id, 0).events]
+    kind, failed = events[-1]
+    assert (kind, failed["problem"]["reason"], failed["problem"]["limit"]) == ("failed", "too-long", CONTEXT)
+    assert [asked["model"] for asked in servers.requests[before:]] == ["small"]

@@ -12,7 +12,7 @@ from core.conversation.keys import keys
 from core.errors import GenerationInProgress, NotOwner, SessionInvalid, SwitchboardError
 from core.runtime import Runtime
 from core.sessions.credential import Credential
-from core.sessions.service import Place
+from core.sessions.listing import Place
 from core.stores import tables
 from tests.conftest import new_user
 from tests.support.provider import ANSWER, ProviderServer

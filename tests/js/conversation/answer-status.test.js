@@ -42,6 +42,14 @@ for (const [seconds, words] of /** @type {[number | null, string][]} */ ([
   });
 }
 
+test("a fallback that the server has kept has the words that it had while it was told", () => {
+  const fallback = { from: "a", to: "m", reason: "rate-limited", at: 0 };
+  assert.equal(status(item({ fallback })), "Answered by M, because A was overloaded");
+  assert.equal(status(item({ fallback: { ...fallback, at: 7 } })), "Finished by M, because A was overloaded");
+  assert.equal(status(item({ fallback, state: "stopped" })), "Stopped · M, because A was overloaded");
+  assert.equal(status(item({ fallback: null })), "M");
+});
+
 test("of an answer that was handed over all are named that wrote it, the one that ended it last", () => {
   const handed = (/** @type {string} */ model, /** @type {[string, string][]} */ ...steps) =>
     status(item({ model, handovers: steps.map(([from, to]) => ({ from, to, at: 1 })) }));

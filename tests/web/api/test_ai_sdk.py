@@ -14,6 +14,7 @@ from core.conversation.keys import keys
 from core.runtime import Runtime
 from tests.support.provider import ANSWER, ProviderServer
 from tests.support.waiting import wait_for
+from tests.web.api.test_messages import _add
 from tests.web.api.test_session import _answered, _create, _problem
 from web.ai_sdk.requests import MAX_UI_CHAT
 from web.streaming.wire import Broken
@@ -284,6 +285,23 @@ def test_a_conversation_without_a_trigger_tells_what_is_meant(client: FlaskClien
     assert _shown(client) == [("Another", 2), (ANSWER, 2)]
     say(text="A third", own=first)
     assert _shown(client) == [("A third", 3), (ANSWER, 1)]
+
+
+def test_of_a_long_conversation_only_a_place_that_can_be_told_is_taken(
+    client: FlaskClient, web_runtime: Runtime
+) -> None:
+    """A client without a trigger means an old question's place, which is too far back to be found, or a new one."""
+    first = _say(client, messages=[_message("First")])
+    _add(client, web_runtime, [f"{number}" for number in range(250)])
+    last = _add(client, web_runtime, ["last"])[0].id
+    known = {"id": first, "role": "assistant", "parts": []}
+    for before in ([], [known]):
+        asked = {"messages": [*before, _message("First")]}
+        for trigger in ({}, {"trigger": "regenerate-message"}):
+            problem = _problem(client.post("/api/chat", json={**asked, **trigger}), 422, "invalid-body")
+            assert problem["field"] == "messageId"
+    _say(client, messages=[known, {**known, "id": last}, _message("Next")])
+    assert _shown(client)[-3:] == [("last", 1), ("Next", 1), (ANSWER, 1)]
 
 
 def test_a_repeat_is_told_the_same_answer(app: Flask, client: FlaskClient) -> None:

@@ -89,8 +89,8 @@ def test_an_answer_is_new_until_it_is_read(owner: FlaskClient, app: Flask, provi
     provider.go_on.clear()
     _ask(owner, session_id, "Shall I stop it?", model="paused")
     assert owner.post("/chat/stop", headers=named).status_code == 202
-    provider.go_on.set()
     _ended(owner, session_id)
+    provider.go_on.set()  # after the end: an answer that is told whole before its stop is seen has not been stopped
     assert not _listed(owner)[0]["unread"], "who has stopped it knows"
     _ask(owner, session_id, "And then?", model="away")
     _ended(owner, session_id)
@@ -147,7 +147,12 @@ def test_titles_and_words_are_found_and_shown_as_text(owner: FlaskClient, app: F
     assert [each["session_id"] for each in _found(owner, "world", before=page["next"])] == [ships]
     for words in HOSTILE:
         _found(owner, words)
-    assert len(_listed(owner, "?q=")) == 3
+    for blanks in ("", " ", "%20%09", "%E3%80%80"):
+        assert len(_listed(owner, f"?q={blanks}")) == 3, "as without a query"
+    owner.patch("/session", json={"title": "Party ⚓ 100 %"}, headers={"X-Session-ID": empty})
+    for symbols in ("⚓", "party ⚓", "100%", "⚓ PARTY"):
+        assert [each["session_id"] for each in _found(owner, symbols)] == [empty]
+    assert _found(owner, "🎊") == []
     assert "201 characters" in _problem(owner.get("/sessions?q=" + "x" * 201), 422, "invalid-body")["detail"]
     # What is deleted is found no more, and nothing of it stays.
     assert owner.delete("/session", headers={"X-Session-ID": ships}).status_code == 204

@@ -249,9 +249,13 @@ def program(served: Flask) -> Caller:
 
 # Made here and not fetched, so that each call is a test of its own; that the server serves the same is tested above.
 DOCUMENT = describe(create_app(Runtime(Settings(_env_file=None))))
-described = schemathesis.openapi.from_dict(DOCUMENT)
+REFUSALS = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+"""What invalid data may be answered with: also that there is too much of it."""
+OPTIONS = {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
+described = schemathesis.openapi.from_dict(DOCUMENT, config=schemathesis.Config.from_dict(OPTIONS))
 proved = schemathesis.openapi.from_dict(
-    DOCUMENT, config=schemathesis.Config.from_dict({"generation": {"with-security-parameters": False}})
+    DOCUMENT,
+    config=schemathesis.Config.from_dict({**OPTIONS, "generation": {"with-security-parameters": False}}),
 )
 """The document without its security schemes, for callers with credentials of their own: invented ones would only get
 in their way."""

@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from core.auth.principal import Principal
 from core.errors import (
+    ContextLengthExceeded,
     GenerationInProgress,
     GenerationLost,
     LoginRequired,
@@ -21,7 +22,7 @@ from core.limits.status import RateLimited
 from core.llm.providers.base import Sampling, Turn
 from web.api.events import STREAM_HEADERS
 from web.api.openai.completion import Completion
-from web.api.openai.errors import SHAPE, ContextLengthExceeded, PromptFiltered
+from web.api.openai.errors import SHAPE, PromptFiltered
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.api.turns import Turns

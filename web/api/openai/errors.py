@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from flask import Flask, Response, json, request
 from pydantic import BaseModel, Field
 
-from core.errors import InvalidBody, ProviderFailed, SwitchboardError, UnknownModel
+from core.errors import ContextLengthExceeded, InvalidBody, ProviderFailed, SwitchboardError, UnknownModel
 from web.openapi.declaration import ErrorShape
 
 PREFIX = "/v1/"
@@ -36,12 +36,6 @@ class OpenAIError(BaseModel):
 
 class InvalidRequest(InvalidBody):
     """A field of the body is missing, of the wrong type, out of range or not supported. `field` is its path."""
-
-
-class ContextLengthExceeded(InvalidRequest):
-    """The conversation is longer than the context of the model."""
-
-    slug, title = "context-length-exceeded", "The conversation is too long"
 
 
 class PromptFiltered(InvalidRequest):

@@ -1,11 +1,12 @@
 """Creating a response: its conversation, the question in it, and a worker that is told of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from core.auth.principal import Principal
-from core.conversation.session_settings import MAX_SYSTEM_PROMPT_BYTES
+from core.conversation.session_settings import MAX_SYSTEM_PROMPT
 from core.errors import (
     GenerationInProgress,
     InvalidBody,
@@ -18,11 +19,12 @@ from core.errors import (
 from core.generation.accepted import Accepted
 from core.generation.answers import Answer
 from core.generation.service import check_size
-from core.generation.wishes import CURRENT_LEAF, Parent
+from core.generation.wishes import CURRENT_LEAF, Parent, Terms
 from core.sessions.queries import Session
 from web.api.message_acceptance import accept, discard_session
 from web.api.openai import response_objects
 from web.api.openai.response_input import BETWEEN, Question, question_of
+from web.api.openai.response_objects import Options
 from web.api.session_creation import session_of_user
 from web.auth.current_session import owned_session
 from web.context import context
@@ -46,7 +48,8 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
     try:
         # Before the question: a worker may take that at once.
         _set(session, changed)
-        accepted = accept(lambda new, repeated: _take(session, question, parent, body.model, new, repeated))
+        terms = _terms(body, {**known, **changed})
+        accepted = accept(lambda new, repeated: _take(session, question, parent, body.model, terms, new, repeated))
     except Exception:
         if created is not None:
             discard_session(created)
@@ -59,13 +62,21 @@ def create_response(body: CreateResponse, principal: Principal) -> Answer:
 def _settings(body: CreateResponse, question: Question) -> dict[str, Any]:
     """What the request sets for the conversation. Raises InvalidBody."""
     instructions = BETWEEN.join(each for each in (body.instructions, question.instructions) if each)
-    if len(instructions.encode()) > MAX_SYSTEM_PROMPT_BYTES:
+    if len(instructions) > MAX_SYSTEM_PROMPT:
         raise InvalidBody(
-            f"instructions: with system and developer messages, at most {MAX_SYSTEM_PROMPT_BYTES} bytes are taken.",
+            f"instructions: with system and developer messages, at most {MAX_SYSTEM_PROMPT} characters are taken.",
             field="instructions",
         )
     named = {"system_prompt": instructions or None, "temperature": body.temperature}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _terms(body: CreateResponse, settings: Mapping[str, Any]) -> Terms:
+    """What is kept with the answer. `settings`: the conversation's, as they hold for it."""
+    asked = Options(
+        settings["system_prompt"], settings["temperature"], bool(body.background), dict(body.metadata or {})
+    )
+    return Terms(body.max_output_tokens, asked.json())
 
 
 def _set(session: Session, settings: dict[str, Any]) -> None:
@@ -93,10 +104,11 @@ def own_conversation(conversation_id: str, principal: Principal) -> Session:
 
 
 def _take(
-    session: Session, question: Question, parent: Parent, model: str | None, new: UUID, repeated: bool
+    session: Session, question: Question, parent: Parent, model: str | None, terms: Terms, new: UUID, repeated: bool
 ) -> Accepted:
-    generations = context().services.generations
-    return generations.accept(session, question.text, new, repeated=repeated, parent=parent, model=model)
+    return context().services.generations.accept(
+        session, question.text, new, repeated=repeated, parent=parent, model=model, terms=terms
+    )
 
 
 def _named(body: CreateResponse, principal: Principal) -> tuple[Session | None, Parent]:

@@ -1,6 +1,7 @@
 """Responses, conversations and their items as OpenAI's API has them: pure functions of what the domain has."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -29,13 +30,23 @@ ITEM_STATUSES = {"complete": "completed", "streaming": "in_progress", "stopped":
 
 
 class Options(NamedTuple):
-    """What a response was asked with, as far as it is known: a conversation has only those that hold now."""
+    """What a response was asked with, by OpenAI's names: it is kept with the answer. The defaults are those of an
+    answer that was asked for by another wire."""
 
     instructions: str | None = None
+    """Those that held for it, whether they came with it or with an earlier one."""
     temperature: float | None = None
+    background: bool = False
+    metadata: Mapping[str, str] = MappingProxyType({})
 
+    @classmethod
+    def of(cls, answer: Answer) -> "Options":
+        """Those of an answer."""
+        return cls(**{name: value for name, value in answer.client_options.items() if name in cls._fields})
 
-NOT_KNOWN = Options()
+    def json(self) -> Json:
+        """By their names."""
+        return {**self._asdict(), "metadata": dict(self.metadata)}
 
 
 def response_id(generation_id: UUID) -> str:
@@ -58,15 +69,10 @@ def parse_id(text: str, prefix: str) -> UUID | None:
     return named if str(named) == bare else None
 
 
-def options(answer: Answer) -> Options:
-    """Those of a response that has just been created."""
-    return Options(answer.session.system_prompt, answer.session.temperature)
-
-
-def response(answer: Answer, asked: Options = NOT_KNOWN) -> Json:
-    """A response as it is now. `asked`: its options, where they are known."""
+def response(answer: Answer) -> Json:
+    """A response as it is now."""
     ended = {} if answer.is_live else _ended(answer)
-    return {**_response(answer), "status": status(answer), **asked._asdict(), **ended}
+    return {**_response(answer), "status": status(answer), **ended}
 
 
 def described(answer: Answer) -> Described:
@@ -82,31 +88,28 @@ def status(answer: Answer) -> str:
 
 
 def _response(answer: Answer) -> Json:
-    """What of it is the same from its beginning on. The options are those that there are here."""
+    """What of it is the same from its beginning on."""
     return {
         "id": response_id(answer.id),
         "object": "response",
         "created_at": int(answer.created_at.timestamp()),
         "status": "queued",
-        "background": True,  # each is written whether its reader stays or not
         "model": answer.model,
         "output": [],
         "conversation": {"id": str(answer.session.id)},
         "previous_response_id": response_id(answer.previous) if answer.previous else None,
         "error": None,
         "incomplete_details": None,
-        "instructions": None,
-        "max_output_tokens": None,
-        "metadata": {},
+        "max_output_tokens": answer.max_tokens,
         "parallel_tool_calls": True,
         "store": True,
-        "temperature": None,
         "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_p": None,
-        "truncation": "disabled",
+        "truncation": "auto",  # what does not fit is left out from the beginning
         "usage": None,
+        **Options.of(answer).json(),
     }
 
 

@@ -13,7 +13,6 @@ from core.errors import InvalidBody, SwitchboardError, Unavailable
 from core.generation.answers import Answer, Answers
 from web.api.openai import response_events, response_objects
 from web.api.openai.response_events import ENDS, HEAD, numbered
-from web.api.openai.response_objects import NOT_KNOWN, Options
 from web.auth.principal import current_principal
 from web.context import context
 from web.streaming.reader import Reader
@@ -26,9 +25,8 @@ Json = dict[str, Any]
 NOT_EXACT = "the events of this response are not kept as they were sent; GET it without `stream` instead."
 
 
-def stream(answer: Answer, starting_after: int | None = None, asked: Options = NOT_KNOWN) -> Body:
+def stream(answer: Answer, starting_after: int | None = None) -> Body:
     """The body of a stream of the events after that sequence number, or of all. It keeps the request's stream slot.
-    `asked`: the response's options, where they are known.
 
     Raises InvalidBody for a number that no event has had, or after which it can't be gone on; Unavailable.
     """
@@ -41,21 +39,21 @@ def stream(answer: Answer, starting_after: int | None = None, asked: Options = N
     if extent is None:
         return held(_made_up(answer, after))
     _require_sent(answer, extent, after)
-    wire = ResponseWire(context().services.answers, answer, extent, after, asked)
+    wire = ResponseWire(context().services.answers, answer, extent, after)
     reader = _reader(answer, wire)
     return held(_told(wire, reader.read(wire.start, b"")), reader.leave)
 
 
-def whole(answer: Answer, asked: Options) -> Body:
+def whole(answer: Answer) -> Body:
     """The body of a response as JSON, which comes when the answer has ended; until then a space now and then, for
     proxies that close silent connections. It keeps the request's stream slot. Where the process has to end first, the
     response comes as it is then, which its status tells."""
     extent = context().services.extents.find(answer.session.id, answer.id)
     answers = context().services.answers
     if extent is None:
-        return held(_as_it_is(answers, answer, asked))
+        return held(_as_it_is(answers, answer))
     reader = _reader(answer, Awaiting())
-    return held(_awaited(answers, answer, asked, reader.read(extent.before, b"")), reader.leave)
+    return held(_awaited(answers, answer, reader.read(extent.before, b"")), reader.leave)
 
 
 def _reader(answer: Answer, wire: Wire) -> Reader:
@@ -69,10 +67,9 @@ class Unkept(Exception):
 class ResponseWire:
     """Tells a session's events as those of a response."""
 
-    def __init__(self, answers: Answers, answer: Answer, extent: Extent, after: int, asked: Options) -> None:
-        """`after`: the sequence number of the last event that the client has had. `asked`: the response's options."""
+    def __init__(self, answers: Answers, answer: Answer, extent: Extent, after: int) -> None:
+        """`after`: the sequence number of the last event that the client has had."""
         self._answers = answers
-        self._asked = asked
         self._answer = answer
         self._described = response_objects.described(answer)
         self.last = after
@@ -124,7 +121,7 @@ class ResponseWire:
         ended = _current(self._answers, self._answer)
         if ended.message is not None and length is not None:
             ended = replace(ended, message=replace(ended.message, text=ended.message.text[:length]))
-        return response_objects.response(ended, self._asked)
+        return response_objects.response(ended)
 
     def _new(self, events: Iterator[Json]) -> bytes:
         """What of the events is new to the client."""
@@ -165,22 +162,20 @@ def _told(wire: ResponseWire, sent: Generator[bytes, None, None]) -> Generator[b
         yield wire.error()
 
 
-def _awaited(
-    answers: Answers, answer: Answer, asked: Options, sent: Generator[bytes, None, None]
-) -> Generator[bytes, None, None]:
+def _awaited(answers: Answers, answer: Answer, sent: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
     with suppress(Unkept):
         for _ in sent:
             yield b" "
-    yield from _as_it_is(answers, answer, asked)
+    yield from _as_it_is(answers, answer)
 
 
-def as_json(answer: Answer, asked: Options = NOT_KNOWN) -> bytes:
+def as_json(answer: Answer) -> bytes:
     """A response as it is."""
-    return json.dumps(response_objects.response(answer, asked)).encode()
+    return json.dumps(response_objects.response(answer)).encode()
 
 
-def _as_it_is(answers: Answers, answer: Answer, asked: Options) -> Generator[bytes, None, None]:
-    yield as_json(_current(answers, answer), asked)
+def _as_it_is(answers: Answers, answer: Answer) -> Generator[bytes, None, None]:
+    yield as_json(_current(answers, answer))
 
 
 def _current(answers: Answers, answer: Answer) -> Answer:

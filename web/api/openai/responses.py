@@ -28,7 +28,6 @@ from web.api.openai.item_pages import AFTER, INCLUDE, LIMIT, ORDER, Order, in_or
 from web.api.openai.parameters import STARTING_AFTER, STREAM
 from web.api.openai.response_cancelling import cancel_answer
 from web.api.openai.response_creation import create_response, own_answer
-from web.api.openai.response_objects import NOT_KNOWN, Options
 from web.api.operation import operation
 from web.api.stream_slot import take_stream_slot
 from web.auth.access import USER
@@ -88,10 +87,9 @@ def create(principal: Principal, body: CreateResponse) -> Response:
         wait_for_turn()
         take_stream_slot()
     answer = _created_once(body, principal)
-    asked = response_objects.options(answer)
     if body.stream:
-        return _streamed(answer, asked=asked)
-    return _as_json(answer, asked) if body.background else _waiting(answer, asked)
+        return _streamed(answer)
+    return _as_json(answer) if body.background else _waiting(answer)
 
 
 @blueprint.get("/<response_id>")
@@ -180,14 +178,14 @@ def _created_once(body: CreateResponse, principal: Principal) -> Answer:
     return context().services.answers.find(UUID(kept.get_data(as_text=True)), principal.user_id)
 
 
-def _streamed(answer: Answer, starting_after: int | None = None, asked: Options = NOT_KNOWN) -> Response:
-    body = response_stream.stream(answer, starting_after, asked)
+def _streamed(answer: Answer, starting_after: int | None = None) -> Response:
+    body = response_stream.stream(answer, starting_after)
     return Response(body, headers=STREAM_HEADERS, direct_passthrough=True)
 
 
-def _waiting(answer: Answer, asked: Options) -> Response:
-    return Response(response_stream.whole(answer, asked), mimetype="application/json", direct_passthrough=True)
+def _waiting(answer: Answer) -> Response:
+    return Response(response_stream.whole(answer), mimetype="application/json", direct_passthrough=True)
 
 
-def _as_json(answer: Answer, asked: Options = NOT_KNOWN) -> Response:
-    return Response(response_stream.as_json(answer, asked), mimetype="application/json")
+def _as_json(answer: Answer) -> Response:
+    return Response(response_stream.as_json(answer), mimetype="application/json")

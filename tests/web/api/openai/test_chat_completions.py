@@ -90,6 +90,23 @@ def test_what_is_wrong_is_named(user: FlaskClient) -> None:
     assert "/v1/models" in user.post(PATH, json={**ASKED, "model": "nothing"}).get_json()["error"]["message"]
 
 
+def test_a_conversation_beyond_the_models_context_is_refused_before_all_else(
+    user: FlaskClient, provider: ProviderServer
+) -> None:
+    turns = [{"role": role, "content": "Why is that so? " * 20} for role in ("user", "assistant") * 10]
+    asked = {**ASKED, "messages": [*turns, *ASKED["messages"]]}
+    before = len(provider.requests)
+    for stream in (False, True):
+        refused = user.post(PATH, json={**asked, "stream": stream})
+        error = refused.get_json()["error"]
+        assert (refused.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
+        assert "600 tokens" in error["message"]
+        assert "RateLimit" not in refused.headers  # no limit has counted it
+    assert len(provider.requests) == before
+    assert user.get("/usage").get_json()["usage"] == []
+    assert user.post(PATH, json={**asked, "messages": turns[:4] + ASKED["messages"]}).status_code == 200
+
+
 def test_every_chunk_names_the_model_that_writes(user: FlaskClient) -> None:
     streamed = user.post(PATH, json={**ASKED, "model": "falls-back", "stream": True})
     chunks = [line[6:] for line in streamed.text.splitlines() if line.startswith("data: {")]

@@ -10,8 +10,9 @@ from flask.testing import FlaskClient
 from uuid_utils.compat import uuid7
 
 from core.conversation.keys import keys
+from core.generation import usage
 from core.runtime import Runtime
-from tests.support.provider import ANSWER, ProviderServer
+from tests.support.provider import ANSWER, HALF, ProviderServer
 from tests.support.waiting import wait_for
 from tests.web.api.openai.test_errors import _told
 from web.schemas.openai_responses import CreateResponse
@@ -105,12 +106,16 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"include": ["reasoning.encrypted_content"]}, "include"),
-        ({"truncation": "auto"}, "truncation"),
+        ({"truncation": "disabled"}, "truncation"),
         ({"top_p": 0.5}, "top_p"),
         ({"reasoning": {"effort": "high"}}, "reasoning"),
         ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
         ({"store": False}, "store"),
-        ({"metadata": {"a": "b"}}, "metadata"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"metadata": {"a": "b" * 513}}, "metadata.a"),
+        ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"max_output_tokens": "9"}, "max_output_tokens"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         ({"colour": "blue"}, "colour"),
@@ -232,15 +237,41 @@ def test_a_repeat_is_answered_with_the_same_response(owner: FlaskClient) -> None
     assert len(owner.get("/sessions").get_json()["sessions"]) == 2
 
 
-def test_no_response_tells_the_instructions_of_another(owner: FlaskClient) -> None:
-    first = _ask(owner, instructions="Rhyme.")
-    assert (first["instructions"], first["background"]) == ("Rhyme.", True)
+def test_a_response_tells_what_it_was_asked_with_whenever_it_is_read(owner: FlaskClient) -> None:
+    metadata = {f"{number:064}": "é" * 512 for number in range(16)}
+    options = {"instructions": "Rhyme.", "temperature": 0.5, "max_output_tokens": 50, "background": False}
+    options |= {"metadata": metadata, "truncation": "auto"}
+    first = _ask(owner, **options)
     second = _ask(owner, instructions="Count.", previous_response_id=first["id"])
-    assert second["instructions"] == "Count."
+    background = _ask(owner, background=True, previous_response_id=second["id"])
+    assert _replay(owner, background["id"])[-1]["type"] == "response.completed"
     path = f"/v1/responses/{first['id']}"
-    assert owner.get(path).get_json()["instructions"] is None
+    last = _replay(owner, first["id"])
+    for told in (first, owner.get(path).get_json(), last[0]["response"], last[-1]["response"]):
+        assert {name: told[name] for name in options} == options
+    others = {"instructions": "Count.", "temperature": 0.5, "max_output_tokens": None, "metadata": {}}
+    for answer, in_background in ((second, False), (background, True)):
+        told = owner.get(f"/v1/responses/{answer['id']}").get_json()
+        assert {name: told[name] for name in others} == others  # what holds for it came with an earlier one
+        assert (told["background"], answer["background"]) == (in_background, in_background)
     for name in ("include", "include[]"):
         assert _told(owner.get(f"{path}?{name}=reasoning"), 400)["param"] == "include"
+
+
+def test_an_answer_has_no_more_tokens_than_it_was_asked_to_have(owner: FlaskClient, provider: ProviderServer) -> None:
+    _ask(owner, max_output_tokens=7)
+    assert provider.requests[-1]["max_tokens"] == 7
+    _ask(owner, max_output_tokens=5000)
+    assert provider.requests[-1]["max_tokens"] == 100  # the model's own
+    half = _ask(owner, model="falls-back-midway", max_output_tokens=usage.tokens(ANSWER[:HALF]))
+    assert (half["status"], half["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert half["output"][0]["content"][0]["text"] == ANSWER[:HALF]
+
+
+@pytest.mark.one_database
+def test_who_wants_nothing_kept_is_told_where_that_is(owner: FlaskClient) -> None:
+    told = _told(owner.post("/v1/responses", json={"input": "Why?", "store": False}), 400)
+    assert "/v1/chat/completions" in told["message"]
 
 
 def test_a_live_answer_is_cancelled_and_only_that_one(owner: FlaskClient, provider: ProviderServer) -> None:

@@ -13,7 +13,8 @@ import { t } from "../ui/strings.js";
  * @typedef {Readonly<{id: string, role: "user" | "assistant", text: string, html?: string | null,
  *   model?: string | null, state?: string, created_at?: string, finish_reason?: string | null,
  *   thinking?: string | null, thinking_seconds?: number | null, problem?: AnswerProblem | null,
- *   handovers?: readonly {from: string, to: string}[] | null, parent?: string | null, siblings?: readonly string[]}>} Message
+ *   handovers?: readonly {from: string, to: string}[] | null, parent?: string | null, siblings?: readonly string[],
+ *   fallback?: {from: string, to: string, reason: string, at: number} | null}>} Message
  * @typedef {Readonly<{generation_id: string, message: string}>} WaitingQuestion
  * @typedef {{messages: Message[], cursor: string | null, before: string | null}} Transcript
  * @typedef {{name: string, label: string, provider: string, context_tokens: number, available: boolean}} Model

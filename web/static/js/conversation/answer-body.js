@@ -116,9 +116,10 @@ export class AnswerBody {
       makeScrollable(formula, t("formula.label"));
     }
     const nodes = [...template.content.children];
-    for (const [number, node] of nodes.entries()) {
-      this.#sources.set(node, sources[number]);
-      /** @type {HTMLElement} */ (node).dir = "auto"; // for the side of a list's marks, a table's columns, a quotation's line
+    for (const [number, node] of nodes.entries()) this.#sources.set(node, sources[number]);
+    // For the side of a list's marks, a table's columns, a quotation's line; of a list within a list by its own words.
+    for (const node of [...nodes, ...template.content.querySelectorAll("li :is(ul, ol)")]) {
+      /** @type {HTMLElement} */ (node).dir = "auto";
     }
     return nodes;
   }

@@ -76,11 +76,11 @@ function entry(table, name) {
 
 /** @param {Item} item @param {Label} label */
 export function statusLine(item, label) {
-  const { state, model, live, eventDetails } = item;
+  const { state, model, live } = item;
   if (live) return progressLine(live, label);
   if (state === "failed") return failed(item, label);
   const name = model ? label(model) : "";
-  const fallback = eventDetails?.fallback;
+  const fallback = fallbackOf(item);
   const why = fallback ? because(fallback, label) : "";
   const writers = handedOver(item, label) || name;
   if (state === "stopped") {
@@ -91,6 +91,10 @@ export function statusLine(item, label) {
   // An end that names the model says already whose answer it is.
   return (!fallback && end.startsWith(name) ? [end || by] : [by, end]).filter(Boolean).join(" · ");
 }
+
+/** What this page was told while the answer came or, after a reload, what the server has kept. @param {Item} item
+ * @returns {Fallback | null | undefined} */
+const fallbackOf = ({ eventDetails, fallback: kept }) => eventDetails?.fallback ?? (kept && { ...kept, midway: kept.at > 0 });
 
 /**
  * "A, then B": the models of an answer that was handed over, in order; empty: one alone has written it. The last is the

@@ -27,6 +27,7 @@ export class WaitingQuestions {
     this.page = page;
     store.subscribe((now, before) => {
       if (now.waiting !== before.waiting || now.queueing !== before.queueing) this.#draw(now);
+      if (Boolean(now.live) !== Boolean(before.live)) this.#tell(now);
       if (now.serial === before.serial && now.waitingChanges !== before.waitingChanges) void this.refresh();
     });
   }
@@ -59,20 +60,31 @@ export class WaitingQuestions {
   }
 
   /** @param {State} state */
-  #draw({ waiting, queueing }) {
+  #draw(state) {
+    const { waiting, queueing } = state;
     const before = this.#rows;
     this.#rows = new Map(waiting.map(({ generation_id: id, message }) => [id, before.get(id) ?? this.#newRow(id, message)]));
     for (const { generation_id: id, message } of waiting) /** @type {WaitingRow} */ (this.#rows.get(id)).text = message;
     for (const [id, row] of before) {
       if (!this.#rows.has(id) && row.unsaved) this.page.composer.restore(row.unsaved); // its turn has come meanwhile
     }
+    this.#tell(state);
     const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
     const nodes = [...this.#rows.values()].map(({ node }) => node);
-    if (queueing !== null) nodes.push(new WaitingRow(queueing, null).node);
+    if (queueing !== null) {
+      const last = new WaitingRow(queueing, null);
+      last.waitsForAnswer(state.live !== null && nodes.length === 0);
+      nodes.push(last.node);
+    }
     this.list.replaceChildren(...nodes);
     this.list.hidden = nodes.length === 0;
     if (focused?.isConnected) /** @type {HTMLElement} */ (focused).focus();
     else if (focused) this.page.composer.focus();
+  }
+
+  /** What they wait for. @param {State} state */
+  #tell({ live }) {
+    for (const [place, row] of [...this.#rows.values()].entries()) row.waitsForAnswer(live !== null && place === 0);
   }
 
   /** @param {string} id @param {string} message */

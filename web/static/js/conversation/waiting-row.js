@@ -13,6 +13,7 @@ import { InlineEditor } from "./inline-editor.js";
 export class WaitingRow {
   #words = document.createElement("p");
   #foot = document.createElement("p");
+  #status = document.createElement("span");
   /** @type {InlineEditor | null} */ #editor = null;
 
   /** @param {string} text @param {On | null} on null: it is only on its way there */
@@ -22,7 +23,7 @@ export class WaitingRow {
     this.#words.className = "body";
     this.#words.dir = "auto";
     this.#foot.className = "waiting-footer";
-    this.#foot.textContent = t("waiting.status");
+    this.#foot.append(this.#status);
     if (on) {
       const actions = document.createElement("span");
       actions.className = "actions";
@@ -34,6 +35,12 @@ export class WaitingRow {
     }
     this.node.append(this.#words, this.#foot);
     this.text = text;
+  }
+
+  /** @param {boolean} does whether it is next when this answer ends; else others are before it, or limits hold it back */
+  waitsForAnswer(does) {
+    const words = t(does ? "waiting.status" : "waiting.turn");
+    if (words !== this.#status.textContent) this.#status.textContent = words;
   }
 
   get text() {

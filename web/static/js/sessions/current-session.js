@@ -17,6 +17,9 @@ import { t } from "../ui/strings.js";
  * @property {import("./model-switcher.js").ModelSwitcher} models
  */
 
+/** What else an address may have is asked for of no server. */
+const SESSION_ID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/;
+
 export class CurrentSession {
   /** The guest's session that the cookie is for, if it is for one. @type {string | null} */
   #guestSession;
@@ -52,7 +55,7 @@ export class CurrentSession {
     if (!address.id && this.#guestSession) address.replace(this.#guestSession);
     const { id } = address;
     await this.open(async () => {
-      const mayHave = (await findUser()) || id === this.#guestSession;
+      const mayHave = ((await findUser()) && SESSION_ID.test(id ?? "")) || id === this.#guestSession;
       if (!id || id !== address.id) return; // or the reader has gone on meanwhile
       api.useOwned(id === this.#guestSession ? null : id);
       if (mayHave) await sync.refresh();
