@@ -1,8 +1,9 @@
 """The sweep: sessions that have expired, and accounts that have been given up, in bounded batches."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from time import monotonic
 from uuid import UUID
@@ -10,11 +11,12 @@ from uuid import UUID
 from sqlalchemy import Select, delete, select
 
 from core.clock import Clock
-from core.conversation.removals import Removals
+from core.conversation.removals import Due, Removals
 from core.sessions.deletion import Deletion
 from core.sessions.service import Backlog, SessionService
 from core.stores.among import among
 from core.stores.database import Database
+from core.stores.one_behind import OneBehind
 from core.stores.quarantine import Quarantine
 from core.stores.tables import Session, User
 
@@ -53,7 +55,12 @@ class Sweeper:
         Raises Unavailable when the database is away.
         """
         batches = takewhile(lambda _: monotonic() < until, self._find_expired(batch))
-        return sum(sum(self._quarantine.for_batch(each, self._delete_expired)) for each in batches)
+        # While Redis is told of one batch, the rows of the next go.
+        with OneBehind() as beside:
+            delete = partial(
+                self._delete_expired, then=lambda removals: beside.run(self._removals.carry_out, removals)
+            )
+            return sum(sum(self._quarantine.for_batch(each, delete)) for each in batches)
 
     def backlog(self) -> Backlog:
         """What a sweep would find now. Cheap: reads the end of an index. Raises Unavailable."""
@@ -115,12 +122,13 @@ class Sweeper:
             removals = self._deletion.delete_locked(db.scalars(mine).all(), "deleted", db)
         self._removals.carry_out(removals)
 
-    def _delete_expired(self, session_ids: Sequence[UUID]) -> int:
-        """Delete those of the sessions that are still expired and that no other sweep has locked."""
+    def _delete_expired(self, session_ids: Sequence[UUID], then: Callable[[Sequence[Due]], None]) -> int:
+        """Delete those of the sessions that are still expired and that no other sweep has locked; returns how many.
+        `then` has what is to be carried out after it."""
         with self._database.writing() as db:
             locked = self._sessions.lock_expired(db, len(session_ids), ids=session_ids)
             removals = self._deletion.delete_locked(locked, "expired", db)
-        self._removals.carry_out(removals)
+        then(removals)
         return len(removals)
 
 

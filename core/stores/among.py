@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, bindparam, cast
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -14,9 +14,10 @@ def among(
 ) -> ColumnElement[bool]:
     """Whether the column is one of the ids.
 
-    On PostgreSQL they are one parameter, an array: with one for each, as `in_` has it, the driver takes longer to
-    read the statement than the server to carry it out.
+    On PostgreSQL they are one parameter, the text of an array: with one for each, as `in_` has it, the driver takes
+    longer to read the statement than the server to carry it out, and with an array to write each id.
     """
     if db_session.get_bind().dialect.name != "postgresql":
         return column.in_(ids)
-    return column == any_(bindparam(None, list(ids), type_=ARRAY(Uuid)))
+    text = f"{{{','.join([each.hex for each in ids])}}}"
+    return column == any_(cast(bindparam(None, text, type_=Text), ARRAY(Uuid)))

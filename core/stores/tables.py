@@ -226,7 +226,7 @@ LIVE = (GenerationState.QUEUED, GenerationState.RUNNING)
 
 
 class Generation(Base):
-    """One answer, being written or ended: its worker's lease and its outcome, without its words."""
+    """One answer, being written or ended: its worker's lease and its outcome, without the conversation's words."""
 
     __tablename__ = "generation"
     __table_args__ = (

@@ -106,9 +106,11 @@ def _whole(response: Response) -> None:
 
 
 def test_a_response_is_whole_streamed_and_read_again(client: openai.OpenAI) -> None:
-    made = client.responses.create(model="good", input="Why?")
+    options: dict[str, Any] = {"instructions": "Rhyme.", "metadata": {"a": "b"}, "max_output_tokens": 500}
+    made = client.responses.create(model="good", input="Why?", **options)
     _whole(made)
     assert client.responses.retrieve(made.id) == made
+    assert {name: getattr(made, name) for name in options} == options
     (question,) = client.responses.input_items.list(made.id)
     assert question.model_dump()["content"][0]["text"] == "Why?"
     with client.responses.stream(model="good", input=[{"role": "user", "content": "Why?"}]) as stream:

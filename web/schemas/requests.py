@@ -19,7 +19,7 @@ SMALL_BODY = 16 * 1024
 SETTINGS_BODY = 128 * 1024
 """Bytes of a change of a session's settings: the longest title and instructions with every character escaped fit."""
 MAX_QUOTED_NAME = 100
-"""Characters of an unknown field's name that a refusal repeats."""
+"""Characters of a name that the client made which a refusal repeats."""
 
 
 class Body(BaseModel):
@@ -199,7 +199,8 @@ def parse_body(body_type: type[AnyBody]) -> AnyBody:
         return body_type.model_validate_json(raw or b"{}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _invalid(first["type"], ".".join(map(str, first["loc"])), first["msg"]) from error
+        place = ".".join(str(part)[:MAX_QUOTED_NAME] for part in first["loc"])
+        raise _invalid(first["type"], place, first["msg"]) from error
 
 
 def _whole(raw: bytes) -> bytes:

@@ -140,6 +140,9 @@ def test_what_is_not_supported_is_named(owner: FlaskClient, body: Json, param: s
 def test_rude_input_is_refused_and_half_characters_are_replaced(owner: FlaskClient) -> None:
     assert _told(owner.post("/v1/responses", json={"input": "x", "model": "none"}), 404)["code"] == "model_not_found"
     assert _told(owner.post("/v1/responses", data="{", content_type="application/json"), 400)
+    long = owner.post("/v1/responses", json={"input": "x", "metadata": {"k" * 100_000: ""}})
+    assert _told(long, 400)["param"].startswith("metadata.kkk")
+    assert len(long.get_data()) < 1000
     assert _told(owner.post("/v1/responses", data=b"x" * (CreateResponse.limit + 1)), 413)
     odd = owner.post(
         "/v1/responses", data=b'{"input": "a\\ud800\\u0000b", "background": true}', content_type="application/json"
