@@ -3,9 +3,10 @@
 import gzip
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import brotli
 import rjsmin
@@ -31,26 +32,34 @@ CODINGS = ("br", "gzip")
 """The codings that browsers take, the better first (RFC 9110, 8.4.1; RFC 7932)."""
 
 
-class StaticFile(NamedTuple):
+@dataclass(frozen=True)
+class StaticFile:
     """One file, in each coding that makes it smaller."""
 
-    media_type: str
-    bodies: dict[str, bytes]
-    """By coding; `identity` is always there."""
-    etag: str
+    name: str
+    source: bytes
 
+    @cached_property
+    def etag(self) -> str:
+        """A digest of what it holds."""
+        return hashlib.sha256(self.source).hexdigest()[:16]
 
-def _file(suffix: str, content: bytes) -> StaticFile:
-    media_type = MEDIA_TYPES[suffix]
-    etag = hashlib.sha256(content).hexdigest()[:16]
-    if suffix == ".js":  # without its comments, which are more than half of it
-        content = rjsmin.jsmin(content.decode()).encode()
-    elif suffix == ".css":
-        content = re.sub(rb"/\*.*?\*/\s*", b"", content, flags=re.DOTALL)
-    bodies = {"br": brotli.compress(content), "gzip": gzip.compress(content, mtime=0), "identity": content}
-    return StaticFile(
-        media_type, {coding: body for coding, body in bodies.items() if len(body) <= len(content)}, etag
-    )
+    @property
+    def media_type(self) -> str:
+        """As in the header Content-Type."""
+        return MEDIA_TYPES[Path(self.name).suffix]
+
+    @cached_property
+    def bodies(self) -> Mapping[str, bytes]:
+        """By coding; `identity` is always there. Made when they are first wanted: for all files of the page that
+        takes a second and a half of a slow core."""
+        content = self.source
+        if self.name.endswith(".js"):  # without its comments, which are more than half of it
+            content = rjsmin.jsmin(content.decode()).encode()
+        elif self.name.endswith(".css"):
+            content = re.sub(rb"/\*.*?\*/\s*", b"", content, flags=re.DOTALL)
+        bodies = {"br": brotli.compress(content), "gzip": gzip.compress(content, mtime=0), "identity": content}
+        return {coding: body for coding, body in bodies.items() if len(body) <= len(content)}
 
 
 def compress(page: Response) -> Response:
@@ -85,11 +94,16 @@ class StaticFiles:
         modules = {name: content.decode() for name, content in contents.items() if name.endswith(".js")}
         for name, entry in (joined_modules or {}).items():
             contents[name] = join_modules(modules, entry).encode()
-        self._files = {name: _file(Path(name).suffix, content) for name, content in contents.items()}
+        self._files = {name: StaticFile(name, content) for name, content in contents.items()}
         digest = hashlib.sha256()
         for name, file in self._files.items():
             digest.update(f"{name}\0{file.etag}\0".encode())
         self.digest = digest.hexdigest()[:12]
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Have these files ready before anyone asks for them: the large ones hold up all others meanwhile."""
+        for name in names:
+            self._files[name].bodies  # noqa: B018
 
     def address(self, name: str) -> str:
         """Where a file of this version is. Raises KeyError for one that is not there."""
@@ -123,6 +137,7 @@ class StaticFiles:
 
 
 FILES = StaticFiles(DIRECTORY, JOINED, JOINED_MODULES)
+FILES.prepare([*JOINED, *JOINED_MODULES])
 
 
 def static(filename: str) -> Response:
