@@ -23,7 +23,8 @@ up: .venv/.runtime ## Start the whole system on its embedded defaults
 # First those that measure how long something takes: they have the machine to themselves. Then the many, in three processes
 # on two cores, since most of their time is waiting. What fails in the crowd, where a store may answer too late, is tried again without
 # it, and named also if it passes then.
-test: .venv/.dev .venv/.servers ## Run every test (ARGS="-k name" for some, in one process)
+test: export TESTS_IN_TURN = $(if $(BOTH)$(ARGS),,1)
+test: .venv/.dev .venv/.servers ## Run all tests (BOTH=1: also over HTTP on both databases; ARGS="-k name": some, in one process)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else

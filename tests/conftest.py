@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ SHARED = ("servers", "web", "workers")
 """Directories whose tests share processes: one set over SQLite, and one over PostgreSQL."""
 POOLED = "TESTS_THROUGH_PGBOUNCER"
 """The variable with which all of a run's PostgreSQL databases are behind PgBouncer."""
+IN_TURN = "TESTS_IN_TURN"
+"""The variable with which tests in SHARED, which would run twice, run on one of the two databases each, half of them
+on either. What differs between the two is the business of `tests/core`, which has both."""
+BY_DATABASE = re.compile("a guest, on SQLite|a user, on PostgreSQL|sqlite|postgresql")
 FIRST = (*MARKED, *SHARED)
 """Directories whose tests take longest, in the order in which they are run before all others."""
 
@@ -52,11 +56,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _directory(item) in MARKED:
             item.add_marker(_directory(item))
-    twice = [item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name]
+    twice = {item for item in items if item.get_closest_marker("one_database") and "[postgresql" in item.name}
+    if os.environ.get(IN_TURN):
+        twice |= set(_every_other(item for item in items if _directory(item) in SHARED))
     if twice:
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]
     items.sort(key=lambda item: FIRST.index(_directory(item)) if _directory(item) in FIRST else len(FIRST))
+
+
+def _every_other(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
+    """Of tests that are there for each database: now the one, now the other."""
+    both: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        both.setdefault(BY_DATABASE.sub("", item.nodeid, count=1), []).append(item)
+    pairs = [pair for pair in both.values() if len(pair) == len(("SQLite", "PostgreSQL"))]
+    for number, pair in enumerate(pairs):
+        yield pair[number % 2]
 
 
 def _directory(item: pytest.Item) -> str:
