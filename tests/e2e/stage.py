@@ -30,7 +30,7 @@ class Stage:
     """The server. `play` puts a page onto it; then a test says what happens."""
 
     def __init__(self) -> None:
-        self.models = [MODEL, OTHER]
+        self.models = [dict(MODEL), dict(OTHER)]
         self.session: dict[str, Any] = dict(SESSION)
         self.messages: list[dict[str, Any]] = []
         self.waiting: list[dict[str, Any]] = []

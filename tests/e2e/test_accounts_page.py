@@ -557,6 +557,7 @@ def test_a_phone_has_the_list_in_a_drawer(visit: Visit) -> None:
     for item in ("Change password", "Where you", "Delete account"):
         choose(page, email, item)
         check()
+        expect(dialog(page).locator("[aria-busy=true]")).to_have_count(0)  # it grows, and its buttons move
         dialog(page).get_by_role("button", name="Close").tap()
 
 

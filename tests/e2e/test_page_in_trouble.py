@@ -630,7 +630,7 @@ def test_a_proxy_that_finds_no_server_for_a_while_costs_nothing(nginx: str, syst
     web.send_signal(signal.SIGKILL)
     expect_answered(page)
     assert refusals
-    assert len(refusals) < 15
+    assert len(refusals) < 30, "a slow machine's server is away for a minute"
     expect_story(visitor, seen)
     visitor.complaints.clear()
 
