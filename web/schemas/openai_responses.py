@@ -106,15 +106,16 @@ Hint = Annotated[str, StringConstraints(max_length=512)] | None
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
-def _none_if_empty(value: Any) -> Any:
-    return None if value == "" else value
+def _empty_or(value: Any, accept: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == "" else accept(value)
 
 
 Instructions = Annotated[
     SystemPrompt | None,
-    BeforeValidator(_none_if_empty),
+    WrapValidator(_empty_or),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_SYSTEM_PROMPT}, {"type": "null"}]}),
 ]
+"""Empty ones take back those that the conversation has; with null it keeps them."""
 
 
 def _named(value: Any) -> Any:

@@ -67,8 +67,10 @@ def _settings(body: CreateResponse, question: Question) -> dict[str, Any]:
             f"instructions: with system and developer messages, at most {MAX_SYSTEM_PROMPT} characters are taken.",
             field="instructions",
         )
-    named = {"system_prompt": instructions or None, "temperature": body.temperature}
-    return {name: value for name, value in named.items() if value is not None}
+    settings: dict[str, Any] = {} if body.temperature is None else {"temperature": body.temperature}
+    if instructions or body.instructions is not None:
+        settings["system_prompt"] = instructions or None
+    return settings
 
 
 def _terms(body: CreateResponse, settings: Mapping[str, Any]) -> Terms:

@@ -261,6 +261,22 @@ def test_a_response_tells_what_it_was_asked_with_whenever_it_is_read(owner: Flas
         assert _told(owner.get(f"{path}?{name}=reasoning"), 400)["param"] == "include"
 
 
+def test_empty_instructions_take_back_those_of_the_conversation(owner: FlaskClient, provider: ProviderServer) -> None:
+    def told_to(instructions: str | None, **more: Any) -> tuple[str | None, bool]:
+        told = _ask(owner, conversation=conversation, instructions=instructions, **more)["instructions"]
+        return told, any("Rhyme." in str(each["content"]) for each in provider.requests[-1]["messages"])
+
+    conversation = _ask(owner, instructions="Rhyme.")["conversation"]["id"]
+    assert told_to(None) == ("Rhyme.", True)
+    assert told_to("") == (None, False)
+    assert told_to(None) == (None, False)
+    both = [{"role": "developer", "content": "Rhyme."}, {"role": "user", "content": "Why?"}]
+    assert told_to("", input=both) == ("Rhyme.", True)
+    assert (
+        _told(owner.post("/v1/responses", json={"input": "x", "instructions": " "}), 400)["param"] == "instructions"
+    )
+
+
 def test_an_answer_has_no_more_tokens_than_it_was_asked_to_have(owner: FlaskClient, provider: ProviderServer) -> None:
     _ask(owner, max_output_tokens=7)
     assert provider.requests[-1]["max_tokens"] == 7
