@@ -15,7 +15,7 @@ from tests.support.rabbitmq import free_ports
 from tests.support.waiting import wait_for
 
 NAME = "switchboard"
-DOWN_AFTER = 0.5
+DOWN_AFTER = 2.0
 """Seconds of silence after which a sentinel takes a server for dead."""
 
 
