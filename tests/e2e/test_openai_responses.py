@@ -316,16 +316,17 @@ def _run_example(name: str, system: System, key: str, **environment: str) -> str
     return told
 
 
-def test_the_package_for_node_sees_the_same(system: System, key: str, provider: ProviderServer) -> None:
+@pytest.mark.parametrize("version", ["openai", "openai6"])
+def test_the_package_for_node_sees_the_same(system: System, key: str, provider: ProviderServer, version: str) -> None:
     require_packages(PROGRAMS)
     provider.go_on.clear()
-    run = subprocess.run(
-        [NODE, PROGRAMS / "responses.js", f"{system.base_url}/v1", key], capture_output=True, text=True, timeout=90
-    )
+    command: list[str | Path] = [NODE, PROGRAMS / "responses.js", f"{system.base_url}/v1", key, version]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert run.returncode == 0, run.stderr
     seen = json.loads(run.stdout)
     assert seen["whole"] == {"text": ANSWER, "status": "completed"}
-    assert seen["streamed"] == ANSWER
+    assert seen["streamed"] == [ANSWER] * 3
+    assert (seen["first"], seen["again"]) == (5, ANSWER)
     assert seen["cut"]["numbers"] == list(range(len(seen["cut"]["numbers"])))
     assert (seen["cut"]["text"], seen["cut"]["end"]) == (STORY, "response.completed")
     assert seen["items"] == ["One?", ANSWER, "Two?", ANSWER]

@@ -1,16 +1,22 @@
-// OpenAI's package for Node over /v1/responses: what it sees, as JSON.
+// OpenAI's package for Node over /v1/responses: what it sees, as JSON. The last argument says which version of it.
 
-import OpenAI from "openai";
-
-const [baseURL, apiKey] = process.argv.slice(2);
+const [baseURL, apiKey, version] = process.argv.slice(2);
+const { default: OpenAI } = await import(version);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const seen = {};
 
 const whole = await client.responses.create({ model: "good", input: "Why?" });
 seen.whole = { text: whole.output_text, status: whole.status };
 
-const stream = client.responses.stream({ model: "good", input: "Why?" });
-seen.streamed = (await stream.finalResponse()).output_text;
+// Of an answer that thinks, and of one that another model carries on.
+seen.streamed = [];
+for (const model of ["good", "thinks", "falls-back-midway"]) {
+  const stream = client.responses.stream({ model, input: "Why?" });
+  seen.streamed.push((await stream.finalResponse()).output_text);
+}
+const again = client.responses.stream({ response_id: whole.id, starting_after: 4 });
+seen.first = (await again[Symbol.asyncIterator]().next()).value.sequence_number;
+seen.again = (await again.finalResponse()).output_text;
 
 // A live answer, cut after each of its events.
 const events = [];

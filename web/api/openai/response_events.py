@@ -3,8 +3,8 @@
 Each event of ours becomes one event of OpenAI's, but the first, which becomes HEAD of them, and the last, which
 becomes TAIL. So the `sequence_number` of each follows from the place of ours in the log, whichever process makes it,
 and a client's `starting_after` leads back to that place. Nothing is counted that the log does not have: what OpenAI
-has no event for, such as another model that takes over, is told as `response.in_progress`, which changes nothing for
-a client and leaves no gap.
+has no event for, such as another model that takes over, is told as a delta without words, which changes nothing for a
+client and leaves no gap.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +17,9 @@ TAIL = 4
 """Events that its last one becomes."""
 ENDS = ("done", "stopped", "failed")
 """The kinds of the last one."""
+
+WAITING = {"queued": "queued", "started": "in_progress"}
+"""What comes before any word, and the status that it tells."""
 
 Json = dict[str, Any]
 OUTPUT, CONTENT = 0, 0
@@ -64,8 +67,12 @@ def middle(described: Described, kind: str, data: Mapping[str, Any]) -> Json:
     """What an event between the first and the last becomes."""
     if kind == "delta":
         return delta(described, str(data.get("text", "")))
-    status = "queued" if kind == "queued" else "in_progress"
-    return {"type": f"response.{status}", "response": {**described.response, "status": status}}
+    status = WAITING.get(kind)
+    if status is None:
+        return delta(described, "")
+    # With the item that has been added: clients take this response in place of the one that they have put together.
+    output = [message(described.item_id, "", "in_progress")]
+    return {"type": f"response.{status}", "response": {**described.response, "status": status, "output": output}}
 
 
 def delta(described: Described, text: str) -> Json:

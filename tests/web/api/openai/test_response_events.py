@@ -1,5 +1,6 @@
 """The arithmetic of a response's stream, and the question in a request."""
 
+import copy
 import json
 from typing import Any
 
@@ -18,6 +19,7 @@ from web.api.openai.response_events import (
     message,
     middle,
     numbered,
+    part,
     place_to_read_from,
     tail,
 )
@@ -74,11 +76,36 @@ def test_the_deltas_make_the_text_and_nothing_else_does() -> None:
     )
     assert [event["type"].removeprefix("response.") for event in whole] == [
         *("created", "queued", "output_item.added", "content_part.added"),
-        *("queued", "in_progress", "output_text.delta", "in_progress", "output_text.delta"),
+        *("queued", "in_progress", "output_text.delta", "output_text.delta", "output_text.delta"),
         *("output_text.done", "content_part.done", "output_item.done", "completed"),
     ]
     deltas = "".join(event["delta"] for event in whole if event["type"].endswith("delta"))
     assert deltas == whole[-4]["text"] == whole[-1]["response"]["output"][0]["content"][0]["text"] == "Hello"
+
+
+BETWEEN_WORDS = st.sampled_from(("delta", "thinking", "fallback", "resumed", "handover", "block", "model", "branch"))
+
+
+@given(st.integers(0, 3), st.lists(st.tuples(BETWEEN_WORDS, st.text(max_size=5)), max_size=20))
+def test_a_client_that_takes_each_response_that_is_told_in_place_of_its_own_has_the_text(
+    positions: int, between: list[tuple[str, str]]
+) -> None:
+    """As the `openai` package for Node does, version 6."""
+    log = [("queued", "")] * (1 + positions) + [("started", ""), *between, ("done", "")]
+    snapshot: dict[str, Any] = {}
+    for event in copy.deepcopy(_told(log)):
+        match event["type"].removeprefix("response."):
+            case "created" | "queued" | "in_progress" | "completed":
+                snapshot = event["response"]
+            case "output_item.added":
+                snapshot["output"].append(event["item"])
+            case "content_part.added":
+                snapshot["output"][event["output_index"]]["content"].append(event["part"])
+            case "output_text.delta":
+                snapshot["output"][event["output_index"]]["content"][event["content_index"]]["text"] += event["delta"]
+            case "output_text.done":
+                assert snapshot["output"][event["output_index"]]["content"] == [part(event["text"])]
+    assert snapshot["status"] == "completed"
 
 
 @pytest.mark.parametrize(
