@@ -15,7 +15,7 @@ from tests.support.rabbitmq import free_ports
 from tests.support.waiting import wait_for
 
 NAME = "switchboard"
-DOWN_AFTER = 0.5
+DOWN_AFTER = 1.0
 """Seconds of silence after which a sentinel takes a server for dead."""
 
 
@@ -102,7 +102,7 @@ class Sentinels:
 
     def ready(self, client: Redis) -> None:
         """Wait until the sentinels know the replica and each other, so that a failover can succeed."""
-        wait_for(lambda: self._replicates(client), seconds=30, what="the replica follows")
+        self._follows(client)
         wait_for(self._acquainted, seconds=30, what="the sentinels know each other and the replica")
 
     def promoted(self, client: Redis) -> None:
@@ -124,7 +124,7 @@ class Sentinels:
             self.replica.send(signal.SIGCONT)
         else:
             self.replica.start()
-        wait_for(lambda: self._replicates(client), seconds=30, what="the old master follows")
+        self._follows(client)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -140,9 +140,19 @@ class Sentinels:
             log.exists() and log.read_text().count("+sentinel ") >= 2 and "+slave " in log.read_text() for log in logs
         )
 
-    def _replicates(self, client: Redis) -> bool:
+    def _follows(self, client: Redis) -> None:
+        """Wait until the replica has what the master has by now. One that is `online` may be loading still, and gets
+        nothing of what is written meanwhile."""
+        reached = wait_for(lambda: self._offsets(client), seconds=30, what="there is a replica")[0]
+        wait_for(lambda: (self._offsets(client) or (0, -1))[1] >= reached, seconds=30, what="it has caught up")
+
+    def _offsets(self, client: Redis) -> tuple[int, int] | None:
+        """How far the master has written, and the replica has confirmed, in bytes."""
         try:
-            replica: dict[str, str] = client.info("replication").get("slave0", {})
+            replication = client.info("replication")
         except RedisUnavailable:
-            return False
-        return replica.get("state") == "online"
+            return None
+        replica: dict[str, str] = replication.get("slave0", {})
+        if replica.get("state") != "online":
+            return None
+        return int(replication["master_repl_offset"]), int(replica["offset"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import ConfigurationError
 from core.observability.formatters import LogFormat
-from core.observability.log_ids import log_ids
+from core.observability.log_ids import log_ids, set_ids
 from core.observability.logs import Handler
 from core.observability.told import MAX_EXCEPTION, MAX_MESSAGE
 
@@ -41,6 +41,12 @@ def _log(log_format: LogFormat, name: str = "core.test", level: int = logging.WA
 @pytest.fixture(params=["text", "json"])
 def log_format(request: pytest.FixtureRequest) -> LogFormat:
     return "json" if request.param == "json" else "text"
+
+
+@pytest.fixture(autouse=True)
+def _no_ids() -> None:
+    """Those of requests that other tests have made in this thread are gone."""
+    set_ids()
 
 
 @pytest.fixture(autouse=True)
