@@ -76,7 +76,13 @@ def _settings(body: CreateResponse, question: Question) -> dict[str, Any]:
 def _terms(body: CreateResponse, settings: Mapping[str, Any]) -> Terms:
     """What is kept with the answer. `settings`: the conversation's, as they hold for it."""
     asked = Options(
-        settings["system_prompt"], settings["temperature"], bool(body.background), dict(body.metadata or {})
+        settings["system_prompt"],
+        settings["temperature"],
+        bool(body.background),
+        dict(body.metadata or {}),
+        body.tool_choice or "auto",
+        body.parallel_tool_calls is not False,
+        body.top_p,
     )
     return Terms(body.max_output_tokens, asked.json())
 

@@ -38,6 +38,10 @@ class Options(NamedTuple):
     temperature: float | None = None
     background: bool = False
     metadata: Mapping[str, str] = MappingProxyType({})
+    tool_choice: str = "auto"
+    """This and the next change nothing here, and are told again."""
+    parallel_tool_calls: bool = True
+    top_p: float | None = None
 
     @classmethod
     def of(cls, answer: Answer) -> "Options":
@@ -101,12 +105,9 @@ def _response(answer: Answer) -> Json:
         "error": None,
         "incomplete_details": None,
         "max_output_tokens": answer.max_tokens,
-        "parallel_tool_calls": True,
         "store": True,
         "text": {"format": {"type": "text"}},
-        "tool_choice": "auto",
         "tools": [],
-        "top_p": None,
         "truncation": "auto",  # what does not fit is left out from the beginning
         "usage": None,
         **Options.of(answer).json(),

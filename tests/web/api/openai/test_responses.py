@@ -244,6 +244,7 @@ def test_a_response_tells_what_it_was_asked_with_whenever_it_is_read(owner: Flas
     metadata = {f"{number:064}": "é" * 512 for number in range(16)}
     options = {"instructions": "Rhyme.", "temperature": 0.5, "max_output_tokens": 50, "background": False}
     options |= {"metadata": metadata, "truncation": "auto"}
+    options |= {"tool_choice": "none", "parallel_tool_calls": False, "top_p": 1.0}
     first = _ask(owner, **options)
     second = _ask(owner, instructions="Count.", previous_response_id=first["id"])
     background = _ask(owner, background=True, previous_response_id=second["id"])
@@ -253,6 +254,7 @@ def test_a_response_tells_what_it_was_asked_with_whenever_it_is_read(owner: Flas
     for told in (first, owner.get(path).get_json(), last[0]["response"], last[-1]["response"]):
         assert {name: told[name] for name in options} == options
     others = {"instructions": "Count.", "temperature": 0.5, "max_output_tokens": None, "metadata": {}}
+    others |= {"tool_choice": "auto", "parallel_tool_calls": True, "top_p": None}
     for answer, in_background in ((second, False), (background, True)):
         told = owner.get(f"/v1/responses/{answer['id']}").get_json()
         assert {name: told[name] for name in others} == others  # what holds for it came with an earlier one
