@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from core.text.characters import blank, storable
-from web.schemas.openai import Tokens, Unsupported, unsupported
+from web.schemas.openai import WHOLE, Tokens, Unsupported, unsupported
 from web.schemas.requests import Body, ModelName, Temperature
 from web.schemas.responses import Answer
 
@@ -164,7 +164,7 @@ class CreateChatCompletion(Body):
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     stop: Annotated[list[str] | None, BeforeValidator(_stops), WithJsonSchema(STRING_OR_STRINGS)] = None
-    seed: Annotated[int, Field(ge=-MAX_SEED - 1, le=MAX_SEED)] | None = None
+    seed: Annotated[int, Field(ge=-MAX_SEED - 1, le=MAX_SEED), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     user: Annotated[str, StringConstraints(max_length=MAX_USER), AfterValidator(storable)] | None = None

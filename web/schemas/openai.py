@@ -2,13 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from web.schemas.responses import Answer
 
 MAX_TOKENS = 2**31 - 1
-Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Of integers: JSON has one kind of number, and 5.0 is 5, as some clients write it."""
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS), WHOLE]
 """How many an answer may have."""
 
 

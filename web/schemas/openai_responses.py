@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from core.conversation.session_settings import MAX_SYSTEM_PROMPT
 from core.text.characters import storable
-from web.schemas.openai import Tokens, Unsupported, unsupported
+from web.schemas.openai import NOTHING, WHOLE, Tokens, Unsupported, unsupported
 from web.schemas.requests import MAX_BODY, Body, ModelName, SystemPrompt, Temperature
 from web.schemas.responses import Answer
 
@@ -74,9 +74,9 @@ UNSUPPORTED = WrapValidator(_refuse)
 """Of what OpenAI has, the values that change nothing are accepted, as clients send them; all others are refused."""
 
 
-def _is_false(value: bool) -> bool:
-    if value:
-        raise ValueError
+def _without_values(value: Any) -> Any:
+    if value not in NOTHING and not (isinstance(value, dict) and all(each is None for each in value.values())):
+        raise unsupported()
     return value
 
 
@@ -90,9 +90,12 @@ def _stored(value: bool) -> bool:
 
 # A Literal would take 1 for true.
 Stored = Annotated[bool, AfterValidator(_stored), WithJsonSchema({"const": True})] | None
-OnlyFalse = Annotated[
-    Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"const": False})] | None, UNSUPPORTED
+Reasoning = Annotated[
+    Any,
+    AfterValidator(_without_values),
+    WithJsonSchema({"anyOf": [{"enum": NOTHING}, {"type": "object", "additionalProperties": {"type": "null"}}]}),
 ]
+"""Clients send it with all that it may have, as null."""
 Metadata = Annotated[
     dict[
         Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)],
@@ -152,7 +155,7 @@ class TextOptions(Body):
 class StreamOptions(Body):
     """How a stream is sent."""
 
-    include_obfuscation: OnlyFalse = None
+    include_obfuscation: bool | None = Field(None, description="Either way, nothing is obfuscated.")
 
 
 class CreateResponse(Body):
@@ -181,10 +184,10 @@ class CreateResponse(Body):
     parallel_tool_calls: bool | None = None
     max_tool_calls: Unsupported = None
     include: Unsupported = None
-    reasoning: Unsupported = None
+    reasoning: Reasoning = None
     truncation: Annotated[Literal["auto"] | None, UNSUPPORTED] = None
     service_tier: Annotated[Literal["auto", "default"] | None, UNSUPPORTED] = None
-    top_logprobs: Annotated[Annotated[int, Field(ge=0, le=0)] | None, UNSUPPORTED] = None
+    top_logprobs: Annotated[Annotated[int, Field(ge=0, le=0), WHOLE] | None, UNSUPPORTED] = None
     prompt: Unsupported = None
     moderation: Unsupported = None
     context_management: Unsupported = None

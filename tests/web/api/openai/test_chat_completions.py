@@ -71,6 +71,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"temperature": "hot"}, "temperature"),
     ({"top_p": 0}, "top_p"),
     ({"seed": 2**64}, "seed"),
+    ({"max_tokens": 5.5}, "max_tokens"),
     ({"stop": [""]}, "stop"),
     ({"stop": [7]}, "stop"),
     ({"stream": "yes"}, "stream"),
@@ -126,6 +127,15 @@ def test_bodies_are_bounded_and_must_be_json(user: FlaskClient) -> None:
     for raw in (b"", b"[]", b'{"model"', b"NaN", b'{"temperature": NaN}'):
         assert user.post(PATH, data=raw, content_type="application/json").status_code == 400
     assert user.post(PATH, data=b"{}", content_type="text/plain").status_code == 415
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_nothing(
+    user: FlaskClient, provider: ProviderServer
+) -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert user.post(PATH, json={**ASKED, name: 5.0, "seed": 7.0, "n": 1.0}).status_code == 200
+        sent = provider.requests[-1]
+        assert [(type(sent[each]), sent[each]) for each in ("max_tokens", "seed")] == [(int, 5), (int, 7)]
 
 
 def test_half_characters_and_nothing_asked_for_do_no_harm(user: FlaskClient) -> None:

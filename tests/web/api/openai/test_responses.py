@@ -109,6 +109,7 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         ({"truncation": "disabled"}, "truncation"),
         ({"top_p": 0.5}, "top_p"),
         ({"reasoning": {"effort": "high"}}, "reasoning"),
+        ({"reasoning": {"effort": None, "summary": "auto"}}, "reasoning"),
         ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
         ({"store": False}, "store"),
         ({"metadata": {"a": 1}}, "metadata.a"),
@@ -116,8 +117,9 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"max_output_tokens": "9"}, "max_output_tokens"),
+        ({"max_output_tokens": 9.5}, "max_output_tokens"),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"stream_options": {"include_obfuscation": "yes"}}, "stream_options.include_obfuscation"),
         ({"colour": "blue"}, "colour"),
         ({"input": 7}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
@@ -280,13 +282,20 @@ def test_empty_instructions_take_back_those_of_the_conversation(owner: FlaskClie
 
 
 def test_an_answer_has_no_more_tokens_than_it_was_asked_to_have(owner: FlaskClient, provider: ProviderServer) -> None:
-    _ask(owner, max_output_tokens=7)
+    _ask(owner, max_output_tokens=7.0)
     assert provider.requests[-1]["max_tokens"] == 7
     _ask(owner, max_output_tokens=5000)
     assert provider.requests[-1]["max_tokens"] == 100  # the model's own
     half = _ask(owner, model="falls-back-midway", max_output_tokens=usage.tokens(ANSWER[:HALF]))
     assert (half["status"], half["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
     assert half["output"][0]["content"][0]["text"] == ANSWER[:HALF]
+
+
+@pytest.mark.one_database
+def test_what_asks_for_nothing_is_taken(owner: FlaskClient) -> None:
+    """As clients send it that write down all that they could ask for."""
+    nothing = {"reasoning": {"effort": None, "summary": None}, "stream_options": {"include_obfuscation": True}}
+    assert _ask(owner, **nothing)["status"] == "completed"
 
 
 @pytest.mark.one_database
