@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from core.errors import ContextLengthExceeded, InvalidBody, ProviderFailed, SwitchboardError, UnknownModel
 from web.openapi.declaration import ErrorShape
 
-PREFIX = "/v1/"
-"""What the paths of this API begin with."""
+ROOT = "/v1"
+"""What the paths of this API begin with, and a path itself: a base URL that was asked by hand."""
 
 
 class OpenAIErrorDetails(BaseModel):
@@ -98,7 +98,7 @@ def register(app: Flask) -> None:
 
 
 def _reshape(response: Response) -> Response:
-    if request.path.startswith(PREFIX) and response.mimetype == "application/problem+json":
+    if f"{request.path}/".startswith(f"{ROOT}/") and response.mimetype == "application/problem+json":
         problem = json.loads(response.get_data())
         response.status_code = status_of(str(problem["type"]).rpartition("/")[2], response.status_code)
         response.set_data(json.dumps(error_of(problem)))

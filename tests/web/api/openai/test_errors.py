@@ -23,12 +23,14 @@ def test_whatever_refuses_a_request_below_v1_says_so_in_openais_shape(client: Fl
     assert _told(client.get("/v1/models", headers={"Authorization": "Bearer sk-no"}), 401)["type"] == (
         "authentication_error"
     )
-    assert _told(client.get("/v1/nothing/here"), 404)["code"] == "not_found"
+    for path in ("/v1/nothing/here", "/v1", "/v1/"):
+        assert _told(client.get(path), 404)["code"] == "not_found"
     response = client.delete("/v1/models")
     assert _told(response, 405)["type"] == "invalid_request_error"
     assert "GET" in response.headers["Allow"]
     # Elsewhere errors stay what they are.
-    assert client.get("/nothing/here").mimetype == "application/problem+json"
+    for path in ("/nothing/here", "/v10"):
+        assert client.get(path).mimetype == "application/problem+json"
 
 
 @pytest.mark.parametrize(
