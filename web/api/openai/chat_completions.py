@@ -20,7 +20,7 @@ from core.generation.answer_requests import AnswerRequest
 from core.generation.service import AcceptedRequest
 from core.limits.status import RateLimited
 from core.llm.providers.base import Sampling, Turn
-from web.api.events import STREAM_HEADERS
+from web.api.events import SLOW_JSON_HEADERS, STREAM_HEADERS
 from web.api.openai.completion import Completion
 from web.api.openai.errors import SHAPE, PromptFiltered
 from web.api.operation import operation
@@ -64,7 +64,7 @@ def create(principal: Principal, body: CreateChatCompletion) -> Response:
         whole = completion.whole()
         if isinstance(whole, bytes):
             return Response(whole, mimetype="application/json")
-        return Response(held(whole, completion.leave), mimetype="application/json", direct_passthrough=True)
+        return Response(held(whole, completion.leave), headers=SLOW_JSON_HEADERS, direct_passthrough=True)
     return Response(held(completion.stream(), completion.leave), headers=STREAM_HEADERS, direct_passthrough=True)
 
 
