@@ -51,6 +51,7 @@ class Database:
         self._turns = BoundedSemaphore(self._max_connections)
         self.engine = make_engine(url, pool_size, patience)
         self._reader = self.engine.execution_options(each_alone=True)
+        self._index_reader = self.engine.execution_options(by_index=True)
         self._writer = self.engine.execution_options(writes=True)
         self._lone_writer = self.engine.execution_options(writes=True, each_alone=True)
         self._sessions = sessionmaker(expire_on_commit=False)
@@ -64,6 +65,16 @@ class Database:
         Raises Unavailable when the database is away.
         """
         with self._block(patience), self._sessions(bind=self._reader) as session:
+            yield session
+
+    @contextmanager
+    def reading_by_index(self) -> Iterator[Session]:
+        """A transaction that only reads, and on PostgreSQL takes an index wherever there is one: for conditions of
+        which the planner does not know how few rows meet them.
+
+        Raises Unavailable when the database is away.
+        """
+        with self._block(), self._sessions(bind=self._index_reader) as session:
             yield session
 
     @contextmanager
@@ -178,8 +189,7 @@ def _postgres(url: str, patience: float, **options: Any) -> Engine:
     event.listen(engine, "checkout", postgres.check)
     if pooled:
         # In a transaction each time, lone statements too: what is set for it reaches no further.
-        limits = postgres.transaction_options(patience)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limits))
+        event.listen(engine, "begin", postgres.begin_pooled(patience))
     else:
         event.listen(engine, "begin", postgres.begin)
     return engine
