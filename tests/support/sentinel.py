@@ -69,6 +69,11 @@ class Server:
         """Whether the process is there, frozen or not."""
         return self._process is not None and self._process.poll() is None
 
+    def logs(self) -> str:
+        """All that it has logged."""
+        log = self.directory / "log"
+        return log.read_text() if log.exists() else ""
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None
@@ -110,6 +115,8 @@ class Sentinels:
         self.master = Server(servers, address=addresses[0], within=within[0], secure=secure)
         follow = f"replicaof {self.master.address} {self.master.port}"
         self.replica = Server([*servers, follow], address=addresses[1], within=within[1], secure=secure)
+        # A sentinel that finds no replica looks again ten seconds later.
+        wait_for(lambda: "sync: Finished with success" in self.replica.logs(), what="the replica follows")
         watch = [
             f"sentinel monitor {NAME} {self.master.address} {self.master.port} 2",
             f"sentinel down-after-milliseconds {NAME} {int(DOWN_AFTER * 1000)}",
@@ -176,10 +183,8 @@ class Sentinels:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _acquainted(self) -> bool:
-        logs = [each.directory / "log" for each in self.sentinels]
-        return all(
-            log.exists() and log.read_text().count("+sentinel ") >= 2 and "+slave " in log.read_text() for log in logs
-        )
+        logs = [each.logs() for each in self.sentinels]
+        return all(log.count("+sentinel ") >= 2 and "+slave " in log for log in logs)
 
     def _follows(self, client: Redis) -> None:
         """Wait until the replica has what the master has by now. One that is `online` may be loading still, and gets
