@@ -66,7 +66,7 @@ class Attempt:
 
     Its values never change. What grows while the answer is written is in parts with an owner each, no other module
     changes them: `draft` is GenerationEvents', `usage_meter` ModelCalls', `prefetched` Prompts', `handovers` the
-    Writer's, `followed` the Finalizer's, `stop_requested` and `sequence` this one's.
+    Writer's, `followed` the Finalizer's, `stop_requested`, `sequence` and the meter's `noted` this one's.
     Each attempt has its own.
     """
 
@@ -210,6 +210,7 @@ class Attempts:
             Kept(row.kept_length or 0, row.kept_thinking or 0),
             max_tokens=row.max_tokens,
             ephemeral=session.ephemeral,
+            usage_meter=UsageMeter(row.prompt_tokens or 0),
         )
         if row.stop_requested:
             attempt.stop_requested.set()
@@ -224,9 +225,14 @@ class Attempts:
                 attempt.stop_requested.set()
 
     def renew_all(self, attempts: Collection[Attempt]) -> "Owned":
-        """Renew the leases of many in one statement, and learn which answers are to stop."""
+        """Renew the leases of many in one statement, and learn which answers are to stop. What their prompts count
+        for is noted, for who ends them if this process dies."""
         with self._database.writing() as db:
-            return _change_all(db, attempts, lease_until=self._clock.now() + self.lease)
+            owned = _change_all(db, attempts, lease_until=self._clock.now() + self.lease)
+            noted = _note_prompts(db, owned.held)
+        for attempt, tokens in noted.items():
+            attempt.usage_meter.noted = tokens
+        return owned
 
     def seize(self, attempt: Attempt, *conditions: ColumnElement[bool]) -> Attempt | None:
         """Take a live generation from the worker that it has or had; the attempt that follows, or None when the row
@@ -251,6 +257,7 @@ class Attempts:
                 db,
                 attempt,
                 state=GenerationState.QUEUED,
+                prompt_tokens=attempt.usage_meter.prompt_tokens,
                 lease_until=self._clock.now() + QUEUE_TIMEOUT,
                 hand_offs=Generation.hand_offs + 1,
             ):
@@ -386,6 +393,23 @@ def _change_all(db_session: DatabaseSession, attempts: Collection[Attempt], **va
         return Owned(held, set())
     locked = set(db_session.scalars(owned)) - {attempt.generation_id for attempt in held}
     return Owned(held, {each for each in attempts if each not in held and each.generation_id not in locked})
+
+
+_NOTE_PROMPT = (
+    update(Generation.__table__)  # type: ignore[arg-type]
+    .where(Generation.id == bindparam("generation_id"))
+    .values(prompt_tokens=bindparam("tokens"))
+)
+
+
+def _note_prompts(db_session: DatabaseSession, attempts: Collection[Attempt]) -> Mapping[Attempt, int]:
+    """Note what is new in rows that the caller has changed, and so locked; returns it."""
+    tokens = {attempt: attempt.usage_meter.prompt_tokens for attempt in attempts}
+    new = {attempt: count for attempt, count in tokens.items() if count != attempt.usage_meter.noted}
+    if new:
+        rows = [{"generation_id": attempt.generation_id, "tokens": count} for attempt, count in new.items()]
+        db_session.connection().execute(_NOTE_PROMPT, rows)
+    return new
 
 
 def change(db_session: DatabaseSession, attempt: Attempt, **values: Any) -> bool:

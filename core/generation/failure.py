@@ -4,7 +4,7 @@ from typing import Any
 
 from core.errors import ProviderFailed
 from core.generation.context_window import TooLong
-from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError
+from core.llm.providers.base import REASONS, ErrorKind, FinishReason, ProviderError, Usage
 
 EMPTY_ANSWER_DETAILS: dict[FinishReason, str] = {
     "length": "The model reached its limit before it had written a word of its answer.",
@@ -19,11 +19,12 @@ NOTHING_CAME = "The model's server sent no answer."
 class EmptyAnswer(ProviderError):
     """A model came to its end without a word."""
 
-    def __init__(self, finish_reason: FinishReason, *, thought: bool) -> None:
-        """`thought`: it has been thinking until then."""
+    def __init__(self, finish_reason: FinishReason, *, thought: bool, usage: Usage | None = None) -> None:
+        """`thought`: it has been thinking until then; `usage`: what the provider has counted, if it said so."""
         kind = ErrorKind.FILTERED if finish_reason == "content_filter" else ErrorKind.EMPTY
         super().__init__(kind, f"no text, {finish_reason}")
         self.finish_reason = finish_reason
+        self.usage = usage
         self.used_up = thought and finish_reason == "length"
         """Whether thinking has taken all the room that the request gave; the next one may give more."""
 

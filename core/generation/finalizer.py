@@ -182,7 +182,7 @@ class Finalizer:
         data = {"finish_reason": DEFAULT_REASONS[outcome.state], **outcome.data, "length": length}
         answer = self._answer(attempt, outcome.state, data, rendered=rendered)
         usage = attempt.usage
-        price = self._models.price(data.get("model") or attempt.handovers.model)
+        price = self._models.price(data.get("model") or attempt.handovers.current)
         cost = price.cost(usage.prompt_tokens, usage.completion_tokens)
         with self._database.writing() as db:
             if not attempt.words_in_redis:

@@ -12,13 +12,14 @@ from core.generation.batch import Inbox
 from core.generation.block_events import BlockEvents
 from core.generation.deadlines import Deadlines
 from core.generation.events import GenerationEvents
+from core.generation.failure import EmptyAnswer
 from core.generation.heartbeat import STOP_POLL_INTERVAL, HandedOff, Heartbeat
 from core.generation.prompts import PromptRetries, Prompts
 from core.generation.stream_filter import StreamFilter, StreamOutput
 from core.generation.usage import credible
 from core.llm.client_pool import ClientPool
 from core.llm.event_loop import EventLoop
-from core.llm.providers.base import ChunkStream, FinishReason, ProviderError
+from core.llm.providers.base import ChunkStream, FinishReason, ProviderError, Usage
 from core.observability.spans import Span, Value
 from core.observability.tracing import span
 
@@ -57,7 +58,8 @@ class ModelCalls:
         try:
             while True:
                 if prompts.exhausted:
-                    attempt.usage_meter.count_prompt(prompts.question, begun=True)
+                    attempt.usage_meter.ask(prompts.question, begun=True)
+                    attempt.usage_meter.take()
                     return "length"
                 written = attempt.draft.length
                 try:
@@ -94,10 +96,10 @@ class ModelCalls:
         self, attempt: Attempt, model: str, prompts: PromptRetries, heartbeat: Heartbeat, call: Span
     ) -> FinishReason:
         """Stream what one request brings into the log; why it ended. Raises ProviderError."""
-        draft = attempt.draft
+        draft, meter = attempt.draft, attempt.usage_meter
         whole = draft.length == attempt.kept.length
         self._events.begin_request(attempt)
-        attempt.usage_meter.count_prompt(prompts.turns if whole else prompts.question, begun=not whole)
+        meter.ask(prompts.turns if whole else prompts.question, begun=not whole)
         chunks = self._pool.open(model, prompts.turns, prompts.sampling)
         stream = StreamFilter(
             draft.text,
@@ -110,7 +112,14 @@ class ModelCalls:
             end = self._loop.run(self._write(attempt, chunks, stream, heartbeat))
         except CancelledError:
             raise HandedOff from None  # the process ends
+        except ProviderError as error:
+            _count_failed(attempt, error, whole=whole, taken=chunks.answered or stream.said)
+            raise
+        except BaseException:  # nobody wants it any more, or not from this model or worker
+            _count(attempt, taken=chunks.sent or stream.said)
+            raise
         assert end.finish_reason is not None
+        meter.take()
         call.set({"gen_ai.response.finish_reasons": [end.finish_reason]})
         if end.usage is not None:
             used = end.usage
@@ -125,8 +134,7 @@ class ModelCalls:
             _log_ending(attempt, model, end.ending_error)
         prompts.answered(end.usage)
         if whole and end.usage is not None:
-            estimate = attempt.usage_meter.estimate(*attempt.added)
-            attempt.usage_meter.report(credible(end.usage, estimate))
+            _report(attempt, end.usage)
         return end.finish_reason
 
     async def _write(
@@ -163,6 +171,28 @@ class ModelCalls:
             await self._events.append_thinking(attempt, output.thinking, output.thinking_ms)
         if output.text:
             await self._events.append_delta(attempt, output.text, output.thinking_ms)
+
+
+def _count(attempt: Attempt, *, taken: bool) -> None:
+    """A request has come to an end, or has been given up."""
+    meter = attempt.usage_meter
+    if taken:
+        meter.take()
+    else:
+        meter.refuse()
+
+
+def _count_failed(attempt: Attempt, error: ProviderError, *, whole: bool, taken: bool) -> None:
+    """A request has failed. What the provider has counted holds if it has come to its end without a word of text."""
+    empty = isinstance(error, EmptyAnswer)
+    _count(attempt, taken=taken or empty)
+    if isinstance(error, EmptyAnswer) and whole and error.usage is not None:
+        _report(attempt, error.usage)
+
+
+def _report(attempt: Attempt, usage: Usage) -> None:
+    meter = attempt.usage_meter
+    meter.report(credible(usage, meter.estimate(*attempt.added)))
 
 
 def _log_ending(attempt: Attempt, model: str, error: ProviderError) -> None:

@@ -63,6 +63,11 @@ class StreamFilter:
         # Models that are told not to think say so with a blank thought.
         self._first_thought = LeadingBlanks(begun=bool(thinking.text) and not thinking.stale)
 
+    @property
+    def said(self) -> bool:
+        """Whether the request has brought words, or thoughts."""
+        return self._spoke or self._thought
+
     def take(self, batch: Batch, now: float) -> StreamOutput:
         """Judge what has come `now`, in seconds of one clock."""
         self._spoke = self._spoke or not blank(batch.text)
@@ -118,4 +123,4 @@ class StreamFilter:
             return output._replace(error=ProviderError(kind, "no text"))
         # Many servers only count what their models think, and don't show it.
         thought = self._thought or bool(batch.usage and batch.usage.reasoning_tokens)
-        return output._replace(error=EmptyAnswer(batch.finish_reason, thought=thought))
+        return output._replace(error=EmptyAnswer(batch.finish_reason, thought=thought, usage=batch.usage))

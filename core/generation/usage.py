@@ -3,6 +3,9 @@
 What the provider reports holds for an answer that one request has written. Of one that was stopped, broken off or
 carried on there is no such report, or one that counts the same words twice: then what was shown is estimated. So are
 figures that can't be.
+
+The prompt counts once a model's server has taken it, whether a word came of it or not, and once for all requests,
+fallbacks and workers that the answer took: that these were needed is not its asker's doing.
 """
 
 from collections.abc import Iterable
@@ -44,10 +47,7 @@ def at_most(config: ModelConfig, prompt_tokens: int, limit: int | None = None) -
 
 
 def shown(prompt_tokens: int, text: str, thinking: str) -> Usage:
-    """Of an answer without a report: nothing when no word of it was shown. Thinking that was begun again counts
-    as often as it is kept, which is once."""
-    if not (text or thinking):
-        return Usage(0, 0)
+    """Of an answer without a report. Thinking that was begun again counts as often as it is kept, which is once."""
     thought = tokens(thinking)
     return Usage(prompt_tokens, tokens(text) + thought, thought)
 
@@ -84,18 +84,38 @@ def with_thinking(usage: Usage, text: str, thinking: str) -> Usage:
 class UsageMeter:
     """Counts the tokens of one answer, from its requests and what the provider reports."""
 
-    def __init__(self) -> None:
-        self._prompt_tokens = 0
+    def __init__(self, prompt_tokens: int = 0) -> None:
+        """`prompt_tokens`: as the row has them, of the prompt that an earlier worker has asked with."""
+        self._prompt_tokens = prompt_tokens
+        self.noted = prompt_tokens
+        """What the row has of them."""
+        self._asking = 0
+        self._begun = False
         self._reported: Usage | None = None
 
-    def count_prompt(self, question: Iterable[Turn], *, begun: bool) -> None:
+    @property
+    def prompt_tokens(self) -> int:
+        """Those of the prompt that counts, or that will if its request is taken."""
+        return self._prompt_tokens or self._asking
+
+    def ask(self, question: Iterable[Turn], *, begun: bool) -> None:
         """A model is asked with this conversation. `begun`: the answer has words already, which an earlier prompt is
         counted for."""
-        if not begun or not self._prompt_tokens:
-            self._prompt_tokens = prompt(question)
+        self._asking, self._begun = prompt(question), begun
+
+    def take(self) -> None:
+        """The model's server has taken the prompt that it is asked with. Of an answer without a word, what came of
+        the requests before counts no more."""
+        if not self._begun:
+            self._prompt_tokens, self._reported = self._asking, None
+        self._prompt_tokens = self._prompt_tokens or self._asking
+
+    def refuse(self) -> None:
+        """The model's server has not taken it."""
+        self._asking = 0
 
     def report(self, usage: Usage) -> None:
-        """One request has written the whole answer, and this is what it counts for."""
+        """All that there is of the answer has come of one request, and this is what it counts for."""
         self._reported = usage
 
     def usage(self, text: str, thinking: str) -> Usage:

@@ -9,7 +9,7 @@ from core.errors import UnknownModel
 from core.llm.catalog import ModelCatalog
 from core.llm.model_config import ModelConfig
 from core.llm.prices import FREE, Price
-from core.llm.providers.base import NO_SAMPLING, ChunkStream, Provider, ProviderError, Sampling, Turn
+from core.llm.providers.base import NO_SAMPLING, ChunkStream, Provider, ProviderError, RequestedAnswer, Sampling, Turn
 from core.text.secret_files import has_secret
 
 PROBE_PARAMETERS = {"max_tokens": 1, "thinking_budget": None}
@@ -75,7 +75,7 @@ class ClientPool:
         base_url = self.config(name).base_url
         return self._local_url if base_url is None else str(base_url).rstrip("/")
 
-    def open(self, name: str, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> ChunkStream:
+    def open(self, name: str, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> RequestedAnswer:
         """A model's answer to be. Raises UnknownModel, or ProviderError when it can't be asked: its key is missing,
         or what the environment says about proxies and certificates is wrong."""
         return self._provider(name).open(turns, sampling)

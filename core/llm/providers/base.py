@@ -165,9 +165,23 @@ class ChunkStream(Protocol):
         ...
 
 
+class RequestedAnswer(ChunkStream, Protocol):
+    """An answer that knows how far its request has come."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request is on its way to the server, which has neither refused it nor failed since."""
+        ...
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has taken the request besides: with a status of success."""
+        ...
+
+
 class Provider(Protocol):
     """One model on one server."""
 
-    def open(self, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> ChunkStream:
+    def open(self, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> RequestedAnswer:
         """An answer to be. Nothing is sent yet."""
         ...

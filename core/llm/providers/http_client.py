@@ -6,7 +6,7 @@ Both are used on the event loop only. No connection is used twice, so that to cl
 import asyncio
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import aiohttp
@@ -61,9 +61,11 @@ class Client:
         self._trace = aiohttp.TraceConfig()
         self._trace.on_request_headers_sent.append(_note_sent)
 
-    async def send(self, headers: Mapping[str, str], body: bytes | None = None) -> "Response":
+    async def send(
+        self, headers: Mapping[str, str], body: bytes | None = None, when_sent: Callable[[], None] = lambda: None
+    ) -> "Response":
         """POST the body, or GET without one; the response once its head has come. A redirect is one: what was sent
-        goes to this URL only. Raises ProviderError."""
+        goes to this URL only. `when_sent` is called when the request's head has been. Raises ProviderError."""
         progress = RequestProgress(self._url.scheme, self._proxy)
         session = aiohttp.ClientSession(
             connector=self._shared_connector(),
@@ -78,7 +80,12 @@ class Client:
         )
         try:
             async with asyncio.timeout(self._connect_timeout) as limit:
-                progress.when_sent = lambda: limit.reschedule(asyncio.get_running_loop().time() + self._head_timeout)
+
+                def note_sent() -> None:
+                    limit.reschedule(asyncio.get_running_loop().time() + self._head_timeout)
+                    when_sent()
+
+                progress.when_sent = note_sent
                 response = await session.request(
                     "GET" if body is None else "POST",
                     self._url,

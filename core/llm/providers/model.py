@@ -15,9 +15,9 @@ from core.llm.providers.base import (
     MAX_COUNT,
     NO_SAMPLING,
     Chunk,
-    ChunkStream,
     ErrorKind,
     ProviderError,
+    RequestedAnswer,
     Sampling,
     Turn,
 )
@@ -79,7 +79,7 @@ class Model:
         self.refused_temperature = math.inf
         """The least temperature of a session's that the server has refused: it takes none from there on."""
 
-    def open(self, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> ChunkStream:
+    def open(self, turns: Sequence[Turn], sampling: Sampling = NO_SAMPLING) -> RequestedAnswer:
         """An answer to be."""
         return ModelAnswer(self, turns, sampling)
 
@@ -149,14 +149,15 @@ def make(config: ModelConfig, base_url: str, local_key: str) -> Model:
 
 
 class ModelAnswer:
-    """A ChunkStream. A request that is refused for one of its parameters, or for the length that its answer may have,
-    is sent once more without what was refused, as long as each refusal says something new."""
+    """A RequestedAnswer. A request that is refused for one of its parameters, or for the length that its answer may
+    have, is sent once more without what was refused, as long as each refusal says something new."""
 
     def __init__(self, model: Model, turns: Sequence[Turn], sampling: Sampling) -> None:
         self._model = model
         self._sampling = sampling
         self._turns, self._left_out = trimmed(turns)
         self._asked = text_bytes(turns)
+        self.sent = self.answered = False
         self._begun = False
         self._said = False
         """Whether a word of text has come."""
@@ -205,7 +206,12 @@ class ModelAnswer:
         answer = Answer(interpreter, self._tags(), self._left_out)
         span = traceparent() if model.config.send_traceparent else None
         headers = model.headers if span is None else {**model.headers, "traceparent": span}
-        response = await ask(model.client, headers, body)
+        try:
+            response = await ask(model.client, headers, body, self._note_sent)
+        except (ProviderError, RequestRefused):
+            self.sent = False
+            raise
+        self.answered = True
         try:
             while not answer.over:
                 try:
@@ -222,11 +228,16 @@ class ModelAnswer:
                     yield chunk
                 if not piece:
                     return
-        except RequestRefused:
-            self._written = answer.written
+        except (ProviderError, RequestRefused) as error:
+            self.sent = self.answered = False
+            if isinstance(error, RequestRefused):
+                self._written = answer.written
             raise
         finally:
             response.close()
+
+    def _note_sent(self) -> None:
+        self.sent = True
 
     def _adjusted_request(self, request: Request, complaint: Complaint) -> Request | None:
         """How to ask after this complaint; None when there is no other way."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,10 +64,11 @@ def endpoint(base_url: str, path: str) -> str:
     return url._replace(path="/".join([*have, *want[common:]])).geturl()
 
 
-async def ask(client: Client, headers: Mapping[str, str], body: bytes) -> Response:
-    """The response to a request, to be read and closed. Raises ProviderError, or RequestRefused for a status that is
-    no success. A redirect is none: a conversation and a key go to the configured address only."""
-    response = await client.send({**HEADERS, **headers}, body)
+async def ask(client: Client, headers: Mapping[str, str], body: bytes, when_sent: Callable[[], None]) -> Response:
+    """The response to a request, to be read and closed; `when_sent` is called when the request is on its way. Raises
+    ProviderError, or RequestRefused for a status that is no success. A redirect is none: a conversation and a key go
+    to the configured address only."""
+    response = await client.send({**HEADERS, **headers}, body, when_sent)
     if 200 <= response.status < 300:
         return response
     try:

@@ -11,15 +11,16 @@ import pytest
 
 from core.errors import SessionInvalid, Unavailable
 from core.generation import usage
+from core.generation.answer_requests import AnswerRequest
 from core.limits.rate import SECOND, Rate, parse_budget
 from core.limits.rate_limit import PREFIX, Bucket
 from core.limits.status import RateLimited
-from core.llm.providers.base import Turn
+from core.llm.providers.base import Sampling, Turn
 from core.runtime import Runtime
 from core.stores.redis import RedisUnavailable
 from core.stores.tables import Generation, Session
 from tests.conftest import TurnableClock, new_user
-from tests.support.provider import ANSWER, ProviderServer
+from tests.support.provider import ANSWER, THOUGHT, ProviderServer
 from tests.support.waiting import wait_for
 
 BUDGET = Rate(1000, 86_400 * SECOND, 1000)
@@ -144,6 +145,91 @@ def test_what_nobody_has_seen_is_not_counted(runtime: Runtime) -> None:
     assert _left(runtime, session.id) == 1000
 
 
+ASKED = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])
+
+
+@pytest.mark.parametrize(
+    ("model", "spent"),
+    [
+        ("empty", (7, 11)),
+        ("blank", (7, 11)),
+        ("no-room", (7, 11)),
+        ("only-thinks", (7, 11)),
+        ("thinks-too-long", (7, 11)),
+        ("wants-a-tool", (7, 11)),
+        ("filtered", (7, 11)),
+        ("silent", (ASKED, 0)),
+        ("thinks-then-breaks", (ASKED, usage.tokens(THOUGHT))),
+        ("filtered-then-falls-back", (7, 11)),
+        *((model, (0, 0)) for model in ("away", "unauthorized", "rate-limited", "rejected", "broken")),
+    ],
+)
+@pytest.mark.parametrize("owned", [False, True], ids=["guest", "owned"])
+def test_the_prompt_of_an_answer_without_a_word_counts_once_if_the_server_has_taken_it(
+    runtime: Runtime, model: str, spent: tuple[int, int], owned: bool
+) -> None:
+    owner = new_user(runtime.database) if owned else None
+    session = _session(runtime, owner, model)
+    accepted = runtime.generations.accept(session, "Why?")
+    runtime.writer.run()
+    row = _row(runtime, accepted.generation_id)
+    assert (row.prompt_tokens, row.completion_tokens, row.settled_tokens) == (*spent, sum(spent))
+    assert _left(runtime, owner or session.id, durable=owned) == 1000 - sum(spent)
+    runtime.reaper.reap()
+    if owner is not None:
+        days = runtime.usage.for_user(owner, runtime.usage.last(2))
+        assert sum(day.prompt_tokens for day in days) == spent[0]
+
+
+@pytest.mark.parametrize("model", ["silent", "no-head", "thinks-slowly"])
+def test_the_prompt_counts_also_when_its_asker_leaves_before_the_first_word(
+    runtime: Runtime, provider: ProviderServer, model: str
+) -> None:
+    provider.go_on.clear()
+    session = _session(runtime, model=model)
+    accepted = runtime.generations.accept(session, "Why?")
+    writer = threading.Thread(target=runtime.writer.run)
+    before = len(provider.requests)
+    writer.start()
+    wait_for(lambda: len(provider.requests) > before)
+    if model == "thinks-slowly":
+        wait_for(lambda: runtime.transcript.written(session.id, accepted.generation_id).thinking)
+    runtime.generations.stop(session)
+    writer.join()
+    row = _row(runtime, accepted.generation_id)
+    assert (row.state, row.prompt_tokens) == ("stopped", ASKED)
+    assert _left(runtime, session.id) == 1000 - (row.settled_tokens or 0) <= 1000 - ASKED
+
+
+def test_a_prompt_counts_also_when_the_worker_that_asked_with_it_dies(runtime: Runtime, clock: TurnableClock) -> None:
+    dying = Runtime(runtime.settings, clock=clock)
+    session = _session(runtime, model="silent")
+    accepted = runtime.generations.accept(session, "Why?")
+    attempt = dying.attempts.claim(accepted.generation_id)
+    assert attempt is not None
+    attempt.usage_meter.ask([Turn("user", "x" * 400)], begun=False)
+    for _ in range(2):
+        dying.attempts.renew_all([attempt])
+    assert _row(runtime, accepted.generation_id).prompt_tokens == 100
+    runtime.generations.stop(session)
+    clock.turn(timedelta(seconds=11))
+    runtime.reaper.reap()
+    row = _row(runtime, accepted.generation_id)
+    assert (row.state, row.prompt_tokens, row.settled_tokens) == ("stopped", 100, 100)
+    assert _left(runtime, session.id) == 1000 - 100
+    dying.close()
+
+
+def test_a_stop_sequence_that_comes_first_costs_the_prompt(runtime: Runtime) -> None:
+    owner = new_user(runtime.database)
+    request = AnswerRequest((Turn("user", "Why?"),), Sampling(stop=(ANSWER[:2],)))
+    taken = runtime.generations.answer_request(owner, "good", request)
+    runtime.writer.run()
+    row = _row(runtime, taken.accepted.generation_id)
+    assert (row.state, row.prompt_tokens, row.completion_tokens) == ("done", ASKED, 0)
+    assert _left(runtime, owner, durable=True) == 1000 - ASKED
+
+
 def test_of_a_stopped_answer_what_was_shown_is_counted(runtime: Runtime, provider: ProviderServer) -> None:
     provider.go_on.clear()
     session = _session(runtime, model="paused")
@@ -155,9 +241,8 @@ def test_of_a_stopped_answer_what_was_shown_is_counted(runtime: Runtime, provide
     writer.join()
     shown = runtime.transcript.read(session).messages[-1].text
     row = _row(runtime, accepted.generation_id)
-    asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])
-    assert (row.prompt_tokens, row.completion_tokens) == (asked, usage.tokens(shown))
-    assert row.settled_tokens == asked + usage.tokens(shown)
+    assert (row.prompt_tokens, row.completion_tokens) == (ASKED, usage.tokens(shown))
+    assert row.settled_tokens == ASKED + usage.tokens(shown)
     assert _left(runtime, session.id) == 1000 - row.settled_tokens
 
 
@@ -279,5 +364,4 @@ def test_of_an_answer_that_was_carried_on_the_question_is_counted_alone(
     runtime.attempts.hand_off(attempt)
     runtime.writer.run()
     row = _row(runtime, accepted.generation_id)
-    asked = usage.prompt([Turn("system", "Be kind."), Turn("user", "Why?")])
-    assert (row.state, row.prompt_tokens, row.completion_tokens) == ("done", asked, usage.tokens(ANSWER))
+    assert (row.state, row.prompt_tokens, row.completion_tokens) == ("done", ASKED, usage.tokens(ANSWER))

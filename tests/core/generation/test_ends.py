@@ -191,6 +191,8 @@ def test_the_providers_own_words_are_in_the_log_and_nowhere_else(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
+        sent = answered = False
+
         def __aiter__(self) -> AsyncIterator[Any]:
             raise ProviderError(ErrorKind.REJECTED, "HTTP 400", provider_message="frobnicate must be an integer")
 

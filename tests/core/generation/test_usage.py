@@ -62,18 +62,47 @@ def _question(*texts: str) -> list[Turn]:
     return [Turn("user", text) for text in texts]
 
 
+def _take(meter: UsageMeter, *texts: str, begun: bool = False) -> None:
+    meter.ask(_question(*texts), begun=begun)
+    meter.take()
+
+
 def test_a_meter_counts_the_prompt_that_the_first_word_came_from() -> None:
     meter = UsageMeter()
-    meter.count_prompt(_question("x" * 400), begun=False)
-    meter.count_prompt(_question("x" * 40), begun=False)
-    meter.count_prompt(_question("x" * 4000), begun=True)
+    _take(meter, "x" * 400)
+    _take(meter, "x" * 40)
+    _take(meter, "x" * 4000, begun=True)
     assert meter.usage("So.", "") == Usage(10, 1, 0)
-    assert meter.usage("", "") == Usage(0, 0), "nothing was shown"
+    assert meter.usage("", "") == Usage(10, 0), "the server has taken it, whatever came of it"
+
+
+def test_a_prompt_that_was_refused_does_not_count_and_one_before_it_does() -> None:
+    meter = UsageMeter()
+    meter.ask(_question("x" * 40), begun=False)
+    meter.refuse()
+    assert meter.usage("", "") == Usage(0, 0)
+    _take(meter, "x" * 400)
+    meter.report(Usage(90, 40, 40))
+    meter.ask(_question("x" * 40), begun=False)
+    meter.refuse()
+    assert meter.usage("", "") == Usage(90, 40, 40)
+    _take(meter, "x" * 40)
+    assert meter.usage("So.", "") == Usage(10, 1), "the report was on what is no part of the answer"
+
+
+def test_a_prompt_counts_once_for_all_workers() -> None:
+    meter = UsageMeter(100)
+    assert meter.usage("So.", "") == Usage(100, 1), "this worker has asked nothing"
+    _take(meter, "x" * 40, begun=True)
+    assert meter.usage("So. Now", "") == Usage(100, 2)
+    meter = UsageMeter(100)
+    _take(meter, "x" * 40)
+    assert meter.usage("", "") == Usage(10, 0), "the answer has begun anew"
 
 
 def test_a_report_holds_before_an_estimate() -> None:
     meter = UsageMeter()
-    meter.count_prompt(_question("x" * 40), begun=False)
+    _take(meter, "x" * 40)
     meter.report(Usage(12, 7, 2))
     assert meter.usage("So.", "Hmm") == Usage(12, 7, 2)
     assert meter.estimate("So.", "Hmm").prompt_tokens == 10
