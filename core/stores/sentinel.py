@@ -12,7 +12,7 @@ from redis import asyncio as redis_asyncio
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from core.stores.redis_url import RedisServer
 
@@ -37,7 +37,10 @@ class Master:
 
     def address(self) -> tuple[str, int]:
         """Its host and port. Raises redis-py's ConnectionError when no sentinel knows one that lives."""
-        host, port = self._sentinel.discover_master(self._name)  # type: ignore[no-untyped-call]
+        try:
+            host, port = self._sentinel.discover_master(self._name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:  # whose message has every option of every sentinel's client
+            raise MasterNotFoundError(f"no sentinel names a living master {self._name}") from None
         return str(host), int(port)
 
 

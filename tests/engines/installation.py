@@ -19,6 +19,8 @@ from tests.web.sse import ServerEvent, events
 from tests.workers.local_process import WorkerProcess
 
 TERMINAL = ("done", "stopped", "failed")
+LEASE = 2
+"""Seconds, of the installation's workers."""
 NEWCOMER = {"email": "someone@example.org", "password": "a long pass phrase"}
 
 
@@ -43,7 +45,7 @@ class Installation:
             "DATABASE_URL": database_url,
             "SWITCHBOARD_MODELS": str(models),
             "SWITCHBOARD_STATE_DIR": str(directory),
-            "SWITCHBOARD_LEASE": "2s",
+            "SWITCHBOARD_LEASE": f"{LEASE}s",
             "SWITCHBOARD_LIMIT_CREATE": "off",
             **environment,
         }

@@ -21,8 +21,7 @@ def node() -> Iterator[str]:
     """The URL of a node of a cluster."""
     server = Server(["cluster-enabled yes"])
     url = f"redis://127.0.0.1:{server.port}"
-    log = server.directory / "log"
-    wait_for(lambda: log.exists() and "Ready to accept" in log.read_text(), what="it answers")
+    wait_for(lambda: "Ready to accept" in server.logs(), what="it answers")
     yield url
     server.close()
 

@@ -10,16 +10,13 @@ from sqlalchemy import select
 
 from core.stores.database import Database
 from core.stores.tables import Message
-from tests.engines.installation import Guest, Installation, guest
+from tests.engines.installation import LEASE, Guest, Installation, guest
 from tests.support.cable import Cable
 from tests.support.postgres import Postgres
 from tests.support.provider import ProviderServer
 from tests.support.standby import Standby
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
-
-LEASE = 2
-"""Seconds, as Installation has it."""
 
 
 @pytest.fixture

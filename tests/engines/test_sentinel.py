@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from kombu.connection import Connection
 
 import celery_config  # noqa: F401  which names the transports
 from broker.queue_length import queue_length
+from core.operations.preflight.redis import redis_mistake
 from core.stores.redis import AsyncScripts, RedisUnavailable, ScriptCall
 from core.stores.redis_url import RedisServer
-from tests.engines.installation import Installation, guest
+from tests.engines.installation import LEASE, Installation, guest
 from tests.support.provider import ProviderServer
 from tests.support.sentinel import Sentinels
 from tests.support.waiting import wait_for
@@ -26,10 +28,25 @@ def group() -> Iterator[Sentinels]:
     servers.close()
 
 
-@pytest.fixture
-def guarded() -> Iterator[Sentinels]:
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def guarded(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
     """A group of this test's own, whose servers and sentinels want to be shown passwords."""
-    servers = Sentinels(
+    servers = _guarded(secure=request.param)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sentinels]:
+    """A group for all tests that have processes, whose start costs more than a failover. Everything of it is over TLS
+    and behind passwords; tests/hosts has a plain one."""
+    servers = _guarded(secure=True)
+    yield servers
+    servers.close()
+
+
+def _guarded(*, secure: bool) -> Sentinels:
+    return Sentinels(
         servers=["user default off", "user app on >w0rd ~* &* +@all", "masteruser app", "masterauth w0rd"],
         sentinels=[
             "sentinel auth-user switchboard app",
@@ -41,17 +58,8 @@ def guarded() -> Iterator[Sentinels]:
         ],
         credentials="app:w0rd@",
         options="?db=3&sentinel_username=watch&sentinel_password=w4tch",
+        secure=secure,
     )
-    yield servers
-    servers.close()
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sentinels]:
-    """A group for all tests that have processes, whose start costs more than a failover."""
-    servers = Sentinels()
-    yield servers
-    servers.close()
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +126,39 @@ def test_clients_of_every_kind_go_where_the_new_master_is(guarded: Sentinels) ->
     subscription.close()
 
 
+def test_what_is_wrong_with_a_groups_url_is_said_in_a_line(guarded: Sentinels) -> None:
+    guarded.ready(guarded.client())
+    url, secure = guarded.url, guarded.url.startswith("sentinels")
+    (first, *_), master = guarded.sentinels, guarded.master
+    where, wrong = f"the sentinel 127.0.0.1:{first.port}", "the user or the password"
+    unshown = url.partition("&ssl_")[0]
+    said = {
+        url.replace("w4tch", "hunter2"): f"{where}: it refuses {wrong}; correct sentinel_username",
+        url.replace("w0rd", "hunter2"): f"the master at 127.0.0.1:{master.port}: it refuses {wrong}; correct them",
+        url.replace(
+            "/switchboard", "/hunter"
+        ): f"{where}: it knows no master hunter; name one that it knows: switchb",
+        "sentinel://127.0.0.1:1/switchboard": "the sentinel 127.0.0.1:1: nothing listens there; start it",
+    }
+    if secure:
+        said |= {
+            unshown.replace("sentinels:", "sentinel:"): f"{where}: it speaks TLS; write sentinels://",
+            unshown: f"{where}: its certificate is not trusted (self-signed certificate); name its CA: sentinels://",
+            url.partition("&ssl_certfile")[0]: "if it wants a certificate: sentinels://...?ssl_certfile=",
+        }
+    else:
+        said[url.replace("sentinel:", "sentinels:")] = f"{where}: it speaks without TLS; write sentinel://"
+    for mistaken, line in said.items():
+        mistake = str(redis_mistake("REDIS_URL", mistaken))
+        assert line in mistake
+        assert "hunter2" not in mistake
+        assert len(mistake) < 500
+    assert redis_mistake("REDIS_URL", url.replace("@", "@127.0.0.1:1,")) is None  # one that is away does not matter
+    for sentinel in guarded.sentinels:
+        sentinel.send(signal.SIGSTOP)
+    assert f"{where}: no answer" in str(redis_mistake("REDIS_URL", url))
+
+
 def test_a_master_that_was_demoted_is_left(group: Sentinels) -> None:
     client = group.client()
     group.ready(client)
@@ -145,13 +186,20 @@ def test_an_answer_goes_on_whole_with_the_new_master(
             shared.replica.send(signal.SIGSTOP)
             someone.begun(len(someone.text()) + 3)
         shared.master.send(signal.SIGKILL if end == "behind" else signal.SIGSTOP)
+        lost_at = time.monotonic()
         shared.replica.send(signal.SIGCONT)
+        shared.named()
+        failover = time.monotonic() - lost_at
         shared.promoted(client)
         someone.begun(len(someone.text()) + 3)
         model.go_on.set()
         assert someone.ended() == "done"
         assert someone.text() == someone.answer()
-        assert someone.longest_pause() < 15
+        assert someone.longest_pause() < LEASE + failover + 5
+        # And the session is locked for nobody.
+        someone.told.clear()
+        someone.ask("And?")
+        assert someone.ended() == "done"
         # Commands and their replies have found the new master as well.
         wait_for(lambda: someone.http.post("/session/create").status_code == 201, seconds=30, what="a session")
     shared.swap(client)

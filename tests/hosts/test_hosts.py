@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.installation import Guest, Installation, guest
+from tests.engines.installation import LEASE, Guest, Installation, guest
 from tests.support.cable import Cable
 from tests.support.hosts import Hosts
 from tests.support.postgres import Postgres
@@ -13,8 +13,6 @@ from tests.support.provider import ProviderServer
 from tests.support.sentinel import Sentinels, Server
 from tests.support.waiting import wait_for
 
-LEASE = 2
-"""Seconds, of the installation's workers."""
 MARGIN = 10
 """Seconds that an answer may pause beside that and a failover: 5, and as much again for a busy machine."""
 FAILOVER = 3
