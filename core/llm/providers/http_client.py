@@ -16,6 +16,7 @@ from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.certificates import trust
 from core.llm.providers.compression import Decoder
 from core.llm.providers.connection_errors import RequestProgress, connection_error
+from core.llm.providers.final_response import FinalResponse
 from core.llm.providers.name_lookup import Resolver
 from core.llm.providers.proxies import Proxy, proxy_for
 
@@ -76,6 +77,7 @@ class Client:
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
+            response_class=FinalResponse,
             trace_configs=[self._trace],
         )
         try:

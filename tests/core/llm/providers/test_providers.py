@@ -134,8 +134,17 @@ LONG = "Grüße 🎉 " * 100_000
 
 USAGE = Usage(7, 11)
 
+
+def _early_hints(count: int) -> Manner:
+    def manner(handler: Handler) -> None:
+        handler.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * count)
+
+    return manner
+
+
 RIGHT: dict[str, tuple[Manner, str, str, Usage | None]] = {
     "whole": (_told(*pieces(ANSWER)), ANSWER, "stop", USAGE),
+    "early hints": (in_turn(_early_hints(20), _told(*pieces(ANSWER))), ANSWER, "stop", USAGE),
     "comments": (_told(b": ping\n\n", "Half an ", b":\n:\n\n", "answer."), "Half an answer.", "stop", USAGE),
     "lines that are none": (_told("a", b"nonsense\ndatum: 5\nretry: soon\n\n", "b"), "ab", "stop", USAGE),
     "thoughts and tools": (_told(_thought, "a", _thought, "b", _thought), "ab", "stop", USAGE),
@@ -243,6 +252,11 @@ def _endless_refusal(handler: Handler) -> None:
         handler.say(SECRET * 100)
 
 
+def _nothing_but_hints(handler: Handler) -> None:
+    while True:
+        _early_hints(1000)(handler)
+
+
 BROKEN = ErrorKind.BROKEN_STREAM
 
 WRONG: dict[str, tuple[Manner, str, ErrorKind]] = {
@@ -263,6 +277,7 @@ WRONG: dict[str, tuple[Manner, str, ErrorKind]] = {
     "a document that is no answer": (_document('{"sk-secret": 1}'), "", BROKEN),
     "half a document": (_document('{"choices": [{"sk-secret'), "", BROKEN),
     "nothing": (_says(b""), "", BROKEN),
+    "informational responses without end": (_nothing_but_hints, "", BROKEN),
     "no HTTP": (_says(b"sk-secret\r\n\r\n"), "", BROKEN),
     "no gzip": (_not_gzip, "", BROKEN),
     "empty": (lambda handler: handler.head(), "", BROKEN),
