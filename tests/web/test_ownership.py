@@ -58,6 +58,7 @@ OTHER_ROUTES = {
             *(("POST", "conversations"), ("GET", "conversations/<conversation_id>")),
             *(("POST", "conversations/<conversation_id>"), ("DELETE", "conversations/<conversation_id>")),
             *(("GET", "conversations/<conversation_id>/items"), ("POST", "conversations/<conversation_id>/items")),
+            *((method, "conversations/<conversation_id>/items/<item_id>") for method in ("GET", "DELETE")),
         )
     ],
     ("POST", "/session/create"),
