@@ -85,7 +85,7 @@ def chat(session: Session | None, principal: Principal | None, body: UIChat) -> 
     return response
 
 
-@blueprint.get("/<chat_id>/stream")
+@blueprint.get("/<path:chat_id>/stream")
 @operation(
     access=OPTIONAL_SESSION,
     takes=(parameters.START_INDEX,),
@@ -109,7 +109,7 @@ def stream(
     return ai_sdk_answers.resume_from(session, generation, start_index)
 
 
-@blueprint.post("/<chat_id>/stop")
+@blueprint.post("/<path:chat_id>/stop")
 @operation(
     access=OPTIONAL_SESSION,
     body=Nothing,
@@ -128,7 +128,7 @@ def stop(chat_id: str, session: Session | None, principal: Principal | None) -> 
     return responses.Stopped(session_id=session.id, generation_id=generations.stop(session))
 
 
-@blueprint.get("/<chat_id>/messages")
+@blueprint.get("/<path:chat_id>/messages")
 @operation(
     access=OPTIONAL_SESSION,
     takes=(LIMIT, BEFORE),
