@@ -35,9 +35,9 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/continue"): {},
     ("POST", "/session/branch"): {"message_id": SOME_ID},
     ("POST", "/api/chat"): {"message": {"role": "user", "parts": [{"type": "text", "text": "Why?"}]}},
-    ("GET", "/api/chat/<path:chat_id>/stream"): None,
-    ("POST", "/api/chat/<path:chat_id>/stop"): {},
-    ("GET", "/api/chat/<path:chat_id>/messages"): None,
+    ("GET", "/api/chat/<chat:chat_id>/stream"): None,
+    ("POST", "/api/chat/<chat:chat_id>/stop"): {},
+    ("GET", "/api/chat/<chat:chat_id>/messages"): None,
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 

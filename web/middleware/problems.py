@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from flask import Flask, Response, g, json, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from core.auth.principal import Principal
 from core.errors import LoginInvalid, LoginRequired, NotOwner, SwitchboardError, TokenInvalid, Unavailable
@@ -92,6 +92,8 @@ def _http_error(error: HTTPException) -> Response:
 def _detail(error: HTTPException) -> str:
     if isinstance(error, RequestEntityTooLarge) and request.max_content_length is not None:
         return f"The body is too long: at most {request.max_content_length:,} bytes are taken here."
+    if error.description == NotFound.description:
+        return f"There is nothing at this address ({request.method} {request.path[:200]})."
     return error.description or error.name
 
 

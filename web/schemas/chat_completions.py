@@ -136,7 +136,7 @@ class CompletionMessage(_Lenient):
 
 def _with_words(messages: list[CompletionMessage]) -> list[CompletionMessage]:
     if all(blank(message.content) for message in messages if message.role != "assistant"):
-        raise PydanticCustomError("blank", "a message of the user's (or the system's) with words is needed")
+        raise PydanticCustomError("no_question", "a message of the role user or system with words is needed")
     return messages
 
 

@@ -163,6 +163,13 @@ def test_a_refusal_is_what_its_message_says(user: FlaskClient, provider: Provide
     assert "I will not." in [turn["content"] for turn in provider.requests[-1]["messages"]]
 
 
+def test_what_would_fail_again_is_not_sent_again(user: FlaskClient) -> None:
+    for model, should in (("empty", "false"), ("wants-a-tool", "false"), ("unauthorized", "false"), ("broken", None)):
+        for stream in (False, True):
+            failed = user.post(PATH, json={**ASKED, "model": model, "stream": stream})
+            assert (failed.status_code, failed.headers.get("X-Should-Retry")) == (502, should), model
+
+
 def test_bodies_are_bounded_and_must_be_json(user: FlaskClient) -> None:
     huge = user.post(PATH, data=b"x" * (4 * 1024 * 1024 + 1), content_type="application/json")
     assert (huge.status_code, huge.get_json()["error"]["type"]) == (413, "invalid_request_error")
