@@ -111,3 +111,33 @@ def test_the_views_of_a_guest_are_accessible(visit: Visit, scheme: str) -> None:
     page.goto(f"{visitor.base_url}/c/nothing")
     expect(page.get_by_role("heading", name="There is no such conversation here.")).to_be_visible()
     expect_accessible(page)
+
+
+LINES = """button => {
+  const words = document.createRange();
+  words.selectNodeContents(button);
+  return new Set([...words.getClientRects()].map(({ top }) => top)).size;
+}"""
+OUTSIDE = """dialog => {
+  const edge = dialog.getBoundingClientRect().right - parseFloat(getComputedStyle(dialog).paddingRight);
+  return [...dialog.querySelectorAll("select, input, button:not([data-close])")]
+    .filter((each) => each.getBoundingClientRect().right > edge + 1).map(({ id }) => id);
+}"""
+
+
+def test_settings_on_a_small_screen(visit: Visit) -> None:
+    page = visit(viewport={"width": 390, "height": 844}).page
+    register(page)
+    page.get_by_role("button", name="Settings").click()
+    with page.expect_navigation():
+        page.get_by_label("Language").select_option("zh")
+    page.get_by_role("button", name="设置").click()
+    make = page.locator("#new-key button")
+    expect(make).to_have_text("创建")
+    assert make.evaluate(LINES) == 1
+    page.set_viewport_size({"width": 320, "height": 200})  # 400 % of 1280x800
+    for language in ("de", "en"):
+        with page.expect_navigation():
+            page.locator("#language").select_option(language)
+        page.locator("#settings-open").click()
+        assert page.locator("#settings").evaluate(OUTSIDE) == []
