@@ -18,6 +18,7 @@ export class StickToBottom {
   /** @param {HTMLElement} scroller @param {HTMLElement} content @param {HTMLButtonElement} button */
   constructor(scroller, content, button) {
     this.scroller = scroller;
+    this.content = content;
     this.button = button;
     scroller.addEventListener("scroll", () => this.#measure(), { passive: true });
     scroller.addEventListener("wheel", ({ deltaY }) => this.#moves(deltaY), { passive: true });
@@ -86,7 +87,9 @@ export class StickToBottom {
   }
 
   #keep() {
-    if (this.#sticking) this.scroller.scrollTop = this.scroller.scrollHeight;
+    const empty = this.content.offsetHeight === 0; // another conversation begins: its reader is further up in nothing
+    if (empty) this.#sticking = true;
+    else if (this.#sticking) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.#draw();
   }
 

@@ -57,6 +57,8 @@ export default {
   "ended.draftKept": "Was du gerade schreibst, bleibt für die nächste.",
   "ended.stillReadable": "Du kannst sie noch lesen, bis du diese Seite verlässt.",
   "ended.announcement": "Diese Unterhaltung ist zu Ende",
+  "away.title": "Diese Unterhaltung kann gerade nicht gezeigt werden.",
+  "away.reason": "Der Dienst ist beschäftigt oder startet neu. Die Unterhaltung erscheint von selbst, sobald sie zu haben ist.",
   "missing.title": "Diese Unterhaltung gibt es hier nicht.",
   "missing.reason": "Sie wurde vielleicht gelöscht, oder sie ist abgelaufen, oder sie gehört zu einem Konto, das hier nicht angemeldet ist.",
 

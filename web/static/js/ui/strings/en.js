@@ -57,6 +57,8 @@ export default {
   "ended.draftKept": "What you were writing is kept for the next one.",
   "ended.stillReadable": "You can still read it until you leave this page.",
   "ended.announcement": "This conversation is over",
+  "away.title": "This conversation can’t be shown right now.",
+  "away.reason": "The service is busy or restarting. The conversation comes by itself as soon as it can be had.",
   "missing.title": "There is no such conversation here.",
   "missing.reason": "It may have been deleted or have expired, or it belongs to an account that isn’t signed in here.",
 

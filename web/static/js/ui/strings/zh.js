@@ -57,6 +57,8 @@ export default {
   "ended.draftKept": "你正在写的内容会留给下一个对话。",
   "ended.stillReadable": "离开此页面之前，你仍可以阅读它。",
   "ended.announcement": "此对话已结束",
+  "away.title": "暂时无法显示此对话。",
+  "away.reason": "服务繁忙或正在重启。一旦可用，对话会自动显示。",
   "missing.title": "这里没有此对话。",
   "missing.reason": "它可能已被删除、已到期，或属于未在此登录的账户。",
 
