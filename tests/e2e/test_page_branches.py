@@ -244,3 +244,25 @@ def set_early(page: Page, instructions: str) -> None:
     page.get_by_role("button", name="Settings").click()
     expect(settings.get_by_label("Instructions")).to_have_value(instructions)
     page.keyboard.press("Escape")
+
+
+def test_an_edit_whose_question_another_tab_turns_away_from_is_not_lost(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    ask(page, "First?")
+    expect_answered(page)
+    edit(page, "First?", "Second?")
+    expect(questions(page)).to_contain_text(["Second?2 of 2"])
+    expect_answered(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(box(page)).to_have_value("")
+    other = visitor.tab()
+    expect_answered(other)
+    questions(page).hover()
+    button(page, "Edit").click()
+    page.keyboard.type(" And what is more, ")
+    button(other, "Previous version").click()
+    expect(questions(page)).to_contain_text(["First?1 of 2"])
+    expect(box(page)).to_have_value("Second? And what is more, ")
+    expect(box(page)).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("Your words are in the message box.")

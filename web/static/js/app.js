@@ -151,6 +151,12 @@ const messageList = new MessageList(byId("log"), {
   goOn: (answer) => void questions.goOn(answer),
   edit: (question, text) => questions.edit(question, text),
   turnTo: (id, words) => void questions.turnTo(id, words),
+  orphaned(text, focused) {
+    if (!store.state.session) return; // the reader has gone on to another conversation
+    composer.restore(text);
+    if (focused) composer.focus();
+    notifications.notify(t("message.editKept"));
+  },
   toggling: () => stickToBottom.stay(),
   copied(ok) {
     if (ok) notifications.announce(t("message.copied"), t("message.copied"));

@@ -32,6 +32,7 @@ export class SettingsDialog {
   #instructionsError = byId("instructions-error");
   #export = byId("export", HTMLButtonElement);
   #temperature = byId("temperature", HTMLInputElement);
+  #temperatureError = byId("temperature-error");
   #error = byId("settings-error");
 
   /** @param {Page} page */
@@ -60,6 +61,7 @@ export class SettingsDialog {
       void this.#save();
     });
     this.#instructions.addEventListener("input", () => this.#measure());
+    this.#temperature.addEventListener("input", () => this.#checkTemperature());
     this.#dialog.addEventListener("close", () => this.keys.clear());
     this.#export.addEventListener("click", () => void this.#download());
   }
@@ -76,6 +78,7 @@ export class SettingsDialog {
     this.#instructions.value = known?.system_prompt ?? "";
     this.#temperature.value = known?.temperature == null ? "" : String(known.temperature);
     this.#measure();
+    this.#checkTemperature();
     byId("api-keys").hidden = !this.page.signedIn();
     this.#dialog.showModal();
     this.#theme.focus();
@@ -95,8 +98,18 @@ export class SettingsDialog {
     return over <= 0;
   }
 
+  /** In the page's words, and of any precision: the field's step is that of its arrows. @returns {boolean} whether it is one */
+  #checkTemperature() {
+    const { badInput, rangeOverflow, rangeUnderflow } = this.#temperature.validity;
+    const wrong = badInput || rangeOverflow || rangeUnderflow;
+    this.#temperature.ariaInvalid = String(wrong);
+    this.#temperatureError.hidden = !wrong;
+    return !wrong;
+  }
+
   async #save() {
     if (!this.#measure()) return this.#instructions.focus();
+    if (!this.#checkTemperature()) return this.#temperature.focus();
     const temperature = this.#temperature.value === "" ? null : this.#temperature.valueAsNumber;
     const settings = { system_prompt: this.#instructions.value.trim() || null, temperature };
     await this.#attempt(async () => {
