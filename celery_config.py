@@ -134,14 +134,15 @@ broker_transport_options: dict[str, Any] = {
     "unacked_restore_throttle": 1,
     # A worker's main thread waits for that long, and meanwhile does nothing else.
     "socket_timeout": 3,
-    "socket_connect_timeout": 2,
+    "socket_connect_timeout": 1,
     "socket_keepalive": True,
     # A worker asks Redis for messages for a second at a time. When nothing is said for so much longer, also not that
     # there is none, its connection is made anew: to the new master, if there is one.
     "health_check_interval": 1,
 }
-broker_heartbeat = 10
-"""Seconds after which an AMQP connection that says nothing is given up, by either side."""
+broker_heartbeat = 4
+"""Seconds between signs of life on an AMQP connection, at most. Without one for twice as long a worker gives it up,
+which it looks for twice in that time: after 10 s at the latest. Until then what waits in the queues is not taken."""
 visibility_timeout = _VISIBILITY_TIMEOUT
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

@@ -318,7 +318,6 @@ class Runtime:
             self.promotion,
             self.waiting,
             Targets(self.transcript),
-            self.finalizer,
             self.log,
             self.message_limits,
             self.models,

@@ -45,7 +45,7 @@ from core.observability.tracing import traceparent
 from core.sessions.service import NewSession, SessionService
 from core.stores.database import Database
 from core.stores.redis import RedisUnavailable
-from core.stores.tables import IS_LIVE, LIVE, Generation, GenerationState, Session, User, Waiting
+from core.stores.tables import IS_ENQUEUED, IS_LIVE, LIVE, Generation, GenerationState, Session, User, Waiting
 
 ADMISSION_TIMEOUT = timedelta(seconds=3)
 """How long it may take from a generation's id to its row, and from there to its place in the queue, for a front end
@@ -197,7 +197,7 @@ class Admission:
             if unpublished:
                 self._finalizer.publish_pending(session.id)
             before = self.announce(taken)
-            waits = self._queue.enqueue(generation.id, place.turn)
+            to_stop = self._queue.enqueue(generation.id, place.turn)
         except EndedBefore:
             self._require_living(session)
             raise GenerationLost("The message has been stopped, or came too late to be answered.") from None
@@ -206,14 +206,24 @@ class Admission:
                 self.retract(generation.id)
             self._require_living(session)
             raise
-        if not waits:
+        if to_stop is None:
             self._require_living(session)
+        elif to_stop:
+            self.stop_queued(generation.id)
         if not session.words_in_redis:
             told = {"title": session.title, "last_active_at": rfc3339(generation.created_at)}
             self._user_events.publish(
                 session.owner_id, "answering", session.id, generation_id=str(generation.id), **told
             )
         return Accepted(session.id, generation.id, place.position, before, limit_statuses)
+
+    def stop_queued(self, generation_id: UUID) -> bool:
+        """Stop a generation that no worker has begun; whether this call did.
+
+        One without a place in the queue is not ended from here: its log has not told of it yet, and its end would
+        have no beginning. Who puts it there finds that it is to stop.
+        """
+        return self._finalizer.finalize_from_outside(generation_id, Outcome(GenerationState.STOPPED), IS_ENQUEUED)
 
     def taken_halfway(self, known: Generation, session: Session, target: Target) -> Taken:
         assert known.question_id is not None

@@ -100,12 +100,13 @@ class FairQueue:
             ahead = db_session.scalar(_SELECT_AHEAD, {"turn": turn, "generation_id": generation_id}) or 0
         return Place(turn, ahead)
 
-    def enqueue(self, generation_id: UUID, turn: datetime) -> bool:
-        """Put the generation into the queue; whether it is there: not if it has ended meanwhile, or is gone."""
+    def enqueue(self, generation_id: UUID, turn: datetime) -> bool | None:
+        """Put the generation into the queue; whether it is to stop, as has been asked for meanwhile. None where it is
+        not there: it has ended meanwhile, or is gone."""
         until = self._clock.now() + QUEUE_TIMEOUT
         with self._database.writing_once() as db:
             place = {"generation_id": generation_id, "new_turn": turn, "until": until}
-            return db.connection().execute(_ENQUEUE, place).rowcount == 1
+            return db.connection().execute(_ENQUEUE, place).scalar_one_or_none()
 
     def first(self) -> UUID | None:
         """The generation at the front, or None when the queue is empty."""
@@ -269,6 +270,7 @@ _ENQUEUE = (
     update(Generation)
     .where(Generation.id == bindparam("generation_id"), IS_QUEUED, Generation.turn.is_(None))
     .values(turn=bindparam("new_turn"), lease_until=bindparam("until"))
+    .returning(Generation.stop_requested)
 )
 """A generation keeps the turn that it was given first."""
 _WAITING = select(Generation.id).where(IS_ENQUEUED).order_by(*ORDER).limit(bindparam("limit"))

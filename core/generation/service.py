@@ -31,7 +31,6 @@ from core.generation import usage
 from core.generation.accepted import Accepted
 from core.generation.admission import Admission, is_halfway
 from core.generation.answer_requests import AnswerRequest, AnswerRequests
-from core.generation.finalizer import Finalizer, Outcome
 from core.generation.promotion import Promotion
 from core.generation.request_prompt import tokens_too_many
 from core.generation.token_size import TokenSizes
@@ -95,7 +94,6 @@ class GenerationService:
         promotion: Promotion,
         waiting: WaitingQuestions,
         targets: Targets,
-        finalizer: Finalizer,
         log: EventLog,
         limits: MessageLimits,
         pool: ClientPool,
@@ -108,7 +106,6 @@ class GenerationService:
         self._admission = admission
         self._promotion = promotion
         self._targets = targets
-        self._finalizer = finalizer
         self._log = log
         self._limits = limits
         self._pool = pool
@@ -233,9 +230,7 @@ class GenerationService:
 
     def _end_or_ask(self, session_id: UUID, stopped: UUID) -> None:
         """End a generation that is to stop, if no worker writes it yet; else let its worker know."""
-        if not self._finalizer.finalize_from_outside(
-            stopped, Outcome(GenerationState.STOPPED), Generation.state == GenerationState.QUEUED
-        ):
+        if not self._admission.stop_queued(stopped):
             self._log.request_stop(session_id, stopped)
 
     def _accept_or_wait(

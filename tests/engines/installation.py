@@ -105,11 +105,14 @@ class Guest:
     def ask(self, message: str = "Why?") -> None:
         """Ask, and begin to read."""
         cursor = self.http.get("/session/messages").json()["cursor"]
-        answer = self.http.post("/chat", json={"message": message})
-        assert answer.status_code == 202, answer.text
+        assert self.asks(message)
         if not self._reader.is_alive():
             self._last_id = cursor or ""
             self._reader.start()
+
+    def asks(self, message: str) -> bool:
+        """Whether the question is taken."""
+        return self.http.post("/chat", json={"message": message}).status_code == 202
 
     def text(self) -> str:
         """What the reader has been told of the newest answer; a part of it where the log was begun anew."""

@@ -61,7 +61,7 @@ def test_an_owned_answer_is_whole_with_the_new_primary(
                 assert db.scalar(select(Message.text).where(Message.role == "assistant")) == someone.text()
             promoted.dispose()
             # And the session is locked for nobody.
-            wait_for(lambda: _asks(someone), seconds=20, what="another question is taken")
+            wait_for(lambda: someone.asks("And then?"), seconds=20, what="another question is taken")
     finally:
         installation.close()
         address.close()
@@ -73,7 +73,3 @@ def test_an_owned_answer_is_whole_with_the_new_primary(
 def _read(someone: Guest) -> str:
     page = someone.http.get("/session/messages")
     return str(page.json()["messages"][-1]["text"]) if page.status_code == 200 else ""
-
-
-def _asks(someone: Guest) -> bool:
-    return someone.http.post("/chat", json={"message": "And then?"}).status_code == 202

@@ -60,7 +60,8 @@ def installation(
     provider.stop()
 
 
-def _sender(url: str, valkey: Valkey) -> Commands:
+def sender_to(url: str, valkey: Valkey) -> Commands:
+    """What sends commands to the broker, as a web process does."""
     app: Celery = new_sender(url)
     app.conf.task_queues = queues("quorum")
     return Commands(app, Hub(valkey.client()), Replies(valkey.client()))
@@ -164,7 +165,7 @@ def test_a_message_that_ends_all_its_workers_is_kept_aside_where_a_policy_says_s
 
 def test_of_several_brokers_one_that_lives_is_enough(rabbitmq: RabbitMQ, valkey: Valkey) -> None:
     url = f"amqp://127.0.0.1:{free_port()}//;{rabbitmq.url}"
-    _sender(url, valkey)._send(TaskNames.CHECK_INVARIANTS, [])
+    sender_to(url, valkey)._send(TaskNames.CHECK_INVARIANTS, [])
     Queues(url).ping()
     assert set(Queues(url).lengths(QueueNames.ALL)) == set(QueueNames.ALL)
 
@@ -172,7 +173,7 @@ def test_of_several_brokers_one_that_lives_is_enough(rabbitmq: RabbitMQ, valkey:
 def test_a_broker_that_does_not_confirm_has_not_taken_it_and_later_answers_are_not_mistaken(
     rabbitmq: RabbitMQ, valkey: Valkey
 ) -> None:
-    sender = _sender(rabbitmq.url, valkey)
+    sender = sender_to(rabbitmq.url, valkey)
     sender._send(TaskNames.GENERATE, ["before"])
     rabbitmq.freeze()
     try:
@@ -180,7 +181,7 @@ def test_a_broker_that_does_not_confirm_has_not_taken_it_and_later_answers_are_n
         assert _refused(sender) < 1
     finally:
         rabbitmq.thaw()
-    wait_for(lambda: _taken(sender), what="messages are taken again")
+    wait_for(lambda: taken(sender), what="messages are taken again")
 
 
 def test_flower_shows_the_lengths_of_the_queues(
@@ -215,7 +216,8 @@ def test_flower_shows_the_lengths_of_the_queues(
         flower.wait(10)
 
 
-def _taken(sender: Commands) -> bool:
+def taken(sender: Commands) -> bool:
+    """Whether the broker confirms that it keeps a message."""
     try:
         sender._send(TaskNames.GENERATE, ["after"])
     except Unavailable:

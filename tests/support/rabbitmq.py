@@ -1,5 +1,6 @@
 """A real RabbitMQ for tests, Debian's: a node on loopback ports, with all its files in a directory of its own."""
 
+import json
 import os
 import secrets
 import shutil
@@ -20,6 +21,8 @@ PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 USER, PASSWORD = "guest", "guest"
 FRUGAL = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
 """One scheduler, which does not spin while it waits: the machine is the tests' as well."""
+NET_TICKTIME = 5
+"""Seconds after which a node takes another for lost that says nothing; up to a quarter more or less."""
 
 
 class RabbitMQ:
@@ -100,6 +103,10 @@ class RabbitMQ:
         command = [*self.within, str(PROGRAMS / "rabbitmqctl"), "--quiet", *arguments]
         return subprocess.run(command, env=self._environment, check=True, capture_output=True, text=True).stdout
 
+    def running(self) -> int:
+        """Nodes of the cluster that run, as this one sees it."""
+        return len(json.loads(self.control("cluster_status", "--formatter", "json"))["running_nodes"])
+
     def close(self) -> None:
         """Leave nothing behind."""
         self.kill()
@@ -115,6 +122,8 @@ class RabbitMQ:
             f"management.tcp.port = {self.management_port}",
             "loopback_users = none",
             "disk_free_limit.absolute = 1MB",
+            f"net_ticktime = {NET_TICKTIME}",
+            "cluster_partition_handling = pause_minority",
             f"log.file = {self.directory / 'rabbitmq.log'}",
         ]
         if first is not None:

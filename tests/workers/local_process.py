@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import celery
+import psutil
 from pytest_celery import CeleryTestBroker, CeleryTestWorker
 
 from celery_config import QueueNames
@@ -150,6 +151,11 @@ class WorkerProcess:
         """Leave no process behind."""
         if self._process is not None and self.status == "running":
             self.kill()
+
+    def peers(self) -> set[str]:
+        """The addresses of those whom it has a TCP connection to."""
+        assert self._process is not None
+        return {each.raddr.ip for each in psutil.Process(self._process.pid).net_connections() if each.raddr}
 
     def worker_name(self) -> str:
         """The part of its node name before the host."""

@@ -31,6 +31,8 @@ STREAM_HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would otherwise gather events into blocks
 }
+SLOW_JSON_HEADERS = {**STREAM_HEADERS, "Content-Type": "application/json"}
+"""Of a document that has signs of life before it."""
 
 
 class SessionStream(ServerSentEventsBlueprint):

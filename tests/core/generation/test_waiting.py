@@ -13,6 +13,7 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from core.conversation.keys import keys
+from core.conversation.position import Position
 from core.errors import (
     GenerationInProgress,
     GenerationLost,
@@ -21,6 +22,7 @@ from core.errors import (
     TooManyWaiting,
     Unavailable,
 )
+from core.generation.admission import Taken
 from core.generation.finalizer import Outcome
 from core.generation.waiting import MAX_WAITING
 from core.limits.rate import Rate
@@ -162,6 +164,28 @@ def test_an_answer_that_no_worker_has_begun_is_interrupted_at_once(runtime: Runt
     free = ask(runtime, "good")
     runtime.generations.stop(free.session)
     assert runtime.generations.accept(free.session, "Free?", while_busy="queue").describe()["state"] == "queued"
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_what_is_stopped_on_its_way_to_the_queue_begins_and_stops(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, owned: bool
+) -> None:
+    asked = ask(runtime, "good", owned=owned)
+    waits = _queue(asked, "Next?")
+    announce = runtime.admission.announce
+
+    def stop_first(taken: Taken) -> Position:
+        runtime.generations.stop(asked.session)
+        return announce(taken)
+
+    monkeypatch.setattr(runtime.admission, "announce", stop_first)
+    runtime.generations.stop(asked.session)
+    runtime.promotion.promote(asked.session.id)
+    assert _ended(asked, waits) == "stopped"
+    accepted = runtime.generations.accept(asked.session, "Last?")
+    assert _ended(asked, accepted.generation_id) == "stopped"
+    assert _lives(asked) == ["queued", "stopped"] * 3
+    assert [words for words, _ in _said(asked) if words] == ["Why?", "Next?", "Last?"]
 
 
 def test_whoever_dies_on_the_way_another_promotes_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

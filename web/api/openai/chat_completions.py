@@ -20,7 +20,7 @@ from core.generation.answer_requests import AnswerRequest
 from core.generation.service import AcceptedRequest
 from core.limits.status import RateLimited
 from core.llm.providers.base import Sampling, Turn
-from web.api.events import STREAM_HEADERS
+from web.api.events import SLOW_JSON_HEADERS, STREAM_HEADERS
 from web.api.openai.completion import Completion
 from web.api.openai.errors import SHAPE, PromptFiltered
 from web.api.operation import operation
@@ -29,7 +29,7 @@ from web.api.turns import Turns
 from web.auth.access import USER
 from web.context import context
 from web.limits import rate_limit_headers
-from web.openapi.declaration import Either, StreamOf
+from web.openapi.declaration import Either, Encoded, StreamOf
 from web.schemas.chat_completions import ChatCompletion, ChatCompletionEvent, CreateChatCompletion
 from web.streaming.answer_reader import AnswerInterrupted
 from web.streaming.door import wait_for_turn
@@ -47,21 +47,24 @@ _turns = Turns(at_once=8, timeout=10.0)
 @operation(
     access=USER,
     body=CreateChatCompletion,
-    answers={200: Either(ChatCompletion, StreamOf(ChatCompletionEvent))},
+    answers={200: Either(Encoded(ChatCompletion), StreamOf(ChatCompletionEvent))},
     raises=(
         *(UnknownModel, RateLimited, GenerationInProgress, GenerationLost, SessionInvalid, SessionExpired),
         *(LoginRequired, ProviderFailed, ContextLengthExceeded, PromptFiltered, AnswerInterrupted),
     ),
     errors_as=SHAPE,
 )
-def create(principal: Principal, body: CreateChatCompletion) -> ChatCompletion | Response:
+def create(principal: Principal, body: CreateChatCompletion) -> Response:
     """Answer a conversation that the request brings with it. Nothing but its usage is kept."""
     wait_for_turn()
     take_stream_slot()
     context().services.models.require(body.model)
     completion = Completion(principal, _accept(principal, body), body)
     if not body.stream:
-        return completion.whole()
+        whole = completion.whole()
+        if isinstance(whole, bytes):
+            return Response(whole, mimetype="application/json")
+        return Response(held(whole, completion.leave), headers=SLOW_JSON_HEADERS, direct_passthrough=True)
     return Response(held(completion.stream(), completion.leave), headers=STREAM_HEADERS, direct_passthrough=True)
 
 

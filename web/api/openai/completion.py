@@ -27,12 +27,16 @@ from web.schemas.chat_completions import (
 from web.streaming.answer_reader import TICK, AnswerEvent, AnswerInterrupted, AnswerReader
 from web.streaming.reader import HEARTBEAT_INTERVAL
 from web.streaming.sse import COMMENT
+from web.streaming.wire import Broken
 
 logger = logging.getLogger(__name__)
 
 STATUS_WAIT = 10.0
 """Seconds for which a stream waits for the first word before its status is sent: what fails until then has a status
 of its own, as clients expect, and no proxy takes the silence for a dead server."""
+WHOLE_STATUS_WAIT = 20.0
+"""Seconds for which a whole answer waits for its end before its status is sent, which has to be one of success. Few
+fail later, and most proxies close a connection that is silent for 30 to 100 s."""
 EXTEND_INTERVAL = 30.0
 """Seconds between two extensions of the request's session."""
 MAX_LOOKS = 2
@@ -68,8 +72,21 @@ class Completion:
         """End it, its client has left."""
         self._left = True
 
-    def whole(self) -> ChatCompletion:
-        """The answer as one document. Raises what it has failed with."""
+    def whole(self) -> bytes | Generator[bytes, None, None]:
+        """The answer as JSON; or as the body of a response, whose status then is one of success, where it
+        takes so long that proxies would close a silent connection. Raises what it has failed with by then."""
+        waiting, until = self._awaited(), time.monotonic() + WHOLE_STATUS_WAIT
+        while time.monotonic() < until:
+            try:
+                next(waiting)
+            except StopIteration as end:
+                return _encoded(end.value)
+        body = _kept_alive(waiting)
+        next(body)  # as in `stream`
+        return body
+
+    def _awaited(self) -> Generator[None, None, ChatCompletion]:
+        """The whole answer, after as many turns as it takes, of a second at most. Raises what it has failed with."""
         said: list[str] = []
         try:
             for event in self._look():
@@ -77,6 +94,7 @@ class Completion:
                     said.append(self._take(event).text)
                     if self._reader.ended:
                         return self._whole("".join(said), self._end(event))
+                yield
             raise AnswerInterrupted
         finally:
             self._close()
@@ -219,6 +237,32 @@ class Completion:
             for _ in self._events:
                 if self._reader.ended or time.monotonic() > until:
                     return
+
+
+def _kept_alive(waiting: Generator[None, None, ChatCompletion]) -> Generator[bytes, None, None]:
+    """The JSON of the answer, and spaces before it. Of one that fails, the error, after which the body breaks off: no
+    client is to take it for an answer."""
+    beat_at = 0.0
+    try:
+        yield b""
+        while True:
+            try:
+                next(waiting)
+            except StopIteration as end:
+                yield _encoded(end.value)
+                return
+            if time.monotonic() >= beat_at:
+                beat_at = time.monotonic() + HEARTBEAT_INTERVAL
+                yield b" "
+    except SwitchboardError as error:
+        yield json.dumps(error_of(error.problem())).encode("ascii")
+        raise Broken from None
+    finally:
+        waiting.close()
+
+
+def _encoded(completion: ChatCompletion) -> bytes:
+    return json.dumps(completion.wire(), separators=(",", ":")).encode("ascii")
 
 
 def _stays() -> bool:

@@ -12,6 +12,7 @@ from core.conversation.position import Position
 from core.errors import InvalidBody, SwitchboardError, Unavailable
 from core.generation.answers import Answer, Answers
 from web.api.openai import response_events, response_objects
+from web.api.openai.errors import error_of
 from web.api.openai.response_events import ENDS, HEAD, numbered
 from web.auth.principal import current_principal
 from web.context import context
@@ -163,7 +164,7 @@ def _told(wire: ResponseWire, sent: Generator[bytes, None, None]) -> Generator[b
 
 
 def _awaited(answers: Answers, answer: Answer, sent: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-    with suppress(Unkept):
+    with suppress(Unkept, Broken):
         for _ in sent:
             yield b" "
     yield from _as_it_is(answers, answer)
@@ -175,7 +176,14 @@ def as_json(answer: Answer) -> bytes:
 
 
 def _as_it_is(answers: Answers, answer: Answer) -> Generator[bytes, None, None]:
-    yield as_json(_current(answers, answer))
+    """The response as it is by now; or why it can't be told, after which the body breaks off: its status, that of
+    success, has been sent, and no client is to take an error for a response."""
+    assert answer.session.owner_id is not None
+    try:
+        yield as_json(answers.find(answer.id, answer.session.owner_id))
+    except SwitchboardError as error:
+        yield json.dumps(error_of(error.problem())).encode()
+        raise Broken from None
 
 
 def _current(answers: Answers, answer: Answer) -> Answer:

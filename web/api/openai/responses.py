@@ -21,7 +21,7 @@ from core.errors import (
 from core.generation.answers import Answer
 from core.limits.message_limits import owner_of
 from core.limits.status import RateLimited
-from web.api.events import STREAM_HEADERS
+from web.api.events import SLOW_JSON_HEADERS, STREAM_HEADERS
 from web.api.openai import response_objects, response_stream
 from web.api.openai.errors import SHAPE
 from web.api.openai.item_pages import AFTER, INCLUDE, LIMIT, ORDER, Order, in_order
@@ -184,7 +184,7 @@ def _streamed(answer: Answer, starting_after: int | None = None) -> Response:
 
 
 def _waiting(answer: Answer) -> Response:
-    return Response(response_stream.whole(answer), mimetype="application/json", direct_passthrough=True)
+    return Response(response_stream.whole(answer), headers=SLOW_JSON_HEADERS, direct_passthrough=True)
 
 
 def _as_json(answer: Answer) -> Response:

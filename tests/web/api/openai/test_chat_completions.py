@@ -13,7 +13,10 @@ from uuid_utils.compat import uuid7
 from core.runtime import Runtime
 from core.stores.tables import Generation, Session
 from tests.support.provider import ANSWER, ProviderServer
+from tests.support.waiting import wait_for
+from web.api.openai import completion
 from web.context import context_of
+from web.streaming.wire import Broken
 
 PATH = "/v1/chat/completions"
 ASKED: dict[str, Any] = {"model": "good", "messages": [{"role": "user", "content": "Why?"}]}
@@ -41,6 +44,44 @@ def test_an_answer_is_whole_or_streamed_and_nothing_of_it_stays(user: FlaskClien
         mine = select(Session.id).where(Session.owner_id == UUID(me["user_id"]))
         assert db.scalars(mine).all() == []
         assert db.scalars(select(Generation.id).where(Generation.session_id.in_(mine))).all() == []
+
+
+def test_who_waits_long_for_a_whole_answer_gets_spaces_before_it(
+    user: FlaskClient, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "WHOLE_STATUS_WAIT", 0.0)
+    waiting = user.post(PATH, json={**ASKED, "model": "paused"}, buffered=False)
+    assert (waiting.status_code, waiting.mimetype) == (200, "application/json")
+    pieces = waiting.iter_encoded()
+    assert next(piece for piece in pieces if piece) == b" "
+    provider.go_on.set()
+    message = json.loads(b"".join(pieces))["choices"][0]["message"]["content"]
+    assert message.startswith("Wait")
+    assert message.endswith(" for it")
+
+
+def test_what_fails_after_the_status_of_a_whole_answer_is_no_answer(
+    user: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "WHOLE_STATUS_WAIT", 0.0)
+    told = b""
+    with pytest.raises(Broken):
+        for piece in user.post(PATH, json={**ASKED, "model": "rejected"}, buffered=False).iter_encoded():
+            told += piece
+    assert json.loads(told)["error"]["code"] == "provider_failed"
+
+
+def test_who_leaves_before_a_whole_answer_ends_it(
+    user: FlaskClient, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "WHOLE_STATUS_WAIT", 0.0)
+    provider.disconnected.clear()
+    before = len(provider.requests)
+    waiting = user.post(PATH, json={**ASKED, "model": "paused"}, buffered=False)
+    wait_for(lambda: len(provider.requests) > before)
+    waiting.close()
+    assert provider.disconnected.wait(10)
+    wait_for(lambda: user.get("/usage").get_json()["usage"], what="the question is counted")
 
 
 def test_a_process_that_stops_ends_an_answer_between_two_words_that_keep_coming(

@@ -375,3 +375,18 @@ def test_a_session_that_goes_breaks_the_stream_and_never_ends_it(
     with pytest.raises(Broken):
         list(stream)
     assert _told(owner.get(f"/v1/responses/{response['id']}"), 404)
+
+
+def test_a_conversation_that_is_deleted_under_a_whole_response_is_told_and_is_no_response(
+    owner: FlaskClient, provider: ProviderServer
+) -> None:
+    provider.go_on.clear()
+    conversation = owner.post("/v1/conversations", json={}).get_json()["id"]
+    asked = {"model": "paused", "input": "Why?", "conversation": conversation}
+    body = owner.post("/v1/responses", json=asked, buffered=False).iter_encoded()
+    told = next(body)
+    assert owner.delete(f"/v1/conversations/{conversation}").status_code == 200
+    with pytest.raises(Broken):
+        for piece in body:
+            told += piece
+    assert json.loads(told)["error"]["code"] == "unknown_response"
