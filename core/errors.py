@@ -236,6 +236,13 @@ class UnknownConversation(SwitchboardError):
     detail = "You have no conversation of this id; it may have been deleted, or have expired."
 
 
+class UnknownItem(SwitchboardError):
+    """The conversation has no such message."""
+
+    slug, title, status = "unknown-item", "Unknown item", 404
+    detail = "This conversation has no item of this id."
+
+
 class InvalidBody(SwitchboardError):
     """A field of the body is missing, unknown, of the wrong type or out of range."""
 

@@ -25,9 +25,11 @@ MAX_LOOKED_AT = 3 * markdown.MAX_INPUT
 """Characters that are looked at altogether. Most texts are looked at once."""
 
 FENCE = re.compile(r"[ >]*(?:(?:[-*+]|\d{1,9}[.)])[ ]+)?(`{3,}(?!.*`)|~{3,})")
-SELF_CONTAINED = re.compile(r" {0,3}(?:#{1,6}[ \t]|[-*_](?:[ \t]*[-*_]){2,}[ \t]*$)|.*(?:\$\$|\\\])[ .,;]*$")
+SELF_CONTAINED = re.compile(
+    r" {0,3}(?:#{1,6}[ \t]|[-*_](?:[ \t]*[-*_]){2,}[ \t]*$)|.*(?:\$\$|\\\]|\\end\{[a-zA-Z]+\*?\})[ .,;]*$"
+)
 """A heading, a rule, or the end of a formula: a block that may end with its line."""
-OPENING = re.compile(r"[ \t>*+.)0-9-]*(?:\$\$|\\\[)")
+OPENING = re.compile(r"[ \t>*+.)0-9-]*(?:\$\$|\\\[|\\begin\{)")
 ENDED_BY_LINE = frozenset(("heading_open", "hr", "math_block"))
 ENDED_BY_BLANK = ENDED_BY_LINE | {"paragraph_open", "blockquote_open", "table_open"}
 

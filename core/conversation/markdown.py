@@ -258,11 +258,9 @@ def _checkbox(self: RendererHTML, tokens: Sequence[Token], at: int, options: Opt
 
 def _formula(self: RendererHTML, tokens: Sequence[Token], at: int, options: OptionsDict, env: Any) -> str:
     token = tokens[at]
-    displayed = token.markup in maths.DISPLAYED
-    html = _mathml(token.content, displayed, env)
+    html = _mathml(token.content, maths.is_displayed(token.markup), env)
     if html is None:
-        closing = maths.DISPLAYED.get(token.markup, "$" if token.markup == "$" else "\\)")
-        html = f"<code>{escape(token.markup + token.content + closing, quote=False)}</code>"
+        html = f"<code>{escape(maths.source(token.content, token.markup), quote=False)}</code>"
     return f'<p class="math">{html}</p>\n' if token.block else html
 
 

@@ -18,14 +18,14 @@ def request_prompt(
 ) -> Prompt:
     """The operator's system prompt and the request's own instructions, the other turns, and what has been written
     of the answer; with `prefill` its turn is the last, for the server to continue. Without `system_turn` the
-    instructions become part of the first turn of a person's."""
-    instructions = "\n\n".join(
-        text for text in (system_prompt, *(turn.text for turn in turns if turn.role == "system")) if text.strip()
-    )
+    instructions become part of the first turn of a person's. One of the turns at least is a person's or the system's,
+    and has words."""
+    own = [turn.text for turn in turns if turn.role == "system" and turn.text.strip()]
     question = list(_joined(turn for turn in turns if turn.role != "system" and turn.text.strip()))
     if not any(turn.role == "user" for turn in question):
         # Some send all that they ask as instructions, which many templates do not take alone.
-        question, instructions = [Turn("user", instructions), *question], ""
+        question, own = [Turn("user", "\n\n".join(own)), *question], []
+    instructions = "\n\n".join(text for text in (system_prompt, *own) if text.strip())
     if instructions and system_turn:
         question.insert(0, Turn("system", instructions))
     elif instructions:

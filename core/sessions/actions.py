@@ -169,6 +169,15 @@ class SessionActions:
             self.user_events.publish(changed.owner_id, "changed", changed.id, title=changed.title)
         return SessionSettings.of(changed)
 
+    def set_client_metadata(self, session: Session, metadata: Mapping[str, str]) -> Session:
+        """Set what a client notes of an owned session, in place of what it had noted; the session as it is then.
+
+        Raises SessionInvalid or SessionExpired when the session is gone.
+        """
+        with self._database.writing() as db:
+            self.sessions.lock_living(session.id, db)
+            return self.sessions.change_settings(session.id, {"client_metadata": dict(metadata) or None}, db)
+
     def mark_all_read(self, session_id: UUID) -> None:
         """All answers of a session that have ended by now have been read, if it is still there."""
         with self._database.writing_once() as db:

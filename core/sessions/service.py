@@ -404,8 +404,8 @@ class SessionService:
         return _mark_read(_READ_ALL, db_session, session=session_id)
 
     def change_settings(self, session_id: UUID, changes: Mapping[str, Any], db_session: DatabaseSession) -> Session:
-        """Set an owned session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had
-        never been set. The caller has validated the session, and bounded the values.
+        """Set an owned session's `title`, `system_prompt`, `temperature` or `client_metadata`, those that are named;
+        None: as if it had never been set. The caller has validated the session, and bounded the values.
 
         Raises NotOwner for an anonymous one: its settings would be words in the database. Raises SessionInvalid or
         SessionExpired when the session is gone.

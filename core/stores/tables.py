@@ -174,6 +174,8 @@ class Session(Base):
     """The owner's instructions for the models. Always None for anonymous sessions."""
     temperature: Mapped[float | None] = mapped_column(Double)
     """What models are asked with in place of their own. Always None for anonymous sessions."""
+    client_metadata: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """What a client notes of it, in words of its own. Always None for anonymous sessions."""
     last_model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(default=1)
     """Grows with each switch of the model."""

@@ -11,7 +11,7 @@ from core.conversation.blocks import Blocks
 from tests.e2e import test_page, test_page_thinking
 from tests.e2e.stage import Stage
 from tests.e2e.test_page import SHOWS, Visit, answers, box
-from tests.e2e.test_page_in_trouble import shown
+from tests.e2e.test_page_in_trouble import shown, under
 from tests.e2e.test_page_settings import expect_accessible
 from tests.support.waiting import wait_for
 
@@ -231,6 +231,19 @@ def test_print_has_all_of_it_and_nothing_to_press(page: Page, stage: Stage) -> N
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf())) > 4
 
 
+@pytest.mark.parametrize("theme", [None, "dark"])
+def test_what_is_printed_is_dark_on_white(visit: Visit, stage: Stage, theme: str | None) -> None:
+    page = visit(color_scheme="light" if theme else "dark").page
+    stage.play(page)
+    body = complete(page, stage, TEXT)
+    if theme:
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    page.emulate_media(media="print")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(body.locator(".code .k").first).to_have_css("color", "rgb(11, 94, 138)")
+    expect(under(page)).to_have_css("color", "rgb(68, 68, 68)")
+
+
 def test_where_colours_are_forced_code_keeps_its_edge(visit: Visit, stage: Stage) -> None:
     page = visit(forced_colors="active").page
     stage.play(page)
@@ -250,3 +263,20 @@ def test_without_javascript_the_page_says_what_it_needs(visit: Visit) -> None:
     visitor.page.route(visitor.base_url + "/", lambda route: route.fulfill(body=bare, content_type="text/html"))
     visitor.page.reload()
     expect(visitor.page.get_by_text("The chat page needs JavaScript. The API does not.")).to_be_in_viewport(ratio=1)
+    page = visit(java_script_enabled=False).page
+    expect(page.get_by_role("heading", name="Switchboard")).to_be_visible()
+    for each in (box(page), page.get_by_role("combobox"), page.get_by_role("button")):
+        expect(each).to_have_count(0)
+
+
+def test_before_its_scripts_have_come_the_page_sends_nothing(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.route("**/js/page*.js", lambda route: route.abort())
+    page.reload()
+    box(page).fill("My private words")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    page.locator("#composer").evaluate("form => form.requestSubmit()")
+    page.evaluate("new Promise(requestAnimationFrame)")
+    assert page.url == visitor.base_url + "/"
+    visitor.complaints.clear()

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e import test_page, test_page_in_trouble
 from tests.e2e.system import System, running
+from tests.e2e.test_accounts_page import expect_empty, register, rows
 from tests.e2e.test_page import Visit, answers, ask, box, expect_answered, expect_same_as_server, questions
 from tests.e2e.test_page_in_trouble import TABLE, choose, shown, under
 from tests.e2e.test_page_settings import expect_accessible
@@ -197,3 +198,71 @@ def test_an_edited_question_takes_the_place_of_an_answer_that_is_being_written(v
     for _ in range(2):
         expect(under(page)).to_have_text("Stopped · Patient")
         page.reload()
+
+
+def test_the_first_answer_follows_what_was_set_before_the_first_question(
+    visit: Visit, provider: ProviderServer
+) -> None:
+    for signed_in in (False, True):
+        page = visit().page
+        if signed_in:
+            register(page)
+        set_early(page, "Answer in verse.")
+        choose(page, "other")
+        ask(page, "How?")
+        expect(shown(page)).to_have_text(OTHER)
+        expect(under(page)).to_have_text("Other")
+        asked = provider.requests[-1]
+        assert (asked["messages"][0]["content"], asked["temperature"]) == ("Answer in verse.", 0.5)
+        button(page, "Settings").click()
+        expect(page.get_by_label("Instructions")).to_have_value("Answer in verse.")
+        expect(button(page, "Export")).to_be_visible()
+        page.keyboard.press("Escape")
+
+    button(page, "New conversation").click()
+    expect_empty(page)
+    set_early(page, "Answer in prose.")
+    rows(page).get_by_role("link", name="How?").click()
+    expect_answered(page)
+    button(page, "New conversation").click()
+    expect_empty(page)
+    ask(page, "How, then?")
+    expect_answered(page)
+    assert "prose" not in str(provider.requests[-1]["messages"]), "what was set is that conversation's alone"
+
+
+def set_early(page: Page, instructions: str) -> None:
+    """In the settings of a conversation that has not begun."""
+    page.get_by_role("button", name="Settings").click()
+    settings = page.get_by_role("dialog", name="Settings")
+    expect(settings.get_by_label("Instructions")).to_have_value("")
+    expect(settings.get_by_role("button", name="Export")).to_be_hidden()
+    settings.get_by_label("Instructions").fill(instructions)
+    settings.get_by_label("Temperature").fill("0.5")
+    settings.get_by_role("button", name="Save").click()
+    expect(settings).to_be_hidden()
+    page.get_by_role("button", name="Settings").click()
+    expect(settings.get_by_label("Instructions")).to_have_value(instructions)
+    page.keyboard.press("Escape")
+
+
+def test_an_edit_whose_question_another_tab_turns_away_from_is_not_lost(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    ask(page, "First?")
+    expect_answered(page)
+    edit(page, "First?", "Second?")
+    expect(questions(page)).to_contain_text(["Second?2 of 2"])
+    expect_answered(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(box(page)).to_have_value("")
+    other = visitor.tab()
+    expect_answered(other)
+    questions(page).hover()
+    button(page, "Edit").click()
+    page.keyboard.type(" And what is more, ")
+    button(other, "Previous version").click()
+    expect(questions(page)).to_contain_text(["First?1 of 2"])
+    expect(box(page)).to_have_value("Second? And what is more, ")
+    expect(box(page)).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("Your words are in the message box.")

@@ -423,14 +423,44 @@ def test_a_store_that_is_away_costs_nothing_that_was_typed(visit: Visit, system:
     ask(page, "Second?")
     expect(page.get_by_role("alert")).to_contain_text("The service is busy or restarting.")
     expect(box(page)).to_have_value("Second?")
+    resume_store(system)
+    expect(page.get_by_role("alert")).to_be_hidden()  # by itself: its reason has gone
+    expect(box(page)).to_have_value("Second?")
+    box(page).press("Enter")
+    expect_answered(page, 2)
+    assert [message["text"] for message in visitor.get("/session/messages")["messages"][::2]] == ["First?", "Second?"]
+    visitor.complaints.clear()
+
+
+def resume_store(system: System) -> None:
     valkey = system.child("valkey-server")
     assert valkey is not None
     valkey.resume()
     system.until(system.ready)
-    box(page).press("Enter")
-    expect_answered(page, 2)
-    expect(page.get_by_role("alert")).to_be_hidden()
-    assert [message["text"] for message in visitor.get("/session/messages")["messages"][::2]] == ["First?", "Second?"]
+
+
+def test_a_conversation_that_cant_be_had_yet_is_not_taken_for_a_new_one(visit: Visit, system: System) -> None:
+    visitor = visit()
+    page = visitor.page
+    for signed_in in (False, True):
+        if signed_in:
+            register(page)
+            page.get_by_role("button", name="Keep", exact=True).click()
+            expect(page.get_by_role("complementary").get_by_role("listitem")).to_have_count(1)
+        else:
+            ask(page, "First?")
+            expect_answered(page)
+        system.suspend("valkey-server")
+        page.reload()
+        away = page.get_by_role("heading", name="This conversation can’t be shown right now.")  # noqa: RUF001
+        expect(away).to_be_visible()
+        expect(page.get_by_role("status")).to_have_text("This conversation can’t be shown right now.")  # noqa: RUF001
+        expect(page.get_by_role("heading", name="Number, please.")).to_be_hidden()
+        expect(page.locator(".example").first).to_be_hidden()
+        resume_store(system)
+        expect_answered(page)
+        expect(questions(page)).to_have_text(["First?"])
+        expect(away).to_be_hidden()
     visitor.complaints.clear()
 
 

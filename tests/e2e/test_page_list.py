@@ -40,6 +40,16 @@ def mark(page: Page, title: str) -> Locator:
     return rows(page).filter(has_text=title).locator(".mark")
 
 
+def fills(page: Page, title: str) -> list[str]:
+    """What the conversation's mark is filled with, in the page's colours and in few of the reader's own."""
+    found = []
+    for forced in ("none", "active"):
+        page.emulate_media(forced_colors=forced)
+        found.append(mark(page, title).evaluate("mark => getComputedStyle(mark).backgroundColor"))
+    page.emulate_media(forced_colors="none")
+    return found
+
+
 def test_what_happens_elsewhere_shows_at_once(visitor: Visitor, go_on: Flag) -> None:
     page = visitor.page
     expect(page.get_by_role("heading", name="Today")).to_be_visible()
@@ -50,10 +60,14 @@ def test_what_happens_elsewhere_shows_at_once(visitor: Visitor, go_on: Flag) -> 
     ask(elsewhere, "And then?")
     expect(titles(page)).to_have_text(["First?", "Second?"])
     expect(mark(page, "First?")).to_have_text("An answer is being written")
+    answering = fills(page, "First?")
     elsewhere.get_by_role("button", name="New conversation").click()
     expect_empty(elsewhere)
     go_on.set()
     expect(mark(page, "First?")).to_have_text("There is a new answer")
+    new = fills(page, "First?")
+    assert answering[0] == "rgba(0, 0, 0, 0)" != new[0], "by its shape, not its hue alone"
+    assert answering[1] != new[1]
     expect_accessible(page)
     rows(page).get_by_role("link", name="First?").click()
     expect_answered(page, 2)

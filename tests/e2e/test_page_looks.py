@@ -5,7 +5,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e import test_page, test_page_thinking
 from tests.e2e.stage import Stage
-from tests.e2e.test_page import Visit, answers, box, questions
+from tests.e2e.test_page import Visit, answers, box, fails, questions
 from tests.e2e.test_page_in_trouble import shown
 from tests.e2e.test_page_thinking import LONGEST, fold, thoughts
 from tests.support.waiting import wait_for
@@ -76,16 +76,79 @@ def test_a_list_in_a_list_stands_on_its_own_side(page: Page, stage: Stage) -> No
         expect(shown(page).locator(each)).to_have_css("direction", direction)
 
 
+def waiting(page: Page) -> Locator:
+    return page.get_by_role("list", name="Waiting questions").get_by_role("listitem")
+
+
 def test_a_question_that_its_owners_limits_hold_back_waits_for_no_answer(page: Page, stage: Stage) -> None:
     stage.begin()
     stage.tell("delta", at=0, text="The end")
     stage.waiting = [{"generation_id": f"{at}", "message": f"And {at}?", "position": at} for at in range(2)]
     stage.tell("waiting")
-    rows = page.get_by_role("list", name="Waiting questions").get_by_role("listitem")
+    rows = waiting(page)
     expect(rows.first).to_contain_text("Waits for the end of this answer")
     expect(rows.last).to_contain_text("Waits for its turn")
     stage.end(html="<p>The end</p>")
     expect(rows.first).to_contain_text("Waits for its turn")
+
+
+def test_a_question_whose_turn_came_while_the_page_caught_up_waits_no_more(page: Page, stage: Stage) -> None:
+    stage.begin("First?")
+    stage.tell("delta", at=0, text="The end")
+    stage.waiting = [{"generation_id": f"answer-{at}", "message": f"And {at}?", "position": at} for at in (2, 4)]
+    stage.tell("waiting")
+    expect(waiting(page)).to_have_count(2)
+    with page.expect_response("**/session/messages"):
+        stage.waiting = stage.waiting[1:]
+        stage.end(html="<p>The end</p>")
+        assert stage.begin("And 2?") == "answer-2"  # what tells the page is behind the messages that it fetches
+    expect(questions(page)).to_have_text(["First?", "And 2?"])
+    expect(waiting(page).locator(".body")).to_have_text(["And 4?"])
+    stage.end(html="<p>Yes.</p>")
+    expect(answers(page).last).to_have_attribute("data-state", "complete")
+    expect(waiting(page).locator(".body")).to_have_text(["And 4?"])
+
+
+def test_the_list_of_waiting_questions_is_asked_for_until_it_is_told(visit: Visit, stage: Stage) -> None:
+    visitor = visit()
+    page = visitor.page
+    stage.play(page)
+    stage.begin()
+    stage.tell("delta", at=0, text="The end")
+    expect(shown(page)).to_have_text("The end")
+    away = fails(503, {"type": "/problems/store-unavailable"})
+    page.route("**/session/queue", away)
+    stage.waiting = [{"generation_id": "h", "message": "And then?", "position": 0}]
+    with page.expect_response("**/session/queue"):
+        stage.tell("waiting")
+    page.unroute("**/session/queue", away)
+    expect(waiting(page)).to_contain_text("And then?")
+    visitor.complaints.clear()  # the browser itself notes the 503
+
+
+def test_a_new_conversation_begins_at_its_beginning(visit: Visit, stage: Stage) -> None:
+    visitor = visit(viewport={"width": 390, "height": 500})
+    page = visitor.page
+    stage.play(page)
+    stage.begin()
+    stage.tell("delta", at=0, text="A line of it.\n\n" * 80)
+    stage.end()
+    expect(answers(page)).to_have_attribute("data-state", "complete")
+    latest = page.get_by_role("button", name="Jump to latest")
+    for reads_above in (True, False):
+        if reads_above:
+            page.locator("#scroller").evaluate("scroller => { scroller.scrollTop = 0; }")
+            expect(latest).to_be_visible()
+        else:
+            page.reload()
+            expect(answers(page)).to_have_count(1)
+        page.get_by_role("button", name="New conversation").click()
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.get_by_role("heading", name="Number, please.")).to_be_visible()
+        expect(latest).to_be_hidden()
+        assert page.locator("#scroller").evaluate("scroller => scroller.scrollTop") == 0
+        page.context.add_cookies([{"name": "switchboard", "value": "s.secret", "url": page.url}])
+    visitor.complaints.clear()  # the server itself knows no such session
 
 
 def test_on_a_phone_the_picker_is_no_wider_than_its_label(visit: Visit, stage: Stage) -> None:

@@ -45,7 +45,11 @@ def test_settings_are_kept_and_heeded(visit: Visit) -> None:
     expect(settings.get_by_role("alert")).to_have_text("6.8 kB too long")
     settings.get_by_label("Instructions").fill("Answer in verse.")
     expect(settings.get_by_role("alert")).to_be_hidden()
-    settings.get_by_label("Temperature").fill("0.5")
+    settings.get_by_label("Temperature").fill("2.5")
+    settings.get_by_role("button", name="Save").click()
+    expect(settings.get_by_role("alert")).to_have_text("A number from 0 to 2, or nothing.")
+    expect(settings.get_by_label("Temperature")).to_be_focused()
+    settings.get_by_label("Temperature").fill("0.35")
     expect_accessible(page)
     settings.get_by_label("Name of a new key").fill("Laptop")
     settings.get_by_role("button", name="Create").click()
@@ -57,13 +61,14 @@ def test_settings_are_kept_and_heeded(visit: Visit) -> None:
     assert shown.ok
     settings.get_by_role("button", name="Revoke the key “Laptop”").click()
     expect(settings.get_by_role("listitem")).to_have_count(0)
+    expect(key).to_be_hidden()
     with page.expect_download() as export:
         settings.get_by_role("button", name="Export").click()
     assert "Say hello." in json.dumps(json.loads(Path(export.value.path()).read_text()))
     settings.get_by_role("button", name="Save").click()
     expect(settings).to_be_hidden()
     told = visitor.get("/session/current")
-    assert (told["system_prompt"], told["temperature"]) == ("Answer in verse.", 0.5)
+    assert (told["system_prompt"], told["temperature"]) == ("Answer in verse.", 0.35)
 
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -111,3 +116,33 @@ def test_the_views_of_a_guest_are_accessible(visit: Visit, scheme: str) -> None:
     page.goto(f"{visitor.base_url}/c/nothing")
     expect(page.get_by_role("heading", name="There is no such conversation here.")).to_be_visible()
     expect_accessible(page)
+
+
+LINES = """button => {
+  const words = document.createRange();
+  words.selectNodeContents(button);
+  return new Set([...words.getClientRects()].map(({ top }) => top)).size;
+}"""
+OUTSIDE = """dialog => {
+  const edge = dialog.getBoundingClientRect().right - parseFloat(getComputedStyle(dialog).paddingRight);
+  return [...dialog.querySelectorAll("select, input, button:not([data-close])")]
+    .filter((each) => each.getBoundingClientRect().right > edge + 1).map(({ id }) => id);
+}"""
+
+
+def test_settings_on_a_small_screen(visit: Visit) -> None:
+    page = visit(viewport={"width": 390, "height": 844}).page
+    register(page)
+    page.get_by_role("button", name="Settings").click()
+    with page.expect_navigation():
+        page.get_by_label("Language").select_option("zh")
+    page.get_by_role("button", name="设置").click()
+    make = page.locator("#new-key button")
+    expect(make).to_have_text("创建")
+    assert make.evaluate(LINES) == 1
+    page.set_viewport_size({"width": 320, "height": 200})  # 400 % of 1280x800
+    for language in ("de", "en"):
+        with page.expect_navigation():
+            page.locator("#language").select_option(language)
+        page.locator("#settings-open").click()
+        assert page.locator("#settings").evaluate(OUTSIDE) == []

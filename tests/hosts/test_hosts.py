@@ -46,6 +46,7 @@ def hosts() -> Iterator[Hosts]:
     made.close()
 
 
+@pytest.mark.timeout(240)  # of which the host is away for CUT
 def test_a_chat_worker_that_is_cut_off_loses_its_answer_and_disturbs_nobody_when_it_is_back(
     hosts: Hosts, model: ProviderServer, database_url: str, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_chat_worker_that_is_cut_off_loses_its_answer_and_disturbs_nobody_when
         redis.close()
 
 
+@pytest.mark.timeout(240)
 def test_an_answer_outlives_the_host_of_the_redis_master(
     hosts: Hosts, model: ProviderServer, database_url: str, tmp_path: Path
 ) -> None:

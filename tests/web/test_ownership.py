@@ -35,9 +35,9 @@ SESSION_ROUTES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/chat/continue"): {},
     ("POST", "/session/branch"): {"message_id": SOME_ID},
     ("POST", "/api/chat"): {"message": {"role": "user", "parts": [{"type": "text", "text": "Why?"}]}},
-    ("GET", "/api/chat/<chat_id>/stream"): None,
-    ("POST", "/api/chat/<chat_id>/stop"): {},
-    ("GET", "/api/chat/<chat_id>/messages"): None,
+    ("GET", "/api/chat/<chat:chat_id>/stream"): None,
+    ("POST", "/api/chat/<chat:chat_id>/stop"): {},
+    ("GET", "/api/chat/<chat:chat_id>/messages"): None,
 }
 """Every route that acts on the session which the request names, with a good body for it."""
 
@@ -58,6 +58,7 @@ OTHER_ROUTES = {
             *(("POST", "conversations"), ("GET", "conversations/<conversation_id>")),
             *(("POST", "conversations/<conversation_id>"), ("DELETE", "conversations/<conversation_id>")),
             *(("GET", "conversations/<conversation_id>/items"), ("POST", "conversations/<conversation_id>/items")),
+            *((method, "conversations/<conversation_id>/items/<item_id>") for method in ("GET", "DELETE")),
         )
     ],
     ("POST", "/session/create"),

@@ -5,6 +5,7 @@ import time
 from uuid import UUID
 
 from flask import Blueprint, Response
+from werkzeug.routing import PathConverter
 
 from core.auth.principal import Principal
 from core.conversation.finished_messages import UnknownMessage
@@ -39,6 +40,15 @@ from web.schemas.requests import Nothing
 from web.streaming.door import wait_for_turn
 
 blueprint = Blueprint("ai_sdk", __name__, url_prefix="/api/chat")
+
+
+class ChatIdConverter(PathConverter):
+    """What the clients put into their URLs as it is: also slashes, and ends of lines."""
+
+    regex = r"[^/][\s\S]*?"
+
+
+blueprint.record(lambda state: state.app.url_map.converters.update(chat=ChatIdConverter))
 
 CHUNKS = StreamOf(ai_sdk.UIMessageEvent)
 REPEAT_ERRORS = (IdempotencyKeyInvalid, IdempotencyMismatch, IdempotencyInFlight)
@@ -85,7 +95,7 @@ def chat(session: Session | None, principal: Principal | None, body: UIChat) -> 
     return response
 
 
-@blueprint.get("/<chat_id>/stream")
+@blueprint.get("/<chat:chat_id>/stream")
 @operation(
     access=OPTIONAL_SESSION,
     takes=(parameters.START_INDEX,),
@@ -109,7 +119,7 @@ def stream(
     return ai_sdk_answers.resume_from(session, generation, start_index)
 
 
-@blueprint.post("/<chat_id>/stop")
+@blueprint.post("/<chat:chat_id>/stop")
 @operation(
     access=OPTIONAL_SESSION,
     body=Nothing,
@@ -128,7 +138,7 @@ def stop(chat_id: str, session: Session | None, principal: Principal | None) -> 
     return responses.Stopped(session_id=session.id, generation_id=generations.stop(session))
 
 
-@blueprint.get("/<chat_id>/messages")
+@blueprint.get("/<chat:chat_id>/messages")
 @operation(
     access=OPTIONAL_SESSION,
     takes=(LIMIT, BEFORE),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from flask import Flask, Response, g, json, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from core.auth.principal import Principal
 from core.errors import LoginInvalid, LoginRequired, NotOwner, SwitchboardError, TokenInvalid, Unavailable
@@ -80,13 +80,21 @@ def _http_error(error: HTTPException) -> Response:
         "type": f"/problems/{re.sub('[^a-z]+', '-', name.lower()).strip('-')}",
         "title": name,
         "status": error.code,
-        "detail": error.description or name,
+        "detail": _detail(error),
     }
     response = _response(problem, error.code or 500)
     for header, value in error.get_headers(request.environ):
         if header in ("Allow", "Retry-After", "Location"):
             response.headers[header] = value
     return response
+
+
+def _detail(error: HTTPException) -> str:
+    if isinstance(error, RequestEntityTooLarge) and request.max_content_length is not None:
+        return f"The body is too long: at most {request.max_content_length:,} bytes are taken here."
+    if error.description == NotFound.description:
+        return f"There is nothing at this address ({request.method} {request.path[:200]})."
+    return error.description or error.name
 
 
 def _unexpected(error: Exception) -> Response:

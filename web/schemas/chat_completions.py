@@ -135,8 +135,8 @@ class CompletionMessage(_Lenient):
 
 
 def _with_words(messages: list[CompletionMessage]) -> list[CompletionMessage]:
-    if all(blank(message.content) for message in messages):
-        raise PydanticCustomError("blank", "nothing of it can be seen")
+    if all(blank(message.content) for message in messages if message.role != "assistant"):
+        raise PydanticCustomError("no_question", "a message of the role user or system with words is needed")
     return messages
 
 

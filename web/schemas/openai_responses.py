@@ -201,13 +201,13 @@ class CreateConversation(Body):
     """POST /v1/conversations."""
 
     items: Unsupported = None
-    metadata: Unsupported = None
+    metadata: Metadata | None = None
 
 
 class UpdateConversation(Body):
     """POST /v1/conversations/{conversation_id}."""
 
-    metadata: Unsupported = None
+    metadata: Metadata | None = Field(None, description="In place of what there is; null leaves none.")
 
 
 class AddItems(Body):
@@ -260,6 +260,16 @@ class OpenAIConversation(Answer):
     object: Literal["conversation"]
     created_at: int
     metadata: dict[str, str]
+
+
+class OpenAIItem(Answer):
+    """A message, as OpenAI's API has it."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["user", "assistant"]
+    status: Literal["completed", "in_progress", "incomplete"]
+    content: list[dict[str, Any]]
 
 
 class OpenAIItems(Answer):

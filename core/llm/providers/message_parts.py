@@ -27,7 +27,7 @@ def content(value: Any) -> tuple[str, str]:
                 thinking += _words(block)
             case {"text": str(words)}:
                 text += words
-            case {"type": str()}:
+            case None | {"type": str()}:
                 pass
             case _:
                 raise TypeError("not a block")

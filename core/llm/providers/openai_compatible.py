@@ -111,7 +111,7 @@ class CompletionInterpreter:
         if complaint := error_in(event.data, event.name):
             raise RequestRefused(complaint)
         choices = event.data.get("choices")
-        for choice in choices or ():
+        for choice in filter(None, choices or ()):
             index = choice.get("index") or 0
             self._index = index if self._index is None else self._index
             if index == self._index:

@@ -14,7 +14,7 @@ LINES = [
     *("", "", "", "words", "more *words*", "- item", "1. item", "  - inner", "   inside", "    code", "```"),
     *("```python", "  ```", "~~~", "# Heading", "---", "===", "> quote", "|a|b|", "|-|-|", "\\[", "\\]", "$$"),
     *("x = `1`", "[a]", "[a]: /u", "'title'", "[b](/c)", "* * *", "10. ten", "\ttab", "- ```", "> ```"),
-    *("a \\(x\\) b\r", "- [ ] task"),
+    *("a \\(x\\) b\r", "- [ ] task", "\\begin{align}", "a \\\\", "\\end{align}", "\\( open"),
 ]
 
 

@@ -13,6 +13,15 @@ from tests.support.slowness import slowness
 LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
 
 
+ALIGNED = (
+    '<math display="block"><mtable displaystyle="true" rowspacing="3pt" columnspacing="0em 2em">'
+    '<mtr><mtd columnalign="right"><mi>a</mi></mtd><mtd columnalign="left"><mi></mi><mo>=</mo><mi>b</mi></mtd></mtr>'
+    '<mtr><mtd columnalign="right"></mtd><mtd columnalign="left"><mi></mi><mo>=</mo><mi>c</mi></mtd></mtr>'
+    "</mtable></math>"
+)
+PARENTHESES = "<mo>(</mo><mtable><mtr><mtd><mi>a</mi></mtd></mtr></mtable><mo>)</mo>"
+
+
 @pytest.mark.parametrize(
     ("text", "html"),
     [
@@ -50,6 +59,26 @@ LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
             "</p>\n<p>.</p>\n",
         ),
         ("\\(\\nonsense{a\\)", "<p><code>\\(\\nonsense{a\\)</code></p>\n"),
+        (
+            "So \\begin{aligned} a &= b \\\\ &= c \\end{aligned} \\*",
+            f"<p>So {ALIGNED} *</p>\n",
+        ),
+        ("So\n\\begin{aligned}\na &= b \\\\\n&= c\n\\end{aligned}.", f'<p>So</p>\n<p class="math">{ALIGNED}</p>\n'),
+        ("\\[\\begin{aligned} a &= b \\\\ &= c \\end{aligned}\\]", f'<p class="math">{ALIGNED}</p>\n'),
+        (
+            "\\begin{pmatrix}\n\\begin{pmatrix} a \\end{pmatrix} \\\\\nb\n\\end{pmatrix}",
+            f'<p class="math"><math display="block"><mrow><mo>(</mo><mtable><mtr><mtd>{PARENTHESES}</mtd></mtr>'
+            "<mtr><mtd><mi>b</mi></mtd></mtr></mtable><mo>)</mo></mrow></math></p>\n",
+        ),
+        (
+            "a \\begin{tabular}{l} 5\\% \\\\ b \\end{tabular}",
+            "<p>a <code>\\begin{tabular}{l} 5\\% \\\\ b \\end{tabular}</code></p>\n",
+        ),
+        ("open \\(\\{a\\, **b**\n\n\\*c", "<p>open \\(\\{a\\, <strong>b</strong></p>\n<p>*c</p>\n"),
+        ("open \\begin{align} a \\\\ b", "<p>open \\begin{align} a \\\\ b</p>\n"),
+        ("open \\[ a \\\\ [b] \\(c\\)", "<p>open \\[ a \\\\ [b] <math><mi>c</mi></math></p>\n"),
+        ("\\[" + "a\\\\" * 800 + "\\]", "<p>\\[" + "a\\\\" * 800 + "\\]</p>\n"),
+        ("\\[a](b) \\(1) \\*", "<p>[a](b) (1) *</p>\n"),
         ("`$a$` \\*b\\*", "<p><code>$a$</code> *b*</p>\n"),
     ],
 )
@@ -169,6 +198,12 @@ HOSTILE = {
     "open formulas": "\\(a" * (SIZE // 3),
     "open blocks of formulas": "$$\na\n" * (SIZE // 5),
     "long formulas": ("$" + "." * 900 + "$ ") * (SIZE // 903),
+    "environments": "\\begin{a}" * (SIZE // 9),
+    "environments of other names": "\\begin{a}\\end{b}" * (SIZE // 16),
+    "environments in environments": ("\\begin{a}" * 50 + "\\end{a}" * 49) * (SIZE // 842),
+    "lines of environments": "\\begin{a}\n" * (SIZE // 10),
+    "short environments": "\\begin{math}a\\end{math} " * (SIZE // 23),
+    "escapes after an open formula": "\\begin{a}" + "\\{" * (SIZE // 2 - 5),
     "braces": ("$" + "{" * 30 + "x" + "}" * 30 + "$ ") * (SIZE // 64),
     "macros": "\\(\\newcommand{\\a}{\\b\\b}\\newcommand{\\b}{\\a\\a}\\a\\) " * (SIZE // 60),
     "bare addresses": "http://a " * (SIZE // 9),

@@ -25,8 +25,13 @@ def test_instructions_stand_at_the_beginning_and_neighbours_are_joined() -> None
 
 
 def test_instructions_alone_are_what_is_asked() -> None:
-    assert _prompt(("system", "Tell a joke.")) == ["user: Be kind.\n\nTell a joke."]
-    assert _prompt(("user", "  ")) == ["user: Be kind."]
+    assert _prompt(("system", "Tell a joke.")) == ["system: Be kind.", "user: Tell a joke."]
+    assert _prompt(("assistant", "Hello!"), ("system", "Go on."), ("system", "Now.")) == [
+        "system: Be kind.",
+        "user: Go on.\n\nNow.",
+        "assistant: Hello!",
+    ]
+    assert _prompt(("system", "Tell a joke."), system_turn=False) == ["user: Be kind.\n\nTell a joke."]
 
 
 def test_an_answer_is_gone_on_with() -> None:

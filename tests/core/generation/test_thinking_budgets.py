@@ -104,7 +104,7 @@ def test_an_answer_that_two_requests_have_written_counts_the_thinking_of_both(ru
 
 
 def test_a_failure_before_any_word_or_thought_costs_nothing(runtime: Runtime) -> None:
-    asked = ask(runtime, "blank")
+    asked = ask(runtime, "broken")
     runtime.writer.run()
     assert _charged(asked) == Usage(0, 0, 0)
 
@@ -193,4 +193,4 @@ def test_thinking_is_never_more_than_all_that_was_written(
     for counted in (shown(prompt, text, thinking), with_thinking(reported, text, thinking)):
         assert 0 <= counted.reasoning_tokens <= counted.completion_tokens
         assert counted.total == counted.prompt_tokens + counted.completion_tokens
-    assert shown(prompt, "", "") == Usage(0, 0, 0)
+    assert shown(prompt, "", "") == Usage(prompt, 0, 0)

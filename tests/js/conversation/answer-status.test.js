@@ -33,6 +33,17 @@ test("an answer that failed without a word why can be asked for again", () => {
   assert.equal(recoveryAction(item({ state: "failed" })), "retry");
 });
 
+for (const [limit, words] of [
+  ["cost", "You have used up your budget for now."],
+  ["messages", "You have sent many messages in a short time."],
+  ["constructor", "That was a lot in a short time."],
+]) {
+  test(`a question whose turn came when the limit ${limit} had been reached says so`, () => {
+    const problem = { type: "/problems/rate-limited", limit, retry_after: 40_000 };
+    assert.equal(status(item({ state: "failed", problem })), words);
+  });
+}
+
 for (const [seconds, words] of /** @type {[number | null, string][]} */ ([
   [null, "Thought"], [1, "Thought for 1 s"], [59, "Thought for 59 s"], [60, "Thought for 1 min"],
   [75, "Thought for 1 min 15 s"], [3_600, "Thought for 1 h"], [3_725, "Thought for 1 h 2 min"],

@@ -7,11 +7,12 @@ import { queued, session } from "./actions.js";
 
 /**
  * Questions over a real store, and what they do with the rest of the page.
- * @param {{ask?: () => unknown, stop?: () => unknown, settles?: boolean, signedIn?: boolean, known?: boolean}} [given]
+ * @param {{ask?: () => unknown, stop?: () => unknown, settles?: boolean, signedIn?: boolean, known?: boolean,
+ *   wanted?: string | null}} [given]
  *   `ask`, `stop`: the server's answers; `settles`: whether the session gets the chosen model; `known`: whether the page
- *   has a session
+ *   has a session; `wanted`: the instructions that the session is to have
  */
-function page({ ask = () => ({}), stop = () => {}, settles = true, signedIn = false, known = true } = {}) {
+function page({ ask = () => ({}), stop = () => {}, settles = true, signedIn = false, known = true, wanted = null } = {}) {
   const store = new Store();
   store.dispatch({ type: "opened" });
   if (known) store.dispatch({ type: "session", session, etag: '"1"' });
@@ -27,7 +28,11 @@ function page({ ask = () => ({}), stop = () => {}, settles = true, signedIn = fa
       stop: async () => stop(),
     },
     sync: { unsettled: false, refresh: called("refresh") },
-    session: { opening: Promise.resolve(), createOwned: called("createOwned"), lost: called("lost") },
+    session: {
+      opening: Promise.resolve(), createOwned: called("createOwned"), create: called("create"), settle: called("settle"),
+      lost: called("lost"),
+    },
+    early: { any: wanted !== null },
     models: { settle: async () => settles, forNewSession: known ? null : "m", picked: "m" },
     notifications: { notify: called("notify"), showError: called("showError") },
     composer: { focus() {}, restore: called("restore") },
@@ -149,3 +154,16 @@ test("a stop that fails is told", async () => {
   await questions.stop();
   assert.deepEqual([callsOf("showError").length, callsOf("refresh").length], [1, 1]);
 });
+
+for (const [name, signedIn, wanted, making] of /** @type {[string, boolean, string | null, string[]][]} */ ([
+  ["a guest's first question makes the session", false, null, []],
+  ["a guest's session that is to have instructions is made first", false, "Rhyme.", ["create"]],
+  ["a user's session is made first", true, "Rhyme.", ["createOwned"]],
+])) {
+  test(`${name}, and is given what was wanted of it before it is asked`, async () => {
+    const { questions, calls } = page({ known: false, signedIn, wanted });
+    await questions.send("Why?");
+    const names = calls.map(([each]) => each).filter((each) => /^(create|settle|ask)/.test(String(each)));
+    assert.deepEqual(names, [...making, "settle", "ask"]);
+  });
+}

@@ -260,6 +260,25 @@ test("a question sent while an answer is written waits below it, until the serve
   assert.deepEqual([itsTurn.waiting, itsTurn.live?.generation, itsTurn.messages.map(({ id }) => id)], [[], "h", ["q", ID]]);
 });
 
+test("a question whose answer is here waits no more, whichever account of it comes first", () => {
+  const waiting = [{ generation_id: "h", message: "And?" }, { generation_id: "i", message: "And then?" }];
+  const listed = run(answering, { type: "waiting", waiting });
+  const messages = [question(), answer({ text: "Yes.", state: "complete" }), question({ id: "r", parent: ID }), answer({ id: "h" })];
+  const known = run(listed, snapshot(messages));
+  const idsOf = (/** @type {import("./actions.js").State} */ state) => state.waiting.map(({ generation_id: id }) => id);
+  assert.deepEqual(idsOf(known), ["i"]);
+  assert.deepEqual(idsOf(run(known, { type: "waiting", waiting })), ["i"], "the list was fetched before it");
+});
+
+test("events that a snapshot has already tell of the questions that wait", () => {
+  const waiting = [{ generation_id: "h", message: "And?" }];
+  const listed = run(answering, { type: "waiting", waiting });
+  const queuedThere = { type: "queued", data: { generation_id: "h", question: "r", parent: ID, answer: "h" } };
+  assert.deepEqual(run(listed, snapshot([question()], { events: [queuedThere] })).waiting, []);
+  const told = run(listed, snapshot([question()], { events: [{ type: "removed", data: { generation_id: "h" } }] }));
+  assert.equal(told.waitingChanges, listed.waitingChanges + 1);
+});
+
 // ---- Branches ----------------------------------------------------------------------------------------------------
 
 const conversation = run(idle, snapshot([

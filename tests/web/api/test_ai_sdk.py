@@ -52,6 +52,38 @@ def _stream(client: FlaskClient, chat_id: str, query: str = "") -> Generator[dic
     return _chunks(response.iter_encoded())
 
 
+ODD_IDS = [
+    "a/b",
+    "a//b",
+    "/a",
+    "a/",
+    "a%2Fb",
+    "a%2F..%2Fb",
+    "%C3%BC%20%F0%9F%8E%89",
+    "a%00b",
+    "a%0Ab",
+    "%0A",
+    "%ff",
+    "stream",
+    "x" * 2000,
+]
+
+
+def test_a_chat_may_have_any_id_that_a_client_makes_up(client: FlaskClient, provider: ProviderServer) -> None:
+    for odd in ODD_IDS:
+        assert client.get(f"/api/chat/{odd}/stream", follow_redirects=True).status_code == 204, odd
+        assert client.post(f"/api/chat/{odd}/stop", json={}, follow_redirects=True).get_json()["type"], odd
+    provider.go_on.clear()
+    asked = client.post("/api/chat", json={**_ask(model="paused"), "id": "a/b"}, buffered=False)
+    chunks = _chunks(asked.iter_encoded())
+    assert next(chunks)["type"] == "start"
+    for odd in ODD_IDS:
+        assert client.get(f"/api/chat/{odd}/messages", follow_redirects=True).status_code == 200, odd
+    assert next(_stream(client, "a/b"))["type"] == "start"
+    assert client.post("/api/chat/a/b/stop", json={}).status_code == 202
+    assert _text(chunks).startswith("Wait")
+
+
 def test_an_answer_can_be_gone_on_with_at_every_chunk(client: FlaskClient) -> None:
     assert client.get("/api/chat/anything/stream").status_code == 204
     assert list(_stream(client, "anything", "?startIndex=0")) == LONE_FINISH

@@ -13,6 +13,7 @@ from flask import Flask, Response, json, request
 from pydantic import BaseModel, Field
 
 from core.errors import ContextLengthExceeded, InvalidBody, ProviderFailed, SwitchboardError, UnknownModel
+from core.llm.providers.base import ErrorKind
 from web.openapi.declaration import ErrorShape
 
 ROOT = "/v1"
@@ -72,6 +73,14 @@ TYPES: Mapping[int, str] = {
 """By the status; other statuses are invalid requests below 500, and server errors from there on."""
 
 
+LASTING = {
+    *(ErrorKind.EMPTY, ErrorKind.REJECTED, ErrorKind.MISCONFIGURED, ErrorKind.MISSING_KEY),
+    *(ErrorKind.UNAUTHORIZED, ErrorKind.MODEL_NOT_FOUND, ErrorKind.QUOTA),
+}
+"""Reasons of a failed answer that another request a second later would have, too. OpenAI's packages send one twice
+more after each 502, unless they are told not to: an empty answer would be paid for three times."""
+
+
 def error_of(problem: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an answer that tells of a problem, which is given as problem details."""
     slug = str(problem["type"]).rpartition("/")[2]
@@ -103,6 +112,8 @@ def _reshape(response: Response) -> Response:
         response.status_code = status_of(str(problem["type"]).rpartition("/")[2], response.status_code)
         response.set_data(json.dumps(error_of(problem)))
         response.content_type = "application/json"
+        if problem.get("reason") in LASTING:
+            response.headers["X-Should-Retry"] = "false"
     return response
 
 
@@ -128,7 +139,7 @@ def for_failed_answer(problem: Mapping[str, Any], model: str) -> SwitchboardErro
         return PromptFiltered(detail, field="messages")
     if problem.get("type") == f"/problems/{UnknownModel.slug}":
         return UnknownModel(field="model")
-    return ProviderFailed(detail)
+    return ProviderFailed(detail, reason=reason)
 
 
 SHAPE = ErrorShape("application/json", OpenAIError, lambda error: status_of(error.slug, error.status))

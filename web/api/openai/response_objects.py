@@ -177,5 +177,5 @@ def conversation(session: Session) -> Json:
         "id": str(session.id),
         "object": "conversation",
         "created_at": int(session.created_at.timestamp()),
-        "metadata": {},
+        "metadata": session.client_metadata or {},
     }

@@ -25,6 +25,7 @@ import { NewConversation } from "./sessions/new-conversation.js";
 import { PageTitle } from "./sessions/page-title.js";
 import { Sidebar } from "./sessions/sidebar.js";
 import { wantsNotifications } from "./settings/preferences.js";
+import { EarlySettings } from "./settings/early-settings.js";
 import { SettingsDialog } from "./settings/settings-dialog.js";
 import { listenForShortcuts } from "./settings/shortcuts.js";
 import { pauseWhileHidden } from "./stream/pause-while-hidden.js";
@@ -37,12 +38,16 @@ import { t } from "./ui/strings.js";
 
 const store = new Store();
 const api = new ApiClient(document.body.dataset.root);
-const notifications = new Notifications();
+const notifications = new Notifications(() => {
+  const { session, endReason } = store.state;
+  return (session && !endReason) || sync.unsettled ? sync.answered() : undefined;
+});
 const address = new Address(document.body.dataset.root ?? "", {
   moved: () => void session.show(async () => account.user !== null),
   left: () => showDraft(),
   renamed: () => keepDraft(),
 });
+const early = new EarlySettings();
 const drafts = new Drafts(() => localStorage, Date.now);
 /** What was in the message box when a login ended. */
 let unsent = { of: "", text: "" };
@@ -95,6 +100,7 @@ const sync = new Sync(store, {
   synced(hasMessages) {
     account.sessionChanged();
     void models.settle(); // what was chosen before there was a session to switch
+    session.settle().catch((error) => session.failed(error)); // and what was set while the first question was on its way
     if (account.user) sidebar.sessionChanged(hasMessages);
   },
   lost: (error) => session.lost(error),
@@ -107,7 +113,7 @@ const models = new ModelSwitcher(store, {
 });
 
 const session = new CurrentSession(
-  store, { api, address, sync, account, notifications, models }, document.body.dataset.guestSession ?? null);
+  store, { api, address, sync, account, notifications, models, early }, document.body.dataset.guestSession ?? null);
 
 const composer = new Composer(
   {
@@ -132,7 +138,7 @@ const waiting = new WaitingQuestions(byId("waiting"), store, {
 });
 
 const questions = new Questions(store, {
-  api, sync, session, models, notifications, composer, waiting, stickToBottom, signedIn: () => account.user !== null,
+  api, sync, session, models, early, notifications, composer, waiting, stickToBottom, signedIn: () => account.user !== null,
 });
 
 const modelMenu = new ModelMenu(byId("model-menu"), () => picker.models);
@@ -145,6 +151,12 @@ const messageList = new MessageList(byId("log"), {
   goOn: (answer) => void questions.goOn(answer),
   edit: (question, text) => questions.edit(question, text),
   turnTo: (id, words) => void questions.turnTo(id, words),
+  orphaned(text, focused) {
+    if (!store.state.session) return; // the reader has gone on to another conversation
+    composer.restore(text);
+    if (focused) composer.focus();
+    notifications.notify(t("message.editKept"));
+  },
   toggling: () => stickToBottom.stay(),
   copied(ok) {
     if (ok) notifications.announce(t("message.copied"), t("message.copied"));
@@ -217,6 +229,7 @@ function putAway(gone) {
   if (composer.text.trim()) unsent = { of: gone.user_id, text: composer.text };
   composer.text = "";
   drafts.clear();
+  early.drop();
   settings.close();
 }
 
@@ -235,9 +248,11 @@ const settings = new SettingsDialog({
   api,
   accountApi: account.api,
   session: () => (store.state.endReason ? null : store.state.session),
+  beginning: () => session.beginning,
+  early,
+  change: (settings) => session.change(settings),
   signedIn: () => account.user !== null,
   notifications,
-  changed: (changed, etag) => store.dispatch({ type: "session", session: changed, etag }),
 });
 byId("settings-open").addEventListener("click", () => settings.open());
 listenForShortcuts({

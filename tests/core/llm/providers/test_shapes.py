@@ -146,6 +146,12 @@ OPENAI: dict[str, tuple[Body, Heard]] = {
     "Mistral's blocks": ([_delta(content=[block]) for block in MISTRAL] + END, Heard("Hi", "Hm.")),
     "Mistral's blocks in one": ([_delta(content=MISTRAL), *END], Heard("Hi", "Hm.")),
     "a block with a text": ([_delta(content=[{"type": "new", "text": "Hi"}]), *END], Heard("Hi")),
+    "a block that is null": ([_delta(content=[None, *MISTRAL]), *END], Heard("Hi", "Hm.")),
+    "a choice that is null": ([{"choices": [None]}, {"choices": None}, HI, *END], Heard("Hi")),
+    "an event's name without a blank": (
+        b'event:x\ndata:{"choices":[{"delta":{"content":"Hi"}}]}\n\ndata:[DONE]',
+        Heard("Hi"),
+    ),
     "no blocks": ([_delta(content=[]), HI, *END], Heard("Hi")),
     "Gemini's thought": (
         [

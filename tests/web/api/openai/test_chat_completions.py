@@ -100,6 +100,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": None}, "messages"),
     ({"messages": "hi"}, "messages"),
     ({"messages": [{"role": "user", "content": " \u200b"}]}, "messages"),
+    ({"messages": [{"role": "assistant", "content": "Hello!"}, {"role": "user", "content": ""}]}, "messages"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
@@ -162,9 +163,17 @@ def test_a_refusal_is_what_its_message_says(user: FlaskClient, provider: Provide
     assert "I will not." in [turn["content"] for turn in provider.requests[-1]["messages"]]
 
 
+def test_what_would_fail_again_is_not_sent_again(user: FlaskClient) -> None:
+    for model, should in (("empty", "false"), ("wants-a-tool", "false"), ("unauthorized", "false"), ("broken", None)):
+        for stream in (False, True):
+            failed = user.post(PATH, json={**ASKED, "model": model, "stream": stream})
+            assert (failed.status_code, failed.headers.get("X-Should-Retry")) == (502, should), model
+
+
 def test_bodies_are_bounded_and_must_be_json(user: FlaskClient) -> None:
     huge = user.post(PATH, data=b"x" * (4 * 1024 * 1024 + 1), content_type="application/json")
     assert (huge.status_code, huge.get_json()["error"]["type"]) == (413, "invalid_request_error")
+    assert "4,194,304 bytes" in huge.get_json()["error"]["message"]
     for raw in (b"", b"[]", b'{"model"', b"NaN", b'{"temperature": NaN}'):
         assert user.post(PATH, data=raw, content_type="application/json").status_code == 400
     assert user.post(PATH, data=b"{}", content_type="text/plain").status_code == 415

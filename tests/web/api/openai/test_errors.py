@@ -28,6 +28,7 @@ def test_whatever_refuses_a_request_below_v1_says_so_in_openais_shape(client: Fl
     response = client.delete("/v1/models")
     assert _told(response, 405)["type"] == "invalid_request_error"
     assert "GET" in response.headers["Allow"]
+    assert "POST /v1/embeddings" in client.post("/v1/embeddings", json={}).get_json()["error"]["message"]
     # Elsewhere errors stay what they are.
     for path in ("/nothing/here", "/v10"):
         assert client.get(path).mimetype == "application/problem+json"

@@ -78,6 +78,9 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         ("DELETE", "/v1/conversations/{conversation}", None),
         ("GET", "/v1/conversations/{conversation}/items", None),
         ("POST", "/v1/conversations/{conversation}/items", {"items": []}),
+        ("POST", "/v1/conversations/{conversation}", {"metadata": {"theirs": "now"}}),
+        ("GET", "/v1/conversations/{conversation}/items/{item}", None),
+        ("DELETE", "/v1/conversations/{conversation}/items/{item}", None),
         ("POST", "/v1/responses", {"input": "x", "previous_response_id": "{response}"}),
         ("POST", "/v1/responses", {"input": "x", "conversation": "{conversation}"}),
     ]
@@ -86,6 +89,8 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
         for response, conversation in ((response_id, conversation_id), (f"resp_{nothing}", nothing), ("x", "y")):
 
             def named(text: str, response: str = response, conversation: str = conversation) -> str:
+                item = response.replace("resp_", "msg_")
+                text = text.replace("{item}", item)
                 return text.replace("{response}", response).replace("{conversation}", conversation)
 
             sent = {name: named(value) if isinstance(value, str) else value for name, value in (body or {}).items()}
@@ -95,6 +100,7 @@ def test_anothers_is_refused_exactly_as_what_is_unknown(
             assert _told(guest.open(named(path), method=method, **given), 401)["code"] == "invalid_api_key"
         assert answers[0] == answers[1] == answers[2]
     assert owner.get(f"/v1/responses/{response_id}").get_json() == mine
+    assert owner.get(f"/v1/conversations/{conversation_id}").get_json()["metadata"] == {}
     listed = owner.get(f"/v1/conversations/{conversation_id}/items?order=asc").get_json()
     assert [item["content"][0]["text"] for item in listed["data"]] == ["Why?", ANSWER]
 
@@ -188,6 +194,50 @@ def test_a_conversation_is_paged_either_way(owner: FlaskClient) -> None:
         "deleted": True,
     }
     assert _told(owner.get(path), 404)
+
+
+def test_a_conversations_items_are_read_one_by_one_and_stay(owner: FlaskClient, provider: ProviderServer) -> None:
+    first = _ask(owner)
+    path = f"/v1/conversations/{first['conversation']['id']}/items"
+    left = _ask(owner, input="And?", previous_response_id=first["id"])
+    _ask(owner, input="Or?", previous_response_id=first["id"])  # which leaves the one before on a branch of its own
+    listed = owner.get(f"{path}?order=asc").get_json()["data"]
+    assert [owner.get(f"{path}/{each['id']}").get_json() for each in listed] == listed
+    assert owner.get(f"{path}/{left['output'][0]['id']}").get_json() == left["output"][0]
+    provider.go_on.clear()
+    live = _ask(owner, input="Now?", model="paused", previous_response_id=first["id"], background=True)
+    unfinished = f"{path}/msg_{live['id'].removeprefix('resp_')}"
+    wait_for(lambda: owner.get(unfinished).status_code == 200)
+    assert owner.get(unfinished).get_json()["status"] == "in_progress"
+    provider.go_on.set()
+    wait_for(lambda: owner.get(unfinished).get_json()["status"] == "completed")
+    refused = _told(owner.delete(f"{path}/{listed[0]['id']}"), 400)
+    assert (refused["code"], "one by one" in refused["message"]) == ("part_of_conversation", True)
+    other = _ask(owner)
+    for unknown in (other["output"][0]["id"], f"msg_{uuid7()}", "x", "msg_", listed[0]["id"].upper()):
+        for method in ("GET", "DELETE"):
+            assert _told(owner.open(f"{path}/{unknown}", method=method), 404)["code"] == "unknown_item"
+
+
+def test_a_conversation_has_the_metadata_that_it_was_given_last(owner: FlaskClient) -> None:
+    noted = {"topic": "Łódź 🎉", "empty": ""}
+    path = f"/v1/conversations/{owner.post('/v1/conversations', json={'metadata': noted}).get_json()['id']}"
+
+    def metadata() -> Json:
+        read: Json = owner.get(path).get_json()["metadata"]
+        return read
+
+    assert metadata() == noted
+    _ask(owner, conversation=path.rsplit("/", 1)[1], metadata={"of": "the response"})
+    for sent, there in (({}, noted), ({"metadata": {"a": "b"}}, {"a": "b"}), ({"metadata": None}, {})):
+        assert owner.post(path, json=sent).get_json()["metadata"] == metadata() == there
+    most = {str(number) * 64: "x" * 512 for number in range(10)}
+    assert owner.post(path, json={"metadata": most}).get_json()["metadata"] == most
+    for wrong, param in (({"a": 1}, "metadata.a"), ({"a" * 65: ""}, "metadata"), ({"a": "b" * 513}, "metadata.a")):
+        for url in (path, "/v1/conversations"):
+            assert _told(owner.post(url, json={"metadata": wrong}), 400)["param"].startswith(param)
+    assert _told(owner.post(path, json={"metadata": {str(n): "" for n in range(17)}}), 400)["param"] == "metadata"
+    assert metadata() == most
 
 
 def test_a_conversation_branches_at_the_response_that_is_gone_on_from(

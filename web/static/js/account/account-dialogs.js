@@ -31,7 +31,7 @@ export function passwordDialog(page) {
     explain(error) {
       switch (slugOf(error)) {
         case "login-failed": return { field: "current_password", words: t("password.currentWrong") };
-        case "password-refused": return { field: "new_password", words: /** @type {Problem} */ (error).message };
+        case "password-refused": return { field: "new_password", words: t("password.refused") };
         default: return rateLimited(error);
       }
     },

@@ -80,7 +80,7 @@ function explain(error) {
   switch (slugOf(error)) {
     case "login-failed": return { field: "password", words: t("signIn.wrong") };
     case "email-taken": return { field: "email", words: t("signIn.emailTaken") };
-    case "password-refused": return { field: "password", words: /** @type {import("../api/problem.js").Problem} */ (error).message };
+    case "password-refused": return { field: "password", words: t("password.refused") };
     case "rate-limited": return { words: t("retry.tooManyAttempts", { hint: retryHint(/** @type {import("../api/problem.js").Problem} */ (error).retryAfter) }) };
     default: return null;
   }

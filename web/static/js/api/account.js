@@ -53,9 +53,9 @@ export class AccountApi {
     return (await this.client.call("GET", "/auth/keys")).data.keys;
   }
 
-  /** @param {string} name @returns {Promise<string>} the key, which no other call tells */
+  /** @param {string} name @returns {Promise<{id: string, key: string}>} the key, which no other call tells */
   async createKey(name) {
-    return (await this.client.call("POST", "/auth/keys", { body: { name } })).data.key;
+    return (await this.client.call("POST", "/auth/keys", { body: { name } })).data;
   }
 
   /** @param {string} id */

@@ -9,7 +9,7 @@ import { t } from "../ui/strings.js";
  *   created_at: string, expires_at: string, title?: string | null, system_prompt?: string | null,
  *   temperature?: number | null, active_generation?: ActiveGeneration | null}>} Session
  * @typedef {Readonly<{type?: string, title?: string, detail?: string, model?: string, reason?: string, subject?: string,
- *   tokens?: number, limit?: number}>} AnswerProblem why an answer failed, as the server keeps it with the message
+ *   tokens?: number, limit?: number | string}>} AnswerProblem why an answer failed, as the server keeps it with the message
  * @typedef {Readonly<{id: string, role: "user" | "assistant", text: string, html?: string | null,
  *   model?: string | null, state?: string, created_at?: string, finish_reason?: string | null,
  *   thinking?: string | null, thinking_seconds?: number | null, problem?: AnswerProblem | null,

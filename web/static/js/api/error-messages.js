@@ -49,8 +49,7 @@ export function describeError(error) {
       return t(navigator.onLine ? "error.unreachable" : "error.offline");
     case 412: return t("error.switchedElsewhere");
     case 413: return t("error.tooLong", { limit: size(MAX_MESSAGE) });
-    case 429: return Object.hasOwn(LIMIT_MESSAGES, error.limit ?? "")
-      ? LIMIT_MESSAGES[error.limit ?? ""] : t("error.rateLimited");
+    case 429: return limitMessage(error.limit);
     case 502:
     case 503:
     case 504: return t("error.busy");
@@ -58,8 +57,16 @@ export function describeError(error) {
   }
 }
 
+/** What has been reached. @param {unknown} name of a limit */
+export const limitMessage = (name) =>
+  (typeof name === "string" && Object.hasOwn(LIMIT_MESSAGES, name) ? LIMIT_MESSAGES[name] : t("error.rateLimited"));
+
 /** Whether the request may succeed later. @param {unknown} error @returns {error is Problem} */
 export const isTransient = (error) => error instanceof Problem && (error.status === 429 || error.status >= 500);
+
+/** Whether the service is away, or cannot be reached: what was wanted is not to blame. @param {unknown} error
+ * @returns {error is Problem} */
+export const isOutage = (error) => error instanceof Problem && [0, 502, 503, 504].includes(error.status);
 
 /** @param {number | null} seconds */
 export const retryHint = (seconds) => (seconds ? later(seconds) : t("retry.moment"));

@@ -26,6 +26,7 @@ export function announceChanges(store, notifications, label) {
 /** @param {State} before @param {State} now @param {Label} label @returns {Announcement | null} */
 export function announcementOf(before, now, label) {
   if (now.endReason) return before.endReason ? null : { words: t("ended.announcement") };
+  if (now.away && !before.away && !now.session) return { words: t("away.title") };
   if (now.live) return ofProgress(before.live, now.live, label);
   const last = endedJustNow(before, now);
   return last && { words: endAnnouncement(last, label) };

@@ -1,6 +1,7 @@
 /** The words above and under an answer: how long its model thought, which model gives it and why not the chosen one, how
  * it ended, what went wrong, and what can be done about it. No DOM. */
 
+import { limitMessage } from "../api/error-messages.js";
 import { t } from "../ui/strings.js";
 
 /**
@@ -182,6 +183,7 @@ function failure(problem, item, label) {
     case "provider-failed": return providerFailed(problem, item, problem.model ? label(problem.model) : t("model.some"));
     case "generation-lost": return t(item.text ? "failure.interrupted" : "failure.notBegun");
     case "unknown-model": return t("failure.unknownModel");
+    case "rate-limited": return limitMessage(problem.limit); // when its turn had come, after it had waited
     default: return t("failure.server");
   }
 }
@@ -189,7 +191,7 @@ function failure(problem, item, label) {
 /** @param {AnswerProblem} problem @param {Item} item @param {string} name */
 function providerFailed({ reason = "", subject, tokens, limit }, { finish_reason: end, text }, name) {
   const [what, advice] = wrong(reason, Boolean(text));
-  if (reason === "too-long" && tokens && limit) return tooLong(subject, tokens, limit, name);
+  if (reason === "too-long" && tokens && typeof limit === "number") return tooLong(subject, tokens, limit, name);
   if (reason === "empty" && end === "length") return t("failure.lengthBeforeFirstWord", { model: name, advice });
   const ending = reason === "empty" && entry(ENDS, end);
   if (ending) return t(ending, { model: name });

@@ -57,6 +57,15 @@ export class InlineEditor {
     return this.#field.value;
   }
 
+  get focused() {
+    return this.node.contains(document.activeElement);
+  }
+
+  /** Whether its words are on their way already. */
+  get saving() {
+    return this.#saving;
+  }
+
   focus() {
     this.#field.focus();
     this.#field.setSelectionRange(this.#field.value.length, this.#field.value.length);
@@ -64,7 +73,7 @@ export class InlineEditor {
 
   /** The message is shown again, with the focus where it came from. */
   close() {
-    const focused = this.node.contains(document.activeElement);
+    const { focused } = this;
     this.node.remove();
     this.on.closed();
     if (focused && this.before instanceof HTMLElement) this.before.focus();

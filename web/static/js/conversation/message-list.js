@@ -72,7 +72,10 @@ export class MessageList {
 
   /** @param {number} length */
   #truncate(length) {
-    for (const { node } of this.#rows.splice(length)) node.remove();
+    for (const { node, question } of this.#rows.splice(length)) {
+      question?.leave();
+      node.remove();
+    }
   }
 
   /** @param {Item["role"]} role @returns {Row} */

@@ -11,6 +11,8 @@ import { SiblingSwitch } from "./sibling-switch.js";
  * @typedef {object} On
  * @property {(question: Item, text: string) => Promise<boolean>} edit false: it can't be done, and the reader knows why
  * @property {(id: string, words: string) => void} turnTo
+ * @property {(text: string, focused: boolean) => void} orphaned the reader was writing this, and what it was about is not shown
+ *   any more
  */
 
 export class QuestionActions {
@@ -32,7 +34,7 @@ export class QuestionActions {
 
   /** @param {Item} item */
   show(item) {
-    if (item.id !== this.#item?.id) this.#editor?.close();
+    if (item.id !== this.#item?.id) this.leave();
     this.#item = item;
     this.node.hidden = !item.id || this.#editor !== null;
     this.siblings.show(item);
@@ -50,6 +52,15 @@ export class QuestionActions {
     this.body.hidden = this.node.hidden = true;
     this.body.after(editor.node);
     editor.focus();
+  }
+
+  /** Its question is not here any more. What was written of it is not lost for that. */
+  leave() {
+    const editor = this.#editor;
+    if (!editor) return;
+    const { text, focused, saving } = editor;
+    editor.close();
+    if (!saving && text !== this.#item?.text) this.on.orphaned(text, focused);
   }
 
   #closed() {

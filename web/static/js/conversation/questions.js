@@ -13,6 +13,7 @@ import { isSessionLost, Problem } from "../api/problem.js";
  * @property {import("./sync.js").Sync} sync
  * @property {import("../sessions/current-session.js").CurrentSession} session
  * @property {import("../sessions/model-switcher.js").ModelSwitcher} models
+ * @property {import("../settings/early-settings.js").EarlySettings} early
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {import("./composer.js").Composer} composer
  * @property {import("./waiting-questions.js").WaitingQuestions} waiting
@@ -145,9 +146,11 @@ export class Questions {
     const { store, page } = this;
     /** @param {string | null} model */
     const ask = (model) => page.api.ask({ path: "/chat", body: { ...question, model: model ?? undefined } }, key);
-    if (page.signedIn() && !store.state.session && !page.sync.unsettled) {
-      await page.session.createOwned(); // the cookie may be that of the conversation before
+    if (!store.state.session && !page.sync.unsettled) {
+      if (page.signedIn()) await page.session.createOwned(); // the cookie may be that of the conversation before
+      else if (page.early.any) await page.session.create();
     }
+    await page.session.settle();
     try {
       return await ask(page.models.forNewSession);
     } catch (error) {

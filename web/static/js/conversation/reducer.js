@@ -59,6 +59,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {Record<string, EventDetails>} eventDetails by message id
  * @property {string | null} endReason why the conversation ended, if it did
  * @property {boolean} missing the address names a conversation that can't be had
+ * @property {boolean} away the server could not be asked for the conversation, and is asked again
  * @property {boolean} stale this state can't be continued from events alone: fetch it
  *
  * @typedef {object} Snapshot The server's own account.
@@ -72,7 +73,7 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
  * @property {boolean} replayed
  *
  * @typedef {{moment?: number} & (
- *   {type: "opening"} | {type: "opened"} | {type: "clear"} | {type: "missing"}
+ *   {type: "opening"} | {type: "opened"} | {type: "clear"} | {type: "missing"} | {type: "away"}
  *   | {type: "sending", text: string | null} | {type: "sent"} | {type: "unsent"}
  *   | {type: "session", session: Partial<Session>, etag: string | null}
  *   | Snapshot
@@ -89,7 +90,8 @@ import { keep, noThinking, pause, seconds, think, fromServer } from "./thinking.
 /** @type {State} */
 export const initialState = {
   serial: 0, loading: true, session: null, etag: null, messages: [], earlier: null, sending: false, pending: null,
-  waiting: [], queueing: null, waitingChanges: 0, live: null, eventDetails: {}, endReason: null, missing: false, stale: false,
+  waiting: [], queueing: null, waitingChanges: 0, live: null, eventDetails: {}, endReason: null, missing: false, away: false,
+  stale: false,
 };
 
 /** @param {string} generation @param {Partial<Live>} fields @returns {Live} */
@@ -106,7 +108,7 @@ export function reduce(state, action) {
     case "sending": return { ...state, sending: true, [state.live ? "queueing" : "pending"]: action.text };
     case "sent": return { ...state, sending: false };
     case "unsent": return { ...state, sending: false, pending: null, queueing: null };
-    case "waiting": return { ...state, waiting: action.waiting, queueing: null };
+    case "waiting": return { ...state, waiting: stillWaiting(action.waiting, state.messages, state.live), queueing: null };
     case "session": return {
       ...state, session: /** @type {Session} */ ({ ...state.session, ...action.session }), etag: action.etag ?? state.etag,
     };
@@ -114,6 +116,7 @@ export function reduce(state, action) {
     case "earlier": return state.earlier === action.before
       ? { ...state, messages: [...action.messages, ...state.messages], earlier: action.earlier } : state;
     case "waits": return state.live?.phase === "queued" ? { ...state, live: { ...state.live, waits: true } } : state;
+    case "away": return state.away ? state : { ...state, away: true };
     case "stale": return { ...state, stale: true };
     case "ended": return { ...state, endReason: action.reason, live: null, stale: false };
     case "event": return state.endReason ? state : applyEvent(state, action.event, action.moment ?? NaN);
@@ -134,7 +137,7 @@ function snapshot(state, { session, etag, messages, earlier, events, replayed, m
   const older = olderThan(messages[0], state);
   // A replay of what this page has not just asked for comes too late to tell how long it took.
   const when = replayed && state.pending === null ? NaN : moment;
-  const { live, eventDetails } = events.reduce(
+  const { live, eventDetails, waiting, waitingChanges } = events.reduce(
     (/** @type {State} */ before, event) => applyEvent(before, event, when),
     replayed ? { ...state, messages: [], live: null } : state,
   );
@@ -147,8 +150,9 @@ function snapshot(state, { session, etag, messages, earlier, events, replayed, m
     messages: [...older, ...(streaming ? messages.slice(0, -1) : messages)],
     earlier: older.length > 0 ? state.earlier : earlier,
     pending: state.sending ? state.pending : null,
+    waiting: stillWaiting(waiting, messages),
     // What was told of them before the events that are known may have been missed.
-    waitingChanges: state.waitingChanges + Number(replayed),
+    waitingChanges: waitingChanges + Number(replayed),
     live: streaming && {
       ...(known ?? newLive(session.active_generation?.generation_id ?? streaming.id, { message: streaming.id })),
       phase: phaseOf(known?.phase ?? "connecting", streaming.text, streaming.thinking ?? ""),
@@ -159,9 +163,18 @@ function snapshot(state, { session, etag, messages, earlier, events, replayed, m
     },
     endReason: null,
     missing: false,
+    away: false,
     stale: false,
   };
 }
+
+/**
+ * Those whose turn has not come: the list may be older than the conversation that it was fetched for. An answer to one
+ * that has waited has its id.
+ * @param {readonly WaitingQuestion[]} waiting @param {readonly Partial<Message>[]} messages @param {Live | null} [live]
+ */
+const stillWaiting = (waiting, messages, live) =>
+  waiting.filter(({ generation_id: id }) => live?.generation !== id && !messages.some((message) => message.id === id));
 
 /**
  * What this page has fetched of the pages before the newest one, which begins with `first`.

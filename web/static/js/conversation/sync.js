@@ -25,6 +25,7 @@ export class Sync {
   #again = false;
   /** @type {number | undefined} */ #retryTimer;
   #backoff = new Backoff();
+  /** @type {(() => void)[]} */ #awaiting = [];
 
   /** @param {import("./store.js").Store} store @param {Page} page */
   constructor(store, page) {
@@ -39,6 +40,7 @@ export class Sync {
       },
     });
     store.subscribe((now, before) => {
+      if (now.serial !== before.serial) this.#stopRetrying(); // what could not be had is not wanted any more
       if (now.stale && !before.stale && !now.sending) void this.refresh();
     });
   }
@@ -55,6 +57,12 @@ export class Sync {
     return this.#running;
   }
 
+  /** When the server has told of the session on screen, from now on: that it answers again. @returns {Promise<void>} */
+  answered() {
+    void this.refresh();
+    return new Promise((resolve) => this.#awaiting.push(resolve));
+  }
+
   /** @param {StreamEvent} event */
   #receive(event) {
     switch (event.type) {
@@ -67,8 +75,7 @@ export class Sync {
   }
 
   async #run() {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
+    this.#stopRetrying();
     do {
       this.#again = false;
       const current = this.store.sameConversation();
@@ -79,10 +86,20 @@ export class Sync {
         if (!current()) continue;
         this.stream.release();
         if (isSessionLost(error)) await this.page.lost(error);
-        else this.#retryTimer = setTimeout(() => void this.refresh(), this.#backoff.next());
+        else this.#goOnAsking();
       }
     } while (this.#again);
     this.#running = null;
+  }
+
+  #stopRetrying() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+  }
+
+  #goOnAsking() {
+    this.#retryTimer = setTimeout(() => void this.refresh(), this.#backoff.next());
+    this.store.dispatch({ type: "away" });
   }
 
   /** @param {() => boolean} current whether this is still about the conversation on screen */
@@ -102,6 +119,7 @@ export class Sync {
     store.dispatch({ type: "snapshot", session, etag, messages, earlier: before, events, replayed: received === null });
     stream.release();
     this.#backoff.reset();
+    for (const resolve of this.#awaiting.splice(0)) resolve();
     this.page.synced(messages.length > 0);
   }
 

@@ -7,6 +7,7 @@ import { t } from "../ui/strings.js";
 export class ConversationView {
   #earlier = byId("earlier");
   #empty = byId("empty");
+  #away = byId("away");
   #missing = byId("missing");
   #new = byId("new");
   #ended = byId("ended");
@@ -30,7 +31,9 @@ export class ConversationView {
     this.composer.busy = state.sending || state.pending !== null || state.queueing !== null;
     this.composer.stoppable = state.live !== null && state.pending === null;
     this.#earlier.hidden = state.earlier === null;
-    this.#empty.hidden = state.loading || shown.length > 0 || ended || state.missing;
+    const away = state.away && state.session === null && shown.length === 0;
+    this.#empty.hidden = state.loading || shown.length > 0 || ended || state.missing || away;
+    this.#away.hidden = !away;
     this.#missing.hidden = !state.missing;
     this.#new.hidden = ended || (shown.length === 0 && !state.session && !state.missing);
     this.#ended.hidden = !ended;

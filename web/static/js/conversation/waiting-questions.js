@@ -1,7 +1,9 @@
 /** The questions that wait for the end of the answer: fetched when they have changed, shown below it, edited and taken
  * back. */
 
+import { isTransient } from "../api/error-messages.js";
 import { Problem } from "../api/problem.js";
+import { Backoff } from "../stream/backoff.js";
 import { t } from "../ui/strings.js";
 import { WaitingRow } from "./waiting-row.js";
 
@@ -18,6 +20,8 @@ import { WaitingRow } from "./waiting-row.js";
 export class WaitingQuestions {
   /** @type {Promise<void> | null} */ #running = null;
   #again = false;
+  /** @type {number | undefined} */ #retryTimer;
+  #backoff = new Backoff();
   /** By the id of its generation. @type {Map<string, WaitingRow>} */ #rows = new Map();
 
   /** @param {HTMLElement} list @param {import("./store.js").Store} store @param {Page} page */
@@ -32,7 +36,7 @@ export class WaitingQuestions {
     });
   }
 
-  /** Fetch them; a fetch under way is followed by another. One that fails leaves the list as it is. */
+  /** Fetch them; a fetch under way is followed by another. One that fails leaves the list as it is, and is tried again. */
   refresh() {
     if (this.#running) this.#again = true;
     this.#running ??= this.#fetch().finally(() => { this.#running = null; });
@@ -47,16 +51,25 @@ export class WaitingQuestions {
   }
 
   async #fetch() {
+    clearTimeout(this.#retryTimer);
     do {
       this.#again = false;
       const current = this.store.sameConversation();
       try {
         const waiting = await this.page.api.waiting();
+        this.#backoff.reset();
         if (current() && !this.#again) this.store.dispatch({ type: "waiting", waiting });
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
+        if (current() && (error.status === 0 || isTransient(error))) this.#retry(current);
       }
     } while (this.#again);
+  }
+
+  /** @param {() => boolean} current whether this is still about the conversation on screen */
+  #retry(current) {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => { if (current()) void this.refresh(); }, this.#backoff.next());
   }
 
   /** @param {State} state */

@@ -15,6 +15,7 @@ import { t } from "../ui/strings.js";
  * @property {import("../account/account.js").Account} account
  * @property {import("../ui/notifications.js").Notifications} notifications
  * @property {import("./model-switcher.js").ModelSwitcher} models
+ * @property {import("../settings/early-settings.js").EarlySettings} early
  */
 
 /** What else an address may have is asked for of no server. */
@@ -72,6 +73,33 @@ export class CurrentSession {
     this.page.api.useSession(session);
     opening();
     await this.open(() => this.page.sync.refresh());
+  }
+
+  /** Whether this is a new conversation, which its first question makes. */
+  get beginning() {
+    const { session, endReason, missing } = this.store.state;
+    return !session && endReason === null && !missing && !this.page.address.id;
+  }
+
+  /** A guest's session, for a first question that an automatic one is not enough for. @returns {Promise<void>} */
+  async create() {
+    const { data: session, etag } = await this.page.api.createSession(this.page.models.picked);
+    this.adopt(session, etag);
+  }
+
+  /** Give the session on screen what was wanted of it before there was one. */
+  async settle() {
+    if (this.page.early.any && this.store.state.session) await this.change(this.page.early.wanted);
+  }
+
+  /** Give the session on screen its instructions and temperature.
+   * @param {import("../settings/early-settings.js").ConversationSettings} settings */
+  async change(settings) {
+    const current = this.store.sameConversation();
+    const { data: session, etag } = await this.page.api.changeSession(settings);
+    if (!current()) return;
+    this.page.early.drop();
+    this.store.dispatch({ type: "session", session, etag });
   }
 
   /** A session of the user's, for a first question. */
@@ -160,6 +188,7 @@ export class CurrentSession {
     this.page.sync.stream.close();
     this.page.api.useSession(null);
     this.page.models.drop();
+    this.page.early.drop();
     this.store.dispatch({ type: "clear" });
   }
 

@@ -11,6 +11,7 @@ export class ApiKeyList {
   #name = byId("key-name", HTMLInputElement);
   #made = byId("made-key", HTMLInputElement);
   #madeField = byId("made-key-field");
+  #madeId = "";
 
   /** @param {import("../api/account.js").AccountApi} api @param {(error: unknown) => void} failed */
   constructor(api, failed) {
@@ -25,9 +26,13 @@ export class ApiKeyList {
 
   /** A secret is shown once, and never again; and no user sees what another has. */
   clear() {
-    this.#made.value = "";
-    this.#madeField.hidden = true;
+    this.#forget();
     this.#list.replaceChildren();
+  }
+
+  #forget() {
+    this.#made.value = this.#madeId = "";
+    this.#madeField.hidden = true;
   }
 
   /** Show those that there are. */
@@ -63,7 +68,8 @@ export class ApiKeyList {
     const name = oneLine(this.#name.value);
     if (!name) return this.#name.focus();
     try {
-      this.#made.value = await this.api.createKey(name);
+      const { id, key } = await this.api.createKey(name);
+      [this.#made.value, this.#madeId] = [key, id];
       this.#madeField.hidden = false;
       this.#name.value = "";
       this.#made.focus();
@@ -77,6 +83,7 @@ export class ApiKeyList {
   async #revoke(id) {
     try {
       await this.api.revokeKey(id);
+      if (id === this.#madeId) this.#forget();
     } catch (error) {
       this.failed(error);
     }

@@ -13,9 +13,11 @@ import { choose, chosen, setNotifications, wantsNotifications } from "./preferen
  * @property {import("../api/client.js").ApiClient} api
  * @property {import("../api/account.js").AccountApi} accountApi
  * @property {() => import("../api/client.js").Session | null} session the one on screen
+ * @property {() => boolean} beginning whether the first question will make one
+ * @property {import("./early-settings.js").EarlySettings} early
  * @property {() => boolean} signedIn
  * @property {import("../ui/notifications.js").Notifications} notifications
- * @property {(session: import("../api/client.js").Session, etag: string | null) => void} changed the session is another
+ * @property {(settings: import("./early-settings.js").ConversationSettings) => Promise<void>} change give them to the session
  */
 
 const bytes = new TextEncoder();
@@ -28,7 +30,9 @@ export class SettingsDialog {
   #conversation = byId("conversation-settings", HTMLFormElement);
   #instructions = byId("instructions", HTMLTextAreaElement);
   #instructionsError = byId("instructions-error");
+  #export = byId("export", HTMLButtonElement);
   #temperature = byId("temperature", HTMLInputElement);
+  #temperatureError = byId("temperature-error");
   #error = byId("settings-error");
 
   /** @param {Page} page */
@@ -57,20 +61,24 @@ export class SettingsDialog {
       void this.#save();
     });
     this.#instructions.addEventListener("input", () => this.#measure());
+    this.#temperature.addEventListener("input", () => this.#checkTemperature());
     this.#dialog.addEventListener("close", () => this.keys.clear());
-    byId("export").addEventListener("click", () => void this.#export());
+    this.#export.addEventListener("click", () => void this.#download());
   }
 
   open() {
     const session = this.page.session();
+    const known = this.page.early.any ? this.page.early.wanted : session;
     this.#show("");
     this.#theme.value = chosen("theme");
     this.#language.value = chosen("language");
     this.#notify.checked = wantsNotifications();
-    this.#conversation.hidden = session === null;
-    this.#instructions.value = session?.system_prompt ?? "";
-    this.#temperature.value = session?.temperature == null ? "" : String(session.temperature);
+    this.#conversation.hidden = session === null && !this.page.beginning();
+    this.#export.hidden = session === null;
+    this.#instructions.value = known?.system_prompt ?? "";
+    this.#temperature.value = known?.temperature == null ? "" : String(known.temperature);
     this.#measure();
+    this.#checkTemperature();
     byId("api-keys").hidden = !this.page.signedIn();
     this.#dialog.showModal();
     this.#theme.focus();
@@ -90,21 +98,30 @@ export class SettingsDialog {
     return over <= 0;
   }
 
+  /** In the page's words, and of any precision: the field's step is that of its arrows. @returns {boolean} whether it is one */
+  #checkTemperature() {
+    const { badInput, rangeOverflow, rangeUnderflow } = this.#temperature.validity;
+    const wrong = badInput || rangeOverflow || rangeUnderflow;
+    this.#temperature.ariaInvalid = String(wrong);
+    this.#temperatureError.hidden = !wrong;
+    return !wrong;
+  }
+
   async #save() {
     if (!this.#measure()) return this.#instructions.focus();
+    if (!this.#checkTemperature()) return this.#temperature.focus();
     const temperature = this.#temperature.value === "" ? null : this.#temperature.valueAsNumber;
+    const settings = { system_prompt: this.#instructions.value.trim() || null, temperature };
     await this.#attempt(async () => {
-      const { data, etag } = await this.page.api.changeSession({
-        system_prompt: this.#instructions.value.trim() || null, temperature,
-      });
-      this.page.changed(data, etag);
+      if (this.page.session()) await this.page.change(settings);
+      else this.page.early.want(settings);
       this.#dialog.close();
       this.page.notifications.succeeded(t("settings.saved"), t("settings.saved"));
     });
   }
 
   /** As a file of the reader's; a plain link could not name a user's session. */
-  async #export() {
+  async #download() {
     await this.#attempt(async () => {
       const { data } = await this.page.api.exportSession();
       const link = document.createElement("a");

@@ -1,12 +1,14 @@
 /** What the reader is told beside the conversation: failures in a notice, news by screen reader and in a toast. */
 
-import { describeError, errorMessage, isTransient } from "../api/error-messages.js";
+import { describeError, errorMessage, isOutage, isTransient } from "../api/error-messages.js";
 import { Announcer } from "./announcer.js";
 import { byId } from "./dom.js";
 import { Notice } from "./notice.js";
 import { t } from "./strings.js";
 
 const TOAST_DURATION = 1_500;
+/** Milliseconds that the notice of an outage is there, however soon that is over: it has to be read. */
+const OUTAGE_DURATION = 5_000;
 
 export class Notifications {
   #announcer = new Announcer(byId("announcer"));
@@ -16,6 +18,12 @@ export class Notifications {
   #shown = 0;
   /** @type {number | undefined} */ #toastTimer;
 
+  /** @param {() => Promise<void> | undefined} recovered when the service answers again, asked now; undefined: that can't
+   *   be known */
+  constructor(recovered) {
+    this.recovered = recovered;
+  }
+
   /** Beside the message box. @param {string} words none: the notice goes
    * @param {Promise<void>} [over] when its reason has gone, and the notice with it */
   notify(words, over) {
@@ -24,12 +32,20 @@ export class Notifications {
     void over?.then(() => { if (number === this.#shown) this.notify(""); });
   }
 
-  /** @param {unknown} error why a request failed @param {Promise<void>} [over] when its reason has gone */
-  showError(error, over) {
+  /** @param {unknown} error why a request failed @param {Promise<void>} [over] when its reason has gone;
+   *   absent: when the service answers again, where it was away */
+  showError(error, over = this.#endOfOutage(error)) {
     const number = ++this.#shown;
     void over?.then(() => { if (number === this.#shown) this.notify(""); });
     if (isTransient(error) && error.retryAfter) this.#notice.show(describeError(error), error.retryAfter);
     else this.#notice.show(errorMessage(error));
+  }
+
+  /** @param {unknown} error @returns {Promise<void> | undefined} */
+  #endOfOutage(error) {
+    if (!isOutage(error)) return undefined;
+    const readable = new Promise((resolve) => setTimeout(resolve, Math.max(OUTAGE_DURATION, 1_000 * (error.retryAfter ?? 0))));
+    return this.recovered()?.then(async () => void (await readable));
   }
 
   /** By screen reader and, with `toast`, also on screen. @param {string} words @param {string} [toast] */

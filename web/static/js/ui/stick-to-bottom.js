@@ -10,6 +10,7 @@ export class StickToBottom {
   #sticking = true;
   /** Whether the reader moved downwards last. The browser moves too, to keep a place while what is above it changes. */
   #downwards = false;
+  #empty = false;
   #touch = 0;
   #top = 0;
   /** Of what scrolls, when it was last drawn. */
@@ -18,6 +19,7 @@ export class StickToBottom {
   /** @param {HTMLElement} scroller @param {HTMLElement} content @param {HTMLButtonElement} button */
   constructor(scroller, content, button) {
     this.scroller = scroller;
+    this.content = content;
     this.button = button;
     scroller.addEventListener("scroll", () => this.#measure(), { passive: true });
     scroller.addEventListener("wheel", ({ deltaY }) => this.#moves(deltaY), { passive: true });
@@ -86,7 +88,13 @@ export class StickToBottom {
   }
 
   #keep() {
-    if (this.#sticking) this.scroller.scrollTop = this.scroller.scrollHeight;
+    const empty = this.content.offsetHeight === 0;
+    if (empty && !this.#empty) { // another conversation begins
+      this.#sticking = true;
+      this.scroller.scrollTop = 0;
+    }
+    this.#empty = empty;
+    if (this.#sticking && !empty) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.#draw();
   }
 

@@ -57,6 +57,8 @@ export default {
   "ended.draftKept": "Was du gerade schreibst, bleibt für die nächste.",
   "ended.stillReadable": "Du kannst sie noch lesen, bis du diese Seite verlässt.",
   "ended.announcement": "Diese Unterhaltung ist zu Ende",
+  "away.title": "Diese Unterhaltung kann gerade nicht gezeigt werden.",
+  "away.reason": "Der Dienst ist beschäftigt oder startet neu. Die Unterhaltung erscheint von selbst, sobald sie zu haben ist.",
   "missing.title": "Diese Unterhaltung gibt es hier nicht.",
   "missing.reason": "Sie wurde vielleicht gelöscht, oder sie ist abgelaufen, oder sie gehört zu einem Konto, das hier nicht angemeldet ist.",
 
@@ -126,6 +128,7 @@ export default {
   "message.againLabel": "Nochmal antworten lassen",
   "message.againWith": "Nochmal, mit einem anderen Modell",
   "message.edit": "Bearbeiten",
+  "message.editKept": "Die Frage, die du bearbeitet hast, ist nicht mehr zu sehen. Deine Worte stehen im Eingabefeld.",
   "message.editLabel": "Deine Frage bearbeiten",
   "siblings.place": "{number} von {count}",
   "siblings.previous": "Vorige Fassung",
@@ -277,6 +280,7 @@ export default {
   "settings.instructionsHint": "Was das Modell wissen und beachten soll, ab der nächsten Antwort.",
   "settings.temperature": "Temperatur",
   "settings.temperatureHint": "Von 0, nüchtern, bis 2, wild; leer: die des Modells.",
+  "settings.temperatureWrong": "Eine Zahl von 0 bis 2, oder nichts.",
   "settings.export": "Exportieren",
   "settings.saved": "Gespeichert",
   "keys.title": "API-Schlüssel",
@@ -327,6 +331,7 @@ export default {
   "password.newMissing": "Gib ein neues Passwort ein.",
   "password.rules": "Mindestens 8 Zeichen. Mehrere Wörter sind gut; was alle benutzen, wird nicht angenommen.",
   "password.endOthers": "Meine anderen Browser abmelden",
+  "password.refused": "Dieses Passwort gehört zu den häufigsten, oder es ist zu lang. Wähle ein anderes.",
   "password.changed": "Passwort geändert",
 
   "logins.this": "Dieser Browser",

@@ -57,6 +57,8 @@ export default {
   "ended.draftKept": "What you were writing is kept for the next one.",
   "ended.stillReadable": "You can still read it until you leave this page.",
   "ended.announcement": "This conversation is over",
+  "away.title": "This conversation can’t be shown right now.",
+  "away.reason": "The service is busy or restarting. The conversation comes by itself as soon as it can be had.",
   "missing.title": "There is no such conversation here.",
   "missing.reason": "It may have been deleted or have expired, or it belongs to an account that isn’t signed in here.",
 
@@ -126,6 +128,7 @@ export default {
   "message.againLabel": "Again: another answer",
   "message.againWith": "Again, with another model",
   "message.edit": "Edit",
+  "message.editKept": "The question that you were editing is not shown any more. Your words are in the message box.",
   "message.editLabel": "Edit your question",
   "siblings.place": "{number} of {count}",
   "siblings.previous": "Previous version",
@@ -277,6 +280,7 @@ export default {
   "settings.instructionsHint": "What the model should know and keep to, from the next answer on.",
   "settings.temperature": "Temperature",
   "settings.temperatureHint": "From 0, sober, to 2, wild; empty: the model’s own.",
+  "settings.temperatureWrong": "A number from 0 to 2, or nothing.",
   "settings.export": "Export",
   "settings.saved": "Saved",
   "keys.title": "API keys",
@@ -327,6 +331,7 @@ export default {
   "password.newMissing": "Enter a new password.",
   "password.rules": "At least 8 characters. Several words are good; what everybody uses is not taken.",
   "password.endOthers": "Sign out my other browsers",
+  "password.refused": "This password is among the most common ones, or too long. Choose another.",
   "password.changed": "Password changed",
 
   "logins.this": "This browser",

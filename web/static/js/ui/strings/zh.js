@@ -57,6 +57,8 @@ export default {
   "ended.draftKept": "你正在写的内容会留给下一个对话。",
   "ended.stillReadable": "离开此页面之前，你仍可以阅读它。",
   "ended.announcement": "此对话已结束",
+  "away.title": "暂时无法显示此对话。",
+  "away.reason": "服务繁忙或正在重启。一旦可用，对话会自动显示。",
   "missing.title": "这里没有此对话。",
   "missing.reason": "它可能已被删除、已到期，或属于未在此登录的账户。",
 
@@ -126,6 +128,7 @@ export default {
   "message.againLabel": "重新回答一次",
   "message.againWith": "用其他模型重新回答",
   "message.edit": "编辑",
+  "message.editKept": "你正在编辑的问题已不再显示。你写的内容已放入输入框。",
   "message.editLabel": "编辑你的问题",
   "siblings.place": "第 {number} 个，共 {count} 个",
   "siblings.previous": "上一个版本",
@@ -277,6 +280,7 @@ export default {
   "settings.instructionsHint": "模型应了解并遵守的内容，从下一个回答起生效。",
   "settings.temperature": "温度",
   "settings.temperatureHint": "从 0（严谨）到 2（发散）；留空则使用模型自身的设置。",
+  "settings.temperatureWrong": "请填写 0 到 2 之间的数字，或留空。",
   "settings.export": "导出",
   "settings.saved": "已保存",
   "keys.title": "API 密钥",
@@ -327,6 +331,7 @@ export default {
   "password.newMissing": "请输入新密码。",
   "password.rules": "至少 8 个字符。多个词更好；人人都用的密码不被接受。",
   "password.endOthers": "退出我的其他浏览器",
+  "password.refused": "此密码属于最常见的密码，或过长。请另选一个。",
   "password.changed": "密码已修改",
 
   "logins.this": "此浏览器",
