@@ -9,6 +9,8 @@ from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, FinishReason,
 MAX_BUFFERED = 256 * 1024
 """Characters that wait to be taken at most, also of one chunk; the provider is read no further until some have
 been."""
+MAX_EMPTY = 20_000
+"""Pieces without a word that may come between two words: several a second for the hour that a request may take."""
 TURN = 8
 """Chunks of one answer that are read before others have their turn, however many there are."""
 
@@ -43,12 +45,15 @@ class Inbox:
 
     async def fill(self, stream: ChunkStream) -> None:
         """Read a provider to its end, no faster than what it says is taken, and close the stream."""
-        read = 0
+        read = empty = 0
         try:
             async with aclosing(stream):
                 async for chunk in stream:
                     await self._put(chunk)
                     read += 1
+                    empty = 0 if chunk.text or chunk.thinking else empty + 1
+                    if empty > MAX_EMPTY:
+                        raise ProviderError(ErrorKind.BROKEN_STREAM, "pieces without a word, again and again")
                     if read % TURN == 0:
                         await asyncio.sleep(0)
         except ProviderError as error:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from core.generation.batch import MAX_BUFFERED, Batch, Inbox
+from core.generation.batch import MAX_BUFFERED, MAX_EMPTY, Batch, Inbox
 from core.llm.providers.base import Chunk, ErrorKind, ProviderError, Usage
 
 QUICK = 0.01
@@ -49,6 +49,17 @@ def test_what_has_come_is_taken_at_once_with_its_end() -> None:
     batches = asyncio.run(_heard(_Provider(*said)))
     assert "".join(batch.text for batch in batches) == "So."
     assert batches[-1]._replace(text="", thinking="") == Batch("", True, "stop", Usage(1, 2), None, "", True)
+
+
+def test_a_flood_of_nothing_has_an_end_and_pings_between_words_have_none() -> None:
+    pings = [Chunk()] * (MAX_EMPTY // 2)
+    flood = _Provider(Chunk("So"), *pings, *pings, Chunk())
+    heard = asyncio.run(_heard(flood))
+    ended = heard[-1].error
+    assert ("".join(batch.text for batch in heard), ended and ended.kind) == ("So", ErrorKind.BROKEN_STREAM)
+    assert flood.closed
+    lively = asyncio.run(_heard(_Provider(Chunk("So"), *pings, Chunk("on"), *pings, Chunk(thinking="?"), *pings)))
+    assert ("".join(batch.text for batch in lively), lively[-1].error) == ("Soon", None)
 
 
 def test_an_error_comes_after_the_words_before_it() -> None:
