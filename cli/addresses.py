@@ -13,8 +13,9 @@ TIMEOUT = httpx2.Timeout(2.0)
 """Seconds to wait for a part of the system to connect or answer."""
 
 
-def check_port(host: str, port: int, variable: str) -> None:
-    """Raise CommandError that names the environment variable when nothing can listen there."""
+def check_port(host: str, port: int, variable: str, address_variable: str) -> None:
+    """Raise CommandError that names the environment's variable, of the port or of the address, when nothing can
+    listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -26,6 +27,8 @@ def check_port(host: str, port: int, variable: str) -> None:
                 by = f" by {holder}" if holder else ""
                 remedy = f"stop that, or set {variable} to a free one"
                 fail(f"{variable}={port}: port {port} on {host} is taken{by}; {remedy}")
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                fail(f"{address_variable}={host}: no address of this machine ({error.strerror}); 127.0.0.1 is one")
             fail(f"{variable}={port}: can't listen on {host} port {port}: {error.strerror}; set it to another")
 
 

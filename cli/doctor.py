@@ -113,12 +113,12 @@ def _system(settings: Settings, running: bool) -> Iterator[Finding]:
     yield Finding("system", f"`switchboard up` does not run on {settings.state_dir.absolute()}")
     # With a configured Redis the processes may be run by something else, and the ports are rightly taken.
     if settings.configured_redis_url is None:
-        for host, port, name in (
-            (settings.host, settings.port, "PORT"),
-            ("127.0.0.1", settings.flower_port, "FLOWER_PORT"),
+        for host, port, name, address_name in (
+            (settings.host, settings.port, "PORT", "SWITCHBOARD_HOST"),
+            (settings.flower_address, settings.flower_port, "FLOWER_PORT", "FLOWER_ADDRESS"),
         ):
             try:
-                check_port(host, port, name)
+                check_port(host, port, name, address_name)
             except CommandError as error:
                 yield Finding("port", error.message, "Stop what listens there, or choose another port.")
             else:

@@ -54,7 +54,7 @@ def serve(settings: Settings) -> None:
 
     Raises CommandError when the port is taken, and SystemExit when the broker can't be used.
     """
-    check_port(settings.flower_address, settings.flower_port, "FLOWER_PORT")
+    check_port(settings.flower_address, settings.flower_port, "FLOWER_PORT", "FLOWER_ADDRESS")
     if not (is_loopback(settings.flower_address) or settings.flower_basic_auth):
         fail(
             f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "

@@ -108,11 +108,12 @@ def _check_stores(settings: Settings) -> None:
 def _check_ports(settings: Settings, runtime: RunningSystem, catalog: ModelCatalog) -> None:
     if settings.port == settings.flower_port:
         fail(f"PORT and FLOWER_PORT are both {settings.port}; set one of them to another port")
-    check_port(settings.host, settings.port, "PORT")
-    check_port("127.0.0.1", settings.flower_port, "FLOWER_PORT")
+    check_port(settings.host, settings.port, "PORT", "SWITCHBOARD_HOST")
+    check_port(settings.flower_address, settings.flower_port, "FLOWER_PORT", "FLOWER_ADDRESS")
     if catalog.weights:
         model = urlsplit(runtime.model_url)
-        check_port(model.hostname or "127.0.0.1", model.port or 80, "SWITCHBOARD_MODEL_URL")
+        name = "SWITCHBOARD_MODEL_URL"
+        check_port(model.hostname or "127.0.0.1", model.port or 80, name, name)
 
 
 class _System:

@@ -34,6 +34,8 @@ from core.text.masking import secrets_of
 from core.text.secret_files import DIRECTORY_VARIABLES
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+MIN_LEASE = timedelta(seconds=1)
+"""Less is over before a worker that lives has come to renew it."""
 
 
 def parse_retention(value: object) -> object:
@@ -262,9 +264,13 @@ class Settings(BaseSettings):
     sweep_every: Duration = Field(timedelta(seconds=60), validation_alias=_named("SWITCHBOARD_SWEEP_EVERY"))
     audit_retention: Retention = Field(timedelta(days=365), validation_alias=_named("SWITCHBOARD_AUDIT_RETENTION"))
     """How long the audit log keeps an event; None: for ever."""
-    lease: Duration = Field(timedelta(seconds=10), validation_alias=_named("SWITCHBOARD_LEASE"))
+    lease: Duration = Field(
+        timedelta(seconds=10), ge=MIN_LEASE, le=timedelta(hours=1), validation_alias=_named("SWITCHBOARD_LEASE")
+    )
     """How long a silent worker keeps a generation."""
-    reply_wait: Duration = Field(timedelta(seconds=2), validation_alias=_named("SWITCHBOARD_REPLY_WAIT"))
+    reply_wait: Duration = Field(
+        timedelta(seconds=2), le=timedelta(minutes=1), validation_alias=_named("SWITCHBOARD_REPLY_WAIT")
+    )
     """How long a request waits for a worker's reply before it answers 202."""
 
     limit_create: Limit = Field(parse_rate("20/h:5"), validation_alias=_named("SWITCHBOARD_LIMIT_CREATE"))

@@ -5,6 +5,8 @@ import re
 from datetime import timedelta
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX = timedelta(days=3650)
+"""The longest: a date is to come of it, whatever date it is added to."""
 
 
 class UnitMissing(ValueError):
@@ -23,10 +25,10 @@ def parse_duration(value: object) -> timedelta:
         raise ValueError(f"{str(value)!r} is not a duration; write a positive number and ms, s, m, h or d: 30m")
     if match[2] is None:
         raise UnitMissing(f"{str(value)!r} has no unit; write ms, s, m, h or d after the number: {match[1]}s")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-    except OverflowError:
-        raise ValueError(f"{str(value)!r} is longer than anything lasts") from None
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > MAX.total_seconds():
+        raise ValueError(f"{str(value)!r} is longer than ten years; write {MAX.days}d at the most")
+    return timedelta(seconds=seconds)
 
 
 def with_probable_unit(number: str, usual: timedelta) -> str:

@@ -56,7 +56,10 @@ def _complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
         ("SWITCHBOARD_ANONYMOUS_IDLE", "1800", "it has no unit; write 1800s, if that is meant (the default is 30m)"),
         ("SWITCHBOARD_USER_MAX", "60", "it has no unit; write 60d, if that is meant (the default is 90d)"),
         ("SWITCHBOARD_LEASE", "10\n\x1b[31mred", "SWITCHBOARD_LEASE=10"),
-        ("SWITCHBOARD_LEASE", "9" * 9000 + "d", "is longer than anything lasts"),
+        ("SWITCHBOARD_LEASE", "9" * 9000 + "d", "is longer than ten years"),
+        ("SWITCHBOARD_USER_MAX", "9999999d", "is longer than ten years; write 3650d at the most"),
+        ("SWITCHBOARD_LEASE", "1ms", "greater than or equal to 1 second"),
+        ("SWITCHBOARD_REPLY_WAIT", "100d", "less than or equal to 1 minute"),
         ("PORT", "tcp://10.0.0.1:8000", "PORT=tcp://10.0.0.1:8000: Input should be a valid integer"),
         (
             "SWITCHBOARD_LIMIT_CRATE",
