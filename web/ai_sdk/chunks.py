@@ -14,7 +14,8 @@ from core.conversation.message import Message
 Chunk = dict[str, Any]
 
 TEXT, REASONING = "t", "r"
-"""The ids of the parts. A text has one part; thinking that begins again, or goes on after some text, has another."""
+"""The ids of the parts; `@ai-sdk/workflow` drops one that comes a second time. A text has one part; thinking that
+begins again, or goes on after some text, has another: `r2` and so on."""
 FINISH: Chunk = {"type": "finish"}
 """Without it a client takes a stream for broken (`@ai-sdk/workflow`), or half an answer for a whole one (`ai`)."""
 FINISH_REASONS: Mapping[str, str] = {
@@ -40,6 +41,8 @@ class Parts(NamedTuple):
     begun: bool = False
     stepped: bool = False
     reasoning: bool = False
+    thoughts: int = 0
+    """How many parts of thinking have been begun."""
     text: bool = False
 
 
@@ -139,9 +142,14 @@ def _thinking(parts: Parts, words: str, *, anew: bool, answer: Answer) -> Told:
 
 def _thoughts(parts: Parts, words: str, answer: Answer) -> Told:
     stepped = _stepped(parts, answer)
-    opening = [] if parts.reasoning else [{"type": "reasoning-start", "id": REASONING}]
-    said = {"type": "reasoning-delta", "id": REASONING, "delta": words}
-    return Told(stepped.parts._replace(reasoning=True), [*stepped.chunks, *opening, said])
+    open_now = stepped.parts._replace(reasoning=True, thoughts=parts.thoughts + (not parts.reasoning))
+    opening = [] if parts.reasoning else [{"type": "reasoning-start", "id": _reasoning_id(open_now)}]
+    said = {"type": "reasoning-delta", "id": _reasoning_id(open_now), "delta": words}
+    return Told(open_now, [*stepped.chunks, *opening, said])
+
+
+def _reasoning_id(parts: Parts) -> str:
+    return REASONING if parts.thoughts == 1 else f"{REASONING}{parts.thoughts}"
 
 
 def _text(parts: Parts, words: str, answer: Answer) -> Told:
@@ -160,7 +168,7 @@ def _thinking_dropped(parts: Parts, data: Mapping[str, Any]) -> Told:
 def _reasoning_ended(parts: Parts) -> Told:
     if not parts.reasoning:
         return Told(parts, [])
-    return Told(parts._replace(reasoning=False), [{"type": "reasoning-end", "id": REASONING}])
+    return Told(parts._replace(reasoning=False), [{"type": "reasoning-end", "id": _reasoning_id(parts)}])
 
 
 def _end(parts: Parts, kind: str, data: Mapping[str, Any], answer: Answer) -> Told:

@@ -49,13 +49,17 @@ def _said(at: int, text: str) -> Event:
     return "delta", {"at": at, "text": text}
 
 
-def _text(kind: str, text: str | None = None, part: str = "text") -> Chunk:
-    chunk = {"type": f"{part}-{kind}", "id": part[0]}
+def _text(kind: str, text: str | None = None, part: str = "text", part_id: str = "t") -> Chunk:
+    chunk = {"type": f"{part}-{kind}", "id": part_id}
     return chunk if text is None else {**chunk, "delta": text}
 
 
-def _reasoning(kind: str, text: str | None = None) -> Chunk:
-    return _text(kind, text, "reasoning")
+def _reasoning(kind: str, text: str | None = None, part_id: str = "r") -> Chunk:
+    return _text(kind, text, "reasoning", part_id)
+
+
+def _second_thought(words: str) -> list[Chunk]:
+    return [_reasoning("start", part_id="r2"), _reasoning("delta", words, "r2"), _reasoning("end", part_id="r2")]
 
 
 CASES: dict[str, tuple[list[Event], list[Chunk]]] = {
@@ -72,7 +76,7 @@ CASES: dict[str, tuple[list[Event], list[Chunk]]] = {
         [
             *(START, QUEUE, STEP, _reasoning("start"), _reasoning("delta", "a"), _reasoning("delta", "b")),
             *(_reasoning("end"), _text("start"), _text("delta", "H")),
-            *(_reasoning("start"), _reasoning("delta", "c"), _reasoning("end"), _text("delta", "i")),
+            *(*_second_thought("c"), _text("delta", "i")),
             *(_text("end"), {"type": "finish-step"}, FINISH),
         ],
     ),
@@ -85,7 +89,7 @@ CASES: dict[str, tuple[list[Event], list[Chunk]]] = {
         [
             *(START, QUEUE, STEP, _reasoning("start"), _reasoning("delta", "a"), _reasoning("end")),
             {"type": "data-fallback", "data": {"from": "x", "to": "deep", "reason": "overloaded"}},
-            *(_reasoning("start"), _reasoning("delta", "b"), _reasoning("end")),
+            *_second_thought("b"),
             *(_text("start"), _text("delta", "Hi"), _text("end"), {"type": "finish-step"}, FINISH),
         ],
     ),
@@ -156,7 +160,8 @@ between = st.one_of(
 @settings(deadline=None)
 @given(st.lists(between, max_size=12), st.sampled_from(["done", "stopped", "failed"]))
 def test_a_clients_rules_hold_for_every_answer(middle: list[tuple[str, str, int]], end: str) -> None:
-    """Those of `ai`: words only in a part that has begun, no part begun twice, none left open but by a failure."""
+    """Those of `ai`: words only in a part that has begun, no part begun twice, none left open but by a failure; and
+    of `@ai-sdk/workflow`: no id of a part comes again."""
     ends: dict[str, Event] = {
         "done": done,
         "stopped": ("stopped", {}),
@@ -164,6 +169,8 @@ def test_a_clients_rules_hold_for_every_answer(middle: list[tuple[str, str, int]
     }
     events = [queued, *((kind, {"at": at, "text": text, "thinking": at}) for kind, text, at in middle), ends[end]]
     chunks = _told(events)
+    begun = [chunk["id"] for chunk in chunks if chunk["type"] in ("text-start", "reasoning-start")]
+    assert len(begun) == len(set(begun))
     live: set[str] = set()
     shown = ""
     for chunk in chunks:
