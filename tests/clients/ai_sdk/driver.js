@@ -35,6 +35,25 @@ class State {
 
 const chats = new Map();
 
+/** A response that breaks as in Chrome, by whose words clients tell what has happened. */
+function asInChrome(response) {
+  if (!response.body) return response;
+  const reader = response.body.getReader();
+  const body = new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        controller.error(error.name === "AbortError" ? error : new TypeError("network error"));
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return new Response(body, response);
+}
+
 function open({ chat, client, api, id, headers, messages }) {
   const { AbstractChat, DefaultChatTransport } = packages[client];
   const data = [];
@@ -44,7 +63,7 @@ function open({ chat, client, api, id, headers, messages }) {
   const proved = async (url, init) => {
     const response = await fetch(url, { ...init, headers: { ...init.headers, ...headers } });
     statuses.push(response.status);
-    return response;
+    return asInChrome(response);
   };
   const transport =
     client === "workflow"
