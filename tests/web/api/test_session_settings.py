@@ -145,7 +145,7 @@ BAD: dict[str, tuple[dict[str, Any] | str, int, str]] = {
     "a number without end": (f'{{"temperature": {"9" * 4000}}}', 422, "temperature"),
     "a truth": ({"temperature": True}, 422, "temperature"),
     "a text": ({"temperature": "1"}, 422, "temperature"),
-    "too much": ({"system_prompt": "x" * 140_000}, 413, "exceeds"),
+    "too much": ({"system_prompt": "x" * 140_000}, 413, "at most 131,072 bytes"),
 }
 
 
