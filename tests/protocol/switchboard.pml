@@ -487,7 +487,8 @@ proctype Stop() {
     :: goto done
     fi
   };
-  end_from_outside(row[g].state == queued);
+  /* What is on its way to the queue is ended by who puts it there, as the reaper may end it at any time. */
+  end_from_outside(row[g].state == queued && row[g].in_line);
   if :: r == ok -> tell(true) :: else fi;
   atomic { g = 0; n = 0; text = 0; r = ok; released = false; forget_owner() };
 done:

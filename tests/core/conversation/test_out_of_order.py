@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from core.conversation.event_log import Event, Fenced
 from core.conversation.keys import keys
 from core.errors import GenerationInProgress, GenerationLost, SessionInvalid, SwitchboardError
+from core.generation.admission import ADMISSION_TIMEOUT
 from core.generation.attempts import Attempt, LeaseLost
 from core.generation.finalizer import Outcome
 from core.runtime import Runtime
@@ -82,10 +83,9 @@ def test_a_question_stopped_before_its_log_has_begun_leaves_no_answer_that_never
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _before(monkeypatch, runtime.admission, "announce", lambda: runtime.generations.stop(session))
-    with pytest.raises(GenerationLost):
-        runtime.generations.accept(session, "Why?")
-    assert "streaming" not in dict(_states(runtime, session)).values()
-    assert _events(runtime, session) == []
+    runtime.generations.accept(session, "Why?")
+    assert _states(runtime, session) == [("user", "complete"), ("assistant", "stopped")]
+    assert [event.type for event in _events(runtime, session)] == ["queued", "stopped"]
     # The session is as usable as before.
     runtime.generations.accept(session, "And?")
     runtime.writer.run()
@@ -93,10 +93,10 @@ def test_a_question_stopped_before_its_log_has_begun_leaves_no_answer_that_never
 
 
 def test_a_late_front_end_takes_no_log_from_the_answer_after_its_own(
-    runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, session: Session, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answered_meanwhile() -> None:
-        runtime.generations.stop(session)
+        clock.turn(ADMISSION_TIMEOUT + timedelta(seconds=1))
         runtime.generations.accept(session, "And?")
         runtime.writer.run()
 
@@ -181,9 +181,10 @@ def test_a_claim_publishes_every_end_or_waits_until_it_is_published(
     # The next question is retracted, and told of; the answer before is still to be told.
     with monkeypatch.context() as away:
         away.setattr(runtime.writer._finalizer, "publish_pending", lambda _: None)
-        _before(away, runtime.admission, "announce", lambda: runtime.generations.stop(session))
-        with pytest.raises(SwitchboardError):
-            runtime.generations.accept(session, "And?")
+        late = uuid7()
+        _before(away, runtime.admission, "announce", lambda: runtime.admission.retract(late))
+        with pytest.raises(GenerationLost):
+            runtime.generations.accept(session, "And?", late)
     with monkeypatch.context() as away:
         away.setattr(runtime.writer._finalizer, "_settle", lambda *_: False)
         with pytest.raises(GenerationInProgress):
@@ -222,13 +223,15 @@ def test_a_log_that_has_the_end_is_not_begun_anew(runtime: Runtime, session: Ses
 def test_an_end_that_comes_first_leaves_no_key_of_a_session_that_is_gone(
     runtime: Runtime, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    late = uuid7()
+
     def deleted() -> None:
         _before(monkeypatch, runtime.generation_events, "append_end", lambda: runtime.actions.end(session))
         with suppress(SessionInvalid):
-            runtime.generations.stop(session)
+            runtime.admission.retract(late)
 
     _before(monkeypatch, runtime.admission, "announce", deleted)
     with pytest.raises(SwitchboardError):
-        runtime.generations.accept(session, "Why?")
+        runtime.generations.accept(session, "Why?", late)
     assert list(runtime.redis.scan_iter(f"*{session.id}*:log")) == []
     assert not runtime.redis.exists(*keys(session.id))
