@@ -44,6 +44,8 @@ class Parts(NamedTuple):
     thoughts: int = 0
     """How many parts of thinking have been begun."""
     text: bool = False
+    fell_back: bool = False
+    """Whether a fallback has been told of."""
 
 
 NOTHING = Parts()
@@ -73,7 +75,8 @@ def tell(parts: Parts, kind: str, data: Mapping[str, Any], answer: Answer) -> To
             about = {name: value for name, value in data.items() if name not in ("generation_id", "thinking")}
             dropped = _thinking_dropped(parts, data)
             begun = _begun(dropped.parts, answer)
-            return Told(begun.parts, [*dropped.chunks, *begun.chunks, {"type": f"data-{kind}", "data": about}])
+            told = begun.parts._replace(fell_back=begun.parts.fell_back or kind == "fallback")
+            return Told(told, [*dropped.chunks, *begun.chunks, {"type": f"data-{kind}", "data": about}])
         case "resumed":
             return _thinking_dropped(parts, data)
         case "done" | "stopped" | "failed":
@@ -171,6 +174,14 @@ def _reasoning_ended(parts: Parts) -> Told:
     return Told(parts._replace(reasoning=False), [{"type": "reasoning-end", "id": _reasoning_id(parts)}])
 
 
+def _rested(parts: Parts, data: Mapping[str, Any]) -> list[Chunk]:
+    """That another model has given the answer than was asked, where no event has told of it: that one rested."""
+    fallback = None if parts.fell_back else data.get("fallback")
+    if fallback is None:
+        return []
+    return [{"type": "data-fallback", "data": {name: fallback[name] for name in ("from", "to", "reason")}}]
+
+
 def _end(parts: Parts, kind: str, data: Mapping[str, Any], answer: Answer) -> Told:
     begun = _begun(parts, answer)
     if kind == "failed":
@@ -180,7 +191,7 @@ def _end(parts: Parts, kind: str, data: Mapping[str, Any], answer: Answer) -> To
     thought = _reasoning_ended(begun.parts)
     closing = [{"type": "text-end", "id": TEXT}] if parts.text else []
     closing += [{"type": "finish-step"}] if parts.stepped else []
-    chunks = [*begun.chunks, *thought.chunks, *closing]
+    chunks = [*begun.chunks, *_rested(parts, data), *thought.chunks, *closing]
     if kind == "stopped":
         metadata = {"finish_reason": "stopped"}
         chunks += [{"type": "abort", "reason": "stopped"}, {**FINISH, "messageMetadata": metadata}]

@@ -93,6 +93,17 @@ CASES: dict[str, tuple[list[Event], list[Chunk]]] = {
             *(_text("start"), _text("delta", "Hi"), _text("end"), {"type": "finish-step"}, FINISH),
         ],
     ),
+    "another model, for the one that was asked rests": (
+        [
+            *(queued, started, _said(0, "Hi")),
+            (done[0], {**done[1], "fallback": {"from": "x", "to": "deep", "reason": "resting", "at": 0}}),
+        ],
+        [
+            *(START, QUEUE, STEP, _text("start"), _text("delta", "Hi")),
+            {"type": "data-fallback", "data": {"from": "x", "to": "deep", "reason": "resting"}},
+            *(_text("end"), {"type": "finish-step"}, FINISH),
+        ],
+    ),
     "another worker, and another model by hand": (
         [
             *(queued, started, _said(0, "H")),
