@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,13 +49,14 @@ def url(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -> I
             "--strictPort",
         ]
         environment = {**os.environ, "SWITCHBOARD_URL": system.base_url}
-        server = subprocess.Popen(serve, cwd=EXAMPLE, env=environment)
+        # `node` of the wheel is a program that starts another one, which would outlive it.
+        server = subprocess.Popen(serve, cwd=EXAMPLE, env=environment, start_new_session=True)
         address = f"http://127.0.0.1:{port}"
         try:
             wait_for(lambda: _answers(address), seconds=30, what="Vite serves the page")
             yield address
         finally:
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)
             server.wait(10)
 
 
