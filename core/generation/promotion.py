@@ -76,9 +76,10 @@ class Promotion:
     def _promote(self, waiting: Waiting, session: Session) -> bool:
         """Have one question answered; whether a worker is to be woken for it. Raises GenerationInProgress when it
         has to go on waiting."""
+        # The words first: who has promoted it meanwhile forgets them after it is in the queue, and not before.
+        text = self._waiting.words(session, waiting)
         with self._database.reading() as db:
             known = db.get(Generation, waiting.id)
-        text = self._waiting.words(session, waiting)
         if known is not None and not is_halfway(known):
             self._waiting.forget(session, waiting)
             return known.state == GenerationState.QUEUED

@@ -29,7 +29,7 @@ from core.limits.rate import Rate
 from core.limits.status import RateLimited
 from core.runtime import Runtime
 from core.settings import Settings
-from core.stores.tables import GenerationState, Waiting
+from core.stores.tables import GenerationState, Session, Waiting
 from tests.conftest import new_user
 from tests.core.generation.asking import Asked, ask
 from tests.support.provider import ANSWER, ProviderServer
@@ -214,6 +214,27 @@ def test_whoever_dies_on_the_way_another_promotes_once(runtime: Runtime, monkeyp
     assert _ended(asked, waits) == "done"
     assert [words for words, _ in _said(asked) if words] == ["Why?", "Next?"]
     assert [kind for kind, data in _log(asked) if str(waits) in data] == ["waiting", "queued", "started", "done"]
+
+
+def test_two_that_promote_at_once_lose_no_words(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ask(runtime, "good")
+    waits = _queue(asked, "Next?")
+    with monkeypatch.context() as dying:
+        dying.setattr(runtime.queue, "enqueue", _die)
+        with suppress(Unavailable):
+            runtime.generations.stop(asked.session)
+            runtime.promotion.promote(asked.session.id)
+    words = runtime.waiting.words
+
+    def another_was_faster(session: Session, waiting: Waiting) -> str | None:
+        monkeypatch.undo()
+        assert runtime.promotion.promote(asked.session.id) == waits
+        return words(session, waiting)
+
+    monkeypatch.setattr(runtime.waiting, "words", another_was_faster)
+    runtime.promotion.promote(asked.session.id)
+    _work(runtime)
+    assert _ended(asked, waits) == "done"
 
 
 def _die(*_: object) -> None:
