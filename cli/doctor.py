@@ -175,8 +175,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.migrations.runner import current_revision, newest_revision
     from core.operations.preflight.database import database_mistake
+    from core.stores.revisions import COMMAND, schema_of
 
     shown = masked(settings.database_url)
     url = make_url(settings.database_url)
@@ -186,18 +186,23 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield _mistaken("database", mistake)
         return
     if missing:
-        yield Finding("database", f"{shown} does not exist yet", "Run: switchboard migrate")
+        yield Finding("database", f"{shown} does not exist yet", f"Run: {COMMAND}")
         return
     try:
-        revision, newest = current_revision(settings.database_url), newest_revision()
+        schema = schema_of(settings.database_url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         reason = without_secrets(reason, settings.database_url)
         yield Finding("database", f"{shown}: {reason}", "Start the database server, or correct DATABASE_URL.")
         return
-    behind = revision != newest
-    detail = f"{shown} is at revision {revision}" + (f", not {newest}" if behind else "")
-    yield Finding("database", detail, "Run: switchboard migrate" if behind else "")
+    remedy = ""
+    if schema.is_older:
+        remedy = f"Run: {COMMAND}"
+    elif schema.is_newer:
+        remedy = "The version before may run on it; one that is older still may not."
+    elif schema.is_foreign:
+        remedy = "Name another in DATABASE_URL."
+    yield Finding("database", f"{shown} {schema}", remedy, doubtful=schema.is_newer)
     if url.get_backend_name() == "postgresql":
         yield from look_at_connections(
             settings.database_url, settings.database_pool_web, settings.database_pool_worker

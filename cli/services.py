@@ -19,10 +19,13 @@ def services() -> Iterator["Runtime"]:
 
     from core.errors import Unavailable
     from core.llm.catalog import ModelConfigError
+    from core.operations.preflight.schema import schema_mistake
     from core.runtime import Runtime
     from core.stores.redis import RedisUnavailable
 
     settings, _ = running_system_settings()
+    if mistake := schema_mistake(settings.database_url):
+        fail(str(mistake))
     runtime = Runtime(settings, redis_retries=0)
     try:
         yield runtime

@@ -272,6 +272,22 @@ class Unavailable(SwitchboardError):
         """The driver's exception, or this one where there is none. For operators: it may name hosts and addresses."""
         return self.__cause__ or self
 
+    @property
+    def reason(self) -> str:
+        """In words for the log: the cause's class, for its own words may quote people."""
+        return type(self.cause).__name__
+
+
+class NotMigrated(Unavailable):
+    """The database lacks a table or a column of this version's."""
+
+    detail = "The database is not ready; try again in a moment."
+
+    @property
+    def reason(self) -> str:
+        """What the operator has to do."""
+        return "the database is not migrated; run: switchboard migrate"
+
 
 class ProviderFailed(SwitchboardError):
     """A model's server could not give an answer. `detail` is a plain reason."""

@@ -50,7 +50,10 @@ def require_parts(**_: Any) -> None:
     """Say in one line what can't be used, before the worker starts."""
     require_catalog(_settings.models_path)
     stores = store_checks(
-        redis_url=_settings.redis_url, broker_url=_settings.broker_url, database_url=_settings.database_url
+        redis_url=_settings.redis_url,
+        broker_url=_settings.broker_url,
+        database_url=_settings.database_url,
+        migrated=True,
     )
     require_stores({**stores, **broker_checks(_settings.broker_variable, _settings.broker_url)})
 

@@ -99,7 +99,7 @@ class SwitchboardTask(Task):
         try:
             return self.run(*args, **kwargs), [Outcome.SUCCEEDED]
         except Unavailable as error:
-            logger.warning("a store is away: %s", type(error.cause).__name__)
+            logger.warning("a store is away: %s", error.reason)
             raise self.again(error) from error
         finally:
             if self.exclusive:
@@ -142,7 +142,7 @@ class Command(SwitchboardTask):
         try:
             runtime.replies.send([end.reply for end in ends], self.request.reply_to)
         except Unavailable as error:
-            logger.warning("the reply could not be sent: %s", type(error.cause).__name__)
+            logger.warning("the reply could not be sent: %s", error.reason)
             raise self.again(error) from error
         _log_ends(calls, ends)
         if len(ends) == 1 and ends[0].unexpected is not None:
@@ -231,7 +231,7 @@ def _ids(call: Call) -> dict[str, str | None]:
 
 
 def _cause(error: Exception) -> str:
-    return type(error.cause if isinstance(error, Unavailable) else error).__name__
+    return error.reason if isinstance(error, Unavailable) else type(error).__name__
 
 
 def task(

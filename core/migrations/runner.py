@@ -1,45 +1,32 @@
-"""Runs the migrations, and tells which revision a database has."""
+"""Runs the migrations, and drafts them."""
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.operations.ops import AddColumnOp, MigrationScript, ModifyTableOps
-from alembic.runtime.migration import MigrationContext
-from alembic.script import Script, ScriptDirectory
+from alembic.script import Script
 
-from core.stores.database import make_engine
-from core.stores.deadline import within
+from core.stores.revisions import newest_revision, schema_of
 
-REVISION_TIMEOUT = 5.0
-"""Seconds to reach a database and learn its revision."""
+
+class ForeignRevision(Exception):
+    """The database has a revision of another program's. The message is that revision."""
 
 
 def migrate(url: str) -> tuple[str | None, str | None]:
     """Bring the database at `url` to the newest revision; make it if it is an SQLite file.
 
-    Returns the revisions before and after. Safe to run twice, and by two processes at once on PostgreSQL.
+    Returns the revisions before and after. One that a newer version has migrated is left as it is: this version runs
+    on it, too. Safe to run twice, and by two processes at once on PostgreSQL. Raises ForeignRevision.
     """
-    before = current_revision(url)
-    config = _alembic(url)
-    if before != newest_revision():
-        command.upgrade(config, "head")
-    return before, newest_revision()
-
-
-def newest_revision() -> str | None:
-    """The revision that this code expects."""
-    return ScriptDirectory.from_config(_alembic("")).get_current_head()
-
-
-def current_revision(url: str) -> str | None:
-    """The revision the database at `url` has, or None before the first migration."""
-    engine = make_engine(url, 1, REVISION_TIMEOUT)
-    try:
-        with within(REVISION_TIMEOUT), engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
+    schema = schema_of(url)
+    if schema.is_foreign:
+        raise ForeignRevision(schema.revision)
+    if not schema.is_older:
+        return schema.revision, schema.revision
+    command.upgrade(_alembic(url), "head")
+    return schema.revision, schema.newest
 
 
 class ColumnNeedsDefault(Exception):
@@ -50,7 +37,7 @@ def draft(url: str, message: str) -> Path:
     """Write the next version: what the tables have and an empty database at `url`, brought to the newest revision,
     lacks. Returns the file, which a person then reads and corrects. Raises ColumnNeedsDefault."""
     migrate(url)
-    number = f"{int(newest_revision() or 0) + 1:04}"
+    number = f"{int(newest_revision()) + 1:04}"
     script = command.revision(
         _alembic(url), message, autogenerate=True, rev_id=number, process_revision_directives=_require_defaults
     )

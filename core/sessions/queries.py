@@ -8,12 +8,14 @@ from uuid import UUID
 from sqlalchemy import select
 
 from core.clock import Clock
+from core.errors import NotMigrated
 from core.sessions import listing
 from core.sessions.listing import LAST_END, Place
 from core.sessions.search import MAX_TERMS, Search
 from core.sessions.service import MAX_BACKLOG, Backlog, SessionService
 from core.sessions.snippet import Piece, snippet
 from core.stores.database import Database
+from core.stores.revisions import Schema, known_revisions, revision_query
 from core.stores.tables import Session
 from core.text.search_tokens import terms
 
@@ -55,6 +57,13 @@ class SessionQueries:
     def require_database(self, patience: float | None = None) -> None:
         """Raise Unavailable unless the database answers within `patience` seconds, or the usual ones."""
         self._database.ping(patience)
+
+    def require_migrated(self, patience: float | None = None) -> None:
+        """Raise as `require_database`, and NotMigrated when the database is older than this version wants it."""
+        with self._database.reading(patience) as db:
+            schema = Schema(db.scalar(revision_query()), known_revisions())
+        if schema.is_older:
+            raise NotMigrated(retry_after=2)
 
     def validate_session(self, session_id: UUID, user_id: UUID | None, secret_hash: bytes | None) -> Session:
         """The session, if it lives and the caller has proved to be its holder.

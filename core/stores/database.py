@@ -1,6 +1,7 @@
 """The SQL database: engine and transactions."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
@@ -12,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
-from core.errors import Unavailable
+from core.errors import NotMigrated, Unavailable
 from core.stores import sqlite
 from core.stores.breaker import Breaker, CircuitOpen
 from core.stores.deadline import within
@@ -137,11 +138,20 @@ def _translate_errors() -> Iterator[None]:
     except PoolTimeout as error:
         raise Unavailable("The database is busy; try again in a moment.", retry_after=2) from error
     except DBAPIError as error:
+        if _lacks_schema(error.orig):
+            raise NotMigrated(retry_after=2) from error
         if getattr(error.orig, "silent", False):
             raise _Silent("The database is away; try again in a moment.", retry_after=2) from error
         if error.connection_invalidated or type(error).__name__ == "OperationalError":
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from error
         raise
+
+
+def _lacks_schema(error: BaseException | None) -> bool:
+    """Whether the driver's error says that a table or a column does not exist."""
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error).startswith(("no such table", "no such column")) or "has no column named" in str(error)
+    return getattr(error, "sqlstate", None) in ("42P01", "42703")
 
 
 def make_engine(url: str, pool_size: int, patience: float) -> Engine:

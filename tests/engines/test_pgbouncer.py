@@ -13,9 +13,10 @@ from sqlalchemy.exc import DBAPIError
 
 from cli.connections import look_at_connections
 from core.errors import Unavailable
-from core.migrations.runner import current_revision, migrate, newest_revision
+from core.migrations.runner import migrate
 from core.stores.database import Database
 from core.stores.postgres import split_pooler
+from core.stores.revisions import current_revision, newest_revision
 from tests.conftest import POOLED
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import Postgres

@@ -70,7 +70,7 @@ def _audit_refusal(error: SwitchboardError) -> None:
 
 def _unavailable(error: Unavailable) -> Response:
     if error.cause is not error:
-        logger.warning("a store is away: %s", type(error.cause).__name__)
+        logger.warning("a store is away: %s", error.reason)
     return _domain_error(error)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import wait
 
 from celery_config import QueueNames
+from core.errors import NotMigrated
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
 from core.operations.job_runs import JobRuns
@@ -19,10 +20,15 @@ class Readiness:
     """Asks the parts. One that hangs holds up one thread, however often it is asked."""
 
     def __init__(
-        self, ping_database: Callable[[float], None], redis: Redis, queues: Queues, presence: Presence, runs: JobRuns
+        self,
+        require_database: Callable[[float], None],
+        redis: Redis,
+        queues: Queues,
+        presence: Presence,
+        runs: JobRuns,
     ) -> None:
-        """`ping_database` raises when the database does not answer within so many seconds."""
-        self._ping_database = ping_database
+        """`require_database` raises when the database does not answer within so many seconds, or is not migrated."""
+        self._require_database = require_database
         self._redis = redis
         self._queues = queues
         self._presence = presence
@@ -43,7 +49,10 @@ class Readiness:
         return missing
 
     def _missing_in_database(self) -> list[str]:
-        self._ping_database(DEADLINE)
+        try:
+            self._require_database(DEADLINE)
+        except NotMigrated:
+            return ["database, which is not migrated"]
         return []
 
     def _missing_in_broker(self) -> list[str]:

@@ -6,5 +6,10 @@ from core.operations.preflight.stores import require_stores, store_checks
 
 settings = settings_of_process()
 require_stores(
-    store_checks(redis_url=settings.redis_url, broker_url=settings.broker_url, database_url=settings.database_url)
+    store_checks(
+        redis_url=settings.redis_url,
+        broker_url=settings.broker_url,
+        database_url=settings.database_url,
+        migrated=True,
+    )
 )

@@ -23,8 +23,11 @@ def store_checks(
     broker_url: str | None = None,
     broker_variable: str = "BROKER_URL",
     database_url: str | None = None,
+    migrated: bool = False,
 ) -> dict[str, Check]:
-    """What tries them. A broker has a check of its own if it is another Redis."""
+    """What tries them. A broker has a check of its own if it is another Redis.
+
+    With `migrated`, a database that is not migrated is a mistake, too."""
     checks: dict[str, Check] = {}
     if redis_url is not None:
         checks[with_value("REDIS_URL", redis_url)] = lambda: redis_mistake("REDIS_URL", redis_url)
@@ -33,14 +36,15 @@ def store_checks(
         if redis_url is None or server != RedisServer.parse(redis_url):
             checks[with_value(broker_variable, broker_url)] = lambda: redis_mistake(broker_variable, server.redis_url)
     if database_url is not None:
-        checks[with_value("DATABASE_URL", database_url)] = lambda: _database_mistake(database_url)
+        checks[with_value("DATABASE_URL", database_url)] = lambda: _database_mistake(database_url, migrated)
     return checks
 
 
-def _database_mistake(url: str) -> Mistake | None:
+def _database_mistake(url: str, migrated: bool) -> Mistake | None:
     from core.operations.preflight.database import database_mistake  # beat and Flower need none of it
+    from core.operations.preflight.schema import schema_mistake
 
-    return database_mistake(url)
+    return database_mistake(url) or (schema_mistake(url) if migrated else None)
 
 
 def find_mistakes(checks: Checks) -> list[Mistake]:

@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
-from core.migrations.runner import current_revision, migrate, newest_revision
+from core.migrations.runner import migrate
 from core.stores.database import Database
+from core.stores.revisions import current_revision, newest_revision
 from core.stores.tables import Base, Session, User
 from tests.conftest import new_user
 from tests.support.postgres import Postgres

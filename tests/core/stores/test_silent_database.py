@@ -15,8 +15,8 @@ from sqlalchemy import func, select, text
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
-from core.migrations.runner import current_revision
 from core.stores.database import Database
+from core.stores.revisions import current_revision
 from core.stores.tables import User
 from tests.conftest import new_user
 from tests.support.cable import Cable
@@ -160,12 +160,11 @@ def test_a_crowd_does_not_wait_one_after_the_other(database: Database, silence: 
     database.ping()
 
 
-def test_its_revision_is_not_waited_for_without_end(silence: Silence, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.migrations.runner.REVISION_TIMEOUT", PATIENCE)
+def test_its_revision_is_not_waited_for_without_end(silence: Silence) -> None:
     silence.begin()
     began = time.monotonic()
     with pytest.raises(Exception, match=r"no answer|no connection"):
-        current_revision(silence.url)
+        current_revision(silence.url, PATIENCE)
     assert time.monotonic() - began < PATIENCE + SLACK
 
 

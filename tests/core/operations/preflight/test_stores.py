@@ -17,6 +17,7 @@ from core.operations.preflight.database import database_mistake
 from core.operations.preflight.redis import redis_mistake
 from core.operations.preflight.stores import DEADLINE, find_mistakes, require_stores, store_checks
 from core.stores.redis import connect
+from core.stores.revisions import newest_revision
 from tests.support.cable import Cable
 from tests.support.postgres import Postgres
 from tests.support.tls_proxy import tls_before
@@ -168,6 +169,21 @@ def test_a_process_waits_for_what_may_pass_and_ends_with_the_rest(
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(SystemExit, match=r"switchboard: BROKER_URL=redis://127\.0\.0\.1.*a web server answers there"):
         require_stores(store_checks(redis_url=NOWHERE, broker_url=f"redis://127.0.0.1:{web_port}"))
+
+
+def test_a_process_says_that_the_database_is_not_migrated_and_waits(
+    capsys: pytest.CaptureFixture[str], postgres: Postgres, postgres_url: str, tmp_path: Path
+) -> None:
+    empty = postgres.create_empty()
+    for url, state in (
+        (f"sqlite:///{tmp_path}/new.db", "there is no such file yet"),
+        (empty, f"it is empty, and not migrated to this version's revision {newest_revision()}"),
+    ):
+        require_stores(store_checks(database_url=url, migrated=True))
+        assert f": {state}; run: switchboard migrate; trying again\n" in capsys.readouterr().err
+    assert not (tmp_path / "new.db").exists()
+    require_stores(store_checks(database_url=postgres_url, migrated=True))
+    assert capsys.readouterr().err == ""
 
 
 def test_what_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
