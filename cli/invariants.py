@@ -12,7 +12,7 @@ MAX_SHOWN_IDS = 20
 def show_invariants() -> None:
     """Print every invariant, and the ids of what breaks it. Raises CommandError when one is broken."""
     with services() as system:
-        results = system.invariants.check()
+        results, unchecked = system.invariants.check(), system.invariants.unchecked()
     for result in results:
         mark = click.style("✗", fg="red") if result.ids else click.style("✓", fg="green")
         click.echo(f"{mark} {result.name:<10} {result.meaning}")
@@ -20,6 +20,12 @@ def show_invariants() -> None:
             click.echo(f"             {each}")
         if len(result.ids) > MAX_SHOWN_IDS:
             click.echo(f"             and {len(result.ids) - MAX_SHOWN_IDS} more")
+    for each in unchecked:
+        click.echo(f"{click.style('✗', fg='red')} {each:<10} could not be checked")
     broken = sum(bool(result.ids) for result in results)
-    if broken:
-        fail(f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken")
+    wrong = [
+        *([f"{broken} {'invariant is' if broken == 1 else 'invariants are'} broken"] if broken else []),
+        *([f"{len(unchecked)} could not be checked"] if unchecked else []),
+    ]
+    if wrong:
+        fail(", ".join(wrong))

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
@@ -112,6 +112,10 @@ class Invariants:
         time.sleep(SECOND_LOOK_DELAY)
         second = {result.name: {*result.ids} for result in self._look_at(suspect)}
         return [replace(each, ids=tuple(sorted({*each.ids} & second.get(each.name, set())))) for each in first]
+
+    def unchecked(self) -> Sequence[str]:
+        """What the checks so far could not look at: invariants by their names, sessions, and keys of Redis."""
+        return sorted(self._quarantine.failed())
 
     def _look_at(self, names: Iterable[str]) -> list[InvariantResult]:
         def look(name: str) -> InvariantResult:

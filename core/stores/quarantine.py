@@ -61,6 +61,11 @@ class Quarantine(Generic[Item]):
         with self._lock:
             return {item for item, failure in self._failures.items() if failure.retry_at > now}
 
+    def failed(self) -> set[Item]:
+        """The items whose last handling has failed."""
+        with self._lock:
+            return set(self._failures)
+
     def for_each(self, items: Iterable[Item], handle: Callable[[Item], Result]) -> list[Result]:
         """Handle each item that is not held, and return the results of those that succeeded.
 

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import text
+
+from core.limits.rate_limit import PREFIX
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Generation
@@ -36,3 +39,18 @@ def test_it_says_what_holds_and_what_is_broken(tmp_path: Path, runtime: Runtime)
 def test_a_store_that_is_away_is_said_to_be(tmp_path: Path, settings: Settings) -> None:
     away = {**_environment(settings), "REDIS_URL": "redis://127.0.0.1:1/0"}
     assert "Redis at redis://127.0.0.1:1/0 can't be read" in refused(switchboard(tmp_path, "invariants", **away))
+
+
+def test_what_could_not_be_checked_is_no_good_news(tmp_path: Path, runtime: Runtime) -> None:
+    damaged = f"{PREFIX}slots:some"
+    runtime.redis.set(damaged, "no sorted set")
+    result = switchboard(tmp_path, "invariants", **_environment(runtime.settings))
+    assert result.returncode == 1
+    assert result.stderr.endswith("switchboard: 1 could not be checked\n")
+    assert f"✗ {damaged} could not be checked\n" in result.stdout
+    runtime.redis.delete(damaged)
+    with runtime.database.writing() as db:
+        db.execute(text("DROP TABLE waiting"))
+    result = switchboard(tmp_path, "invariants", **_environment(runtime.settings))
+    assert result.stderr.endswith("switchboard: 1 could not be checked\n")
+    assert "✗ promoted   could not be checked\n" in result.stdout
