@@ -11,10 +11,6 @@ from celery import signals
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from broker.amqp_transport import SecureTransport as SecureAMQPTransport
-from broker.amqp_transport import Transport as AMQPTransport
-from broker.redis_transport import SentinelTransport
-from broker.redis_transport import Transport as RedisTransport
 from core.operations.preflight.environment import settings_of_process
 
 _settings = settings_of_process()
@@ -58,17 +54,15 @@ HOLDER = "holder"
 """The header of a message with one command that names its holder, for versions that know no groups."""
 
 
+# By name: a process loads the one that it uses.
 TRANSPORT_ALIASES.update(
     {
-        scheme: f"{transport.__module__}:{transport.__name__}"
-        for scheme, transport in {
-            "redis": RedisTransport,
-            "rediss": RedisTransport,
-            "sentinel": SentinelTransport,
-            "sentinels": SentinelTransport,
-            "amqp": AMQPTransport,
-            "amqps": SecureAMQPTransport,
-        }.items()
+        "redis": "broker.redis_transport:Transport",
+        "rediss": "broker.redis_transport:Transport",
+        "sentinel": "broker.redis_transport:SentinelTransport",
+        "sentinels": "broker.redis_transport:SentinelTransport",
+        "amqp": "broker.amqp_transport:Transport",
+        "amqps": "broker.amqp_transport:SecureTransport",
     }
 )
 

@@ -1,19 +1,21 @@
 """`switchboard worker` and `switchboard beat`: Celery's own commands, over no more than they need.
 
 The `celery` command also loads every plugin that is installed, such as Flower and an interactive shell, which takes
-15 MB of each process that it starts.
+15 MB of each process that it starts. Pygments, with which it colours what other commands print, takes another.
 """
 
 from collections.abc import Sequence
 
 import click
 from celery import Celery
-from celery.bin.base import CLIContext
+
+from cli.imports import without
 
 
 def run_worker(arguments: Sequence[str]) -> None:
     """Run a worker until it is told to stop. `arguments` are those of `celery worker`."""
-    from celery.bin.worker import worker
+    with without("pygments"):
+        from celery.bin.worker import worker
 
     from workers.app import app
 
@@ -22,7 +24,8 @@ def run_worker(arguments: Sequence[str]) -> None:
 
 def run_beat(arguments: Sequence[str]) -> None:
     """Run the scheduler until it is told to stop. `arguments` are those of `celery beat`."""
-    from celery.bin.beat import beat
+    with without("pygments"):
+        from celery.bin.beat import beat
 
     from workers.taskless import app
 
@@ -30,6 +33,8 @@ def run_beat(arguments: Sequence[str]) -> None:
 
 
 def _run(command: click.Command, app: Celery, arguments: Sequence[str]) -> None:
+    from celery.bin.base import CLIContext
+
     # Quiet: a banner is no line of a log, and would be written past it.
     context = CLIContext(app=app, no_color=False, workdir=None, quiet=True)
     command.main(list(arguments), prog_name=f"switchboard {command.name}", obj=context)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import click
 
-from cli.addresses import check_port, flower_url, local_client, problem_at, web_url
+from cli.addresses import check_port, flower_url, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.connections import look_at_connections
 from cli.console import CommandError, fail
 from cli.finding import Finding
+from cli.local_servers import local_client, problem_at
 from cli.model_lists import look_at_models, with_cooldown
 from cli.models import local_server, read_keys
 from cli.stores import configured_broker

@@ -218,7 +218,10 @@ def flower_command() -> None:
     Read-only, on FLOWER_PORT of the loopback interface, and for this machine's names and SWITCHBOARD_HOSTS alone.
     """
     from cli.configuration import read_settings
-    from cli.flower import serve
+    from cli.imports import without
+
+    with without("pygments"):  # in which Celery's commands colour what they print
+        from cli.flower import serve
 
     serve(read_settings())
 

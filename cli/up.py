@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import httpx2
 from dotenv import dotenv_values
 
-from cli.addresses import check_port, flower_url, free_port, local_client, problem_at, web_url
+from cli.addresses import check_port, flower_url, free_port, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
+from cli.local_servers import local_client, problem_at
 from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.migrating import migrated
 from cli.supervision.procfile import read_procfile

@@ -48,7 +48,7 @@ CLIENTS = ("core/llm", "core/auth/oidc.py", "core/auth/oidc_login.py")
 
 
 KNOWN = {
-    "celery_config.py": {"broker.amqp_transport", "broker.redis_transport", "core.operations.preflight.environment"},
+    "celery_config.py": {"core.operations.preflight.environment"},
     "broker/amqp_transport.py": set(),
     "broker/queue_length.py": set(),
     "broker/queue_type.py": set(),
