@@ -44,7 +44,7 @@ BATCH_SIZE = 100
 VERIFY_INTERVAL = 15.0
 """Seconds within which every reader's proof is compared with the database: a stream's heartbeat."""
 UNVERIFIED_GRACE = 60.0
-"""Seconds that readers are told events on a proof that can't be looked up, because the database is away."""
+"""Seconds that a reader is told events on a proof that can't be looked up, because the database is away."""
 MESSAGES_AT_A_STRETCH = 50
 """Messages after which readers have their turn, also when there are more: the owner waits for none that has come."""
 POLL_TIMEOUT = 0.5
@@ -90,7 +90,6 @@ class Hub:
         """Without `proofs`, those of its readers are not looked up again."""
         self._redis = redis
         self._proofs = proofs
-        self._verified_at = time.monotonic()
         self.reply_channel = f"sb:replies:{os.urandom(8).hex()}"
         self._connected = Flag()
         self._lock = Lock()
@@ -274,9 +273,13 @@ class Hub:
     def _verify_some(self, proofs: Proofs, readers: list[Subscription]) -> None:
         try:
             held = proofs.still_hold([reader.proof for reader in readers if reader.proof is not None])
-            self._verified_at = time.monotonic()
+            now = time.monotonic()
+            for reader in readers:
+                reader.proved_at = now
         except Unavailable:
-            held = [time.monotonic() - self._verified_at < UNVERIFIED_GRACE] * len(readers)
+            # Each by its own last proof, the one that has opened it included.
+            now = time.monotonic()
+            held = [now - reader.proved_at < UNVERIFIED_GRACE for reader in readers]
         except Exception:
             logger.exception("proofs could not be looked up")
             held = [False] * len(readers)

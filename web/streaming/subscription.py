@@ -25,12 +25,26 @@ class Announced(NamedTuple):
 class Subscription:
     """Filled by the hub, emptied by one reader. There may be ten thousand, so it is kept small."""
 
-    __slots__ = ("_gap", "_items", "_news", "at", "channel", "doubted", "leave_at", "proof", "ready", "revoked")
+    __slots__ = (
+        "_gap",
+        "_items",
+        "_news",
+        "at",
+        "channel",
+        "doubted",
+        "leave_at",
+        "proof",
+        "proved_at",
+        "ready",
+        "revoked",
+    )
 
     def __init__(self, channel: str, proof: Proof | None = None) -> None:
         self.channel = channel
         self.proof = proof
         """What opened it; looked up again with each heartbeat."""
+        self.proved_at = time.monotonic()
+        """When (monotonic seconds) the proof was looked up last; its reader comes with one that has just been."""
         self.doubted = False
         """Whether the proof may have ended just now: not a word further before that has been looked up."""
         self.revoked = False

@@ -8,11 +8,15 @@ from uuid import uuid4
 
 import pytest
 
+from core.auth.proofs import Proof, Proofs
+from core.clock import SystemClock
 from core.conversation.event_log import EventLog
 from core.conversation.keys import channel
 from core.messaging.revocations import CHANNEL as REVOKED
+from core.stores.database import Database
 from core.stores.redis import Redis, connect
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from web.streaming.hub import Hub
 from web.streaming.subscription import Announced, Subscription
 
@@ -97,3 +101,26 @@ def test_a_reader_hears_that_its_session_is_over(hub: Hub, client: Redis) -> Non
         client.publish(channel(session), '{"type":"expired","data":"{}"}')
         told = _next(reader)
         assert (told.position, told.type) == (None, "expired")
+
+
+def test_a_reader_that_came_after_a_quiet_time_has_its_grace_while_the_database_is_away(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grace = 1.0
+    monkeypatch.setattr("web.streaming.hub.VERIFY_INTERVAL", 0.05)
+    monkeypatch.setattr("web.streaming.hub.UNVERIFIED_GRACE", grace)
+    away = Database("postgresql+psycopg://nobody@127.0.0.1:1/none", pool_size=1)
+    hub = Hub(client, Proofs(away, SystemClock()))
+    session_id = uuid4()
+    proof = Proof(session_id, None, b"x" * 32, None)
+    try:
+        with hub.subscribe(channel(session_id)):
+            quiet_since = time.monotonic()
+        wait_for(lambda: time.monotonic() > quiet_since + grace, what="nobody has read for longer than the grace")
+        with hub.subscribe(channel(session_id), proof) as reader:
+            opened_at = time.monotonic()
+            wait_for(lambda: reader.revoked, what="the grace is over")
+            assert grace * 0.9 < time.monotonic() - opened_at < grace + 5
+    finally:
+        hub.close()
+        away.dispose()
