@@ -97,6 +97,9 @@ def _state(settings: Settings) -> Iterator[Finding]:
         state.require_usable()
     except CommandError as error:
         yield _mistaken("state", error.message)
+        return
+    if lack := state.full():
+        yield Finding("state", lack, "Free some of it: no log, and no embedded store, is written meanwhile.")
     else:
         yield Finding("state", f"{state.path} can be written")
 

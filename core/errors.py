@@ -289,6 +289,21 @@ class NotMigrated(Unavailable):
         return "the database is not migrated; run: switchboard migrate"
 
 
+class WritesRefused(Unavailable):
+    """The database answers, and takes no writes. `why` is for operators."""
+
+    detail = "The database takes no writes; try again in a moment."
+
+    def __init__(self, why: str, *, retry_after: int | None = None) -> None:
+        super().__init__(retry_after=retry_after)
+        self.why = why
+
+    @property
+    def reason(self) -> str:
+        """What keeps it from that."""
+        return self.why
+
+
 class ProviderFailed(SwitchboardError):
     """A model's server could not give an answer. `detail` is a plain reason."""
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pwd
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from cli.console import fail
 from cli.supervision.children import ChildState
+from core.stores.disk import full_disk
 
 LOCK_TIMEOUT = 1.0
 """Seconds a start waits for the lock: as long as the watchdog of a killed run may need to clear up."""
@@ -62,6 +64,18 @@ class StateDirectory:
             fail(f"{variable}: it belongs to {_user(owner)}, and this is {_user(own)}; {remedy}")
         if not os.access(existing, os.W_OK | os.X_OK):
             fail(f"{variable}: {_user(own)} may not write in {existing}; allow that, or name another directory")
+
+    def full(self) -> str | None:
+        """What its disk has no more of, in words, or None. Tries with a file that has no name."""
+        existing = next(path for path in (self.path, *self.path.parents) if path.exists())
+        if lack := full_disk(existing):
+            return lack
+        try:
+            with tempfile.TemporaryFile(dir=existing, buffering=0) as file:
+                file.write(bytes(4096))
+        except OSError as error:
+            return f"{existing} takes no more: {error.strerror}"
+        return None
 
     def prepare(self) -> None:
         """Make the directories, for their owner only. Raises CommandError when that is impossible."""

@@ -58,8 +58,10 @@ class SessionQueries:
         """Raise Unavailable unless the database answers within `patience` seconds, or the usual ones."""
         self._database.ping(patience)
 
-    def require_migrated(self, patience: float | None = None) -> None:
-        """Raise as `require_database`, and NotMigrated when the database is older than this version wants it."""
+    def require_ready(self, patience: float | None = None) -> None:
+        """Raise as `require_database`, and WritesRefused when the database takes no writes, and NotMigrated when
+        it is older than this version wants it."""
+        self._database.require_writable(patience)
         with self._database.reading(patience) as db:
             schema = Schema(db.scalar(revision_query()), known_revisions())
         if schema.is_older:

@@ -4,24 +4,29 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
-from core.errors import NotMigrated, Unavailable
+from core.errors import NotMigrated, Unavailable, WritesRefused
 from core.stores import sqlite
 from core.stores.breaker import Breaker, CircuitOpen
 from core.stores.deadline import within
+from core.stores.disk import full_disk
 from core.text.characters import storable_value
 
 TRANSACTION_TIMEOUT = 6.0
 """Seconds for a whole block in workers and commands: longer than PostgreSQL needs to take the locks from a process
 that has been frozen."""
+
+
+READ_ONLY = "the database is read-only, or a standby"
 
 
 class _Silent(Unavailable):
@@ -51,6 +56,7 @@ class Database:
         self._max_connections = 2 * pool_size
         self._turns = BoundedSemaphore(self._max_connections)
         self.engine = make_engine(url, pool_size, patience)
+        self._file = _sqlite_file(url)
         self._reader = self.engine.execution_options(each_alone=True)
         self._index_reader = self.engine.execution_options(by_index=True)
         self._writer = self.engine.execution_options(writes=True)
@@ -102,6 +108,18 @@ class Database:
         with self._block(patience), self._reader.connect() as connection:
             connection.execute(select(1))
 
+    def require_writable(self, patience: float | None = None) -> None:
+        """Raise as `ping` does, and WritesRefused when the database would answer, and take no writes."""
+        if self._file is not None:
+            self.ping(patience)
+            if lack := full_disk(self._file.absolute().parent):
+                raise WritesRefused(lack, retry_after=2)
+            return
+        with self.reading(patience) as db:
+            if db.scalar(select(func.current_setting("transaction_read_only"))) == "on":
+                db.connection().invalidate()  # it stays so for as long as it lasts
+                raise WritesRefused(READ_ONLY, retry_after=2)
+
     def pool_use(self) -> tuple[int, int]:
         """How many connections are in use, and how many there may be."""
         return cast("QueuePool", self.engine.pool).checkedout(), self._max_connections
@@ -138,6 +156,8 @@ def _translate_errors() -> Iterator[None]:
     except PoolTimeout as error:
         raise Unavailable("The database is busy; try again in a moment.", retry_after=2) from error
     except DBAPIError as error:
+        if _is_read_only(error.orig):
+            raise WritesRefused(READ_ONLY, retry_after=2) from error
         if _lacks_schema(error.orig):
             raise NotMigrated(retry_after=2) from error
         if getattr(error.orig, "silent", False):
@@ -154,6 +174,19 @@ def _lacks_schema(error: BaseException | None) -> bool:
     return getattr(error, "sqlstate", None) in ("42P01", "42703")
 
 
+def _is_read_only(error: BaseException | None) -> bool:
+    """Whether the driver's error says that the database, or this connection to it, takes no writes."""
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error).startswith("attempt to write a readonly database")
+    return getattr(error, "sqlstate", None) == "25006"
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    # A connection is read-only for as long as it lasts, also when the server is no more; and so may all others be.
+    if _is_read_only(context.original_exception):
+        context.is_disconnect = True
+
+
 def make_engine(url: str, pool_size: int, patience: float) -> Engine:
     """An engine for this URL, with up to twice `pool_size` connections, for blocks of `patience` seconds."""
     make = _sqlite if make_url(url).get_backend_name() == "sqlite" else _postgres
@@ -167,6 +200,7 @@ def make_engine(url: str, pool_size: int, patience: float) -> Engine:
         json_serializer=lambda value: json.dumps(storable_value(value)),
     )
     event.listen(engine, "before_cursor_execute", _storable_parameters, retval=True)
+    event.listen(engine, "handle_error", _leave_read_only)
     return engine
 
 
@@ -176,6 +210,11 @@ def _storable_parameters(
     """Let no database refuse a character. The doors replace or refuse what can't be stored; here comes what got past
     them: words that have been in Redis since before, and whatever a worker has received from another program."""
     return statement, storable_value(parameters)
+
+
+def _sqlite_file(url: str) -> Path | None:
+    parts = make_url(url)
+    return Path(parts.database or "") if parts.get_backend_name() == "sqlite" else None
 
 
 def _sqlite(url: str, _patience: float, **options: Any) -> Engine:

@@ -31,35 +31,35 @@ class Postgres:
         self._server = get_server(self._directory / "data", cleanup_mode="delete")
         self._url = str(self._server.get_uri(driver="psycopg"))
         if not durable:  # only a machine that loses its power would miss it
-            self._execute("ALTER SYSTEM SET fsync = off")
-        self._execute("SELECT pg_reload_conf()")
-        self._execute(f"CREATE DATABASE {TEMPLATE}")
+            self.execute("ALTER SYSTEM SET fsync = off")
+        self.execute("SELECT pg_reload_conf()")
+        self.execute(f"CREATE DATABASE {TEMPLATE}")
         migrate(self._named(TEMPLATE))
         if not durable:
-            self._execute(*POSTGRES_TRIGGERS, database=TEMPLATE)
+            self.execute(*POSTGRES_TRIGGERS, database=TEMPLATE)
 
     def create(self) -> str:
         """The URL of a migrated, empty database."""
         name = f"test_{uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         return self._named(name)
 
     def create_empty(self) -> str:
         """The URL of a database without a table."""
         name = f"test_{uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name}")
         return self._named(name)
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
-        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def log_statements(self) -> Path:
         """Have it log every statement from now on, after the time, the connection's process, the client's name
         and a tab; its log."""
         for name, value in (("log_statement", "all"), ("log_line_prefix", "%%n %%p %%a\t")):
-            self._execute(f"ALTER SYSTEM SET {name} = '{value}'")
-        self._execute("SELECT pg_reload_conf()")
+            self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.execute("SELECT pg_reload_conf()")
         return self._directory / "data" / "log"
 
     def url_of(self, url: str) -> str:
@@ -75,7 +75,7 @@ class Postgres:
 
     def allow(self, connections: int) -> None:
         """Let it have so many connections at once."""
-        self._execute(f"ALTER SYSTEM SET max_connections = {connections}")
+        self.execute(f"ALTER SYSTEM SET max_connections = {connections}")
         self.restart()
 
     def crash(self) -> None:
@@ -125,7 +125,8 @@ class Postgres:
     def _named(self, name: str) -> str:
         return make_url(self._url).set(database=name).render_as_string(hide_password=False)
 
-    def _execute(self, *statements: str, database: str = "postgres") -> None:
+    def execute(self, *statements: str, database: str = "postgres") -> None:
+        """Execute statements as the server's own account, each a transaction of its own."""
         engine = create_engine(self._named(database), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             for statement in statements:

@@ -27,9 +27,9 @@ class Standby(Postgres):
             (self._data / copied).unlink(missing_ok=True)
         self._server = get_server(self._data, cleanup_mode="delete")
         self._url = str(self._server.get_uri(driver="psycopg"))
-        primary._execute("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
 
     def promote(self) -> None:
         """Make it the primary, which waits for no other."""
         self._run("pg_ctl", "-w", "-D", str(self._data), "promote")
-        self._execute("ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")

@@ -7,9 +7,9 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import Unavailable
+from core.errors import Unavailable, WritesRefused
 from core.operations.preflight.mistake import Mistake, with_value
-from core.stores.database import Database
+from core.stores.database import READ_ONLY, Database
 from core.text.characters import one_line
 from core.text.masking import without_secrets
 
@@ -48,9 +48,12 @@ def database_mistake(url: str) -> Mistake | None:
     try:
         database = Database(url, pool_size=1, patience=TIMEOUT)
         try:
-            database.ping()
+            database.require_writable()
         finally:
             database.dispose()
+    except WritesRefused as error:
+        right = "free some of it" if error.reason != READ_ONLY else "name the primary, or have it take writes"
+        return Mistake(with_value(VARIABLE, url), error.reason, right, passing=True)
     except (Unavailable, DBAPIError) as error:
         wrong, right, passing = _cause(error.cause if isinstance(error, Unavailable) else error)
         return Mistake(with_value(VARIABLE, url), one_line(without_secrets(wrong, url)), right, passing)

@@ -1,5 +1,6 @@
 """Why a Redis can't be used, from what its client was told, and from what answers in its place."""
 
+import re
 import socket
 import ssl
 from typing import NamedTuple
@@ -15,6 +16,7 @@ _ANYBODY = b"PING / HTTP/1.0\r\n\r\n"
 
 START = "start it, or correct the address"
 CREDENTIALS = "correct them: redis://user:password@host, and redis://:password@host for the default user"
+DISK_ERROR = re.compile(r"AOF file: (.+)")
 
 
 class Cause(NamedTuple):
@@ -41,6 +43,10 @@ def cause_of(server: RedisServer, error: BaseException) -> Cause:
             return Cause("it is still reading its data", "wait until it has", passing=True)
         case "ResponseError" if "DB index" in said:
             return Cause(f"it has no database {server.db}", "take one that it has, as 0")
+        case "ResponseError" if said.startswith("MISCONF"):
+            wrong = "it can't write to its disk, and takes no writes"
+            found = DISK_ERROR.search(said)
+            return Cause(f"{wrong} ({found[1]})" if found else wrong, "free some of that disk", passing=True)
         case "ConnectionError" | "TimeoutError":
             return _unreached(server, error.__cause__ or error.__context__ or error)
     return Cause(said, "see its log", passing=True)

@@ -12,6 +12,8 @@ import pytest
 from cli.console import CommandError
 from cli.supervision.state_directory import RunningSystem, StateDirectory
 from cli.supervision.valkey import MAX_SOCKET_PATH, socket_path
+from tests.cli.test_commands import switchboard
+from tests.support.full_disk import small_disk
 
 RUNNING = RunningSystem(
     pid=1,
@@ -104,3 +106,19 @@ def test_a_directory_of_another_user_is_refused(state: StateDirectory) -> None:
 def test_one_that_can_not_be_made_is_refused() -> None:
     with pytest.raises(CommandError, match=r"^SWITCHBOARD_STATE_DIR=/proc/switchboard: it can't be made: "):
         StateDirectory(Path("/proc/switchboard")).prepare()
+
+
+@pytest.mark.parametrize("lack", ["is full", "has no inode left"])
+def test_a_full_disk_is_said_to_be(lack: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m", inodes=50) as disk:
+        state = StateDirectory(disk.path / "state")
+        state.prepare()
+        assert state.full() is None
+        if lack == "is full":
+            disk.fill()
+        else:
+            disk.fill_inodes()
+        assert state.full() == f"the disk of {disk.path / 'state'} {lack}"
+        environment = {"SWITCHBOARD_STATE_DIR": str(disk.path / "state")}
+        told = switchboard(tmp_path, "doctor", **environment).stdout
+        assert f"✗ state      the disk of {disk.path / 'state'} {lack}\n" in told

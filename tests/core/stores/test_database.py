@@ -7,16 +7,18 @@ from traceback import format_exception
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select, update
+from sqlalchemy import create_engine, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
-from core.errors import Unavailable
+from core.errors import Unavailable, WritesRefused
 from core.migrations.runner import migrate
+from core.operations.preflight.database import database_mistake
 from core.stores.database import Database
 from core.stores.revisions import current_revision, newest_revision
 from core.stores.tables import Base, Session, User
 from tests.conftest import new_user
+from tests.support.full_disk import small_disk
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
 
@@ -191,3 +193,58 @@ def test_a_lone_write_is_kept_and_one_that_fails_leaves_nothing(any_database: Da
         db.rollback()
     with any_database.reading() as db:
         assert db.scalars(select(User.email)).all() == ["a@example.org"]
+
+
+def test_a_database_that_is_read_only_for_a_while_is_written_again_afterwards(own_postgres: Postgres) -> None:
+    url = own_postgres.create()
+    name = make_url(url).database
+    own_postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database = Database(url, pool_size=2)
+    with ExitStack() as several:  # as many connections as a busy process has
+        for _ in range(3):
+            several.enter_context(database.reading()).execute(select(Session.id))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="takes no writes") as refused, database.writing() as db:
+            db.add(_session(datetime.now(UTC)))
+        assert refused.value.retry_after == 2
+    with pytest.raises(WritesRefused):
+        database.require_writable()
+    own_postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    database.require_writable()
+    for _ in range(4):
+        with database.writing() as db:
+            db.add(_session(datetime.now(UTC)))
+    database.dispose()
+
+
+def test_a_file_that_is_read_only_for_a_while_is_written_again_afterwards(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        url = f"sqlite:///{disk.path / 'test.db'}"
+        migrate(url)
+        disk.remount("ro")
+        database = Database(url)
+        with pytest.raises(Unavailable), database.writing() as db:
+            db.add(_session(datetime.now(UTC)))
+        disk.remount("rw")
+        with database.writing() as db:
+            db.add(_session(datetime.now(UTC)))
+        database.dispose()
+
+
+@pytest.mark.parametrize("lack", ["is full", "has no inode left"])
+def test_a_file_on_a_full_disk_takes_no_writes(lack: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m", inodes=50) as disk:
+        url = f"sqlite:///{disk.path / 'test.db'}"
+        migrate(url)
+        database = Database(url)
+        database.require_writable()
+        if lack == "is full":
+            disk.fill()
+        else:
+            disk.fill_inodes()
+        with pytest.raises(WritesRefused) as refused:
+            database.require_writable()
+        assert refused.value.reason == f"the disk of {disk.path} {lack}"
+        mistake = database_mistake(url)
+        assert str(mistake).endswith(f"the disk of {disk.path} {lack}; free some of it")
+        database.dispose()

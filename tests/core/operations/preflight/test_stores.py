@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from core.operations.preflight.clock import database_clock_mistake, redis_clock_
 from core.operations.preflight.database import database_mistake
 from core.operations.preflight.redis import redis_mistake
 from core.operations.preflight.stores import DEADLINE, find_mistakes, require_stores, store_checks
-from core.stores.redis import connect
+from core.stores.redis import RedisUnavailable, connect
 from core.stores.revisions import newest_revision
 from tests.support.cable import Cable
+from tests.support.full_disk import small_disk
 from tests.support.postgres import Postgres
 from tests.support.tls_proxy import tls_before
 from tests.support.valkey import Valkey
@@ -73,6 +74,23 @@ def test_a_redis_that_is_away_may_come_back() -> None:
     )
     assert "no address is known for cache.invalid" in redis_line("redis://cache.invalid")
     assert "there is no such socket" in redis_line("unix:///nowhere/valkey.sock")
+
+
+def test_a_redis_whose_disk_is_full_says_so(short_directory: Path) -> None:
+    with small_disk(short_directory / "disk", "1m") as disk:
+        server = Valkey(disk.path)
+        client = server.client()
+        disk.fill()
+        with suppress(RedisUnavailable):
+            for number in range(100):
+                client.set(f"key-{number}", "x" * 10_000)
+        wait_for(lambda: client.info("persistence")["aof_last_write_status"] != "ok", what="a write has failed")
+        assert redis_line(server.url).endswith(
+            "it can't write to its disk, and takes no writes (No space left on device); free some of that disk"
+        )
+        client.close()
+        server.stop()
+    (short_directory / "disk").rmdir()
 
 
 def test_what_is_no_redis_is_named(web_port: int, silent_port: int) -> None:
