@@ -49,6 +49,7 @@ def doctor() -> None:
         lambda: _broker(settings),
         lambda: _schedule(settings),
         lambda: _clocks(settings),
+        lambda: _issuer(settings),
         lambda: _servers(settings, running),
     ]
     failures = 0
@@ -297,6 +298,16 @@ def _clocks(settings: Settings) -> Iterator[Finding]:
     for mistake in found:
         if mistake is not None:
             yield _mistaken("clock", mistake)
+
+
+def _issuer(settings: Settings) -> Iterator[Finding]:
+    if settings.oidc_issuer is None:
+        return
+    from core.auth.issuer_check import issuer_mistake
+
+    mistake = issuer_mistake(settings.oidc_issuer, settings.oidc_jwks_url, login=settings.oidc_login)
+    works = Finding("oidc", f"{settings.oidc_issuer} names itself and its keys")
+    yield _mistaken("oidc", mistake) if mistake else works
 
 
 def _servers(settings: Settings, running: bool) -> Iterator[Finding]:

@@ -9,15 +9,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPException
 from threading import Lock
 from typing import Any
 
 import jwt
-from jwt import PyJWK, PyJWKClient, PyJWKSet
-from jwt.exceptions import PyJWTError
+from jwt import PyJWK, PyJWKSet
+from jwt.exceptions import (
+    InvalidAlgorithmError,
+    InvalidKeyError,
+    InvalidTokenError,
+    MissingRequiredClaimError,
+    PyJWTError,
+)
 
+from core.auth.issuer_http import IssuerError, fetch_json
 from core.errors import TokenInvalid, Unavailable
+from core.text.characters import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +35,8 @@ LEEWAY = 30
 """Seconds by which the issuer's clock and ours may differ."""
 MAX_TOKEN_LENGTH = 8192
 """Characters of a token that are looked at."""
+MAX_SHOWN = 255
+"""Characters of what the issuer says that are repeated in logs."""
 MAX_SUBJECT_LENGTH = 255
 """Characters (OpenID Connect Core 1.0, 2: at most 255, ASCII)."""
 
@@ -39,8 +48,14 @@ KEYS_REFRESH_INTERVAL = 300.0
 """Seconds after which keys are fetched anew, so that one the issuer withdrew is forgotten."""
 KEYS_TTL = 3600.0
 """Seconds that keys are still believed when the issuer can't be reached."""
-FETCH_TIMEOUT = 3.0
-"""Seconds to reach the issuer, and between two parts of its answer."""
+
+
+class OtherNonce(InvalidTokenError):
+    """The ID token answers another login."""
+
+
+class OtherClient(InvalidTokenError):
+    """The ID token was made for another client."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +85,35 @@ class Issuer:
     def metadata(self) -> Mapping[str, Any]:
         """What the issuer says of itself (OpenID Connect Discovery 1.0, 4), kept for a while.
 
-        Raises PyJWTError when it says nothing, or speaks for another.
+        Raises IssuerError when it says nothing, or speaks for another.
         """
         known, until = self._metadata
         if self._monotonic() < until:
             return known
         metadata = fetch_json(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
-        if metadata.get("issuer") != self.url:
-            raise PyJWTError("the metadata is another issuer's")
+        if (named := metadata.get("issuer")) != self.url:
+            named = one_line(str(named))[:MAX_SHOWN]
+            raise IssuerError(f"its metadata names the issuer {named}, and SWITCHBOARD_OIDC_ISSUER is {self.url}")
         self._metadata = metadata, self._monotonic() + KEYS_REFRESH_INTERVAL
         return metadata
+
+    def endpoint(self, name: str) -> str:
+        """One of its addresses, by its name in the metadata. Raises IssuerError as `metadata` does, or when it is not
+        there; then they are not kept, for they may be mended."""
+        address = self.metadata().get(name)
+        if not isinstance(address, str) or not address.startswith(("https://", "http://")):
+            self._metadata = {}, float("-inf")
+            raise IssuerError(f"its metadata has no {name}")
+        return address
+
+    def fetch_keys(self) -> Mapping[str, PyJWK]:
+        """Its keys that may sign, by id. Raises PyJWTError."""
+        fetched = fetch_json(self._jwks_url or self.endpoint("jwks_uri"))
+        return {
+            key.key_id: key
+            for key in PyJWKSet.from_dict(fetched).keys
+            if key.key_id and key.public_key_use in ("sig", None) and key.algorithm_name in ALGORITHMS
+        }
 
     def key(self, key_id: str) -> PyJWK:
         """The key of this id. Raises TokenInvalid, or Unavailable when no keys are known at all."""
@@ -97,7 +131,7 @@ class Issuer:
             )
         key = self._keys.get(key_id)
         if key is None:
-            raise TokenInvalid
+            raise TokenInvalid from InvalidKeyError()
         return key
 
     def _age(self) -> float:
@@ -107,16 +141,11 @@ class Issuer:
         if self._monotonic() < self._not_before:
             return
         try:
-            fetched = fetch_json(self._jwks_url or self.metadata()["jwks_uri"])
-            self._keys = {
-                key.key_id: key
-                for key in PyJWKSet.from_dict(fetched).keys
-                if key.key_id and key.public_key_use in ("sig", None) and key.algorithm_name in ALGORITHMS
-            }
+            self._keys = self.fetch_keys()
             self._fetched_at = self._monotonic()
             self._not_before = self._fetched_at + UNKNOWN_KEY_COOLDOWN
-        except (PyJWTError, KeyError) as error:
-            logger.warning("the keys of the OIDC issuer can't be fetched: %s", type(error).__name__)
+        except PyJWTError as error:
+            logger.warning("the keys of the OIDC issuer can't be fetched: %s", one_line(str(error)))
             self._not_before = self._monotonic() + FETCH_RETRY_INTERVAL
             if self._age() > KEYS_TTL:
                 self._keys = {}
@@ -143,14 +172,19 @@ class Tokens:
         """
         claims = self._claims(token, _header(token))
         if claims.get("nonce") != nonce:
-            raise TokenInvalid
+            raise TokenInvalid from OtherNonce()
+        # One for several says which of them it was made for (OpenID Connect Core 1.0, 3.1.3.7, 4 and 5).
+        if claims.get("azp", self._audience) != self._audience:
+            raise TokenInvalid from OtherClient()
         return self._subject(claims)
 
     def _claims(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:
         key_id = header.get("kid")
         # Checked before the keys are looked at: a token that can't be good causes no fetch.
-        if header.get("alg") not in ALGORITHMS or not isinstance(key_id, str):
-            raise TokenInvalid
+        if header.get("alg") not in ALGORITHMS:
+            raise TokenInvalid from InvalidAlgorithmError()
+        if not isinstance(key_id, str):
+            raise TokenInvalid from MissingRequiredClaimError("kid")
         try:
             return jwt.decode(
                 token,
@@ -173,16 +207,6 @@ class Tokens:
         except (ValueError, OverflowError, OSError):
             expires_at = datetime.max.replace(tzinfo=UTC)
         return Subject(self._issuer.url, subject, expires_at)
-
-
-def fetch_json(url: str) -> dict[str, Any]:
-    """The JSON object at the URL. Redirects are not followed. Raises PyJWTError."""
-    try:
-        # PyJWT's client only fetches here; what it would keep, Issuer keeps through the issuer's outages.
-        fetched: dict[str, Any] = PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT).fetch_data()
-    except (OSError, ValueError, HTTPException) as error:  # a proxy's address, too, and whatever it answers
-        raise PyJWTError("the issuer's answer can't be read") from error
-    return fetched
 
 
 def _header(token: str) -> Mapping[str, Any]:

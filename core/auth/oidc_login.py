@@ -5,6 +5,7 @@ What was begun waits in Redis under its random `state` for ten minutes, and can 
 that began it.
 """
 
+import io
 import json
 import logging
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from typing import Any
 
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
-from jwt.exceptions import PyJWTError
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
 
-from core.auth.oidc import FETCH_TIMEOUT, Issuer, Subject, Tokens
+from core.auth.issuer_http import IssuerError, ask
+from core.auth.oidc import MAX_SHOWN, Issuer, Subject, Tokens
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.secret import digest, matches, new_secret
 from core.stores.redis import Redis
+from core.text.characters import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -69,19 +73,24 @@ class IssuerLogin:
         try:
             return self._tokens.verify_id_token(id_token, begun["nonce"])
         except TokenInvalid as error:
+            # By its class: the words may quote the token.
+            logger.warning("a login through the OIDC issuer failed: %s", type(error.__cause__ or error).__name__)
             raise LoginFailed("The identity provider's answer can't be trusted.") from error
 
     def _redeem(self, redirect_uri: str, code: str, verifier: str) -> str:
         endpoint = self._endpoint("token_endpoint")
         try:
             tokens: dict[str, Any] = self._client(redirect_uri).fetch_token(
-                endpoint, code=code, code_verifier=verifier, timeout=FETCH_TIMEOUT, allow_redirects=False
+                endpoint, code=code, code_verifier=verifier, allow_redirects=False
             )
         except AuthlibBaseError as error:
+            reason = one_line(f"{error.error}: {error.description}" if error.description else str(error.error))
+            logger.warning("a login through the OIDC issuer failed: its token endpoint says %s", reason[:MAX_SHOWN])
             raise LoginFailed("The identity provider did not confirm this login.") from error
-        except (OSError, ValueError) as error:  # requests' own, and those of a proxy or of certificates that are none
-            logger.warning("the OIDC issuer's token endpoint failed: %s", type(error).__name__)
-            raise Unavailable("The identity provider is away; try again in a moment.", retry_after=5) from error
+        except (IssuerError, OSError, ValueError) as error:  # requests' own are of the system's
+            told = one_line(str(error)) if isinstance(error, IssuerError) else type(error).__name__
+            logger.warning("the OIDC issuer's token endpoint failed: %s", told)
+            raise Unavailable("The identity provider is away; try again in a moment.", retry_after=5) from None
         id_token = tokens.get("id_token")
         if not isinstance(id_token, str):
             raise LoginFailed("The identity provider did not say who you are.")
@@ -89,20 +98,42 @@ class IssuerLogin:
 
     def _client(self, redirect_uri: str) -> OAuth2Session:
         # One per call: it keeps state of its own, and holds the tokens that it got.
-        return OAuth2Session(
+        session = OAuth2Session(
             self._client_id,
             self._client_secret,
             scope="openid",
             redirect_uri=redirect_uri,
             code_challenge_method="S256",
         )
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Bounded())
+        return session
 
     def _endpoint(self, name: str) -> str:
         try:
-            return str(self._issuer.metadata()[name])
-        except (PyJWTError, KeyError) as error:
-            logger.warning("the OIDC issuer's metadata can't be had: %s", type(error).__name__)
-            raise Unavailable("The identity provider is away; try again in a moment.", retry_after=5) from error
+            return self._issuer.endpoint(name)
+        except IssuerError as error:
+            logger.warning("the OIDC issuer can't be used: %s", error)
+            raise Unavailable("The identity provider is away; try again in a moment.", retry_after=5) from None
+
+
+class _Bounded(BaseAdapter):
+    """Sends what requests sends, with a deadline and a bound for the answer."""
+
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        """Send it. Raises IssuerError."""
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        assert body is None or isinstance(body, bytes)  # a form
+        headers = {name: str(value) for name, value in request.headers.items()}
+        answer = ask(str(request.url), body, {**headers, "Accept-Encoding": "identity"})
+        response = Response()
+        response.status_code, response.url, response.request = answer.status, str(request.url), request
+        response.headers.update(answer.headers)
+        response.raw = io.BytesIO(answer.body)
+        return response
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _key(state: str) -> str:

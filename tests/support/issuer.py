@@ -1,11 +1,14 @@
 """A real OpenID Connect issuer: an HTTP server with metadata, keys, an authorization and a token endpoint."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import secrets
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,6 +33,12 @@ class Issuer:
         self.down = False
         """Whether everything is answered with 503."""
         self.broken_nonce = False
+        self.said: dict[str, Any] = {}
+        """What the metadata say otherwise."""
+        self.id_claims: dict[str, Any] = {}
+        """What ID tokens say otherwise."""
+        self.misbehave: Callable[[BaseHTTPRequestHandler], None] | None = None
+        """What answers in the place of the keys, the metadata and the token endpoint."""
         self._codes: dict[str, dict[str, str]] = {}
         self.private_keys = _first_keys()
         issuer = self
@@ -41,6 +50,11 @@ class Issuer:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Take only TLS from now on, at another URL."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = self.url.replace("http://", "https://")
 
     def stop(self) -> None:
         """Stop serving."""
@@ -75,6 +89,7 @@ class Issuer:
             "token_endpoint": f"{self.url}/token",
             "jwks_uri": f"{self.url}/keys",
             "code_challenge_methods_supported": ["S256"],
+            **self.said,
         }
 
     def authorize(self, asked: dict[str, str]) -> str:
@@ -102,8 +117,39 @@ class Issuer:
         ):
             return None
         nonce = "another's" if self.broken_nonce else begun["nonce"]
-        id_token = self.token(headers={"typ": "JWT"}, aud=CLIENT_ID, nonce=nonce)
+        id_token = self.token(headers={"typ": "JWT"}, **{"aud": CLIENT_ID, "nonce": nonce, **self.id_claims})
         return {"access_token": self.token(), "token_type": "Bearer", "expires_in": 300, "id_token": id_token}
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """Answer with a byte now and then, for a minute."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100000")
+    handler.end_headers()
+    _slowly(handler, 600)
+
+
+def drip_headers(handler: BaseHTTPRequestHandler) -> None:
+    """Answer with a header of which a byte comes now and then, for a minute."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    _slowly(handler, 600)
+
+
+def flood(handler: BaseHTTPRequestHandler) -> None:
+    """Answer with 50 MB."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for _ in range(50):
+            handler.wfile.write(b" " * 1_000_000)
+
+
+def _slowly(handler: BaseHTTPRequestHandler, count: int) -> None:
+    pause = threading.Event()
+    with contextlib.suppress(OSError):
+        for _ in range(count):
+            handler.wfile.write(b" ")
+            pause.wait(0.1)
 
 
 @cache
@@ -132,6 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
         at = urlsplit(self.path)
         if self.owner.down:
             self._answer(503, {})
+        elif self.owner.misbehave and at.path != "/authorize":
+            self.owner.misbehave(self)
         elif at.path == "/.well-known/openid-configuration":
             self._answer(200, self.owner.metadata())
         elif at.path == "/keys":
@@ -146,6 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        if self.owner.misbehave:
+            self.owner.misbehave(self)
+            return
         tokens = None if self.owner.down else self.owner.redeem(asked, self.headers.get("Authorization", ""))
         self._answer(200 if tokens else 400, tokens or {"error": "invalid_grant"})
 

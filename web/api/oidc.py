@@ -7,6 +7,7 @@ from flask import Blueprint, Response, url_for
 from core.auth.oidc_login import LOGIN_STATE_TTL
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.limits.status import RateLimited
+from core.operations.audit import Kind
 from web.api.browser_login import announce_login
 from web.api.operation import operation
 from web.api.parameters import TEXT
@@ -48,10 +49,14 @@ def login(response: Response) -> None:
 )
 def callback(state: str | None, code: str | None, response: Response) -> None:
     """Log the browser in when the identity provider has redirected it back."""
-    if not state or not code:
-        raise LoginFailed("The identity provider did not log you in.")
     services = context().services
-    subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
+    try:
+        if not state or not code:
+            raise LoginFailed("The identity provider did not log you in.")
+        subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
+    except LoginFailed:
+        services.audit.refusal(Kind.LOGIN_FAILED, detail="oidc")
+        raise
     user_id = services.identity.user_for_subject(subject)
     response.headers["Location"] = url_for("pages.index")
     set_login_cookie(response, services.accounts.log_in_through_issuer(user_id, login_before()))

@@ -1,5 +1,6 @@
 """The users' part of the contract, over HTTP."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from core.settings import Settings
 from core.stores.redis import Redis
 from core.stores.tables import Login, Session
 from tests.conftest import SOME_ID
-from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer
+from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer, drip, flood
 from tests.support.runtime_of import runtime_of
 from web.app import create_app
 from web.context import context_of
@@ -463,6 +464,7 @@ def issuer() -> Iterator[Issuer]:
 def federated(stack: Settings, issuer: Issuer) -> Iterator[FlaskClient]:
     """A browser of a server that trusts the issuer."""
     issuer.down = issuer.broken_nonce = False
+    issuer.said, issuer.id_claims, issuer.misbehave = {}, {}, None
     issuer.subject = uuid4().hex
     update = {
         "oidc_issuer": issuer.url,
@@ -570,6 +572,62 @@ def test_a_wrong_code_or_nonce_logs_nobody_in(federated: FlaskClient, issuer: Is
 def test_an_issuer_that_is_away_is_said_to_be(federated: FlaskClient, issuer: Issuer) -> None:
     issuer.down = True
     _problem(federated.get("/auth/oidc/login"), 503, "unavailable")
+
+
+def test_an_issuer_that_names_itself_otherwise_is_named_in_the_log(
+    federated: FlaskClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer.said = {"issuer": f"{issuer.url}/"}
+    _problem(federated.get("/auth/oidc/login"), 503, "unavailable")
+    assert f"its metadata names the issuer {issuer.url}/, and SWITCHBOARD_OIDC_ISSUER is {issuer.url}" in caplog.text
+    assert "a store is away" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"aud": "another"}, "InvalidAudienceError"),
+        ({"nonce": "another's"}, "OtherNonce"),
+        ({"exp": 1}, "ExpiredSignatureError"),
+        ({"iat": 4_000_000_000}, "ImmatureSignatureError"),
+        ({"aud": ["another", CLIENT_ID], "azp": "another"}, "OtherClient"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_login_that_fails_at_the_issuer_is_told_to_the_operator(
+    federated: FlaskClient,
+    issuer: Issuer,
+    caplog: pytest.LogCaptureFixture,
+    claims: dict[str, Any],
+    reason: str,
+) -> None:
+    audit = runtime_of(federated.application).audit
+    before = len(audit.read(kind=Kind.LOGIN_FAILED))
+    issuer.id_claims = claims
+    _problem(federated.get(_sent_back(_sent_away(federated))), 401, "login-failed")
+    assert f"a login through the OIDC issuer failed: {reason}" in caplog.text
+    (failure,) = audit.read(kind=Kind.LOGIN_FAILED)[before:]
+    assert (failure.user_id, failure.detail) == (None, "oidc")
+
+
+def test_what_the_token_endpoint_says_is_in_the_log(
+    federated: FlaskClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = parse_qs(urlsplit(_sent_away(federated)).query)["state"][0]
+    _problem(federated.get(f"/auth/oidc/callback?state={state}&code=guessed"), 401, "login-failed")
+    assert "its token endpoint says invalid_grant" in caplog.text
+    assert "guessed" not in caplog.text
+
+
+@pytest.mark.parametrize("misbehave", [drip, flood])
+def test_a_token_endpoint_that_answers_without_end_is_given_up(
+    federated: FlaskClient, issuer: Issuer, misbehave: Any
+) -> None:
+    back = _sent_back(_sent_away(federated))
+    issuer.misbehave = misbehave
+    began = time.monotonic()
+    _problem(federated.get(back), 503, "unavailable")
+    assert time.monotonic() - began < 5
 
 
 def test_what_waits_for_a_browser_does_not_wait_for_ever(federated: FlaskClient, web_runtime: Runtime) -> None:
