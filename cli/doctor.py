@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli.addresses import check_port, flower_url, web_url
+from cli.addresses import check_flower_guarded, check_port, flower_url, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.connections import look_at_connections
 from cli.console import CommandError, fail
@@ -116,6 +116,10 @@ def _system(settings: Settings, running: bool) -> Iterator[Finding]:
         yield Finding("system", f"`switchboard up` runs on {settings.state_dir.absolute()}")
         return
     yield Finding("system", f"`switchboard up` does not run on {settings.state_dir.absolute()}")
+    try:
+        check_flower_guarded(settings.flower_address, settings.flower_basic_auth is not None)
+    except CommandError as error:
+        yield _mistaken("flower", error.message)
     # With a configured Redis the processes may be run by something else, and the ports are rightly taken.
     if settings.configured_redis_url is None:
         for host, port, name, address_name in (

@@ -25,14 +25,14 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler, authenticated
 
-from cli.addresses import check_port
+from cli.addresses import check_flower_guarded, check_port
 from cli.console import fail
 from core.observability.logs import configure_logs
 from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
 from core.stores.redis import new_async_pool
 from core.stores.redis_url import RedisServer, is_redis
-from core.text.host_names import is_loopback, is_own
+from core.text.host_names import is_own
 from workers.brokers import broker_checks
 
 MAX_TASKS = 10_000
@@ -55,11 +55,7 @@ def serve(settings: Settings) -> None:
     Raises CommandError when the port is taken, and SystemExit when the broker can't be used.
     """
     check_port(settings.flower_address, settings.flower_port, "FLOWER_PORT", "FLOWER_ADDRESS")
-    if not (is_loopback(settings.flower_address) or settings.flower_basic_auth):
-        fail(
-            f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "
-            "set FLOWER_BASIC_AUTH=user:password too, or leave it on 127.0.0.1 behind a proxy that asks for one"
-        )
+    check_flower_guarded(settings.flower_address, settings.flower_basic_auth is not None)
     checks = store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable)
     require_stores(checks or broker_checks(settings.broker_variable, settings.broker_url))
     from workers.taskless import app  # connects to nothing yet
