@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import httpx2
 
 from cli.addresses import check_flower_guarded, check_port, flower_url, web_url
 from cli.configuration import read_catalog, read_settings
@@ -247,6 +248,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 def _broker(settings: Settings) -> Iterator[Finding]:
     from celery import Celery
 
+    from broker.connection import AMQP
     from broker.queue_type import mismatch
     from celery_config import QueueNames, queues
 
@@ -254,7 +256,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     if mistakes := find_mistakes(configured_broker(settings)):
         yield _mistaken("broker", mistakes[0])
         return
-    app = Celery(broker=settings.broker_url)
+    app = Celery(broker=settings.broker_url, amqp=AMQP)
     app.conf.broker_transport_options = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
     app.conf.task_queues = queues(settings.queue_type)
     try:
@@ -324,4 +326,7 @@ def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
             return await asyncio.gather(problem_at(client, web), problem_at(client, flower))
 
     for part, url, problem in zip(("web", "flower"), (web, flower), asyncio.run(ask()), strict=True):
-        yield Finding(part, problem or f"{url} answers", remedy if problem else "")
+        if problem and problem.startswith(f"{url} answers {httpx2.codes.SERVICE_UNAVAILABLE}"):
+            yield Finding(part, problem, "It runs: see to what is missing, in the lines above.")
+        else:
+            yield Finding(part, problem or f"{url} answers", remedy if problem else "")
