@@ -35,6 +35,8 @@ def read_only(
     process.restart(timeout=20)
     wait_for(lambda: not Presence(runtime.redis).missing(QueueNames.ALL), seconds=30, what="it consumes")
     yield process
+    process.kill("SIGTERM")
+    wait_for(lambda: process.status == "exited", seconds=30, what="it has acknowledged all, and stopped")
     process.teardown()
 
 
