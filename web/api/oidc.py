@@ -27,6 +27,7 @@ blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")
 
 STATE = Parameter("state", "query", "The state that the identity provider was sent.", TEXT, "state")
 CODE = Parameter("code", "query", "The authorization code that the identity provider has issued.", TEXT, "code")
+ERROR = Parameter("error", "query", "Why the identity provider has issued no code.", TEXT, "error")
 
 
 @blueprint.get("/login")
@@ -42,12 +43,14 @@ def login(response: Response) -> None:
 @blueprint.get("/callback")
 @operation(
     access=PUBLIC,
-    takes=(STATE, CODE),
+    takes=(STATE, CODE, ERROR),
     answers={303: None},
     raises=(LoginFailed, TokenInvalid, Unavailable),
 )
-def callback(state: str | None, code: str | None, response: Response) -> None:
+def callback(state: str | None, code: str | None, error: str | None, response: Response) -> None:
     """Log the browser in when the identity provider has redirected it back."""
+    if state and error:
+        raise context().services.issuer_login.refuse(state, error, oidc_binding())
     if not state or not code:
         raise LoginFailed("The identity provider did not log you in.")
     services = context().services
