@@ -100,10 +100,14 @@ task_default_queue_type = _settings.queue_type
 task_queues = queues(_settings.queue_type)
 task_create_missing_queues = False
 task_default_queue = QueueNames.SESSIONS
+# Mandatory: RabbitMQ would confirm, and drop, what is for a queue that has been deleted (broker/amqp_transport.py).
 task_routes = {
-    "sessions.*": {"queue": QueueNames.SESSIONS},
-    "chat.*": {"queue": QueueNames.CHAT},
-    "maintenance.*": {"queue": QueueNames.MAINTENANCE},
+    tasks: {"queue": queue, "mandatory": True}
+    for tasks, queue in {
+        "sessions.*": QueueNames.SESSIONS,
+        "chat.*": QueueNames.CHAT,
+        "maintenance.*": QueueNames.MAINTENANCE,
+    }.items()
 }
 
 # Replies are our own (core/messaging/replies.py): a result backend costs a connection and a poll per waiting request.
@@ -140,6 +144,7 @@ which it looks for twice in that time: after 10 s at the latest. Until then what
 visibility_timeout = _VISIBILITY_TIMEOUT
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+broker_channel_error_retry = True  # such as a permission that was withdrawn: see workers/reconnection.py
 broker_pool_limit = 50
 broker_pool_acquire_timeout = 2
 broker_connection_timeout = 2

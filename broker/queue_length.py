@@ -6,16 +6,21 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
+NO_SUCH_QUEUE = "404"
+"""The code of an AMQP error, which kombu's Redis has as a text."""
+
 
 def queue_length(connection: Any, queue: str) -> int:
     """Messages that no worker has taken yet; 0 for a queue that is not there, which an empty one is not in Redis.
 
-    Raises OperationalError, or what Redis raises, when the broker is away.
+    Raises OperationalError, or what Redis raises, when the broker is away, and AMQPError when it refuses.
     """
     with channel_of(connection) as channel:
         try:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except connection.channel_errors:
+        except connection.channel_errors as error:
+            if str(error.reply_code) != NO_SUCH_QUEUE:
+                raise
             return 0
 
 

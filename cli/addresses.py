@@ -5,6 +5,7 @@ import socket
 
 from cli.console import fail
 from cli.port_holder import port_holder
+from core.text.host_names import is_loopback
 
 
 def check_port(host: str, port: int, variable: str, address_variable: str) -> None:
@@ -24,6 +25,15 @@ def check_port(host: str, port: int, variable: str, address_variable: str) -> No
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 fail(f"{address_variable}={host}: no address of this machine ({error.strerror}); 127.0.0.1 is one")
             fail(f"{variable}={port}: can't listen on {host} port {port}: {error.strerror}; set it to another")
+
+
+def check_flower_guarded(address: str, guarded: bool) -> None:
+    """Raise CommandError when Flower would tell whoever comes from elsewhere what the tasks are about."""
+    if not (is_loopback(address) or guarded):
+        fail(
+            f"FLOWER_ADDRESS={address}: whoever reaches it could see the tasks; "
+            "set FLOWER_BASIC_AUTH=user:password too, or leave it on 127.0.0.1 behind a proxy that asks for one"
+        )
 
 
 def free_port() -> int:

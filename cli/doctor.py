@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import httpx2
 
-from cli.addresses import check_port, flower_url, web_url
+from cli.addresses import check_flower_guarded, check_port, flower_url, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.connections import look_at_connections
 from cli.console import CommandError, fail
@@ -116,6 +117,10 @@ def _system(settings: Settings, running: bool) -> Iterator[Finding]:
         yield Finding("system", f"`switchboard up` runs on {settings.state_dir.absolute()}")
         return
     yield Finding("system", f"`switchboard up` does not run on {settings.state_dir.absolute()}")
+    try:
+        check_flower_guarded(settings.flower_address, settings.flower_basic_auth is not None)
+    except CommandError as error:
+        yield _mistaken("flower", error.message)
     # With a configured Redis the processes may be run by something else, and the ports are rightly taken.
     if settings.configured_redis_url is None:
         for host, port, name, address_name in (
@@ -243,6 +248,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 def _broker(settings: Settings) -> Iterator[Finding]:
     from celery import Celery
 
+    from broker.connection import AMQP
     from broker.queue_type import mismatch
     from celery_config import QueueNames, queues
 
@@ -250,7 +256,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     if mistakes := find_mistakes(configured_broker(settings)):
         yield _mistaken("broker", mistakes[0])
         return
-    app = Celery(broker=settings.broker_url)
+    app = Celery(broker=settings.broker_url, amqp=AMQP)
     app.conf.broker_transport_options = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
     app.conf.task_queues = queues(settings.queue_type)
     try:
@@ -303,7 +309,7 @@ def _clocks(settings: Settings) -> Iterator[Finding]:
 def _oidc(settings: Settings) -> Iterator[Finding]:
     if settings.oidc_issuer is None:
         return
-    from core.auth.oidc_issuer import LOGIN_ENDPOINTS, Issuer, IssuerFault  # the cryptography takes its time
+    from core.auth.issuer import LOGIN_ENDPOINTS, Issuer, IssuerFault  # the cryptography takes its time
 
     issuer = Issuer(settings.oidc_issuer, settings.oidc_jwks_url)
     try:
@@ -327,4 +333,7 @@ def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
             return await asyncio.gather(problem_at(client, web), problem_at(client, flower))
 
     for part, url, problem in zip(("web", "flower"), (web, flower), asyncio.run(ask()), strict=True):
-        yield Finding(part, problem or f"{url} answers", remedy if problem else "")
+        if problem and problem.startswith(f"{url} answers {httpx2.codes.SERVICE_UNAVAILABLE}"):
+            yield Finding(part, problem, "It runs: see to what is missing, in the lines above.")
+        else:
+            yield Finding(part, problem or f"{url} answers", remedy if problem else "")

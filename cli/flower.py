@@ -6,6 +6,9 @@ So the name is looked at before any of its handlers. A password, which would lea
 
 import atexit
 import contextlib
+import dbm
+import logging
+import os
 import signal
 import sys
 from collections.abc import Collection
@@ -14,6 +17,7 @@ from typing import Any
 
 from flower.app import Flower
 from flower.command import apply_env_options, extract_settings, setup_logging
+from flower.events import Events, EventsState
 from flower.urls import settings as handler_settings
 from flower.utils.broker import RedisBase
 from flower.views import BaseHandler
@@ -22,18 +26,21 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import IOLoop
 from tornado.options import options
 from tornado.web import RequestHandler, authenticated
 
-from cli.addresses import check_port
+from cli.addresses import check_flower_guarded, check_port
 from cli.console import fail
 from core.observability.logs import configure_logs
 from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
 from core.stores.redis import new_async_pool
 from core.stores.redis_url import RedisServer, is_redis
-from core.text.host_names import is_loopback, is_own
+from core.text.host_names import is_own
 from workers.brokers import broker_checks
+
+logger = logging.getLogger(__name__)
 
 MAX_TASKS = 10_000
 """Tasks that it remembers. Its own default of 100,000 takes hundreds of megabytes, and reads as a leak."""
@@ -55,11 +62,7 @@ def serve(settings: Settings) -> None:
     Raises CommandError when the port is taken, and SystemExit when the broker can't be used.
     """
     check_port(settings.flower_address, settings.flower_port, "FLOWER_PORT", "FLOWER_ADDRESS")
-    if not (is_loopback(settings.flower_address) or settings.flower_basic_auth):
-        fail(
-            f"FLOWER_ADDRESS={settings.flower_address}: whoever reaches it could see the tasks; "
-            "set FLOWER_BASIC_AUTH=user:password too, or leave it on 127.0.0.1 behind a proxy that asks for one"
-        )
+    check_flower_guarded(settings.flower_address, settings.flower_basic_auth is not None)
     checks = store_checks(broker_url=settings.broker_url, broker_variable=settings.broker_variable)
     require_stores(checks or broker_checks(settings.broker_variable, settings.broker_url))
     from workers.taskless import app  # connects to nothing yet
@@ -76,6 +79,8 @@ def serve(settings: Settings) -> None:
     extract_settings()
     setup_logging()
     configure_logs("flower", settings.log_level, settings.log_format, settings.secrets)
+    if not os.access(Path(options.db).parent, os.W_OK):
+        logger.warning("the history can't be written to %s: it ends with this process", options.db)
     flower = _OwnNamesOnly(settings.hosts, capp=app, options=options, **handler_settings)
     broker = settings.configured_broker_url or settings.redis_url
     if is_redis(broker):
@@ -101,11 +106,40 @@ def _users(settings: Settings) -> list[str]:
     return settings.flower_basic_auth.get_secret_value().split(",") if settings.flower_basic_auth else []
 
 
+class _Events(Events):  # type: ignore[misc]
+    """What it knows, kept in a file where that is possible."""
+
+    def load_state(self) -> EventsState | None:
+        """What there is of it. A file that can neither be read nor moved away is left where it is."""
+        try:
+            return super().load_state()
+        except OSError as error:
+            logger.warning("the history can't be read from %s: %s", self.db, error)
+            return None
+
+    def save_state(self) -> None:
+        """Write the history; on a full or a read-only disk, that of before stays."""
+        try:
+            super().save_state()
+        except dbm.error as error:  # OSError is one of them
+            logger.warning("the history can't be written to %s: %s", self.db, error)
+
+
 class _OwnNamesOnly(Flower):  # type: ignore[misc]
     """Flower, which routes a request to its handlers only if it is for this server."""
 
     def __init__(self, names: Collection[str], **settings: Any) -> None:
-        super().__init__(**settings)
+        events = _Events(
+            settings["capp"],
+            IOLoop.instance(),
+            db=options.db,
+            persistent=options.persistent,
+            enable_events=options.enable_events,
+            state_save_interval=options.state_save_interval,
+            max_workers_in_memory=options.max_workers,
+            max_tasks_in_memory=options.max_tasks,
+        )
+        super().__init__(events=events, **settings)
         self._names = names
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:

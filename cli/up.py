@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx2
 from dotenv import dotenv_values
 
-from cli.addresses import check_port, flower_url, free_port, web_url
+from cli.addresses import check_flower_guarded, check_port, flower_url, free_port, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
 from cli.local_servers import local_client, problem_at
@@ -107,6 +107,7 @@ def _check_stores(settings: Settings) -> None:
 
 
 def _check_ports(settings: Settings, runtime: RunningSystem, catalog: ModelCatalog) -> None:
+    check_flower_guarded(settings.flower_address, settings.flower_basic_auth is not None)
     if settings.port == settings.flower_port:
         fail(f"PORT and FLOWER_PORT are both {settings.port}; set one of them to another port")
     check_port(settings.host, settings.port, "PORT", "SWITCHBOARD_HOST")

@@ -76,8 +76,8 @@ from core.stores.redis import SOCKET_TIMEOUT, AsyncScripts, Redis, connect
 from core.stores.tally import AnswerTally
 
 if TYPE_CHECKING:
+    from core.auth.issuer import Issuer
     from core.auth.oidc import Tokens
-    from core.auth.oidc_issuer import Issuer
     from core.auth.oidc_login import IssuerLogin
 
 LIMITS_TIMEOUT = 0.2
@@ -201,7 +201,7 @@ class Runtime:
         """The identity provider, if one is configured."""
         if self.settings.oidc_issuer is None:
             return None
-        from core.auth.oidc_issuer import (
+        from core.auth.issuer import (
             Issuer,  # the cryptography takes memory in every process, where nothing else needs it
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.worker import state
 
+from broker.connection import AMQP
 from celery_config import QueueNames
 from core.errors import Unavailable
 from core.llm.catalog import require_catalog
@@ -25,7 +26,7 @@ _settings = settings_of_process()
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
 runtime = Runtime(_settings, pool_size=_settings.database_pool_worker, redis_retries=6, queue_timeout=30.0)
 
-app = Celery("switchboard")
+app = Celery("switchboard", amqp=AMQP)
 app.config_from_object("celery_config")
 app.conf.imports = (
     "workers.logs",

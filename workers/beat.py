@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import beat, signals
 
+from broker.causes import BrokerAway, told_of, translate_errors
 from broker.queue_length import queue_length
 from celery_config import BROKER_VARIABLE, STATE_DIRECTORY, QueueNames, broker_url
 from core.operations.liveness import Liveness
@@ -32,6 +33,10 @@ def start(**_: Any) -> None:
 class Scheduler(beat.Scheduler):
     """Sends what is due. What can't be sent is made up for by its next period."""
 
+    producer = None
+    """Celery's own would be kept with a channel of a connection that is no more. Without one each task is sent over a
+    connection of the application's pool, which connects anew."""
+
     def tick(self, *args: Any, **options: Any) -> float:
         """Send what is due now; the seconds until there is more."""
         liveness.turned(SCHEDULER)
@@ -44,9 +49,20 @@ class Scheduler(beat.Scheduler):
         Without a maintenance worker messages would pile up in the queue for as long as it is away.
         """
         try:
-            if queue_length(self.connection, QueueNames.MAINTENANCE) >= len(self.schedule):
-                logger.warning("%s is not sent: no worker takes what was sent before", entry.task)
-                return
-            self.apply_async(entry, producer=producer, advance=False)
-        except Exception as error:  # every transport has errors of its own
-            logger.error("%s could not be sent: %s", entry.task, type(error.__context__ or error).__name__)
+            with translate_errors(BROKER_VARIABLE, self.app.conf.broker_url):
+                if self._waiting() >= len(self.schedule):
+                    logger.warning("%s is not sent: no worker takes what was sent before", entry.task)
+                    return
+                self.apply_async(entry, advance=False)
+        except (BrokerAway, beat.SchedulingError) as error:
+            told = told_of(error, BROKER_VARIABLE, self.app.conf.broker_url)
+            logger.error("%s could not be sent: %s", entry.task, told)
+        except Exception:  # which is not to keep the other tasks from being sent
+            logger.exception("%s could not be sent", entry.task)
+
+    def _waiting(self) -> int:
+        try:
+            return queue_length(self.connection, QueueNames.MAINTENANCE)
+        except Exception:  # of any transport: the connection has broken since it was used last
+            self.connection.collect()
+            return queue_length(self.connection, QueueNames.MAINTENANCE)

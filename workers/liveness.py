@@ -7,12 +7,9 @@ from typing import Any
 
 from celery import signals
 from celery.worker import state
-from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.connection import Connection
 
 from celery_config import STATE_DIRECTORY, QueueNames
 from core.operations.liveness import Liveness
-from core.text.masking import masked, without_secrets
 from workers.app import app, runtime
 
 logger = logging.getLogger(__name__)
@@ -26,26 +23,6 @@ EVENT_LOOP_LIMIT = 30.0
 """Seconds. Nothing on it waits for anything."""
 
 liveness = Liveness()
-
-
-class Consumer(CeleryConsumer):
-    """Celery's consumer, which turns also while it tries to reach the broker."""
-
-    def ensure_connected(self, conn: Connection) -> Connection:
-        """Try until the broker is reached, with a line in the log for each try."""
-        url = conn.as_uri(include_password=True)
-
-        def report(error: Exception, seconds: float) -> None:
-            reason = without_secrets(error, url)
-            logger.error("no connection to the broker at %s: %s; the next try in %g s", masked(url), reason, seconds)
-
-        def wait() -> None:
-            liveness.turned(CONSUMER)
-            state.maybe_shutdown()
-
-        connected: Connection = conn.ensure_connection(report, callback=wait)
-        self.first_connection_attempt = False
-        return connected
 
 
 @signals.heartbeat_sent.connect

@@ -7,9 +7,10 @@ from typing import Any
 
 from celery import Celery, signals
 
+from broker.connection import AMQP
 from workers.observability import configure
 
-app = Celery("switchboard")
+app = Celery("switchboard", amqp=AMQP)
 app.config_from_object("celery_config")
 
 

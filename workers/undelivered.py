@@ -21,8 +21,8 @@ from core.operations.counters import Outcome
 from workers.app import app, runtime
 from workers.calls import noted
 from workers.events import EventGathering
-from workers.liveness import Consumer as LiveConsumer
 from workers.protocol import require_call
+from workers.reconnection import Consumer as ReconnectingConsumer
 from workers.task import Command
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ UNKNOWN = "unknown"
 """What a task whose name no worker knows is called in the metrics."""
 
 
-class Consumer(EventGathering, LiveConsumer):
+class Consumer(EventGathering, ReconnectingConsumer):
     """Celery's consumer, which also survives a message of the wrong shape, and replies to what never becomes a run.
 
     Celery's own ends the worker over JSON that is no task. Delivered again, the message would end the next one. It

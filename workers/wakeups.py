@@ -4,12 +4,9 @@ import logging
 from collections.abc import Sequence
 from uuid import UUID
 
-from kombu.exceptions import OperationalError
-
+from broker.causes import BrokerAway, translate_errors
 from broker.queue_length import queue_length
-from celery_config import QueueNames, TaskNames
-from core.errors import Unavailable
-from core.stores.redis import translate_errors
+from celery_config import BROKER_VARIABLE, QueueNames, TaskNames, broker_url
 from workers.app import app
 
 logger = logging.getLogger(__name__)
@@ -22,11 +19,10 @@ def wake_worker(generation_id: UUID, expires: float | None = None) -> bool:
     After `expires` seconds the wake-up is not wanted any more.
     """
     try:
-        with translate_errors():
+        with translate_errors(BROKER_VARIABLE, broker_url):
             app.send_task(TaskNames.GENERATE, [str(generation_id)], expires=expires)
-    except (OperationalError, Unavailable) as error:
-        cause = error.cause if isinstance(error, Unavailable) else error
-        logger.warning("no worker could be called, the reaper does it later: %s", type(cause).__name__)
+    except BrokerAway as error:
+        logger.warning("no worker could be called, the reaper does it later: %s", error.reason)
         return False
     return True
 
@@ -44,7 +40,7 @@ def wake_workers(generation_ids: Sequence[UUID], expires: float) -> None:
 
 def _waiting_messages() -> int:
     try:
-        with translate_errors(), app.connection_for_write() as connection:
+        with translate_errors(BROKER_VARIABLE, broker_url), app.connection_for_write() as connection:
             return queue_length(connection, QueueNames.CHAT)
-    except (OperationalError, Unavailable):
+    except BrokerAway:
         return 0  # sending says so

@@ -16,7 +16,7 @@ import jwt
 from jwt import exceptions
 from jwt.exceptions import PyJWTError
 
-from core.auth.oidc_issuer import ALGORITHMS, ISSUER, Issuer, IssuerFault
+from core.auth.issuer import ALGORITHMS, ISSUER, Issuer, IssuerFault
 from core.errors import TokenInvalid
 from core.operations.preflight.mistake import Mistake
 

@@ -16,9 +16,9 @@ from authlib.integrations.requests_client import OAuth2Session
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
+from core.auth.issuer import Issuer, IssuerFault
+from core.auth.issuer_http import Answer, FetchFailed, fetch
 from core.auth.oidc import Subject, TokenRefused, Tokens
-from core.auth.oidc_fetch import Answer, FetchFailed, fetch
-from core.auth.oidc_issuer import Issuer, IssuerFault
 from core.errors import LoginFailed, SwitchboardError
 from core.operations.audit import Audit, Kind
 from core.operations.preflight.mistake import Mistake

@@ -24,6 +24,11 @@ class Deadlines:
         self._heard_at = now
         self._until = now + MAX_REQUEST_TIME
 
+    def pause(self, seconds: float) -> None:
+        """Don't count the last so many seconds: nobody has listened."""
+        self._heard_at += seconds
+        self._until += seconds
+
     def expired(self, batch: Batch, now: float, *, begun: bool) -> bool:
         """Whether the answer is at its end, with what has just come: nothing more will come, or is waited for.
         `begun`: a word of the answer that can be seen has come.

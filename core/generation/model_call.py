@@ -32,6 +32,9 @@ MAX_COALESCE_INTERVAL = 0.04
 CROWD = 256
 CROWDED_COALESCE_INTERVAL = 0.1
 """Above so many answers events get bigger, rather than later still."""
+MAX_GAP = 5.0
+"""Seconds between two looks at what has come, after which it is this process that stood still, with its machine
+perhaps, and not the model that was silent."""
 
 
 class ModelCalls:
@@ -144,8 +147,15 @@ class ModelCalls:
         inbox = Inbox()
         reading = asyncio.create_task(inbox.fill(chunks))
         try:
+            looked_at = time.monotonic()
             while True:
-                output = stream.take(await inbox.take(STOP_POLL_INTERVAL), time.monotonic())
+                batch, now = await inbox.take(STOP_POLL_INTERVAL), time.monotonic()
+                gap, looked_at = now - looked_at, now
+                if gap > MAX_GAP:
+                    about = {"generation_id": str(attempt.generation_id)}
+                    logger.info("the model was not listened to for %.1f s: the process stood still", gap, extra=about)
+                    stream.pause(gap)
+                output = stream.take(batch, now)
                 await self._append(attempt, output)
                 await self._blocks.tell(attempt, output.text)
                 if output.error is not None:

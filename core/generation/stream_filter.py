@@ -68,6 +68,10 @@ class StreamFilter:
         """Whether the request has brought words, or thoughts."""
         return self._spoke or self._thought
 
+    def pause(self, seconds: float) -> None:
+        """Don't take the last so many seconds for the model's: nobody has listened."""
+        self._deadlines.pause(seconds)
+
     def take(self, batch: Batch, now: float) -> StreamOutput:
         """Judge what has come `now`, in seconds of one clock."""
         self._spoke = self._spoke or not blank(batch.text)

@@ -17,7 +17,7 @@ from typing import Any
 from core.errors import ConfigurationError
 from core.observability.log_ids import current_ids
 
-OURS = ("broker_transport", "celery_config", "cli", "core", "web", "workers")
+OURS = ("broker", "celery_config", "cli", "core", "web", "workers")
 """Whose lines are told as they were written."""
 IDS = ("request_id", "task", "task_id", "session_id", "generation_id")
 """Fields that say what a line is about."""

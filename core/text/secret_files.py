@@ -41,7 +41,11 @@ def read_secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
     directory = secrets_directory(environment)
     if value or directory is None or "/" in name:
         return value
-    path = directory / name
+    return read_secret_file(directory / name)
+
+
+def read_secret_file(path: Path) -> str:
+    """What the file holds, without blanks around it; empty when there is none. Raises UnreadableSecret."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -103,6 +103,16 @@ def test_a_taken_port_is_named_and_nothing_starts(tmp_path: Path, taken_port: in
     assert not (tmp_path / ".switchboard" / "switchboard.db").exists()
 
 
+def test_a_flower_that_anybody_could_reach_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    ports = {"PORT": str(_free_port()), "FLOWER_PORT": str(_free_port())}
+    result = switchboard(tmp_path, "up", FLOWER_ADDRESS="0.0.0.0", **ports)
+    assert "FLOWER_ADDRESS=0.0.0.0: whoever reaches it could see the tasks; set FLOWER_BASIC_AUTH" in refused(result)
+    assert result.stdout == ""
+    assert not (tmp_path / ".switchboard" / "switchboard.db").exists()
+    told = switchboard(tmp_path, "doctor", FLOWER_ADDRESS="0.0.0.0", **ports).stdout
+    assert "✗ flower     FLOWER_ADDRESS=0.0.0.0: whoever reaches it" in told
+
+
 def test_two_servers_can_not_share_a_port(tmp_path: Path) -> None:
     assert "PORT and FLOWER_PORT are both 6000" in refused(
         switchboard(tmp_path, "up", PORT="6000", FLOWER_PORT="6000")

@@ -13,6 +13,7 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.entity import Queue
 
+from broker.connection import AMQP
 from broker.queue_length import queue_length
 from broker.queue_type import mismatch
 from celery_config import QueueNames, TaskNames, queues
@@ -28,6 +29,7 @@ from tests.workers.local_process import ROOT
 from web.commands import Commands, new_sender
 from web.monitoring.queue_lengths import Queues
 from web.streaming.hub import Hub
+from workers.beat import Scheduler
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,146 @@ def test_an_answer_goes_on_while_the_broker_is_killed_and_started(
         someone.ask("And?")
         assert someone.ended() == "done"
     assert installation.worker.status == "running"
+
+
+EVERYTHING = (".*", ".*", ".*")
+
+
+@pytest.mark.parametrize(
+    ("refuse", "admit", "told"),
+    [
+        (
+            ["change_password", USER, "another"],
+            ["change_password", USER, PASSWORD],
+            "it refuses the user or the password",
+        ),
+        (
+            ["clear_permissions", USER],
+            ["set_permissions", USER, *EVERYTHING],
+            "it has no such virtual host, or not for this user",
+        ),
+        (
+            ["set_permissions", USER, "^$", "^$", "^$"],
+            ["set_permissions", USER, *EVERYTHING],
+            "it refuses this user (ACCESS_REFUSED - access to ",
+        ),
+    ],
+    ids=["another password", "another virtual host", "no permission for the queues"],
+)
+def test_a_broker_that_refuses_for_a_while_is_away_for_a_while(
+    installation: Installation, rabbitmq: RabbitMQ, refuse: list[str], admit: list[str], told: str
+) -> None:
+    client = httpx2.Client(base_url=installation.web.url, trust_env=False, timeout=10)
+    wait_for(lambda: client.post("/session/create").status_code == 201, what="a command is carried out")
+    before = len(installation.worker.logs())
+
+    def lines() -> list[str]:
+        return [line for line in installation.worker.logs()[before:].splitlines() if told in line]
+
+    with rabbitmq.refusing(refuse, admit):
+        # A second line comes after a pause: one that tries without would have written hundreds.
+        wait_for(lambda: len(lines()) >= 2, what="the worker tries again")
+        answer = client.post("/session/create")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        assert "broker" in client.get("/readyz").json()["detail"]
+        tries = lines()
+    assert all("BROKER_URL=amqp://" in line and "next try in " in line for line in tries)
+    assert len(tries) < 10
+    assert told in installation.web.log
+    wait_for(lambda: client.post("/session/create").status_code == 201, seconds=20, what="commands are taken again")
+    assert installation.worker.status == "running"
+    assert "Traceback" not in installation.worker.logs()[before:]
+    client.close()
+
+
+def test_a_broker_that_is_short_of_memory_is_named_and_holds_nobody_up(
+    installation: Installation, rabbitmq: RabbitMQ
+) -> None:
+    client = httpx2.Client(base_url=installation.web.url, trust_env=False, timeout=10)
+    redis, presence = installation.runtime.redis, installation.runtime.presence
+    wait_for(lambda: client.post("/session/create").status_code == 201, what="a command is carried out")
+    with rabbitmq.short_of_memory():
+        began = time.monotonic()
+        answer = client.post("/session/create")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        assert time.monotonic() - began < 1
+        assert "broker" in client.get("/readyz").json()["detail"]
+        assert 'switchboard_up{store="broker"} 0.0' in client.get("/metrics").text
+        assert "it takes no messages: it is short of memory or disk" in installation.web.log
+        doctor = subprocess.run(
+            [Path(sys.executable).with_name("switchboard"), "doctor"],
+            cwd=ROOT,
+            env={**installation.worker.environment, "PORT": str(httpx2.URL(installation.web.url).port)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        (line,) = (line for line in doctor.stdout.splitlines() if " broker " in line)
+        assert line.startswith("✗")
+        assert line.endswith("it takes no messages: it is short of memory or disk")
+        # To start the system would not help: it runs.
+        found = doctor.stdout.splitlines()
+        (at,) = (number for number, line in enumerate(found) if line.startswith("✗ web "))
+        assert "/readyz answers 503: Missing: " in found[at]
+        assert found[at + 1].strip() == "It runs: see to what is missing, in the lines above."
+        # Its heartbeats can't be sent, and do not keep it from anything else.
+        for _ in range(2):
+            redis.delete(*redis.scan_iter("sb:consumer:*"))
+            wait_for(lambda: not presence.missing(QueueNames.ALL), seconds=10, what="the worker turns")
+    wait_for(lambda: client.post("/session/create").status_code == 201, what="commands are taken again")
+    client.close()
+
+
+@pytest.fixture
+def empty_host(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """The URL of a virtual host whose queues no worker consumes."""
+    rabbitmq.control("add_vhost", "empty")
+    rabbitmq.control("set_permissions", "--vhost", "empty", USER, *EVERYTHING)
+    yield rabbitmq.url.removesuffix("/") + "empty"
+    rabbitmq.control("delete_vhost", "empty")
+
+
+def test_beat_goes_on_after_the_broker_was_started_anew(
+    rabbitmq: RabbitMQ, empty_host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Celery("beat", set_as_current=False, amqp=AMQP)
+    app.config_from_object("celery_config")
+    app.conf.broker_url = empty_host
+    scheduler, lengths = Scheduler(app), Queues(empty_host)
+    entry = next(iter(scheduler.schedule.values()))
+
+    def waiting() -> int:
+        return lengths.lengths(QueueNames.ALL)[QueueNames.MAINTENANCE]
+
+    scheduler.apply_entry(entry, producer=scheduler.producer)
+    assert waiting() == 1
+    rabbitmq.kill()
+    for _ in range(2):
+        scheduler.apply_entry(entry, producer=scheduler.producer)
+    told = [each.getMessage() for each in caplog.records if each.name == "workers.beat"]
+    assert told[-1].endswith(f"=amqp://{USER}:***@127.0.0.1:{rabbitmq.port}/empty: nothing listens there")
+    assert len(told) == 2
+    rabbitmq.start()
+
+    before = waiting()
+    scheduler.apply_entry(entry, producer=scheduler.producer)
+    assert waiting() == before + 1
+    scheduler.close()
+    app.close()
+
+
+@pytest.mark.parametrize("lost", ["queue", "exchange"])
+def test_what_is_for_a_queue_that_was_deleted_is_not_lost(
+    rabbitmq: RabbitMQ, empty_host: str, valkey: Valkey, lost: str
+) -> None:
+    sender, lengths = sender_to(empty_host, valkey), Queues(empty_host)
+    sender._send(TaskNames.GENERATE, ["before"])
+    with Connection(empty_host) as connection:
+        channel = connection.channel()
+        channel.queue_delete("chat") if lost == "queue" else channel.exchange_delete("chat")
+    sender._send(TaskNames.GENERATE, ["after"])
+    assert lengths.lengths(QueueNames.ALL)["chat"] == (1 if lost == "queue" else 2)
 
 
 def test_a_queue_of_another_type_is_named(installation: Installation, rabbitmq: RabbitMQ) -> None:

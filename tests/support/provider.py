@@ -193,6 +193,14 @@ def _paused(handler: Handler) -> None:
     handler.conclude()
 
 
+def _quiet(handler: Handler) -> None:
+    handler.begin()
+    handler.chunk("Wait")
+    handler.owner.go_on.wait(20)
+    handler.chunk(" for it")
+    handler.conclude()
+
+
 def _silent(handler: Handler) -> None:
     handler.begin()
     _say_nothing_more(handler)
@@ -426,6 +434,7 @@ EXTRAS = {
 MANNERS: dict[str, Manner] = {
     "good": _good,
     "paused": _paused,
+    "quiet": _quiet,
     "silent": _silent,
     "stalled": _stalled,
     "cut": _cut,

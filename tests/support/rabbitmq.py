@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -102,6 +102,26 @@ class RabbitMQ:
         """What `rabbitmqctl` prints."""
         command = [*self.within, str(PROGRAMS / "rabbitmqctl"), "--quiet", *arguments]
         return subprocess.run(command, env=self._environment, check=True, capture_output=True, text=True).stdout
+
+    @contextmanager
+    def short_of_memory(self) -> Iterator[None]:
+        """Let it take no messages, as it does to protect its memory."""
+        self.control("set_vm_memory_high_watermark", "0.000001")
+        try:
+            yield
+        finally:
+            self.control("set_vm_memory_high_watermark", "0.4")
+
+    @contextmanager
+    def refusing(self, refuse: Sequence[str], admit: Sequence[str]) -> Iterator[None]:
+        """Refuse everybody after one `rabbitmqctl` command, and admit them again after another; nobody stays
+        connected."""
+        self.control(*refuse)
+        self.control("close_all_connections", "refused")
+        try:
+            yield
+        finally:
+            self.control(*admit)
 
     def running(self) -> int:
         """Nodes of the cluster that run, as this one sees it."""

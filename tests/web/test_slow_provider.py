@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 import requests
 
-from core.auth.oidc_fetch import FETCH_TIMEOUT
+from core.auth.issuer_http import FETCH_TIMEOUT
 from tests.support.issuer import AUDIENCE, CLIENT_ID, Issuer, drip, drip_head, flood
 from tests.support.valkey import Valkey
 from tests.support.web_process import WebProcess

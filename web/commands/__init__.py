@@ -7,17 +7,18 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from uuid_utils.compat import uuid7
 
-from celery_config import COMMANDS, HOLDER, REQUEST_IDS, TRACEPARENT, TRACEPARENTS, TaskNames
+from broker.causes import BrokerAway, translate_errors
+from broker.connection import AMQP
+from celery_config import BROKER_VARIABLE, COMMANDS, HOLDER, REQUEST_IDS, TRACEPARENT, TRACEPARENTS, TaskNames
 from core.errors import QueueSlow, SwitchboardError
 from core.messaging.replies import Replies, Reply, holder_of
 from core.observability.log_ids import current_request_id
 from core.observability.tracing import span, traceparent
 from core.sessions.credential import Credential
-from core.stores.redis import HEALTH_CHECK_INTERVAL, translate_errors
-from web.commands.groups import Command, Lane, queue_away
+from core.stores.redis import HEALTH_CHECK_INTERVAL
+from web.commands.groups import Command, Lane
 from web.streaming.hub import Hub
 
 SEND_TIMEOUT = 0.3
@@ -150,14 +151,14 @@ class Commands:
         began = time.monotonic()
         for last in (False, True):
             try:
-                with translate_errors():
+                with translate_errors(BROKER_VARIABLE, self._celery.conf.broker_url):
                     self._celery.send_task(name, args, **options)
                 return
-            except OperationalError as error:
+            except BrokerAway:
                 # A kept connection that the broker has closed since shows at once, and a new one may work. A
                 # broker that is silent is not asked twice: the request has no time left.
                 if last or time.monotonic() - began > RETRY_WINDOW:
-                    raise queue_away() from error
+                    raise
 
 
 class CommandFailed(SwitchboardError):
@@ -185,7 +186,7 @@ def result_of(reply: Reply) -> Reply:
 
 def new_sender(broker_url: str) -> Celery:
     """A Celery application that only sends; the tasks are the workers'."""
-    celery = Celery("switchboard-web", set_as_current=False)
+    celery = Celery("switchboard-web", set_as_current=False, amqp=AMQP)
     celery.config_from_object("celery_config")
     celery.conf.broker_url = broker_url
     # One try, or one with each of several brokers (`amqp://one//;amqp://two//`).

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Event as Flag
 from threading import Lock
 
-from core.errors import Unavailable
+from broker.causes import BrokerAway
 from core.messaging.replies import Reply
 from web.streaming.hub import Waiter
 
@@ -105,11 +105,6 @@ class Lane:
         finally:
             if away:
                 for command in group.commands:
-                    command.waiter.fail(queue_away())
+                    command.waiter.fail(BrokerAway())
                 self.leave(group)
             group.published.set()
-
-
-def queue_away() -> Unavailable:
-    """Why a command is not carried out whose message the broker has not taken."""
-    return Unavailable("The queue is away; try again in a moment.", retry_after=2)

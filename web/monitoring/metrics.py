@@ -79,8 +79,8 @@ class TheSystem(Collector):
             if answered:
                 yield from read.result()
             elif error is not None:
-                cause = error.cause if isinstance(error, Unavailable) else error
-                logger.warning("the figures of the %s are missing: %s", store, type(cause).__name__)
+                reason = error.reason if isinstance(error, Unavailable) else type(error).__name__
+                logger.warning("the figures of the %s are missing: %s", store, reason)
         yield up
 
     def _database_figures(self) -> Iterator[Metric]:

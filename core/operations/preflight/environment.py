@@ -11,12 +11,14 @@ from typing import Any
 
 from dotenv.parser import Binding, parse_stream
 from pydantic import AliasChoices, ValidationError
+from pydantic_settings import SettingsError
 
 from core.operations.preflight.mistake import Misconfigured, Mistake
 from core.settings import Settings
 from core.text.characters import one_line
 from core.text.duration import UnitMissing, shortest_form, with_probable_unit
 from core.text.masking import MASK, masked, without_secrets
+from core.text.secret_files import UnreadableSecret, read_secret_file, secrets_directory
 
 PREFIX = "SWITCHBOARD_"
 SIMILARITY_CUTOFF = 0.6
@@ -37,10 +39,13 @@ def read_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """
     file = Settings.model_config.get("env_file")
     written = read_dotenv(Path(str(file))) if file else {}
+    _require_secrets(secrets_directory(os.environ) or secrets_directory(written))
     try:
         settings = Settings(**(overrides or {}))
     except ValidationError as error:
         raise Misconfigured(_complaint(error)) from None
+    except SettingsError as error:  # of a value that is no JSON, where that is wanted; its words have no value
+        raise Misconfigured(one_line(str(error))) from None
     if unknown := unknown_options({**written, **os.environ}, option_names()):
         raise Misconfigured(_together(unknown))
     return settings
@@ -61,6 +66,11 @@ def settings_of_process() -> Settings:
 def read_dotenv(path: Path) -> dict[str, str]:
     """What the file sets; nothing when there is none. Raises Misconfigured with the file and the line."""
     try:
+        if path.is_symlink() and not path.exists():
+            target = path.readlink()
+            raise Misconfigured(f"{path}: leads to {target}, which is not there; mount it, or remove the link")
+        if path.is_dir():
+            raise Misconfigured(f"{path}: is a directory; put the options into a file, or call it something else")
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
     except OSError as error:
         raise Misconfigured(f"{path}: can't be read: {error.strerror}; let this user read it") from None
@@ -70,6 +80,21 @@ def read_dotenv(path: Path) -> dict[str, str]:
     if wrong := [*_unreadable_lines(path, bindings)]:
         raise Misconfigured(_together(wrong))
     return {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
+
+
+def _require_secrets(directory: Path | None) -> None:
+    """Raise Misconfigured for a file of an option's name that holds no value."""
+    if directory is None or not directory.is_dir():
+        return  # which the option's own check says
+    try:
+        files = sorted(path for path in directory.iterdir() if path.name.upper() in option_names())
+    except OSError as error:
+        raise Misconfigured(f"{directory}: can't be read: {error.strerror}; let this user read it") from None
+    for path in files:
+        try:
+            read_secret_file(path)
+        except UnreadableSecret as error:
+            raise Misconfigured(f"{error}; let it hold the option's value alone, and this user read it") from None
 
 
 def _unreadable_lines(path: Path, bindings: Iterable[Binding]) -> Iterator[Mistake]:

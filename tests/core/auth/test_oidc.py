@@ -15,15 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
-from core.auth import oidc_issuer
-from core.auth.oidc import LEEWAY, Tokens
-from core.auth.oidc_issuer import (
+from core.auth import issuer as issuers
+from core.auth.issuer import (
     FETCH_RETRY_INTERVAL,
     KEYS_REFRESH_INTERVAL,
     KEYS_TTL,
     UNKNOWN_KEY_COOLDOWN,
     IssuerFault,
 )
+from core.auth.oidc import LEEWAY, Tokens
 from core.errors import TokenInvalid, Unavailable
 from tests.support.issuer import AUDIENCE, Issuer
 
@@ -54,7 +54,7 @@ def watch() -> Stopwatch:
 
 @pytest.fixture
 def tokens(issuer: Issuer, watch: Stopwatch) -> Tokens:
-    return Tokens(oidc_issuer.Issuer(issuer.url, monotonic=watch), AUDIENCE, SETTING)
+    return Tokens(issuers.Issuer(issuer.url, monotonic=watch), AUDIENCE, SETTING)
 
 
 @pytest.mark.parametrize("key_id", ["rsa", "ec", "ed"])
@@ -243,7 +243,7 @@ def test_keys_outlive_an_outage_of_the_issuer_but_not_for_ever(
 
 def test_while_no_keys_are_known_the_answer_is_to_come_back(issuer: Issuer, watch: Stopwatch) -> None:
     issuer.down = True
-    tokens = Tokens(oidc_issuer.Issuer(issuer.url, f"{issuer.url}/keys", monotonic=watch), AUDIENCE, SETTING)
+    tokens = Tokens(issuers.Issuer(issuer.url, f"{issuer.url}/keys", monotonic=watch), AUDIENCE, SETTING)
     for _ in range(100):
         with pytest.raises(Unavailable):
             tokens.verify(issuer.token())
@@ -259,7 +259,7 @@ def test_an_issuer_that_is_not_there_is_not_waited_for(watch: Stopwatch) -> None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
-    tokens = Tokens(oidc_issuer.Issuer(nowhere, monotonic=watch), AUDIENCE, SETTING)
+    tokens = Tokens(issuers.Issuer(nowhere, monotonic=watch), AUDIENCE, SETTING)
     other = Issuer()
     with pytest.raises(Unavailable):
         tokens.verify(other.token())
@@ -267,7 +267,7 @@ def test_an_issuer_that_is_not_there_is_not_waited_for(watch: Stopwatch) -> None
 
 
 def test_metadata_of_another_issuer_is_not_believed(issuer: Issuer, watch: Stopwatch) -> None:
-    tokens = Tokens(oidc_issuer.Issuer(issuer.url + "/", monotonic=watch), AUDIENCE, SETTING)
+    tokens = Tokens(issuers.Issuer(issuer.url + "/", monotonic=watch), AUDIENCE, SETTING)
     with pytest.raises(Unavailable):
         tokens.verify(issuer.token(iss=issuer.url + "/"))
     assert issuer.fetches == 0
@@ -287,7 +287,7 @@ def test_a_proxy_that_is_none_is_an_issuer_that_is_away(monkeypatch: pytest.Monk
         monkeypatch.setenv(name, proxy)
     for scheme in ("http", "https"):
         with pytest.raises(IssuerFault):
-            oidc_issuer.Issuer(f"{scheme}://issuer.example").endpoint("token_endpoint")
+            issuers.Issuer(f"{scheme}://issuer.example").endpoint("token_endpoint")
 
 
 def test_a_proxy_that_speaks_nonsense_is_an_issuer_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,4 +302,4 @@ def test_a_proxy_that_speaks_nonsense_is_an_issuer_that_is_away(monkeypatch: pyt
         threading.Thread(target=answer, daemon=True).start()
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(IssuerFault):
-            oidc_issuer.Issuer("http://issuer.example").endpoint("token_endpoint")
+            issuers.Issuer("http://issuer.example").endpoint("token_endpoint")

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from core.llm.model_config import ModelConfig
 from core.llm.providers.base import ErrorKind, ProviderError
 from core.llm.providers.wire import api_key
+from core.operations.preflight.environment import read_settings
+from core.operations.preflight.mistake import Misconfigured
 from core.settings import Settings
 from core.text.secret_files import DIRECTORY_VARIABLES, MAX_BYTES, UnreadableSecret, has_secret, read_secret
 
@@ -86,3 +88,18 @@ def test_flowers_users_have_passwords(users: str) -> None:
     with pytest.raises(ValidationError, match="user:password") as refused:
         Settings(flower_basic_auth=users)
     assert "words" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "PORT"])
+def test_a_file_that_is_no_text_stops_the_start_and_is_named(secrets: Path, name: str) -> None:
+    (secrets / name).write_bytes(b"\xff\xfehunter2")
+    with pytest.raises(Misconfigured) as raised:
+        read_settings()
+    assert str(raised.value).startswith(f"{secrets / name} is not UTF-8 text; ")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_directory_of_an_options_name_stops_the_start(secrets: Path) -> None:
+    (secrets / "DATABASE_URL").mkdir()
+    with pytest.raises(Misconfigured, match="DATABASE_URL: Is a directory; let it hold the option's value alone"):
+        read_settings()

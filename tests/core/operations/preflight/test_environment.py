@@ -126,6 +126,20 @@ def test_a_line_of_a_file_that_can_not_be_read_is_named(tmp_path: Path, content:
     assert "hunter2" not in str(raised.value)
 
 
+def test_a_file_that_is_not_mounted_is_no_file_without_options(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.symlink_to(tmp_path / "mounted.env")
+    with pytest.raises(Misconfigured) as raised:
+        read_dotenv(path)
+    assert str(raised.value).startswith(f"{path}: leads to {tmp_path / 'mounted.env'}, which is not there; ")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(Misconfigured, match="is a directory"):
+        read_dotenv(path)
+    path.rmdir()
+    assert read_dotenv(path) == {}
+
+
 def test_a_file_that_can_be_read_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".env"
     assert read_dotenv(path) == {}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.auth import oidc_issuer
+from core.auth import issuer as issuers
+from core.auth.issuer import FETCH_RETRY_INTERVAL, IssuerFault
 from core.auth.oidc import Tokens
-from core.auth.oidc_issuer import FETCH_RETRY_INTERVAL, IssuerFault
 from core.errors import TokenInvalid, Unavailable
 from tests.core.auth.test_oidc import Stopwatch
 from tests.support.issuer import AUDIENCE, Issuer, answer_with
@@ -58,6 +58,7 @@ START = "start it, or see what keeps this machine from it"
         ({"issuer": ["x"]}, "its metadata names no issuer", SEE),
         ({"token_endpoint": None}, "its metadata has no token_endpoint", SEE),
         ({"token_endpoint": 7}, "its metadata has something that is no URL as token_endpoint", SEE),
+        ({"token_endpoint": "file:///a"}, "its metadata has something that is no URL as token_endpoint", SEE),
         ({"token_endpoint": "/token"}, "its metadata has something that is no URL as token_endpoint", SEE),
         ({"token_endpoint": "http://["}, "its metadata has something that is no URL as token_endpoint", SEE),
     ],
@@ -71,7 +72,7 @@ def test_wrong_metadata_are_told_and_not_kept(
     right: str,
 ) -> None:
     issuer.said = said
-    asked = oidc_issuer.Issuer(issuer.url, monotonic=watch)
+    asked = issuers.Issuer(issuer.url, monotonic=watch)
     for _ in range(10):
         with pytest.raises(IssuerFault) as raised:
             asked.endpoint("token_endpoint")
@@ -96,7 +97,7 @@ def test_what_is_no_metadata_is_told(
 ) -> None:
     issuer.instead[METADATA] = answer_with(status, body)
     with pytest.raises(IssuerFault) as raised:
-        oidc_issuer.Issuer(issuer.url).endpoint("token_endpoint")
+        issuers.Issuer(issuer.url).endpoint("token_endpoint")
     assert ("is away" in raised.value.for_people().detail) == (right == START)
     assert _warnings(caplog) == [_line(issuer, wrong, right)]
 
@@ -105,7 +106,7 @@ def test_nobody_there_is_told(caplog: pytest.LogCaptureFixture) -> None:
     issuer = Issuer()
     issuer.stop()
     with pytest.raises(IssuerFault):
-        oidc_issuer.Issuer(issuer.url).endpoint("token_endpoint")
+        issuers.Issuer(issuer.url).endpoint("token_endpoint")
     wrong = "the address of its metadata can't be reached: Connection refused"
     assert _warnings(caplog) == [_line(issuer, wrong, START)]
 
@@ -117,7 +118,7 @@ def test_keys_that_are_none_are_told(
     issuer: Issuer, watch: Stopwatch, caplog: pytest.LogCaptureFixture, keys: bytes
 ) -> None:
     issuer.instead["/keys"] = answer_with(200, keys)
-    tokens = Tokens(oidc_issuer.Issuer(issuer.url, monotonic=watch), AUDIENCE, AUDIENCE_SETTING)
+    tokens = Tokens(issuers.Issuer(issuer.url, monotonic=watch), AUDIENCE, AUDIENCE_SETTING)
     for _ in range(10):
         with pytest.raises(Unavailable, match="tell the operator"):
             tokens.verify(issuer.token())
@@ -131,7 +132,7 @@ def test_keys_that_are_none_are_told(
 def test_keys_that_are_elsewhere_are_told_by_their_setting(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere = f"{issuer.url}/jwks.json?key=hunter2"
     with pytest.raises(Unavailable, match="tell the operator"):
-        Tokens(oidc_issuer.Issuer(issuer.url, elsewhere), AUDIENCE, AUDIENCE_SETTING).verify(issuer.token())
+        Tokens(issuers.Issuer(issuer.url, elsewhere), AUDIENCE, AUDIENCE_SETTING).verify(issuer.token())
     setting = f"SWITCHBOARD_OIDC_JWKS_URL={issuer.url}/jwks.json?key=***"
     assert _warnings(caplog) == [f"{setting}: the address of its keys answers with 404; {CORRECT}"]
 
@@ -141,14 +142,14 @@ def test_wrong_metadata_are_told_once_also_to_those_who_want_keys(
 ) -> None:
     issuer.said = {"jwks_uri": None}
     with pytest.raises(Unavailable, match="tell the operator"):
-        Tokens(oidc_issuer.Issuer(issuer.url), AUDIENCE, AUDIENCE_SETTING).verify(issuer.token())
+        Tokens(issuers.Issuer(issuer.url), AUDIENCE, AUDIENCE_SETTING).verify(issuer.token())
     assert _warnings(caplog) == [_line(issuer, "its metadata has no jwks_uri", SEE)]
 
 
 def test_bearer_tokens_that_the_issuer_signed_for_others_are_told_of_once_a_minute(
     issuer: Issuer, watch: Stopwatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokens = Tokens(oidc_issuer.Issuer(issuer.url), AUDIENCE, AUDIENCE_SETTING, monotonic=watch)
+    tokens = Tokens(issuers.Issuer(issuer.url), AUDIENCE, AUDIENCE_SETTING, monotonic=watch)
     bad = [issuer.token(aud="https://other.example") for _ in range(5)]
     # What anybody can make, and what all do in the end.
     header, payload, _ = issuer.token(aud="https://other.example").split(".")

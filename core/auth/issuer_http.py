@@ -84,7 +84,7 @@ def fetch(url: str, *, headers: Mapping[str, str] | None = None, body: bytes | N
             outcome.set_exception(error)
 
     # A thread of its own, since nothing else ends the lookup of a name.
-    Thread(target=run, name="oidc-fetch", daemon=True).start()
+    Thread(target=run, name="issuer", daemon=True).start()
     try:
         return outcome.result(FETCH_TIMEOUT)
     except TimeoutError:

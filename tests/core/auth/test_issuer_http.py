@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from core.auth import oidc_fetch
-from core.auth.oidc_fetch import FETCH_TIMEOUT, MAX_ANSWER, FetchFailed, fetch
+from core.auth import issuer_http
+from core.auth.issuer_http import FETCH_TIMEOUT, MAX_ANSWER, FetchFailed, fetch
 from tests.support.certificate import certify
 from tests.support.issuer import Issuer, answer_with, drip, drip_head, flood
 from tests.support.waiting import wait_for
@@ -31,11 +31,11 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oidc_fetch, "FETCH_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(issuer_http, "FETCH_TIMEOUT", DEADLINE)
 
 
 def _fetching() -> bool:
-    return any(thread.name == "oidc-fetch" for thread in threading.enumerate())
+    return any(thread.name == "issuer" for thread in threading.enumerate())
 
 
 @contextmanager
@@ -152,6 +152,9 @@ def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path, monkeypatch:
     assert not raised.value.passing
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate"))
     assert fetch(f"{issuer.url}/keys").json_object() == issuer.public_keys()
+    issuer.instead["/keys"] = drip
+    monkeypatch.setattr(issuer_http, "FETCH_TIMEOUT", DEADLINE)
+    _fails_in_time(f"{issuer.url}/keys")
     issuer.stop()
 
 

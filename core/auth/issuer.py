@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from jwt import PyJWK, PyJWKSet
 from jwt.exceptions import PyJWTError
 
-from core.auth.oidc_fetch import FetchFailed, fetch
+from core.auth.issuer_http import FetchFailed, fetch
 from core.errors import TokenInvalid, Unavailable
 from core.operations.preflight.mistake import Mistake, with_value
 from core.text.characters import one_line
