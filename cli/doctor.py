@@ -50,7 +50,7 @@ def doctor() -> None:
         lambda: _broker(settings),
         lambda: _schedule(settings),
         lambda: _clocks(settings),
-        lambda: _issuer(settings),
+        lambda: _oidc(settings),
         lambda: _servers(settings, running),
     ]
     failures = 0
@@ -306,14 +306,21 @@ def _clocks(settings: Settings) -> Iterator[Finding]:
             yield _mistaken("clock", mistake)
 
 
-def _issuer(settings: Settings) -> Iterator[Finding]:
+def _oidc(settings: Settings) -> Iterator[Finding]:
     if settings.oidc_issuer is None:
         return
-    from core.auth.issuer_check import issuer_mistake
+    from core.auth.issuer import LOGIN_ENDPOINTS, Issuer, IssuerFault  # the cryptography takes its time
 
-    mistake = issuer_mistake(settings.oidc_issuer, settings.oidc_jwks_url, login=settings.oidc_login)
-    works = Finding("oidc", f"{settings.oidc_issuer} names itself and its keys")
-    yield _mistaken("oidc", mistake) if mistake else works
+    issuer = Issuer(settings.oidc_issuer, settings.oidc_jwks_url)
+    try:
+        keys = issuer.look(*LOGIN_ENDPOINTS if settings.oidc_login else ())
+    except IssuerFault as fault:
+        yield _mistaken("oidc", fault.mistake)
+        return
+    yield Finding("oidc", f"{masked(issuer.url)} is the issuer by its own word, with {len(keys)} usable keys")
+    if settings.oidc_audience is None and settings.oidc_client_id is None:
+        remedy = "Set SWITCHBOARD_OIDC_AUDIENCE for bearer tokens, SWITCHBOARD_OIDC_CLIENT_ID for browsers."
+        yield Finding("oidc", "nobody can log in with it", remedy, doubtful=True)
 
 
 def _servers(settings: Settings, running: bool) -> Iterator[Finding]:

@@ -76,7 +76,8 @@ from core.stores.redis import SOCKET_TIMEOUT, AsyncScripts, Redis, connect
 from core.stores.tally import AnswerTally
 
 if TYPE_CHECKING:
-    from core.auth.oidc import Issuer, Tokens
+    from core.auth.issuer import Issuer
+    from core.auth.oidc import Tokens
     from core.auth.oidc_login import IssuerLogin
 
 LIMITS_TIMEOUT = 0.2
@@ -168,7 +169,7 @@ class Runtime:
             return None
         from core.auth.oidc import Tokens
 
-        return Tokens(self.issuer, audience)
+        return Tokens(self.issuer, audience, "SWITCHBOARD_OIDC_AUDIENCE")
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -200,7 +201,7 @@ class Runtime:
         """The identity provider, if one is configured."""
         if self.settings.oidc_issuer is None:
             return None
-        from core.auth.oidc import (
+        from core.auth.issuer import (
             Issuer,  # the cryptography takes memory in every process, where nothing else needs it
         )
 
@@ -215,7 +216,7 @@ class Runtime:
         assert self.issuer is not None
         assert settings.oidc_client_id is not None
         secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
-        return IssuerLogin(self.issuer, settings.oidc_client_id, secret, self.redis)
+        return IssuerLogin(self.issuer, settings.oidc_client_id, secret, self.redis, self.audit)
 
     @cached_property
     def audit(self) -> Audit:

@@ -43,7 +43,7 @@ SETTINGS_READERS = (
     "web/app.py",
 )
 """Where a process is put together, or looked at before it is."""
-CLIENTS = ("core/llm", "core/auth/oidc.py", "core/auth/oidc_login.py")
+CLIENTS = ("core/llm", "core/auth/issuer_http.py", "core/auth/oidc_login.py")
 """Speak HTTP to others."""
 
 

@@ -1,128 +1,202 @@
-"""Asking the identity provider over HTTP, with a deadline and a bound for the whole of its answer.
+"""One request to the identity provider: its answer is whole within a deadline, and no longer than a bound.
 
-urllib's timeout is one for each wait, so that an answer of which a byte comes now and then would never end. Proxies
-of the environment are used as urllib does, and redirects are not followed.
+Redirects are not followed. Proxies and SSL_CERT_FILE are the environment's.
 """
 
-import io
 import json
+import os
 import socket
-import time
+import ssl
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any, NamedTuple
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
+from threading import Lock, Thread
+from typing import Any
 from urllib.error import URLError
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
-from jwt.exceptions import PyJWTError
-
-from core.text.characters import one_line
-
 FETCH_TIMEOUT = 3.0
-"""Seconds for the whole of an answer, once there is a connection, and for the connection."""
+"""Seconds from the request until the last byte of its answer."""
 MAX_ANSWER = 1024 * 1024
 """Bytes of an answer's body."""
 
 
-class IssuerError(PyJWTError):
-    """The identity provider can't be used. The message says why in one line, for the operator's log."""
+class FetchFailed(Exception):
+    """There is no answer that can be used. The message says why, in words that no server wrote; `passing` is whether
+    it may pass by itself."""
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
-class Answer(NamedTuple):
-    """What came, whatever its status."""
+@dataclass(frozen=True)
+class Answer:
+    """What the provider answers with."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes
 
+    def json_object(self) -> dict[str, Any]:
+        """The JSON object of an answer that is 200. Raises FetchFailed for any other."""
+        if self.status != 200:
+            redirect = ", a redirect, which is not followed" if 300 <= self.status < 400 else ""
+            raise FetchFailed(f"answers with {self.status}{redirect}", passing=self.is_of_one_away)
+        found = self.document()
+        if not isinstance(found, dict):
+            raise FetchFailed("answers with something that is no JSON object", passing=False)
+        return found
 
-def ask(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
-    """GET the URL, or POST the body to it. Raises IssuerError when no answer comes in time, or a longer one."""
-    shown = url.partition("?")[0]
+    def document(self) -> Any:
+        """The body's JSON; None when it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def is_of_one_away(self) -> bool:
+        """Whether it says that the provider can't answer now."""
+        return self.status >= 500 or self.status == 429
+
+
+def fetch(url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Answer:
+    """POST the body, or GET without one. Raises FetchFailed."""
+    said = {
+        "Accept": "application/json",
+        **(headers or {}),
+        "Accept-Encoding": "identity",
+        "User-Agent": "Switchboard",
+    }
+    outcome: Future[Answer] = Future()
     try:
-        with _opener().open(Request(url, body, dict(headers or {})), timeout=FETCH_TIMEOUT) as response:  # noqa: S310
-            read = response.read(MAX_ANSWER + 1)
-            answer = Answer(response.status, dict(response.headers.items()), read)
-    except (OSError, HTTPException, ValueError) as error:  # a proxy's address, too, and whatever answers there
-        cause = error.reason if isinstance(error, URLError) else error
-        late = isinstance(cause, TimeoutError)
-        reason = f"no answer within {FETCH_TIMEOUT:g} s" if late else f"{type(cause).__name__}: {cause}"
-        raise IssuerError(one_line(f"{shown}: {reason}")) from error
-    if len(answer.body) > MAX_ANSWER:
-        raise IssuerError(f"{shown}: its answer is longer than {MAX_ANSWER:,} bytes")
-    return answer
+        exchange = _Exchange(Request(url, body, said))  # noqa: S310, whose handlers know HTTP alone
+    except ValueError:
+        raise FetchFailed("can't be asked, for its address is no URL", passing=False) from None
 
+    def run() -> None:
+        try:
+            outcome.set_result(exchange.run())
+        except BaseException as error:
+            outcome.set_exception(error)
 
-def fetch_json(url: str) -> dict[str, Any]:
-    """The JSON object at the URL. Raises IssuerError."""
-    answer = ask(url)
-    if answer.status != 200:
-        raise IssuerError(f"{url} answers {answer.status}")
+    # A thread of its own, since nothing else ends the lookup of a name.
+    Thread(target=run, name="issuer", daemon=True).start()
     try:
-        fetched = json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
-        raise IssuerError(f"{url} answers with something that is no JSON") from error
-    if not isinstance(fetched, dict):
-        raise IssuerError(f"{url} answers with something that is no JSON object")
-    return fetched
+        return outcome.result(FETCH_TIMEOUT)
+    except TimeoutError:
+        exchange.stop()
+        raise FetchFailed(f"gives no whole answer within {FETCH_TIMEOUT:g} s", passing=True) from None
+    except (OSError, ValueError, HTTPException) as error:
+        raise _failure(error) from None
 
 
-class _Reader(io.RawIOBase):
-    """A socket's bytes until a moment."""
+class _Exchange:
+    """One request and its answer, which another thread can stop."""
 
-    def __init__(self, sock: socket.socket, until: float) -> None:
-        self._sock = sock
-        self._file = sock.makefile("rb", buffering=0)  # the connection lets go of the socket before all is read
-        self._until = until
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._lock = Lock()
+        self._stopped = False
+        self._connection: HTTPConnection | None = None
+        self._handle: socket.socket | None = None
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
+    def run(self) -> Answer:
+        """Raises FetchFailed, OSError, ValueError or HTTPException."""
+        opener = OpenerDirector()
+        for handler in (ProxyHandler(), UnknownHandler(), _Handlers(self)):
+            opener.add_handler(handler)
+        try:
+            with opener.open(self._request, timeout=FETCH_TIMEOUT) as response:
+                body = response.read(MAX_ANSWER + 1)
+                if len(body) > MAX_ANSWER:
+                    raise FetchFailed(f"answers with more than {MAX_ANSWER:,} bytes", passing=False)
+                return Answer(response.status, body)
+        finally:
+            with self._lock:
+                if self._handle is not None:
+                    self._handle.close()
+                self._connection = self._handle = None
 
-    def readinto(self, buffer: Any) -> int | None:
-        """Read some. Raises TimeoutError after the moment."""
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        return self._file.readinto(buffer)
+    def begin(self, connection: HTTPConnection) -> None:
+        """The connection is about to be made."""
+        self._connection = connection
 
-    def close(self) -> None:
-        """Let go of the socket."""
-        self._file.close()
-        super().close()
+    def connected(self, connection: HTTPConnection) -> None:
+        """The connection has been made, without TLS yet. Raises TimeoutError when it has been stopped meanwhile."""
+        with self._lock:
+            if self._stopped:
+                raise TimeoutError
+            # A handle of our own: during its handshake TLS has taken the connection's away.
+            self._handle = connection.sock.dup()
 
-
-class _Response(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock, time.monotonic() + FETCH_TIMEOUT))
-
-
-class _HttpConnection(HTTPConnection):
-    response_class = _Response
-
-
-class _HttpsConnection(HTTPSConnection):
-    response_class = _Response
+    def stop(self) -> None:
+        """End whatever is being waited for on the connection."""
+        with self._lock:
+            self._stopped = True
+            held: list[socket.socket | None] = [self._handle]
+            if self._connection is not None:
+                held.append(self._connection.sock)
+            for each in held:
+                if each is not None:
+                    with suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)
 
 
-class _Http(HTTPHandler):
+class _Watched(HTTPConnection):
+    """A connection that its exchange knows of, while a proxy is asked for it, too."""
+
+    exchange: _Exchange
+
+    def connect(self) -> None:
+        self.exchange.begin(self)
+        super().connect()
+        self.exchange.connected(self)
+
+
+class _WatchedTLS(HTTPSConnection, _Watched):
+    """The same over TLS, whose handshake follows the connection below it."""
+
+
+class _Handlers(HTTPSHandler, HTTPHandler):
+    """Both schemes, over connections that the exchange knows of."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+        self._trusted = ssl.create_default_context()
+        super().__init__(context=self._trusted)
+
     def http_open(self, req: Request) -> HTTPResponse:
-        """Open it."""
-        return self.do_open(_HttpConnection, req)
+        return self.do_open(partial(self._watched, _Watched), req)
 
-
-class _Https(HTTPSHandler):
     def https_open(self, req: Request) -> HTTPResponse:
-        """Open it."""
-        return self.do_open(_HttpsConnection, req)
+        return self.do_open(partial(self._watched, _WatchedTLS, context=self._trusted), req)
+
+    def _watched(self, kind: type[_Watched], host: str, **options: Any) -> HTTPConnection:
+        connection = kind(host, **options)
+        connection.exchange = self._exchange
+        return connection
 
 
-def _opener() -> OpenerDirector:
-    """For HTTP alone, and whatever the status: a redirect is an answer."""
-    opener = OpenerDirector()
-    for handler in (ProxyHandler(), _Http(), _Https(), UnknownHandler()):
-        opener.add_handler(handler)
-    return opener
+def _failure(error: Exception) -> FetchFailed:
+    cause = error.reason if isinstance(error, URLError) else error
+    match cause:
+        case ssl.SSLCertVerificationError():
+            said = f"has a certificate that is not trusted ({cause.verify_message}): SSL_CERT_FILE says whom to trust"
+            return FetchFailed(said, passing=False)
+        case ssl.SSLError():
+            return FetchFailed(f"can't be spoken to over TLS ({cause.reason})", passing=True)
+        case socket.gaierror():
+            return FetchFailed("can't be reached: its name is not known", passing=True)
+        case TimeoutError():
+            return FetchFailed(f"gives no whole answer within {FETCH_TIMEOUT:g} s", passing=True)
+        case OSError() if cause.errno:
+            return FetchFailed(f"can't be reached: {os.strerror(cause.errno)}", passing=True)
+        case OSError():
+            return FetchFailed("can't be reached by the environment's proxy", passing=True)
+        case HTTPException() if not isinstance(cause, InvalidURL):
+            return FetchFailed(f"answers with something that is no HTTP ({type(cause).__name__})", passing=True)
+    return FetchFailed("can't be asked: its address is none, or that of the environment's proxy", passing=False)

@@ -13,49 +13,26 @@ from threading import Lock
 from typing import Any
 
 import jwt
-from jwt import PyJWK, PyJWKSet
-from jwt.exceptions import (
-    InvalidAlgorithmError,
-    InvalidKeyError,
-    InvalidTokenError,
-    MissingRequiredClaimError,
-    PyJWTError,
-)
+from jwt import exceptions
+from jwt.exceptions import PyJWTError
 
-from core.auth.issuer_http import IssuerError, fetch_json
-from core.errors import TokenInvalid, Unavailable
-from core.text.characters import one_line
+from core.auth.issuer import ALGORITHMS, ISSUER, Issuer, IssuerFault
+from core.errors import TokenInvalid
+from core.operations.preflight.mistake import Mistake
 
 logger = logging.getLogger(__name__)
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TOKEN_TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
 """What `typ` may be (RFC 9068, 2.1): others, such as logout+jwt, are issued for something else."""
 LEEWAY = 30
 """Seconds by which the issuer's clock and ours may differ."""
 MAX_TOKEN_LENGTH = 8192
 """Characters of a token that are looked at."""
-MAX_SHOWN = 255
-"""Characters of what the issuer says that are repeated in logs."""
 MAX_SUBJECT_LENGTH = 255
 """Characters (OpenID Connect Core 1.0, 2: at most 255, ASCII)."""
-
-UNKNOWN_KEY_COOLDOWN = 60.0
-"""Seconds after a fetch of the keys in which no key, however unknown, causes another."""
-FETCH_RETRY_INTERVAL = 5.0
-"""Seconds after a fetch that failed in which there is no other."""
-KEYS_REFRESH_INTERVAL = 300.0
-"""Seconds after which keys are fetched anew, so that one the issuer withdrew is forgotten."""
-KEYS_TTL = 3600.0
-"""Seconds that keys are still believed when the issuer can't be reached."""
-
-
-class OtherNonce(InvalidTokenError):
-    """The ID token answers another login."""
-
-
-class OtherClient(InvalidTokenError):
-    """The ID token was made for another client."""
+COMPLAINT_INTERVAL = 60.0
+"""Seconds in which one process says the same of bearer tokens once."""
+REQUIRED = ("exp", "iat", "iss", "aud", "sub")
 
 
 @dataclass(frozen=True)
@@ -67,124 +44,74 @@ class Subject:
     expires_at: datetime
 
 
-class Issuer:
-    """The identity provider: its public keys, fetched seldom and kept, and what else its metadata say."""
+class TokenRefused(TokenInvalid):
+    """A token that is refused, and for operators why. `signed` is whether the issuer did sign it: anybody can send
+    others."""
 
-    def __init__(
-        self, url: str, jwks_url: str | None = None, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.url = url
-        self._jwks_url = jwks_url
-        self._monotonic = monotonic
-        self._lock = Lock()
-        self._keys: Mapping[str, PyJWK] = {}
-        self._fetched_at = 0.0
-        self._not_before = float("-inf")
-        self._metadata: tuple[Mapping[str, Any], float] = {}, float("-inf")
-
-    def metadata(self) -> Mapping[str, Any]:
-        """What the issuer says of itself (OpenID Connect Discovery 1.0, 4), kept for a while.
-
-        Raises IssuerError when it says nothing, or speaks for another.
-        """
-        known, until = self._metadata
-        if self._monotonic() < until:
-            return known
-        metadata = fetch_json(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
-        if (named := metadata.get("issuer")) != self.url:
-            named = one_line(str(named))[:MAX_SHOWN]
-            raise IssuerError(f"its metadata names the issuer {named}, and SWITCHBOARD_OIDC_ISSUER is {self.url}")
-        self._metadata = metadata, self._monotonic() + KEYS_REFRESH_INTERVAL
-        return metadata
-
-    def endpoint(self, name: str) -> str:
-        """One of its addresses, by its name in the metadata. Raises IssuerError as `metadata` does, or when it is not
-        there; then they are not kept, for they may be mended."""
-        address = self.metadata().get(name)
-        if not isinstance(address, str) or not address.startswith(("https://", "http://")):
-            self._metadata = {}, float("-inf")
-            raise IssuerError(f"its metadata has no {name}")
-        return address
-
-    def fetch_keys(self) -> Mapping[str, PyJWK]:
-        """Its keys that may sign, by id. Raises PyJWTError."""
-        fetched = fetch_json(self._jwks_url or self.endpoint("jwks_uri"))
-        return {
-            key.key_id: key
-            for key in PyJWKSet.from_dict(fetched).keys
-            if key.key_id and key.public_key_use in ("sig", None) and key.algorithm_name in ALGORITHMS
-        }
-
-    def key(self, key_id: str) -> PyJWK:
-        """The key of this id. Raises TokenInvalid, or Unavailable when no keys are known at all."""
-        known = key_id in self._keys
-        # Only one thread fetches, and one that has its key already does not wait for it.
-        if (not known or self._age() > KEYS_REFRESH_INTERVAL) and self._lock.acquire(blocking=not known):
-            try:
-                if key_id not in self._keys or self._age() > KEYS_REFRESH_INTERVAL:
-                    self._fetch()
-            finally:
-                self._lock.release()
-        if not self._keys:
-            raise Unavailable(
-                "The identity provider is away; try again in a moment.", retry_after=int(FETCH_RETRY_INTERVAL)
-            )
-        key = self._keys.get(key_id)
-        if key is None:
-            raise TokenInvalid from InvalidKeyError()
-        return key
-
-    def _age(self) -> float:
-        return self._monotonic() - self._fetched_at
-
-    def _fetch(self) -> None:
-        if self._monotonic() < self._not_before:
-            return
-        try:
-            self._keys = self.fetch_keys()
-            self._fetched_at = self._monotonic()
-            self._not_before = self._fetched_at + UNKNOWN_KEY_COOLDOWN
-        except PyJWTError as error:
-            logger.warning("the keys of the OIDC issuer can't be fetched: %s", one_line(str(error)))
-            self._not_before = self._monotonic() + FETCH_RETRY_INTERVAL
-            if self._age() > KEYS_TTL:
-                self._keys = {}
+    def __init__(self, mistake: Mistake, *, signed: bool) -> None:
+        super().__init__()
+        self.mistake = mistake
+        self.signed = signed
 
 
 class Tokens:
     """Verifies the tokens that the issuer makes for one audience."""
 
-    def __init__(self, issuer: Issuer, audience: str) -> None:
+    def __init__(
+        self, issuer: Issuer, audience: str, setting: str, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`setting`: the one that names the audience."""
         self._issuer = issuer
         self._audience = audience
+        self._setting = setting
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._told: dict[Mistake, float] = {}
 
     def verify(self, token: str) -> Subject:
-        """Whom the token speaks of. Raises TokenInvalid, or Unavailable while the issuer's keys are unknown."""
+        """Whom the token speaks of. Raises TokenInvalid, or Unavailable while the issuer's keys are unknown.
+
+        What is wrong with one that the issuer did sign is the operator's to know, and is logged.
+        """
         header = _header(token)
         if str(header.get("typ", "")).lower() not in TOKEN_TYPES:
             raise TokenInvalid
-        return self._subject(self._claims(token, header))
+        try:
+            return self._subject(self._claims(token, header))
+        except IssuerFault as fault:
+            raise fault.for_people() from None
+        except TokenRefused as refused:
+            if refused.signed and self._is_news(refused.mistake):
+                logger.warning("a bearer token is refused: %s", refused.mistake)
+            raise
 
     def verify_id_token(self, token: str, nonce: str) -> Subject:
         """The subject of the ID token that answers one browser's login, which must repeat its nonce.
 
-        It comes from the issuer itself, whose ID tokens need not say their type.
+        It comes from the issuer itself, whose ID tokens need not say their type. Raises TokenRefused or IssuerFault.
         """
-        claims = self._claims(token, _header(token))
+        try:
+            claims = self._claims(token, _header(token))
+        except TokenRefused:
+            raise
+        except TokenInvalid:
+            raise self._refused("it names no key of the issuer's, or is no token at all", _KEYS) from None
         if claims.get("nonce") != nonce:
-            raise TokenInvalid from OtherNonce()
-        # One for several says which of them it was made for (OpenID Connect Core 1.0, 3.1.3.7, 4 and 5).
-        if claims.get("azp", self._audience) != self._audience:
-            raise TokenInvalid from OtherClient()
+            raise self._refused("it does not repeat the login's nonce", "see what the provider does with it")
+        # OpenID Connect Core 1.0, 3.1.3.7, 4 and 5.
+        several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if several else self._audience) != self._audience:
+            raise self._refused("it was made for another client (azp)", f"correct {self._setting}")
         return self._subject(claims)
 
     def _claims(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:
         key_id = header.get("kid")
         # Checked before the keys are looked at: a token that can't be good causes no fetch.
         if header.get("alg") not in ALGORITHMS:
-            raise TokenInvalid from InvalidAlgorithmError()
+            right = "have the provider sign with RS256, or another of the asymmetric ones"
+            raise self._refused("it is signed with an algorithm that is not taken", right, signed=False)
         if not isinstance(key_id, str):
-            raise TokenInvalid from MissingRequiredClaimError("kid")
+            raise self._refused("it does not name its key (kid)", _KEYS, signed=False)
         try:
             return jwt.decode(
                 token,
@@ -193,20 +120,59 @@ class Tokens:
                 issuer=self._issuer.url,
                 audience=self._audience,
                 leeway=LEEWAY,
-                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+                options={"require": list(REQUIRED)},
             )
         except (PyJWTError, ValueError, TypeError, OverflowError) as error:
-            raise TokenInvalid from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> TokenRefused:
+        """PyJWT looks at the claims of those only whose signature is right."""
+        clocks = "have this machine's clock and the provider's set by NTP"
+        match error:
+            case exceptions.InvalidAudienceError():
+                return self._refused("its audience (aud) is another", f"set {self._setting} to what it names")
+            case exceptions.InvalidIssuerError():
+                return self._refused(
+                    "its issuer (iss) is another", f"set {ISSUER} to what it names, letter by letter"
+                )
+            case exceptions.ExpiredSignatureError():
+                return self._refused("it has expired (exp)", clocks, expired=True)
+            case exceptions.ImmatureSignatureError():
+                return self._refused(f"it is from the future, by more than {LEEWAY} s (iat, nbf)", clocks)
+            case exceptions.MissingRequiredClaimError() if error.claim in REQUIRED:
+                return self._refused(f"it has no {error.claim}", f"have the provider's tokens say {error.claim}")
+            case (
+                exceptions.InvalidSignatureError() | exceptions.InvalidKeyError() | exceptions.InvalidAlgorithmError()
+            ):
+                return self._refused("its signature is not that of its key", _KEYS, signed=False)
+        wrong = f"it can't be read ({type(error).__name__})"
+        return self._refused(wrong, "see what the provider puts into its tokens", signed=False)
+
+    def _refused(self, wrong: str, right: str, *, signed: bool = True, expired: bool = False) -> TokenRefused:
+        # Of bearer tokens that expire every one does so in the end.
+        return TokenRefused(Mistake(self._issuer.setting, wrong, right), signed=signed and not expired)
+
+    def _is_news(self, mistake: Mistake) -> bool:
+        now = self._monotonic()
+        with self._lock:
+            if now - self._told.get(mistake, float("-inf")) < COMPLAINT_INTERVAL:
+                return False
+            self._told[mistake] = now
+            return True
 
     def _subject(self, claims: Mapping[str, Any]) -> Subject:
         subject = claims["sub"]
         if not (0 < len(subject) <= MAX_SUBJECT_LENGTH and subject.isascii() and subject.isprintable()):
-            raise TokenInvalid
+            right = f"have the provider name people with 1 to {MAX_SUBJECT_LENGTH} ASCII characters"
+            raise self._refused("its subject (sub) can't be used", right)
         try:
             expires_at = datetime.fromtimestamp(int(claims["exp"]) + LEEWAY, UTC)
         except (ValueError, OverflowError, OSError):
             expires_at = datetime.max.replace(tzinfo=UTC)
         return Subject(self._issuer.url, subject, expires_at)
+
+
+_KEYS = "see that the provider signs with the keys that it publishes"
 
 
 def _header(token: str) -> Mapping[str, Any]:

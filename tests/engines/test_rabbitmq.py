@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 from kombu.connection import Connection
 from kombu.entity import Queue
+from kombu.exceptions import OperationalError
 
 from broker.connection import AMQP
 from broker.queue_length import queue_length
@@ -179,6 +180,7 @@ def test_a_broker_that_is_short_of_memory_is_named_and_holds_nobody_up(
 ) -> None:
     client = httpx2.Client(base_url=installation.web.url, trust_env=False, timeout=10)
     redis, presence = installation.runtime.redis, installation.runtime.presence
+    watching = Celery("watching", broker=rabbitmq.url, set_as_current=False, amqp=AMQP)
     wait_for(lambda: client.post("/session/create").status_code == 201, what="a command is carried out")
     with rabbitmq.short_of_memory():
         began = time.monotonic()
@@ -205,12 +207,17 @@ def test_a_broker_that_is_short_of_memory_is_named_and_holds_nobody_up(
         (at,) = (number for number, line in enumerate(found) if line.startswith("✗ web "))
         assert "/readyz answers 503: Missing: " in found[at]
         assert found[at + 1].strip() == "It runs: see to what is missing, in the lines above."
+        began = time.monotonic()
+        with pytest.raises(OperationalError):  # as Flower asks, every few seconds
+            watching.control.enable_events()
+        assert time.monotonic() - began < 1
         # Its heartbeats can't be sent, and do not keep it from anything else.
         for _ in range(2):
             redis.delete(*redis.scan_iter("sb:consumer:*"))
             wait_for(lambda: not presence.missing(QueueNames.ALL), seconds=10, what="the worker turns")
     wait_for(lambda: client.post("/session/create").status_code == 201, what="commands are taken again")
     client.close()
+    watching.close()
 
 
 @pytest.fixture

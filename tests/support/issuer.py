@@ -1,7 +1,6 @@
 """A real OpenID Connect issuer: an HTTP server with metadata, keys, an authorization and a token endpoint."""
 
 import base64
-import contextlib
 import hashlib
 import json
 import secrets
@@ -26,19 +25,20 @@ CLIENT_SECRET = "what only the client knows"
 class Issuer:
     """The server. Whoever comes to its authorization endpoint is `subject`, and agrees."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.subject = "248289761001"
         self.fetches = 0
         """How often the keys were asked for."""
         self.down = False
         """Whether everything is answered with 503."""
         self.broken_nonce = False
+        self.instead: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        """What answers other than it should, by path."""
+        self.id_token: dict[str, Any] = {}
+        """What ID tokens say other than they should; None takes a claim away."""
+        self.id_token_header: dict[str, Any] = {}
         self.said: dict[str, Any] = {}
-        """What the metadata say otherwise."""
-        self.id_claims: dict[str, Any] = {}
-        """What ID tokens say otherwise."""
-        self.misbehave: Callable[[BaseHTTPRequestHandler], None] | None = None
-        """What answers in the place of the keys, the metadata and the token endpoint."""
+        """What the metadata say other than they should; None takes it away."""
         self._codes: dict[str, dict[str, str]] = {}
         self.private_keys = _first_keys()
         issuer = self
@@ -48,13 +48,10 @@ class Issuer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def speak_tls(self, context: ssl.SSLContext) -> None:
-        """Take only TLS from now on, at another URL."""
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = self.url.replace("http://", "https://")
 
     def stop(self) -> None:
         """Stop serving."""
@@ -75,6 +72,7 @@ class Issuer:
         """A token signed by the issuer, good unless the caller says otherwise."""
         algorithm, key = self.private_keys[key_id]
         said = {"kid": key_id, "typ": "at+jwt", **(headers or {})}
+        said = {name: value for name, value in said.items() if name == "typ" or value is not None}
         return jwt.encode(self.claims(**other), key, algorithm=algorithm, headers=said)
 
     def public_keys(self) -> dict[str, Any]:
@@ -83,7 +81,7 @@ class Issuer:
 
     def metadata(self) -> dict[str, Any]:
         """The discovery document."""
-        return {
+        metadata = {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/authorize",
             "token_endpoint": f"{self.url}/token",
@@ -91,6 +89,7 @@ class Issuer:
             "code_challenge_methods_supported": ["S256"],
             **self.said,
         }
+        return {name: value for name, value in metadata.items() if value is not None}
 
     def authorize(self, asked: dict[str, str]) -> str:
         """Where the browser is sent back to."""
@@ -117,39 +116,9 @@ class Issuer:
         ):
             return None
         nonce = "another's" if self.broken_nonce else begun["nonce"]
-        id_token = self.token(headers={"typ": "JWT"}, **{"aud": CLIENT_ID, "nonce": nonce, **self.id_claims})
+        claims = {"aud": CLIENT_ID, "nonce": nonce, **self.id_token}
+        id_token = self.token(headers={"typ": "JWT", **self.id_token_header}, **claims)
         return {"access_token": self.token(), "token_type": "Bearer", "expires_in": 300, "id_token": id_token}
-
-
-def drip(handler: BaseHTTPRequestHandler) -> None:
-    """Answer with a byte now and then, for a minute."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", "100000")
-    handler.end_headers()
-    _slowly(handler, 600)
-
-
-def drip_headers(handler: BaseHTTPRequestHandler) -> None:
-    """Answer with a header of which a byte comes now and then, for a minute."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    _slowly(handler, 600)
-
-
-def flood(handler: BaseHTTPRequestHandler) -> None:
-    """Answer with 50 MB."""
-    handler.send_response(200)
-    handler.end_headers()
-    with contextlib.suppress(OSError):
-        for _ in range(50):
-            handler.wfile.write(b" " * 1_000_000)
-
-
-def _slowly(handler: BaseHTTPRequestHandler, count: int) -> None:
-    pause = threading.Event()
-    with contextlib.suppress(OSError):
-        for _ in range(count):
-            handler.wfile.write(b" ")
-            pause.wait(0.1)
 
 
 @cache
@@ -171,15 +140,56 @@ def _public(key_id: str, algorithm: str, key: Any) -> dict[str, Any]:
     return {**maker.to_jwk(key.public_key(), as_dict=True), "kid": key_id, "use": "sig", "alg": algorithm}
 
 
+def answer_with(status: int, body: bytes, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answers so."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """Answers a byte at a time, ten a second, for as long as somebody reads."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
+    _without_end(handler, b" ", 0.1)
+
+
+def drip_head(handler: BaseHTTPRequestHandler) -> None:
+    """The same, and does not come to the body."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    _without_end(handler, b"x", 0.1)
+
+
+def flood(handler: BaseHTTPRequestHandler) -> None:
+    """Answers with 400 MB."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n{")
+    _without_end(handler, b" " * 65536, 0)
+
+
+def _without_end(handler: BaseHTTPRequestHandler, piece: bytes, pause: float) -> None:
+    handler.close_connection = True
+    try:
+        while True:
+            handler.wfile.write(piece)
+            time.sleep(pause)
+    except OSError:  # nobody reads any more
+        pass
+
+
 class _Handler(BaseHTTPRequestHandler):
     owner: Issuer
 
     def do_GET(self) -> None:
         at = urlsplit(self.path)
-        if self.owner.down:
+        if at.path in self.owner.instead:
+            self.owner.instead[at.path](self)
+        elif self.owner.down:
             self._answer(503, {})
-        elif self.owner.misbehave and at.path != "/authorize":
-            self.owner.misbehave(self)
         elif at.path == "/.well-known/openid-configuration":
             self._answer(200, self.owner.metadata())
         elif at.path == "/keys":
@@ -194,8 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-        if self.owner.misbehave:
-            self.owner.misbehave(self)
+        if self.path in self.owner.instead:
+            self.owner.instead[self.path](self)
             return
         tokens = None if self.owner.down else self.owner.redeem(asked, self.headers.get("Authorization", ""))
         self._answer(200 if tokens else 400, tokens or {"error": "invalid_grant"})

@@ -7,7 +7,6 @@ from flask import Blueprint, Response, url_for
 from core.auth.oidc_login import LOGIN_STATE_TTL
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.limits.status import RateLimited
-from core.operations.audit import Kind
 from web.api.browser_login import announce_login
 from web.api.operation import operation
 from web.api.parameters import TEXT
@@ -28,6 +27,7 @@ blueprint = Blueprint("oidc_login", __name__, url_prefix="/auth/oidc")
 
 STATE = Parameter("state", "query", "The state that the identity provider was sent.", TEXT, "state")
 CODE = Parameter("code", "query", "The authorization code that the identity provider has issued.", TEXT, "code")
+ERROR = Parameter("error", "query", "Why the identity provider has issued no code.", TEXT, "error")
 
 
 @blueprint.get("/login")
@@ -43,20 +43,18 @@ def login(response: Response) -> None:
 @blueprint.get("/callback")
 @operation(
     access=PUBLIC,
-    takes=(STATE, CODE),
+    takes=(STATE, CODE, ERROR),
     answers={303: None},
     raises=(LoginFailed, TokenInvalid, Unavailable),
 )
-def callback(state: str | None, code: str | None, response: Response) -> None:
+def callback(state: str | None, code: str | None, error: str | None, response: Response) -> None:
     """Log the browser in when the identity provider has redirected it back."""
+    if state and error:
+        raise context().services.issuer_login.refuse(state, error, oidc_binding())
+    if not state or not code:
+        raise LoginFailed("The identity provider did not log you in.")
     services = context().services
-    try:
-        if not state or not code:
-            raise LoginFailed("The identity provider did not log you in.")
-        subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
-    except LoginFailed:
-        services.audit.refusal(Kind.LOGIN_FAILED, detail="oidc")
-        raise
+    subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
     user_id = services.identity.user_for_subject(subject)
     response.headers["Location"] = url_for("pages.index")
     set_login_cookie(response, services.accounts.log_in_through_issuer(user_id, login_before()))

@@ -3,12 +3,10 @@
 import base64
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,15 +14,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
-from jwt.exceptions import PyJWTError
 
-from core.auth import oidc
-from core.auth.issuer_check import issuer_mistake
-from core.auth.issuer_http import FETCH_TIMEOUT, IssuerError
-from core.auth.oidc import FETCH_RETRY_INTERVAL, KEYS_REFRESH_INTERVAL, KEYS_TTL, LEEWAY, UNKNOWN_KEY_COOLDOWN, Tokens
+from core.auth import issuer as issuers
+from core.auth.issuer import (
+    FETCH_RETRY_INTERVAL,
+    KEYS_REFRESH_INTERVAL,
+    KEYS_TTL,
+    UNKNOWN_KEY_COOLDOWN,
+    IssuerFault,
+)
+from core.auth.oidc import LEEWAY, Tokens
 from core.errors import TokenInvalid, Unavailable
-from tests.support.certificate import certify
-from tests.support.issuer import AUDIENCE, Issuer, drip, drip_headers, flood
+from tests.support.issuer import AUDIENCE, Issuer
+
+SETTING = "SWITCHBOARD_OIDC_AUDIENCE"
 
 
 class Stopwatch:
@@ -51,7 +54,7 @@ def watch() -> Stopwatch:
 
 @pytest.fixture
 def tokens(issuer: Issuer, watch: Stopwatch) -> Tokens:
-    return Tokens(oidc.Issuer(issuer.url, monotonic=watch), AUDIENCE)
+    return Tokens(issuers.Issuer(issuer.url, monotonic=watch), AUDIENCE, SETTING)
 
 
 @pytest.mark.parametrize("key_id", ["rsa", "ec", "ed"])
@@ -240,7 +243,7 @@ def test_keys_outlive_an_outage_of_the_issuer_but_not_for_ever(
 
 def test_while_no_keys_are_known_the_answer_is_to_come_back(issuer: Issuer, watch: Stopwatch) -> None:
     issuer.down = True
-    tokens = Tokens(oidc.Issuer(issuer.url, f"{issuer.url}/keys", monotonic=watch), AUDIENCE)
+    tokens = Tokens(issuers.Issuer(issuer.url, f"{issuer.url}/keys", monotonic=watch), AUDIENCE, SETTING)
     for _ in range(100):
         with pytest.raises(Unavailable):
             tokens.verify(issuer.token())
@@ -256,7 +259,7 @@ def test_an_issuer_that_is_not_there_is_not_waited_for(watch: Stopwatch) -> None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
-    tokens = Tokens(oidc.Issuer(nowhere, monotonic=watch), AUDIENCE)
+    tokens = Tokens(issuers.Issuer(nowhere, monotonic=watch), AUDIENCE, SETTING)
     other = Issuer()
     with pytest.raises(Unavailable):
         tokens.verify(other.token())
@@ -264,7 +267,7 @@ def test_an_issuer_that_is_not_there_is_not_waited_for(watch: Stopwatch) -> None
 
 
 def test_metadata_of_another_issuer_is_not_believed(issuer: Issuer, watch: Stopwatch) -> None:
-    tokens = Tokens(oidc.Issuer(issuer.url + "/", monotonic=watch), AUDIENCE)
+    tokens = Tokens(issuers.Issuer(issuer.url + "/", monotonic=watch), AUDIENCE, SETTING)
     with pytest.raises(Unavailable):
         tokens.verify(issuer.token(iss=issuer.url + "/"))
     assert issuer.fetches == 0
@@ -283,8 +286,8 @@ def test_a_proxy_that_is_none_is_an_issuer_that_is_away(monkeypatch: pytest.Monk
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, proxy)
     for scheme in ("http", "https"):
-        with pytest.raises(PyJWTError):
-            oidc.Issuer(f"{scheme}://issuer.example").metadata()
+        with pytest.raises(IssuerFault):
+            issuers.Issuer(f"{scheme}://issuer.example").endpoint("token_endpoint")
 
 
 def test_a_proxy_that_speaks_nonsense_is_an_issuer_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,76 +301,5 @@ def test_a_proxy_that_speaks_nonsense_is_an_issuer_that_is_away(monkeypatch: pyt
 
         threading.Thread(target=answer, daemon=True).start()
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(PyJWTError):
-            oidc.Issuer("http://issuer.example").metadata()
-
-
-@pytest.mark.parametrize("misbehave", [drip, drip_headers])
-def test_an_answer_that_comes_a_byte_at_a_time_is_given_up(issuer: Issuer, misbehave: Any) -> None:
-    issuer.misbehave = misbehave
-    began = time.monotonic()
-    with pytest.raises(IssuerError, match="no answer within 3 s"):
-        oidc.Issuer(issuer.url).metadata()
-    assert time.monotonic() - began < FETCH_TIMEOUT + 1
-
-
-def test_an_answer_without_end_is_not_read_to_it(issuer: Issuer) -> None:
-    issuer.misbehave = flood
-    with pytest.raises(IssuerError, match="longer than 1,048,576 bytes"):
-        oidc.Issuer(issuer.url).metadata()
-
-
-def test_metadata_that_lack_an_endpoint_are_not_kept(issuer: Issuer, watch: Stopwatch) -> None:
-    known = oidc.Issuer(issuer.url, monotonic=watch)
-    for wrong in (7, None, "file:///etc/passwd"):
-        issuer.said = {"authorization_endpoint": wrong}
-        with pytest.raises(IssuerError, match="has no authorization_endpoint"):
-            known.endpoint("authorization_endpoint")
-    issuer.said = {}
-    assert known.endpoint("authorization_endpoint") == f"{issuer.url}/authorize"
-
-
-def test_an_id_token_for_another_client_is_refused(issuer: Issuer, tokens: Tokens) -> None:
-    both = ["https://other.example", AUDIENCE]
-    tokens.verify_id_token(issuer.token(headers={"typ": None}, nonce="n", aud=both, azp=AUDIENCE), "n")
-    with pytest.raises(TokenInvalid):
-        tokens.verify_id_token(issuer.token(headers={"typ": None}, nonce="n", aud=both, azp=both[0]), "n")
-
-
-def test_the_operator_is_told_what_is_wrong_with_an_issuer(
-    issuer: Issuer, watch: Stopwatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert issuer_mistake(issuer.url, None, login=True) is None
-    issuer.said = {"issuer": f"{issuer.url}/"}
-    mistake = str(issuer_mistake(issuer.url, None, login=True))
-    assert mistake == (
-        f"SWITCHBOARD_OIDC_ISSUER={issuer.url}: its metadata names the issuer {issuer.url}/, and "
-        f"SWITCHBOARD_OIDC_ISSUER is {issuer.url}; write it as the metadata does, to the last slash"
-    )
-    with pytest.raises(Unavailable):
-        Tokens(oidc.Issuer(issuer.url, monotonic=watch), AUDIENCE).verify(issuer.token())
-    assert f"its metadata names the issuer {issuer.url}/, and" in caplog.text
-    issuer.said = {"token_endpoint": None}
-    assert issuer_mistake(issuer.url, None, login=False) is None
-    assert "its metadata has no token_endpoint" in str(issuer_mistake(issuer.url, None, login=True))
-    issuer.said = {"jwks_uri": f"{issuer.url}/nowhere"}
-    assert f"{issuer.url}/nowhere answers 404" in str(issuer_mistake(issuer.url, None, login=False))
-    issuer.down = True
-    assert "/.well-known/openid-configuration answers 503" in str(issuer_mistake(issuer.url, None, login=False))
-
-
-def test_an_issuer_behind_tls_is_asked_within_the_same_bounds(
-    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    certify(key, certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    issuer.speak_tls(context)
-    with pytest.raises(IssuerError, match="CERTIFICATE_VERIFY_FAILED"):
-        oidc.Issuer(issuer.url).metadata()
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert set(oidc.Issuer(issuer.url).fetch_keys()) == {"rsa", "ec", "ed"}
-    issuer.misbehave = drip
-    with pytest.raises(IssuerError, match="no answer within 3 s"):
-        oidc.Issuer(issuer.url).metadata()
+        with pytest.raises(IssuerFault):
+            issuers.Issuer("http://issuer.example").endpoint("token_endpoint")

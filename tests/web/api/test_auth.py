@@ -1,8 +1,10 @@
 """The users' part of the contract, over HTTP."""
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -21,7 +23,7 @@ from core.settings import Settings
 from core.stores.redis import Redis
 from core.stores.tables import Login, Session
 from tests.conftest import SOME_ID
-from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer, drip, flood
+from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer, answer_with, drip, flood
 from tests.support.runtime_of import runtime_of
 from web.app import create_app
 from web.context import context_of
@@ -464,7 +466,7 @@ def issuer() -> Iterator[Issuer]:
 def federated(stack: Settings, issuer: Issuer) -> Iterator[FlaskClient]:
     """A browser of a server that trusts the issuer."""
     issuer.down = issuer.broken_nonce = False
-    issuer.said, issuer.id_claims, issuer.misbehave = {}, {}, None
+    issuer.instead, issuer.said, issuer.id_token, issuer.id_token_header = {}, {}, {}, {}
     issuer.subject = uuid4().hex
     update = {
         "oidc_issuer": issuer.url,
@@ -574,60 +576,189 @@ def test_an_issuer_that_is_away_is_said_to_be(federated: FlaskClient, issuer: Is
     _problem(federated.get("/auth/oidc/login"), 503, "unavailable")
 
 
-def test_an_issuer_that_names_itself_otherwise_is_named_in_the_log(
-    federated: FlaskClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
-) -> None:
-    issuer.said = {"issuer": f"{issuer.url}/"}
-    _problem(federated.get("/auth/oidc/login"), 503, "unavailable")
-    assert f"its metadata names the issuer {issuer.url}/, and SWITCHBOARD_OIDC_ISSUER is {issuer.url}" in caplog.text
-    assert "a store is away" not in caplog.text
+AWAY = "The identity provider is away; try again in a moment."
+MISCONFIGURED = "Logging in through the identity provider is not set up correctly here; tell the operator."
+NOT_CONFIRMED = "The identity provider did not confirm this login; begin again."
+UNTRUSTED = "The identity provider's answer can't be trusted; begin again, or tell the operator."
+NOT_LOGGED_IN = "The identity provider did not log you in."
+
+
+def _oauth(error: str) -> bytes:
+    return json.dumps({"error": error, "error_description": "hunter2", "id_token": "hunter2"}).encode()
+
+
+def _failures(client: FlaskClient) -> list[str]:
+    """What the audit log says of logins that failed."""
+    return [str(event.detail) for event in runtime_of(client.application).audit.read(kind=Kind.LOGIN_FAILED)]
+
+
+def _fails(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str, status: int, told: str, why: str
+) -> list[str]:
+    """The lines of the log about a login that fails, which are to hold nothing of it."""
+    before = _failures(client)
+    caplog.clear()
+    answer = client.get(path)
+    problem = _problem(answer, status, "login-failed" if status == 401 else "unavailable")
+    assert problem["detail"] == told
+    assert (status == 503) == ("Retry-After" in answer.headers)
+    assert _failures(client)[len(before) :] == [f"oidc: {why}"]
+    asked = parse_qs(urlsplit(path).query)
+    brought = asked.get("code", []) + asked.get("state", [])
+    assert not [each for each in (CLIENT_SECRET, "hunter2", *brought) if each in caplog.text]
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize(
-    ("claims", "reason"),
+    ("answer", "status", "told", "why", "right"),
     [
-        ({"aud": "another"}, "InvalidAudienceError"),
-        ({"nonce": "another's"}, "OtherNonce"),
-        ({"exp": 1}, "ExpiredSignatureError"),
-        ({"iat": 4_000_000_000}, "ImmatureSignatureError"),
-        ({"aud": ["another", CLIENT_ID], "azp": "another"}, "OtherClient"),
+        (
+            answer_with(401, _oauth("invalid_client")),
+            503,
+            MISCONFIGURED,
+            "its token endpoint answers invalid_client",
+            "correct SWITCHBOARD_OIDC_CLIENT_ID and SWITCHBOARD_OIDC_CLIENT_SECRET",
+        ),
+        (
+            answer_with(400, _oauth("invalid_grant")),
+            401,
+            NOT_CONFIRMED,
+            "its token endpoint answers invalid_grant",
+            "SWITCHBOARD_OIDC_CLIENT_ID, SWITCHBOARD_OIDC_CLIENT_SECRET and the redirect URI",
+        ),
+        (
+            answer_with(400, _oauth("hunter2")),
+            401,
+            NOT_CONFIRMED,
+            "its token endpoint answers an error that is none of OAuth",
+            "SWITCHBOARD_OIDC_CLIENT_SECRET",
+        ),
+        (answer_with(400, _oauth("server_error")), 503, AWAY, "its token endpoint answers server_error", "log"),
+        (answer_with(401, b"<p>hunter2"), 503, MISCONFIGURED, "its token endpoint answers with 401", "metadata"),
+        (
+            answer_with(302, b"", Location="/hunter2"),
+            503,
+            MISCONFIGURED,
+            "its token endpoint answers with 302, a redirect, which is not followed",
+            "metadata",
+        ),
+        (answer_with(502, b"hunter2"), 503, AWAY, "its token endpoint answers with 502", "metadata"),
+        (
+            answer_with(200, b'["hunter2"]'),
+            503,
+            MISCONFIGURED,
+            "its token endpoint answers with something that is no JSON object",
+            "metadata",
+        ),
+        (
+            answer_with(200, b'{"access_token": "hunter2", "expires_in": ["hunter2"]}'),
+            503,
+            MISCONFIGURED,
+            "its token endpoint gives no ID token",
+            "allow this client the scope openid",
+        ),
+        (flood, 503, MISCONFIGURED, "its token endpoint answers with more than 1,048,576 bytes", "metadata"),
+        (drip, 503, AWAY, "its token endpoint gives no whole answer within 3 s", "metadata"),
     ],
-    ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_a_login_that_fails_at_the_issuer_is_told_to_the_operator(
+def test_a_code_that_is_not_redeemed_is_told_to_the_operator(
+    federated: FlaskClient,
+    issuer: Issuer,
+    caplog: pytest.LogCaptureFixture,
+    answer: Callable[[BaseHTTPRequestHandler], None],
+    status: int,
+    told: str,
+    why: str,
+    right: str,
+) -> None:
+    issuer.instead["/token"] = answer
+    (line,) = _fails(federated, caplog, _sent_back(_sent_away(federated)), status, told, why)
+    setting, _, rest = line.partition(f": {why}; ")
+    assert setting == f"SWITCHBOARD_OIDC_ISSUER={issuer.url}"
+    assert right in rest
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "wrong", "right"),
+    [
+        ({"aud": "another"}, {}, "its audience (aud) is another", "SWITCHBOARD_OIDC_CLIENT_ID"),
+        ({"iss": "https://hunter2.example"}, {}, "its issuer (iss) is another", "SWITCHBOARD_OIDC_ISSUER"),
+        ({"nonce": "another"}, {}, "it does not repeat the login's nonce", "provider"),
+        ({"iat": time.time() + 600}, {}, "it is from the future, by more than 30 s (iat, nbf)", "NTP"),
+        ({"exp": 1}, {}, "it has expired (exp)", "NTP"),
+        ({"exp": None}, {}, "it has no exp", "exp"),
+        ({"sub": ""}, {}, "its subject (sub) can't be used", "1 to 255 ASCII characters"),
+        ({}, {"kid": None}, "it does not name its key (kid)", "keys"),
+        ({}, {"kid": "hunter2"}, "it names no key of the issuer's, or is no token at all", "keys"),
+        ({}, {"kid": "ec"}, "its signature is not that of its key", "keys"),
+        ({"aud": ["another", CLIENT_ID], "azp": "another"}, {}, "it was made for another client (azp)", "CLIENT_ID"),
+        ({"aud": ["another", CLIENT_ID]}, {}, "it was made for another client (azp)", "CLIENT_ID"),
+        ({"azp": "another"}, {}, "it was made for another client (azp)", "CLIENT_ID"),
+    ],
+)
+def test_an_id_token_that_is_not_believed_is_told_to_the_operator(
     federated: FlaskClient,
     issuer: Issuer,
     caplog: pytest.LogCaptureFixture,
     claims: dict[str, Any],
-    reason: str,
+    header: dict[str, Any],
+    wrong: str,
+    right: str,
 ) -> None:
-    audit = runtime_of(federated.application).audit
-    before = len(audit.read(kind=Kind.LOGIN_FAILED))
-    issuer.id_claims = claims
-    _problem(federated.get(_sent_back(_sent_away(federated))), 401, "login-failed")
-    assert f"a login through the OIDC issuer failed: {reason}" in caplog.text
-    (failure,) = audit.read(kind=Kind.LOGIN_FAILED)[before:]
-    assert (failure.user_id, failure.detail) == (None, "oidc")
+    issuer.id_token, issuer.id_token_header = claims, header
+    back = _sent_back(_sent_away(federated))
+    (line,) = _fails(federated, caplog, back, 401, UNTRUSTED, f"its ID token: {wrong}")
+    assert line.startswith(f"an ID token is refused: SWITCHBOARD_OIDC_ISSUER={issuer.url}: {wrong}; ")
+    assert right in line.rpartition("; ")[2]
 
 
-def test_what_the_token_endpoint_says_is_in_the_log(
-    federated: FlaskClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "claims", [{"azp": CLIENT_ID}, {"aud": [CLIENT_ID]}, {"aud": ["another", CLIENT_ID], "azp": CLIENT_ID}]
+)
+def test_an_id_token_for_this_client_among_others_is_believed(
+    federated: FlaskClient, issuer: Issuer, claims: dict[str, Any]
+) -> None:
+    issuer.id_token = claims
+    assert federated.get(_sent_back(_sent_away(federated))).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told", "why"),
+    [
+        ("access_denied", 401, NOT_LOGGED_IN, "the provider answers access_denied"),
+        ("hunter2", 401, NOT_LOGGED_IN, "the provider answers an error that is none of OAuth"),
+        ("invalid_scope", 503, MISCONFIGURED, "the provider answers invalid_scope"),
+        ("temporarily_unavailable", 503, AWAY, "the provider answers temporarily_unavailable"),
+    ],
+)
+def test_an_error_instead_of_a_code_is_told(
+    federated: FlaskClient, caplog: pytest.LogCaptureFixture, error: str, status: int, told: str, why: str
 ) -> None:
     state = parse_qs(urlsplit(_sent_away(federated)).query)["state"][0]
-    _problem(federated.get(f"/auth/oidc/callback?state={state}&code=guessed"), 401, "login-failed")
-    assert "its token endpoint says invalid_grant" in caplog.text
-    assert "guessed" not in caplog.text
+    path = f"/auth/oidc/callback?error={error}&error_description=hunter2&state={state}"
+    lines = _fails(federated, caplog, path, status, told, why)
+    assert [why in line for line in lines] == ([True] if status == 503 else [])
+    assert "expired or was finished" in _problem(federated.get(path), 401, "login-failed")["detail"]
 
 
-@pytest.mark.parametrize("misbehave", [drip, flood])
-def test_a_token_endpoint_that_answers_without_end_is_given_up(
-    federated: FlaskClient, issuer: Issuer, misbehave: Any
+def test_a_provider_of_another_name_is_told_to_people_and_the_operator(
+    federated: FlaskClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    back = _sent_back(_sent_away(federated))
-    issuer.misbehave = misbehave
-    began = time.monotonic()
-    _problem(federated.get(back), 503, "unavailable")
-    assert time.monotonic() - began < 5
+    issuer.said = {"issuer": f"{issuer.url}/"}
+    why = f"its metadata names another issuer, {issuer.url}/"
+    (line,) = _fails(federated, caplog, "/auth/oidc/login", 503, MISCONFIGURED, why)
+    assert line.startswith(f"SWITCHBOARD_OIDC_ISSUER={issuer.url}: {why}; ")
+    for _ in range(5):
+        _problem(federated.get("/auth/oidc/login"), 503, "unavailable")
+    assert _failures(federated).count(f"oidc: {why}") == 1  # in a minute
+    assert [record.getMessage() for record in caplog.records] == [line]
+
+
+def test_strangers_fill_no_audit_log(federated: FlaskClient) -> None:
+    before = len(_failures(federated))
+    for each in range(5):
+        _problem(federated.get(f"/auth/oidc/callback?state={each}&code=x"), 401, "login-failed")
+    assert _failures(federated)[before:] == ["oidc: a login that has expired, or never was begun"]
 
 
 def test_what_waits_for_a_browser_does_not_wait_for_ever(federated: FlaskClient, web_runtime: Runtime) -> None:
