@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 from celery import Task
+from celery.exceptions import Reject
 from celery.exceptions import Retry as CeleryRetry
 
 from celery_config import SENT_AT, TRACEPARENT, TRACEPARENTS
@@ -106,11 +107,16 @@ class SwitchboardTask(Task):
                 self._running.release()
 
     def again(self, error: Unavailable) -> Exception:
-        """What to raise for a store that is away: celery's Retry, or the error when the policy allows no more."""
+        """What to raise for a store that is away: celery's Retry, or the error when the policy allows no more or
+        the broker takes none."""
         wait = self.retry_policy.countdown(self.request.retries)
         if wait is None:
             return error
-        retry: Exception = self.retry(exc=error, countdown=wait, throw=False)
+        try:
+            retry: Exception = self.retry(exc=error, countdown=wait, throw=False)
+        except Reject as rejected:
+            logger.warning("the broker takes no retry of it: %s", type(rejected.reason).__name__)
+            return error
         return retry
 
 
@@ -202,7 +208,8 @@ class _End(NamedTuple):
     def of(cls, call: Call, result: Result) -> "_End":
         """The end with what the body has returned."""
         if isinstance(result, SwitchboardError):
-            return cls(replace(call.pending, problem=result.problem()), _outcome(result))
+            problem = replace(call.pending, problem=result.problem(), retry_after=result.retry_after)
+            return cls(problem, _outcome(result))
         return cls(replace(call.pending, result=result))
 
 

@@ -27,6 +27,8 @@ class Reply:
     """The sender of the command, the only one that may read its reply, as `holder_of` writes it."""
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
+    retry_after: int | None = None
+    """Seconds after which trying again makes sense, with a problem that may pass. Older processes know it not."""
 
     @property
     def state(self) -> str:

@@ -1,10 +1,12 @@
 """How a task is declared."""
 
+from contextlib import nullcontext
 from threading import Event, Thread
 
 import pytest
 
 from celery_config import TaskNames
+from core.errors import Unavailable
 from workers import chat, maintenance, sessions  # noqa: F401  they declare the tasks
 from workers.app import app
 from workers.retry import NO_RETRY, Retry
@@ -58,3 +60,20 @@ def test_an_exclusive_task_is_skipped_while_it_runs() -> None:
     assert results == [("done", ["succeeded"])]
     assert exclusive.deliver((), {}) == ("done", ["succeeded"])
     del app.tasks["test.exclusive"]
+
+
+def test_a_store_that_is_away_is_no_unexpected_failure_where_the_broker_is_away_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("test.away", idempotent_by=None, retry=Retry(times=3, delay=2.0))
+    def away() -> None:
+        raise Unavailable(retry_after=2)
+
+    away.push_request(id="some", called_directly=False, args=(), kwargs={}, delivery_info={})
+    with app.connection_for_write("redis://127.0.0.1:1/0") as nowhere, monkeypatch.context() as patch:
+        patch.setattr(app, "connection_or_acquire", lambda *_, **__: nullcontext(nowhere))
+        with pytest.raises(Unavailable):
+            away.deliver((), {})
+    away.pop_request()
+    assert "the broker takes no retry of it" in caplog.text
+    del app.tasks["test.away"]

@@ -167,7 +167,7 @@ class CommandFailed(SwitchboardError):
     def __init__(self, reply: Reply) -> None:
         assert reply.problem is not None
         self._problem = reply.problem
-        super().__init__(str(reply.problem["detail"]))
+        super().__init__(str(reply.problem["detail"]), retry_after=reply.retry_after)
         self.status = int(reply.problem["status"])  # type: ignore[misc]
 
     def problem(self) -> dict[str, object]:
