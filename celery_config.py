@@ -121,7 +121,8 @@ accept_content = ["json"]
 task_acks_late = True
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
-worker_cancel_long_running_tasks_on_connection_loss = True
+# A thread can't be ended: the try leaves a page of traceback. What runs twice is the same as what runs once.
+worker_cancel_long_running_tasks_on_connection_loss = False
 
 _VISIBILITY_TIMEOUT = 120
 """Seconds before an unacknowledged task is delivered again: longer than the longest task that is acknowledged late,

@@ -84,6 +84,20 @@ class TestBrokerRestart:
         wait_for(answered, what="a command is answered again")
         assert worker.container.status == "running"
 
+    def test_a_command_that_runs_meanwhile_is_carried_out_and_leaves_no_traceback(
+        self, worker: Worker, commands: Commands, runtime: Runtime, celery_setup: CeleryTestSetup
+    ) -> None:
+        before = len(worker.logs())
+        with locked(runtime.database):  # so the command runs until it is let go
+            reply = commands.create_session(Credential.issue(), None, None, wait=0)
+            wait_for(lambda: f"[{reply.task_id}] received" in worker.logs(), what="the worker takes it")
+            celery_setup.broker.restart()
+            wait_for(lambda: "onnection to broker lost" in worker.logs()[before:], what="the worker notices")
+        _done(runtime, reply)
+        since = worker.logs()[before:]
+        assert "Failed to cancel" not in since
+        assert "  File " not in since
+
     def test_an_answer_that_is_being_written_outlives_it(
         self, worker: Worker, conversation: Conversation, go_on: Flag, celery_setup: CeleryTestSetup
     ) -> None:
