@@ -119,6 +119,10 @@ def _of_amqp(kind: str, said: str) -> Cause | None:
             return Cause("it refuses the user or the password", "correct them: amqp://user:password@host:5672//")
         case "NotAllowed":
             return Cause("it has no such virtual host, or not for this user", "correct it: amqp://...@host:5672/NAME")
+        case "ConnectionForced" if "heartbeats missed" in said:
+            return Cause("it says nothing any more", "see whether it is frozen", passing=True)
+        case "ConsumerCancelled":
+            return Cause("a queue that was consumed is gone", "see who deletes queues", passing=True)
         case "ConnectionForced":
             return Cause(f"it closes the connection ({said})", "see its log", passing=True)
     return Cause(said, "see its log", passing=True) if said else None

@@ -6,7 +6,6 @@ So the name is looked at before any of its handlers. A password, which would lea
 
 import atexit
 import contextlib
-import dbm
 import logging
 import os
 import signal
@@ -17,7 +16,6 @@ from typing import Any
 
 from flower.app import Flower
 from flower.command import apply_env_options, extract_settings, setup_logging
-from flower.events import Events, EventsState
 from flower.urls import settings as handler_settings
 from flower.utils.broker import RedisBase
 from flower.views import BaseHandler
@@ -32,6 +30,7 @@ from tornado.web import RequestHandler, authenticated
 
 from cli.addresses import check_flower_guarded, check_port
 from cli.console import fail
+from cli.flower_events import Events
 from core.observability.logs import configure_logs
 from core.operations.preflight.stores import require_stores, store_checks
 from core.settings import Settings
@@ -81,7 +80,7 @@ def serve(settings: Settings) -> None:
     configure_logs("flower", settings.log_level, settings.log_format, settings.secrets)
     if not os.access(Path(options.db).parent, os.W_OK):
         logger.warning("the history can't be written to %s: it ends with this process", options.db)
-    flower = _OwnNamesOnly(settings.hosts, capp=app, options=options, **handler_settings)
+    flower = _OwnNamesOnly(settings.hosts, settings.broker_variable, capp=app, options=options, **handler_settings)
     broker = settings.configured_broker_url or settings.redis_url
     if is_redis(broker):
         BaseHandler.get_broker = lambda handler: _RedisQueues(RedisServer.parse(broker).redis_url, handler)
@@ -106,32 +105,14 @@ def _users(settings: Settings) -> list[str]:
     return settings.flower_basic_auth.get_secret_value().split(",") if settings.flower_basic_auth else []
 
 
-class _Events(Events):  # type: ignore[misc]
-    """What it knows, kept in a file where that is possible."""
-
-    def load_state(self) -> EventsState | None:
-        """What there is of it. A file that can neither be read nor moved away is left where it is."""
-        try:
-            return super().load_state()
-        except OSError as error:
-            logger.warning("the history can't be read from %s: %s", self.db, error)
-            return None
-
-    def save_state(self) -> None:
-        """Write the history; on a full or a read-only disk, that of before stays."""
-        try:
-            super().save_state()
-        except dbm.error as error:  # OSError is one of them
-            logger.warning("the history can't be written to %s: %s", self.db, error)
-
-
 class _OwnNamesOnly(Flower):  # type: ignore[misc]
     """Flower, which routes a request to its handlers only if it is for this server."""
 
-    def __init__(self, names: Collection[str], **settings: Any) -> None:
-        events = _Events(
+    def __init__(self, names: Collection[str], broker_variable: str, **settings: Any) -> None:
+        events = Events(
             settings["capp"],
             IOLoop.instance(),
+            broker_variable=broker_variable,
             db=options.db,
             persistent=options.persistent,
             enable_events=options.enable_events,

@@ -145,9 +145,11 @@ class Accounts:
         """Log in a user whom the issuer has just named. Raises LoginFailed when they are no more."""
         with self._database.writing() as db:
             living = select(User.id).where(User.id == user_id, User.deleted_at.is_(None))
-            if db.scalar(living.with_for_update()) is None:
-                raise LoginFailed
-            credential = self._begin(user_id, before, db)
+            known = db.scalar(living.with_for_update()) is not None
+            credential = self._begin(user_id, before, db) if known else None
+        if credential is None:
+            self._audit.record(Kind.LOGIN_FAILED, user_id=user_id, detail="oidc: the account has been deleted")
+            raise LoginFailed("This account has been deleted.")
         self._audit.record(Kind.LOGIN, user_id=user_id, detail="oidc")
         return credential
 

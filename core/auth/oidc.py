@@ -82,7 +82,7 @@ class Tokens:
             raise fault.for_people() from None
         except TokenRefused as refused:
             if refused.signed and self._is_news(refused.mistake):
-                logger.warning("a bearer token is refused: %s", refused.mistake)
+                logger.warning("an access token is refused: %s", refused.mistake)
             raise
 
     def verify_id_token(self, token: str, nonce: str) -> Subject:

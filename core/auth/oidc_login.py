@@ -150,7 +150,9 @@ class IssuerLogin:
         said = answer.document() if 400 <= answer.status < 500 else answer.json_object()
         if isinstance(said, dict) and isinstance(said.get("error"), str):
             wrong = self._oauth_error("its token endpoint", said["error"])
-            right = f"if it does so again, compare {CLIENT_ID}, {CLIENT_SECRET} and the redirect URI with its client"
+            right = (
+                f"if it does so again, compare {CLIENT_ID}, {CLIENT_SECRET} and the redirect URI with the provider's"
+            )
             logger.warning("%s", self._fault(wrong, right).mistake)
             raise self._failed(wrong, LoginFailed(NOT_CONFIRMED))
         tokens = answer.json_object()

@@ -333,7 +333,7 @@ def test_a_broker_that_does_not_confirm_has_not_taken_it_and_later_answers_are_n
     wait_for(lambda: taken(sender), what="messages are taken again")
 
 
-def test_flower_shows_the_lengths_of_the_queues(
+def test_flower_shows_the_lengths_of_the_queues_and_outlives_a_refusal(
     rabbitmq: RabbitMQ, installation: Installation, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -350,6 +350,13 @@ def test_flower_shows_the_lengths_of_the_queues(
             stdout=log,
             stderr=log,
         )
+
+    def hears() -> bool:
+        return "celeryev." in rabbitmq.control("list_queues", "name")
+
+    def said() -> str:
+        return (tmp_path / "flower.log").read_text()
+
     try:
 
         def rows() -> list[str]:
@@ -360,6 +367,13 @@ def test_flower_shows_the_lengths_of_the_queues(
             return [name for name in QueueNames.ALL if re.search(rf">\s*{name}\s*<", page.text)]
 
         assert wait_for(rows, seconds=30, what="Flower shows queues") == [*QueueNames.ALL]
+        wait_for(hears, what="Flower hears the workers")
+        with rabbitmq.refusing(["clear_permissions", USER], ["set_permissions", USER, *EVERYTHING]):
+            wait_for(lambda: "the workers can't be heard, BROKER_URL=amqp://" in said(), what="Flower says so")
+            wait_for(lambda: "the workers can't be asked, BROKER_URL=amqp://" in said(), what="Flower says so")
+        wait_for(hears, what="Flower hears the workers again")
+        assert "it has no such virtual host, or not for this user" in said()
+        assert "Traceback" not in said()
     finally:
         flower.terminate()
         flower.wait(10)

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, url_for
 from core.auth.oidc_login import LOGIN_STATE_TTL
 from core.errors import LoginFailed, TokenInvalid, Unavailable
 from core.limits.status import RateLimited
+from core.operations.audit import Kind
 from web.api.browser_login import announce_login
 from web.api.operation import operation
 from web.api.parameters import TEXT
@@ -45,17 +46,22 @@ def login(response: Response) -> None:
     access=PUBLIC,
     takes=(STATE, CODE, ERROR),
     answers={303: None},
-    raises=(LoginFailed, TokenInvalid, Unavailable),
+    raises=(LoginFailed, Unavailable),
 )
 def callback(state: str | None, code: str | None, error: str | None, response: Response) -> None:
     """Log the browser in when the identity provider has redirected it back."""
-    if state and error:
-        raise context().services.issuer_login.refuse(state, error, oidc_binding())
-    if not state or not code:
-        raise LoginFailed("The identity provider did not log you in.")
     services = context().services
+    if state and error:
+        raise services.issuer_login.refuse(state, error, oidc_binding())
+    if not state or not code:
+        services.audit.refusal(Kind.LOGIN_FAILED, detail="oidc: the provider sent no state, or no code")
+        raise LoginFailed("The identity provider did not log you in.")
     subject = services.issuer_login.finish(_redirect_uri(), state, code, oidc_binding())
-    user_id = services.identity.user_for_subject(subject)
+    try:
+        user_id = services.identity.user_for_subject(subject)
+    except TokenInvalid as deleted:
+        services.audit.record(Kind.LOGIN_FAILED, detail="oidc: the account has been deleted")
+        raise LoginFailed(deleted.detail) from None
     response.headers["Location"] = url_for("pages.index")
     set_login_cookie(response, services.accounts.log_in_through_issuer(user_id, login_before()))
     clear_oidc_cookie(response)

@@ -160,7 +160,7 @@ def test_bearer_tokens_that_the_issuer_signed_for_others_are_told_of_once_a_minu
                 tokens.verify(token)
         watch.seconds += 59
     line = _line(issuer, "its audience (aud) is another", f"set {AUDIENCE_SETTING} to what it names")
-    assert _warnings(caplog) == [f"a bearer token is refused: {line}"]
+    assert _warnings(caplog) == [f"an access token is refused: {line}"]
     watch.seconds += 1
     with pytest.raises(TokenInvalid):
         tokens.verify(bad[0])

@@ -13,7 +13,7 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
 
 from core.limits.rate import parse_rate
@@ -21,7 +21,7 @@ from core.operations.audit import Kind
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.redis import Redis
-from core.stores.tables import Login, Session
+from core.stores.tables import Login, Session, User
 from tests.conftest import SOME_ID
 from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, Issuer, answer_with, drip, flood
 from tests.support.runtime_of import runtime_of
@@ -752,6 +752,21 @@ def test_a_provider_of_another_name_is_told_to_people_and_the_operator(
         _problem(federated.get("/auth/oidc/login"), 503, "unavailable")
     assert _failures(federated).count(f"oidc: {why}") == 1  # in a minute
     assert [record.getMessage() for record in caplog.records] == [line]
+
+
+def test_a_deleted_account_is_not_logged_in_to_and_is_told(
+    federated: FlaskClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert federated.get(_sent_back(_sent_away(federated))).status_code == 303
+    with runtime_of(federated.application).database.writing() as db:
+        db.execute(update(User).where(User.oidc_subject == issuer.subject).values(deleted_at=func.now()))
+    told, why = "This account has been deleted.", "the account has been deleted"
+    assert _fails(federated, caplog, _sent_back(_sent_away(federated)), 401, told, why) == []
+
+
+def test_who_comes_back_with_nothing_is_noted(federated: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    why = "the provider sent no state, or no code"
+    _fails(federated, caplog, "/auth/oidc/callback?error=access_denied", 401, NOT_LOGGED_IN, why)
 
 
 def test_strangers_fill_no_audit_log(federated: FlaskClient) -> None:
