@@ -1,7 +1,7 @@
 """`switchboard audit`."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from core.operations.audit import Audit, Kind
 from core.stores.database import Database
+from core.stores.tables import User
 from tests.cli.test_commands import refused, switchboard
 from tests.conftest import TurnableClock
 
@@ -71,10 +72,29 @@ def test_what_can_not_be_understood_is_said(tmp_path: Path, filled: str) -> None
     assert "write a positive number" in refused(
         switchboard(tmp_path, "audit", "--since", "ever", DATABASE_URL=filled)
     )
-    assert "not a user's id" in refused(switchboard(tmp_path, "audit", "--user", "ada", DATABASE_URL=filled))
+    assert "no user has the id or the e-mail address 'ada'" in refused(
+        switchboard(tmp_path, "audit", "--user", "ada", DATABASE_URL=filled)
+    )
+
+
+def test_a_kind_that_is_none_is_no_good_news(tmp_path: Path, filled: str) -> None:
+    line = refused(switchboard(tmp_path, "audit", "--kind", "login-faild", DATABASE_URL=filled))
+    assert "--kind: there is no 'login-faild'; did you mean login-failed? All are registered, login, " in line
+    line = refused(switchboard(tmp_path, "audit", "--kind", "nonsense", DATABASE_URL=filled))
+    assert "--kind: there is no 'nonsense'; there are registered, login, " in line
+    assert switchboard(tmp_path, "audit", "--kind", "registered", DATABASE_URL=filled).stdout == "no such events\n"
+
+
+def test_a_user_may_be_named_by_the_address(tmp_path: Path, filled: str) -> None:
+    database = Database(filled)
+    with database.writing() as db:
+        db.add(User(id=USER, email="ada@example.org", created_at=datetime.now(UTC)))
+    database.dispose()
+    assert _kinds(tmp_path, filled, "--user", "ada@example.org") == ["login", "not-owner"]
 
 
 def test_a_database_without_tables_is_said_to_be_one(tmp_path: Path) -> None:
-    assert "can't be read: no such table" in refused(
+    (tmp_path / "empty.db").touch()
+    assert "it is empty, and not migrated to this version's revision" in refused(
         switchboard(tmp_path, "audit", DATABASE_URL=f"sqlite:///{tmp_path / 'empty.db'}")
     )
