@@ -71,12 +71,18 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Send the last traces, and tell for /metrics what the process has counted last."""
+    """Send the last traces, and tell for /metrics what the process has counted last.
+
+    gunicorn's first process calls this too, for a worker that it finds gone; what is raised there ends the server.
+    """
+    if worker.pid != os.getpid():
+        return
     from web.context import context_of
 
     stop_tracing()
-    if worker.wsgi is not None:
-        context_of(worker.wsgi).services.counters.stop()
+    application = vars(worker).get("wsgi")  # none has been loaded where the process was stopped before
+    if application is not None:
+        context_of(application).services.counters.stop()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -85,7 +85,7 @@ class Removals:
             .where(among(Session.id, session_ids, db_session))
         )
         noted = insert(Removal).from_select(Due._fields, rows).returning(*_COLUMNS)
-        return [Due(*row) for row in db_session.execute(noted)]
+        return [Due._make(row) for row in db_session.connection().execute(noted).all()]
 
     def carry_out(self, removals: Sequence[Due]) -> None:
         """Remove all this from Redis, and delete the rows. Safe to repeat; what fails is left for `drain`."""
@@ -143,7 +143,8 @@ class Removals:
                 self._add_close(pipe, [removal for removal in removals if removal.reason == reason], reason)
             pipe.execute()
         with self._database.writing() as db:
-            db.execute(delete(Removal).where(among(Removal.id, [removal.id for removal in removals], db)))
+            # Past the ORM, which would have the database return each id.
+            db.connection().execute(delete(Removal).where(among(Removal.id, [each.id for each in removals], db)))
 
     def _add_close(self, pipe: Pipeline, ended: Sequence[Due], reason: Reason) -> None:
         if ended:

@@ -1,6 +1,9 @@
 """Web processes are replaced while requests come, one after the other and without a pause: none is refused."""
 
+import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import pytest
 
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
-from tests.support.web_process import WebProcess
+from tests.support.web_process import ROOT, WebProcess
 
 
 class Visitors:
@@ -71,6 +74,43 @@ def test_by_hup_none_is_refused(web: WebProcess) -> None:
         visitors.answers(20)
     visitors.leave()
     assert not visitors.refused
+
+
+def test_by_one_hup_after_the_other_none_is_refused(web: WebProcess) -> None:
+    visitors = Visitors(web.url)
+    visitors.answers(20)
+    for _ in range(4):
+        web.reload()  # while the process before is still ending
+        visitors.answers(20)
+    wait_for(lambda: len(web.processes) == 2, seconds=60, what="one process answers, and its parent is there")
+    visitors.answers(20)
+    visitors.leave()
+    assert not visitors.refused
+
+
+GONE = """
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+import web.gunicorn
+from web.server.http_worker import HTTPWorker
+
+settings = Config()
+worker = HTTPWorker(0, 1, [], None, 30, settings, Logger(settings))
+for pid in {pids}:
+    worker.pid = pid  # as gunicorn's first process notes it, which loads no application
+    web.gunicorn.worker_exit(None, worker)
+print("goes on")
+"""
+
+
+@pytest.mark.parametrize("pids", ["[1]", "[__import__('os').getpid()]"], ids=["another's", "before it was loaded"])
+def test_a_worker_that_is_found_gone_does_not_end_the_server(tmp_path: Path, pids: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SWITCHBOARD_STATE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", GONE.format(pids=pids)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "goes on" in done.stdout, done.stderr
 
 
 def test_on_a_socket_that_systemd_holds_none_is_refused(web: WebProcess) -> None:
