@@ -24,6 +24,7 @@ from cli.supervision.children import consequence
 from cli.supervision.state_directory import StateDirectory
 from core.llm.catalog import ModelCatalog
 from core.llm.cooldown import Cooldown, Cooldowns
+from core.operations.preflight.redis_causes import ALLOW
 from core.operations.preflight.stores import find_mistakes
 from core.settings import Settings
 from core.stores.redis_url import is_redis
@@ -263,7 +264,10 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         consumed_by = app.control.inspect(timeout=BROKER_TIMEOUT).active_queues() or {}
     except Exception as error:  # every transport has errors of its own
         reason = without_secrets(error, settings.broker_url)
-        yield Finding("broker", f"{shown}: {reason}", "Start it (switchboard up), or correct BROKER_URL.")
+        remedy = "Start it (switchboard up), or correct BROKER_URL."
+        if "No permissions" in reason:  # Redis's words, whatever kombu makes of the error
+            remedy = f"{ALLOW[:1].upper()}{ALLOW[1:]}"
+        yield Finding("broker", f"{shown}: {reason}", remedy)
         return
     yield Finding("broker", f"{shown} answers")
     for name in QueueNames.ALL:

@@ -1,7 +1,9 @@
 """The `switchboard` command. What a command does is in the module of its name."""
 
+import contextlib
 import importlib.metadata
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +14,30 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 PASSED_ON = {"ignore_unknown_options": True}
 
 
-@click.group(context_settings=CONTEXT)
+class _Commands(click.Group):
+    """Commands whose output may end on a full disk: one line says so."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run one. Output to a reader that has gone is click's own business."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if not _is_of_output(error):
+                raise
+            with contextlib.suppress(OSError):
+                click.echo(f"switchboard: the output can't be written: {error.strerror}", err=True)
+            sys.exit(1)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it comes from what prints; a running process may meet the same at other files."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code is click.echo.__code__
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
 @click.version_option(importlib.metadata.version("switchboard"), message="switchboard %(version)s")
 def main() -> None:
     """A self-hosted chat-session backend for LLM web chat.

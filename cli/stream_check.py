@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
+from urllib.parse import urlsplit
 
 import click
 
@@ -16,6 +17,8 @@ from core.llm.providers.http_client import Client
 PATH = "/chat/sse/probe"
 TIMEOUT = 10.0
 """Seconds to wait for a connection, and for each next piece of the answer."""
+MAX_SHOWN = 100
+"""Characters of what was written that are repeated."""
 REMEDY = (
     "Some proxy between here and there gathers the answer before it passes it on. Turn that off for /chat/sse:\n"
     "  nginx: proxy_buffering off; gzip off;   (deploy/nginx.conf)\n"
@@ -36,6 +39,8 @@ class Arrival:
 
 def check_stream(url: str) -> None:
     """Say how the events of the server at `url` arrive. Raises CommandError when they don't arrive one by one."""
+    if not _is_address(url):
+        fail(f"--stream {url[:MAX_SHOWN]}: no address of a server; write http:// or https:// before its name")
     target = url.rstrip("/") + PATH
     try:
         arrivals, compressed = asyncio.run(_read(target))
@@ -58,6 +63,14 @@ def count_batched(arrivals: list[Arrival]) -> int:
     """How many events did not come apart from the one before, although they were sent apart."""
     pairs = pairwise(arrivals)
     return sum(later.at - earlier.at < later.pause / 2 for earlier, later in pairs)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 async def _read(target: str) -> tuple[list[Arrival], str | None]:

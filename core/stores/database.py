@@ -1,7 +1,9 @@
 """The SQL database: engine and transactions."""
 
 import json
+import math
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,9 @@ that has been frozen."""
 
 
 READ_ONLY = "the database is read-only, or a standby"
+NO_SPACE = "the disk of the database is full"
+REFUSAL_TTL = 10.0
+"""Seconds for which a write that was refused for want of space tells of the next: a reader does not see it."""
 
 
 class _Silent(Unavailable):
@@ -57,6 +62,8 @@ class Database:
         self._turns = BoundedSemaphore(self._max_connections)
         self.engine = make_engine(url, pool_size, patience)
         self._file = _sqlite_file(url)
+        self._refused_at = -math.inf
+        """When a write was refused for want of space, with none carried out since."""
         self._reader = self.engine.execution_options(each_alone=True)
         self._index_reader = self.engine.execution_options(by_index=True)
         self._writer = self.engine.execution_options(writes=True)
@@ -92,6 +99,7 @@ class Database:
         """
         with self._block(), self._sessions(bind=self._writer) as session, session.begin():
             yield session
+        self._refused_at = -math.inf
 
     @contextmanager
     def writing_once(self) -> Iterator[Session]:
@@ -102,6 +110,7 @@ class Database:
         """
         with self._block(), self._sessions(bind=self._lone_writer) as session, session.begin():
             yield session
+        self._refused_at = -math.inf
 
     def ping(self, patience: float | None = None) -> None:
         """Raise Unavailable when the database does not answer within `patience` seconds, or the usual ones."""
@@ -119,6 +128,8 @@ class Database:
             if db.scalar(select(func.current_setting("transaction_read_only"))) == "on":
                 db.connection().invalidate()  # it stays so for as long as it lasts
                 raise WritesRefused(READ_ONLY, retry_after=2)
+        if time.monotonic() < self._refused_at + REFUSAL_TTL:
+            raise WritesRefused(NO_SPACE, retry_after=2)
 
     def pool_use(self) -> tuple[int, int]:
         """How many connections are in use, and how many there may be."""
@@ -135,6 +146,10 @@ class Database:
                 yield
         except CircuitOpen:
             raise Unavailable("The database is away; try again in a moment.", retry_after=2) from None
+        except WritesRefused as error:
+            if error.why == NO_SPACE:
+                self._refused_at = time.monotonic()
+            raise
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -158,6 +173,8 @@ def _translate_errors() -> Iterator[None]:
     except DBAPIError as error:
         if _is_read_only(error.orig):
             raise WritesRefused(READ_ONLY, retry_after=2) from error
+        if _lacks_space(error.orig):
+            raise WritesRefused(NO_SPACE, retry_after=2) from error
         if _lacks_schema(error.orig):
             raise NotMigrated(retry_after=2) from error
         if getattr(error.orig, "silent", False):
@@ -172,6 +189,13 @@ def _lacks_schema(error: BaseException | None) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return str(error).startswith(("no such table", "no such column")) or "has no column named" in str(error)
     return getattr(error, "sqlstate", None) in ("42P01", "42703")
+
+
+def _lacks_space(error: BaseException | None) -> bool:
+    """Whether the driver's error says that there is no space left for what was to be written."""
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error) == "database or disk is full"
+    return getattr(error, "sqlstate", None) == "53100"
 
 
 def _is_read_only(error: BaseException | None) -> bool:

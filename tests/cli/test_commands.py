@@ -183,3 +183,23 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+@pytest.mark.parametrize("command", [("audit",), ("usage",), ("users", "list"), ("models",), ("doctor",), ("-h",)])
+def test_an_output_that_can_not_be_written_is_one_line(
+    tmp_path: Path, command: tuple[str, ...], database_url: str
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [SWITCHBOARD, *command],
+            cwd=tmp_path,
+            env={**inherited, "SWITCHBOARD_MODELS": str(ROOT / "models.toml"), "DATABASE_URL": database_url},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "switchboard: the output can't be written: No space left on device\n"

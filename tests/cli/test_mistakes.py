@@ -12,6 +12,7 @@ import pytest
 
 from cli.supervision.procfile import read_procfile
 from tests.cli.test_commands import MODEL, OURS, ROOT, SWITCHBOARD, refused, switchboard
+from tests.support.valkey import Valkey
 
 SCHEME_MISSING = "switchboard: REDIS_URL=localhost:6379: it begins with none of redis://, "
 
@@ -76,3 +77,17 @@ def test_a_model_server_without_a_model_ends_well(tmp_path: Path) -> None:
     result = started("model", tmp_path, SWITCHBOARD_MODELS=str(models))
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "no model of models.toml has weights: there is nothing to serve\n"
+
+
+def test_a_redis_user_that_may_not_use_the_brokers_keys_is_told_so_by_the_doctor(
+    tmp_path: Path, own_valkey: Valkey
+) -> None:
+    client = own_valkey.client()
+    client.execute_command("ACL", "SETUSER", "app", "on", ">hunter2", "+@all", "~sb:*", "&*")
+    client.close()
+    url = own_valkey.url.replace("unix://", "unix://app:hunter2@")
+    told = switchboard(tmp_path, "doctor", REDIS_URL=url).stdout
+    broker = told.partition("✗ broker ")[2].splitlines()
+    assert "No permissions to access a key" in broker[0]
+    assert broker[1].strip() == "Allow it all: ACL SETUSER <user> +@all ~* &*"
+    assert "hunter2" not in told

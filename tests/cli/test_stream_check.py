@@ -113,6 +113,8 @@ def test_what_is_no_switchboard_is_told() -> None:
         result = doctor(nowhere)
         assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
         assert result.output.startswith("switchboard: ")
+        assert "base_url" not in result.output
+    assert "--stream example: no address of a server; write http:// or https:// before its name" in result.output
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
                 wrong, right = CLUSTER
                 return Mistake(with_value(variable, url), wrong, right)
             client.delete("sb:nothing")  # of one that takes no writes, the first refusal
+            client.publish("sb:nothing", "")  # channels have permissions of their own; nobody listens there
             return None
     except RedisUnavailable as error:
         server = RedisServer.parse(url)

@@ -18,6 +18,8 @@ START = "start it, or correct the address"
 CREDENTIALS = "correct them: redis://user:password@host, and redis://:password@host for the default user"
 DISK_ERROR = re.compile(r"AOF file: (.+)")
 
+ALLOW = "allow it all: ACL SETUSER <user> +@all ~* &*"
+
 
 class Cause(NamedTuple):
     """What is wrong, what would be right, and whether it may pass by itself."""
@@ -36,7 +38,7 @@ def cause_of(server: RedisServer, error: BaseException) -> Cause:
         case "AuthenticationError":
             return Cause("it refuses the user or the password", CREDENTIALS)
         case "NoPermissionError":
-            return Cause(said, "allow it all: ACL SETUSER <user> +@all ~* &*")
+            return Cause(said, ALLOW)
         case "ReadOnlyError":
             return Cause("it is a read-only replica", "name the primary", passing=True)
         case "BusyLoadingError":

@@ -217,6 +217,31 @@ def test_a_database_that_is_read_only_for_a_while_is_written_again_afterwards(ow
     database.dispose()
 
 
+FULL = """
+    CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON session FOR EACH ROW EXECUTE FUNCTION full_disk()"""
+
+
+def test_a_server_whose_disk_is_full_is_named_until_a_write_is_taken(own_postgres: Postgres) -> None:
+    url = own_postgres.create()
+    name = str(make_url(url).database)
+    database = Database(url)
+    database.require_writable()
+    own_postgres.execute(FULL, database=name)
+    with pytest.raises(Unavailable, match="takes no writes") as refused, database.writing() as db:
+        db.add(_session(datetime.now(UTC)))
+    assert refused.value.retry_after == 2
+    with pytest.raises(WritesRefused) as known:
+        database.require_writable()
+    assert known.value.reason == "the disk of the database is full"
+    own_postgres.execute("DROP TRIGGER full_disk ON session", database=name)
+    with database.writing() as db:
+        db.add(_session(datetime.now(UTC)))
+    database.require_writable()
+    database.dispose()
+
+
 def test_a_file_that_is_read_only_for_a_while_is_written_again_afterwards(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "4m") as disk:
         url = f"sqlite:///{disk.path / 'test.db'}"

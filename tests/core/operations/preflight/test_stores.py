@@ -76,6 +76,15 @@ def test_a_redis_that_is_away_may_come_back() -> None:
     assert "there is no such socket" in redis_line("unix:///nowhere/valkey.sock")
 
 
+@pytest.mark.parametrize("rules", ["resetchannels", "-publish"])
+def test_a_redis_user_that_may_not_publish_is_told_which_rules_it_needs(own_valkey: Valkey, rules: str) -> None:
+    client = own_valkey.client()
+    client.execute_command("ACL", "SETUSER", "app", "on", ">hunter2", "+@all", "~*", "&*", *rules.split())
+    url = own_valkey.url.replace("unix://", "unix://app:hunter2@")
+    assert redis_line(url).endswith("; allow it all: ACL SETUSER <user> +@all ~* &*")
+    client.close()
+
+
 def test_a_redis_whose_disk_is_full_says_so(short_directory: Path) -> None:
     with small_disk(short_directory / "disk", "1m") as disk:
         server = Valkey(disk.path)
