@@ -148,7 +148,7 @@ def test_the_migration_has_the_variables_of_the_pods_that_it_is_for(tmp_path: Pa
 
 
 @pytest.mark.parametrize("change", [{"models": 'default = "other"\n'}, {"environment": {"PGOPTIONS": "-c jit=off"}}])
-def test_what_processes_read_at_their_start_replaces_all_pods_when_it_changes(tmp_path: Path, change: Document) -> None:
+def test_what_processes_read_as_they_start_replaces_all_pods_when_changed(tmp_path: Path, change: Document) -> None:
     flower = {"flower": {"enabled": True}}
     before = _pods_of_deployments(tmp_path, flower)
     assert len(before) == 5
