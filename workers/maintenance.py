@@ -5,9 +5,11 @@ a process, so that one that takes long never takes all of its threads.
 """
 
 import logging
+from functools import partial
 from time import monotonic
 
 from celery_config import TaskNames
+from core.progress import Progress
 from workers.app import runtime
 from workers.schedule import reap
 from workers.task import task
@@ -31,23 +33,28 @@ def sweep_expired() -> dict[str, float]:
     period = runtime.periods.sweep_every
     seconds = min(SWEEP_SHARE * period.total_seconds(), MAX_SWEEP)
     until = monotonic() + seconds
-    swept: dict[str, float] = {
-        "sessions": runtime.sweeper.sweep_expired(until=until - OTHERS_SHARE * seconds),
-        "accounts": runtime.sweeper.finish_deletions(until=until),
-        "logins": runtime.accounts.sweep_logins(until=until),
-        "audit_events": runtime.audit.delete_old(runtime.audit_retention, until=until),
-    }
-    runtime.counters.swept_sessions.inc(swept["sessions"])
-    left = runtime.sweeper.backlog()
+    with Progress("the sweep", ("sessions", "accounts", "logins", "audit_events")) as progress:
+
+        def add_sessions(count: int) -> None:
+            runtime.counters.swept_sessions.inc(count)
+            progress.add("sessions", count)
+
+        runtime.sweeper.sweep_expired(until=until - OTHERS_SHARE * seconds, on_deleted=add_sessions)
+        runtime.sweeper.finish_deletions(until=until, on_deleted=partial(progress.add, "accounts"))
+        runtime.accounts.sweep_logins(until=until, on_deleted=partial(progress.add, "logins"))
+        runtime.audit.delete_old(
+            runtime.audit_retention, until=until, on_deleted=partial(progress.add, "audit_events")
+        )
+        left = runtime.sweeper.backlog()
     runtime.runs.note("sweep", period)
-    if any(swept.values()) or left.count:
+    if any(progress.done.values()) or left.count:
         logger.info(
-            "swept %d sessions, %d accounts, %d logins, %d audit events; %d sessions are left, the oldest %d s late",
-            *swept.values(),
+            "swept %s; %d sessions are left, the oldest %d s late",
+            str(progress),
             left.count,
             left.oldest.total_seconds(),
         )
-    return {**swept, "backlog": left.count, "oldest_seconds": left.oldest.total_seconds()}
+    return {**progress.done, "backlog": left.count, "oldest_seconds": left.oldest.total_seconds()}
 
 
 @task(TaskNames.REAP_GENERATIONS, idempotent_by=None, exclusive=True)

@@ -5,7 +5,7 @@ the user's row, that the password is still the one that was verified.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -37,6 +37,7 @@ from core.errors import (
 )
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
+from core.progress import untold
 from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User
@@ -265,14 +266,15 @@ class Accounts:
             return self._sweeper.remove_account(user_id)
         return False
 
-    def sweep_logins(self, *, until: float = math.inf) -> int:
+    def sweep_logins(self, *, until: float = math.inf, on_deleted: Callable[[int], None] = untold) -> int:
         """Delete expired logins in bounded batches; returns how many. No batch is begun after `until`, by
-        `time.monotonic`."""
+        `time.monotonic`. `on_deleted` is called with each batch's number."""
         swept = 0
         while monotonic() < until:
             with self._database.writing() as db:
                 batch = self._logins.sweep_expired(db)
             swept += batch
+            on_deleted(batch)
             if batch < SWEEP_BATCH:
                 break
         return swept

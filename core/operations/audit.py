@@ -6,7 +6,7 @@ No secrets, no words, no address of an anonymous person, no e-mail address of a 
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import Lock
@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 
 from core.clock import Clock
 from core.errors import Unavailable
+from core.progress import untold
 from core.stores.database import Database
 from core.stores.tables import AuditEvent
 
@@ -109,8 +110,11 @@ class Audit:
         with self._database.reading() as db:
             return db.scalars(wanted).all()[::-1]
 
-    def delete_old(self, retention: timedelta | None, *, until: float = math.inf) -> int:
+    def delete_old(
+        self, retention: timedelta | None, *, until: float = math.inf, on_deleted: Callable[[int], None] = untold
+    ) -> int:
         """Delete the events that are older than `retention`, if there is one, in bounded batches; returns how many.
+        `on_deleted` is called with each batch's number.
 
         No batch is begun after `until`, by `time.monotonic`. Safe to run twice at once. Raises Unavailable.
         """
@@ -120,6 +124,7 @@ class Audit:
         while oldest is not None and monotonic() < until:
             moments = self._delete_batch(oldest, since)
             deleted += len(moments)
+            on_deleted(len(moments))
             if len(moments) < BATCH:
                 break
             since = max(moments)

@@ -12,6 +12,7 @@ from sqlalchemy import Select, delete, select
 
 from core.clock import Clock
 from core.conversation.removals import Due, Removals
+from core.progress import untold
 from core.sessions.deletion import Deletion
 from core.sessions.service import Backlog, SessionService
 from core.stores.among import among
@@ -48,8 +49,11 @@ class Sweeper:
         self._quarantine = quarantine
         self._clock = clock
 
-    def sweep_expired(self, batch: int = BATCH, *, until: float = NO_END) -> int:
-        """Delete expired sessions in bounded batches; returns how many.
+    def sweep_expired(
+        self, batch: int = BATCH, *, until: float = NO_END, on_deleted: Callable[[int], None] = untold
+    ) -> int:
+        """Delete expired sessions in bounded batches; returns how many. `on_deleted` is called with each batch's
+        number once its rows are gone, whatever becomes of the run.
 
         No batch is begun after `until`, by `time.monotonic`. A session that can't be deleted holds up no other.
         Raises Unavailable when the database is away.
@@ -57,9 +61,12 @@ class Sweeper:
         batches = takewhile(lambda _: monotonic() < until, self._find_expired(batch))
         # While Redis is told of one batch, the rows of the next go.
         with OneBehind() as beside:
-            delete = partial(
-                self._delete_expired, then=lambda removals: beside.run(self._removals.carry_out, removals)
-            )
+
+            def then(removals: Sequence[Due]) -> None:
+                on_deleted(len(removals))
+                beside.run(self._removals.carry_out, removals)
+
+            delete = partial(self._delete_expired, then=then)
             return sum(sum(self._quarantine.for_batch(each, delete)) for each in batches)
 
     def backlog(self) -> Backlog:
@@ -67,14 +74,19 @@ class Sweeper:
         with self._database.reading() as db:
             return self._sessions.backlog(db)
 
-    def finish_deletions(self, *, until: float = NO_END) -> int:
+    def finish_deletions(self, *, until: float = NO_END, on_deleted: Callable[[int], None] = untold) -> int:
         """Remove the accounts that have been given up and are still there; returns how many were removed. After
-        `until`, by `time.monotonic`, no further one is begun."""
+        `until`, by `time.monotonic`, no further one is begun. `on_deleted` is called with 1 for each."""
         given_up = select(User.id).where(User.deleted_at.is_not(None), User.id.not_in(self._quarantine.held()))
         with self._database.reading() as db:
             ids = db.scalars(given_up.limit(BATCH)).all()
         in_time = takewhile(lambda _: monotonic() < until, ids)
-        return len(self._quarantine.for_each(in_time, self._finish_deletion))
+
+        def finish(user_id: UUID) -> None:
+            self._finish_deletion(user_id)
+            on_deleted(1)
+
+        return len(self._quarantine.for_each(in_time, finish))
 
     def remove_account(self, user_id: UUID) -> bool:
         """Remove an account that has been given up: its sessions first, in bounded batches, and then the rest.

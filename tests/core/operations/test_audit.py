@@ -40,7 +40,9 @@ def test_what_is_older_than_the_retention_goes_and_nothing_else(
 
     assert audit.delete_old(None) == 0
     assert audit.delete_old(timedelta(days=1), until=monotonic()) == 0
-    assert audit.delete_old(timedelta(days=1)) == 5
+    told: list[int] = []
+    assert audit.delete_old(timedelta(days=1), on_deleted=told.append) == 5
+    assert told == [2, 2, 1]
     assert [event.kind for event in audit.read()] == ["logout"]
 
 

@@ -100,6 +100,15 @@ def test_the_index_is_not_searched_anew_for_each_batch(runtime: Runtime, clock: 
     assert len([each for each in statements if each.startswith("SELECT session.id, session.expires_at")]) == 1
 
 
+def test_each_batch_is_told_of_once_its_rows_are_gone(runtime: Runtime, clock: TurnableClock) -> None:
+    _expire(runtime, 5, clock)
+    told: list[tuple[int, int]] = []
+    runtime.sweeper.sweep_expired(
+        batch=2, on_deleted=lambda count: told.append((count, runtime.sweeper.backlog().count))
+    )
+    assert told == [(2, 3), (2, 1), (1, 0)]
+
+
 def test_a_run_ends_with_its_time_and_the_next_one_goes_on(
     runtime: Runtime, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
