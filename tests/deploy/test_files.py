@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
     _run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(merged))
     named = {name for service in _compose()["services"].values() for name in _secret_names(service)}
     assert named == set(_compose()["secrets"])
+
+
+def test_the_migration_waits_for_a_database_that_others_can_reach() -> None:
+    """The server of the image's first start listens on its socket alone."""
+    test = _compose()["services"]["postgres"]["healthcheck"]["test"]
+    assert test[1] == "pg_isready"
+    assert test[test.index("--host") + 1] == "127.0.0.1"
 
 
 def test_containers_run_what_the_procfile_says() -> None:
@@ -127,6 +135,40 @@ def test_pods_run_what_the_procfile_says_and_nothing_as_root(tmp_path: Path) -> 
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert not any("valueFrom" in variable for variable in container["env"])
         assert container["resources"]["limits"]["memory"]
+
+
+def test_the_migration_has_the_variables_of_the_pods_that_it_is_for(tmp_path: Path) -> None:
+    environment = {"PGSSLROOTCERT": "/etc/ssl/ours.pem", "SWITCHBOARD_LOG_FORMAT": "json"}
+    with_containers = [each for each in _rendered(tmp_path, {"environment": environment}) if _pod(each)]
+    assert "Job" in [document["kind"] for document in with_containers]
+    for document in with_containers:
+        (container,) = _pod(document)["spec"]["containers"]
+        given = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert environment.items() <= given.items(), document["metadata"]["name"]
+
+
+@pytest.mark.parametrize("change", [{"models": 'default = "other"\n'}, {"environment": {"PGOPTIONS": "-c jit=off"}}])
+def test_what_processes_read_as_they_start_replaces_all_pods_when_changed(tmp_path: Path, change: Document) -> None:
+    flower = {"flower": {"enabled": True}}
+    before = _pods_of_deployments(tmp_path, flower)
+    assert len(before) == 5
+    assert _pods_of_deployments(tmp_path, flower | {"web": {"replicas": 5}}) == before
+    after = _pods_of_deployments(tmp_path, flower | change)
+    assert [name for name in before if after[name] == before[name]] == []
+
+
+def _pods_of_deployments(directory: Path, values: Document) -> Document:
+    deployments = [each for each in _rendered(directory, values) if each["kind"] == "Deployment"]
+    for deployment in deployments:  # the renderer here, unlike Helm, does not go through a map in order
+        for container in _pod(deployment)["spec"]["containers"]:
+            container["env"].sort(key=itemgetter("name"))
+    return {deployment["metadata"]["name"]: _pod(deployment) for deployment in deployments}
+
+
+def _pod(document: Document) -> Document:
+    """The template of the document's pods; empty where it has none."""
+    template: Document = document["spec"].get("template", {}) if "spec" in document else {}
+    return template
 
 
 def _rendered(directory: Path, values: Document) -> Iterator[Document]:

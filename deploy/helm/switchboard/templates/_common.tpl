@@ -16,6 +16,11 @@ rendered without Helm, too. */}}
         app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* Processes read models.toml when they start: pods are replaced when it has changed, as with a changed variable. */}}
+{{- define "switchboard.podannotations" }}
+        switchboard/models.toml: {{ printf "%q" .Values.models }}
+{{- end }}
+
 {{- define "switchboard.pod" }}
       automountServiceAccountToken: false
       securityContext:
@@ -63,6 +68,10 @@ rendered without Helm, too. */}}
               value: /run/secrets/switchboard
             - name: SWITCHBOARD_MODELS
               value: /etc/switchboard/models.toml
+{{- template "switchboard.environment" . }}
+{{- end }}
+
+{{- define "switchboard.environment" }}
 {{- range $name, $value := .Values.environment }}
             - name: {{ $name }}
               value: {{ printf "%q" $value }}
