@@ -6,6 +6,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, cast
 
 from core.limits import gcra
@@ -99,7 +100,7 @@ class Decision:
 
     admitted: bool
     limit_statuses: Sequence[LimitStatus] = ()
-    """Of the public buckets, in their order."""
+    """Of the public buckets, and of the one that refuses, in their order."""
     retry_after: int = 0
     """Seconds until all buckets admit, if no other request comes. 0 when they did."""
     tripped: str | None = None
@@ -212,6 +213,12 @@ def amounts(buckets: Sequence[Bucket]) -> list[int]:
 def decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int]) -> Decision:
     """What a script's `charge` of these buckets has come to."""
     pairs = list(zip(buckets, backlogs, strict=True))
+    wait, tripped = 0, None
+    if not admitted:
+        # One that refuses is told, also when its level is not: who reads no more than the header would try at once.
+        wait, tripped = max(
+            ((gcra.missing(backlog, *bucket.charge), bucket) for bucket, backlog in pairs), key=itemgetter(0)
+        )
     limit_statuses = [
         LimitStatus(
             bucket.policy,
@@ -223,9 +230,8 @@ def decision(admitted: bool, buckets: Sequence[Bucket], backlogs: Sequence[int])
             gcra.seconds(backlog),
         )
         for bucket, backlog in pairs
-        if bucket.public
+        if bucket.public or bucket is tripped
     ]
-    if admitted:
+    if tripped is None:
         return Decision(True, limit_statuses)
-    wait, policy = max((gcra.missing(backlog, *bucket.charge), bucket.policy) for bucket, backlog in pairs)
-    return Decision(False, limit_statuses, gcra.seconds(wait), policy)
+    return Decision(False, limit_statuses, gcra.seconds(wait), tripped.policy)

@@ -72,6 +72,20 @@ def _rows(runtime: Runtime) -> int:
         return db.scalar(select(func.count()).select_from(Session)) or 0
 
 
+def test_a_refusal_of_the_network_is_told_in_the_header_too(limited: Limited) -> None:
+    app = limited(limit_create="20/h:1", limit_create_global="5000/h:500")
+    told = [_from(app.test_client(), f"198.51.100.{number}", "/session/create") for number in range(1, 6)]
+    assert [response.status_code for response in told] == [201, 201, 201, 201, 429]
+    assert {response.headers["RateLimit-Policy"] for response in told[:4]} == {'"create";q=1;w=180'}
+    refused = told[4]  # its first request ever, whose own limit has a place left
+    assert refused.get_json(force=True)["limit"] == "create-network"
+    own, network = refused.headers["RateLimit"].split(", ")
+    assert own.startswith('"create";r=1')
+    assert network.startswith('"create-network";r=0;t=')
+    assert 0 < int(network.rpartition("=")[2]) <= int(refused.headers["Retry-After"])
+    assert '"create-network";q=4;w=' in refused.headers["RateLimit-Policy"]
+
+
 def test_admitted_and_refused_creations_tell_how_the_client_stands(limited: Limited) -> None:
     app = limited(limit_create="20/h:2", limit_create_global="5000/h:500")
     told = [_from(app.test_client(), "192.0.2.1", "/session/create") for _ in range(3)]
