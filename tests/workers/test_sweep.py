@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
@@ -20,10 +21,17 @@ pytestmark = pytest.mark.one_database  # each has an own one, of either kind
 
 @pytest.fixture
 def sweeping(
-    settings: Settings, any_database_url: str, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, any_database_url: str, clock: TurnableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Runtime]:
     """What the task works with: 5 sessions have expired."""
-    runtime = Runtime(settings.model_copy(update={"configured_database_url": any_database_url}), clock=clock)
+    own = Settings(
+        _env_file=None,
+        configured_redis_url=settings.redis_url,
+        configured_database_url=any_database_url,
+        models_path=settings.models_path,
+        state_dir=tmp_path,
+    )
+    runtime = Runtime(own, clock=clock)
     monkeypatch.setattr(maintenance, "runtime", runtime)
     for _ in range(5):
         new = Credential.issue()
