@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 
 from celery_config import TaskNames
-from core.progress import Progress
+from core.operations.progress import Progress
 from workers.app import runtime
 from workers.schedule import reap
 from workers.task import task

@@ -37,7 +37,6 @@ from core.errors import (
 )
 from core.messaging.revocations import Revocations
 from core.operations.audit import Audit, Kind
-from core.progress import untold
 from core.sessions.sweep import Sweeper
 from core.stores.database import Database
 from core.stores.tables import ApiKey, Login, User
@@ -266,7 +265,7 @@ class Accounts:
             return self._sweeper.remove_account(user_id)
         return False
 
-    def sweep_logins(self, *, until: float = math.inf, on_deleted: Callable[[int], None] = untold) -> int:
+    def sweep_logins(self, *, until: float = math.inf, on_deleted: Callable[[int], None] = lambda _: None) -> int:
         """Delete expired logins in bounded batches; returns how many. No batch is begun after `until`, by
         `time.monotonic`. `on_deleted` is called with each batch's number."""
         swept = 0

@@ -19,7 +19,6 @@ from uuid_utils.compat import uuid7
 
 from core.clock import Clock
 from core.errors import Unavailable
-from core.progress import untold
 from core.stores.database import Database
 from core.stores.tables import AuditEvent
 
@@ -111,7 +110,11 @@ class Audit:
             return db.scalars(wanted).all()[::-1]
 
     def delete_old(
-        self, retention: timedelta | None, *, until: float = math.inf, on_deleted: Callable[[int], None] = untold
+        self,
+        retention: timedelta | None,
+        *,
+        until: float = math.inf,
+        on_deleted: Callable[[int], None] = lambda _: None,
     ) -> int:
         """Delete the events that are older than `retention`, if there is one, in bounded batches; returns how many.
         `on_deleted` is called with each batch's number.

@@ -12,7 +12,6 @@ from sqlalchemy import Select, delete, select
 
 from core.clock import Clock
 from core.conversation.removals import Due, Removals
-from core.progress import untold
 from core.sessions.deletion import Deletion
 from core.sessions.service import Backlog, SessionService
 from core.stores.among import among
@@ -50,7 +49,7 @@ class Sweeper:
         self._clock = clock
 
     def sweep_expired(
-        self, batch: int = BATCH, *, until: float = NO_END, on_deleted: Callable[[int], None] = untold
+        self, batch: int = BATCH, *, until: float = NO_END, on_deleted: Callable[[int], None] = lambda _: None
     ) -> int:
         """Delete expired sessions in bounded batches; returns how many. `on_deleted` is called with each batch's
         number once its rows are gone, whatever becomes of the run.
@@ -74,7 +73,7 @@ class Sweeper:
         with self._database.reading() as db:
             return self._sessions.backlog(db)
 
-    def finish_deletions(self, *, until: float = NO_END, on_deleted: Callable[[int], None] = untold) -> int:
+    def finish_deletions(self, *, until: float = NO_END, on_deleted: Callable[[int], None] = lambda _: None) -> int:
         """Remove the accounts that have been given up and are still there; returns how many were removed. After
         `until`, by `time.monotonic`, no further one is begun. `on_deleted` is called with 1 for each."""
         given_up = select(User.id).where(User.deleted_at.is_not(None), User.id.not_in(self._quarantine.held()))

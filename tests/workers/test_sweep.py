@@ -61,7 +61,7 @@ def test_a_run_that_dies_has_counted_and_told_what_it_has_deleted(
 def test_a_run_is_counted_and_told_of_while_it_goes_on(
     sweeping: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.progress.LOG_INTERVAL", 0.0)
+    monkeypatch.setattr("core.operations.progress.LOG_INTERVAL", 0.0)
     counted: list[float | None] = []
 
     def note(_: logging.LogRecord) -> bool:

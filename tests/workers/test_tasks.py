@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
 from threading import Thread
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from celery import Celery
@@ -274,8 +274,8 @@ class TestFlower:
         with _Captured(celery_setup.app, redis) as captured:
             conversation.commands.create_session(credential, None, "good", wait=WAIT)
             generation_id = conversation.say("my aunt is a carpenter")
-            created = captured.task(TaskNames.CREATE_SESSION)
-            generated = captured.task(TaskNames.GENERATE)
+            created = captured.task(TaskNames.CREATE_SESSION, credential.session_id)
+            generated = captured.task(TaskNames.GENERATE, generation_id)
 
         assert created["args"] == str([str(credential.session_id), credential.secret_hash.hex(), None, "good"])
         assert generated["args"] == str([str(generation_id)])
@@ -303,15 +303,17 @@ class _Captured:
         self._receiver.should_stop = True
         self._thread.join(5)
 
-    def task(self, name: str) -> dict[str, Any]:
-        """What is known of the task of this name once it has succeeded."""
+    def task(self, name: str, about: UUID) -> dict[str, Any]:
+        """What is known of the task of this name with this id among its arguments, once it has succeeded: workers
+        gather their events, so that those of tests before may come now."""
 
         def known() -> dict[str, Any]:
             events = list(self.events)
-            ids = [event["uuid"] for event in events if event.get("name") == name]
+            found = [each for each in events if each.get("name") == name and str(about) in each["args"]]
+            ids = [event["uuid"] for event in found]
             if not any(event["type"] == "task-succeeded" and event["uuid"] in ids for event in events):
                 return {}
-            return next(event for event in events if event.get("name") == name)
+            return found[0]
 
         return wait_for(known, what=f"{name} succeeds")
 

@@ -30,9 +30,10 @@ def test_all_addresses_together_have_a_limit(settings: Any) -> None:
     with pytest.raises(RateLimited) as refused:
         runtime.creation_limits.admit(None, address="198.51.100.1")
     assert refused.value.problem()["limit"] == "create-global"
-    # It is nobody's business how many others come; how the sender's own address stands is, and it was not charged.
+    # How many others come is nobody's business but when it is the reason. The sender's own address was not charged.
     assert [(limit_status.policy, limit_status.remaining) for limit_status in refused.value.limit_statuses] == [
-        ("create", 5)
+        ("create", 5),
+        ("create-global", 0),
     ]
     runtime.close()
 

@@ -11,6 +11,7 @@ from kombu.connection import Connection
 from redis import Redis
 from redis.exceptions import RedisError
 
+from broker.causes import BrokerAway
 from core.settings import Settings
 from core.stores.redis_url import RedisServer, socket_url
 from tests.support.tls_proxy import tls_before
@@ -46,8 +47,9 @@ def test_a_server_that_is_not_to_be_trusted_gets_no_word(tls: tuple[int, Path]) 
         Redis.from_url(options.redis_url).ping()
     with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
         reaches(options.broker_url)
-    with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(BrokerAway) as away:
         Queues(options.broker_url).lengths(["sessions"])
+    assert "CERTIFICATE_VERIFY_FAILED" in away.value.reason
 
 
 @pytest.mark.parametrize("trust", ["ssl_ca_certs={ca}", "ssl_cert_reqs=none", "ssl_cert_reqs=CERT_NONE"])

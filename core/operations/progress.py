@@ -12,10 +12,6 @@ LOG_INTERVAL = 30.0
 """Seconds between two lines in the log of a run that goes on."""
 
 
-def untold(_: int) -> None:
-    """For who wants to know no more than the sum."""
-
-
 class Progress:
     """What one run has done so far, by kind. The log says so now and then, and when the run ends by an exception."""
 
