@@ -236,6 +236,17 @@ def test_what_was_connected_while_a_database_was_read_only_refuses_no_write_long
     database.dispose()
 
 
+def test_a_user_who_lacks_a_right_is_an_answer_of_its_own(own_postgres: Postgres) -> None:
+    url = own_postgres.create()
+    own_postgres.execute("CREATE ROLE app LOGIN")
+    database = Database(make_url(url).set(username="app").render_as_string(hide_password=False))
+    with pytest.raises(Unavailable, match="not ready") as lacking, database.reading() as db:
+        db.execute(select(Session.id))
+    assert lacking.value.reason == "the database's user lacks a right: permission denied for table session"
+    assert lacking.value.retry_after == 2
+    database.dispose()
+
+
 FULL = """
     CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
