@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import wait
 
 from celery_config import QueueNames
-from core.errors import NotMigrated
+from core.errors import NotMigrated, WritesRefused
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
 from core.operations.job_runs import JobRuns
@@ -53,6 +53,8 @@ class Readiness:
             self._require_database(DEADLINE)
         except NotMigrated:
             return ["database, which is not migrated"]
+        except WritesRefused:
+            return ["database, which takes no writes"]
         return []
 
     def _missing_in_broker(self) -> list[str]:
