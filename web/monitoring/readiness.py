@@ -8,7 +8,7 @@ from core.errors import NotMigrated, WritesRefused
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
 from core.operations.job_runs import JobRuns
-from core.stores.redis import Redis
+from core.stores.redis import Redis, RedisWritesRefused
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
 
@@ -62,7 +62,10 @@ class Readiness:
         return []
 
     def _missing_in_redis(self) -> list[str]:
-        require_writable(self._redis)
+        try:
+            require_writable(self._redis)
+        except RedisWritesRefused:
+            return ["redis, which takes no writes"]
         unserved = self._presence.missing(QueueNames.ALL)
         return [
             *(f"consumer of {queue}" for queue in unserved),

@@ -367,6 +367,19 @@ def test_a_database_that_is_not_migrated_is_not_up(settings: Settings, serve: Se
     postgres.drop(url)
 
 
+def test_a_redis_that_is_full_is_not_up_and_the_log_says_why(
+    own_valkey: Valkey, settings: Settings, serve: Serve, patient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"configured_redis_url": own_valkey.url}
+    prometheus = serve(Runtime(settings.model_copy(update=own), redis_retries=0))
+    own_valkey.fill()
+    assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 0, "broker": 0}
+    assert "figures of the redis are missing: this Redis is out of memory (its maxmemory)" in caplog.text
+    assert re.search(r"figures of the broker are missing: \S+: it is out of memory, and takes no writes", caplog.text)
+    own_valkey.empty()
+    assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 1, "broker": 1}
+
+
 def test_a_store_that_is_back_is_seen_at_once(
     own_valkey: Valkey, settings: Settings, serve: Serve, patient: None
 ) -> None:

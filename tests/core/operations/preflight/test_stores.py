@@ -87,6 +87,21 @@ def test_a_redis_user_that_may_not_publish_is_told_which_rules_it_needs(own_valk
     client.close()
 
 
+def test_a_redis_that_takes_no_writes_says_why(own_valkey: Valkey) -> None:
+    own_valkey.fill()
+    assert redis_line(own_valkey.url).endswith(
+        ": it is out of memory, and takes no writes; raise its maxmemory, or find what fills it"
+    )
+    own_valkey.empty()
+    assert redis_mistake("REDIS_URL", own_valkey.url) is None
+    with closing(own_valkey.client()) as client:
+        client.config_set("min-replicas-to-write", 1)
+        assert ": it has too few replicas, and takes no writes; start them" in redis_line(own_valkey.url)
+        client.config_set("min-replicas-to-write", 0)
+        client.replicaof("127.0.0.1", 1)
+        assert redis_line(own_valkey.url).endswith(": it is a read-only replica; name the primary")
+
+
 def test_a_redis_whose_disk_is_full_says_so(short_directory: Path) -> None:
     with small_disk(short_directory / "disk", "1m") as disk:
         server = Valkey(disk.path)
