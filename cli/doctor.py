@@ -186,7 +186,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.operations.preflight.database import database_mistake
+    from core.operations.preflight.database import cause_of, database_mistake
     from core.stores.revisions import COMMAND, schema_of
 
     shown = masked(settings.database_url)
@@ -202,9 +202,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         schema = schema_of(settings.database_url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        reason = without_secrets(reason, settings.database_url)
-        yield Finding("database", f"{shown}: {reason}", "Start the database server, or correct DATABASE_URL.")
+        wrong, right = cause_of(error, settings.database_url)
+        yield Finding("database", f"{shown}: {wrong}", f"{right[:1].upper()}{right[1:]}.")
         return
     remedy = ""
     if schema.is_older:

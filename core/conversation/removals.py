@@ -126,7 +126,7 @@ class Removals:
             logger.warning(
                 "the words of up to %d sessions could not be removed yet, the reaper goes on: %s",
                 len(ids),
-                type(error.cause).__name__,
+                error.reason,
             )
 
     def _load(self, ids: Sequence[UUID]) -> Sequence[Due]:

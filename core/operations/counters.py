@@ -196,7 +196,7 @@ class Counters:
             try:
                 self.flush(leaving=True)
             except Unavailable as error:
-                logger.warning("what was counted last is lost: %s", type(error.cause).__name__)
+                logger.warning("what was counted last is lost: %s", error.reason)
 
     def flush(self, *, leaving: bool = False) -> None:
         """Add to the totals what was counted since. What may have come is told again, and taken once. Raises

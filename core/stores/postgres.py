@@ -13,7 +13,7 @@ import psycopg
 from psycopg.errors import OperationalError
 from sqlalchemy import URL, make_url
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 
 from core.stores import deadline
 
@@ -36,6 +36,9 @@ IDLE_TIMEOUT = 5.0
 has been frozen in the middle of it is ended, and its locks are given back."""
 MAX_IDLE = 5.0
 """Seconds after which a connection may have been ended by what says nothing, such as a firewall."""
+READ_ONLY_TTL = 1.0
+"""Seconds that a connection may be used on which the database takes no writes by its own setting: it keeps what it
+was made with, also when the setting is long another one."""
 POLL_INTERVAL = 0.05
 """Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
 STATEMENT_TIMEOUT_SHARE = 0.9
@@ -58,6 +61,8 @@ class Connection(psycopg.Connection[Any]):
 
     used_at = 0.0
     """When the server has been waited for last."""
+    taken_at: float | None = None
+    """When it was taken from the pool first."""
 
     def wait(
         self, gen: Generator[Any, Any, Answer], interval: float = POLL_INTERVAL, timeout: float | None = None
@@ -74,6 +79,13 @@ class Connection(psycopg.Connection[Any]):
             raise
         self.used_at = time.monotonic()
         return answer
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another may take writes, where this one takes none. The server reports it without being asked,
+        from version 14 on."""
+        read_only = self.pgconn.parameter_status(b"default_transaction_read_only") == b"on"
+        return read_only and self.taken_at is not None and time.monotonic() > self.taken_at + READ_ONLY_TTL
 
     def check(self) -> None:
         """Raise OperationalError when the server has ended the connection, as one does that is restarted: that can be
@@ -122,11 +134,15 @@ def connect(_dialect: object, _record: object, args: Sequence[Any], options: Map
 
 
 def check(connection: Connection, _record: object, _proxy: object) -> None:
-    """Let no connection that has ended be taken from the pool, as SQLAlchemy's event `checkout` asks for it."""
+    """Let no connection that has ended, or is outdated, be taken from the pool, as SQLAlchemy's event `checkout` asks
+    for it."""
     try:
         connection.check()
     except psycopg.Error as error:
         raise InvalidatePoolError from error
+    if connection.is_outdated:
+        raise DisconnectionError
+    connection.taken_at = connection.taken_at or time.monotonic()
 
 
 def begin(connection: SqlConnection) -> None:

@@ -34,7 +34,7 @@ CASES = (
     Case(
         "SwitchboardStoreDown",
         {'switchboard_up{store="redis"}': "0x60", 'switchboard_up{store="database"}': "1x60"},
-        "The redis does not answer.",
+        "The redis does not answer, or takes no writes.",
         {"store": "redis"},
     ),
     Case(

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from core.messaging.writable import require_writable
 from core.operations.preflight.mistake import Mistake, with_value
 from core.operations.preflight.redis_causes import TIMEOUT, cause_of
 from core.operations.preflight.sentinels import cause_behind
@@ -25,7 +26,7 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
             if client.info("cluster").get("cluster_enabled"):  # a session's keys share a slot, those of limits don't
                 wrong, right = CLUSTER
                 return Mistake(with_value(variable, url), wrong, right)
-            client.delete("sb:nothing")  # of one that takes no writes, the first refusal
+            require_writable(client)
             client.publish("sb:nothing", "")  # channels have permissions of their own; nobody listens there
             return None
     except RedisUnavailable as error:

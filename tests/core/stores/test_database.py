@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 from core.errors import Unavailable, WritesRefused
 from core.migrations.runner import migrate
 from core.operations.preflight.database import database_mistake
+from core.stores import postgres
 from core.stores.database import Database
 from core.stores.revisions import current_revision, newest_revision
 from core.stores.tables import Base, Session, User
@@ -214,6 +215,35 @@ def test_a_database_that_is_read_only_for_a_while_is_written_again_afterwards(ow
     for _ in range(4):
         with database.writing() as db:
             db.add(_session(datetime.now(UTC)))
+    database.dispose()
+
+
+def test_what_was_connected_while_a_database_was_read_only_refuses_no_write_long_after(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "READ_ONLY_TTL", 0.0)
+    url = own_postgres.create()
+    name = make_url(url).database
+    own_postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database = Database(url, pool_size=3)
+    with ExitStack() as several:
+        for _ in range(3):
+            several.enter_context(database.reading()).execute(select(Session.id))
+    own_postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    for _ in range(4):
+        with database.writing() as db:
+            db.add(_session(datetime.now(UTC)))
+    database.dispose()
+
+
+def test_a_user_who_lacks_a_right_is_an_answer_of_its_own(own_postgres: Postgres) -> None:
+    url = own_postgres.create()
+    own_postgres.execute("CREATE ROLE app LOGIN")
+    database = Database(make_url(url).set(username="app").render_as_string(hide_password=False))
+    with pytest.raises(Unavailable, match="not ready") as lacking, database.reading() as db:
+        db.execute(select(Session.id))
+    assert lacking.value.reason == "the database's user lacks a right: permission denied for table session"
+    assert lacking.value.retry_after == 2
     database.dispose()
 
 
