@@ -288,6 +288,9 @@ OF_REDIS = {
     "switchboard_job_overdue",
     "switchboard_tasks_total",
     "switchboard_swept_sessions_total",
+    "switchboard_swept_accounts_total",
+    "switchboard_swept_logins_total",
+    "switchboard_swept_audit_events_total",
 }
 OF_THE_BROKER = {"switchboard_queue_length"}
 
