@@ -102,6 +102,20 @@ def test_a_redis_that_takes_no_writes_says_why(own_valkey: Valkey) -> None:
         assert redis_line(own_valkey.url).endswith(": it is a read-only replica; name the primary")
 
 
+def test_a_redis_that_evicts_is_said_and_nothing_keeps_a_process_from_running(
+    own_valkey: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(own_valkey.client()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    checks = store_checks(redis_url=own_valkey.url)
+    assert find_mistakes(checks) == []
+    require_stores(checks)
+    assert capsys.readouterr().err == (
+        f"switchboard: REDIS_URL={own_valkey.url}: its maxmemory-policy is allkeys-lru: queues and conversations"
+        " vanish when it is full; set it: CONFIG SET maxmemory-policy noeviction\n"
+    )
+
+
 def test_a_redis_whose_disk_is_full_says_so(short_directory: Path) -> None:
     with small_disk(short_directory / "disk", "1m") as disk:
         server = Valkey(disk.path)
