@@ -207,6 +207,18 @@ def test_a_postgresql_user_without_rights_is_told_which_it_lacks(own_postgres: P
         migrate_database(as_app(empty))
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_postgresql_that_has_not_every_character_is_refused(own_postgres: Postgres, encoding: str) -> None:
+    url = own_postgres.create()
+    name = f"old_{encoding.lower()}"
+    own_postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    old = make_url(url).set(database=name).render_as_string(hide_password=False)
+    line = database_line(old)
+    assert f": its encoding is {encoding}, which has not every character; make it anew: CREATE DATABASE" in line
+    with pytest.raises(CommandError, match=f"its encoding is {encoding}"):
+        migrate_database(old)
+
+
 def test_a_postgresql_that_refuses_says_why(own_postgres: Postgres, silent_port: int) -> None:
     url = own_postgres.create()
     with closing(Cable(own_postgres)) as cable:
