@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import click
-import httpx2
 
 from cli.addresses import check_flower_guarded, check_port, flower_url, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.connections import look_at_connections
 from cli.console import CommandError, fail
 from cli.finding import Finding
-from cli.local_servers import local_client, problem_at
+from cli.local_servers import problem_at
 from cli.model_lists import look_at_models, with_cooldown
 from cli.models import local_server, read_keys
 from cli.stores import configured_broker
@@ -329,11 +329,10 @@ def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
     remedy = f"See {settings.state_dir.absolute() / 'logs'}." if running else "Start the system: switchboard up"
 
     async def ask() -> tuple[str | None, str | None]:
-        async with local_client() as client:
-            return await asyncio.gather(problem_at(client, web), problem_at(client, flower))
+        return await asyncio.gather(problem_at(web), problem_at(flower))
 
     for part, url, problem in zip(("web", "flower"), (web, flower), asyncio.run(ask()), strict=True):
-        if problem and problem.startswith(f"{url} answers {httpx2.codes.SERVICE_UNAVAILABLE}"):
+        if problem and problem.startswith(f"{url} answers {HTTPStatus.SERVICE_UNAVAILABLE}"):
             yield Finding(part, problem, "It runs: see to what is missing, in the lines above.")
         else:
             yield Finding(part, problem or f"{url} answers", remedy if problem else "")
