@@ -228,21 +228,18 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     from core.stores.redis import RedisUnavailable, connect
 
     shown = masked(settings.redis_url)
-    if mistake := redis_mistake("REDIS_URL", settings.redis_url):
+    mistake = redis_mistake("REDIS_URL", settings.redis_url)
+    if mistake is not None and not mistake.harmless:
         found = _mistaken("redis", mistake)
         own = settings.configured_redis_url is None
         yield replace(found, remedy="Start it (switchboard up), or set REDIS_URL.") if own else found
         return
     with contextlib.suppress(RedisUnavailable), contextlib.closing(connect(settings.redis_url)) as client:
-        info, policy = client.info("server"), client.info("memory").get("maxmemory_policy")
+        info = client.info("server")
         version = info.get("valkey_version") or info.get("redis_version")
         yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
-        if policy not in (None, "noeviction"):
-            yield Finding(
-                "redis",
-                f"maxmemory-policy is {policy}: queues and conversations may be evicted",
-                "Set it: CONFIG SET maxmemory-policy noeviction",
-            )
+    if mistake is not None:
+        yield _mistaken("redis", mistake)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ def new_engine(url: str) -> Engine:
     """An engine whose transactions begin with SQLite's lock, where the database is one."""
     address, pooled = split_pooler(url)
     if address.get_backend_name() != "sqlite":
-        connect = {"prepare_threshold": None} if pooled else {}
+        connect = {"client_encoding": "UTF8", **({"prepare_threshold": None} if pooled else {})}
         return create_engine(address, poolclass=pool.NullPool, connect_args=connect)
     engine = create_engine(
         address, poolclass=pool.NullPool, connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None}

@@ -39,6 +39,8 @@ MAX_IDLE = 5.0
 READ_ONLY_TTL = 1.0
 """Seconds that a connection may be used on which the database takes no writes by its own setting: it keeps what it
 was made with, also when the setting is long another one."""
+READABLE = {"DateStyle": "ISO", "IntervalStyle": "postgres"}
+"""What the driver can read, whatever the database's, the role's or the environment's defaults are."""
 POLL_INTERVAL = 0.05
 """Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
 STATEMENT_TIMEOUT_SHARE = 0.9
@@ -84,7 +86,7 @@ class Connection(psycopg.Connection[Any]):
     def is_outdated(self) -> bool:
         """Whether another may take writes, where this one takes none. The server reports it without being asked,
         from version 14 on."""
-        read_only = self.pgconn.parameter_status(b"default_transaction_read_only") == b"on"
+        read_only = _reported(self, "default_transaction_read_only") == "on"
         return read_only and self.taken_at is not None and time.monotonic() > self.taken_at + READ_ONLY_TTL
 
     def check(self) -> None:
@@ -129,8 +131,18 @@ def connect(_dialect: object, _record: object, args: Sequence[Any], options: Map
     if not deadline.left(otherwise=DEFAULT_TIMEOUT):  # the one before has used it up
         raise NoAnswer("no time for a connection")
     connection = Connection.connect(*args, **options)
+    # The server reports them, so that asking for what is there already costs nothing.
+    unreadable = [name for name, style in READABLE.items() if not _reported(connection, name).startswith(style)]
+    if unreadable:
+        connection.autocommit = True
+        connection.execute("".join(f"SET {name} = {READABLE[name]};" for name in unreadable))
+        connection.autocommit = False
     connection.used_at = time.monotonic()
     return connection
+
+
+def _reported(connection: Connection, name: str) -> str:
+    return (connection.pgconn.parameter_status(name.encode()) or b"").decode()
 
 
 def check(connection: Connection, _record: object, _proxy: object) -> None:
@@ -172,7 +184,7 @@ def split_pooler(url: str) -> tuple[URL, bool]:
 
 def connect_options(patience: float, *, pooled: bool = False) -> dict[str, Any]:
     """The driver's options, for blocks of up to `patience` seconds."""
-    options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVE_OPTIONS}
+    options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "client_encoding": "UTF8", **KEEPALIVE_OPTIONS}
     if pooled:  # a prepared statement would be another connection's
         return {**options, "prepare_threshold": None}
     return {

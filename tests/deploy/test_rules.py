@@ -112,6 +112,11 @@ CASES = (
         "50% of the streams had to read their conversation again.",
     ),
     Case(
+        "SwitchboardRedisEvicts",
+        {"switchboard_redis_evicted_keys_total": "0+3x60"},
+        "Redis drops keys for want of memory, queues and conversations among them.",
+    ),
+    Case(
         "SwitchboardPoolExhausted",
         {'switchboard_pool_usage_ratio{pool="database",process="web"}': "1x60"},
         "A web process uses all its connections to the database.",

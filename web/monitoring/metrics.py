@@ -123,6 +123,11 @@ class TheSystem(Collector):
             self._services.presence.counts(QueueNames.ALL),
         )
         yield from self._job_figures()
+        yield CounterMetricFamily(
+            "switchboard_redis_evicted_keys",
+            "Keys that Redis has dropped for want of memory since its start; its policy has to keep them.",
+            self._services.redis.info("stats").get("evicted_keys", 0),
+        )
         yield from self._counted()
         yield from self._invariant_figures()
 

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, func, make_url
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import Unavailable, WritesRefused
@@ -19,6 +19,8 @@ TIMEOUT = 3.0
 """Seconds."""
 QUOTES = "\"'"
 ADDRESS = "start the server, or correct the address"
+UTF8 = "UTF8"
+RIGHT_ENCODING = "make it anew: CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
 GRANT = "GRANT it that, or name the user who owns the database"
 MORE = "raise its CONNECTION LIMIT"
 
@@ -58,6 +60,9 @@ def database_mistake(url: str) -> Mistake | None:
         database = Database(url, pool_size=1, patience=TIMEOUT)
         try:
             database.require_writable()
+            if parts.get_backend_name() == "postgresql" and (encoding := _encoding(database)) != UTF8:
+                wrong = f"its encoding is {encoding}, which has not every character"
+                return Mistake(with_value(VARIABLE, url), wrong, RIGHT_ENCODING)
             lack = lacking_rights(database) if parts.get_backend_name() == "postgresql" else ""
         finally:
             database.dispose()
@@ -74,6 +79,11 @@ def cause_of(error: BaseException, url: str) -> tuple[str, str]:
     """What is wrong with the database at `url`, by what its driver has raised, and what would be right."""
     wrong, right, _ = _cause(error)
     return one_line(without_secrets(wrong, url)), right
+
+
+def _encoding(database: Database) -> str:
+    with database.reading() as db:
+        return str(db.scalar(func.current_setting("server_encoding")))
 
 
 def _file_mistake(url: URL) -> tuple[str, str] | None:

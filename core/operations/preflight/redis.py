@@ -18,7 +18,8 @@ CLUSTER = (
 
 
 def redis_mistake(variable: str, url: str) -> Mistake | None:
-    """What keeps the Redis at `url`, which the variable names, from being used, or None. Takes some four seconds."""
+    """What keeps the Redis at `url`, which the variable names, from being used or its data from being kept, or None.
+    Takes some four seconds."""
     try:
         with closing(connect(url, timeout=TIMEOUT, connect_timeout=TIMEOUT)) as client:
             client.info("server")
@@ -28,9 +29,16 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
                 return Mistake(with_value(variable, url), wrong, right)
             require_writable(client)
             client.publish("sb:nothing", "")  # channels have permissions of their own; nobody listens there
-            return None
+            return _evicting(client.info("memory").get("maxmemory_policy"), with_value(variable, url))
     except RedisUnavailable as error:
         server = RedisServer.parse(url)
         cause = cause_behind(server, error.cause) if server.sentinels else cause_of(server, error.cause)
     wrong = one_line(without_secrets(cause.wrong, url))
     return Mistake(with_value(variable, url), wrong, cause.right, cause.passing)
+
+
+def _evicting(policy: str | None, setting: str) -> Mistake | None:
+    if policy in (None, "noeviction"):
+        return None
+    wrong = f"its maxmemory-policy is {policy}: queues and conversations vanish when it is full"
+    return Mistake(setting, wrong, "set it: CONFIG SET maxmemory-policy noeviction", harmless=True)

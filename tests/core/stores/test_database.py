@@ -7,7 +7,7 @@ from traceback import format_exception
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, insert, make_url, select, update
+from sqlalchemy import create_engine, insert, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
@@ -244,6 +244,38 @@ def test_a_user_who_lacks_a_right_is_an_answer_of_its_own(own_postgres: Postgres
         db.execute(select(Session.id))
     assert lacking.value.reason == "the database's user lacks a right: permission denied for table session"
     assert lacking.value.retry_after == 2
+    database.dispose()
+
+
+DEFAULTS = ("client_encoding = 'LATIN1'", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'")
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_a_database_s_defaults_change_nothing(own_postgres: Postgres, default: str) -> None:
+    url = own_postgres.create()
+    own_postgres.execute(f"ALTER DATABASE {make_url(url).database} SET {default}")
+    _is_kept_as_it_is(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PGCLIENTENCODING", "LATIN1"), ("PGDATESTYLE", "SQL, DMY"), ("PGTZ", "Asia/Kathmandu")]
+)
+def test_libpq_s_variables_change_nothing(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    url = own_postgres.create()
+    monkeypatch.setenv(name, value)
+    _is_kept_as_it_is(url)
+
+
+def _is_kept_as_it_is(url: str) -> None:
+    database, at = Database(url), datetime(2026, 11, 28, 6, 5, 4, 321, tzinfo=UTC)
+    with database.writing() as db:
+        db.add(User(id=uuid7(), email="я€🙂@example.org", created_at=at))
+    with database.reading() as db:
+        user = db.scalars(select(User)).one()
+        ago = db.scalar(select(text("interval '1 day 2 hours'")))
+    assert (user.email, user.created_at, ago) == ("я€🙂@example.org", at, timedelta(hours=26))
     database.dispose()
 
 

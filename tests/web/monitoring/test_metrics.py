@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from uuid import UUID
 
@@ -287,7 +288,11 @@ OF_REDIS = {
     "switchboard_queue_consumers",
     "switchboard_job_overdue",
     "switchboard_tasks_total",
+    "switchboard_redis_evicted_keys_total",
     "switchboard_swept_sessions_total",
+    "switchboard_swept_accounts_total",
+    "switchboard_swept_logins_total",
+    "switchboard_swept_audit_events_total",
 }
 OF_THE_BROKER = {"switchboard_queue_length"}
 
@@ -378,6 +383,17 @@ def test_a_redis_that_is_full_is_not_up_and_the_log_says_why(
     assert re.search(r"figures of the broker are missing: \S+: it is out of memory, and takes no writes", caplog.text)
     own_valkey.empty()
     assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 1, "broker": 1}
+
+
+def test_what_redis_evicts_is_counted(own_valkey: Valkey, settings: Settings, serve: Serve, patient: None) -> None:
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_redis_url": own_valkey.url})))
+    assert _scrape(prometheus)["switchboard_redis_evicted_keys_total", ""] == 0
+    with closing(own_valkey.client()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.set("old", "x" * 1000)
+        client.config_set("maxmemory", 1)
+        client.config_set("maxmemory", 0)
+    assert _scrape(prometheus)["switchboard_redis_evicted_keys_total", ""] >= 1
 
 
 def test_a_store_that_is_back_is_seen_at_once(

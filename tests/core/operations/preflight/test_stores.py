@@ -102,6 +102,20 @@ def test_a_redis_that_takes_no_writes_says_why(own_valkey: Valkey) -> None:
         assert redis_line(own_valkey.url).endswith(": it is a read-only replica; name the primary")
 
 
+def test_a_redis_that_evicts_is_said_and_nothing_keeps_a_process_from_running(
+    own_valkey: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(own_valkey.client()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    checks = store_checks(redis_url=own_valkey.url)
+    assert find_mistakes(checks) == []
+    require_stores(checks)
+    assert capsys.readouterr().err == (
+        f"switchboard: REDIS_URL={own_valkey.url}: its maxmemory-policy is allkeys-lru: queues and conversations"
+        " vanish when it is full; set it: CONFIG SET maxmemory-policy noeviction\n"
+    )
+
+
 def test_a_redis_whose_disk_is_full_says_so(short_directory: Path) -> None:
     with small_disk(short_directory / "disk", "1m") as disk:
         server = Valkey(disk.path)
@@ -191,6 +205,18 @@ def test_a_postgresql_user_without_rights_is_told_which_it_lacks(own_postgres: P
     assert database_mistake(as_app(url)) is None
     with pytest.raises(CommandError, match="its user may not use schema public; GRANT it that"):
         migrate_database(as_app(empty))
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_postgresql_that_has_not_every_character_is_refused(own_postgres: Postgres, encoding: str) -> None:
+    url = own_postgres.create()
+    name = f"old_{encoding.lower()}"
+    own_postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    old = make_url(url).set(database=name).render_as_string(hide_password=False)
+    line = database_line(old)
+    assert f": its encoding is {encoding}, which has not every character; make it anew: CREATE DATABASE" in line
+    with pytest.raises(CommandError, match=f"its encoding is {encoding}"):
+        migrate_database(old)
 
 
 def test_a_postgresql_that_refuses_says_why(own_postgres: Postgres, silent_port: int) -> None:
