@@ -4,7 +4,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from amqp.exceptions import AMQPError, MessageNacked
 from kombu.exceptions import LimitExceeded, OperationalError
@@ -12,6 +11,7 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from broker.amqp_transport import Refused
 from core.errors import Unavailable
 from core.operations.preflight.mistake import with_value
+from core.operations.preflight.redis_causes import Cause, refusal_of
 from core.stores.redis import translate_errors as translate_redis_errors
 from core.text.characters import one_line
 from core.text.masking import without_secrets
@@ -19,14 +19,6 @@ from core.text.masking import without_secrets
 RETRY_AFTER = 2
 """Seconds after which a client that was refused for want of the broker may try again."""
 PERMISSIONS = "allow it all: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
-
-
-class Cause(NamedTuple):
-    """What is wrong, what would be right, and whether it may pass by itself."""
-
-    wrong: str
-    right: str
-    passing: bool = False
 
 
 class BrokerAway(Unavailable):
@@ -101,7 +93,7 @@ def _known(error: BaseException, waited: float | None) -> Cause | None:
             return None  # but its cause is
         case AMQPError():
             return _of_amqp(type(error).__name__, str(error.reply_text or ""))
-    return None
+    return refusal_of(error)
 
 
 def _of_amqp(kind: str, said: str) -> Cause | None:

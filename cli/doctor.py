@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import click
-import httpx2
 
 from cli.addresses import check_flower_guarded, check_port, flower_url, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.connections import look_at_connections
 from cli.console import CommandError, fail
 from cli.finding import Finding
-from cli.local_servers import local_client, problem_at
+from cli.local_servers import problem_at
 from cli.model_lists import look_at_models, with_cooldown
 from cli.models import local_server, read_keys
 from cli.stores import configured_broker
@@ -186,7 +186,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from core.operations.preflight.database import database_mistake
+    from core.operations.preflight.database import cause_of, database_mistake
     from core.stores.revisions import COMMAND, schema_of
 
     shown = masked(settings.database_url)
@@ -202,9 +202,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         schema = schema_of(settings.database_url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        reason = without_secrets(reason, settings.database_url)
-        yield Finding("database", f"{shown}: {reason}", "Start the database server, or correct DATABASE_URL.")
+        wrong, right = cause_of(error, settings.database_url)
+        yield Finding("database", f"{shown}: {wrong}", f"{right[:1].upper()}{right[1:]}.")
         return
     remedy = ""
     if schema.is_older:
@@ -229,21 +228,18 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     from core.stores.redis import RedisUnavailable, connect
 
     shown = masked(settings.redis_url)
-    if mistake := redis_mistake("REDIS_URL", settings.redis_url):
+    mistake = redis_mistake("REDIS_URL", settings.redis_url)
+    if mistake is not None and not mistake.harmless:
         found = _mistaken("redis", mistake)
         own = settings.configured_redis_url is None
         yield replace(found, remedy="Start it (switchboard up), or set REDIS_URL.") if own else found
         return
     with contextlib.suppress(RedisUnavailable), contextlib.closing(connect(settings.redis_url)) as client:
-        info, policy = client.info("server"), client.info("memory").get("maxmemory_policy")
+        info = client.info("server")
         version = info.get("valkey_version") or info.get("redis_version")
         yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
-        if policy not in (None, "noeviction"):
-            yield Finding(
-                "redis",
-                f"maxmemory-policy is {policy}: queues and conversations may be evicted",
-                "Set it: CONFIG SET maxmemory-policy noeviction",
-            )
+    if mistake is not None:
+        yield _mistaken("redis", mistake)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -333,11 +329,10 @@ def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
     remedy = f"See {settings.state_dir.absolute() / 'logs'}." if running else "Start the system: switchboard up"
 
     async def ask() -> tuple[str | None, str | None]:
-        async with local_client() as client:
-            return await asyncio.gather(problem_at(client, web), problem_at(client, flower))
+        return await asyncio.gather(problem_at(web), problem_at(flower))
 
     for part, url, problem in zip(("web", "flower"), (web, flower), asyncio.run(ask()), strict=True):
-        if problem and problem.startswith(f"{url} answers {httpx2.codes.SERVICE_UNAVAILABLE}"):
+        if problem and problem.startswith(f"{url} answers {HTTPStatus.SERVICE_UNAVAILABLE}"):
             yield Finding(part, problem, "It runs: see to what is missing, in the lines above.")
         else:
             yield Finding(part, problem or f"{url} answers", remedy if problem else "")

@@ -27,7 +27,7 @@ def migrate_database(url: str) -> Change:
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     from core.migrations.runner import ForeignRevision, migrate
-    from core.operations.preflight.database import database_mistake
+    from core.operations.preflight.database import cause_of, database_mistake
 
     if mistake := database_mistake(url):
         fail(str(mistake))
@@ -40,5 +40,5 @@ def migrate_database(url: str) -> Change:
     except (ArgumentError, ImportError, ValueError) as error:
         fail(f"DATABASE_URL={masked(url)} can't be used: {without_secrets(error, url)}")
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        fail(f"the database {masked(url)} can't be migrated: {without_secrets(reason, url)}")
+        wrong, right = cause_of(error, url)
+        fail(f"the database {masked(url)} can't be migrated: {wrong}; {right}")

@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx2
 from dotenv import dotenv_values
 
 from cli.addresses import check_flower_guarded, check_port, flower_url, free_port, web_url
 from cli.configuration import read_catalog, read_settings
 from cli.console import CommandError, Console, fail
-from cli.local_servers import local_client, problem_at
+from cli.local_servers import problem_at
 from cli.supervision.children import FLAPPING_RESTARTS, consequence
 from cli.supervision.migrating import migrated
 from cli.supervision.procfile import read_procfile
@@ -213,13 +212,13 @@ class _System:
 
     async def _start(self, supervisor: Supervisor) -> None:
         try:
-            async with asyncio.timeout(START_TIMEOUT), local_client() as client:
-                await self._start_parts(supervisor, client)
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._start_parts(supervisor)
         except TimeoutError:
             missing = "; ".join(f"{name}: {problem}" for name, problem in self._waiting_for.items())
             fail(f"not ready after {START_TIMEOUT:.0f} s: {missing or 'the database'}; see {self._state.logs}")
 
-    async def _start_parts(self, supervisor: Supervisor, client: httpx2.AsyncClient) -> None:
+    async def _start_parts(self, supervisor: Supervisor) -> None:
         # Valkey and the model load while the database is migrated; the rest needs both stores.
         waits: list[Awaitable[None]] = []
         if self._embedded:
@@ -228,7 +227,7 @@ class _System:
         if "model" in self._commands:
             supervisor.start(self._program("model"))
             health = self._runtime.model_url.removesuffix("/v1") + "/health"
-            model = asyncio.create_task(self._ready("model", lambda: problem_at(client, health), "loaded"))
+            model = asyncio.create_task(self._ready("model", lambda: problem_at(health), "loaded"))
         else:
             model = None
         try:
@@ -237,9 +236,9 @@ class _System:
                 if name != "model":
                     supervisor.start(self._program(name))
             await asyncio.gather(
-                self._ready("web", lambda: problem_at(client, f"{self._web}/healthz"), "answers"),
-                self._ready("workers", lambda: problem_at(client, f"{self._web}/readyz"), "on every queue"),
-                self._ready("flower", lambda: problem_at(client, f"{self._flower}/healthcheck"), "answers"),
+                self._ready("web", lambda: problem_at(f"{self._web}/healthz"), "answers"),
+                self._ready("workers", lambda: problem_at(f"{self._web}/readyz"), "on every queue"),
+                self._ready("flower", lambda: problem_at(f"{self._flower}/healthcheck"), "answers"),
                 *([model] if model else []),
             )
             await self._ready("processes", self._unsteady(supervisor), "all run")

@@ -289,6 +289,21 @@ class NotMigrated(Unavailable):
         return "the database is not migrated; run: switchboard migrate"
 
 
+class RightMissing(Unavailable):
+    """The database's user may not do what was asked of it. `why` is for operators."""
+
+    detail = "The database is not ready; try again in a moment."
+
+    def __init__(self, why: str, *, retry_after: int | None = None) -> None:
+        super().__init__(retry_after=retry_after)
+        self.why = why
+
+    @property
+    def reason(self) -> str:
+        """What it may not do, in the database's words."""
+        return f"the database's user lacks a right: {self.why}"
+
+
 class WritesRefused(Unavailable):
     """The database answers, and takes no writes. `why` is for operators."""
 

@@ -54,6 +54,7 @@ KNOWN = {
         "broker.amqp_transport",
         "core.errors",
         "core.operations.preflight.mistake",
+        "core.operations.preflight.redis_causes",
         "core.stores.redis",
         "core.text.characters",
         "core.text.masking",

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import socket
 import sys
+from collections.abc import Collection
 
 from gevent import monkey
 
@@ -49,9 +51,36 @@ secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 
 
-def on_starting(_server: Any) -> None:
-    """Say in one line what can't be used, before a process that needs it can show a traceback."""
-    require_catalog(_settings.models_path)
+def on_starting(server: Any) -> None:
+    """Say in one line what can't be used, before a process that needs it can show a traceback; and at each SIGHUP as
+    well, where gunicorn would end the process that answers, and then itself."""
+    _require_usable()
+    reload = server.handle_hup
+
+    def reload_what_is_usable() -> None:
+        try:
+            _require_usable(listening=server.cfg.address)
+        except SystemExit as refusal:
+            why = refusal.code if isinstance(refusal.code, str) else "switchboard: a store can't be used"
+            server.log.error("not reloaded, all goes on with what was read before; %s", why)
+        else:
+            reload()
+
+    server.handle_hup = reload_what_is_usable
+
+
+def _require_usable(listening: Collection[tuple[str, int]] | None = None) -> None:
+    """Read what a process reads at its start, and try its stores. Raises SystemExit with the line, or with a number
+    after it was said on standard error. `listening`: the addresses that are held already."""
+    settings = settings_of_process()
+    require_catalog(settings.models_path)
+    address = settings.host, settings.port
+    if listening is not None and address not in listening:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        try:
+            socket.create_server(address, family=family).close()
+        except OSError as error:
+            raise SystemExit(f"switchboard: PORT={settings.port}: {error.strerror}; choose another") from None
     # In a process of its own: what that loads would stay in this one, which answers nothing.
     tried = os.posix_spawn(sys.executable, [sys.executable, "-m", "core.operations.preflight"], os.environ)
     _, status = monkey.get_original("os", "waitpid")(tried, 0)

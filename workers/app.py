@@ -71,7 +71,7 @@ def announce_queues(sender: Any, **_: Any) -> None:
     try:
         runtime.presence.announce(_queues(), sender.eventer.hostname)
     except Unavailable as error:
-        logger.warning("this worker's heartbeat could not be told: %s", type(error.cause).__name__)
+        logger.warning("this worker's heartbeat could not be told: %s", error.reason)
 
 
 @signals.worker_shutdown.connect

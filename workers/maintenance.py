@@ -33,18 +33,22 @@ def sweep_expired() -> dict[str, float]:
     period = runtime.periods.sweep_every
     seconds = min(SWEEP_SHARE * period.total_seconds(), MAX_SWEEP)
     until = monotonic() + seconds
-    with Progress("the sweep", ("sessions", "accounts", "logins", "audit_events")) as progress:
+    counters = {
+        "sessions": runtime.counters.swept_sessions,
+        "accounts": runtime.counters.swept_accounts,
+        "logins": runtime.counters.swept_logins,
+        "audit_events": runtime.counters.swept_audit_events,
+    }
+    with Progress("the sweep", tuple(counters)) as progress:
 
-        def add_sessions(count: int) -> None:
-            runtime.counters.swept_sessions.inc(count)
-            progress.add("sessions", count)
+        def add(kind: str, count: int) -> None:
+            counters[kind].inc(count)
+            progress.add(kind, count)
 
-        runtime.sweeper.sweep_expired(until=until - OTHERS_SHARE * seconds, on_deleted=add_sessions)
-        runtime.sweeper.finish_deletions(until=until, on_deleted=partial(progress.add, "accounts"))
-        runtime.accounts.sweep_logins(until=until, on_deleted=partial(progress.add, "logins"))
-        runtime.audit.delete_old(
-            runtime.audit_retention, until=until, on_deleted=partial(progress.add, "audit_events")
-        )
+        runtime.sweeper.sweep_expired(until=until - OTHERS_SHARE * seconds, on_deleted=partial(add, "sessions"))
+        runtime.sweeper.finish_deletions(until=until, on_deleted=partial(add, "accounts"))
+        runtime.accounts.sweep_logins(until=until, on_deleted=partial(add, "logins"))
+        runtime.audit.delete_old(runtime.audit_retention, until=until, on_deleted=partial(add, "audit_events"))
         left = runtime.sweeper.backlog()
     runtime.runs.note("sweep", period)
     if any(progress.done.values()) or left.count:

@@ -52,7 +52,7 @@ def start_background_jobs(**_: Any) -> None:
             runtime.runs.expect("sweep", runtime.periods.sweep_every)
             runtime.runs.expect("beat", runtime.periods.reap_every)
         except Unavailable as error:
-            logger.warning("the schedule's beginning could not be noted: %s", type(error.cause).__name__)
+            logger.warning("the schedule's beginning could not be noted: %s", error.reason)
 
 
 def _reap_forever() -> None:
@@ -60,7 +60,7 @@ def _reap_forever() -> None:
         try:
             reap()
         except Unavailable as error:
-            logger.warning("a store is away; lost answers are looked for later: %s", type(error.cause).__name__)
+            logger.warning("a store is away; lost answers are looked for later: %s", error.reason)
         except Exception:
             logger.exception("the reaper failed and goes on")
         if runtime.writer.stopping.wait(runtime.periods.reap_every.total_seconds()):

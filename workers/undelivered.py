@@ -103,4 +103,4 @@ def _answer(task_id: str, pending: list[Reply], channel: str | None, problem: Sw
         if unanswered:
             runtime.replies.send([replace(reply, problem=problem.problem()) for reply in unanswered], channel)
     except Unavailable as error:
-        logger.warning("a reply could not be sent: %s", type(error.cause).__name__, extra={"task_id": task_id})
+        logger.warning("a reply could not be sent: %s", error.reason, extra={"task_id": task_id})

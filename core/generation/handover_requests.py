@@ -61,7 +61,7 @@ class HandoverRequests:
                 self._log.request_handover(session_id, generation_id)
         except Unavailable as error:
             # The worker finds it in the row when it renews its lease.
-            logger.warning("a handover could not be told at once: %s", type(error.cause).__name__)
+            logger.warning("a handover could not be told at once: %s", error.reason)
 
     def _rename(self, session_id: UUID, generation_id: UUID, model: str) -> None:
         try:

@@ -261,4 +261,4 @@ def _tolerate_unavailable() -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        logger.warning("a model's health could not be looked up or noted: %s", type(error.cause).__name__)
+        logger.warning("a model's health could not be looked up or noted: %s", error.reason)

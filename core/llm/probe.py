@@ -127,7 +127,7 @@ class Prober:
         try:
             await asyncio.to_thread(self._finish, model, await self._ask(model, cooldown))
         except Unavailable as error:
-            logger.warning("what a probe has found could not be noted: %s", type(error.cause).__name__)
+            logger.warning("what a probe has found could not be noted: %s", error.reason)
         except Exception:
             logger.exception("the probe of %s failed", model)
         finally:

@@ -25,4 +25,4 @@ class Revocations:
         try:
             self._redis.publish(CHANNEL, str(subject))
         except RedisUnavailable as error:
-            logger.warning("open streams will be checked with their next heartbeat: %s", type(error.cause).__name__)
+            logger.warning("open streams will be checked with their next heartbeat: %s", error.reason)

@@ -1,4 +1,4 @@
-"""Whether a Redis takes writes: one that has been demoted, or whose disk is full, answers and keeps nothing."""
+"""Whether a Redis takes writes: a replica, or one whose memory or disk is full, answers and keeps nothing."""
 
 from core.stores.redis import Redis
 
@@ -7,5 +7,6 @@ ABSENT_KEY = "sb:nothing"
 
 
 def require_writable(redis: Redis) -> None:
-    """Delete a key that does not exist. Raises RedisReadOnly, or another RedisUnavailable, when no write is taken."""
-    redis.delete(ABSENT_KEY)
+    """Set a key if it exists, which it does not: that is refused as any other write is. Raises RedisWritesRefused, or
+    another RedisUnavailable."""
+    redis.set(ABSENT_KEY, "", xx=True)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import create_engine, func, pool, select
+from sqlalchemy import Engine, create_engine, event, func, pool, select
 
 from core.settings import Settings
 from core.stores.postgres import split_pooler
@@ -13,6 +13,9 @@ from core.stores.tables import Base, UtcDateTime
 
 MIGRATION_LOCK = 0x5377_6974_6368
 """PostgreSQL advisory lock ("Switch"), so that two processes that start together migrate one after the other."""
+
+LOCK_TIMEOUT = 600.0
+"""Seconds that a process waits for SQLite's lock: for the migration of another, however large the file is."""
 
 
 def render_item(_kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
@@ -25,15 +28,26 @@ def is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or not (name or "").startswith("message_words_fts")
 
 
-def run() -> None:
-    """Run the migrations in one transaction."""
-    url = context.config.attributes.get("url") or Settings().database_url
+def new_engine(url: str) -> Engine:
+    """An engine whose transactions begin with SQLite's lock, where the database is one."""
     address, pooled = split_pooler(url)
-    connect = {"prepare_threshold": None} if pooled else {}
-    engine = create_engine(address, poolclass=pool.NullPool, connect_args=connect)
-    with engine.connect() as connection:
+    if address.get_backend_name() != "sqlite":
+        connect = {"client_encoding": "UTF8", **({"prepare_threshold": None} if pooled else {})}
+        return create_engine(address, poolclass=pool.NullPool, connect_args=connect)
+    engine = create_engine(
+        address, poolclass=pool.NullPool, connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None}
+    )
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def run() -> None:
+    """Run the migrations in one transaction. A process that starts together with another waits for its end."""
+    url = context.config.attributes.get("url") or Settings().database_url
+    with new_engine(url).connect() as connection:
         context.configure(
             connection=connection,
+            transactional_ddl=True,  # SQLite's, too, once its driver begins no transactions of its own
             target_metadata=Base.metadata,
             render_as_batch=True,
             render_item=render_item,

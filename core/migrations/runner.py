@@ -18,7 +18,7 @@ def migrate(url: str) -> tuple[str | None, str | None]:
     """Bring the database at `url` to the newest revision; make it if it is an SQLite file.
 
     Returns the revisions before and after. One that a newer version has migrated is left as it is: this version runs
-    on it, too. Safe to run twice, and by two processes at once on PostgreSQL. Raises ForeignRevision.
+    on it, too. Safe to run twice, and by several processes at once: one after the other. Raises ForeignRevision.
     """
     schema = schema_of(url)
     if schema.is_foreign:

@@ -13,7 +13,7 @@ from core.observability.told import OURS, told
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
-LIBRARY_LEVELS = {"sqlalchemy": logging.WARNING, "httpx2": logging.WARNING, "httpcore2": logging.WARNING}
+LIBRARY_LEVELS = {"sqlalchemy": logging.WARNING}
 """Of those that say at `info` what others say at `debug`: each statement, each request."""
 
 logger = logging.getLogger(__name__)

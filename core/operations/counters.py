@@ -149,6 +149,13 @@ class Counters:
             "switchboard_cooldowns", "How often a model has begun to rest, by why.", "model", "kind"
         )
         self.swept_sessions = self._counter("switchboard_swept_sessions", "Expired sessions that were deleted.")
+        self.swept_accounts = self._counter(
+            "switchboard_swept_accounts", "Accounts that were given up and of which nothing is left."
+        )
+        self.swept_logins = self._counter("switchboard_swept_logins", "Expired log-ins that were deleted.")
+        self.swept_audit_events = self._counter(
+            "switchboard_swept_audit_events", "Events of the audit log that were deleted, being older than it keeps."
+        )
         self.open_streams = self._gauge("switchboard_open_streams", "Event streams that are open.")
         self.processes = self._gauge("switchboard_processes", "Processes that count.", "process")
         self.pool_connections = self._gauge(
@@ -196,7 +203,7 @@ class Counters:
             try:
                 self.flush(leaving=True)
             except Unavailable as error:
-                logger.warning("what was counted last is lost: %s", type(error.cause).__name__)
+                logger.warning("what was counted last is lost: %s", error.reason)
 
     def flush(self, *, leaving: bool = False) -> None:
         """Add to the totals what was counted since. What may have come is told again, and taken once. Raises

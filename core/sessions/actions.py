@@ -149,7 +149,7 @@ class SessionActions:
             self.removals.remove_if_gone(session)
         except Unavailable as error:
             # The row is the truth, and has been switched: this is no failure of the command.
-            logger.warning("a switch of the model was not published: %s", type(error.cause).__name__)
+            logger.warning("a switch of the model was not published: %s", error.reason)
 
     def change_settings(self, session: Session, changes: Mapping[str, Any]) -> SessionSettings:
         """Set a session's `title`, `system_prompt` or `temperature`, those that are named; None: as if it had never
@@ -227,7 +227,7 @@ class SessionActions:
             self.log.append(session.id, "branch", {"leaf": str(leaf)}, expires_at=session.expires_at)
             self.removals.remove_if_gone(session)
         except Unavailable as error:
-            logger.warning("a turn to another branch was not published: %s", type(error.cause).__name__)
+            logger.warning("a turn to another branch was not published: %s", error.reason)
         return leaf
 
     def _branch_anonymous(self, session: Session, message_id: UUID) -> UUID:

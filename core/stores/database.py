@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
-from core.errors import NotMigrated, Unavailable, WritesRefused
+from core.errors import NotMigrated, RightMissing, Unavailable, WritesRefused
 from core.stores import sqlite
 from core.stores.breaker import Breaker, CircuitOpen
 from core.stores.deadline import within
@@ -175,6 +175,8 @@ def _translate_errors() -> Iterator[None]:
             raise WritesRefused(READ_ONLY, retry_after=2) from error
         if _lacks_space(error.orig):
             raise WritesRefused(NO_SPACE, retry_after=2) from error
+        if right := _lacking_right(error.orig):
+            raise RightMissing(right, retry_after=2) from error
         if _lacks_schema(error.orig):
             raise NotMigrated(retry_after=2) from error
         if getattr(error.orig, "silent", False):
@@ -189,6 +191,13 @@ def _lacks_schema(error: BaseException | None) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return str(error).startswith(("no such table", "no such column")) or "has no column named" in str(error)
     return getattr(error, "sqlstate", None) in ("42P01", "42703")
+
+
+def _lacking_right(error: BaseException | None) -> str | None:
+    """What the driver's error says that the user may not do: `permission denied for table session`."""
+    if getattr(error, "sqlstate", None) != "42501":
+        return None
+    return str(error).partition("\n")[0]
 
 
 def _lacks_space(error: BaseException | None) -> bool:
@@ -257,7 +266,9 @@ def _postgres(url: str, patience: float, **options: Any) -> Engine:
     from core.stores import postgres
 
     address, pooled = postgres.split_pooler(url)
-    engine = create_engine(address, connect_args=postgres.connect_options(patience, pooled=pooled), **options)
+    engine = create_engine(
+        address, connect_args=postgres.connect_options(address, patience, pooled=pooled), **options
+    )
     event.listen(engine, "do_connect", postgres.connect)
     event.listen(engine, "checkout", postgres.check)
     if pooled:

@@ -5,6 +5,7 @@ is sent, and libpq waits. So every wait of the driver ends with its block's dead
 the connection with it: what would still come in on it would be the answer to an older question.
 """
 
+import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -13,7 +14,7 @@ import psycopg
 from psycopg.errors import OperationalError
 from sqlalchemy import URL, make_url
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 
 from core.stores import deadline
 
@@ -36,6 +37,11 @@ IDLE_TIMEOUT = 5.0
 has been frozen in the middle of it is ended, and its locks are given back."""
 MAX_IDLE = 5.0
 """Seconds after which a connection may have been ended by what says nothing, such as a firewall."""
+READ_ONLY_TTL = 1.0
+"""Seconds that a connection may be used on which the database takes no writes by its own setting: it keeps what it
+was made with, also when the setting is long another one."""
+READABLE = {"DateStyle": "ISO", "IntervalStyle": "postgres"}
+"""What the driver can read, whatever the database's, the role's or the environment's defaults are."""
 POLL_INTERVAL = 0.05
 """Seconds between two looks at the clock, and that a statement has at the least, however late its block is."""
 STATEMENT_TIMEOUT_SHARE = 0.9
@@ -58,6 +64,8 @@ class Connection(psycopg.Connection[Any]):
 
     used_at = 0.0
     """When the server has been waited for last."""
+    taken_at: float | None = None
+    """When it was taken from the pool first."""
 
     def wait(
         self, gen: Generator[Any, Any, Answer], interval: float = POLL_INTERVAL, timeout: float | None = None
@@ -74,6 +82,13 @@ class Connection(psycopg.Connection[Any]):
             raise
         self.used_at = time.monotonic()
         return answer
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another may take writes, where this one takes none. The server reports it without being asked,
+        from version 14 on."""
+        read_only = _reported(self, "default_transaction_read_only") == "on"
+        return read_only and self.taken_at is not None and time.monotonic() > self.taken_at + READ_ONLY_TTL
 
     def check(self) -> None:
         """Raise OperationalError when the server has ended the connection, as one does that is restarted: that can be
@@ -117,16 +132,30 @@ def connect(_dialect: object, _record: object, args: Sequence[Any], options: Map
     if not deadline.left(otherwise=DEFAULT_TIMEOUT):  # the one before has used it up
         raise NoAnswer("no time for a connection")
     connection = Connection.connect(*args, **options)
+    # The server reports them, so that asking for what is there already costs nothing.
+    unreadable = [name for name, style in READABLE.items() if not _reported(connection, name).startswith(style)]
+    if unreadable:
+        connection.autocommit = True
+        connection.execute("".join(f"SET {name} = {READABLE[name]};" for name in unreadable))
+        connection.autocommit = False
     connection.used_at = time.monotonic()
     return connection
 
 
+def _reported(connection: Connection, name: str) -> str:
+    return (connection.pgconn.parameter_status(name.encode()) or b"").decode()
+
+
 def check(connection: Connection, _record: object, _proxy: object) -> None:
-    """Let no connection that has ended be taken from the pool, as SQLAlchemy's event `checkout` asks for it."""
+    """Let no connection that has ended, or is outdated, be taken from the pool, as SQLAlchemy's event `checkout` asks
+    for it."""
     try:
         connection.check()
     except psycopg.Error as error:
         raise InvalidatePoolError from error
+    if connection.is_outdated:
+        raise DisconnectionError
+    connection.taken_at = connection.taken_at or time.monotonic()
 
 
 def begin(connection: SqlConnection) -> None:
@@ -154,15 +183,20 @@ def split_pooler(url: str) -> tuple[URL, bool]:
     return address.difference_update_query(["pooler"]), pooler is not None
 
 
-def connect_options(patience: float, *, pooled: bool = False) -> dict[str, Any]:
-    """The driver's options, for blocks of up to `patience` seconds."""
-    options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVE_OPTIONS}
+def connect_options(address: URL, patience: float, *, pooled: bool = False) -> dict[str, Any]:
+    """The driver's options to connect to `address`, for blocks of up to `patience` seconds."""
+    options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "client_encoding": "UTF8", **KEEPALIVE_OPTIONS}
     if pooled:  # a prepared statement would be another connection's
         return {**options, "prepare_threshold": None}
-    return {
-        **options,
-        "options": " ".join(f"-c {name}={value}" for name, value in _server_options(patience).items()),
-    }
+    ours = [f"-c {name}={value}" for name, value in _server_options(patience).items()]
+    return {**options, "options": " ".join([*_operators_options(address), *ours])}
+
+
+def _operators_options(address: URL) -> Sequence[str]:
+    """What the operator has every connection begin with, such as a search_path: libpq takes them from the URL, or
+    else from the environment, and would lose them to ours. The last of two values holds."""
+    told = address.query.get("options", os.environ.get("PGOPTIONS", ""))
+    return [told] if isinstance(told, str) else told
 
 
 def begin_pooled(patience: float) -> Callable[[SqlConnection], None]:

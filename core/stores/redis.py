@@ -16,7 +16,14 @@ from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
-from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    InvalidResponse,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from core.errors import Unavailable
@@ -31,6 +38,7 @@ __all__ = [
     "RedisDamaged",
     "RedisReadOnly",
     "RedisUnavailable",
+    "RedisWritesRefused",
     "Script",
     "ScriptCall",
     "checked",
@@ -61,8 +69,21 @@ class RedisUnavailable(Unavailable):
     """Redis did not answer, or answered with an error. `cause` is the driver's exception."""
 
 
-class RedisReadOnly(RedisUnavailable):
-    """The server takes no writes: a failover has demoted it to a replica."""
+class RedisWritesRefused(RedisUnavailable):
+    """The server answers, and takes no writes."""
+
+    def __init__(self, why: str, *, retry_after: int | None = None) -> None:
+        super().__init__(retry_after=retry_after)
+        self._why = why
+
+    @property
+    def reason(self) -> str:
+        """What keeps it from that."""
+        return f"this Redis {self._why}, and takes no writes"
+
+
+class RedisReadOnly(RedisWritesRefused):
+    """A failover has demoted it to a replica, or a replica was named."""
 
 
 class RedisDamaged(RedisUnavailable):
@@ -84,7 +105,10 @@ def translate_errors() -> Iterator[None]:
 
 def _translated(error: RedisError) -> RedisUnavailable:
     if isinstance(error, ReadOnlyError):
-        return RedisReadOnly(retry_after=RETRY_AFTER)
+        return RedisReadOnly("is a replica, not the primary", retry_after=RETRY_AFTER)
+    why = "is out of memory (its maxmemory)" if isinstance(error, OutOfMemoryError) else _REFUSALS.get(_code(error))
+    if why is not None:
+        return RedisWritesRefused(why, retry_after=RETRY_AFTER)
     return RedisDamaged() if _concerns_key(error) else RedisUnavailable(retry_after=RETRY_AFTER)
 
 
@@ -94,8 +118,16 @@ def _concerns_key(error: RedisError) -> bool:
     """
     if type(error) is not ResponseError:
         return False
-    code = str(error).rpartition(" of pipeline caused error: ")[2].partition(" ")[0]
+    code = _code(error)
     return code == "WRONGTYPE" or not code.isupper()
+
+
+_REFUSALS = {"MISCONF": "can't write to its disk", "NOREPLICAS": "has too few replicas (min-replicas-to-write)"}
+"""By the code of an error that is not a class of the driver's."""
+
+
+def _code(error: RedisError) -> str:
+    return str(error).rpartition(" of pipeline caused error: ")[2].partition(" ")[0]
 
 
 def checked(connection_class: type[Any]) -> type[Any]:

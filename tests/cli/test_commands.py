@@ -2,12 +2,17 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from core.stores.revisions import current_revision, newest_revision
 
 ROOT = Path(__file__).parents[2]
 SWITCHBOARD = Path(sys.executable).with_name("switchboard")
@@ -131,6 +136,23 @@ def test_migrate_says_from_where_to_where(tmp_path: Path) -> None:
     assert first.stdout.startswith("database migrated from empty to ")
     assert second.stdout.startswith("database is at revision ")
     assert (tmp_path / ".switchboard" / "switchboard.db").exists()
+
+
+def test_migrations_of_one_file_that_start_together_take_turns(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    with ThreadPoolExecutor(3) as together:
+        results = list(together.map(lambda _: switchboard(tmp_path, "migrate", DATABASE_URL=url), range(3)))
+    assert [(result.returncode, result.stderr) for result in results] == [(0, "")] * 3
+    assert current_revision(url) == newest_revision()
+
+
+def test_a_migration_that_fails_leaves_a_file_as_it_was(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    with closing(sqlite3.connect(tmp_path / "old.db")) as database:
+        database.execute("CREATE TABLE session (id INTEGER)")  # in the way of the first revision
+        before = list(database.iterdump())
+        assert "table session already exists" in refused(switchboard(tmp_path, "migrate", DATABASE_URL=url))
+        assert list(database.iterdump()) == before
 
 
 def test_a_start_whose_database_can_not_be_migrated_says_why(tmp_path: Path) -> None:

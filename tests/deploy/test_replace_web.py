@@ -1,6 +1,7 @@
 """Web processes are replaced while requests come, one after the other and without a pause: none is refused."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -86,6 +87,53 @@ def test_by_one_hup_after_the_other_none_is_refused(web: WebProcess) -> None:
     visitors.answers(20)
     visitors.leave()
     assert not visitors.refused
+
+
+@pytest.fixture
+def configured(short_directory: Path) -> Iterator[WebProcess]:
+    """A web process with a catalog and secrets of its own, in its directory."""
+    directory = Path(tempfile.mkdtemp(prefix="configured-", dir=short_directory))
+    shutil.copy(ROOT / "models.toml", directory / "models.toml")
+    (directory / "secrets").mkdir()
+    valkey = Valkey(directory)
+    process = WebProcess(
+        directory,
+        valkey,
+        SWITCHBOARD_MODELS=str(directory / "models.toml"),
+        SWITCHBOARD_SECRETS_DIR=str(directory / "secrets"),
+    )
+    yield process
+    process.close()
+    valkey.stop()
+
+
+def test_a_hup_with_what_can_not_be_read_changes_nothing(configured: WebProcess) -> None:
+    web, models = configured, configured.directory / "models.toml"
+    token = web.directory / "secrets" / "SWITCHBOARD_METRICS_TOKEN"
+    good, worker = models.read_text(), web.worker.pid
+
+    def refused(why: str) -> None:
+        lines = web.log.count("not reloaded")
+        web.reload()
+        wait_for(lambda: web.log.count("not reloaded") > lines, what="the refusal is logged")
+        (line,) = [each for each in web.log.splitlines() if "not reloaded" in each][lines:]
+        assert why in line
+        assert [each.pid for each in web.processes[1:]] == [worker]
+        assert httpx2.get(f"{web.url}/healthz", trust_env=False).status_code == httpx2.codes.OK
+
+    models.write_text("x = [")
+    refused(f"switchboard: {models}: not valid TOML")
+    models.write_text('default = "none"\n')
+    refused(f"switchboard: {models}: ")
+    models.unlink()
+    refused(f"switchboard: {models}")
+    models.write_text(good)
+    token.write_bytes(b"\xff\xfe")
+    refused("SWITCHBOARD_METRICS_TOKEN")
+    token.unlink()
+    assert "Traceback" not in web.log
+    web.reload()
+    wait_for(lambda: worker not in [each.pid for each in web.processes], seconds=60, what="a new process answers")
 
 
 GONE = """

@@ -34,7 +34,7 @@ CASES = (
     Case(
         "SwitchboardStoreDown",
         {'switchboard_up{store="redis"}': "0x60", 'switchboard_up{store="database"}': "1x60"},
-        "The redis does not answer.",
+        "The redis does not answer, or takes no writes.",
         {"store": "redis"},
     ),
     Case(
@@ -110,6 +110,11 @@ CASES = (
             'switchboard_streams_total{instance="a",kind="new"}': "0+10x60",
         },
         "50% of the streams had to read their conversation again.",
+    ),
+    Case(
+        "SwitchboardRedisEvicts",
+        {"switchboard_redis_evicted_keys_total": "0+3x60"},
+        "Redis drops keys for want of memory, queues and conversations among them.",
     ),
     Case(
         "SwitchboardPoolExhausted",

@@ -25,6 +25,20 @@ def test_what_can_not_be_sent_is_one_line_in_the_log(caplog: pytest.LogCaptureFi
     assert record.exc_info is None
 
 
+def test_a_broker_that_is_full_is_named_in_one_line(own_valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    app = Celery("tests", set_as_current=False)
+    app.config_from_object("celery_config")
+    app.conf.broker_url = own_valkey.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+    scheduler = Scheduler(app)
+    own_valkey.fill()
+
+    scheduler.apply_entry(next(iter(scheduler.schedule.values())))
+
+    (record,) = (each for each in caplog.records if each.name == "workers.beat")
+    assert record.getMessage().endswith(": it is out of memory, and takes no writes")
+    scheduler.close()
+
+
 def test_nothing_is_sent_while_no_worker_takes_what_was_sent_before(valkey: Valkey, redis: Redis) -> None:
     app = Celery("tests", set_as_current=False)
     app.config_from_object("celery_config")

@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import SQLAlchemyError
+from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable
 from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.settings import Settings
-from core.stores.tables import Session
+from core.stores.tables import AuditEvent, Login, Session, User
 from tests.conftest import TurnableClock
 from workers import maintenance
 
@@ -84,3 +86,32 @@ def test_a_short_run_has_one_line(sweeping: Runtime, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO):
         maintenance.sweep_expired()
     assert len(caplog.messages) == 1
+
+
+def test_all_that_is_deleted_is_counted_by_its_kind(sweeping: Runtime, clock: TurnableClock) -> None:
+    now = clock.now()
+    users = [User(id=uuid7(), created_at=now) for _ in range(4)]
+    for given_up in users[:3]:
+        given_up.deleted_at = now
+    with sweeping.database.writing() as db:
+        db.add_all(users)
+        db.flush()
+        for _ in range(2):
+            db.add(
+                Login(
+                    id=uuid7(),
+                    user_id=users[3].id,
+                    secret_hash=b"x" * 32,
+                    created_at=now,
+                    last_used_at=now,
+                    expires_at=now,
+                    ends_at=now,
+                )
+            )
+        db.add(AuditEvent(id=uuid7(), at=now - timedelta(days=400), kind="login"))
+    maintenance.sweep_expired()
+    swept = {
+        kind: sweeping.counters.registry.get_sample_value(f"switchboard_swept_{kind}_total")
+        for kind in ("sessions", "accounts", "logins", "audit_events")
+    }
+    assert swept == {"sessions": 5, "accounts": 3, "logins": 2, "audit_events": 1}

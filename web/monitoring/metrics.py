@@ -15,8 +15,9 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -50,7 +51,8 @@ def new_registry(services: Services, queues: Queues) -> CollectorRegistry:
 
 
 class TheSystem(Collector):
-    """What the stores say. A store that fails or is late is not `up`, and its figures are missing."""
+    """What the stores say. A store that fails or is late is not `up`, and its figures are missing; nor is a database
+    that would not do what is asked of it, of which they can still be read."""
 
     def __init__(self, services: Services, queues: Queues) -> None:
         self._services = services
@@ -66,21 +68,24 @@ class TheSystem(Collector):
             "broker": self._broker_figures,
         }
         self._reads = {store: _single_flight(store, reader) for store, reader in readers.items()}
+        # The others' figures can be read only when they take writes.
+        self._ready = SingleFlight("metrics-ready", lambda: services.session_queries.require_ready(DEADLINE))
 
     def collect(self) -> Iterator[Metric]:
         """All that is known within the deadline."""
         reads = {store: read.start() for store, read in self._reads.items()}
-        wait(reads.values(), timeout=DEADLINE)
-        up = GaugeMetricFamily("switchboard_up", "Whether the store has answered.", labels=["store"])
+        ready = self._ready.start()
+        asked: list[Future[Any]] = [*reads.values(), ready]
+        wait(asked, timeout=DEADLINE)
+        up = GaugeMetricFamily("switchboard_up", "Whether the store answers, and takes writes.", labels=["store"])
         for store, read in reads.items():
-            error = read.exception() if read.done() else None
-            answered = read.done() and error is None
-            up.add_metric([store], answered)
-            if answered:
+            if _is_done(read):
                 yield from read.result()
-            elif error is not None:
-                reason = error.reason if isinstance(error, Unavailable) else type(error).__name__
-                logger.warning("the figures of the %s are missing: %s", store, reason)
+            elif error := _error(read):
+                logger.warning("the figures of the %s are missing: %s", store, _reason(error))
+            up.add_metric([store], _is_done(read) and (store != "database" or _is_done(ready)))
+        if (error := _error(ready)) and _is_done(reads["database"]):
+            logger.warning("the database is not ready: %s", _reason(error))
         yield up
 
     def _database_figures(self) -> Iterator[Metric]:
@@ -118,6 +123,11 @@ class TheSystem(Collector):
             self._services.presence.counts(QueueNames.ALL),
         )
         yield from self._job_figures()
+        yield CounterMetricFamily(
+            "switchboard_redis_evicted_keys",
+            "Keys that Redis has dropped for want of memory since its start; its policy has to keep them.",
+            self._services.redis.info("stats").get("evicted_keys", 0),
+        )
         yield from self._counted()
         yield from self._invariant_figures()
 
@@ -215,6 +225,18 @@ class Build(Collector):
         )
         build.add_metric([platform.python_version(), version("switchboard")], 1)
         yield build
+
+
+def _is_done(call: "Future[Any]") -> bool:
+    return call.done() and call.exception() is None
+
+
+def _error(call: "Future[Any]") -> BaseException | None:
+    return call.exception() if call.done() else None
+
+
+def _reason(error: BaseException) -> str:
+    return error.reason if isinstance(error, Unavailable) else type(error).__name__
 
 
 def _single_flight(store: str, reader: Callable[[], Iterable[Metric]]) -> SingleFlight[list[Metric]]:

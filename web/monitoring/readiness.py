@@ -4,11 +4,11 @@ from collections.abc import Callable
 from concurrent.futures import wait
 
 from celery_config import QueueNames
-from core.errors import NotMigrated
+from core.errors import NotMigrated, WritesRefused
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
 from core.operations.job_runs import JobRuns
-from core.stores.redis import Redis
+from core.stores.redis import Redis, RedisWritesRefused
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
 
@@ -53,6 +53,8 @@ class Readiness:
             self._require_database(DEADLINE)
         except NotMigrated:
             return ["database, which is not migrated"]
+        except WritesRefused:
+            return ["database, which takes no writes"]
         return []
 
     def _missing_in_broker(self) -> list[str]:
@@ -60,7 +62,10 @@ class Readiness:
         return []
 
     def _missing_in_redis(self) -> list[str]:
-        require_writable(self._redis)
+        try:
+            require_writable(self._redis)
+        except RedisWritesRefused:
+            return ["redis, which takes no writes"]
         unserved = self._presence.missing(QueueNames.ALL)
         return [
             *(f"consumer of {queue}" for queue in unserved),

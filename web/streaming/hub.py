@@ -27,7 +27,7 @@ from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply, load_announced
 from core.messaging.revocations import CHANNEL as REVOKED
 from core.messaging.writable import require_writable
-from core.stores.redis import PubSub, Redis, RedisReadOnly
+from core.stores.redis import PubSub, Redis, RedisReadOnly, RedisWritesRefused
 from web.streaming.sse import frame
 from web.streaming.subscription import Announced, Subscription
 
@@ -221,7 +221,7 @@ class Hub:
                         pubsub.ping()
                     pause = 0.1
             except Unavailable as error:
-                logger.warning("the connection to Redis is lost: %s", type(error.cause).__name__)
+                logger.warning("the connection to Redis is lost: %s", error.reason)
             except Exception:
                 logger.exception("the hub failed and starts again")
             finally:
@@ -248,6 +248,8 @@ class Hub:
                 self._redis.connection_pool.disconnect(inuse_connections=False)
                 self._demoted.set()
                 continue
+            except RedisWritesRefused:
+                pass  # it is full, and what it has can be read
             except Unavailable:
                 continue
             try:

@@ -4,11 +4,12 @@ import os
 import re
 from pathlib import Path
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, func, make_url
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import Unavailable, WritesRefused
 from core.operations.preflight.mistake import Mistake, with_value
+from core.operations.preflight.rights import lacking_rights
 from core.stores.database import READ_ONLY, Database
 from core.text.characters import one_line
 from core.text.masking import without_secrets
@@ -18,6 +19,10 @@ TIMEOUT = 3.0
 """Seconds."""
 QUOTES = "\"'"
 ADDRESS = "start the server, or correct the address"
+UTF8 = "UTF8"
+RIGHT_ENCODING = "make it anew: CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
+GRANT = "GRANT it that, or name the user who owns the database"
+MORE = "raise its CONNECTION LIMIT"
 
 # libpq's words, and PostgreSQL's: a connection that was refused has no code of an error.
 _CAUSES = (
@@ -25,6 +30,12 @@ _CAUSES = (
     (r"no password supplied", "it wants a password", "write postgresql://user:password@host/name", False),
     (r"database (\S+) does not exist", "it has no database {0}", "make it (createdb), or correct the name", False),
     (r"role (\S+) does not exist", "it knows no user {0}", "make it (createuser), or correct the name", False),
+    (r"role (\S+) is not permitted to log in", "{0} may not log in", "let it: ALTER ROLE {0} LOGIN", False),
+    (r"permission denied for database (\S+)", "its user may not use the database {0}", GRANT, True),
+    (r"permission denied for (.+)", "its user may not use {0}", GRANT, True),
+    (r"no schema has been selected", "its user may use no schema of search_path", GRANT, True),
+    (r"database (\S+) is not currently accepting", "it takes no connections to {0}", "let it take some", True),
+    (r"too many connections for (role|database) (\S+)", "the {0} {1} has no connection left", MORE, True),
     (r"no pg_hba.conf entry", "it refuses this machine or user (pg_hba.conf)", "allow it there", False),
     (r"does not support SSL", "it speaks without TLS, which sslmode asks for", "leave sslmode out", False),
     (r"(invalid \S+ value: \S+)", "{0}", "correct that", False),
@@ -49,6 +60,10 @@ def database_mistake(url: str) -> Mistake | None:
         database = Database(url, pool_size=1, patience=TIMEOUT)
         try:
             database.require_writable()
+            if parts.get_backend_name() == "postgresql" and (encoding := _encoding(database)) != UTF8:
+                wrong = f"its encoding is {encoding}, which has not every character"
+                return Mistake(with_value(VARIABLE, url), wrong, RIGHT_ENCODING)
+            lack = lacking_rights(database) if parts.get_backend_name() == "postgresql" else ""
         finally:
             database.dispose()
     except WritesRefused as error:
@@ -57,7 +72,18 @@ def database_mistake(url: str) -> Mistake | None:
     except (Unavailable, DBAPIError) as error:
         wrong, right, passing = _cause(error.cause if isinstance(error, Unavailable) else error)
         return Mistake(with_value(VARIABLE, url), one_line(without_secrets(wrong, url)), right, passing)
-    return None
+    return Mistake(with_value(VARIABLE, url), lack, GRANT, passing=True) if lack else None
+
+
+def cause_of(error: BaseException, url: str) -> tuple[str, str]:
+    """What is wrong with the database at `url`, by what its driver has raised, and what would be right."""
+    wrong, right, _ = _cause(error)
+    return one_line(without_secrets(wrong, url)), right
+
+
+def _encoding(database: Database) -> str:
+    with database.reading() as db:
+        return str(db.scalar(func.current_setting("server_encoding")))
 
 
 def _file_mistake(url: URL) -> tuple[str, str] | None:
@@ -78,7 +104,8 @@ def _cause(error: BaseException) -> tuple[str, str, bool]:
     said = str(getattr(error, "orig", None) or error).strip()
     for pattern, wrong, right, passing in _CAUSES:
         if found := re.search(pattern, said):
-            return wrong.format(*(name.strip(QUOTES) for name in found.groups())), right, passing
+            names = [name.strip(QUOTES) for name in found.groups()]
+            return wrong.format(*names), right.format(*names), passing
     if "timeout" in said or getattr(getattr(error, "orig", None), "silent", False):
         return f"no answer within {TIMEOUT:g} s", "is it a PostgreSQL, and does no firewall stand between?", True
     first = said.splitlines()[0].rpartition("failed: ")[2] if said else type(error).__name__

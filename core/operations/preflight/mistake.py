@@ -15,6 +15,8 @@ class Mistake:
     right: str
     passing: bool = False
     """Whether it may pass by itself, as when a server is only away: a process that is to run waits for that."""
+    harmless: bool = False
+    """Whether all works for now: a process that is to run says it, and runs."""
 
     def __str__(self) -> str:
         return f"{self.setting}: {self.wrong}; {self.right}"

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from core.messaging.writable import require_writable
 from core.operations.preflight.mistake import Mistake, with_value
 from core.operations.preflight.redis_causes import TIMEOUT, cause_of
 from core.operations.preflight.sentinels import cause_behind
@@ -17,7 +18,8 @@ CLUSTER = (
 
 
 def redis_mistake(variable: str, url: str) -> Mistake | None:
-    """What keeps the Redis at `url`, which the variable names, from being used, or None. Takes some four seconds."""
+    """What keeps the Redis at `url`, which the variable names, from being used or its data from being kept, or None.
+    Takes some four seconds."""
     try:
         with closing(connect(url, timeout=TIMEOUT, connect_timeout=TIMEOUT)) as client:
             client.info("server")
@@ -25,11 +27,18 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
             if client.info("cluster").get("cluster_enabled"):  # a session's keys share a slot, those of limits don't
                 wrong, right = CLUSTER
                 return Mistake(with_value(variable, url), wrong, right)
-            client.delete("sb:nothing")  # of one that takes no writes, the first refusal
+            require_writable(client)
             client.publish("sb:nothing", "")  # channels have permissions of their own; nobody listens there
-            return None
+            return _evicting(client.info("memory").get("maxmemory_policy"), with_value(variable, url))
     except RedisUnavailable as error:
         server = RedisServer.parse(url)
         cause = cause_behind(server, error.cause) if server.sentinels else cause_of(server, error.cause)
     wrong = one_line(without_secrets(cause.wrong, url))
     return Mistake(with_value(variable, url), wrong, cause.right, cause.passing)
+
+
+def _evicting(policy: str | None, setting: str) -> Mistake | None:
+    if policy in (None, "noeviction"):
+        return None
+    wrong = f"its maxmemory-policy is {policy}: queues and conversations vanish when it is full"
+    return Mistake(setting, wrong, "set it: CONFIG SET maxmemory-policy noeviction", harmless=True)

@@ -39,19 +39,32 @@ def cause_of(server: RedisServer, error: BaseException) -> Cause:
             return Cause("it refuses the user or the password", CREDENTIALS)
         case "NoPermissionError":
             return Cause(said, ALLOW)
-        case "ReadOnlyError":
-            return Cause("it is a read-only replica", "name the primary", passing=True)
         case "BusyLoadingError":
             return Cause("it is still reading its data", "wait until it has", passing=True)
         case "ResponseError" if "DB index" in said:
             return Cause(f"it has no database {server.db}", "take one that it has, as 0")
+        case "ConnectionError" | "TimeoutError":
+            return _unreached(server, error.__cause__ or error.__context__ or error)
+    return refusal_of(error) or Cause(said, "see its log", passing=True)
+
+
+def refusal_of(error: BaseException) -> Cause | None:
+    """Why a Redis that answers takes no writes, if that is what the driver's exception says."""
+    said = str(error)
+    match type(error).__name__:
+        case "ReadOnlyError":
+            return Cause("it is a read-only replica", "name the primary", passing=True)
+        case "OutOfMemoryError":
+            wrong = "it is out of memory, and takes no writes"
+            return Cause(wrong, "raise its maxmemory, or find what fills it", passing=True)
         case "ResponseError" if said.startswith("MISCONF"):
             wrong = "it can't write to its disk, and takes no writes"
             found = DISK_ERROR.search(said)
             return Cause(f"{wrong} ({found[1]})" if found else wrong, "free some of that disk", passing=True)
-        case "ConnectionError" | "TimeoutError":
-            return _unreached(server, error.__cause__ or error.__context__ or error)
-    return Cause(said, "see its log", passing=True)
+        case "ResponseError" if said.startswith("NOREPLICAS"):
+            wrong = "it has too few replicas, and takes no writes"
+            return Cause(wrong, "start them, or lower its min-replicas-to-write", passing=True)
+    return None
 
 
 def _unreached(server: RedisServer, error: BaseException) -> Cause:

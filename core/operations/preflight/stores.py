@@ -48,7 +48,11 @@ def _database_mistake(url: str, migrated: bool) -> Mistake | None:
 
 
 def find_mistakes(checks: Checks) -> list[Mistake]:
-    """What all of them have found within the deadline."""
+    """What all of them have found within the deadline that keeps something from being used."""
+    return [mistake for mistake in _find_all(checks) if not mistake.harmless]
+
+
+def _find_all(checks: Checks) -> list[Mistake]:
     running = {setting: _started(check) for setting, check in checks.items()}
     wait(running.values(), timeout=DEADLINE)
     late = "see whether it is frozen, or its name can't be looked up"
@@ -60,16 +64,18 @@ def find_mistakes(checks: Checks) -> list[Mistake]:
 
 
 def require_stores(checks: Checks) -> None:
-    """Try the stores for a process that is to run. What may pass by itself is said on standard error, and waited for.
+    """Try the stores for a process that is to run. What may pass by itself, or is harmless for now, is said on
+    standard error.
 
     Raises SystemExit with the line that says what else is wrong.
     """
-    mistakes = find_mistakes(checks)
+    mistakes = _find_all(checks)
     for mistake in mistakes:
-        if not mistake.passing:
+        if not mistake.passing and not mistake.harmless:
             raise SystemExit(f"switchboard: {mistake}")
     for mistake in mistakes:
-        print(f"switchboard: {mistake}; trying again", file=sys.stderr, flush=True)  # noqa: T201
+        end = "" if mistake.harmless else "; trying again"
+        print(f"switchboard: {mistake}{end}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _started(check: Check) -> "Future[Mistake | None]":

@@ -57,10 +57,11 @@ START = "start it, or see what keeps this machine from it"
         ({"issuer": None}, "its metadata names no issuer", SEE),
         ({"issuer": ["x"]}, "its metadata names no issuer", SEE),
         ({"token_endpoint": None}, "its metadata has no token_endpoint", SEE),
-        ({"token_endpoint": 7}, "its metadata has something that is no URL as token_endpoint", SEE),
-        ({"token_endpoint": "file:///a"}, "its metadata has something that is no URL as token_endpoint", SEE),
-        ({"token_endpoint": "/token"}, "its metadata has something that is no URL as token_endpoint", SEE),
-        ({"token_endpoint": "http://["}, "its metadata has something that is no URL as token_endpoint", SEE),
+        ({"token_endpoint": 7}, "its metadata names no http(s) address as token_endpoint", SEE),
+        ({"token_endpoint": "file:///a"}, "its metadata names no http(s) address as token_endpoint", SEE),
+        ({"token_endpoint": "javascript:a()"}, "its metadata names no http(s) address as token_endpoint", SEE),
+        ({"token_endpoint": "/token"}, "its metadata names no http(s) address as token_endpoint", SEE),
+        ({"token_endpoint": "http://["}, "its metadata names no http(s) address as token_endpoint", SEE),
     ],
 )
 def test_wrong_metadata_are_told_and_not_kept(

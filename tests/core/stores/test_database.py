@@ -7,13 +7,14 @@ from traceback import format_exception
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, insert, make_url, select, update
+from sqlalchemy import create_engine, insert, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from core.errors import Unavailable, WritesRefused
 from core.migrations.runner import migrate
 from core.operations.preflight.database import database_mistake
+from core.stores import postgres
 from core.stores.database import Database
 from core.stores.revisions import current_revision, newest_revision
 from core.stores.tables import Base, Session, User
@@ -217,6 +218,67 @@ def test_a_database_that_is_read_only_for_a_while_is_written_again_afterwards(ow
     database.dispose()
 
 
+def test_what_was_connected_while_a_database_was_read_only_refuses_no_write_long_after(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "READ_ONLY_TTL", 0.0)
+    url = own_postgres.create()
+    name = make_url(url).database
+    own_postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database = Database(url, pool_size=3)
+    with ExitStack() as several:
+        for _ in range(3):
+            several.enter_context(database.reading()).execute(select(Session.id))
+    own_postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    for _ in range(4):
+        with database.writing() as db:
+            db.add(_session(datetime.now(UTC)))
+    database.dispose()
+
+
+def test_a_user_who_lacks_a_right_is_an_answer_of_its_own(own_postgres: Postgres) -> None:
+    url = own_postgres.create()
+    own_postgres.execute("CREATE ROLE app LOGIN")
+    database = Database(make_url(url).set(username="app").render_as_string(hide_password=False))
+    with pytest.raises(Unavailable, match="not ready") as lacking, database.reading() as db:
+        db.execute(select(Session.id))
+    assert lacking.value.reason == "the database's user lacks a right: permission denied for table session"
+    assert lacking.value.retry_after == 2
+    database.dispose()
+
+
+DEFAULTS = ("client_encoding = 'LATIN1'", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'")
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_a_database_s_defaults_change_nothing(own_postgres: Postgres, default: str) -> None:
+    url = own_postgres.create()
+    own_postgres.execute(f"ALTER DATABASE {make_url(url).database} SET {default}")
+    _is_kept_as_it_is(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PGCLIENTENCODING", "LATIN1"), ("PGDATESTYLE", "SQL, DMY"), ("PGTZ", "Asia/Kathmandu")]
+)
+def test_libpq_s_variables_change_nothing(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    url = own_postgres.create()
+    monkeypatch.setenv(name, value)
+    _is_kept_as_it_is(url)
+
+
+def _is_kept_as_it_is(url: str) -> None:
+    database, at = Database(url), datetime(2026, 11, 28, 6, 5, 4, 321, tzinfo=UTC)
+    with database.writing() as db:
+        db.add(User(id=uuid7(), email="я€🙂@example.org", created_at=at))
+    with database.reading() as db:
+        user = db.scalars(select(User)).one()
+        ago = db.scalar(select(text("interval '1 day 2 hours'")))
+    assert (user.email, user.created_at, ago) == ("я€🙂@example.org", at, timedelta(hours=26))
+    database.dispose()
+
+
 FULL = """
     CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
@@ -273,3 +335,29 @@ def test_a_file_on_a_full_disk_takes_no_writes(lack: str, tmp_path: Path) -> Non
         mistake = database_mistake(url)
         assert str(mistake).endswith(f"the disk of {disk.path} {lack}; free some of it")
         database.dispose()
+
+
+@pytest.mark.parametrize("told_by", ["the URL", "PGOPTIONS"])
+def test_what_the_operator_has_connections_begin_with_holds_for_migrations_and_processes_alike(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    empty = own_postgres.create_empty()
+    name = make_url(empty).database
+    assert name is not None
+    own_postgres.execute("CREATE SCHEMA app", database=name)
+    url = make_url(empty)
+    if told_by == "the URL":
+        url = url.update_query_pairs([("options", "-csearch_path=app")])
+    else:
+        monkeypatch.setenv("PGOPTIONS", "-c search_path=app")
+    address = url.render_as_string(hide_password=False)
+    migrate(address)
+
+    database = Database(address)
+
+    user_id = new_user(database)
+    with database.reading() as db:
+        tables = db.scalars(text("SELECT schemaname FROM pg_tables WHERE tablename = 'session'")).all()
+        assert (tables, db.scalar(select(User.id))) == (["app"], user_id)
+        assert db.scalar(text("SHOW jit")) == "off"  # ours come after
+    database.dispose()

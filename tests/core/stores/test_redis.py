@@ -11,6 +11,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
+from core.messaging.writable import require_writable
 from core.stores.redis import (
     FEW_CONNECTIONS,
     AsyncScripts,
@@ -18,6 +19,7 @@ from core.stores.redis import (
     RedisDamaged,
     RedisReadOnly,
     RedisUnavailable,
+    RedisWritesRefused,
     ScriptCall,
     connect,
     translate_errors,
@@ -177,6 +179,29 @@ def test_a_server_that_was_demoted_is_told_apart(own_valkey: Valkey, way: str) -
     redis.replicaof("127.0.0.1", 1)
     with pytest.raises(RedisReadOnly):
         WAYS[way](redis)
+
+
+@pytest.mark.parametrize("way", ["command", "pipeline", "transaction", "scripts-on-a-loop"])
+def test_a_server_that_is_full_says_so_until_it_is_not(own_valkey: Valkey, way: str) -> None:
+    redis = connect(own_valkey.url)
+    require_writable(redis)
+    own_valkey.fill()
+    for write in (WAYS[way], require_writable):
+        with pytest.raises(RedisWritesRefused) as refused:
+            write(redis)
+        assert refused.value.reason == "this Redis is out of memory (its maxmemory), and takes no writes"
+        assert refused.value.retry_after == 2
+    own_valkey.empty()
+    require_writable(redis)
+    WAYS[way](redis)
+
+
+def test_a_server_with_too_few_replicas_says_so(own_valkey: Valkey) -> None:
+    redis = connect(own_valkey.url)
+    redis.config_set("min-replicas-to-write", 1)
+    with pytest.raises(RedisWritesRefused) as refused:
+        require_writable(redis)
+    assert "too few replicas" in refused.value.reason
 
 
 def test_a_subscription_that_is_cut_is_unavailable(own_valkey: Valkey) -> None:

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import func, select, update
+from sqlalchemy import func, make_url, select, update
 from uuid_utils.compat import uuid7
 
 from core.llm.providers.base import ErrorKind, ProviderError
@@ -24,8 +25,11 @@ from core.runtime import Runtime
 from core.sessions.credential import Credential
 from core.settings import Settings
 from core.stores.redis import Redis
+from core.stores.revisions import known_revisions
 from core.stores.tables import Generation, GenerationState, Session
 from tests.conftest import TurnableClock
+from tests.core.stores.test_revisions import stamp
+from tests.support.postgres import Postgres
 from tests.support.runtime_of import runtime_of
 from tests.support.valkey import Valkey
 from tests.support.waiting import wait_for
@@ -284,7 +288,11 @@ OF_REDIS = {
     "switchboard_queue_consumers",
     "switchboard_job_overdue",
     "switchboard_tasks_total",
+    "switchboard_redis_evicted_keys_total",
     "switchboard_swept_sessions_total",
+    "switchboard_swept_accounts_total",
+    "switchboard_swept_logins_total",
+    "switchboard_swept_audit_events_total",
 }
 OF_THE_BROKER = {"switchboard_queue_length"}
 
@@ -332,6 +340,60 @@ def test_without_a_broker_of_its_own_the_rest_is_told_in_time(
         assert _scrape(prometheus)["switchboard_queue_length", "sessions"] == 1
     own_valkey.stop()
     assert _ours(_without("broker", prometheus)) == OF_THE_DATABASE | OF_REDIS
+
+
+def test_a_database_that_takes_no_writes_is_not_up_and_its_figures_are_told(
+    own_postgres: Postgres, settings: Settings, serve: Serve, patient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = own_postgres.create()
+    name = make_url(url).database
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_database_url": url}), redis_retries=0))
+    assert _named(_scrape(prometheus), "switchboard_up")["database"] == 1
+    own_postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    own_postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+    def told() -> bool:
+        figures = _scrape(prometheus)
+        assert _named(figures, "switchboard_up")["database"] == 0
+        return _named(figures, "switchboard_generations") == {"queued": 0, "running": 0}
+
+    wait_for(told, what="it is read over new connections")
+    assert "the database is not ready: the database is read-only, or a standby" in caplog.text
+    assert "database, which takes no writes" in prometheus.get("/readyz").get_json(force=True)["missing"]
+    own_postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    wait_for(lambda: _named(_scrape(prometheus), "switchboard_up")["database"], what="it is up again")
+
+
+def test_a_database_that_is_not_migrated_is_not_up(settings: Settings, serve: Serve, postgres: Postgres) -> None:
+    url = postgres.create()
+    stamp(url, known_revisions()[-2])
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_database_url": url})))
+    _without("database", prometheus)
+    postgres.drop(url)
+
+
+def test_a_redis_that_is_full_is_not_up_and_the_log_says_why(
+    own_valkey: Valkey, settings: Settings, serve: Serve, patient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"configured_redis_url": own_valkey.url}
+    prometheus = serve(Runtime(settings.model_copy(update=own), redis_retries=0))
+    own_valkey.fill()
+    assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 0, "broker": 0}
+    assert "figures of the redis are missing: this Redis is out of memory (its maxmemory)" in caplog.text
+    assert re.search(r"figures of the broker are missing: \S+: it is out of memory, and takes no writes", caplog.text)
+    own_valkey.empty()
+    assert _named(_scrape(prometheus), "switchboard_up") == {"database": 1, "redis": 1, "broker": 1}
+
+
+def test_what_redis_evicts_is_counted(own_valkey: Valkey, settings: Settings, serve: Serve, patient: None) -> None:
+    prometheus = serve(Runtime(settings.model_copy(update={"configured_redis_url": own_valkey.url})))
+    assert _scrape(prometheus)["switchboard_redis_evicted_keys_total", ""] == 0
+    with closing(own_valkey.client()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.set("old", "x" * 1000)
+        client.config_set("maxmemory", 1)
+        client.config_set("maxmemory", 0)
+    assert _scrape(prometheus)["switchboard_redis_evicted_keys_total", ""] >= 1
 
 
 def test_a_store_that_is_back_is_seen_at_once(

@@ -74,6 +74,21 @@ def test_a_frozen_redis_is_named(parts: Callable[..., Any], valkey: Valkey, own_
     assert _missing(client) == ["redis"]
 
 
+def test_a_redis_and_a_broker_that_are_full_are_named_until_they_are_not(
+    parts: Callable[..., Any], own_valkey: Valkey
+) -> None:
+    client = parts(configured_redis_url=own_valkey.url)
+
+    def missing() -> list[str]:
+        return list(client.get("/readyz").get_json(force=True).get("missing", []))
+
+    assert "redis, which takes no writes" not in missing()
+    own_valkey.fill()
+    assert missing() == ["redis, which takes no writes", "broker"]
+    own_valkey.empty()
+    assert not {"redis, which takes no writes", "broker"} & set(missing())
+
+
 @pytest.mark.timing
 def test_a_frozen_broker_is_named(served: Presence, parts: Callable[..., Any], own_valkey: Valkey) -> None:
     client = parts(configured_broker_url=own_valkey.url)

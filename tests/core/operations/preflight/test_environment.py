@@ -52,6 +52,8 @@ def _complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
             "the driver 'asyncpg' is not used here; write postgresql+",
         ),
         ("DATABASE_URL", "postgresql://u:hunter2@db:54x/chat", "it can't be taken apart; is the port a number"),
+        ("DATABASE_URL", "postgresql://u@one:5432,two:5432/chat", "hosts are written ?host=one:5432&host=two:5432"),
+        ("DATABASE_URL", "postgresql://u@db/chat?pooler=session", "its pooler is not `transaction`; leave that out"),
         ("SWITCHBOARD_ANONYMOUS_IDLE", "45", "SWITCHBOARD_ANONYMOUS_IDLE=45: it has no unit; write 45m, if that is"),
         ("SWITCHBOARD_ANONYMOUS_IDLE", "1800", "it has no unit; write 1800s, if that is meant (the default is 30m)"),
         ("SWITCHBOARD_USER_MAX", "60", "it has no unit; write 60d, if that is meant (the default is 90d)"),

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from cli.console import CommandError
+from cli.migration import migrate_database
 from core.operations.preflight.clock import database_clock_mistake, redis_clock_mistake
 from core.operations.preflight.database import database_mistake
 from core.operations.preflight.redis import redis_mistake
@@ -85,6 +87,35 @@ def test_a_redis_user_that_may_not_publish_is_told_which_rules_it_needs(own_valk
     client.close()
 
 
+def test_a_redis_that_takes_no_writes_says_why(own_valkey: Valkey) -> None:
+    own_valkey.fill()
+    assert redis_line(own_valkey.url).endswith(
+        ": it is out of memory, and takes no writes; raise its maxmemory, or find what fills it"
+    )
+    own_valkey.empty()
+    assert redis_mistake("REDIS_URL", own_valkey.url) is None
+    with closing(own_valkey.client()) as client:
+        client.config_set("min-replicas-to-write", 1)
+        assert ": it has too few replicas, and takes no writes; start them" in redis_line(own_valkey.url)
+        client.config_set("min-replicas-to-write", 0)
+        client.replicaof("127.0.0.1", 1)
+        assert redis_line(own_valkey.url).endswith(": it is a read-only replica; name the primary")
+
+
+def test_a_redis_that_evicts_is_said_and_nothing_keeps_a_process_from_running(
+    own_valkey: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(own_valkey.client()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    checks = store_checks(redis_url=own_valkey.url)
+    assert find_mistakes(checks) == []
+    require_stores(checks)
+    assert capsys.readouterr().err == (
+        f"switchboard: REDIS_URL={own_valkey.url}: its maxmemory-policy is allkeys-lru: queues and conversations"
+        " vanish when it is full; set it: CONFIG SET maxmemory-policy noeviction\n"
+    )
+
+
 def test_a_redis_whose_disk_is_full_says_so(short_directory: Path) -> None:
     with small_disk(short_directory / "disk", "1m") as disk:
         server = Valkey(disk.path)
@@ -143,6 +174,51 @@ def database_line(url: str) -> str:
     return str(mistake)
 
 
+def test_a_postgresql_user_without_rights_is_told_which_it_lacks(own_postgres: Postgres) -> None:
+    url, empty = own_postgres.create(), own_postgres.create_empty()
+    name = str(make_url(url).database)
+    own_postgres.execute("CREATE ROLE app NOLOGIN")
+
+    def as_app(url: str) -> str:
+        return make_url(url).set(username="app").render_as_string(hide_password=False)
+
+    def refused() -> str:
+        return database_line(as_app(url))
+
+    assert refused().endswith("app may not log in; let it: ALTER ROLE app LOGIN")
+    own_postgres.execute("ALTER ROLE app LOGIN", f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    assert f"its user may not use the database {name}; GRANT it that" in refused()
+    own_postgres.execute(f"GRANT CONNECT ON DATABASE {name} TO app", "ALTER ROLE app CONNECTION LIMIT 0")
+    assert refused().endswith("the role app has no connection left; raise its CONNECTION LIMIT")
+    own_postgres.execute("ALTER ROLE app CONNECTION LIMIT -1")
+    assert "its user may not read and write alembic_version, api_key, audit_event and " in refused()
+    assert refused().endswith("; GRANT it that, or name the user who owns the database")
+    own_postgres.execute(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app",
+        "REVOKE DELETE ON session FROM app",
+        database=name,
+    )
+    assert "its user may not read and write message_words_number_seq, session; GRANT it that" in refused()
+    own_postgres.execute(
+        "GRANT DELETE ON session TO app", "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app", database=name
+    )
+    assert database_mistake(as_app(url)) is None
+    with pytest.raises(CommandError, match="its user may not use schema public; GRANT it that"):
+        migrate_database(as_app(empty))
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_postgresql_that_has_not_every_character_is_refused(own_postgres: Postgres, encoding: str) -> None:
+    url = own_postgres.create()
+    name = f"old_{encoding.lower()}"
+    own_postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    old = make_url(url).set(database=name).render_as_string(hide_password=False)
+    line = database_line(old)
+    assert f": its encoding is {encoding}, which has not every character; make it anew: CREATE DATABASE" in line
+    with pytest.raises(CommandError, match=f"its encoding is {encoding}"):
+        migrate_database(old)
+
+
 def test_a_postgresql_that_refuses_says_why(own_postgres: Postgres, silent_port: int) -> None:
     url = own_postgres.create()
     with closing(Cable(own_postgres)) as cable:
@@ -162,7 +238,7 @@ def test_a_postgresql_that_refuses_says_why(own_postgres: Postgres, silent_port:
         hba.write_text("local all alice scram-sha-256\nlocal all postgres trust\n")
         engine = create_engine(url)
         with engine.begin() as db:
-            db.execute(text("CREATE ROLE alice LOGIN PASSWORD 'sesame'; CREATE ROLE bob LOGIN"))
+            db.execute(text("CREATE ROLE alice SUPERUSER LOGIN PASSWORD 'sesame'; CREATE ROLE bob LOGIN"))
             db.execute(text("SELECT pg_reload_conf()"))
         engine.dispose()
         wait_for(lambda: "it refuses this machine or user" in database_line(changed(username="bob")), what="reloaded")
