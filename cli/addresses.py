@@ -5,6 +5,7 @@ import socket
 
 from cli.console import fail
 from cli.port_holder import port_holder
+from core.settings import Settings
 from core.text.host_names import is_loopback
 
 
@@ -50,6 +51,6 @@ def web_url(host: str, port: int) -> str:
     return f"http://{reachable}:{port}"
 
 
-def flower_url(port: int, url_prefix: str) -> str:
+def flower_url(settings: Settings) -> str:
     """Where a browser on this machine finds Flower."""
-    return web_url("127.0.0.1", port) + url_prefix
+    return web_url(settings.flower_address, settings.flower_port) + settings.flower_url_prefix
