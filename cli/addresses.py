@@ -5,7 +5,6 @@ import socket
 
 from cli.console import fail
 from cli.port_holder import port_holder
-from core.settings import Settings
 from core.text.host_names import is_loopback
 
 
@@ -51,6 +50,6 @@ def web_url(host: str, port: int) -> str:
     return f"http://{reachable}:{port}"
 
 
-def flower_url(settings: Settings) -> str:
-    """Where a browser on this machine finds Flower."""
-    return web_url(settings.flower_address, settings.flower_port) + settings.flower_url_prefix
+def flower_url(address: str, port: int, url_prefix: str) -> str:
+    """Where a browser on this machine finds Flower, which listens on `address`."""
+    return web_url(address, port) + url_prefix

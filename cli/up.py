@@ -142,7 +142,7 @@ class _System:
         self._environment = self._children_environment()
         self._embedded = settings.configured_redis_url is None
         self._web = web_url(settings.host, settings.port)
-        self._flower = flower_url(settings)
+        self._flower = flower_url(settings.flower_address, settings.flower_port, settings.flower_url_prefix)
         self._waiting_for: dict[str, str] = {}
         self._said: dict[str, float] = {}
         """When it was last said that a process dies again and again."""
