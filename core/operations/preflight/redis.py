@@ -1,12 +1,13 @@
 """What keeps a Redis from being used: a server that is away, another one, or one that wants to be asked otherwise."""
 
+from collections.abc import Collection
 from contextlib import closing
 
 from core.messaging.writable import require_writable
 from core.operations.preflight.mistake import Mistake, with_value
 from core.operations.preflight.redis_causes import TIMEOUT, cause_of
 from core.operations.preflight.sentinels import cause_behind
-from core.stores.redis import RedisUnavailable, connect
+from core.stores.redis import Redis, RedisUnavailable, connect
 from core.stores.redis_url import RedisServer
 from core.text.characters import one_line
 from core.text.masking import without_secrets
@@ -15,6 +16,10 @@ CLUSTER = (
     "it is a node of a Redis Cluster, which is not supported",
     "name one server (cluster-enabled no), or Sentinel: sentinel://HOST:26379/MASTER",
 )
+SENTINEL = (
+    "it is a sentinel, which keeps nothing",
+    "name the sentinels and their master: sentinel://HOST:26379/MASTER",
+)
 
 
 def redis_mistake(variable: str, url: str) -> Mistake | None:
@@ -22,7 +27,8 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
     Takes some four seconds."""
     try:
         with closing(connect(url, timeout=TIMEOUT, connect_timeout=TIMEOUT)) as client:
-            client.info("server")
+            if "sentinel" in _modes(client):
+                return Mistake(with_value(variable, url), *SENTINEL)
             client.eval("return 1", 0)
             if client.info("cluster").get("cluster_enabled"):  # a session's keys share a slot, those of limits don't
                 wrong, right = CLUSTER
@@ -35,6 +41,12 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
         cause = cause_behind(server, error.cause) if server.sentinels else cause_of(server, error.cause)
     wrong = one_line(without_secrets(cause.wrong, url))
     return Mistake(with_value(variable, url), wrong, cause.right, cause.passing)
+
+
+def _modes(client: Redis) -> Collection[object]:
+    """What the server says that it is, in the words of Redis and of Valkey."""
+    info = client.info("server")
+    return [info.get("redis_mode"), info.get("server_mode")]
 
 
 def _evicting(policy: str | None, setting: str) -> Mistake | None:

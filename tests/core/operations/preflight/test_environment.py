@@ -96,6 +96,30 @@ def test_what_is_no_option_is_named(name: str, meant: str | None) -> None:
     assert mistake.right == (f"did you mean {meant}?" if meant else "unset it; docs/operations.md lists them all")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABASE_ULR", "DATABASE_URL"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("BROKERURL", "BROKER_URL"),
+        ("FLOWER_BASICAUTH", "FLOWER_BASIC_AUTH"),
+        ("ports", "PORT"),
+    ],
+)
+def test_a_slip_in_a_name_without_the_prefix_is_named_where_it_is_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, meant: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(Settings.model_config, "env_file", ".env")
+    for option in option_names():
+        monkeypatch.delenv(option, raising=False)
+    Path(".env").write_text(f"{name}=postgresql://u:hunter2@db/chat\nPOSTGRES_PASSWORD=x\nHTTP_PROXY=http://p\n")
+    assert _complaint(monkeypatch) == f"{name}: there is no such option; did you mean {meant}?"
+    with Path(".env").open("a") as file:  # then the other is another program's
+        file.write(f"{meant}={'8001' if meant == 'PORT' else ''}\n")
+    read_settings()
+
+
 def test_what_is_an_option_or_from_kubernetes_is_not() -> None:
     kubernetes = {
         "SWITCHBOARD_SERVICE_HOST": "10.0.0.1",
