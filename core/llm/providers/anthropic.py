@@ -108,6 +108,9 @@ class MessageInterpreter:
             return
         if complaint := error_in(event.data, event.name):
             raise RequestRefused(complaint)
+        if event.is_padding:
+            yield Chunk()
+            return
         if event.whole:
             yield from self._document(event.data)
             return
@@ -122,14 +125,12 @@ class MessageInterpreter:
             case {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": thinking}}:
                 yield Chunk(thinking=thinking or "")
             case {"type": "message_delta", "delta": dict(delta)}:
-                self._counted |= _numbers(event.data.get("usage") or {})
+                self._counted |= _numbers(event.data.get("usage"))
                 yield self._end(delta.get("stop_reason"))
             case {"type": "message_stop"}:
                 yield from self._stop()
-            case dict():
-                yield Chunk()
             case _:
-                raise TypeError("not an event")
+                yield Chunk()
 
     def _text(self, text: str | None) -> Chunk:
         self._wrote = self._wrote or bool(text)
@@ -149,7 +150,7 @@ class MessageInterpreter:
         if not isinstance(blocks, list):
             raise ProviderError(ErrorKind.BROKEN_STREAM, "a document that is no answer")
         yield from map(self._block, blocks)
-        self._counted |= _numbers(data.get("usage") or {})
+        self._counted |= _numbers(data.get("usage"))
         self.over = True
         yield self._end(data.get("stop_reason") or "end_turn")
 
@@ -168,6 +169,7 @@ class MessageInterpreter:
         return believable(sum(counted[name] for name in PROMPT), counted["output_tokens"])
 
 
-def _numbers(usage: dict[str, Any]) -> Counter[str]:
+def _numbers(usage: Any) -> Counter[str]:
     """Counts are of all tokens so far. A server may give a part of them at the start and a part at the end."""
-    return Counter({name: count for name, count in usage.items() if type(count) is int})
+    counts = usage if isinstance(usage, dict) else {}
+    return Counter({name: count for name, count in counts.items() if type(count) is int})

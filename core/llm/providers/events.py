@@ -28,6 +28,11 @@ class ProviderEvent(NamedTuple):
     whole: bool = False
     """Whether this is all that the server says: one document where events were asked for."""
 
+    @property
+    def is_padding(self) -> bool:
+        """Whether it says nothing: gateways put a JSON null, or an empty list, between the events of an answer."""
+        return not (isinstance(self.data, dict) or self.whole or self.data == DONE)
+
 
 class EventReader:
     """The events of one response. Feeding it and ending it raise ProviderError for what is no answer at all."""

@@ -110,8 +110,11 @@ class CompletionInterpreter:
             return
         if complaint := error_in(event.data, event.name):
             raise RequestRefused(complaint)
-        choices = event.data.get("choices")
-        for choice in filter(None, choices or ()):
+        if event.is_padding:
+            yield Chunk()
+            return
+        choices = _choices(event.data.get("choices"))
+        for choice in choices:
             index = choice.get("index") or 0
             self._index = index if self._index is None else self._index
             if index == self._index:
@@ -127,7 +130,8 @@ class CompletionInterpreter:
 
     def _chunk(self, choice: dict[str, Any], *, whole: bool) -> Chunk:
         # A few servers repeat all of it as the message beside each delta.
-        said = choice.get("delta" if "delta" in choice else "message") or {}
+        said = choice.get("delta" if "delta" in choice else "message")
+        said = said if isinstance(said, dict) else {}
         text, thinking = content(said.get("content"))
         if is_thought(said):
             self._in_thought = True
@@ -154,6 +158,12 @@ class CompletionInterpreter:
         if reason != "stop":
             return reason
         return "refusal" if self.refuses else "tool_calls" if self._tools and not self._wrote else "stop"
+
+
+def _choices(told: Any) -> list[dict[str, Any]]:
+    """The choices that say something. An object in the place of the list is the only one."""
+    choices = [told] if isinstance(told, dict) else told
+    return [choice for choice in choices if choice and isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
 def _usage(data: Mapping[str, Any], limit: int, *, wrote: bool) -> Usage | None:

@@ -26,6 +26,7 @@ from core.llm.catalog import ModelCatalog
 from core.llm.client_pool import ClientPool
 from core.llm.model_config import ModelConfig
 from core.llm.providers.answer import Answer
+from core.llm.providers.anthropic import MessageInterpreter
 from core.llm.providers.base import Chunk, ChunkStream, ErrorKind, ProviderError, Turn, Usage, believable
 from core.llm.providers.model import make
 from core.llm.providers.openai_compatible import CompletionInterpreter
@@ -63,6 +64,21 @@ def _event(data: str) -> Callable[[Handler], str]:
 def _json_text(text: str) -> Callable[[Handler], str]:
     """A piece whose text is this JSON, as it stands."""
     return lambda handler: handler.dialect.piece("TEXT").replace('"TEXT"', text)
+
+
+PADDING = [
+    *("null", "[]", "[null]", "[1]", "5", "0.5", "true", "false", '""', '"sk-secret"', "{}"),
+    *('{"choices": {}}', '{"choices": ""}', '{"choices": 5}', '{"choices": [null, 5, "", []]}'),
+    *(f'{{"choices": [{{"index": 0, "delta": {delta}}}]}}' for delta in ("null", "[]", '""', "5", "true")),
+    *(f'{{"type": "content_block_delta", "index": 1, "delta": {delta}}}' for delta in ("null", "[]", '""', "5")),
+    '{"type": "message_delta", "delta": {}, "usage": []}',
+]
+"""Data of events that carry no word, as gateways send them in the middle of what is well."""
+
+
+def _between(*parts: str) -> list[str | Callable[[Handler], str]]:
+    """Parts for `_told`, with an event for each that is PADDING."""
+    return [_event(part) if part in PADDING else part for part in parts]
 
 
 def _thought(handler: Handler) -> str:
@@ -150,6 +166,8 @@ RIGHT: dict[str, tuple[Manner, str, str, Usage | None]] = {
     "thoughts and tools": (_told(_thought, "a", _thought, "b", _thought), "ab", "stop", USAGE),
     "no choices": (_told("a", _event('{"choices": []}'), _event('{"choices": null}'), "b"), "ab", "stop", USAGE),
     "no delta": (_told("a", _event('{"choices": [{"index": 0}]}'), _event("{}"), "b"), "ab", "stop", USAGE),
+    "events that say nothing": (_told(*_between("a", *PADDING, "b")), "ab", "stop", USAGE),
+    "nothing before the first word": (_told(*_between(*PADDING, ANSWER)), ANSWER, "stop", USAGE),
     "null": (_told("a", _json_text("null"), "", "b"), "ab", "stop", USAGE),
     "no end of the connection": (_lingering, ANSWER, "stop", USAGE),
     "a document": (lambda handler: _whole_document(handler), ANSWER, "stop", USAGE),
@@ -306,13 +324,15 @@ QUIET: dict[str, Manner] = {
 }
 
 OPENAI_RIGHT: dict[str, tuple[Manner, str]] = {
+    "an object for the choices": (
+        _told("a", _event('{"choices": {"index": 0, "delta": {"content": "b"}}}'), "c"),
+        "abc",
+    ),
     "a second choice": (_told("a", lambda handler: handler.dialect.piece("No!", index=1), "b"), "ab"),
 }
 OPENAI_WRONG = {
-    name: _told("Half an ", _event(data))
-    for name, data in {"number": "5", "null": "null", "string": '"sk-secret"', "list": "[1]"}.items()
+    "error in a word": _after_half(lambda handler: handler.say(_event('{"error": "sk-secret"}')(handler))),
 }
-OPENAI_WRONG["error in a word"] = _after_half(lambda handler: handler.say(_event('{"error": "sk-secret"}')(handler)))
 
 SCRIPT: list[bytes] = []
 """What the manner `script` sends, in pieces that reach the client one by one."""
@@ -423,6 +443,15 @@ def test_whatever_goes_wrong_is_told_in_our_own_words(server: ProviderServer, pr
 def test_whatever_goes_wrong_with_openai_is_told_in_our_own_words(server: ProviderServer, manner: str) -> None:
     kind = ErrorKind.SERVER_ERROR if "error" in manner else BROKEN
     _check_error(_hear(lambda: _open(server, "openai", f"OpenAI's {manner}")), "Half an ", kind)
+
+
+@pytest.mark.parametrize("interpreter", [CompletionInterpreter, MessageInterpreter])
+def test_each_event_that_says_nothing_is_a_piece_without_a_word(
+    interpreter: type[CompletionInterpreter] | type[MessageInterpreter],
+) -> None:
+    """Such pieces are counted, so that a flood of them has an end."""
+    flood = "".join(f"data: {data}\n\n" for data in ("null", "[]", "5")) * 50
+    assert list(Answer(interpreter(), None).feed(flood.encode())) == [Chunk()] * 150
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
