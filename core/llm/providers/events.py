@@ -137,9 +137,12 @@ class EventReader:
 
 
 def parsed(text: bytes, name: str = "") -> Any:
-    """The JSON, or the words of an event of this name when it tells an error without any. Raises ProviderError."""
+    """The JSON, or the words of an event of this name when it tells an error without any. Raises ProviderError.
+
+    Models write byte by byte, and gateways cut texts: bytes that are no character become U+FFFD.
+    """
+    decoded = text.decode(errors="replace")
     try:
-        decoded = text.decode()
         try:
             return json.loads(decoded)
         except ValueError:
@@ -147,7 +150,7 @@ def parsed(text: bytes, name: str = "") -> Any:
             return json.loads(decoded, parse_int=float)
     except (ValueError, RecursionError):
         if name == "error":
-            return text.decode(errors="replace")
+            return decoded
         # Not `from error`: its message and its object quote the server.
         raise ProviderError(ErrorKind.BROKEN_STREAM, "an event that is no JSON") from None
 

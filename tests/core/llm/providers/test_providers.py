@@ -42,7 +42,7 @@ SECRET = "sk-secret"
 QUESTION = [Turn("user", "Why?")]
 
 
-def _told(*parts: str | bytes | Callable[[Handler], str], reason: str = "stop", usage: bool = True) -> Manner:
+def _told(*parts: str | bytes | Callable[[Handler], str | bytes], reason: str = "stop", usage: bool = True) -> Manner:
     """An answer: texts in their order, and between them whatever else comes over the wire."""
 
     def manner(handler: Handler) -> None:
@@ -79,6 +79,11 @@ PADDING = [
 def _between(*parts: str) -> list[str | Callable[[Handler], str]]:
     """Parts for `_told`, with an event for each that is PADDING."""
     return [_event(part) if part in PADDING else part for part in parts]
+
+
+def _raw_text(text: bytes) -> Callable[[Handler], bytes]:
+    """A piece whose text is these bytes, whether they are characters or not."""
+    return lambda handler: handler.dialect.piece("TEXT").encode().replace(b"TEXT", text)
 
 
 def _thought(handler: Handler) -> str:
@@ -182,6 +187,8 @@ RIGHT: dict[str, tuple[Manner, str, str, Usage | None]] = {
     "text/plain": (_as_plain_text, ANSWER, "stop", USAGE),
     "halves of a character": (_told(_json_text(r'"a\ud83c"'), _json_text(r'"\udf89b"')), "a🎉b", "stop", USAGE),
     "half a character": (_told(_json_text(r'"a\ud83c"'), "b"), "a\N{REPLACEMENT CHARACTER}b", "stop", USAGE),
+    "bytes that are no character": (_told(_raw_text(b"bad \xff\xfe"), "b"), "bad \ufffd\ufffdb", "stop", USAGE),
+    "bytes of half a character": (_told("a", _raw_text(b"\xe6\x9c"), "b"), "a\ufffdb", "stop", USAGE),
     "NUL": (_told(_json_text(r'"a\u0000b"')), "a\N{REPLACEMENT CHARACTER}b", "stop", USAGE),
     "too long": (_told("Half an", reason="length"), "Half an", "length", USAGE),
     "filtered": (_told("Half an", reason="content_filter"), "Half an", "content_filter", USAGE),
