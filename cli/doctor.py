@@ -224,6 +224,7 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    from core.operations.preflight.installation import installation_mistake
     from core.operations.preflight.redis import redis_mistake
     from core.stores.redis import RedisUnavailable, connect
 
@@ -240,6 +241,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
     if mistake is not None:
         yield _mistaken("redis", mistake)
+    if shared := installation_mistake(settings.redis_url, settings.database_url):
+        yield _mistaken("redis", shared)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -37,7 +37,15 @@ def store_checks(
             checks[with_value(broker_variable, broker_url)] = lambda: redis_mistake(broker_variable, server.redis_url)
     if database_url is not None:
         checks[with_value("DATABASE_URL", database_url)] = lambda: _database_mistake(database_url, migrated)
+        if redis_url is not None:
+            checks["installation"] = lambda: _installation_mistake(redis_url, database_url)
     return checks
+
+
+def _installation_mistake(redis_url: str, database_url: str) -> Mistake | None:
+    from core.operations.preflight.installation import installation_mistake  # as the database's
+
+    return installation_mistake(redis_url, database_url)
 
 
 def _database_mistake(url: str, migrated: bool) -> Mistake | None:
