@@ -264,7 +264,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     except Exception as error:  # every transport has errors of its own
         reason = without_secrets(error, settings.broker_url)
         remedy = "Start it (switchboard up), or correct BROKER_URL."
-        if "No permissions" in reason:  # Redis's words, whatever kombu makes of the error
+        if "no permissions" in reason.lower():  # Redis's words, whatever kombu makes of the error
             remedy = f"{ALLOW[:1].upper()}{ALLOW[1:]}"
         yield Finding("broker", f"{shown}: {reason}", remedy)
         return

@@ -78,8 +78,10 @@ def test_a_redis_that_is_away_may_come_back() -> None:
     assert "there is no such socket" in redis_line("unix:///nowhere/valkey.sock")
 
 
-@pytest.mark.parametrize("rules", ["resetchannels", "-publish"])
-def test_a_redis_user_that_may_not_publish_is_told_which_rules_it_needs(own_valkey: Valkey, rules: str) -> None:
+@pytest.mark.parametrize("rules", ["resetchannels", "-publish", "-subscribe", "-psubscribe", "-brpop", "-@blocking"])
+def test_a_redis_user_that_may_not_all_that_is_done_is_told_which_rules_it_needs(
+    own_valkey: Valkey, rules: str
+) -> None:
     client = own_valkey.client()
     client.execute_command("ACL", "SETUSER", "app", "on", ">hunter2", "+@all", "~*", "&*", *rules.split())
     url = own_valkey.url.replace("unix://", "unix://app:hunter2@")
