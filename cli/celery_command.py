@@ -14,7 +14,7 @@ from cli.console import fail
 from cli.imports import without
 from core.text.characters import one_line
 
-UNKNOWN_QUEUE = re.compile(r"but queue '(.+)' isn't defined")
+UNKNOWN_QUEUE = re.compile(r"but queue '(.+?)' isn't defined")
 """Celery's words for it."""
 
 
@@ -49,5 +49,6 @@ def _run(command: click.Command, app: Celery, arguments: Sequence[str]) -> None:
     try:
         command.main(list(arguments), prog_name=f"switchboard {command.name}", obj=context)
     except ImproperlyConfigured as error:
-        unknown = UNKNOWN_QUEUE.search(str(error))
-        fail(f"there is no queue {unknown[1]}; take {', '.join(QueueNames.ALL)}" if unknown else one_line(str(error)))
+        said = one_line(str(error))
+        unknown = UNKNOWN_QUEUE.search(said)
+        fail(f"there is no queue {unknown[1]}; take {', '.join(QueueNames.ALL)}" if unknown else said)

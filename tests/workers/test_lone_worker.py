@@ -153,8 +153,20 @@ def test_a_reply_that_can_not_be_sent_is_sent_when_redis_is_back(alone: Alone) -
     assert "Traceback" not in _log_since(alone, before)
 
 
-def test_another_installation_on_its_redis_is_logged_and_not_healed(alone: Alone) -> None:
+def test_a_hangup_stops_it_as_a_termination_does(alone: Alone, go_on: Flag) -> None:
+    before = alone.process.logs()
+    paused = alone.conversation("paused")
+    paused.say("Shall I hang up?")
+    paused.begun()
+    alone.process.kill("SIGHUP")
+    wait_for(lambda: alone.process.status == "exited", seconds=20, what="it has stopped, and not begun anew")
+    assert "told to stop" in _log_since(alone, before)
     alone.start()
+    go_on.set()
+    assert paused.ended()["type"] == "done"
+
+
+def test_another_installation_on_its_redis_is_logged_and_not_healed(alone: Alone) -> None:
     before, redis = alone.process.logs(), alone.runtime.redis
     (now, _) = redis.time()
     redis.zadd(KEY, {"another": int(now) + 60})
