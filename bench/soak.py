@@ -31,7 +31,7 @@ from bench.service import memory
 from bench.visitor import Visitor, Wrong
 from core.errors import Unavailable
 from core.operations.invariants import InvariantResult
-from core.stores.tables import Removal, Session
+from core.stores.tables import Removal, RemovalBatch, Session
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
 
@@ -192,8 +192,10 @@ def _left(chat: Chat) -> list[str]:
 
     def left() -> Mapping[str, int]:
         with chat.runtime.database.reading() as db:
-            sessions, removals = (db.scalar(select(func.count(table.id))) or 0 for table in (Session, Removal))
-        return {"sessions": sessions, "removals": removals, "keys of sessions": _keys(chat)}
+            sessions, *noted = (
+                db.scalar(select(func.count(table.id))) or 0 for table in (Session, Removal, RemovalBatch)
+            )
+        return {"sessions": sessions, "removals": sum(noted), "keys of sessions": _keys(chat)}
 
     def broken() -> Sequence[InvariantResult]:
         return [finding for finding in chat.runtime.invariants.check() if finding.ids]

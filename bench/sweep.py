@@ -175,10 +175,10 @@ def on_postgresql(size: Size) -> None:
         _check(not left, f"{left} sessions have expired and are left")
         expected = size.rows - size.expired + client.created
         _check(lives == expected, f"{lives} sessions live, not {expected}")
-        (orphans,) = cast("Any", database.execute("SELECT count(*) FROM removal").fetchone())
+        (orphans,) = cast("Any", database.execute("SELECT count(*) FROM removal_batch").fetchone())
         words = sum(1 for _ in runtime.redis.scan_iter("sb:{*}:words", count=10_000))
         _check(words == living, f"{words} sessions have words in Redis, not {living}")
-        _check(not orphans, f"{orphans} removals are left")
+        _check(not orphans, f"{orphans} batches of removals are left")
 
 
 def on_sqlite(expired: int) -> None:

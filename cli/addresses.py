@@ -50,6 +50,6 @@ def web_url(host: str, port: int) -> str:
     return f"http://{reachable}:{port}"
 
 
-def flower_url(port: int, url_prefix: str) -> str:
-    """Where a browser on this machine finds Flower."""
-    return web_url("127.0.0.1", port) + url_prefix
+def flower_url(address: str, port: int, url_prefix: str) -> str:
+    """Where a browser on this machine finds Flower, which listens on `address`."""
+    return web_url(address, port) + url_prefix

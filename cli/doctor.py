@@ -328,7 +328,7 @@ def _oidc(settings: Settings) -> Iterator[Finding]:
 
 def _servers(settings: Settings, running: bool) -> Iterator[Finding]:
     web = f"{web_url(settings.host, settings.port)}/readyz"
-    flower = f"{flower_url(settings.flower_port, settings.flower_url_prefix)}/healthcheck"
+    flower = f"{flower_url(settings.flower_address, settings.flower_port, settings.flower_url_prefix)}/healthcheck"
     remedy = f"See {settings.state_dir.absolute() / 'logs'}." if running else "Start the system: switchboard up"
 
     async def ask() -> tuple[str | None, str | None]:

@@ -80,7 +80,8 @@ def serve(settings: Settings) -> None:
     configure_logs("flower", settings.log_level, settings.log_format, settings.secrets)
     if not os.access(Path(options.db).parent, os.W_OK):
         logger.warning("the history can't be written to %s: it ends with this process", options.db)
-    flower = _OwnNamesOnly(settings.hosts, settings.broker_variable, capp=app, options=options, **handler_settings)
+    names = {*settings.hosts, settings.flower_address}  # an address is no name that a page can have
+    flower = _OwnNamesOnly(names, settings.broker_variable, capp=app, options=options, **handler_settings)
     broker = settings.configured_broker_url or settings.redis_url
     if is_redis(broker):
         BaseHandler.get_broker = lambda handler: _RedisQueues(RedisServer.parse(broker).redis_url, handler)

@@ -84,7 +84,9 @@ def _runtime(settings: Settings, catalog: ModelCatalog, socket: Path) -> Running
         configured_database_url=settings.database_url,
         host=settings.host,
         port=settings.port,
+        flower_address=settings.flower_address,
         flower_port=settings.flower_port,
+        flower_url_prefix=settings.flower_url_prefix,
         model_url=model_url,
         model_key=_model_key(settings) if catalog.weights else "",
     )
@@ -140,7 +142,7 @@ class _System:
         self._environment = self._children_environment()
         self._embedded = settings.configured_redis_url is None
         self._web = web_url(settings.host, settings.port)
-        self._flower = flower_url(settings.flower_port, settings.flower_url_prefix)
+        self._flower = flower_url(settings.flower_address, settings.flower_port, settings.flower_url_prefix)
         self._waiting_for: dict[str, str] = {}
         self._said: dict[str, float] = {}
         """When it was last said that a process dies again and again."""
@@ -158,6 +160,7 @@ class _System:
             "DATABASE_URL": runtime.configured_database_url,
             "SWITCHBOARD_HOST": runtime.host,
             "PORT": str(runtime.port),
+            "FLOWER_ADDRESS": runtime.flower_address,
             "FLOWER_PORT": str(runtime.flower_port),
             "SWITCHBOARD_MODEL_URL": runtime.model_url,
             **({"SWITCHBOARD_MODEL_KEY": runtime.model_key} if runtime.model_key else {}),

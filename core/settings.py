@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, DirectoryPath, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -155,11 +155,15 @@ def checked_database(url: object) -> object:
         (right,) = DATABASES[backend]
         raise ValueError(f"the driver {driver[:40]!r} is not used here; write {backend}+{right}://, or {backend}://")
     try:
-        urlsplit(url).port  # noqa: B018
+        parts = urlsplit(url)
+        parts.port  # noqa: B018
     except ValueError:  # whose message quotes the URL
         raise ValueError(
-            "it can't be taken apart; is the port a number, and in the password / written %2F, @ %40, # %23?"
+            "it can't be taken apart; is the port a number, and in the password / written %2F, @ %40, # %23? (Several"
+            " hosts are written ?host=one:5432&host=two:5432, with none before the /.)"
         ) from None
+    if dict(parse_qsl(parts.query)).get("pooler", "transaction") != "transaction":
+        raise ValueError("its pooler is not `transaction`; leave that out for a direct connection")
     return url
 
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +23,9 @@ from core.runtime import Runtime
 from workers.brokers import broker_checks
 
 logger = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that only reckons gives way to one that waits; Python's own are 0.005."""
 
 _settings = settings_of_process()
 # A chat worker has hundreds of threads, which want a store at the beginning and the end of an answer only.
@@ -104,6 +108,14 @@ def start_counting(**_: Any) -> None:
 def stop_counting(**_: Any) -> None:
     """Tell the rest of it."""
     runtime.counters.stop()
+
+
+@signals.celeryd_after_setup.connect
+def take_turns(**_: Any) -> None:
+    """Let no task keep the interpreter from the others for long, where a sweep and commands share it: a command needs
+    it ten times or so, and would wait for its turn each time."""
+    if QueueNames.MAINTENANCE in _queues():
+        sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 @signals.celeryd_after_setup.connect

@@ -31,6 +31,8 @@ class RunningSystem:
     port: int
     flower_port: int
     model_url: str
+    flower_address: str = "127.0.0.1"
+    flower_url_prefix: str = ""
     model_key: str = field(default="", repr=False)
     children: Mapping[str, ChildState] = field(default_factory=dict)
     """Its processes, by name."""

@@ -23,13 +23,21 @@ class Keys(NamedTuple):
     """The conversation that a request has brought with it, and what it asks for: a string."""
 
 
-def keys(session_id: UUID) -> Keys:
-    """The session's keys."""
+def keys(session_id: UUID | str) -> Keys:
+    """The session's keys. A sweep makes them by the million, and so one by one."""
     prefix = f"sb:{{{session_id}}}:"
-    return Keys(*[prefix + each for each in Keys._fields])
+    return Keys(
+        log=prefix + "log",
+        meta=prefix + "meta",
+        partial=prefix + "partial",
+        words=prefix + "words",
+        thinking=prefix + "thinking",
+        settings=prefix + "settings",
+        request=prefix + "request",
+    )
 
 
-def channel(session_id: UUID) -> str:
+def channel(session_id: UUID | str) -> str:
     """The pub/sub channel on which a session's events are announced."""
     return f"sb:{session_id}"
 

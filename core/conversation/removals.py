@@ -1,16 +1,18 @@
 """What a session leaves in Redis goes with it, also when Redis is away just then: an outbox.
 
-A `removal` row is written in the transaction that deletes the session, or gives it an owner, so that neither can be
-without the other. After the commit Redis is told, and then the row goes. What Redis could not be told stays for the
-reaper. A removal that fails holds up no other.
+A note is written in the transaction that deletes sessions, or gives one an owner, so that neither can be without the
+other: one row, a batch, for all sessions of the transaction. After the commit Redis is told, and then the note goes.
+What Redis could not be told stays for the reaper. A batch of which something fails is taken apart: each removal has a
+row of its own then, and one that fails holds up no other.
 """
 
+import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, delete, insert, literal, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session as DatabaseSession
 from uuid_utils.compat import uuid7
 
@@ -22,29 +24,37 @@ from core.limits.message_limits import MessageLimits
 from core.stores.among import among
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
-from core.stores.redis import Pipeline, Redis
-from core.stores.tables import IS_LIVE, Generation, NewId, Removal, Session
+from core.stores.redis import Pipeline, Redis, RedisDamaged
+from core.stores.tables import Removal, RemovalBatch, Session
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
-"""Removals that one round trip to Redis, and one statement, takes."""
+MAX_SINGLE = 500
+"""Removals with a row of their own that one drain carries out."""
+MAX_BATCHES = 20
+"""Batches that it does."""
 
 Reason = Literal["deleted", "expired", "claimed"]
 
 
 class Due(NamedTuple):
-    """What a `removal` row says, without the row's cost: a sweep has millions."""
+    """What is to be removed for one session."""
 
-    id: UUID
     session_id: UUID
     reason: Reason
-    owner_id: UUID | None
-    generation_id: UUID | None
+    owner_id: UUID | None = None
+    """The user whose limits counted the session's answers; None for an anonymous session, which is its own owner."""
+    generation_id: UUID | None = None
+    """The answer that was live."""
     listed: bool = True
+    """Whether it was in its owner's list, so that its owner is told."""
 
 
-_COLUMNS = tuple(getattr(Removal, field) for field in Due._fields)
+class Batch(NamedTuple):
+    """A note of what is to be removed once its transaction is committed."""
+
+    id: UUID
+    removals: Sequence[Due]
 
 
 class Removals:
@@ -59,38 +69,25 @@ class Removals:
         self._limits = limits
         self._quarantine = quarantine
 
-    def note(
-        self,
-        db_session: DatabaseSession,
-        session_id: UUID,
-        reason: Reason,
-        owner_id: UUID | None = None,
-        *,
-        listed: bool = True,
-    ) -> Due:
+    def note(self, removals: Sequence[Due], db_session: DatabaseSession) -> Batch:
         """Write down, in the caller's transaction, what is to be removed after its commit."""
-        due = Due(uuid7(), session_id, reason, owner_id, None, listed)
-        db_session.execute(insert(Removal), [due._asdict()])
-        return due
+        batch = Batch(uuid7(), removals)
+        if removals:
+            noted = {"id": batch.id, "removals": _to_json(removals)}
+            db_session.connection().execute(insert(RemovalBatch), noted)
+        return batch
 
-    def note_all(self, db_session: DatabaseSession, session_ids: Collection[UUID], reason: Reason) -> list[Due]:
-        """As `note`, for sessions whose rows the caller has locked and is about to delete, with their owners and the
-        answers that are live."""
-        # With the sessions' rows locked, no answer is added.
-        rows = (
-            select(
-                NewId(), Session.id, literal(reason), Session.owner_id, Generation.id, Session.ephemeral.is_(False)
+    def carry_out(self, batch: Batch) -> None:
+        """Remove all this from Redis, and delete the note. Safe to repeat; what fails is left for `drain`."""
+        try:
+            if batch.removals:
+                self._carry_out(batch)
+        except Unavailable as error:
+            logger.warning(
+                "the words of up to %d sessions could not be removed yet, the reaper goes on: %s",
+                len(batch.removals),
+                error.reason,
             )
-            .outerjoin(Generation, and_(Generation.session_id == Session.id, IS_LIVE))
-            .where(among(Session.id, session_ids, db_session))
-        )
-        noted = insert(Removal).from_select(Due._fields, rows).returning(*_COLUMNS)
-        return [Due._make(row) for row in db_session.connection().execute(noted).all()]
-
-    def carry_out(self, removals: Sequence[Due]) -> None:
-        """Remove all this from Redis, and delete the rows. Safe to repeat; what fails is left for `drain`."""
-        by_id = {removal.id: removal for removal in removals}
-        self._carry_out(list(by_id), lambda ids: self._remove([by_id[each] for each in ids]))
 
     def remove_if_gone(self, session: Session) -> bool:
         """Remove what has just been written for a session, if that has been deleted or claimed meanwhile; whether it
@@ -103,35 +100,67 @@ class Removals:
             current = db.get(Session, session.id)
         if current is not None and current.owner_id == session.owner_id:
             return False
+        reason: Reason = "deleted" if current is None else "claimed"
         with self._database.writing() as db:
-            reason: Reason = "deleted" if current is None else "claimed"
-            removal = self.note(db, session.id, reason, session.owner_id, listed=not session.ephemeral)
-        self.carry_out([removal])
+            batch = self.note([Due(session.id, reason, session.owner_id, listed=not session.ephemeral)], db)
+        self.carry_out(batch)
         return True
 
     def drain(self) -> int:
-        """Carry out what is left, up to BATCH_SIZE; returns how many there were."""
-        to_try = Removal.id.not_in(self._quarantine.held())
-        left = select(Removal.id).where(to_try).order_by(Removal.id).limit(BATCH_SIZE)
+        """Carry out what is left, up to MAX_BATCHES batches and MAX_SINGLE rows; returns how many removals it was."""
+        held = self._quarantine.held()
+        batches = select(RemovalBatch.id).where(RemovalBatch.id.not_in(held)).order_by(RemovalBatch.id)
+        single = select(Removal.id).where(Removal.id.not_in(held)).order_by(Removal.id)
         with self._database.reading() as db:
-            ids = db.scalars(left).all()
-        self._carry_out(ids, lambda some: self._remove(self._load(some)))
-        return len(ids)
-
-    def _carry_out(self, ids: Sequence[UUID], remove: Callable[[Sequence[UUID]], None]) -> None:
+            batch_ids = db.scalars(batches.limit(MAX_BATCHES)).all()
+            ids = db.scalars(single.limit(MAX_SINGLE)).all()
+        done = len(ids)
         try:
-            for some in _batches(ids):
-                self._quarantine.for_batch(some, remove)
+            done += sum(self._quarantine.for_each(batch_ids, self._load_and_carry_out))
+            self._quarantine.for_batch(ids, self._carry_out_single)
         except Unavailable as error:
             logger.warning(
-                "the words of up to %d sessions could not be removed yet, the reaper goes on: %s",
-                len(ids),
+                "what was left by sessions could not be removed yet, the reaper goes on: %s",
                 error.reason,
             )
+        return done
 
-    def _load(self, ids: Sequence[UUID]) -> Sequence[Due]:
+    def _load_and_carry_out(self, batch_id: UUID) -> int:
         with self._database.reading() as db:
-            return [Due(*row) for row in db.execute(select(*_COLUMNS).where(among(Removal.id, ids, db)))]
+            noted = db.scalar(select(RemovalBatch.removals).where(RemovalBatch.id == batch_id))
+        # Its own process may have come to it meanwhile.
+        return 0 if noted is None else self._carry_out(Batch(batch_id, _from_json(noted)))
+
+    def _carry_out(self, batch: Batch) -> int:
+        try:
+            self._remove(batch.removals)
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, RedisDamaged):
+                raise
+            self._quarantine.for_batch(self._take_apart(batch), self._carry_out_single)
+        else:
+            with self._database.writing_once() as db:
+                db.connection().execute(delete(RemovalBatch).where(RemovalBatch.id == batch.id))
+        return len(batch.removals)
+
+    def _take_apart(self, batch: Batch) -> Sequence[UUID]:
+        """Give each removal of the batch a row; returns their ids."""
+        rows = [{"id": uuid7(), **removal._asdict()} for removal in batch.removals]
+        with self._database.writing() as db:
+            gone = delete(RemovalBatch).where(RemovalBatch.id == batch.id).returning(RemovalBatch.id)
+            if db.connection().execute(gone).first() is None:  # another process has
+                return []
+            db.connection().execute(insert(Removal), rows)
+        return [row["id"] for row in rows]
+
+    def _carry_out_single(self, ids: Sequence[UUID]) -> None:
+        columns = [getattr(Removal, field) for field in Due._fields]
+        with self._database.reading() as db:
+            removals = [Due(*row) for row in db.execute(select(*columns).where(among(Removal.id, ids, db)))]
+        self._remove(removals)
+        with self._database.writing() as db:
+            # Past the ORM, which would have the database return each id.
+            db.connection().execute(delete(Removal).where(among(Removal.id, ids, db)))
 
     def _remove(self, removals: Sequence[Due]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -142,14 +171,12 @@ class Removals:
             for reason in ("deleted", "expired"):
                 self._add_close(pipe, [removal for removal in removals if removal.reason == reason], reason)
             pipe.execute()
-        with self._database.writing() as db:
-            # Past the ORM, which would have the database return each id.
-            db.connection().execute(delete(Removal).where(among(Removal.id, [each.id for each in removals], db)))
 
     def _add_close(self, pipe: Pipeline, ended: Sequence[Due], reason: Reason) -> None:
-        if ended:
-            self._log.add_close(pipe, [each.session_id for each in ended], reason)
-        if guests := [each.session_id for each in ended if each.owner_id is None]:
+        ids = [str(each.session_id) for each in ended]  # once: it takes longer than all else that is done to an id
+        if ids:
+            self._log.add_close(pipe, ids, reason)
+        if guests := [text for each, text in zip(ended, ids, strict=True) if each.owner_id is None]:
             self._limits.add_forget_all(pipe, guests)
         add_deleted(
             pipe, [(each.owner_id, each.session_id) for each in ended if each.owner_id is not None and each.listed]
@@ -159,5 +186,19 @@ class Removals:
                 self._limits.add_forget(pipe, each.owner_id, each.generation_id)
 
 
-def _batches(ids: Sequence[UUID]) -> Iterable[Sequence[UUID]]:
-    return (ids[at : at + BATCH_SIZE] for at in range(0, len(ids), BATCH_SIZE))
+def _to_json(removals: Sequence[Due]) -> str:
+    return json.dumps(
+        [[each[0].hex, each[1], each[2] and each[2].hex, each[3] and each[3].hex, each[4]] for each in removals],
+        separators=(",", ":"),
+    )
+
+
+def _from_json(text: str) -> Sequence[Due]:
+    return [
+        Due(UUID(session_id), reason, _uuid(owner_id), _uuid(generation_id), listed)
+        for session_id, reason, owner_id, generation_id, listed in json.loads(text)
+    ]
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return None if text is None else UUID(text)

@@ -196,7 +196,7 @@ class MessageLimits:
         self._leases.add_release(pipe, owner, generation_id)
         pipe.hdel(_reserved_key(owner), str(generation_id))
 
-    def add_forget_all(self, pipe: Pipeline, owners: Sequence[UUID]) -> None:
+    def add_forget_all(self, pipe: Pipeline, owners: Sequence[UUID | str]) -> None:
         """Add to a pipeline: all generations of these owners are gone and will not be ended, as in `add_forget`."""
         # Limits share a hash slot, so that one command takes them all.
         pipe.delete(*map(self._leases.key, owners), *map(_reserved_key, owners))
@@ -253,7 +253,7 @@ def _charged(buckets: Sequence[Bucket]) -> str:
     return " ".join(f"{one.policy} {one.charge.cost} {one.rate.interval} {one.rate.capacity}" for one in buckets)
 
 
-def _reserved_key(owner: UUID) -> str:
+def _reserved_key(owner: UUID | str) -> str:
     return f"{PREFIX}reserved:{owner}"
 
 

@@ -28,7 +28,7 @@ from core.sessions.claim import Claims
 from core.sessions.deletion import Deletion
 from core.sessions.queries import SessionQueries
 from core.sessions.search import Search
-from core.sessions.service import NewSession, SessionService
+from core.sessions.service import Ending, NewSession, SessionService
 from core.stores.database import Database
 from core.stores.tables import IS_LIVE, Generation, Session
 
@@ -260,7 +260,7 @@ class SessionActions:
         # What was opened with the secret ends before the new owner can say a word.
         self.revocations.announce(claimed.id)
         claimed = self._catch_up(claimed, settings)
-        self.removals.carry_out([removal])
+        self.removals.carry_out(removal)
         self.user_events.publish(
             user_id, "created", claimed.id, model=self.sessions.model_of(claimed), title=claimed.title
         )
@@ -296,5 +296,6 @@ class SessionActions:
         with self._database.writing() as db:
             if not self.sessions.lock_held(session, db):
                 return
-            removals = self.deletion.delete_locked([session.id], "deleted", db)
-        self.removals.carry_out(removals)
+            ending = Ending(session.id, session.owner_id, session.ephemeral)
+            batch = self.deletion.delete_locked([ending], "deleted", db)
+        self.removals.carry_out(batch)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from core.clock import rfc3339
 from core.conversation.guest_settings import GuestSettings
 from core.conversation.message import Message
-from core.conversation.removals import Due, Removals
+from core.conversation.removals import Batch, Due, Removals
 from core.conversation.session_settings import SessionSettings
 from core.conversation.transcript import Transcript
 from core.errors import GenerationInProgress, NotOwner
@@ -46,7 +46,7 @@ class Claims:
     publish_pending: Callable[[UUID], Collection[UUID]]
     """Publishes what ends of a session's answers are not published yet; returns those that can't be."""
 
-    def claim(self, session: Session, user_id: UUID) -> tuple[Session, SessionSettings, Due]:
+    def claim(self, session: Session, user_id: UUID) -> tuple[Session, SessionSettings, Batch]:
         """Make a validated anonymous session the user's; returns it, the guest's settings that it has taken over, and
         the removal to carry out.
 
@@ -71,7 +71,7 @@ class Claims:
         secret_hash: bytes,
         published: UUID | None,
         unpublishable: Collection[UUID],
-    ) -> tuple[Session, SessionSettings, Due]:
+    ) -> tuple[Session, SessionSettings, Batch]:
         messages, leaf = self.transcript.anonymous_messages(session_id)
         settings = self.settings.read(session_id)
         with self._database.writing() as db:
@@ -110,7 +110,7 @@ class Claims:
                 raise _TranscriptBehind(newest.id)
             for message in _in_order(messages):
                 self.transcript.keep(message, session_id, db)
-            removal = self.removals.note(db, session_id, "claimed")
+            removal = self.removals.note([Due(session_id, "claimed")], db)
         return session, settings, removal
 
 

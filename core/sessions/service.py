@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
@@ -104,6 +104,14 @@ class SessionRules:
     max_per_user: int
     """Living sessions that one user may have, created or claimed."""
     ephemeral: Lifetime = EPHEMERAL
+
+
+class Ending(NamedTuple):
+    """What has to be known of a session that is about to be deleted."""
+
+    id: UUID
+    owner_id: UUID | None
+    ephemeral: bool
 
 
 @dataclass(frozen=True)
@@ -470,21 +478,22 @@ class SessionService:
 
     def lock_expired(
         self, db_session: DatabaseSession, limit: int = 500, *, ids: Collection[UUID] | None = None
-    ) -> dict[UUID, UUID | None]:
-        """The owners of up to `limit` expired sessions by id, locked; two sweeps at once get different ones. With
-        `ids`, only of these."""
-        expired = select(Session.id, Session.owner_id).where(Session.expires_at <= self._clock.now())
+    ) -> Sequence[Ending]:
+        """Up to `limit` expired sessions, locked; two sweeps at once get different ones. With `ids`, of these."""
+        expired = select(Session.id, Session.owner_id, Session.ephemeral).where(
+            Session.expires_at <= self._clock.now()
+        )
         if ids is not None:
             expired = expired.where(among(Session.id, ids, db_session))
         expired = expired.order_by(Session.expires_at).limit(limit).with_for_update(skip_locked=True)
         # Past the ORM, which takes as long again: no entity is wanted, and a sweep has millions.
-        return dict(db_session.connection().execute(expired).all())
+        return [Ending._make(row) for row in db_session.connection().execute(expired).all()]
 
     def delete_sessions(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> None:
         """Delete the rows and what hangs on them. The caller has validated, or locked, the sessions."""
         mine = delete(Session).where(among(Session.id, session_ids, db_session))
-        # Nobody looks for them in this database session, for which each id would have to be returned.
-        db_session.execute(mine, execution_options={"synchronize_session": False})
+        # Past the ORM: nobody looks for them in this database session.
+        db_session.connection().execute(mine)
 
     def describe(self, session: Session) -> dict[str, Any]:
         """The session as the wire has it."""

@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import Select, delete, select
 
 from core.clock import Clock
-from core.conversation.removals import Due, Removals
+from core.conversation.removals import Batch, Removals
 from core.sessions.deletion import Deletion
-from core.sessions.service import Backlog, SessionService
+from core.sessions.service import Backlog, Ending, SessionService
 from core.stores.among import among
 from core.stores.database import Database
 from core.stores.one_behind import OneBehind
@@ -61,9 +61,9 @@ class Sweeper:
         # While Redis is told of one batch, the rows of the next go.
         with OneBehind() as beside:
 
-            def then(removals: Sequence[Due]) -> None:
-                on_deleted(len(removals))
-                beside.run(self._removals.carry_out, removals)
+            def then(batch: Batch) -> None:
+                on_deleted(len(batch.removals))
+                beside.run(self._removals.carry_out, batch)
 
             delete = partial(self._delete_expired, then=then)
             return sum(sum(self._quarantine.for_batch(each, delete)) for each in batches)
@@ -130,17 +130,19 @@ class Sweeper:
     def _delete_given_up(self, user_id: UUID, session_ids: Sequence[UUID]) -> None:
         with self._database.writing() as db:
             mine = _owned_by_given_up(user_id).where(among(Session.id, session_ids, db)).with_for_update(of=Session)
-            removals = self._deletion.delete_locked(db.scalars(mine).all(), "deleted", db)
-        self._removals.carry_out(removals)
+            rows = db.execute(mine.with_only_columns(Session.id, Session.owner_id, Session.ephemeral))
+            ending = [Ending._make(row) for row in rows]
+            batch = self._deletion.delete_locked(ending, "deleted", db)
+        self._removals.carry_out(batch)
 
-    def _delete_expired(self, session_ids: Sequence[UUID], then: Callable[[Sequence[Due]], None]) -> int:
+    def _delete_expired(self, session_ids: Sequence[UUID], then: Callable[[Batch], None]) -> int:
         """Delete those of the sessions that are still expired and that no other sweep has locked; returns how many.
         `then` has what is to be carried out after it."""
         with self._database.writing() as db:
             locked = self._sessions.lock_expired(db, len(session_ids), ids=session_ids)
-            removals = self._deletion.delete_locked(locked, "expired", db)
-        then(removals)
-        return len(removals)
+            batch = self._deletion.delete_locked(locked, "expired", db)
+        then(batch)
+        return len(locked)
 
 
 def _owned_by_given_up(user_id: UUID) -> Select[UUID]:

@@ -288,7 +288,9 @@ def _postgres(url: str, patience: float, **options: Any) -> Engine:
     from core.stores import postgres
 
     address, pooled = postgres.split_pooler(url)
-    engine = create_engine(address, connect_args=postgres.connect_options(patience, pooled=pooled), **options)
+    engine = create_engine(
+        address, connect_args=postgres.connect_options(address, patience, pooled=pooled), **options
+    )
     event.listen(engine, "do_connect", postgres.connect)
     event.listen(engine, "checkout", postgres.check)
     if pooled:

@@ -5,6 +5,7 @@ is sent, and libpq waits. So every wait of the driver ends with its block's dead
 the connection with it: what would still come in on it would be the answer to an older question.
 """
 
+import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -182,15 +183,20 @@ def split_pooler(url: str) -> tuple[URL, bool]:
     return address.difference_update_query(["pooler"]), pooler is not None
 
 
-def connect_options(patience: float, *, pooled: bool = False) -> dict[str, Any]:
-    """The driver's options, for blocks of up to `patience` seconds."""
+def connect_options(address: URL, patience: float, *, pooled: bool = False) -> dict[str, Any]:
+    """The driver's options to connect to `address`, for blocks of up to `patience` seconds."""
     options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "client_encoding": "UTF8", **KEEPALIVE_OPTIONS}
     if pooled:  # a prepared statement would be another connection's
         return {**options, "prepare_threshold": None}
-    return {
-        **options,
-        "options": " ".join(f"-c {name}={value}" for name, value in _server_options(patience).items()),
-    }
+    ours = [f"-c {name}={value}" for name, value in _server_options(patience).items()]
+    return {**options, "options": " ".join([*_operators_options(address), *ours])}
+
+
+def _operators_options(address: URL) -> Sequence[str]:
+    """What the operator has every connection begin with, such as a search_path: libpq takes them from the URL, or
+    else from the environment, and would lose them to ours. The last of two values holds."""
+    told = address.query.get("options", os.environ.get("PGOPTIONS", ""))
+    return [told] if isinstance(told, str) else told
 
 
 def begin_pooled(patience: float) -> Callable[[SqlConnection], None]:

@@ -31,10 +31,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -57,24 +54,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class NewId(FunctionElement[UUID]):
-    """A random id of the database's own making, for rows that it makes out of others."""
-
-    name = "new_id"
-    inherit_cache = True
-    type = Uuid()
-
-
-@compiles(NewId, "postgresql")
-def _postgresql_id(_element: NewId, _compiler: SQLCompiler, **_: Any) -> str:
-    return "gen_random_uuid()"
-
-
-@compiles(NewId, "sqlite")
-def _sqlite_id(_element: NewId, _compiler: SQLCompiler, **_: Any) -> str:
-    return "lower(hex(randomblob(16)))"
 
 
 class Base(DeclarativeBase):
@@ -460,11 +439,23 @@ class DailyUsage(Base):
     """Millionths of the currency."""
 
 
-class Removal(Base):
-    """What has still to be removed from Redis for a session that is gone, or that has an owner now.
+class RemovalBatch(Base):
+    """What has still to be removed from Redis for sessions that are gone, or that have an owner now: all those of one
+    transaction in one row, since a sweep has millions.
 
-    Written in the transaction that makes it so, and deleted once Redis has confirmed. No foreign keys: the rows that
-    it is about are gone.
+    Written in that transaction, and deleted once Redis has confirmed.
+    """
+
+    __tablename__ = "removal_batch"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    removals: Mapped[str] = mapped_column(Text)
+    """JSON (core/conversation/removals.py)."""
+
+
+class Removal(Base):
+    """What has still to be removed from Redis for one session: out of a batch that has failed, or written by the
+    version that knew no batches. No foreign keys: the rows that it is about are gone.
     """
 
     __tablename__ = "removal"

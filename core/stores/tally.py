@@ -50,10 +50,14 @@ class AnswerTally:
     def count_deleted(self, session_ids: Collection[UUID], db_session: DatabaseSession) -> Sequence[Generation]:
         """Count what is deleted with these sessions, in the caller's transaction, before it is: those that are live,
         and those that have ended and are not counted. Returns them."""
-        of_them = select(Generation).where(
+        of_them = select(Generation.id).where(
             among(Generation.session_id, session_ids, db_session), or_(IS_LIVE, Generation.uncounted.is_not(None))
         )
-        gone = db_session.scalars(of_them.with_for_update()).all()
+        # Past the ORM: most often there are none.
+        ids = db_session.connection().execute(of_them.with_for_update()).scalars().all()
+        gone = (
+            db_session.scalars(select(Generation).where(among(Generation.id, ids, db_session))).all() if ids else []
+        )
         self._add(gone, db_session)
         return gone
 

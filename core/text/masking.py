@@ -26,12 +26,15 @@ HARMLESS = re.compile(
 )
 """Names of parameters whose values are shown. What others have is a secret: servers of models call it `key`, `code`,
 `sig`, `auth`, `subscription-key`, or as they like."""
+# Where a library reads no list of hosts, the sentinels beside the first are a parameter (core/stores/redis_url.py).
+_SENTINELS = re.compile(r"(sentinels?://[^/?#]+)(/[^?#]*)\?(.+)")
 # kombu takes a list of servers.
 _NEXT_SERVER = re.compile(r";(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
 def masked(url: str) -> str:
-    """The URL without its passwords, in whatever spelling they are: `redis://user:***@host?ssl_password=***`."""
+    """The URL without its passwords, in whatever spelling they are: `redis://user:***@host?ssl_password=***`.
+    Sentinels are a list of hosts, as people write them."""
     return ";".join(_masked(each) for each in _NEXT_SERVER.split(url))
 
 
@@ -64,7 +67,15 @@ def secrets_of(url: str) -> set[str]:
 def _masked(url: str) -> str:
     url = _WEB_USER.sub(MASK, _USERINFO.sub(rf"\1:{MASK}@", url))
     url = _PARAMETER.sub(lambda found: f"{found[1]}={MASK}" if _is_secret(found[1]) else found[0], url)
-    return _BARE.sub(MASK, url)
+    return _SENTINELS.sub(_listed, _BARE.sub(MASK, url))
+
+
+def _listed(sentinels: re.Match[str]) -> str:
+    hosts, master, query = sentinels.groups()
+    parameters = query.split("&")
+    hosts = ",".join([hosts, *(each.removeprefix("others=") for each in parameters if each.startswith("others="))])
+    rest = "&".join(each for each in parameters if not each.startswith("others=") and each != "db=0")
+    return hosts + master + (f"?{rest}" if rest else "")
 
 
 def _is_secret(name: str) -> bool:

@@ -73,7 +73,9 @@ def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cramped]:
     # What an older beat has left behind, cut short by a full disk.
     (state / "beat-schedule.dat").touch()
     (state / "beat-schedule").touch()
-    system = System(state, SWITCHBOARD_MODELS=str(models_away(directory)))
+    odd = {"FLOWER_ADDRESS": "127.0.0.2", "FLOWER_URL_PREFIX": "/ops/flower"}
+    system = System(state, SWITCHBOARD_MODELS=str(models_away(directory)), **odd)
+    system.flower_url = f"{system.flower_url.replace('127.0.0.1', '127.0.0.2')}/ops/flower"
     with small_disk(tmp_path_factory.mktemp("small") / "disk") as disk, (disk.path / "output").open("ab") as output:
         (state / "logs").symlink_to(disk.path)
         system.process = psutil.Popen(

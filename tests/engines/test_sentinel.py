@@ -147,7 +147,10 @@ def test_what_is_wrong_with_a_groups_url_is_said_in_a_line(guarded: Sentinels) -
             url.partition("&ssl_certfile")[0]: "if it wants a certificate: sentinels://...?ssl_certfile=",
         }
     else:
-        said[url.replace("sentinel:", "sentinels:")] = f"{where}: it speaks without TLS; write sentinel://"
+        said |= {
+            url.replace("sentinel:", "sentinels:"): f"{where}: it speaks without TLS; write sentinel://",
+            f"redis://watch:w4tch@127.0.0.1:{first.port}": "it is a sentinel, which keeps nothing; name",
+        }
     for mistaken, line in said.items():
         mistake = str(redis_mistake("REDIS_URL", mistaken))
         assert line in mistake

@@ -1,6 +1,6 @@
 """Answers, while at random moments what writes them is killed, stopped, frozen, restarted, doubled or told to stop.
 
-The seeds are printed. SWITCHBOARD_FAULT_SEED=17 begins with that one, SWITCHBOARD_FAULT_RUNS=200 makes more runs.
+The seeds are printed. FAULTS_SEED=17 begins with that one, FAULTS_RUNS=200 makes more runs.
 """
 
 import json
@@ -37,8 +37,8 @@ from tests.support.provider import STORY, THOUGHT, ProviderServer
 from tests.support.told import Told
 from tests.support.waiting import wait_for
 
-RUNS = int(os.environ.get("SWITCHBOARD_FAULT_RUNS", "3"))
-FIRST = int(os.environ.get("SWITCHBOARD_FAULT_SEED", str(random.SystemRandom().randrange(10**6))))
+RUNS = int(os.environ.get("FAULTS_RUNS", "3"))
+FIRST = int(os.environ.get("FAULTS_SEED", str(random.SystemRandom().randrange(10**6))))
 MODELS = ("story", "repeated-story", "unreliable-story", "thoughtful-story")
 ANSWERS = 6
 """Generations in one run."""

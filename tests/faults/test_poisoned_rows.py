@@ -11,6 +11,7 @@ from sqlalchemy import select, text, update
 from uuid_utils.compat import uuid7
 
 from core.conversation.keys import keys
+from core.conversation.removals import Due
 from core.limits.leases import Leases
 from core.limits.rate_limit import PREFIX
 from core.llm.providers.base import ErrorKind, ProviderError
@@ -275,7 +276,9 @@ def test_a_removal_that_fails_holds_up_no_other(runtime: Runtime, clock: Turnabl
         runtime.redis.delete(key)
         runtime.redis.set(key, "poison")
     with runtime.database.writing() as db:
-        runtime.removals.note_all(db, [session.id for session in sessions], "deleted")
+        live = dict(db.execute(select(Generation.session_id, Generation.id)).all())
+        due = [Due(session.id, "deleted", session.owner_id, live[session.id]) for session in sessions]
+        runtime.removals.note(due, db)
 
     assert runtime.removals.drain() == 4
 

@@ -24,6 +24,8 @@ from core.text.secret_files import UnreadableSecret, read_secret_file, secrets_d
 PREFIX = "SWITCHBOARD_"
 SIMILARITY_CUTOFF = 0.6
 """Of difflib's likeness, from 0 to 1, without the prefix: two or three slips."""
+ONE_SLIP_CUTOFF = 0.85
+"""The same, of a name that nothing marks as ours."""
 
 MAX_SHOWN = 200
 """Characters of a value that are repeated."""
@@ -47,7 +49,8 @@ def read_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         raise Misconfigured(_complaint(error)) from None
     except SettingsError as error:  # of a value that is no JSON, where that is wanted; its words have no value
         raise Misconfigured(one_line(str(error))) from None
-    if unknown := unknown_options({**written, **os.environ}, option_names()):
+    known = option_names()
+    if unknown := [*unknown_options({**written, **os.environ}, known), *misspelt_options(written, os.environ, known)]:
         raise Misconfigured(_together(unknown))
     return settings
 
@@ -125,6 +128,22 @@ def unknown_options(environment: Mapping[str, str], known: Collection[str]) -> l
             f"did you mean {without_prefix[near[0]]}?" if near else "leave it out; docs/operations.md lists them all"
         )
         found.append(Mistake(name, "there is no such option", right))
+    return found
+
+
+def misspelt_options(
+    written: Mapping[str, str], environment: Mapping[str, str], known: Collection[str]
+) -> list[Mistake]:
+    """Names in `.env` that are nearly those of options which have no prefix, such as DATABASE_ULR, where the option
+    itself is set nowhere: else, and in the environment, it may well be another program's."""
+    present = {name.upper() for name in (*written, *environment)}
+    missing = [name for name in known if not name.startswith(PREFIX) and name not in present]
+    found = []
+    for name in sorted(written):
+        if name.upper().startswith(PREFIX) or name.upper() in known:
+            continue
+        if near := get_close_matches(name.upper(), missing, n=1, cutoff=ONE_SLIP_CUTOFF):
+            found.append(Mistake(name, "there is no such option", f"did you mean {near[0]}?"))
     return found
 
 

@@ -1,5 +1,6 @@
 """What keeps a Redis from being used: a server that is away, another one, or one that wants to be asked otherwise."""
 
+from collections.abc import Collection
 from contextlib import closing
 
 from core.messaging.writable import ABSENT_KEY, require_writable
@@ -17,6 +18,10 @@ CLUSTER = (
     "it is a node of a Redis Cluster, which is not supported",
     "name one server (cluster-enabled no), or Sentinel: sentinel://HOST:26379/MASTER",
 )
+SENTINEL = (
+    "it is a sentinel, which keeps nothing",
+    "name the sentinels and their master: sentinel://HOST:26379/MASTER",
+)
 
 
 def redis_mistake(variable: str, url: str) -> Mistake | None:
@@ -24,7 +29,8 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
     Takes some four seconds."""
     try:
         with closing(connect(url, timeout=TIMEOUT, connect_timeout=TIMEOUT)) as client:
-            client.info("server")
+            if "sentinel" in _modes(client):
+                return Mistake(with_value(variable, url), *SENTINEL)
             client.eval("return 1", 0)
             if client.info("cluster").get("cluster_enabled"):  # a session's keys share a slot, those of limits don't
                 wrong, right = CLUSTER
@@ -48,6 +54,12 @@ def _try_waiting(client: Redis) -> None:
             listen(ABSENT_KEY)
             listener.get_message(timeout=TIMEOUT)
     client.brpop([ABSENT_KEY], timeout=SHORTEST_WAIT)
+
+
+def _modes(client: Redis) -> Collection[object]:
+    """What the server says that it is, in the words of Redis and of Valkey."""
+    info = client.info("server")
+    return [info.get("redis_mode"), info.get("server_mode")]
 
 
 def _evicting(policy: str | None, setting: str) -> Mistake | None:

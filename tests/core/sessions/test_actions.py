@@ -16,7 +16,7 @@ from core.sessions.actions import Switch
 from core.sessions.credential import Credential
 from core.sessions.service import NewSession
 from core.settings import Settings
-from core.stores.tables import Removal, Session
+from core.stores.tables import RemovalBatch, Session
 from tests.conftest import TurnableClock, new_user
 from tests.support.valkey import Valkey
 
@@ -127,7 +127,7 @@ def test_a_session_that_is_discarded_leaves_nothing(runtime: Runtime) -> None:
     assert _audited(runtime) == []
     assert not runtime.redis.exists(*keys(session.id))
     with runtime.database.reading() as db:
-        assert db.query(Removal).count() == 0
+        assert db.query(RemovalBatch).count() == 0
 
 
 def test_what_was_proved_by_the_secret_does_nothing_to_a_session_that_has_been_claimed(runtime: Runtime) -> None:

@@ -176,7 +176,7 @@ class Rules(RuleBasedStateMachine):
     def sweep(self, limit: int) -> None:
         expired = {key for key, known in self.known.items() if known.expires_at <= self.clock.now()}
         with self.database.writing() as db:
-            swept = set(self.service.lock_expired(db, limit))
+            swept = {each.id for each in self.service.lock_expired(db, limit)}
             self.service.delete_sessions(swept, db)
         assert swept <= expired
         assert len(swept) == min(limit, len(expired))

@@ -188,7 +188,7 @@ def test_an_expired_session_says_so_after_the_sweep_too(
     _, credential = _create(database, service)
     clock.turn(timedelta(minutes=31))
     with database.writing() as db:
-        assert service.lock_expired(db) == {credential.session_id: None}
+        assert service.lock_expired(db) == [(credential.session_id, None, False)]
         service.delete_sessions([credential.session_id], db)
     with pytest.raises(SessionExpired):
         _validate(database, service, credential)
@@ -288,7 +288,7 @@ def test_the_sweep_takes_the_expired_in_batches_and_nothing_else(
     swept: list[UUID] = []
     while True:
         with database.writing() as db:
-            batch = service.lock_expired(db, limit=2)
+            batch = [each.id for each in service.lock_expired(db, limit=2)]
             service.delete_sessions(batch, db)
         assert len(batch) <= 2
         if not batch:

@@ -5,6 +5,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import event, select, update
 
+from core.conversation.event_log import CLOSED_AT_ONCE
 from core.conversation.keys import channel
 from core.runtime import Runtime
 from core.sessions.credential import Credential
@@ -83,7 +84,7 @@ def test_what_can_not_be_deleted_is_not_found_for_ever(
     """Another sweep has locked it, say."""
     monkeypatch.setattr("core.sessions.sweep.PAGE", 3)
     _expire(runtime, 3, clock)
-    monkeypatch.setattr(runtime.sessions, "lock_expired", lambda *_, **__: {})
+    monkeypatch.setattr(runtime.sessions, "lock_expired", lambda *_, **__: [])
     assert runtime.sweeper.sweep_expired(batch=2) == 0
 
 
@@ -128,6 +129,17 @@ def test_a_backlog_is_counted_no_further_than_it_costs_little(
     monkeypatch.setattr("core.sessions.service.MAX_BACKLOG", 4)
     _expire(runtime, 6, clock)
     assert runtime.sweeper.backlog().count == 4
+
+
+def test_redis_serves_others_between_the_keys_of_a_batch(runtime: Runtime, clock: TurnableClock) -> None:
+    def unlinks() -> int:
+        stats = cast("dict[str, dict[str, int]]", runtime.redis.info("commandstats"))
+        return stats.get("cmdstat_unlink", {"calls": 0})["calls"]
+
+    _expire(runtime, 2 * CLOSED_AT_ONCE + 1, clock)
+    before = unlinks()
+    runtime.sweeper.sweep_expired()
+    assert unlinks() - before == 3
 
 
 def test_a_batch_is_told_to_redis_in_one_round_trip(runtime: Runtime, clock: TurnableClock) -> None:

@@ -335,3 +335,29 @@ def test_a_file_on_a_full_disk_takes_no_writes(lack: str, tmp_path: Path) -> Non
         mistake = database_mistake(url)
         assert str(mistake).endswith(f"the disk of {disk.path} {lack}; free some of it")
         database.dispose()
+
+
+@pytest.mark.parametrize("told_by", ["the URL", "PGOPTIONS"])
+def test_what_the_operator_has_connections_begin_with_holds_for_migrations_and_processes_alike(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    empty = own_postgres.create_empty()
+    name = make_url(empty).database
+    assert name is not None
+    own_postgres.execute("CREATE SCHEMA app", database=name)
+    url = make_url(empty)
+    if told_by == "the URL":
+        url = url.update_query_pairs([("options", "-csearch_path=app")])
+    else:
+        monkeypatch.setenv("PGOPTIONS", "-c search_path=app")
+    address = url.render_as_string(hide_password=False)
+    migrate(address)
+
+    database = Database(address)
+
+    user_id = new_user(database)
+    with database.reading() as db:
+        tables = db.scalars(text("SELECT schemaname FROM pg_tables WHERE tablename = 'session'")).all()
+        assert (tables, db.scalar(select(User.id))) == (["app"], user_id)
+        assert db.scalar(text("SHOW jit")) == "off"  # ours come after
+    database.dispose()

@@ -52,6 +52,8 @@ def _complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
             "the driver 'asyncpg' is not used here; write postgresql+",
         ),
         ("DATABASE_URL", "postgresql://u:hunter2@db:54x/chat", "it can't be taken apart; is the port a number"),
+        ("DATABASE_URL", "postgresql://u@one:5432,two:5432/chat", "hosts are written ?host=one:5432&host=two:5432"),
+        ("DATABASE_URL", "postgresql://u@db/chat?pooler=session", "its pooler is not `transaction`; leave that out"),
         ("SWITCHBOARD_ANONYMOUS_IDLE", "45", "SWITCHBOARD_ANONYMOUS_IDLE=45: it has no unit; write 45m, if that is"),
         ("SWITCHBOARD_ANONYMOUS_IDLE", "1800", "it has no unit; write 1800s, if that is meant (the default is 30m)"),
         ("SWITCHBOARD_USER_MAX", "60", "it has no unit; write 60d, if that is meant (the default is 90d)"),
@@ -92,6 +94,30 @@ def test_what_is_no_option_is_named(name: str, meant: str | None) -> None:
     (mistake,) = unknown_options({name: "1", "PATH": "/bin", "SWITCHBOARDING": "fun"}, option_names())
     assert mistake.setting == name
     assert mistake.right == (f"did you mean {meant}?" if meant else "leave it out; docs/operations.md lists them all")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABASE_ULR", "DATABASE_URL"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("BROKERURL", "BROKER_URL"),
+        ("FLOWER_BASICAUTH", "FLOWER_BASIC_AUTH"),
+        ("ports", "PORT"),
+    ],
+)
+def test_a_slip_in_a_name_without_the_prefix_is_named_where_it_is_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, meant: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(Settings.model_config, "env_file", ".env")
+    for option in option_names():
+        monkeypatch.delenv(option, raising=False)
+    Path(".env").write_text(f"{name}=postgresql://u:hunter2@db/chat\nPOSTGRES_PASSWORD=x\nHTTP_PROXY=http://p\n")
+    assert _complaint(monkeypatch) == f"{name}: there is no such option; did you mean {meant}?"
+    with Path(".env").open("a") as file:  # then the other is another program's
+        file.write(f"{meant}={'8001' if meant == 'PORT' else ''}\n")
+    read_settings()
 
 
 def test_what_is_an_option_or_from_kubernetes_is_not() -> None:
