@@ -224,6 +224,7 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    from core.operations.preflight.installation import installation_mistake
     from core.operations.preflight.redis import redis_mistake
     from core.stores.redis import RedisUnavailable, connect
 
@@ -240,6 +241,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
     if mistake is not None:
         yield _mistaken("redis", mistake)
+    if shared := installation_mistake(settings.redis_url, settings.database_url):
+        yield _mistaken("redis", shared)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -261,7 +264,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     except Exception as error:  # every transport has errors of its own
         reason = without_secrets(error, settings.broker_url)
         remedy = "Start it (switchboard up), or correct BROKER_URL."
-        if "No permissions" in reason:  # Redis's words, whatever kombu makes of the error
+        if "no permissions" in reason.lower():  # Redis's words, whatever kombu makes of the error
             remedy = f"{ALLOW[:1].upper()}{ALLOW[1:]}"
         yield Finding("broker", f"{shown}: {reason}", remedy)
         return

@@ -96,7 +96,7 @@ def models_command(check: bool) -> None:
 @click.option("--since", metavar="AGE", help="Only what is younger than this: 24h, 7d.")
 @click.option("--kind", help="Only events of this kind: login-failed, not-owner, ...")
 @click.option("--user", metavar="USER", help="Only what this user did: an id or an e-mail address.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only the newest so many.")
+@click.option("-n", "--limit", type=click.IntRange(1, 10**9), help="Only the newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def audit_command(since: str | None, kind: str | None, user: str | None, limit: int | None, as_json: bool) -> None:
     """Print the audit log, newest last."""

@@ -56,6 +56,7 @@ from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
 from core.operations.healing import Healing
+from core.operations.installation import Installations
 from core.operations.invariants import Invariants, Periods
 from core.operations.job_runs import JobRuns
 from core.operations.usage import UsageRecords
@@ -492,6 +493,11 @@ class Runtime:
     def healing(self) -> Healing:
         """Mends what breaks them."""
         return Healing(self.database, self.redis, self.log, self._quarantine("healing"))
+
+    @cached_property
+    def installations(self) -> Installations:
+        """Those whose workers use this Redis."""
+        return Installations(self.database, self.redis)
 
     @cached_property
     def check_results(self) -> CheckResults:

@@ -55,7 +55,12 @@ def register(app: Flask, services: Services, options: WebOptions) -> None:
             lambda session_id: services.actions.mark_all_read(session_id),
         ),
         readiness=Readiness(
-            queries.require_ready, services.redis, readiness_queues, services.presence, services.runs
+            queries.require_ready,
+            services.redis,
+            readiness_queues,
+            services.presence,
+            services.runs,
+            services.installations,
         ),
         metrics=new_registry(services, metrics_queues),
     )

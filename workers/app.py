@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -130,6 +131,13 @@ def spare_collections(**_: Any) -> None:
     nothing for it."""
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+@signals.worker_ready.connect
+def stop_by_hup(**_: Any) -> None:
+    """Stop by SIGHUP as by SIGTERM, for a process manager to start it again. Celery would start itself anew, after
+    it had waited for the ends of its answers and lost a SIGTERM meanwhile."""
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
 
 @signals.worker_shutting_down.connect

@@ -5,6 +5,8 @@ it in each period.
 """
 
 import logging
+import time
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -12,11 +14,14 @@ from celery import signals
 
 from celery_config import QueueNames
 from core.errors import Unavailable
+from core.operations.installation import ANNOUNCE_INTERVAL
 from workers.app import app, runtime
 from workers.wakeups import wake_workers
 
 logger = logging.getLogger(__name__)
 
+SHARED_LOG_INTERVAL = 60.0
+"""Seconds between two lines about another installation."""
 PROBE_INTERVAL = 1.0
 """Seconds between two runs of the prober."""
 PROBE_INTERVAL_AFTER_FAILURE = 60.0
@@ -43,6 +48,7 @@ def reap() -> int:
 def start_background_jobs(**_: Any) -> None:
     """Start the reaper and the prober where answers are written, and expect beat's tasks where they are run."""
     consumed = set(app.amqp.queues.consume_from or {})
+    Thread(target=_announce_forever, name="installation", daemon=True).start()
     if QueueNames.CHAT in consumed:
         Thread(target=_reap_forever, name="reaper", daemon=True).start()
         # A thread of its own: what is done about models must not delay anything for answers.
@@ -53,6 +59,32 @@ def start_background_jobs(**_: Any) -> None:
             runtime.runs.expect("beat", runtime.periods.reap_every)
         except Unavailable as error:
             logger.warning("the schedule's beginning could not be noted: %s", error.reason)
+
+
+@signals.worker_shutdown.connect
+def withdraw_installation(**_: Any) -> None:
+    """Make room for another installation, unless others of this one's workers go on."""
+    with suppress(Unavailable):
+        runtime.installations.withdraw()
+
+
+def _announce_forever() -> None:
+    told_at = -SHARED_LOG_INTERVAL
+    while True:
+        try:
+            runtime.installations.announce()
+            if runtime.installations.are_several() and time.monotonic() >= told_at + SHARED_LOG_INTERVAL:
+                told_at = time.monotonic()
+                logger.error(
+                    "another installation uses the Redis of REDIS_URL: each takes what is the other's, and nothing is"
+                    " healed; give each a database of its own, as redis://host/1"
+                )
+        except Unavailable:
+            pass  # the heartbeat says so already
+        except Exception:
+            logger.exception("whether another installation uses this Redis could not be seen")
+        if runtime.writer.stopping.wait(ANNOUNCE_INTERVAL):
+            return
 
 
 def _reap_forever() -> None:

@@ -18,6 +18,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
 from redis.exceptions import (
     InvalidResponse,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -67,6 +68,15 @@ RETRY_AFTER = 2
 
 class RedisUnavailable(Unavailable):
     """Redis did not answer, or answered with an error. `cause` is the driver's exception."""
+
+    @property
+    def reason(self) -> str:
+        """In words for the log: the cause's class, or what Redis says of its user or its connections."""
+        if isinstance(self.cause, NoPermissionError):
+            return f"the user of this Redis lacks a right: {self.cause}"
+        if "max number of clients" in str(self.cause):
+            return "this Redis has no connection left (its maxclients)"
+        return super().reason
 
 
 class RedisWritesRefused(RedisUnavailable):

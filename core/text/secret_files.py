@@ -4,6 +4,7 @@ The file has the variable's name. The environment's own value comes first, where
 """
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +47,10 @@ def read_secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
 
 def read_secret_file(path: Path) -> str:
     """What the file holds, without blanks around it; empty when there is none. Raises UnreadableSecret."""
+    if path.is_symlink() and not path.exists():
+        raise UnreadableSecret(f"{path}: leads to {path.readlink()}, which is not there")
+    if path.is_fifo() or path.is_socket():  # which would be waited for
+        raise UnreadableSecret(f"{path} is no file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -55,6 +60,8 @@ def read_secret_file(path: Path) -> str:
         raise UnreadableSecret(f"{path}: {error.strerror}") from None
     if len(content) > MAX_BYTES:
         raise UnreadableSecret(f"{path} has more than {MAX_BYTES} bytes")
+    if content.startswith(BOM_UTF8):
+        raise UnreadableSecret(f"{path} begins with a byte order mark, which can't be seen")
     try:
         return content.decode().strip()
     except UnicodeDecodeError:

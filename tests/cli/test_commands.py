@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.stores.revisions import current_revision, newest_revision
+from tests.support.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
 SWITCHBOARD = Path(sys.executable).with_name("switchboard")
@@ -129,6 +130,18 @@ def test_the_model_server_says_when_its_port_is_taken(tmp_path: Path, taken_port
     result = switchboard(tmp_path, "model", SWITCHBOARD_MODEL_URL=url, SWITCHBOARD_MODEL_KEY="sesame")
     assert result.returncode == 1
     assert f"can't start at http://127.0.0.1:{taken_port}/v1: is the port taken?" in result.stderr
+
+
+def test_a_queue_that_there_is_not_is_named_with_those_that_there_are(
+    tmp_path: Path, valkey: Valkey, database_url: str
+) -> None:
+    stores = {"REDIS_URL": valkey.url, "DATABASE_URL": database_url, "SWITCHBOARD_STATE_DIR": str(tmp_path)}
+    result = switchboard(tmp_path, "worker", "--queues", "nonsense", **stores)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == (
+        "switchboard: there is no queue nonsense; take sessions, chat, maintenance"
+    )
 
 
 def test_migrate_says_from_where_to_where(tmp_path: Path) -> None:

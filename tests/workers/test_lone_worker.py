@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
@@ -12,9 +13,11 @@ from celery import Celery
 from uuid_utils.compat import uuid7
 
 from celery_config import QueueNames, TaskNames
+from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.messaging.consumers import Presence
 from core.messaging.replies import Reply
+from core.operations.installation import KEY
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session
@@ -150,11 +153,45 @@ def test_a_reply_that_can_not_be_sent_is_sent_when_redis_is_back(alone: Alone) -
     assert "Traceback" not in _log_since(alone, before)
 
 
+def test_a_hangup_stops_it_as_a_termination_does(alone: Alone, go_on: Flag) -> None:
+    before = alone.process.logs()
+    paused = alone.conversation("paused")
+    paused.say("Shall I hang up?")
+    paused.begun()
+    alone.process.kill("SIGHUP")
+    wait_for(lambda: alone.process.status == "exited", seconds=20, what="it has stopped, and not begun anew")
+    assert "told to stop" in _log_since(alone, before)
+    alone.start()
+    go_on.set()
+    assert paused.ended()["type"] == "done"
+
+
+def test_another_installation_on_its_redis_is_logged_and_not_healed(alone: Alone) -> None:
+    before, redis = alone.process.logs(), alone.runtime.redis
+    (now, _) = redis.time()
+    redis.zadd(KEY, {"another": int(now) + 60})
+    theirs = keys(uuid7())
+    redis.xadd(theirs.words, {"text": "Another's words"})
+    checks = alone.runtime.check_results
+
+    def check() -> None:
+        began = datetime.now(UTC)
+        alone.celery.send_task(TaskNames.CHECK_INVARIANTS)
+        wait_for(lambda: (found := checks.latest()) and found.at > began, what="the invariants are checked")
+
+    _wait_for_log(alone, before, "another installation uses the Redis of REDIS_URL")
+    check()
+    assert redis.exists(theirs.words)
+    redis.zrem(KEY, "another")
+    check()
+    assert not redis.exists(theirs.words)
+
+
 @pytest.mark.parametrize(
     ("refuse", "take", "said"),
     [
-        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "read only replica"),
-        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "Not enough good replicas"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "it is a read-only replica"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "it has too few replicas"),
     ],
     ids=["demoted", "refusing"],
 )

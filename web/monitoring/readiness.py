@@ -7,6 +7,7 @@ from celery_config import QueueNames
 from core.errors import NotMigrated, WritesRefused
 from core.messaging.consumers import Presence
 from core.messaging.writable import require_writable
+from core.operations.installation import Installations
 from core.operations.job_runs import JobRuns
 from core.stores.redis import Redis, RedisWritesRefused
 from web.monitoring.queue_lengths import Queues
@@ -26,6 +27,7 @@ class Readiness:
         queues: Queues,
         presence: Presence,
         runs: JobRuns,
+        installations: Installations,
     ) -> None:
         """`require_database` raises when the database does not answer within so many seconds, or is not migrated."""
         self._require_database = require_database
@@ -33,6 +35,7 @@ class Readiness:
         self._queues = queues
         self._presence = presence
         self._runs = runs
+        self._installations = installations
         self._checks: dict[str, SingleFlight[list[str]]] = {
             "database": SingleFlight("ready-database", self._missing_in_database),
             "redis": SingleFlight("ready-redis", self._missing_in_redis),
@@ -66,6 +69,8 @@ class Readiness:
             require_writable(self._redis)
         except RedisWritesRefused:
             return ["redis, which takes no writes"]
+        if self._installations.are_several():
+            return ["a redis of its own: another installation uses it"]
         unserved = self._presence.missing(QueueNames.ALL)
         return [
             *(f"consumer of {queue}" for queue in unserved),

@@ -25,6 +25,7 @@ from core.messaging.revocations import Revocations
 from core.operations.audit import Audit
 from core.operations.check_results import CheckResults
 from core.operations.counters import Counters
+from core.operations.installation import Installations
 from core.operations.job_runs import JobRuns
 from core.operations.usage import UsageRecords
 from core.sessions.actions import SessionActions
@@ -66,6 +67,8 @@ class Services(Protocol):
     def generations(self) -> GenerationService: ...
     @property
     def identity(self) -> Identity: ...
+    @property
+    def installations(self) -> Installations: ...
     @property
     def issuer_login(self) -> "IssuerLogin": ...
     @property

@@ -4,6 +4,7 @@ import io
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -86,14 +87,18 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def _require_secrets(directory: Path | None) -> None:
-    """Raise Misconfigured for a file of an option's name that holds no value."""
+    """Raise Misconfigured for a file of an option's name that holds no value, or of a name that looks like one."""
     if directory is None or not directory.is_dir():
         return  # which the option's own check says
     try:
-        files = sorted(path for path in directory.iterdir() if path.name.upper() in option_names())
+        found = sorted(directory.iterdir())
     except OSError as error:
         raise Misconfigured(f"{directory}: can't be read: {error.strerror}; let this user read it") from None
-    for path in files:
+    if unknown := unknown_options({path.name: "" for path in found}, option_names()):
+        raise Misconfigured(_together(replace(each, setting=f"{directory / each.setting}") for each in unknown))
+    for path in found:
+        if path.name.upper() not in option_names():
+            continue
         try:
             read_secret_file(path)
         except UnreadableSecret as error:
@@ -119,7 +124,9 @@ def unknown_options(environment: Mapping[str, str], known: Collection[str]) -> l
         if rest == name.upper() or name.upper() in known or _is_of_kubernetes(rest, environment[name]):
             continue
         near = get_close_matches(rest, without_prefix, n=1, cutoff=SIMILARITY_CUTOFF)
-        right = f"did you mean {without_prefix[near[0]]}?" if near else "unset it; docs/operations.md lists them all"
+        right = (
+            f"did you mean {without_prefix[near[0]]}?" if near else "leave it out; docs/operations.md lists them all"
+        )
         found.append(Mistake(name, "there is no such option", right))
     return found
 

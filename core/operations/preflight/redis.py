@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from contextlib import closing
 
-from core.messaging.writable import require_writable
+from core.messaging.writable import ABSENT_KEY, require_writable
 from core.operations.preflight.mistake import Mistake, with_value
 from core.operations.preflight.redis_causes import TIMEOUT, cause_of
 from core.operations.preflight.sentinels import cause_behind
@@ -12,6 +12,8 @@ from core.stores.redis_url import RedisServer
 from core.text.characters import one_line
 from core.text.masking import without_secrets
 
+SHORTEST_WAIT = 0.01
+"""Seconds; 0 would be for ever."""
 CLUSTER = (
     "it is a node of a Redis Cluster, which is not supported",
     "name one server (cluster-enabled no), or Sentinel: sentinel://HOST:26379/MASTER",
@@ -34,13 +36,24 @@ def redis_mistake(variable: str, url: str) -> Mistake | None:
                 wrong, right = CLUSTER
                 return Mistake(with_value(variable, url), wrong, right)
             require_writable(client)
-            client.publish("sb:nothing", "")  # channels have permissions of their own; nobody listens there
+            _try_waiting(client)
             return _evicting(client.info("memory").get("maxmemory_policy"), with_value(variable, url))
     except RedisUnavailable as error:
         server = RedisServer.parse(url)
         cause = cause_behind(server, error.cause) if server.sentinels else cause_of(server, error.cause)
     wrong = one_line(without_secrets(cause.wrong, url))
     return Mistake(with_value(variable, url), wrong, cause.right, cause.passing)
+
+
+def _try_waiting(client: Redis) -> None:
+    """Publish, listen and wait for a message as processes do: each has permissions of its own. Raises
+    RedisUnavailable."""
+    client.publish(ABSENT_KEY, "")
+    with closing(client.pubsub()) as listener:
+        for listen in (listener.subscribe, listener.psubscribe):
+            listen(ABSENT_KEY)
+            listener.get_message(timeout=TIMEOUT)
+    client.brpop([ABSENT_KEY], timeout=SHORTEST_WAIT)
 
 
 def _modes(client: Redis) -> Collection[object]:

@@ -37,7 +37,15 @@ def store_checks(
             checks[with_value(broker_variable, broker_url)] = lambda: redis_mistake(broker_variable, server.redis_url)
     if database_url is not None:
         checks[with_value("DATABASE_URL", database_url)] = lambda: _database_mistake(database_url, migrated)
+        if redis_url is not None:
+            checks["installation"] = lambda: _installation_mistake(redis_url, database_url)
     return checks
+
+
+def _installation_mistake(redis_url: str, database_url: str) -> Mistake | None:
+    from core.operations.preflight.installation import installation_mistake  # as the database's
+
+    return installation_mistake(redis_url, database_url)
 
 
 def _database_mistake(url: str, migrated: bool) -> Mistake | None:
@@ -63,15 +71,15 @@ def _find_all(checks: Checks) -> list[Mistake]:
     return [mistake for mistake in found if mistake is not None]
 
 
-def require_stores(checks: Checks) -> None:
-    """Try the stores for a process that is to run. What may pass by itself, or is harmless for now, is said on
-    standard error.
+def require_stores(checks: Checks, *, waits: bool = True) -> None:
+    """Try the stores for a process that is to run. What is harmless for now is said on standard error, and what may
+    pass by itself as well, if it `waits` for that.
 
     Raises SystemExit with the line that says what else is wrong.
     """
     mistakes = _find_all(checks)
     for mistake in mistakes:
-        if not mistake.passing and not mistake.harmless:
+        if not mistake.harmless and not (mistake.passing and waits):
             raise SystemExit(f"switchboard: {mistake}")
     for mistake in mistakes:
         end = "" if mistake.harmless else "; trying again"

@@ -196,6 +196,17 @@ def test_a_server_that_is_full_says_so_until_it_is_not(own_valkey: Valkey, way: 
     WAYS[way](redis)
 
 
+def test_a_user_who_lacks_a_right_is_told_of_it(own_valkey: Valkey) -> None:
+    rules = ("on", ">pw", "~*", "&*", "+@all", "-subscribe")
+    connect(own_valkey.url).execute_command("ACL", "SETUSER", "app", *rules)
+    pubsub = connect(own_valkey.url.replace("unix://", "unix://app:pw@")).pubsub()
+    with pytest.raises(RedisUnavailable) as refused:
+        pubsub.subscribe("channel")
+        pubsub.get_message(timeout=5)
+    assert refused.value.reason.startswith("the user of this Redis lacks a right: ")
+    assert "'subscribe'" in refused.value.reason
+
+
 def test_a_server_with_too_few_replicas_says_so(own_valkey: Valkey) -> None:
     redis = connect(own_valkey.url)
     redis.config_set("min-replicas-to-write", 1)

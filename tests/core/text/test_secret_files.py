@@ -1,5 +1,6 @@
 """Secrets in files, as supervisors hand them to a process."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,25 @@ def test_a_directory_of_an_options_name_stops_the_start(secrets: Path) -> None:
     (secrets / "DATABASE_URL").mkdir()
     with pytest.raises(Misconfigured, match="DATABASE_URL: Is a directory; let it hold the option's value alone"):
         read_settings()
+
+
+def test_what_is_no_file_that_can_be_read_is_named_and_not_waited_for(secrets: Path) -> None:
+    def complaint() -> str:
+        with pytest.raises(Misconfigured) as raised:
+            read_settings()
+        return str(raised.value)
+
+    file = secrets / "DATABASE_URL"
+    file.symlink_to(secrets / "..data" / "DATABASE_URL")
+    assert complaint().startswith(f"{file}: leads to {secrets}/..data/DATABASE_URL, which is not there; ")
+    file.unlink()
+    os.mkfifo(file)
+    assert complaint().startswith(f"{file} is no file; ")
+    file.unlink()
+    file.write_text("postgresql://a:hunter2@b/c", encoding="utf-8-sig")
+    assert complaint().startswith(f"{file} begins with a byte order mark, which can't be seen; ")
+    file.unlink()
+    (secrets / "SWITCHBOARD_METRIC_TOKEN").write_text("hunter2")
+    assert complaint() == (
+        f"{secrets}/SWITCHBOARD_METRIC_TOKEN: there is no such option; did you mean SWITCHBOARD_METRICS_TOKEN?"
+    )

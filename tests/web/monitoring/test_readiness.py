@@ -11,6 +11,7 @@ import pytest
 
 from celery_config import QueueNames
 from core.messaging.consumers import HEARTBEAT_TTL, Presence
+from core.operations.installation import KEY
 from core.operations.job_runs import JOBS, JobRuns
 from core.runtime import Runtime
 from core.settings import Settings
@@ -118,6 +119,17 @@ def test_names_that_nobody_resolves_are_waited_for_no_longer(
     client = parts(configured_redis_url="redis://cache.example", configured_broker_url="amqp://queue.example")
     assert _missing(client) == ["redis", "broker"]
     resolved.set()
+
+
+def test_a_redis_that_another_installation_uses_is_named(
+    served: Presence, parts: Callable[..., Any], runtime: Runtime, redis: Redis
+) -> None:
+    runtime.installations.announce()
+    assert parts().get("/readyz").status_code == 200
+    (now, _) = redis.time()
+    redis.zadd(KEY, {"another": int(now) + 10})
+    missing = parts().get("/readyz").get_json(force=True)["missing"]
+    assert missing == ["a redis of its own: another installation uses it"]
 
 
 def test_a_worker_that_stops_takes_no_other_away(served: Presence, parts: Callable[..., Any], redis: Redis) -> None:

@@ -93,7 +93,7 @@ def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: str, v
 def test_what_is_no_option_is_named(name: str, meant: str | None) -> None:
     (mistake,) = unknown_options({name: "1", "PATH": "/bin", "SWITCHBOARDING": "fun"}, option_names())
     assert mistake.setting == name
-    assert mistake.right == (f"did you mean {meant}?" if meant else "unset it; docs/operations.md lists them all")
+    assert mistake.right == (f"did you mean {meant}?" if meant else "leave it out; docs/operations.md lists them all")
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,31 @@ def test_a_redis_that_is_away_may_come_back() -> None:
     assert "there is no such socket" in redis_line("unix:///nowhere/valkey.sock")
 
 
-@pytest.mark.parametrize("rules", ["resetchannels", "-publish"])
-def test_a_redis_user_that_may_not_publish_is_told_which_rules_it_needs(own_valkey: Valkey, rules: str) -> None:
+@pytest.mark.parametrize("rules", ["resetchannels", "-publish", "-subscribe", "-psubscribe", "-brpop", "-@blocking"])
+def test_a_redis_user_that_may_not_all_that_is_done_is_told_which_rules_it_needs(
+    own_valkey: Valkey, rules: str
+) -> None:
     client = own_valkey.client()
     client.execute_command("ACL", "SETUSER", "app", "on", ">hunter2", "+@all", "~*", "&*", *rules.split())
     url = own_valkey.url.replace("unix://", "unix://app:hunter2@")
     assert redis_line(url).endswith("; allow it all: ACL SETUSER <user> +@all ~* &*")
     client.close()
+
+
+def test_a_redis_without_a_connection_left_says_so(own_valkey: Valkey) -> None:
+    with closing(own_valkey.client()) as client:
+        port = free_port()
+        client.config_set("port", port)
+        client.config_set("maxclients", 1)
+        for url in (own_valkey.url, f"redis://127.0.0.1:{port}"):
+            assert redis_line(url).endswith(": it has no connection left; raise its maxclients")
+            with pytest.raises(RedisUnavailable) as refused:
+                connect(url).ping()
+            assert refused.value.reason in (
+                "this Redis has no connection left (its maxclients)",
+                "ConnectionError",  # where it has closed the connection before it was told
+            )
+        client.config_set("maxclients", 100)
 
 
 def test_a_redis_that_takes_no_writes_says_why(own_valkey: Valkey) -> None:
