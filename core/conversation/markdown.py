@@ -21,6 +21,7 @@ from markdown_it.utils import OptionsDict
 from pygments.token import STANDARD_TYPES
 
 from core.conversation import maths
+from core.conversation.emphasis import CjkFriendlyInline
 from core.conversation.highlighting import Code, highlighter
 
 logger = logging.getLogger(__name__)
@@ -284,6 +285,7 @@ class _Markdown(MarkdownIt):
 
 def _parser() -> MarkdownIt:
     parser = _Markdown("commonmark", {"html": False, "breaks": True})
+    parser.inline = CjkFriendlyInline(parser.inline)
     for ruler in (parser.block.ruler, parser.inline.ruler):
         for rule in ruler.__rules__:
             rule.fn = _counted(rule.fn)

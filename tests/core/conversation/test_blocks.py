@@ -14,6 +14,7 @@ LINES = [
     *("", "", "", "words", "more *words*", "- item", "1. item", "  - inner", "   inside", "    code", "```"),
     *("```python", "  ```", "~~~", "# Heading", "---", "===", "> quote", "|a|b|", "|-|-|", "\\[", "\\]", "$$"),
     *("x = `1`", "[a]", "[a]: /u", "'title'", "[b](/c)", "* * *", "10. ten", "\ttab", "- ```", "> ```"),
+    *("**文字\uff1a**后续", "含**「重点", "」**内容", "*\uff0c"),
     *("a \\(x\\) b\r", "- [ ] task", "\\begin{align}", "a \\\\", "\\end{align}", "\\( open"),
 ]
 
@@ -47,6 +48,13 @@ def test_no_later_text_changes_a_finished_block(lines: list[str], size: int) -> 
         place = whole.find(html)
         assert place >= 0, (text[begin:end], html, whole)
         whole = whole[place + len(html) :]
+
+
+def test_emphasis_beside_cjk_is_in_the_blocks_as_it_is_in_the_whole() -> None:
+    text = "历经**10年发展\uff0c**年\n\n- 含**「重点」**内容\n\n# **文字\uff1a**后续\n\n**粗体。**\n源码\n\n"
+    found = streamed(text, 1)
+    assert "".join(block.html for block in found) == render(text)
+    assert "**" not in "".join(block.html for block in found)
 
 
 def test_an_answer_of_ordinary_blocks_is_told_whole_and_in_order() -> None:

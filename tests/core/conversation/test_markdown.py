@@ -87,6 +87,50 @@ def test_markdown_becomes_html(text: str, html: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("历经**10年发展\uff0c**年", "历经<strong>10年发展\uff0c</strong>年"),
+        ("含**「重点」**内容", "含<strong>「重点」</strong>内容"),
+        ("**文字\uff1a**后续", "<strong>文字\uff1a</strong>后续"),
+        ("**粗体。**源码", "<strong>粗体。</strong>源码"),
+        ("**文字:**后续", "<strong>文字:</strong>后续"),
+        ("**“重点”**内容", "<strong>“重点”</strong>内容"),
+        ("これは*「重要」*です", "これは<em>「重要」</em>です"),
+        ("**그는(He)**가 ~~“말했다.”~~고", "<strong>그는(He)</strong>가 <s>“말했다.”</s>고"),
+        ("**\U00020000。**\U00020001", "<strong>\U00020000。</strong>\U00020001"),
+        ("\u845b\U000e0100**“a”**x", "\u845b\U000e0100**“a”**x"),
+        ("\u845b\U000e0100**“a”**\u845b", "\u845b\U000e0100<strong>“a”</strong>\u845b"),
+        ("a**“\ufe01”\ufe01**b", "a**“\ufe01”\ufe01**b"),
+        ("这是**粗体**文字\uff0c*斜*体", "这是<strong>粗体</strong>文字\uff0c<em>斜</em>体"),
+        ("****重****点 ***“一”*二**三", "<strong><strong>重</strong></strong>点 <strong><em>“一”</em>二</strong>三"),
+        ("**[「一」](https://x.example)**二", f'<strong><a href="https://x.example" {LINK}>「一」</a></strong>二'),
+    ],
+)
+def test_emphasis_beside_chinese_japanese_and_korean_needs_no_space(text: str, html: str) -> None:
+    assert render(text) == f"<p>{html}</p>\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "文 ** 字 ** 后",
+        "**\u3000文字** 后",
+        "文__「重点」__内容",
+        "文_重点_内容",
+        "`**文字\uff1a**后续`",
+        "\\*\\*文字\uff1a\\*\\*后续",
+        'a**"b"**c',
+        "a**✅b!**c",
+        "foo**.bar**",
+    ],
+)
+def test_what_was_no_emphasis_elsewhere_is_still_none(text: str) -> None:
+    html = render(text) or ""
+    assert "<strong>" not in html
+    assert "<em>" not in html
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "<script>alert(1)</script>",
@@ -174,6 +218,8 @@ HOSTILE = {
     "addresses": "<a@b.c>" * (SIZE // 7),
     "stars": "*a **b ***c _d ~~e " * (SIZE // 19),
     "stars in stars": "*a " * (SIZE // 6) + " a*" * (SIZE // 6),
+    "stars beside CJK": "文**“*\uff0c" * (SIZE // 7),
+    "stars in stars beside CJK": "文*" * (SIZE // 2),
     "backticks": "".join("a" + "`" * length for length in range(1, int((2 * SIZE) ** 0.5) - 2)),
     "quotes": ">" * SIZE,
     "lazy quotes": ">" * 200 + "a\n" + "a\n" * ((SIZE - 202) // 2),
