@@ -4,7 +4,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from gevent import monkey
 
@@ -20,8 +20,12 @@ from core.llm.catalog import require_catalog  # noqa: E402
 from core.observability.logs import configure_logs, log_uncaught  # noqa: E402
 from core.observability.tracing import start_tracing, stop_tracing  # noqa: E402
 from core.operations.file_descriptors import raise_limit  # noqa: E402
-from core.operations.preflight.environment import settings_of_process  # noqa: E402
+from core.operations.preflight.environment import settings_of_process, variable_of  # noqa: E402
+from core.settings import Settings  # noqa: E402
 from web.server.connections import KEEPALIVE_TIMEOUT  # noqa: E402
+
+STORES = ("configured_database_url", "configured_redis_url", "configured_broker_url")
+"""The options that name them."""
 
 _settings = settings_of_process()
 configure_logs("web", _settings.log_level, _settings.log_format, _settings.secrets)
@@ -54,35 +58,65 @@ forwarder_headers = ""
 def on_starting(server: Any) -> None:
     """Say in one line what can't be used, before a process that needs it can show a traceback; and at each SIGHUP as
     well, where gunicorn would end the process that answers, and then itself."""
-    _require_usable()
+    read = _read()
+    _try_stores()
     reload = server.handle_hup
 
     def reload_what_is_usable() -> None:
+        nonlocal read
         try:
-            _require_usable(listening=server.cfg.address)
+            anew = _read()
+            _require_listening(anew, server.cfg.address)
+            _require_no_defaults(read, anew)
+            _try_stores(*(["--at-once"] if _stores(anew) != _stores(read) else []))
         except SystemExit as refusal:
             why = refusal.code if isinstance(refusal.code, str) else "switchboard: a store can't be used"
             server.log.error("not reloaded, all goes on with what was read before; %s", why)
         else:
+            read = anew
             reload()
 
     server.handle_hup = reload_what_is_usable
 
 
-def _require_usable(listening: Collection[tuple[str, int]] | None = None) -> None:
-    """Read what a process reads at its start, and try its stores. Raises SystemExit with the line, or with a number
-    after it was said on standard error. `listening`: the addresses that are held already."""
+def _read() -> Settings:
+    """What a process reads at its start. Raises SystemExit with the line that says what is wrong with it."""
     settings = settings_of_process()
     require_catalog(settings.models_path)
+    return settings
+
+
+def _require_listening(settings: Settings, held: Collection[tuple[str, int]]) -> None:
+    """Raise SystemExit when nothing can listen at the address, and it is none of those that are held already."""
     address = settings.host, settings.port
-    if listening is not None and address not in listening:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        try:
-            socket.create_server(address, family=family).close()
-        except OSError as error:
-            raise SystemExit(f"switchboard: PORT={settings.port}: {error.strerror}; choose another") from None
+    if address in held:
+        return
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server(address, family=family).close()
+    except OSError as error:
+        raise SystemExit(f"switchboard: PORT={settings.port}: {error.strerror}; choose another") from None
+
+
+def _require_no_defaults(read: Settings, anew: Settings) -> None:
+    """Raise SystemExit when a store that was named is named no more, as in a secrets directory that was emptied: the
+    default in its place would be another installation's, or an empty one."""
+    for option in STORES:
+        if getattr(read, option) is not None and getattr(anew, option) is None:
+            raise SystemExit(
+                f"switchboard: {variable_of(option)}: it was set, and is no more; restart to use the default"
+            )
+
+
+def _stores(settings: Settings) -> Sequence[str | None]:
+    return [getattr(settings, option) for option in STORES]
+
+
+def _try_stores(*options: str) -> None:
+    """Try the stores of the environment. Raises SystemExit with a number after it was said on standard error."""
     # In a process of its own: what that loads would stay in this one, which answers nothing.
-    tried = os.posix_spawn(sys.executable, [sys.executable, "-m", "core.operations.preflight"], os.environ)
+    command = [sys.executable, "-m", "core.operations.preflight", *options]
+    tried = os.posix_spawn(sys.executable, command, os.environ)
     _, status = monkey.get_original("os", "waitpid")(tried, 0)
     if status:
         raise SystemExit(os.waitstatus_to_exitcode(status))

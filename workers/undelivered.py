@@ -80,7 +80,8 @@ def answer_revoked(sender: Task, request: Any, expired: bool, **_: Any) -> None:
         sender.name, [Outcome.EXPIRED if expired else Outcome.REJECTED] * max(1, len(pending))
     )
     if isinstance(sender, Command):
-        _answer(request.id, pending, request.reply_to, QueueSlow() if expired else Unavailable())
+        problem = QueueSlow(retry_after=2) if expired else Unavailable(retry_after=2)
+        _answer(request.id, pending, request.reply_to, problem)
 
 
 def _answer_message(message: Message, problem: SwitchboardError) -> None:
@@ -101,6 +102,7 @@ def _answer(task_id: str, pending: list[Reply], channel: str | None, problem: Sw
         named = [found or reply for found, reply in zip_longest(kept, pending)]
         unanswered = [reply for reply in named if reply is not None and reply.state == "pending"]
         if unanswered:
-            runtime.replies.send([replace(reply, problem=problem.problem()) for reply in unanswered], channel)
+            told = {"problem": problem.problem(), "retry_after": problem.retry_after}
+            runtime.replies.send([replace(reply, **told) for reply in unanswered], channel)
     except Unavailable as error:
         logger.warning("a reply could not be sent: %s", error.reason, extra={"task_id": task_id})

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from pathlib import Path
 
 MAX_LOG_SIZE = 5 * 1024 * 1024
@@ -44,7 +45,11 @@ class ChildLog:
             self._file = None
 
     def _append(self, line: str) -> None:
+        if self._file is not None and not _is_at(self._path, self._file):
+            self.close()  # another program has moved it away, or deleted it
+            self._torn = False
         if self._file is None:
+            self._path.parent.mkdir(exist_ok=True)
             self._file = io.FileIO(self._path, "a")
             self._size = self._path.stat().st_size
         if self._size >= self._limit:
@@ -60,3 +65,10 @@ class ChildLog:
         self._torn = self._torn if written == 0 else written < len(data)
         if written < len(data):
             raise OSError(f"{self._path} takes no more")
+
+
+def _is_at(path: Path, file: io.FileIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

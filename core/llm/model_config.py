@@ -35,7 +35,7 @@ class Table(BaseModel):
 class ModelConfig(Table):
     """One `[models.NAME]` table. Timeouts are in seconds."""
 
-    label: Annotated[str, Field(min_length=1)]
+    label: Annotated[str, Field(min_length=1, max_length=200)]
     provider: Literal["openai", "anthropic"]
     model: Annotated[str, Field(min_length=1)]
     """The name the server knows the model by."""

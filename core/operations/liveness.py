@@ -28,6 +28,7 @@ WRITING_LIMIT = 30.0
 """Seconds for that, on a machine that is busy."""
 RECORD_SIZE = 1024
 """Bytes. A record is written over the one before, so that it needs no place on a full disk."""
+UNKNOWN = "`switchboard alive` does not know of this process: %s: %s"
 
 Probe = Callable[[Callable[[], None]], object]
 """Has a part of the process call what it is given, and does not wait for that."""
@@ -75,28 +76,28 @@ class Liveness:
         """Write from now on, in a thread of its own, as long as the process lives."""
         self._kind = kind
         self.expect(WRITING, WRITING_LIMIT)
+        path = _directory(state_directory) / f"{kind}-{os.getpid()}@{socket.gethostname()}"
         try:
-            descriptor = self._open(_directory(state_directory))
+            state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = self._open(path)
         except OSError as error:
-            logger.warning(
-                "`switchboard alive` will not know of this process: %s: %s", error.filename, error.strerror
-            )
+            logger.warning(UNKNOWN, error.filename, error.strerror)
             return
-        Thread(target=self._write_forever, args=(descriptor,), name="liveness", daemon=True).start()
+        Thread(target=self._write_forever, args=(path, descriptor), name="liveness", daemon=True).start()
 
-    def _open(self, directory: Path) -> int:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_remains(directory)
-        name = f"{self._kind}-{os.getpid()}@{socket.gethostname()}"
-        draft = directory / f".{name}"
+    def _open(self, path: Path) -> int:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        _remove_remains(path.parent)
+        draft = path.with_name(f".{path.name}")
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # before it is there for others
         self._write(descriptor)
-        draft.rename(directory / name)
+        draft.rename(path)
         return descriptor
 
-    def _write_forever(self, descriptor: int) -> None:
+    def _write_forever(self, path: Path, descriptor: int) -> None:
         notify_systemd("READY=1")
+        told = False
         while True:
             for part, probe in self._probes.items():
                 if part not in self._asked:  # one question at a time
@@ -104,8 +105,19 @@ class Liveness:
                     with contextlib.suppress(Exception):  # then it does not turn
                         probe(lambda part=part: self.turned(part))  # type: ignore[misc]
             self.turned(WRITING)
-            with contextlib.suppress(OSError):
+            try:
+                if not _is_at(
+                    path, descriptor
+                ):  # tidied away, with its directory perhaps; one above that may come back
+                    made = self._open(path)
+                    os.close(descriptor)
+                    descriptor = made
                 self._write(descriptor)
+                told = False
+            except OSError as error:
+                if not told:
+                    logger.warning(UNKNOWN, error.filename or path, error.strerror)
+                told = True
             if not self._life().stuck(time.monotonic()):
                 notify_systemd("WATCHDOG=1")
             time.sleep(INTERVAL)
@@ -140,6 +152,13 @@ def notify_systemd(state: str) -> None:
 
 def _directory(state_directory: Path) -> Path:
     return state_directory / "alive"
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _remove_remains(directory: Path) -> None:

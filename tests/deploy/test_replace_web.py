@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx2
@@ -107,33 +107,61 @@ def configured(short_directory: Path) -> Iterator[WebProcess]:
     valkey.stop()
 
 
+def refused(web: WebProcess, why: str) -> None:
+    """Reload it; that is refused in one line that says so, and all goes on."""
+    lines, processes = web.log.count("not reloaded"), web.processes
+    web.reload()
+    wait_for(lambda: web.log.count("not reloaded") > lines, what="the refusal is logged")
+    (line,) = [each for each in web.log.splitlines() if "not reloaded" in each][lines:]
+    assert why in line
+    assert web.processes == processes
+    assert httpx2.get(f"{web.url}/healthz", trust_env=False).status_code == httpx2.codes.OK
+
+
 def test_a_hup_with_what_can_not_be_read_changes_nothing(configured: WebProcess) -> None:
     web, models = configured, configured.directory / "models.toml"
     token = web.directory / "secrets" / "SWITCHBOARD_METRICS_TOKEN"
     good, worker = models.read_text(), web.worker.pid
-
-    def refused(why: str) -> None:
-        lines = web.log.count("not reloaded")
-        web.reload()
-        wait_for(lambda: web.log.count("not reloaded") > lines, what="the refusal is logged")
-        (line,) = [each for each in web.log.splitlines() if "not reloaded" in each][lines:]
-        assert why in line
-        assert [each.pid for each in web.processes[1:]] == [worker]
-        assert httpx2.get(f"{web.url}/healthz", trust_env=False).status_code == httpx2.codes.OK
-
     models.write_text("x = [")
-    refused(f"switchboard: {models}: not valid TOML")
+    refused(web, f"switchboard: {models}: not valid TOML")
     models.write_text('default = "none"\n')
-    refused(f"switchboard: {models}: ")
+    refused(web, f"switchboard: {models}: ")
     models.unlink()
-    refused(f"switchboard: {models}")
+    refused(web, f"switchboard: {models}")
     models.write_text(good)
     token.write_bytes(b"\xff\xfe")
-    refused("SWITCHBOARD_METRICS_TOKEN")
+    refused(web, "SWITCHBOARD_METRICS_TOKEN")
     token.unlink()
     assert "Traceback" not in web.log
     web.reload()
     wait_for(lambda: worker not in [each.pid for each in web.processes], seconds=60, what="a new process answers")
+
+
+def test_a_hup_takes_no_other_store_that_is_away_and_no_default_for_one_that_was_named(short_directory: Path) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="stores-", dir=short_directory))
+    secrets = directory / "secrets"
+    secrets.mkdir()
+    with ExitStack() as stack:
+        valkey = Valkey(directory)
+        stack.callback(valkey.stop)
+        stores = {"DATABASE_URL": f"sqlite:///{directory / 'web.db'}", "REDIS_URL": valkey.url}
+        for name, url in stores.items():
+            (secrets / name).write_text(url)
+        unset = dict.fromkeys(stores, "")
+        web = WebProcess(directory, None, SWITCHBOARD_SECRETS_DIR=str(secrets), **unset)
+        stack.callback(web.close)
+        worker = web.worker.pid
+        for name, url in stores.items():
+            (secrets / name).unlink()
+            refused(web, f"{name}: it was set, and is no more")
+            (secrets / name).write_text(url)
+        (secrets / "REDIS_URL").write_text("redis://127.0.0.1:1/0")
+        refused(web, "a store can't be used")
+        assert "REDIS_URL=redis://127.0.0.1:1/0: nothing listens there" in web.log
+        (secrets / "REDIS_URL").write_text(valkey.url)
+        valkey.stop()  # the same as before is waited for, as at a start
+        web.reload()
+        wait_for(lambda: worker not in [each.pid for each in web.processes], seconds=60, what="it is reloaded")
 
 
 GONE = """

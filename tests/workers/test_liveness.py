@@ -1,6 +1,7 @@
 """`switchboard alive`, asked of real processes: two workers that one line of the Procfile has started, and beat."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,3 +148,11 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         Liveness().start("worker", tmp_path)
         assert [systemd.recv(64) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
+
+
+def test_a_process_whose_file_was_tidied_away_is_known_again(tmp_path: Path) -> None:
+    Liveness().start("worker", tmp_path)
+    (life,) = read_lives(tmp_path, "worker")
+    shutil.rmtree(tmp_path / "alive")
+    assert list(read_lives(tmp_path, "worker")) == []
+    wait_for(lambda: [each.pid for each in read_lives(tmp_path, "worker")] == [life.pid], what="it is known again")

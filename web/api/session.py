@@ -19,6 +19,7 @@ from core.errors import (
     NoSuchMessage,
     NotOwner,
     NotWaiting,
+    QueueSlow,
     SessionExpired,
     SessionInvalid,
     TooManySessions,
@@ -70,7 +71,7 @@ BEFORE = parameters.page_end(
     body=CreateSession,
     takes=(PREFER,),
     answers={201: responses.Session, 202: responses.Pending},
-    raises=(UnknownModel, RateLimited, TooManySessions, SessionInvalid, LoginRequired),
+    raises=(UnknownModel, RateLimited, TooManySessions, SessionInvalid, LoginRequired, QueueSlow),
     idempotent_by="sender",
 )
 def create(body: CreateSession, respond_async: bool, response: Response) -> responses.Session | responses.Pending:
@@ -127,7 +128,7 @@ def refresh(session: Session) -> responses.Session:
     body=SwitchModel,
     takes=(PREFER, IF_MATCH),
     answers={200: responses.Session, 202: responses.Pending},
-    raises=(UnknownModel, VersionConflict, RateLimited),
+    raises=(UnknownModel, VersionConflict, RateLimited, QueueSlow),
 )
 def switch_model(
     session: Session, body: SwitchModel, respond_async: bool, if_match: ETags | None, response: Response

@@ -1,5 +1,7 @@
 """Try the stores of the environment's settings, in a process of its own: what that loads would stay in one that has
-no other use for it."""
+no other use for it. With `--at-once` a store that is away is not waited for."""
+
+import sys
 
 from core.operations.preflight.environment import settings_of_process
 from core.operations.preflight.stores import require_stores, store_checks
@@ -11,5 +13,6 @@ require_stores(
         broker_url=settings.broker_url,
         database_url=settings.database_url,
         migrated=True,
-    )
+    ),
+    waits="--at-once" not in sys.argv,
 )

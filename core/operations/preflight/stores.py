@@ -71,15 +71,15 @@ def _find_all(checks: Checks) -> list[Mistake]:
     return [mistake for mistake in found if mistake is not None]
 
 
-def require_stores(checks: Checks) -> None:
-    """Try the stores for a process that is to run. What may pass by itself, or is harmless for now, is said on
-    standard error.
+def require_stores(checks: Checks, *, waits: bool = True) -> None:
+    """Try the stores for a process that is to run. What is harmless for now is said on standard error, and what may
+    pass by itself as well, if it `waits` for that.
 
     Raises SystemExit with the line that says what else is wrong.
     """
     mistakes = _find_all(checks)
     for mistake in mistakes:
-        if not mistake.passing and not mistake.harmless:
+        if not mistake.harmless and not (mistake.passing and waits):
             raise SystemExit(f"switchboard: {mistake}")
     for mistake in mistakes:
         end = "" if mistake.harmless else "; trying again"

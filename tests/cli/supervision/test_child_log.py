@@ -1,5 +1,6 @@
 """Logs have a bound."""
 
+import shutil
 from pathlib import Path
 
 from cli.supervision.child_log import ChildLog
@@ -20,3 +21,17 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
         log.write(word)
         log.close()
     assert (tmp_path / "web.log").read_text() == "first\nsecond\n"
+
+
+def test_a_log_that_was_moved_away_or_deleted_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "web.log"
+    log = ChildLog(path)
+    log.write("first")
+    path.rename(path.with_suffix(".log.old"))
+    log.write("second")
+    assert path.with_suffix(".log.old").read_text() == "first\n"
+    assert path.read_text() == "second\n"
+    shutil.rmtree(path.parent)
+    log.write("third")
+    assert path.read_text() == "third\n"
+    assert log.lost == 0
