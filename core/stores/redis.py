@@ -71,9 +71,11 @@ class RedisUnavailable(Unavailable):
 
     @property
     def reason(self) -> str:
-        """In words for the log: the cause's class, or what Redis says of its user."""
+        """In words for the log: the cause's class, or what Redis says of its user or its connections."""
         if isinstance(self.cause, NoPermissionError):
             return f"the user of this Redis lacks a right: {self.cause}"
+        if "max number of clients" in str(self.cause):
+            return "this Redis has no connection left (its maxclients)"
         return super().reason
 
 

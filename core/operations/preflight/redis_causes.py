@@ -29,6 +29,10 @@ class Cause(NamedTuple):
     passing: bool = False
 
 
+NO_CONNECTION = "max number of clients"
+FULL = Cause("it has no connection left", "raise its maxclients", passing=True)
+
+
 def cause_of(server: RedisServer, error: BaseException) -> Cause:
     """Redis's own answers by the driver's class, which is the answer's code; failures to reach it by the system's."""
     said = str(error)
@@ -43,6 +47,8 @@ def cause_of(server: RedisServer, error: BaseException) -> Cause:
             return Cause("it is still reading its data", "wait until it has", passing=True)
         case "ResponseError" if "DB index" in said:
             return Cause(f"it has no database {server.db}", "take one that it has, as 0")
+        case "ConnectionError" if NO_CONNECTION in said:
+            return FULL
         case "ConnectionError" | "TimeoutError":
             return _unreached(server, error.__cause__ or error.__context__ or error)
     return refusal_of(error) or Cause(said, "see its log", passing=True)
@@ -82,7 +88,25 @@ def _unreached(server: RedisServer, error: BaseException) -> Cause:
                 f"its certificate is not trusted ({error.verify_message})",
                 "name its CA: rediss://...?ssl_ca_certs=/path/to/ca.pem",
             )
+    if not isinstance(error, TimeoutError) and NO_CONNECTION in _first_words(server):
+        return FULL
     return _stranger(server, error) if server.socket is None else Cause(str(error), START, passing=True)
+
+
+def _first_words(server: RedisServer) -> str:
+    """What it says to a connection that says nothing."""
+    try:
+        if server.socket is None:
+            connection = socket.create_connection((server.host, server.port), LOOK_TIMEOUT)
+        else:
+            connection = socket.socket(socket.AF_UNIX)
+        with connection:
+            connection.settimeout(LOOK_TIMEOUT)
+            if server.socket is not None:
+                connection.connect(str(server.socket))
+            return connection.recv(512).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _stranger(server: RedisServer, error: BaseException) -> Cause:

@@ -89,6 +89,22 @@ def test_a_redis_user_that_may_not_all_that_is_done_is_told_which_rules_it_needs
     client.close()
 
 
+def test_a_redis_without_a_connection_left_says_so(own_valkey: Valkey) -> None:
+    with closing(own_valkey.client()) as client:
+        port = free_port()
+        client.config_set("port", port)
+        client.config_set("maxclients", 1)
+        for url in (own_valkey.url, f"redis://127.0.0.1:{port}"):
+            assert redis_line(url).endswith(": it has no connection left; raise its maxclients")
+            with pytest.raises(RedisUnavailable) as refused:
+                connect(url).ping()
+            assert refused.value.reason in (
+                "this Redis has no connection left (its maxclients)",
+                "ConnectionError",  # where it has closed the connection before it was told
+            )
+        client.config_set("maxclients", 100)
+
+
 def test_a_redis_that_takes_no_writes_says_why(own_valkey: Valkey) -> None:
     own_valkey.fill()
     assert redis_line(own_valkey.url).endswith(
