@@ -224,7 +224,7 @@ def _exists(path: str | None) -> bool:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
-    from core.operations.preflight.installation import installation_mistake
+    from core.operations.preflight.installation import installation_mistake, remains_mistake
     from core.operations.preflight.redis import redis_mistake
     from core.stores.redis import RedisUnavailable, connect
 
@@ -241,8 +241,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis", f"{shown} answers, version {version}, runs scripts")
     if mistake is not None:
         yield _mistaken("redis", mistake)
-    if shared := installation_mistake(settings.redis_url, settings.database_url):
+    stores = settings.redis_url, settings.database_url
+    if shared := installation_mistake(*stores):
         yield _mistaken("redis", shared)
+    elif remains := remains_mistake(*stores):
+        yield replace(_mistaken("redis", remains), doubtful=True)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from cli.supervision.procfile import read_procfile
 from cli.supervision.state_directory import RunningSystem, StateDirectory
 from cli.supervision.stuck import end_stuck
 from cli.supervision.supervisor import MAX_RESTART_DELAY, Death, GaveUp, Program, Supervisor
-from cli.supervision.valkey import socket_path, valkey_answers, valkey_program
+from cli.supervision.valkey import disown, socket_path, valkey_answers, valkey_program
 from core.llm.catalog import ModelCatalog
 from core.observability.logs import configure_logs
 from core.operations.file_descriptors import raise_limit
@@ -260,6 +260,7 @@ class _System:
             return None if await valkey_answers(self._socket) else f"no answer at {self._socket}"
 
         await self._ready("valkey", problem, "answers")
+        await disown(self._socket)
 
     async def _ready(self, name: str, problem: Callable[[], Awaitable[str | None]], result: str) -> None:
         began = time.monotonic()

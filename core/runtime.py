@@ -72,6 +72,7 @@ from core.sessions.service import SessionRules, SessionService
 from core.sessions.sweep import Sweeper
 from core.settings import Settings
 from core.stores.database import TRANSACTION_TIMEOUT, Database
+from core.stores.installation_id import installation_id
 from core.stores.quarantine import Quarantine
 from core.stores.redis import SOCKET_TIMEOUT, AsyncScripts, Redis, connect
 from core.stores.tally import AnswerTally
@@ -492,12 +493,12 @@ class Runtime:
     @cached_property
     def healing(self) -> Healing:
         """Mends what breaks them."""
-        return Healing(self.database, self.redis, self.log, self._quarantine("healing"))
+        return Healing(self.database, self.redis, self.installations, self.log, self._quarantine("healing"))
 
     @cached_property
     def installations(self) -> Installations:
-        """Those whose workers use this Redis."""
-        return Installations(self.database, self.redis)
+        """Those that use this Redis."""
+        return Installations(lambda: installation_id(self.database), self.redis)
 
     @cached_property
     def check_results(self) -> CheckResults:

@@ -102,6 +102,7 @@ def test_conversations_are_whole_after_a_restore_of_what_was_saved_from_a_live_s
     }
 
     live = runtime_over(any_database_url, own_valkey.url)
+    assert live.installations.owns()
     owned, guest, busy = _create(live, new_user(live.database)), _create(live), _create(live, new_user(live.database))
     for session in (owned, guest):
         _ask(live, session, "Why?")
@@ -134,6 +135,8 @@ def test_conversations_are_whole_after_a_restore_of_what_was_saved_from_a_live_s
         words = _words(restored, busy)
         assert ("user", "And now?") in words
         assert [role for role, _ in words][:2] == ["user", "assistant"]
+        assert restored.installations.owns()
+        assert restored.healing.heal(restored.invariants.check()) == {}
         restored.reaper.reap()
         _ask(restored, guest, "Are you still there?")
         assert [role for role, _ in _words(restored, guest)] == ["user", "assistant"] * 3

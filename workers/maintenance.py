@@ -74,8 +74,7 @@ def check_invariants() -> int:
     """Look for what must never be, heal what can be healed, and keep what was found for /metrics; returns how many
     invariants are broken."""
     findings = runtime.invariants.check()
-    # What breaks an invariant may be another installation's, which it would be taken from.
-    healed = {} if runtime.installations.are_several() else runtime.healing.heal(findings)
+    healed = runtime.healing.heal(findings)
     runtime.check_results.save(findings, healed)
     broken = [finding for finding in findings if finding.ids]
     for finding in broken:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli.console import fail
 from cli.supervision.supervisor import Program
+from core.operations.installation import OWNER_KEY
 
 MAX_SOCKET_PATH = 100
 """Bytes. The kernel's own limit is 107; Valkey binds under a temporary name that is a little longer."""
@@ -63,12 +64,23 @@ def _installed() -> Path:
 
 async def valkey_answers(socket: Path) -> bool:
     """Whether the server answers and has read its data back."""
+    return (await _answer(socket, "PING")).startswith(b"+PONG")
+
+
+async def disown(socket: Path) -> None:
+    """Leave what the server holds to whatever installation comes: it is the state directory's, which has one `up` at
+    a time, and who gives that one another database means it."""
+    await _answer(socket, f"DEL {OWNER_KEY}")
+
+
+async def _answer(socket: Path, command: str) -> bytes:
+    """The first line of it; nothing when there is none within a second."""
     try:
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_unix_connection(socket)
-            writer.write(b"PING\r\n")
+            writer.write(f"{command}\r\n".encode())
             answer = await reader.readline()
             writer.close()
     except (OSError, TimeoutError):
-        return False
-    return answer.startswith(b"+PONG")
+        return b""
+    return answer

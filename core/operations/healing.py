@@ -1,6 +1,10 @@
 """Heals what breaks an invariant, where that is safe: what no live generation holds is given back, and what can't be
-reached is removed."""
+reached is removed.
 
+Only in a Redis of this installation's own: what another one has there looks as if nothing held it.
+"""
+
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from uuid import UUID
 
@@ -9,27 +13,47 @@ from sqlalchemy import select
 from core.conversation.event_log import EventLog
 from core.conversation.keys import keys
 from core.limits.rate_limit import PREFIX
+from core.operations.installation import OWNER_KEY, Installations
 from core.operations.invariants import BATCH, InvariantResult
 from core.stores.database import Database
 from core.stores.quarantine import Quarantine
 from core.stores.redis import Redis
 from core.stores.tables import Session
 
+logger = logging.getLogger(__name__)
+
 
 class Healing:
     """Heals broken invariants. Each was broken at two checks; see core/operations/invariants.py."""
 
-    def __init__(self, database: Database, redis: Redis, log: EventLog, quarantine: Quarantine[str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        redis: Redis,
+        installations: Installations,
+        log: EventLog,
+        quarantine: Quarantine[str],
+    ) -> None:
         self._database = database
         self._redis = redis
+        self._installations = installations
         self._log = log
         self._quarantine = quarantine
 
     def heal(self, results: Sequence[InvariantResult]) -> Mapping[str, int]:
         """By the name of the invariant, how much of what broke it was healed; one that can't be holds up no other.
 
-        Raises Unavailable when a store is away.
+        Nothing is healed in a Redis that holds what is another installation's, or that another one uses. Raises
+        Unavailable when a store is away.
         """
+        if not self._installations.owns() or self._installations.are_several():
+            if any(each.ids for each in results):
+                logger.error(
+                    "nothing is healed: REDIS_URL holds what is another installation's, whose database is another; if"
+                    " that one is no more: DEL %s",
+                    OWNER_KEY,
+                )
+            return {}
         remedies = {
             "leases": lambda ids: self._release("concurrent", ids),
             "slots": lambda ids: self._release("slots", ids),

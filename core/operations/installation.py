@@ -1,26 +1,33 @@
 """Whose Redis it is: two installations that share one by mistake take each other's messages, turns and words.
 
-An installation is known by its database, and each of its workers says now and then that it is there.
+A database has its installation's id (core/stores/installation_id.py), also where it has been restored, moved or
+renamed. Workers say now and then that theirs is there; and Redis keeps the id of the first that has used it, for what
+another one has there looks as if nothing held it, also while that one is stopped.
 """
 
-from hashlib import sha256
-from typing import cast
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
 
-from core.stores.database import Database
-from core.stores.redis import Redis, Script
+if TYPE_CHECKING:  # `up` wants a key's name alone
+    from core.stores.redis import Redis, Script
 
-ANNOUNCE_INTERVAL = 5.0
+ANNOUNCE_INTERVAL = 2.0
 """Seconds between two times that a worker says so."""
-TTL = 15
+TTL = 6
 """Seconds that it counts."""
-KEY = "sb:{installations}"
+PRESENT_KEY = "sb:{installations}"
 """A sorted set: by installation the moment until which it counts, by Redis's clock."""
+OWNER_KEY = "sb:installation"
+"""A string without an end."""
 
 ANNOUNCE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 1)
 redis.call('EXPIRE', KEYS[1], ARGV[2] * 2)
+redis.call('SET', KEYS[2], ARGV[1], 'NX')
 """
 PRESENT = """
 return redis.call('ZRANGEBYSCORE', KEYS[1], redis.call('TIME')[1], '+inf')
@@ -28,36 +35,46 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], redis.call('TIME')[1], '+inf')
 
 
 class Installations:
-    """Those whose workers use this Redis. All methods raise Unavailable."""
+    """Those that use this Redis. All methods raise Unavailable."""
 
-    def __init__(self, database: Database, redis: Redis) -> None:
-        self._database = database
+    def __init__(self, find_id: Callable[[], UUID], redis: "Redis") -> None:
+        """`find_id` is asked once, for the id of this one."""
+        self._find_id = find_id
         self._redis = redis
         self._announce: Script = redis.register_script(ANNOUNCE)
         self._present: Script = redis.register_script(PRESENT)
 
     def announce(self) -> None:
-        """A worker of this installation is there."""
-        if name := self._own_name():
-            self._announce(keys=[KEY], args=[name, TTL])
+        """A worker of this installation is there. A Redis that is nobody's becomes its."""
+        self._announce(keys=[PRESENT_KEY, OWNER_KEY], args=[self._own, TTL])
 
     def withdraw(self) -> None:
         """A worker of this installation stops; another says soon that it is still there."""
-        if name := self._own_name():
-            self._redis.zrem(KEY, name)
+        self._redis.zrem(PRESENT_KEY, self._own)
 
     def are_several(self) -> bool:
-        """Whether more than one uses it."""
+        """Whether workers of more than one are there."""
         return len(self._all()) > 1
 
     def is_anothers(self) -> bool:
-        """Whether one that is not this one uses it."""
-        name = self._own_name()
-        return name is not None and any(each != name for each in self._all())
+        """Whether workers are there of one that is not this one."""
+        return any(each != self._own for each in self._all())
+
+    def owns(self) -> bool:
+        """Whether what is in Redis is this installation's. A Redis that is nobody's becomes so."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(OWNER_KEY, self._own, nx=True)
+            pipe.get(OWNER_KEY)
+            _, owner = pipe.execute()
+        return bool(owner == self._own)
+
+    def holds_anothers(self) -> bool:
+        """Whether what is in Redis is another installation's. Changes nothing."""
+        return self._redis.get(OWNER_KEY) not in (None, self._own)
 
     def _all(self) -> list[str]:
-        return cast("list[str]", self._present(keys=[KEY], args=[]))
+        return cast("list[str]", self._present(keys=[PRESENT_KEY], args=[]))
 
-    def _own_name(self) -> str | None:
-        identity = self._database.identity()
-        return sha256(identity.encode()).hexdigest()[:32] if identity else None
+    @cached_property
+    def _own(self) -> str:
+        return str(self._find_id())

@@ -106,9 +106,8 @@ class Liveness:
                         probe(lambda part=part: self.turned(part))  # type: ignore[misc]
             self.turned(WRITING)
             try:
-                if not _is_at(
-                    path, descriptor
-                ):  # tidied away, with its directory perhaps; one above that may come back
+                # Tidied away, with its directory perhaps. One above that may come back.
+                if not _is_at(path, descriptor):
                     made = self._open(path)
                     os.close(descriptor)
                     descriptor = made

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -32,12 +32,6 @@ READ_ONLY = "the database is read-only, or a standby"
 NO_SPACE = "the disk of the database is full"
 REFUSAL_TTL = 10.0
 """Seconds for which a write that was refused for want of space tells of the next: a reader does not see it."""
-
-
-_IDENTITY = text(
-    "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database())"
-    " FROM pg_control_system()"
-)
 
 
 class _Silent(Unavailable):
@@ -136,22 +130,6 @@ class Database:
                 raise WritesRefused(READ_ONLY, retry_after=2)
         if time.monotonic() < self._refused_at + REFUSAL_TTL:
             raise WritesRefused(NO_SPACE, retry_after=2)
-
-    def identity(self) -> str | None:
-        """What no other database is called, wherever it is reached: None when it can't be told, as of a file that
-        does not exist yet. Raises Unavailable."""
-        if self._file is not None:
-            try:
-                status = self._file.stat()
-            except OSError:
-                return None
-            return f"sqlite {status.st_dev} {status.st_ino}"
-        try:
-            with self.reading() as db:
-                server, database = db.execute(_IDENTITY).one()
-        except RightMissing:
-            return None
-        return f"postgresql {server} {database}"
 
     def pool_use(self) -> tuple[int, int]:
         """How many connections are in use, and how many there may be."""

@@ -487,3 +487,11 @@ class AuditEvent(Base):
     user_id: Mapped[UUID | None]
     session_id: Mapped[UUID | None]
     detail: Mapped[str | None] = mapped_column(String(255))
+
+
+class Installation(Base):
+    """Which installation the database is of: one row, which its migration makes (core/operations/installation.py)."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)

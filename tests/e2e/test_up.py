@@ -175,6 +175,16 @@ def test_sessions_survive_a_restart_and_nothing_else_does(own_system: System) ->
         assert current.json()["session_id"] == created["session_id"]
 
 
+def test_a_new_database_takes_over_what_the_embedded_redis_holds(own_system: System) -> None:
+    assert own_system.stop() == 0
+    for path in own_system.state_dir.glob("switchboard.db*"):
+        path.unlink()
+    own_system.start()
+    found = doctor(own_system).stdout
+    assert "✓ redis " in found
+    assert "another installation" not in found
+
+
 def test_a_killed_system_takes_everything_along_and_does_not_block_the_next(own_system: System) -> None:
     before = own_system.processes()
     assert own_system.stop(signal.SIGKILL) == -signal.SIGKILL

@@ -29,13 +29,13 @@ def provider() -> Iterator[ProviderServer]:
 
 @pytest.mark.parametrize("end", ["dies", "freezes"])
 def test_an_owned_answer_is_whole_with_the_new_primary(
-    end: str, provider: ProviderServer, valkey: Valkey, tmp_path: Path
+    end: str, provider: ProviderServer, own_valkey: Valkey, tmp_path: Path
 ) -> None:
     primary = Postgres()
     direct = primary.create()
     standby = Standby(primary)
     address = Cable(primary)
-    installation = Installation(tmp_path, provider, valkey.url, address.url(direct))
+    installation = Installation(tmp_path, provider, own_valkey.url, address.url(direct))
     provider.go_on.clear()
     try:
         with guest(installation.web.url, "paused", account=True) as someone:

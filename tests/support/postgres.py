@@ -96,6 +96,7 @@ class Postgres:
 
     def freeze(self) -> None:
         """Let it hold its connections and answer nothing. The kernel still acknowledges what is sent to it."""
+        self.processes()[0].suspend()  # first, so that it makes none for another connection meanwhile
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):  # one of a connection that has just ended
                 process.suspend()

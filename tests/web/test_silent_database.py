@@ -202,9 +202,9 @@ def test_behind_a_cut_cable_a_crowd_is_answered_within_a_second_and_holds_up_nob
 
 
 @pytest.fixture
-def on_sqlite(directory: Path, web_valkey: Valkey) -> Iterator[WebProcess]:
+def on_sqlite(directory: Path, own_valkey: Valkey) -> Iterator[WebProcess]:
     """A web process on SQLite."""
-    process = WebProcess(directory, web_valkey)
+    process = WebProcess(directory, own_valkey)
     yield process
     process.close()
 

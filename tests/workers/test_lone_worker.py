@@ -17,7 +17,7 @@ from core.conversation.keys import keys
 from core.errors import Unavailable
 from core.messaging.consumers import Presence
 from core.messaging.replies import Reply
-from core.operations.installation import KEY
+from core.operations.installation import PRESENT_KEY
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.tables import Session
@@ -169,7 +169,7 @@ def test_a_hangup_stops_it_as_a_termination_does(alone: Alone, go_on: Flag) -> N
 def test_another_installation_on_its_redis_is_logged_and_not_healed(alone: Alone) -> None:
     before, redis = alone.process.logs(), alone.runtime.redis
     (now, _) = redis.time()
-    redis.zadd(KEY, {"another": int(now) + 60})
+    redis.zadd(PRESENT_KEY, {"another": int(now) + 60})
     theirs = keys(uuid7())
     redis.xadd(theirs.words, {"text": "Another's words"})
     checks = alone.runtime.check_results
@@ -182,7 +182,7 @@ def test_another_installation_on_its_redis_is_logged_and_not_healed(alone: Alone
     _wait_for_log(alone, before, "another installation uses the Redis of REDIS_URL")
     check()
     assert redis.exists(theirs.words)
-    redis.zrem(KEY, "another")
+    redis.zrem(PRESENT_KEY, "another")
     check()
     assert not redis.exists(theirs.words)
 

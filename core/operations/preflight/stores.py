@@ -36,23 +36,17 @@ def store_checks(
         if redis_url is None or server != RedisServer.parse(redis_url):
             checks[with_value(broker_variable, broker_url)] = lambda: redis_mistake(broker_variable, server.redis_url)
     if database_url is not None:
-        checks[with_value("DATABASE_URL", database_url)] = lambda: _database_mistake(database_url, migrated)
+        # Beat and Flower need none of it. Not in the threads, of which two would load it at once.
+        from core.operations.preflight.database import database_mistake
+        from core.operations.preflight.installation import installation_mistake
+        from core.operations.preflight.schema import schema_mistake
+
+        checks[with_value("DATABASE_URL", database_url)] = lambda: (
+            database_mistake(database_url) or (schema_mistake(database_url) if migrated else None)
+        )
         if redis_url is not None:
-            checks["installation"] = lambda: _installation_mistake(redis_url, database_url)
+            checks["installation"] = lambda: installation_mistake(redis_url, database_url)
     return checks
-
-
-def _installation_mistake(redis_url: str, database_url: str) -> Mistake | None:
-    from core.operations.preflight.installation import installation_mistake  # as the database's
-
-    return installation_mistake(redis_url, database_url)
-
-
-def _database_mistake(url: str, migrated: bool) -> Mistake | None:
-    from core.operations.preflight.database import database_mistake  # beat and Flower need none of it
-    from core.operations.preflight.schema import schema_mistake
-
-    return database_mistake(url) or (schema_mistake(url) if migrated else None)
 
 
 def find_mistakes(checks: Checks) -> list[Mistake]:

@@ -11,7 +11,7 @@ import pytest
 
 from celery_config import QueueNames
 from core.messaging.consumers import HEARTBEAT_TTL, Presence
-from core.operations.installation import KEY
+from core.operations.installation import PRESENT_KEY
 from core.operations.job_runs import JOBS, JobRuns
 from core.runtime import Runtime
 from core.settings import Settings
@@ -127,7 +127,7 @@ def test_a_redis_that_another_installation_uses_is_named(
     runtime.installations.announce()
     assert parts().get("/readyz").status_code == 200
     (now, _) = redis.time()
-    redis.zadd(KEY, {"another": int(now) + 10})
+    redis.zadd(PRESENT_KEY, {"another": int(now) + 10})
     missing = parts().get("/readyz").get_json(force=True)["missing"]
     assert missing == ["a redis of its own: another installation uses it"]
 
