@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,8 @@ def doctor() -> None:
         lambda: _oidc(settings),
         lambda: _servers(settings, running),
     ]
+    # First, for threads that meet in the circles of SQLAlchemy's modules fail.
+    importlib.import_module("core.operations.preflight.installation")
     failures = 0
     # All at once, since each may have to wait for something that does not answer; told in this order.
     with ThreadPoolExecutor(len(checks)) as threads:

@@ -70,7 +70,8 @@ class Installations:
 
     def holds_anothers(self) -> bool:
         """Whether what is in Redis is another installation's. Changes nothing."""
-        return self._redis.get(OWNER_KEY) not in (None, self._own)
+        owner = self._redis.get(OWNER_KEY)
+        return owner is not None and owner != self._own
 
     def _all(self) -> list[str]:
         return cast("list[str]", self._present(keys=[PRESENT_KEY], args=[]))

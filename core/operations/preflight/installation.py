@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from core.errors import Unavailable
 from core.operations.installation import OWNER_KEY, Installations
 from core.operations.preflight.mistake import Mistake, with_value
+from core.operations.preflight.schema import schema_mistake
 from core.stores.database import Database
 from core.stores.installation_id import installation_id
 from core.stores.redis import connect
@@ -23,6 +24,8 @@ RIGHT = "name another database of it, as redis://host/1, or the DATABASE_URL of 
 def installation_mistake(redis_url: str, database_url: str, patience: float = PATIENCE) -> Mistake | None:
     """Whether workers over another database use this Redis, and still do after `patience` seconds. A store that is
     away has a line of its own."""
+    if schema_mistake(database_url):  # it has no id yet
+        return None
     until = time.monotonic() + patience
     with _installations(redis_url, database_url) as installations:
         try:
@@ -38,6 +41,8 @@ def installation_mistake(redis_url: str, database_url: str, patience: float = PA
 def remains_mistake(redis_url: str, database_url: str) -> Mistake | None:
     """Whether what is in this Redis is another installation's, which keeps no process from running, but from healing
     what it finds there."""
+    if schema_mistake(database_url):
+        return None
     with _installations(redis_url, database_url) as installations:
         try:
             if not installations.holds_anothers():

@@ -36,7 +36,7 @@ def store_checks(
         if redis_url is None or server != RedisServer.parse(redis_url):
             checks[with_value(broker_variable, broker_url)] = lambda: redis_mistake(broker_variable, server.redis_url)
     if database_url is not None:
-        # Beat and Flower need none of it. Not in the threads, of which two would load it at once.
+        # Beat and Flower need none of it. Not in the threads, which fail when they meet in circles of modules.
         from core.operations.preflight.database import database_mistake
         from core.operations.preflight.installation import installation_mistake
         from core.operations.preflight.schema import schema_mistake
