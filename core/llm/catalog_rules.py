@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.llm.model_config import ANTHROPIC_HOST, ModelConfig
-from core.text.characters import fits_one_line
+from core.text.characters import blank, fits_one_line
 
 LEAST_THINKING = 1024
 """Tokens that Anthropic's protocol lets a model think for at the least."""
@@ -36,7 +36,7 @@ def contradictions(model: ModelConfig) -> Iterator[tuple[str, str]]:
     yield from _of_the_parameters(model)
     for key in ("label", "model", "reasoning_effort"):
         value = getattr(model, key)
-        if value is not None and not (value.strip() and fits_one_line(value)):
+        if value is not None and (blank(value) or not fits_one_line(value)):
             yield key, "must be one line of text"
     if model.api_key_env is not None and not _VARIABLE.fullmatch(model.api_key_env):
         # Not repeated: it may be the key.

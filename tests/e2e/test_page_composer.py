@@ -72,6 +72,26 @@ def test_escape_stops_an_answer_and_leaves_what_is_being_written(visit: Visit) -
     assert picker.evaluate("node => node.offsetWidth") < wide, "as wide as the name that it shows"
 
 
+def test_a_message_or_a_name_of_which_nothing_can_be_seen_is_not_sent(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    send = page.get_by_role("button", name="Send")
+    for text in ("\u200b", "\u2800", "\u3164\n \u00ad\u200d"):
+        box(page).fill(text)
+        expect(send).to_be_disabled()
+        box(page).press("Enter")
+        expect(box(page)).to_have_value(text)
+    expect(questions(page)).to_have_count(0)
+    expect(page.get_by_text("is empty")).to_be_hidden()
+    box(page).fill("\u200bWhy?")
+    expect(send).to_be_enabled()
+    box(page).press("Enter")
+    expect_answered(page)
+    page.get_by_role("button", name="Edit").last.click()
+    page.locator(".inline-editor textarea").fill("\u200b")
+    expect(page.locator(".inline-editor button.primary")).to_be_disabled()
+
+
 def test_enter_is_a_new_line_where_the_keyboard_is_on_the_screen(visit: Visit) -> None:
     page = visit(viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True).page
     box(page).tap()

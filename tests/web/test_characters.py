@@ -84,6 +84,26 @@ def test_a_name_of_anything_but_one_line_is_refused(client: FlaskClient, charact
         assert problem.get("field") == field or "half a character" in problem["detail"]
 
 
+@pytest.mark.parametrize("name", ["\u200b", "\u2800", "\u3164", "\u00ad\u200d", "\ufeff \u2060"])
+def test_a_name_of_which_nothing_can_be_seen_is_refused(client: FlaskClient, name: str) -> None:
+    _user(client)
+    assert _send(client, "POST", "/session/create", {}).status_code == 201
+    assert _send(client, "PATCH", "/session", {"title": "Ships"}).status_code == 200
+    for method, path, field in (("PATCH", "/session", "title"), ("POST", "/auth/keys", "name")):
+        answer = _send(client, method, path, {field: name})
+        problem = answer.get_json(force=True)
+        assert (answer.status_code, problem["type"], problem["field"]) == (422, "/problems/invalid-body", field)
+    assert client.get("/session/current").get_json()["title"] == "Ships"
+    assert client.get("/auth/keys").get_json()["keys"] == []
+    assert _send(client, "PATCH", "/session", {"title": f"a{name}b"}).status_code == 200
+
+
+def test_a_title_begins_with_what_can_be_seen(client: FlaskClient) -> None:
+    _user(client)
+    assert _send(client, "POST", "/chat", {"message": "\u200b" * 80 + "Why?"}).status_code in (200, 202)
+    assert client.get("/sessions").get_json()["sessions"][0]["title"] == "Why?"
+
+
 @pytest.mark.parametrize("character", BAD)
 @pytest.mark.parametrize("as_user", [True, False])
 def test_nothing_else_is_more_than_refused(client: FlaskClient, character: str, as_user: bool) -> None:

@@ -36,7 +36,7 @@ class Body(BaseModel):
 def _name(text: str) -> str:
     if not fits_one_line(text):
         raise PydanticCustomError("unprintable", "control characters are not allowed")
-    return text
+    return _visible(text)
 
 
 def _visible(text: str) -> str:

@@ -122,6 +122,7 @@ def test_the_examples_of_the_projects_own_file_are_good(tmp_path: Path) -> None:
         ('"b-1"', '"b-1"\nrename = {top_k = "k"}', r"\[models.b\] rename: 'top_k' is in no request; what is: "),
         ('"b-1"', '"b-1"\nrename = {max_tokens = "n", temperature = "n"}', r"rename: only one parameter .* called n"),
         ('"b-1"', '"b-1"\nreasoning_effort = ""', r"\[models.b\] reasoning_effort: must be one line of text"),
+        ('label = "A"', 'label = "\u200b"', r"\[models.a\] label: must be one line of text"),
         ('"b-1"', '" "', r"\[models.b\] model: must be one line of text"),
         ('"b-1"', '"b\\n1"', r"\[models.b\] model: must be one line of text"),
         ('["b"]', '["b", "b"]', r"\[models.a\] fallback: names a model twice"),

@@ -1,6 +1,7 @@
 /** The message box: grows with its text, sends on Enter, counts near the limit, and never loses a word. */
 
 import { MAX_MESSAGE } from "../api/error-messages.js";
+import { isBlank } from "../ui/blank.js";
 import { isComposing, isEscape, isSending, TOUCH } from "../ui/keys.js";
 import { size } from "../ui/size.js";
 import { t } from "../ui/strings.js";
@@ -140,6 +141,6 @@ export class Composer {
   #draw() {
     const { send } = this.parts;
     send.disabled = this.#busy || !this.#ready;
-    send.hidden = this.#stoppable && !this.text.trim(); // the button to stop is in its place
+    send.hidden = this.#stoppable && isBlank(this.text); // the button to stop is in its place
   }
 }

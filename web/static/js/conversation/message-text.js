@@ -1,4 +1,6 @@
 /** A message as it was meant: without the blank lines around it, but with the indentation of its first line. */
 
-/** @param {string} written */
-export const messageOf = (written) => written.replace(/^(?:[^\S\n]*\n)+/, "").trimEnd();
+import { isBlank } from "../ui/blank.js";
+
+/** Empty where nothing of it can be seen. @param {string} written */
+export const messageOf = (written) => isBlank(written) ? "" : written.replace(/^(?:[^\S\n]*\n)+/, "").trimEnd();

@@ -1,6 +1,7 @@
 /** The settings: of this browser, of the conversation on screen, and the user's API keys. */
 
 import { errorMessage, MAX_INSTRUCTIONS } from "../api/error-messages.js";
+import { isBlank } from "../ui/blank.js";
 import { byId } from "../ui/dom.js";
 import { closeOnBackdropClick } from "../ui/form-dialog.js";
 import { size } from "../ui/size.js";
@@ -111,7 +112,8 @@ export class SettingsDialog {
     if (!this.#measure()) return this.#instructions.focus();
     if (!this.#checkTemperature()) return this.#temperature.focus();
     const temperature = this.#temperature.value === "" ? null : this.#temperature.valueAsNumber;
-    const settings = { system_prompt: this.#instructions.value.trim() || null, temperature };
+    const instructions = this.#instructions.value;
+    const settings = { system_prompt: isBlank(instructions) ? null : instructions.trim(), temperature };
     await this.#attempt(async () => {
       if (this.page.session()) await this.page.change(settings);
       else this.page.early.want(settings);
