@@ -19,10 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from core.messaging.replies import sendable
-from core.messaging.writable import ABSENT_KEY
 from core.stores.redis import checked
 from core.stores.redis_url import RedisServer
 from core.stores.sentinel import connection_options
+from core.stores.writable import ABSENT_KEY
 from core.text.masking import MASK, masked
 
 logger = logging.getLogger(__name__)

@@ -41,6 +41,7 @@ SETTINGS_READERS = (
     "core/operations/preflight/environment.py",
     "core/runtime.py",
     "web/app.py",
+    "web/gunicorn.py",
 )
 """Where a process is put together, or looked at before it is."""
 CLIENTS = ("core/llm", "core/auth/issuer_http.py", "core/auth/oidc_login.py")
@@ -64,7 +65,7 @@ KNOWN = {
     "broker/queue_type.py": set(),
     "broker/redis_transport.py": {
         "core.messaging.replies",
-        "core.messaging.writable",
+        "core.stores.writable",
         "core.stores.redis",
         "core.stores.redis_url",
         "core.stores.sentinel",

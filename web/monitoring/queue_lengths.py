@@ -9,7 +9,7 @@ from broker.causes import translate_errors
 from broker.queue_length import channel_of, queue_length
 from broker.taking import require_taking
 from celery_config import BROKER_VARIABLE, QueueNames
-from core.messaging.writable import require_writable
+from core.stores.writable import require_writable
 
 TIMEOUT = 0.2
 """Seconds to reach the broker, and again for its answer. There is no second try."""

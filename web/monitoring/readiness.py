@@ -6,10 +6,10 @@ from concurrent.futures import wait
 from celery_config import QueueNames
 from core.errors import NotMigrated, WritesRefused
 from core.messaging.consumers import Presence
-from core.messaging.writable import require_writable
 from core.operations.installation import Installations
 from core.operations.job_runs import JobRuns
 from core.stores.redis import Redis, RedisWritesRefused
+from core.stores.writable import require_writable
 from web.monitoring.queue_lengths import Queues
 from web.monitoring.single_flight import SingleFlight
 

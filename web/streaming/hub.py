@@ -26,8 +26,8 @@ from core.conversation.user_events import is_user_channel
 from core.errors import SwitchboardError, Unavailable
 from core.messaging.replies import Reply, load_announced
 from core.messaging.revocations import CHANNEL as REVOKED
-from core.messaging.writable import require_writable
 from core.stores.redis import PubSub, Redis, RedisReadOnly, RedisWritesRefused
+from core.stores.writable import require_writable
 from web.streaming.sse import frame
 from web.streaming.subscription import Announced, Subscription
 

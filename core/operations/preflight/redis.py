@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from contextlib import closing
 
-from core.messaging.writable import ABSENT_KEY, require_writable
 from core.operations.preflight.mistake import Mistake, with_value
 from core.operations.preflight.redis_causes import TIMEOUT, cause_of
 from core.operations.preflight.sentinels import cause_behind
 from core.stores.redis import Redis, RedisUnavailable, connect
 from core.stores.redis_url import RedisServer
+from core.stores.writable import ABSENT_KEY, require_writable
 from core.text.characters import one_line
 from core.text.masking import without_secrets
 

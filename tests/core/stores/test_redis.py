@@ -11,7 +11,6 @@ import pytest
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
-from core.messaging.writable import require_writable
 from core.stores.redis import (
     FEW_CONNECTIONS,
     AsyncScripts,
@@ -24,6 +23,7 @@ from core.stores.redis import (
     connect,
     translate_errors,
 )
+from core.stores.writable import require_writable
 from tests.support.rubbish import MALFORMED_ANSWERS, rubbish_server
 from tests.support.valkey import Valkey
 
