@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # `up` wants a key's name alone
 
 ANNOUNCE_INTERVAL = 2.0
 """Seconds between two times that a worker says so."""
-TTL = 6
+TTL = 5
 """Seconds that it counts."""
 PRESENT_KEY = "sb:{installations}"
 """A sorted set: by installation the moment until which it counts, by Redis's clock."""
@@ -23,14 +23,16 @@ OWNER_KEY = "sb:installation"
 """A string without an end."""
 
 ANNOUNCE = """
-local now = tonumber(redis.call('TIME')[1])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 1)
 redis.call('EXPIRE', KEYS[1], ARGV[2] * 2)
 redis.call('SET', KEYS[2], ARGV[1], 'NX')
 """
 PRESENT = """
-return redis.call('ZRANGEBYSCORE', KEYS[1], redis.call('TIME')[1], '+inf')
+local time = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] + time[2] / 1000000, '+inf')
 """
 
 
