@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Engine, create_engine, event, func, pool, select
+from sqlalchemy import Engine, create_engine, func, pool, select
 
 from core.settings import Settings
+from core.stores import sqlite
 from core.stores.postgres import split_pooler
 from core.stores.tables import Base, UtcDateTime
 
@@ -31,14 +32,10 @@ def is_ours(name: str | None, kind: str, _parents: object) -> bool:
 def new_engine(url: str) -> Engine:
     """An engine whose transactions begin with SQLite's lock, where the database is one."""
     address, pooled = split_pooler(url)
-    if address.get_backend_name() != "sqlite":
-        connect = {"client_encoding": "UTF8", **({"prepare_threshold": None} if pooled else {})}
-        return create_engine(address, poolclass=pool.NullPool, connect_args=connect)
-    engine = create_engine(
-        address, poolclass=pool.NullPool, connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None}
-    )
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+    if address.get_backend_name() == "sqlite":
+        return sqlite.exclusive_engine(address, LOCK_TIMEOUT)
+    connect = {"client_encoding": "UTF8", **({"prepare_threshold": None} if pooled else {})}
+    return create_engine(address, poolclass=pool.NullPool, connect_args=connect)
 
 
 def run() -> None:

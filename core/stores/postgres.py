@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg.errors import OperationalError
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, make_url, text
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 
@@ -49,6 +49,21 @@ STATEMENT_TIMEOUT_SHARE = 0.9
 waits for a lock is answered with an error, and only a server that says nothing at all counts as silent."""
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 """Has a transaction read by an index wherever there is one, however many rows the planner expects."""
+LACKING_RIGHTS = text(
+    """
+    SELECT relname FROM pg_class AS c WHERE pg_table_is_visible(oid) AND CASE
+        WHEN relname = 'alembic_version' THEN NOT has_table_privilege(oid, 'SELECT')
+        WHEN relkind IN ('r', 'p') AND relname = ANY(:tables) THEN
+            NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+                AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+        WHEN relkind = 'S' AND EXISTS (
+            SELECT FROM pg_depend JOIN pg_class AS owner ON owner.oid = refobjid
+            WHERE objid = c.oid AND owner.relname = ANY(:tables)
+        ) THEN NOT has_sequence_privilege(oid, 'USAGE')
+    END ORDER BY relname
+    """
+)
+"""The tables among `tables`, and what belongs to them, that the user may not read and write."""
 
 Answer = TypeVar("Answer")
 

@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
 from core.stores import deadline
 
 DEFAULT_TIMEOUT = 5.0
@@ -75,3 +78,12 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     has read is outdated, and stays so."""
     code = getattr(error, "sqlite_errorcode", None)  # the driver's own errors have none
     return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY and code != sqlite3.SQLITE_BUSY_SNAPSHOT
+
+
+def exclusive_engine(url: URL, timeout: float) -> Engine:
+    """An engine whose transactions take the lock at their beginning, for which they wait `timeout` seconds, and keep
+    nothing of a change of tables that fails."""
+    options = {"timeout": timeout, "isolation_level": None}  # the driver begins no transactions of its own
+    engine = create_engine(url, poolclass=NullPool, connect_args=options)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine

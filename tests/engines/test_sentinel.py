@@ -188,6 +188,11 @@ def test_an_answer_goes_on_whole_with_the_new_master(
         if end == "behind":  # the last words are with the master alone
             shared.replica.send(signal.SIGSTOP)
             someone.begun(len(someone.text()) + 3)
+        else:  # what nobody but the master has is lost with it
+            with client.pipeline(transaction=False) as pipe:
+                pipe.set("key", 1)
+                pipe.execute_command("WAIT", 1, 10_000)
+                assert pipe.execute()[-1] == 1
         shared.master.send(signal.SIGKILL if end == "behind" else signal.SIGSTOP)
         lost_at = time.monotonic()
         shared.replica.send(signal.SIGCONT)

@@ -7,17 +7,20 @@ worker's start costs more than most tests, so it is shared; a test names the sta
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Event as Flag
 
 import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
 
+from core.errors import Unavailable
 from core.runtime import Runtime
 from core.settings import Settings
 from core.stores.redis import Redis
 from tests.support.provider import ProviderServer
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_for
 from tests.workers.conversation import Conversation
 from tests.workers.local_process import Broker, ValkeyProcess, Worker, WorkerProcess
 from web.commands import Commands
@@ -136,7 +139,15 @@ def no_worker(celery_setup: CeleryTestSetup) -> Worker:
 def commands(settings: Settings, runtime: Runtime, celery_setup_app: Celery) -> Commands:
     """The web process's end of the queues."""
     # The hub listens as long as the process lives, so its connection is not the runtime's, which is closed.
-    return Commands(celery_setup_app, Hub(Runtime(settings).redis), runtime.replies)
+    hub = Hub(Runtime(settings).redis)
+
+    def listens() -> bool:
+        with suppress(Unavailable), hub.expect("nothing"):
+            return True
+        return False
+
+    wait_for(listens, seconds=30, what="the hub is connected, on a machine that is busy")
+    return Commands(celery_setup_app, hub, runtime.replies)
 
 
 @pytest.fixture
