@@ -27,7 +27,7 @@ from cli.supervision.state_directory import StateDirectory
 from tests.e2e.system import System, running
 from tests.support.web_process import ROOT
 
-LIMIT = 405.0
+LIMIT = 420.0
 """MB (10^6 bytes) that all may take together."""
 SETTLE = 3.0
 """Seconds for which the system has been ready when it is looked at: the first beats and looks are over."""
