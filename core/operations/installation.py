@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # `up` wants a key's name alone
 
 ANNOUNCE_INTERVAL = 2.0
 """Seconds between two times that a worker says so."""
-TTL = 5
+TTL = 4
 """Seconds that it counts."""
 PRESENT_KEY = "sb:{installations}"
 """A sorted set: by installation the moment until which it counts, by Redis's clock."""

@@ -14,8 +14,9 @@ from core.stores.redis import connect
 
 TIMEOUT = 2.0
 """Seconds for each answer."""
-PATIENCE = 4.0
-"""Seconds in which one that was killed a moment ago, and counts still, may go."""
+PATIENCE = 3.5
+"""Seconds in which one that was killed a moment ago, and counts still, may go. The whole look has to end in time
+(DEADLINE in core/operations/preflight/stores.py)."""
 POLL_INTERVAL = 0.25
 ANOTHERS = "another installation uses it, whose database is another"
 RIGHT = "name another database of it, as redis://host/1, or the DATABASE_URL of that installation"
